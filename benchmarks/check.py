@@ -1,6 +1,7 @@
-"""How long `certferry check` takes, by what is recorded of many certificates, as a multiple of an
-empty Python program in the same rounds. It fails where the processor needs a second or more for it;
-the clock says more on a busy machine.
+"""The time of `certferry check` for many certificates, beside an empty Python program.
+
+Both programs are timed in the same rounds. The benchmark fails if `check` takes a second or more of
+the processor; a busy machine makes the time by the clock longer.
 
 Usage: `python -m benchmarks.check [--certificates N] [--rounds N]`.
 """
@@ -25,7 +26,7 @@ from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 
 LONGEST = 1.0
-"""Seconds: a monitor asks every five minutes, of many hosts."""
+"""Seconds: a monitor checks many hosts every five minutes."""
 
 ACCOUNTS = """\
 [state]
@@ -51,7 +52,7 @@ def furnish(folder: Path, count: int) -> Path:
     config.write_text(ACCOUNTS + "".join(tables))
     config.chmod(0o600)
     now = datetime.now(UTC)
-    seen = []
+    sightings = []
     with closing(connect(folder / "state.db", folder / "secret.key")) as state:
         bundle = make_bundle(*names[:1], not_before=now - timedelta(days=1))
         for number, name in enumerate(names):
@@ -59,24 +60,24 @@ def furnish(folder: Path, count: int) -> Path:
             lease = state.acquire(name, now)
             state.save_version(lease, replace(bundle, certificate=leaf), now)
             state.release(lease)
-            seen.append(
+            sightings.append(
                 Sighting(name, "qiniu", name, served=True, since=now, fingerprint=leaf.fingerprint)
             )
-        state.update_sightings(lambda _: tuple(seen))
+        state.update_sightings(lambda _: tuple(sightings))
         state.save_run(now, succeeded=True)
     return config
 
 
 @dataclass(frozen=True, order=True)
 class Taken:
-    """How many seconds of the processor a program took, and how many by the clock."""
+    """The seconds of the processor for a program, and the seconds by the clock."""
 
     processor: float
     clock: float
 
 
 def taken(arguments: list[str], environment: Mapping[str, str] | None = None) -> Taken:
-    """Time one fresh interpreter, from start to exit. Raises `CalledProcessError` unless the exit
+    """Time a fresh interpreter, from start to exit. Raises `CalledProcessError` unless the exit
     code is 0.
     """
     before, started = os.times(), time.perf_counter()
@@ -88,7 +89,7 @@ def taken(arguments: list[str], environment: Mapping[str, str] | None = None) ->
 
 
 def main() -> int:
-    """Print the best round and its ratio, and say whether the promise is kept."""
+    """Print the best round and its ratio, and return whether the limit is exceeded."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--certificates", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=10)
@@ -98,8 +99,8 @@ def main() -> int:
         check = ["-m", "certferry", "--config", str(config), "check"]
         taken(check)  # the first run compiles to bytecode
         rounds = [(taken(check), taken(["-c", "pass"])) for _ in range(arguments.rounds)]
-    best = min(one for one, _ in rounds)
-    clock = min(one.clock for one, _ in rounds)
+    best = min(of_check for of_check, _ in rounds)
+    clock = min(of_check.clock for of_check, _ in rounds)
     ratio = clock / min(empty.clock for _, empty in rounds)
     print(
         f"check, {arguments.certificates} certificates: {1000 * best.processor:6.1f} ms of the"

@@ -1,9 +1,10 @@
-"""How many leases and reserved requests one PostgreSQL carries, as multiples of a bare round trip.
+"""Leases and reserved requests of a PostgreSQL server, as multiples of a bare round trip.
 
-Processes, as hosts are, take leases and give them back, reserve requests of one account that all
-share, and reserve as many of their own; the bare round trip is `SELECT 1` over the same driver in
-the same round. The aim is a thousand leases a second. The server that is started does not wait for
-its disk. Usage: `python -m benchmarks.claims [--url URL] [--seconds N]`.
+Processes, as hosts are, take and release leases, reserve requests of a shared account, and reserve
+requests of their own. The bare round trip is `SELECT 1` over the same driver in the same round. The
+aim is a thousand leases a second. The started server does not wait for its disk.
+
+Usage: `python -m benchmarks.claims [--url URL] [--seconds N]`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ INTERVAL = timedelta(microseconds=1)
 
 
 def repeated(work: Callable[[int], object], until: float) -> int:
-    """Work until a moment, and return how often that was."""
+    """Work until a moment, and return the number of repetitions."""
     numbers = count()
     while time.time() < until:
         work(next(numbers))
@@ -35,7 +36,7 @@ def repeated(work: Callable[[int], object], until: float) -> int:
 
 
 def measured(kind: str, url: str, host: str, seconds: float) -> float:
-    """Return how often a second a host did one kind of work, beside all the others."""
+    """Return a host's rate of a kind of work, during the same work of all other hosts."""
     with closing(connect(url, KEY, host=host)) as state, closing(PostgresqlDatabase(url)) as bare:
         works: dict[str, Callable[[int], object]] = {
             "SELECT 1": lambda _: bare.rows("SELECT 1 AS one"),
@@ -53,7 +54,7 @@ KINDS = ("SELECT 1", "lease taken and given back", "request of one account", "re
 
 
 def rounds(url: str, seconds: float) -> Iterator[tuple[int, dict[str, float]]]:
-    """Return for each number of hosts how often a second they did each kind of work together."""
+    """Yield the total rate of each kind of work for each number of hosts."""
     for hosts in HOSTS:
         with ProcessPoolExecutor(hosts) as pool:
             names = [f"web-{number}" for number in range(hosts)]

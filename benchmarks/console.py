@@ -1,13 +1,13 @@
-"""What the console costs with 1,000 certificates and 4,000 domains: a real `certferry serve` over a
-real state, asked over HTTP and by Chromium.
+"""The cost of the console with 1,000 certificates and 4,000 domains.
 
-Each page's median on the server (at most 50 ms) and its size (at most 150 kB), with `/healthz`
-in the same rounds as the measure of the machine; the first screen in Chromium until it can be read
-(at most 0.5 s); what 20 viewers of a run in which nothing happens take of a core (at most 10 %);
-memory after 10,000 requests and 100 runs (at most 150 MB). It fails where one of these is not kept.
+A real `certferry serve` over a real state answers requests over HTTP and of Chromium. Measured are
+each page's median on the server (at most 50 ms) and its size (at most 150 kB), with `/healthz` in
+the same rounds as the measure of the machine; the first readable screen in Chromium (at most 0.5
+s); the share of a core for 20 viewers of an idle run (at most 10 %); memory after 10,000 requests
+and 100 runs (at most 150 MB). The benchmark fails if a limit is exceeded.
 
-It takes three to six minutes on two cores, most of them for the requests and runs. What it does now
-is on stderr, the figures are on stdout.
+The measurement takes three to six minutes on two cores, most of them for requests and runs.
+Progress is on stderr, figures are on stdout.
 
 Usage: `python -m benchmarks.console [--certificates N] [--rounds N] [--requests N] [--runs N]`.
 """
@@ -58,7 +58,7 @@ PAGES = (
     "/account",
 )
 MEASURE = "/healthz"
-LONGEST_LOOK = 30.0  # seconds that what a page observes in the background may take here
+LONGEST_LOOK = 30.0  # seconds for a page's observations in the background
 
 LONGEST_PAGE = 50.0  # milliseconds
 LARGEST_PAGE = 150_000  # bytes
@@ -76,11 +76,11 @@ _REQUEST = re.compile(r'name="request"\s+value="([^"]+)"')
 
 
 def say(words: str) -> None:
-    """Print on stderr what begins now."""
+    """Print on stderr the next part of the measurement."""
     print(words, file=sys.stderr, flush=True)
 
 
-# --- the fleet
+# --- The certificates
 
 
 def names_of(count: int) -> list[str]:
@@ -89,12 +89,12 @@ def names_of(count: int) -> list[str]:
 
 
 def domains_of(name: str) -> list[str]:
-    """Return what each serves."""
+    """Return the domains of a certificate."""
     return [name, *(f"{part}.{name}" for part in "abc"[: DOMAINS_OF_EACH - 1])]
 
 
 def tables(count: int) -> str:
-    """Return the certificates as the configuration has them, that of the demo among them."""
+    """Return the certificates of the configuration, the demo's certificate included."""
     declared = (
         f'[[certificates]]\nnames = ["{name}", "*.{name}"]\ndns = "dnspod"\n'
         f'[[certificates.deploy]]\nto = "qiniu"\ndomains = {domains_of(name)}\n'.replace("'", '"')
@@ -104,11 +104,11 @@ def tables(count: int) -> str:
 
 
 def furnish(state: StateStore, count: int) -> None:
-    """Store certificates of every age, what their domains serve, and what was done: one of fifty is
-    not served.
+    """Store certificates of every age, their sightings and their history; every fiftieth is not
+    served.
     """
     now = datetime.now(UTC)
-    seen = []
+    sightings = []
     for number, name in enumerate(names_of(count)):
         begin = now - timedelta(days=number % 59)
         bundle = make_bundle(name, f"*.{name}", not_before=begin)
@@ -118,22 +118,22 @@ def furnish(state: StateStore, count: int) -> None:
         state.release(lease)
         facts = {"fingerprint": fingerprint}
         state.append_history(HistoryEntry(begin, name, "issued", "ops", facts))
-        seen += [
+        sightings += [
             Sighting(name, "qiniu", domain, number % 50 != 0, begin, fingerprint)
             for domain in domains_of(name)
         ]
-    state.update_sightings(lambda _: tuple(seen))
+    state.update_sightings(lambda _: tuple(sightings))
     state.save_run(now, succeeded=True)
 
 
-# --- what is measured
+# --- The measurements
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One figure beside what was promised."""
+    """A figure beside its limit."""
 
-    what: str
+    figure: str
     value: float
     promised: float
     unit: str
@@ -141,35 +141,36 @@ class Measured:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the promise is kept."""
+        """Whether the figure is within the limit."""
         return self.value <= self.promised
 
     def __str__(self) -> str:
-        kept = "  " if self.is_kept else "! "
-        figure = f"{self.value:8.2f} {self.unit}"
-        return f"{kept}{self.what:<44}{figure:<14} of {self.promised:g} {self.unit}  {self.remark}"
+        mark = "  " if self.is_kept else "! "
+        value = f"{self.value:8.2f} {self.unit}"
+        promised = f"{self.promised:g} {self.unit}"
+        return f"{mark}{self.figure:<44}{value:<14} of {promised}  {self.remark}"
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process by its number, as Linux accounts for it (proc(5))."""
+    """A process by its number, as Linux accounts for processes (proc(5))."""
 
     number: int
 
     def processor(self) -> float:
-        """Return the seconds of the processor that it took so far."""
+        """Return the seconds of the processor that the process took so far."""
         fields = Path(f"/proc/{self.number}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICK
 
     def memory(self) -> float:
-        """Return what it holds, in MB."""
+        """Return the memory of the process, in MB."""
         status = Path(f"/proc/{self.number}/status").read_text()
         [kilobytes] = re.findall(r"VmRSS:\s+(\d+) kB", status)
         return int(kilobytes) / 1024
 
 
 def logged_in(console: ConsoleProcess, browser: Browser) -> requests.Session:
-    """Return a session of an operator, who logged in by a browser."""
+    """Return a session of an operator who logged in with a browser."""
     session = requests.Session()
     for cookie in console.log_in(browser, "bench")["cookies"]:
         session.cookies.set(cookie["name"], cookie["value"])
@@ -177,25 +178,28 @@ def logged_in(console: ConsoleProcess, browser: Browser) -> requests.Session:
 
 
 def pages(console: ConsoleProcess, session: requests.Session, rounds: int) -> Iterator[Measured]:
-    """Measure each page, after what it observes in the background was found."""
-    found: dict[str, list[float]] = {page: [] for page in (MEASURE, *PAGES)}
+    """Measure each page, after its observations in the background."""
+    times_of_pages: dict[str, list[float]] = {page: [] for page in (MEASURE, *PAGES)}
     say(f"observing what the pages need, at most {LONGEST_LOOK:.0f} s a page")
     sizes = {page: len(settled(console, session, page)) for page in PAGES}
-    say(f"{rounds} rounds of {len(found)} pages")
+    say(f"{rounds} rounds of {len(times_of_pages)} pages")
     for _ in range(rounds):
-        for page, times in found.items():
+        for page, times in times_of_pages.items():
             started = time.perf_counter()
             session.get(console.url + page, timeout=60).raise_for_status()
             times.append(1000 * (time.perf_counter() - started))
     for page in PAGES:
-        ratios = [one / bare for one, bare in zip(found[page], found[MEASURE], strict=True)]
+        ratios = [
+            of_page / bare
+            for of_page, bare in zip(times_of_pages[page], times_of_pages[MEASURE], strict=True)
+        ]
         remark = f"{statistics.median(ratios):5.1f} x {MEASURE}"
-        yield Measured(page, statistics.median(found[page]), LONGEST_PAGE, "ms", remark)
+        yield Measured(page, statistics.median(times_of_pages[page]), LONGEST_PAGE, "ms", remark)
         yield Measured(f"{page}, its size", sizes[page] / 1000, LARGEST_PAGE / 1000, "kB")
 
 
 def settled(console: ConsoleProcess, session: requests.Session, page: str) -> bytes:
-    """Return a page as it is once nothing is observed for it any more."""
+    """Return a page without any pending observation."""
     deadline = time.monotonic() + LONGEST_LOOK
     while True:
         answer = session.get(console.url + page, timeout=60)
@@ -206,7 +210,7 @@ def settled(console: ConsoleProcess, session: requests.Session, page: str) -> by
 
 
 def first_screen(console: ConsoleProcess, browser: Browser, who: StorageState) -> Measured:
-    """Measure from the click until the verdict is painted."""
+    """Measure the time from the click until the verdict is painted."""
     taken = []
     say("the first screen in Chromium, ten times")
     with browser.new_context(storage_state=who) as context:
@@ -225,7 +229,7 @@ _PAINTED = """() => new Promise(done => new PerformanceObserver(
 
 
 def idle_viewers(console: ConsoleProcess, session: requests.Session, run: str) -> Measured:
-    """Measure what the process takes while people watch a run in which nothing happens."""
+    """Measure the process while people watch an idle run."""
     process = Process(console.number)
     say(f"{VIEWERS} viewers of a run in which nothing happens, {WATCHED:.0f} s")
     with ExitStack() as watching:
@@ -282,7 +286,7 @@ def run_once(console: ConsoleProcess, session: requests.Session) -> None:
 
 @contextmanager
 def quiet_run(state: StateStore) -> Iterator[str]:
-    """Have a run in progress in which nothing happens, for a `with` block."""
+    """Keep an idle run in progress, for a `with` block."""
     begun = state.begin_run(state.now())
     run = StoredRun(
         "quiet-run",
@@ -297,39 +301,39 @@ def quiet_run(state: StateStore) -> Iterator[str]:
     state.end_run(begun)
 
 
-def measured(world: World, folder: Path, asked: argparse.Namespace) -> Iterator[Measured]:
-    """Run the console, and measure everything."""
-    config = world.write_files(folder, tables(asked.certificates))
+def measured(world: World, folder: Path, arguments: argparse.Namespace) -> Iterator[Measured]:
+    """Run the console, and yield every figure."""
+    config = world.write_files(folder, tables(arguments.certificates))
     with (
         closing(connect(folder / "state.db", folder / "secret.key")) as state,
         running_chromium() as browser,
         serving(config, world.environment, free_port()) as console,
     ):
-        say(f"storing {asked.certificates:,} certificates")
-        furnish(state, asked.certificates)
+        say(f"storing {arguments.certificates:,} certificates")
+        furnish(state, arguments.certificates)
         who = console.log_in(browser, "browser")
         session = logged_in(console, browser)
-        yield from pages(console, session, asked.rounds)
+        yield from pages(console, session, arguments.rounds)
         yield first_screen(console, browser, who)
         with quiet_run(state) as run:
             yield idle_viewers(console, session, run)
-        yield from worn(console, session, asked.requests, asked.runs)
+        yield from worn(console, session, arguments.requests, arguments.runs)
 
 
 def main() -> int:
-    """Print a line for each figure, and say whether the promises are kept."""
+    """Print a line for each figure, and return whether a limit is exceeded."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--certificates", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=100)
-    asked = parser.parse_args()
-    kept = True
+    arguments = parser.parse_args()
+    is_kept = True
     with tempfile.TemporaryDirectory() as directory, demonstration() as world:
-        for one in measured(world, Path(directory), asked):
-            print(one, flush=True)
-            kept = kept and one.is_kept
-    return int(not kept)
+        for figure in measured(world, Path(directory), arguments):
+            print(figure, flush=True)
+            is_kept = is_kept and figure.is_kept
+    return int(not is_kept)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What the console's first screen costs with 3,000 certificates, 1,000 of them in trouble.
+"""The cost of the console's first screen with 3,000 certificates, 1,000 of them in trouble.
 
-The processor's time for a page (at most 50 ms) and the page's size (at most 100 kB), as a multiple
-of an almost empty page in the same rounds. The facts of all certificates are read at most once in
-two seconds for all visitors; what that takes is printed beside, without a limit.
+Measured are the processor's time for a page (at most 50 ms) and the page's size (at most 100 kB),
+with an almost empty page in the same rounds. The facts of all certificates are read at most once in
+two seconds for all visitors; the time of a read is printed without a limit.
 
 Usage: `python -m benchmarks.first_screen [--certificates N] [--troubled N] [--rounds N]`.
 """
@@ -55,27 +55,27 @@ def troubles(count: int) -> tuple[Notice, ...]:
 
 
 def furnish(state: StateStore, count: int) -> None:
-    """Store certificates of every age, and that their domains have them. The certificates of an age
-    are one, because making thousands takes minutes.
+    """Store certificates of every age, and their sightings. Certificates of the same age share a
+    bundle, because thousands of bundles take minutes.
     """
     made = {age: make_bundle("example.com", not_before=NOW - age * DAY) for age in range(59)}
-    seen = []
+    sightings = []
     for number in range(count):
         name, age = f"c{number}", number % 59
         lease = state.acquire(name, NOW)
         state.save_version(lease, made[age], NOW - age * DAY)
         state.release(lease)
         fingerprint = made[age].certificate.fingerprint
-        seen += [
+        sightings += [
             Sighting(name, "qiniu", domain, served=True, since=NOW, fingerprint=fingerprint)
             for domain in domains_of(number)
         ]
-    state.update_sightings(lambda _: tuple(seen))
+    state.update_sightings(lambda _: tuple(sightings))
     state.save_run(NOW, succeeded=True)
 
 
 def answered(app: ASGIApp, path: str) -> bytes:
-    """Return the body of a page, asked for in this process."""
+    """Return the body of a page, requested in this process."""
     body = bytearray()
 
     async def receive() -> Message:
@@ -117,24 +117,26 @@ def measured(site: Site, rounds: int) -> tuple[Sequence[float], Sequence[float],
 
 
 def main() -> int:
-    """Print the figures, and say whether the promises are kept."""
+    """Print the figures, and return whether a limit is exceeded."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--certificates", type=int, default=3000)
     parser.add_argument("--troubled", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=20)
-    asked = parser.parse_args()
-    tables = tables_of(asked.certificates)
+    arguments = parser.parse_args()
+    tables = tables_of(arguments.certificates)
     with tempfile.TemporaryDirectory() as folder, site_in(Path(folder), tables) as site:
         state = site.workspace().state
-        print(f"storing {asked.certificates:,} certificates", file=sys.stderr)
-        furnish(state, asked.certificates)
-        state.update_notices(lambda _: troubles(asked.troubled))
-        screen, other, size = measured(site, asked.rounds)
+        print(f"storing {arguments.certificates:,} certificates", file=sys.stderr)
+        furnish(state, arguments.certificates)
+        state.update_notices(lambda _: troubles(arguments.troubled))
+        screen, other, size = measured(site, arguments.rounds)
         began = time.process_time()
         read_snapshot(site.workspace())
         reading = 1000 * (time.process_time() - began)
     median = statistics.median(screen)
-    ratio = statistics.median(one / bare for one, bare in zip(screen, other, strict=True))
+    ratio = statistics.median(
+        of_screen / bare for of_screen, bare in zip(screen, other, strict=True)
+    )
     print(f"first screen     {median:8.1f} ms of {LONGEST:g} ms   {ratio:5.1f} x {MEASURE}")
     print(f"its size         {size / 1000:8.1f} kB of {LARGEST / 1000:g} kB")
     print(f"reading anew     {reading:8.1f} ms, at most once in two seconds")

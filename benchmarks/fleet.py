@@ -1,10 +1,11 @@
-"""What several hosts and one PostgreSQL cost, beside one host and SQLite in the same run: one that
-finds nothing to do, a lease, the statements of a pass, and how many leases are taken in a second.
+"""The cost of several hosts with a PostgreSQL server, beside a single host with SQLite.
 
-PostgreSQL runs beside it on this machine, as in the tests, and writes nothing through to the disk
-(`fsync = off`): what counts are the ratios. How long more hosts need for the same work is
-`benchmarks.fleet_hosts`. Usage: `python -m benchmarks.fleet [--certificates N] [--rounds N]
-[--only PART …]`.
+Measured in the same run are a run without work, a lease, the statements of a pass, and the rate of
+leases. PostgreSQL runs on this machine, as in the tests, and does not wait for the disk (`fsync =
+off`): the ratios count. `benchmarks.fleet_hosts` measures the time that more hosts need for the
+same work.
+
+Usage: `python -m benchmarks.fleet [--certificates N] [--rounds N] [--only PART …]`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ CLAIMING = 2.0  # seconds
 
 
 def quick_cdn() -> MemoryCdn:
-    """Return a CDN whose changes are done at once."""
+    """Return a CDN that carries out changes at once."""
     return MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0),))
 
 
@@ -54,11 +55,11 @@ def opened(server: Postgresql, database: str, host: str) -> StateStore:
     return connect(server.url(database), KEY, host=host)
 
 
-# --- A run that finds nothing to do
+# --- A run without work
 
 
 def idle(server: Postgresql, certificates: int, repeats: int) -> Iterator[str]:
-    """Compare such a run over PostgreSQL with one over SQLite, round by round."""
+    """Compare such a run over PostgreSQL with the same run over SQLite, round by round."""
     wishes = [wish(number) for number in range(certificates)]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as states:
         runs: dict[str, Callable[[], object]] = {}
@@ -70,14 +71,16 @@ def idle(server: Postgresql, certificates: int, repeats: int) -> Iterator[str]:
             cdn = quick_cdn()
             furnish(state, cdn, wishes)
             engine = Reconciler(ports_of(state, cdn))
-            assert engine.sync(wishes, WaitLimit()).ok  # noqa: S101 - or nothing is measured
-            runs[name] = lambda engine=engine: engine.sync(wishes, WaitLimit())  # type: ignore[misc]  # one engine each
+            assert engine.sync(wishes, WaitLimit()).ok  # noqa: S101 - a failed run measures nothing
+            runs[name] = lambda engine=engine: engine.sync(wishes, WaitLimit())  # type: ignore[misc]  # an engine for each
         times = [{name: _seconds(run) for name, run in runs.items()} for _ in range(repeats)]
-    best = {name: min(one[name] for one in times) for name in runs}
+    best = {name: min(round_times[name] for round_times in times) for name in runs}
     for name, seconds in best.items():
         yield f"nothing to do, {name:<10} {1000 * seconds / certificates:6.3f} ms a certificate"
     ratio = best["PostgreSQL"] / best["SQLite"]
-    middle = statistics.median(one["PostgreSQL"] / one["SQLite"] for one in times)
+    middle = statistics.median(
+        round_times["PostgreSQL"] / round_times["SQLite"] for round_times in times
+    )
     yield f"  PostgreSQL / SQLite, best rounds {ratio:5.2f} x, median {middle:5.2f} x (at most 1.5)"
 
 
@@ -87,49 +90,49 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-# --- What is asked of the server
+# --- Statements for the server
 
 
 @contextmanager
 def counted_statements() -> Iterator[Counter[str]]:
-    """Count what is sent to the server in a `with` block, each with one answer awaited."""
-    execute, found = psycopg.Connection.execute, Counter[str]()
+    """Count the statements sent to the server in a `with` block, each a round trip."""
+    execute, counts = psycopg.Connection.execute, Counter[str]()
 
     def counted(self: Any, query: Any, *args: Any, **named: Any) -> Any:
-        found[str(query).split(maxsplit=1)[0]] += 1
+        counts[str(query).split(maxsplit=1)[0]] += 1
         return execute(self, query, *args, **named)
 
-    psycopg.Connection.execute = counted  # type: ignore[method-assign]  # the library's
+    psycopg.Connection.execute = counted  # type: ignore[method-assign]  # of the library
     try:
-        yield found
+        yield counts
     finally:
         psycopg.Connection.execute = execute  # type: ignore[method-assign]  # the library's
 
 
 def statements(server: Postgresql, certificates: int) -> Iterator[str]:
-    """Count the round trips of a lease, and those of passes."""
+    """Count the round trips of a lease, and the round trips of passes."""
     with closing(opened(server, server.new_state(), "web-1")) as state:
         state.release(state.acquire("img", now()))  # connects
-        with counted_statements() as found:
+        with counted_statements() as counts:
             state.release(state.acquire("img", now()))
-        yield f"a lease taken and given back     {found.total():6.0f} round trips (at most 3)"
+        yield f"a lease taken and given back     {counts.total():6.0f} round trips (at most 3)"
         cdn, wishes = quick_cdn(), [wish(number) for number in range(certificates)]
         ports = replace(ports_of(state, cdn), progress=history_keeper(state, now, "root"))
         cdn.add_domain(wishes[0].lineage)
         first = LineageReconciler(wishes[0], ports)
-        for what in ("issues, uploads and binds", "sees it served"):
-            with counted_statements() as found:
+        for work_of_pass in ("issues, uploads and binds", "sees it served"):
+            with counted_statements() as counts:
                 first.reconcile()
-            yield f"a pass that {what:<26}{found.total():3.0f} round trips {dict(found)}"
+            yield f"a pass that {work_of_pass:<26}{counts.total():3.0f} round trips {dict(counts)}"
         furnish(state, cdn, wishes[1:])
         engine = Reconciler(ports)
-        assert engine.sync(wishes, WaitLimit()).ok  # noqa: S101 - or something else is counted
-        with counted_statements() as found:
+        assert engine.sync(wishes, WaitLimit()).ok  # noqa: S101 - a failed run has other statements
+        with counted_statements() as counts:
             LineageReconciler(wishes[1], ports).reconcile()
-        yield f"a pass that finds nothing to do  {found.total():6.0f} round trips (at most 8)"
-        with counted_statements() as found:
+        yield f"a pass that finds nothing to do  {counts.total():6.0f} round trips (at most 8)"
+        with counted_statements() as counts:
             engine.sync(wishes, WaitLimit())
-        each = found.total() / certificates
+        each = counts.total() / certificates
         yield f"  in a run over {certificates:,} of them      {each:6.2f} each, on average"
 
 
@@ -137,7 +140,7 @@ def statements(server: Postgresql, certificates: int) -> Iterator[str]:
 
 
 def claims(server: Postgresql) -> Iterator[str]:
-    """Have processes take and give back leases as fast as they can (`benchmarks.claims`)."""
+    """Run processes that take and release leases as fast as possible (`benchmarks.claims`)."""
     for count, done in rounds(server.url(server.new_state()), CLAIMING):
         bare, leases = done["SELECT 1"], done["lease taken and given back"]
         yield (
@@ -146,18 +149,18 @@ def claims(server: Postgresql) -> Iterator[str]:
         )
 
 
-# --- What many hosts need
+# --- The needs of many hosts
 
 
 CERTIFICATES, FLEET = 100_000, 200
 ROUND_TRIPS = 58
-"""To the server, for a certificate that is issued, bound and seen: see `statements`."""
+"""For a certificate that is issued, bound and verified: see `statements`."""
 A_READ = 1
-"""Round trips for reading what is stored of so many lineages at once (`observe.AT_ONCE`)."""
+"""Round trips for reading the state of so many lineages at once (`observe.AT_ONCE`)."""
 
 
 def needed(certificates: int, hosts: int) -> list[str]:
-    """Return the lines of the tables of `docs/explanation/scale.md` that are arithmetic."""
+    """Return the lines of the computed tables of `docs/explanation/scale.md`."""
     tables = (_at_the_server(certificates, hosts), _at_one_account())
     return [line for rows in tables for line in (*table(rows), "")]
 
@@ -171,8 +174,8 @@ def _at_the_server(certificates: int, hosts: int) -> Iterator[tuple[str, ...]]:
     for name in ("90", "6"):
         lifetime = LIVES[name].lifetime(START)
         orders = certificates / (renewed_every(lifetime) / DAY)
-        what = f"renewals of certificates valid for {lifetime / DAY:.1f} d"
-        yield what, *_a_day(orders * ROUND_TRIPS)
+        renewals_of = f"renewals of certificates valid for {lifetime / DAY:.1f} d"
+        yield renewals_of, *_a_day(orders * ROUND_TRIPS)
     reads = hosts * 2 * -(-certificates // AT_ONCE)
     yield "every host runs twice, and declares them all", *_a_day(reads * A_READ)
     yield "every host works all day, and renews its leases", *_a_day(hosts * DAY / (LENGTH / 3))
@@ -185,19 +188,19 @@ def _a_day(number: float) -> tuple[str, str]:
 
 
 def _at_one_account() -> Iterator[tuple[str, ...]]:
-    """Return how long an account's pace is taken by runs that find nothing to do."""
+    """Yield the time of an account's pace that runs without work take."""
     sizes = (500, 2_000, 10_000)
     yield ("hosts that declare the same domains", *(f"{size:,} domains" for size in sizes))
     for hosts in (1, 2, 4, 8, 20):
         minutes = (hosts * size * MOST["no-op"] / RATE / 60 for size in sizes)
-        yield (str(hosts), *(f"{one:,.0f} min" for one in minutes))
+        yield (str(hosts), *(f"{of_size:,.0f} min" for of_size in minutes))
 
 
 PARTS = ("needed", "idle", "statements", "claims")
 
 
 def main() -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--certificates", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=10)

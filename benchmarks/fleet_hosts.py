@@ -1,12 +1,13 @@
-"""How long 1, 2, 4 and 8 hosts need for the same work, each a process as a host is, beside one
-PostgreSQL and one CDN.
+"""The time that 1, 2, 4 and 8 hosts need for the same work.
 
-The CDN in memory is a process that all of them ask; each host has a CA of its own, since no host
-goes on with another's order. What a host waits for takes as long as `Latency` says. The aim is the
-work of one host divided by the hosts, and a fifth more, until the account's pace at the CDN is the
-limit, and changes there are done at once. How busy the processors were stands beside it: above 90 %
-they were measured, and not the hosts. Usage: `python -m benchmarks.fleet_hosts [--work N]
-[--hosts N …] [--order SECONDS] [--request SECONDS] [--processing SECONDS] [--per-second N]`.
+Each host is a process, beside a PostgreSQL server and a CDN. The CDN in memory is a process that
+all hosts ask; each host has a CA of its own, since no host continues another's order. Waits take as
+long as `Latency` says. The aim is the work of a single host divided by the hosts, and a fifth more,
+until the account's pace at the CDN is the limit; changes at the CDN are immediate. The share of
+busy processors is printed: above 90 % the processors were the limit instead of the hosts.
+
+Usage: `python -m benchmarks.fleet_hosts [--work N] [--hosts N …] [--order SECONDS] [--request
+SECONDS] [--processing SECONDS] [--per-second N]`.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ HOSTS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Latency:
-    """How long the world takes: an order at the CA, a request to the CDN or its edges, a change at
-    the CDN, in seconds; and how many requests of the account the CDN takes in a second, from all
-    hosts together.
+    """The waits of a simulated world, in seconds: an order at the CA, a request to the CDN or its
+    edges, and a change at the CDN; and the requests a second that the CDN takes from all hosts
+    together.
     """
 
     order: float = 1.0
@@ -60,42 +61,43 @@ class Latency:
 
     @property
     def of_one(self) -> float:
-        """How long a certificate takes at least: an order, and the CDN's part."""
+        """The least time of a certificate: an order, and the CDN's part."""
         return self.order + REQUESTS * self.request
 
 
 REQUESTS = 6
 """To the CDN and its edges, for a first certificate: a host observes both under the lease, uploads,
-binds, and observes both again; more often where a change takes its time."""
+binds, and observes both again; more often during a slow change.
+"""
 
 
-# --- The CDN that all ask
+# --- The CDN of all hosts
 
 
 class Cdn(MemoryCdn):
-    """A CDN which other processes ask, and which takes so many seconds for a change."""
+    """A CDN in another process, which takes so many seconds for a change."""
 
     def __init__(self, processing: float) -> None:
         super().__init__(now, processing=timedelta(seconds=processing), lags=(timedelta(0),))
 
     def upload_pem(self, lineage: str, fullchain: str, key: str) -> str:
-        """Take an upload: a key is a secret, which nothing pickles."""
+        """Take an upload: a key is a secret, which cannot be pickled."""
         return self.upload(lineage, parse_bundle(fullchain, Secret(key)))
 
     def writes_made(self) -> tuple[int, int]:
-        """Return how many uploads and bindings there were."""
+        """Return the numbers of uploads and bindings."""
         return self.uploads, self.writes
 
 
 class World(BaseManager):
-    """The process in which the CDN is."""
+    """The process of the CDN."""
 
 
 World.register("cdn", Cdn)
 
 
 class Waiting:
-    """The fate of the calls to a port that is away: each takes its time, at the account's pace."""
+    """The fate of calls to a remote port: each takes its time, at the account's pace."""
 
     def __init__(self, seconds: float, pace: Callable[[], None]) -> None:
         self._seconds = seconds
@@ -117,7 +119,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Task:
-    """What a host is given: its name, the database, the CDN, and the work."""
+    """The task of a host: its name, the database, the CDN, and the work."""
 
     name: str
     url: str
@@ -129,7 +131,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Done:
-    """When a host began and ended, the processor's time that it took, and what it did."""
+    """The beginning and end of a host, its processor time, and its results."""
 
     begun: float
     ended: float
@@ -140,16 +142,16 @@ class Done:
 
 
 _together: Barrier
-"""Where the hosts wait for one another before their runs."""
+"""The barrier of all hosts before their runs."""
 
 
 def _join(together: Barrier) -> None:
-    global _together  # noqa: PLW0603 - only inherited things pass it, and only so
+    global _together  # noqa: PLW0603 - a barrier passes to processes by inheritance alone
     _together = together
 
 
 def host(task: Task) -> Done:
-    """Be a host: make one scheduled run, beginning when all hosts are known."""
+    """Make a scheduled run as a host, beginning when all hosts are known."""
     wishes = [wish(number) for number in range(task.work)]
     with closing(connect(task.url, Secret(task.key), host=task.name)) as state:
         issuer = MemoryIssuer(state, now)
@@ -173,7 +175,7 @@ def _pacer(state: StateStore, per_second: float) -> Pacer:
 
 
 def _is_well(report: SyncReport) -> bool:
-    ends = {of_lineage(one) for one in report.lineages}
+    ends = {of_lineage(lineage) for lineage in report.lineages}
     return report.complete and ends <= {Result.IN_ORDER, Result.ELSEWHERE}
 
 
@@ -205,7 +207,7 @@ def _ports(
 def shared_work(
     server: Postgresql, work: int, latency: Latency, hosts: Sequence[int] = HOSTS
 ) -> Iterator[str]:
-    """Have hosts issue, upload, bind and verify so many certificates together."""
+    """Let hosts issue, upload, bind and verify so many certificates together."""
     by_pace = work * REQUESTS / latency.per_second
     yield (
         f"{work:,} certificates: an order takes {latency.order} s, a request to the CDN"
@@ -219,20 +221,20 @@ def shared_work(
         idle, elapsed = _idle_time(), time.monotonic()
         done, writes = _all_at_work(server, work, latency, count)
         busy = 1 - (_idle_time() - idle) / ((time.monotonic() - elapsed) * (os.cpu_count() or 1))
-        took = max(one.ended for one in done) - min(one.begun for one in done)
+        took = max(end.ended for end in done) - min(end.begun for end in done)
         first = first or took * count
         most = max(first / count, by_pace) * 1.2
-        issued = [one.issued for one in done]
-        is_once = (sum(issued), *writes) == (work, work, work) and all(one.is_well for one in done)
-        early = max(one.ended for one in done) - min(one.ended for one in done)
+        issued = [end.issued for end in done]
+        is_once = (sum(issued), *writes) == (work, work, work) and all(end.is_well for end in done)
+        early = max(end.ended for end in done) - min(end.ended for end in done)
         cells = (
             str(count),
             f"{took:.1f}",
             f"{most:.1f}",
             "yes" if took <= most else "NO",
             f"{busy:.0%}",
-            f"{1000 * sum(one.processor for one in done) / work:.1f} ms",
-            f"{sum(one.requests for one in done) / work:.2f}",
+            f"{1000 * sum(end.processor for end in done) / work:.1f} ms",
+            f"{sum(end.requests for end in done) / work:.2f}",
             f"{min(issued)} to {max(issued)}" + ("" if is_once else f", NOT ONCE: {writes}"),
             f"{early:.1f} s",
         )
@@ -261,7 +263,7 @@ def _all_at_work(
 
 
 def _idle_time() -> float:
-    """Return for how many seconds the processors have had nothing to do (proc(5))."""
+    """Return the seconds in which the processors were idle (proc(5))."""
     idle = Path("/proc/stat").read_text(encoding="ascii").split()[4]
     return int(idle) / os.sysconf("SC_CLK_TCK")
 

@@ -1,8 +1,10 @@
-"""What the chain of the history costs: an entry with its seal, as a multiple of the same row alone
-in a transaction; a long history verified, as a multiple of a bare read of its rows.
+"""The cost of the history's chain: sealed entries, and the verification of a long history.
+
+An entry with its seal is a multiple of the same row alone in a transaction; the verification is a
+multiple of a bare read of its rows.
 
 Usage: `python -m benchmarks.history [--entries N] [--rounds N] [--long N] [--postgresql]`; the last
-one starts a PostgreSQL server of its own (the wheel of the tests), over a socket.
+option starts a PostgreSQL server of its own (from the tests' wheel), over a socket.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ def opened(*, on_server: bool) -> Iterator[tuple[StateStore, Database]]:
 
 
 def seconds(work: Callable[[], object], count: int) -> float:
-    """Time a kind of work, each time it is done."""
+    """Return the time of a single repetition of some work."""
     started = time.perf_counter()
     for _ in range(count):
         work()
@@ -57,7 +59,7 @@ def seconds(work: Callable[[], object], count: int) -> float:
 
 
 def main() -> None:
-    """Print the medians, and of the ratios of each round."""
+    """Print the medians of the times, and the median of the ratios of each round."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--entries", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=10)
@@ -70,7 +72,7 @@ def main() -> None:
 
         def bare() -> None:
             lineage = f"bare-{next(count) % 20}"
-            database.run(lambda one: one.add("history", **ROW, lineage=lineage))
+            database.run(lambda transaction: transaction.add("history", **ROW, lineage=lineage))
 
         def sealed() -> None:
             lineage = f"lineage-{next(count) % 20}"
@@ -91,7 +93,7 @@ def main() -> None:
         query = "SELECT * FROM history WHERE number > ? ORDER BY number LIMIT 1000"
         before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started = time.perf_counter()
-        found = store.verify_history()
+        verified = store.verify_history()
         took = time.perf_counter() - started
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
         started, last = time.perf_counter(), 0
@@ -99,8 +101,8 @@ def main() -> None:
             last = rows[-1]["number"]
         ratio = took / (time.perf_counter() - started)
         print(
-            f"{found.entries} verified in {took:.2f} s   {ratio:5.2f} x a bare read"
-            f"   {grown} KiB more memory   unbroken: {not found.breaks}"
+            f"{verified.entries} verified in {took:.2f} s   {ratio:5.2f} x a bare read"
+            f"   {grown} KiB more memory   unbroken: {not verified.breaks}"
         )
 
 

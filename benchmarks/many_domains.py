@@ -1,14 +1,13 @@
-"""How many requests an account at Qiniu takes: 2,000 CDN domains with 500 certificates, by the real
-adapter and engine, a real SQLite state, and a stand-in that refuses more than ten requests a
-second.
+"""The requests of an account at Qiniu with 2,000 CDN domains and 500 certificates.
 
-Time is a number: it passes where a request waits for its turn, and where nothing is to be done
-until a later look. So the pace is kept to the request, and an hour at Qiniu takes a minute here.
-One certificate is visited at a time, since it is the pace that decides how long it takes. The
-edges are a fake that serves what Qiniu has carried out.
+Adapter, engine and SQLite state are real, and the stand-in refuses more than ten requests a second.
+Time is a number, which grows while a request waits for its turn or a run waits for a later look:
+the pace is exact, and an hour at Qiniu takes a minute here. Certificates are visited in turn, since
+the pace decides the time. The edges are a fake that serves the changes of the stand-in.
 
-Prints requests per domain, and fails where there are more than promised, where nothing is told for
-longer, or where it takes more memory.
+The program prints requests per domain, and fails if requests, silent times or memory exceed a
+limit.
+
 Usage: `python -m benchmarks.many_domains [--certificates N] [--processing SECONDS]`.
 """
 
@@ -65,15 +64,16 @@ from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySou
 ACCOUNT = "qiniu"
 DOMAINS_EACH = 4
 MOST = {"first sync": 6.0, "no-op": 1.0, "no-op, a day later": 1.0, "renewal": 5.0}
-"""Requests per domain that are promised."""
+"""The highest numbers of requests per domain."""
 MOST_OF_PLAN = 3
-"""Requests of `discover`, as a multiple of those of `plan` over the same account: what a run has
-read of a domain, and the list tells to be so still, is asked for by neither.
+"""Requests of `discover`, as a multiple of the requests of `plan` over the same account: neither
+command asks again for details that a run has stored and the list shows as unchanged.
 """
 MOST_MEMORY = 150  # MB
 MOST_SILENCE = LONGEST + timedelta(seconds=10)
-"""Progress is always shown: a look comes two minutes after the one before it at most
-(docs/reference/qiniu.md), and its requests wait for their turn."""
+"""Progress is always shown: the next look comes after two minutes at most
+(docs/reference/qiniu.md), and its requests wait for their turn.
+"""
 EDGE_LAG = timedelta(seconds=30)
 
 
@@ -100,13 +100,13 @@ class VirtualTime:
             self._shared[:] = SECONDS.pack(self.clock() + seconds)
 
     def pass_until(self, moment: datetime) -> None:
-        """Let time pass, unless it is later already."""
+        """Let time pass until a moment, or return at once after it."""
         self.pause(max((moment - self.now()).total_seconds(), 0))
 
 
 class FakeEdges:
-    """The target, and the edges of its domains: they serve what was bound once its change has come
-    to its end, and has spread.
+    """The target, and the edges of its domains: a bound certificate is served after the end of its
+    change and the edges' lag.
     """
 
     def __init__(self, target: Qiniu, time: VirtualTime, processing: timedelta) -> None:
@@ -117,7 +117,7 @@ class FakeEdges:
         self._served: dict[str, list[tuple[datetime, str]]] = {}
 
     def go_on_from(self, before: FakeEdges) -> None:
-        """Serve what the edges of an earlier process serve."""
+        """Serve the same certificates as the edges of an earlier process."""
         self._served, self._certificates = before._served, before._certificates
 
     def observe(self, scope: Scope) -> ObservedTarget:
@@ -147,7 +147,11 @@ class FakeEdges:
 
     def _seen(self, domain: str) -> tuple[Served, ...]:
         now = self._time.now()
-        in_force = [what for since, what in self._served.get(domain, ()) if since <= now]
+        in_force = [
+            bound_certificate
+            for since, bound_certificate in self._served.get(domain, ())
+            if since <= now
+        ]
         fingerprint = in_force[-1] if in_force else None
         return tuple(
             Served(address, fingerprint, valid=fingerprint is not None)
@@ -157,7 +161,7 @@ class FakeEdges:
 
 @dataclass(slots=True)
 class Silence:
-    """The longest time in which nothing was told."""
+    """The longest time without an event."""
 
     time: VirtualTime
     longest: float = 0.0
@@ -168,12 +172,12 @@ class Silence:
         self.longest, self._last = 0.0, self.time.clock()
 
     def told(self, _: object) -> None:
-        """Count what is told."""
+        """Count an event."""
         now = self.time.clock()
         self.longest, self._last = max(self.longest, now - self._last), now
 
     def end(self) -> None:
-        """Count what has passed since it was told last."""
+        """Count the time since the last event."""
         self.told(None)
 
 
@@ -185,13 +189,13 @@ class StandIn:
     urls: dict[str, str] = field(default_factory=dict)
 
     def ask(self) -> Any:
-        """Read its next line."""
+        """Read the next line of the process."""
         if self.process.stdout is None:
             raise TypeError(self.process)
         return json.loads(self.process.stdout.readline())
 
     def requests(self) -> Counter[str]:
-        """Return the requests since this was asked last."""
+        """Return the requests since the last call."""
         if self.process.stdin is None:
             raise TypeError(self.process)
         self.process.stdin.write("\n")
@@ -201,7 +205,7 @@ class StandIn:
 
 @contextmanager
 def stand_in(directory: Path, domains: Sequence[str], processing: timedelta) -> Iterator[StandIn]:
-    """Start the stand-in, with these domains, which speak HTTP alone."""
+    """Start the stand-in, with these domains, which serve HTTP alone."""
     (directory / "issuer.pem").write_text(issuer_of_memory())
     (directory / "domains").write_text("\n".join(domains))
     program = Path(__file__).with_name("many_domains_stand_in.py")
@@ -210,16 +214,16 @@ def stand_in(directory: Path, domains: Sequence[str], processing: timedelta) -> 
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        found = StandIn(process)
+        process_of_stand_in = StandIn(process)
         try:
-            found.urls = found.ask()
-            yield found
+            process_of_stand_in.urls = process_of_stand_in.ask()
+            yield process_of_stand_in
         finally:
             process.terminate()
 
 
 def issuer_of_memory() -> str:
-    """Return the certificate that signs all of the CA in memory."""
+    """Return the certificate that signs all certificates of the CA in memory."""
     ca = MemoryCa(lambda: START, LIFETIME)
     order = ca.begin_order(("example.com",), None)
     ca.validate(order)
@@ -228,14 +232,14 @@ def issuer_of_memory() -> str:
 
 
 def desired(number: int) -> DesiredCertificate:
-    """One certificate, served at its domains."""
+    """Return a certificate with its domains."""
     names = tuple(f"{name}.c{number}.example.com" for name in "abcd"[:DOMAINS_EACH])
     deployment = DesiredDeployment(ACCOUNT, names)
     return DesiredCertificate(f"c{number}", names, "dns", deployments=(deployment,))
 
 
 def connected(urls: Mapping[str, str], state: StateStore, time: VirtualTime) -> Qiniu:
-    """Connect the account, as each process does, and as `adapters.qiniu.target.connect`."""
+    """Connect the account for a process, in the same way as `adapters.qiniu.target.connect`."""
     memory = AccountNotes(lambda: state, ACCOUNT, is_kept=True)
     keys = QiniuKeys(*(Secret(key) for key in KEYS))
     transport = QiniuTransport(
@@ -248,7 +252,7 @@ def connected(urls: Mapping[str, str], state: StateStore, time: VirtualTime) -> 
 
 
 def visit_all(runs: Sequence[LineageReconciler], time: VirtualTime) -> None:
-    """Visit each until none waits any longer, as `reconcile.visits` does."""
+    """Visit each certificate until all are done, as `reconcile.visits` does."""
     numbers = itertools.count()
     heap = [(time.now(), next(numbers), run) for run in runs]
     while heap:
@@ -268,7 +272,7 @@ def _nothing() -> None:
 
 @dataclass(slots=True)
 class Benchmark:
-    """The world of one measurement. `tell` takes its lines; `missed` are promises not kept."""
+    """The world of a measurement. `tell` prints lines; `missed` has the exceeded limits."""
 
     place: StandIn
     state: StateStore
@@ -280,10 +284,10 @@ class Benchmark:
     missed: list[str] = field(default_factory=list)
 
     def measure_all(self) -> list[str]:
-        """Measure each kind of run, and return the promises that were not kept."""
+        """Measure each kind of run, and return the exceeded limits."""
         issuer = MemoryIssuer(self.state, self.time.now)
         edges: FakeEdges | None = None
-        for what, later in (
+        for run_kind, later in (
             ("first sync", timedelta(0)),
             ("no-op", timedelta(hours=1)),
             ("no-op, a day later", timedelta(days=1)),
@@ -293,12 +297,12 @@ class Benchmark:
             target = connected(self.place.urls, self.state, self.time)
             edges = self._edges(target, edges)
             ports, silence = self._ports(edges, issuer)
-            self._measure(what, ports, silence)
+            self._measure(run_kind, ports, silence)
         self._measure_looks(issuer, edges)
         return self.missed
 
     def _measure_looks(self, issuer: MemoryIssuer, edges: FakeEdges | None) -> None:
-        """Compare what `discover` asks with what `plan` does, each in a process of its own."""
+        """Compare the requests of `discover` with those of `plan`, each in a process of its own."""
         self.place.requests()
         edges = self._edges(connected(self.place.urls, self.state, self.time), edges)
         began = process_time()
@@ -309,24 +313,24 @@ class Benchmark:
         [look] = survey_accounts({ACCOUNT: target.survey}, edges, self.time.now, Run())
         if len(look.survey.domains) != len(self.declared) * DOMAINS_EACH:
             raise SystemExit(f"discover found {len(look.survey.domains)} domains")
-        found, for_discover = self.place.requests().total(), process_time() - began
-        times = found / planned
+        discovered, for_discover = self.place.requests().total(), process_time() - began
+        times = discovered / planned
         self.tell(
-            f"{'discover':<20} {found} requests, {times:.1f} x those of plan ({planned}; promised:"
-            f" {MOST_OF_PLAN}); {for_discover / for_plan:.1f} x its processor time"
+            f"{'discover':<20} {discovered} requests, {times:.1f} x those of plan ({planned};"
+            f" promised: {MOST_OF_PLAN}); {for_discover / for_plan:.1f} x its processor time"
         )
         if times > MOST_OF_PLAN:
             self.missed.append(f"discover: {times:.1f} x the requests of plan")
 
     def _edges(self, target: Qiniu, before: FakeEdges | None) -> FakeEdges:
-        """Give a process's target the edges of the one before it."""
+        """Return the edges of a new process, with the certificates of the earlier process."""
         edges = FakeEdges(target, self.time, self.processing)
         if before is not None:
             edges.go_on_from(before)
         return edges
 
     def _ports(self, edges: FakeEdges, issuer: MemoryIssuer) -> tuple[Ports, Silence]:
-        """Join the ports of a run, and count how long it tells nothing."""
+        """Return the ports of a run, and the counter of its silent times."""
         silence = Silence(self.time)
         ports = Ports(
             issuer=issuer,
@@ -342,26 +346,28 @@ class Benchmark:
         )
         return ports, silence
 
-    def _measure(self, what: str, ports: Ports, silence: Silence) -> None:
+    def _measure(self, run_kind: str, ports: Ports, silence: Silence) -> None:
         begun = self.time.clock()
         silence.begin()
-        visit_all([LineageReconciler(one, ports) for one in self.declared], self.time)
+        visit_all(
+            [LineageReconciler(certificate, ports) for certificate in self.declared], self.time
+        )
         silence.end()
         count = len(self.declared) * DOMAINS_EACH
         requests = self.place.requests()
         each = requests.total() / count
         took = timedelta(seconds=round(self.time.clock() - begun))
         self.tell(
-            f"{what:<20} {each:5.2f} requests per domain (promised: {MOST[what]:.0f});"
+            f"{run_kind:<20} {each:5.2f} requests per domain (promised: {MOST[run_kind]:.0f});"
             f" took {took}, silent for at most {silence.longest:.0f} s (promised:"
             f" {self.most_silence.total_seconds():.0f})"
         )
         for kind, number in requests.most_common():
             self.tell(f"{number / count:27.3f}  {kind}")
-        if each > MOST[what]:
-            self.missed.append(f"{what}: {each:.2f} requests per domain")
+        if each > MOST[run_kind]:
+            self.missed.append(f"{run_kind}: {each:.2f} requests per domain")
         if silence.longest > self.most_silence.total_seconds():
-            self.missed.append(f"{what}: silent for {silence.longest:.0f} s")
+            self.missed.append(f"{run_kind}: silent for {silence.longest:.0f} s")
 
 
 def run(
@@ -371,11 +377,11 @@ def run(
     *,
     most_silence: timedelta = MOST_SILENCE,
 ) -> list[str]:
-    """Measure an account with so many certificates; return the promises that were not kept."""
+    """Measure an account with so many certificates; return the exceeded limits."""
     declared = [desired(number) for number in range(certificates)]
-    domains = [name for one in declared for name in one.names]
-    with tempfile.TemporaryDirectory() as found:
-        directory = Path(found)
+    domains = [name for certificate in declared for name in certificate.names]
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
         time = VirtualTime(directory / "clock")
         state = connect(directory / "state.db", directory / "secret.key")
         with stand_in(directory, domains, processing) as place:
@@ -386,7 +392,7 @@ def run(
 
 
 def main() -> None:
-    """Print what was measured; exit with 1 where a promise is not kept."""
+    """Print the measurements; exit with 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--certificates", type=int, default=500)
     parser.add_argument("--processing", type=float, default=600.0, help="seconds a change takes")

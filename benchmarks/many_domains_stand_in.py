@@ -1,9 +1,8 @@
-"""Qiniu's stand-in as a process of its own, so that its memory is not certferry's: a program that
-`many_domains.py` starts.
+"""Qiniu's stand-in as a process of its own, started by `many_domains.py`.
 
-Its time stands in a file that the other process writes: a double, in seconds since START. The first
-line of its output tells where it listens; each line of input is answered with the requests since
-the one before it, by host, method and path, as JSON.
+Its memory stays out of certferry's. Its time comes from a file that the other process writes: a
+double, in seconds since START. The first line of its output has its addresses; each line of input
+is answered with the new requests by host, method and path, as JSON.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from certferry_sandbox.qiniu.service import QiniuService
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 KEYS = ("benchmark-access-key", "benchmark-secret-key")
-RATE = 10  # requests a second that one host takes of an account (docs/facts/qiniu.md §9)
+RATE = 10  # requests a second of an account that a host accepts (docs/facts/qiniu.md §9)
 SECONDS = struct.Struct("<d")
 
 
 def clock_in(path: Path) -> Callable[[], datetime]:
-    """Read the time from a file."""
+    """Return a clock that reads the time from a file."""
     with path.open("r+b") as file:
         shared = mmap.mmap(file.fileno(), SECONDS.size)
     return lambda: START + timedelta(seconds=float(SECONDS.unpack(shared)[0]))
@@ -35,7 +34,7 @@ def clock_in(path: Path) -> Callable[[], datetime]:
 
 def main() -> None:
     """Serve until the input ends. Arguments: the clock's file, the trusted issuer's, the domains',
-    and how many seconds a change takes.
+    and the seconds of a change.
     """
     clock, issuer, domains = (Path(argument) for argument in sys.argv[1:4])
     processing = timedelta(seconds=float(sys.argv[4]))
@@ -48,15 +47,15 @@ def main() -> None:
     with service:
         names = ("api", "fusion", "uc", "api_backup", "uc_backup", "pili")
         tell({name: getattr(service, f"{name}_url") for name in names})
-        told: Counter[str] = Counter()
+        reported: Counter[str] = Counter()
         for _ in sys.stdin:
             all_of_them = Counter(kinds(service))
-            tell(all_of_them - told)
-            told = all_of_them
+            tell(all_of_them - reported)
+            reported = all_of_them
 
 
 def kinds(service: QiniuService) -> Iterator[str]:
-    """Name each request by what it asks for; what was refused says so."""
+    """Yield the kind of each request; a refused request has its status."""
     for host in service.services:
         for call in host.journal:
             path = re.sub(r"/domain/[^/]+", "/domain/NAME", call.request.path)
@@ -65,9 +64,9 @@ def kinds(service: QiniuService) -> Iterator[str]:
             yield f"{call.request.method} {path}{refused}"
 
 
-def tell(what: object) -> None:
+def tell(document: object) -> None:
     """Write a line."""
-    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.write(json.dumps(document) + "\n")
     sys.stdout.flush()
 
 

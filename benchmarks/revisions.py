@@ -27,7 +27,7 @@ from tests.acceptance.host import certificate
 HERE = Path(__file__).parent.parent
 
 BEFORE = "1515dfe4"
-"""The last revision whose values were dataclasses, and whose commands imported 425 modules."""
+"""The last revision with dataclasses as values, and with 425 modules imported by a command."""
 
 LIMIT = 0.65
 """The highest ratio of processor time for `check`."""
@@ -57,7 +57,7 @@ class Revision:
 
 
 def prepare(world: World, root: Path, host: Path, count: int) -> Revision:
-    """Set up `count` certificates, and run `sync` until the revision has nothing to do."""
+    """Set up `count` certificates, and run `sync` twice, so that no work is left."""
     host.mkdir()
     domains = [f"{host.name}{number}.{ZONE}" for number in range(count)]
     for domain in domains:

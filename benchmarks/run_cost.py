@@ -1,9 +1,10 @@
-"""How many requests a certificate of two names costs the CA, the DNS service and the CDN: when it
-is first issued, when it is renewed, and when nothing is due.
+"""The requests that a certificate of two names costs the CA, the DNS service and the CDN.
 
-The command runs as it does every day, against Pebble and the sandbox's DNSPod and Qiniu, in which
-a change is done at once. The CA's requests are counted from its log. Fails where there are more
-than promised. Usage: `python -m benchmarks.run_cost`.
+Measured are its first issue, a renewal, and runs without work. The command runs as usual, against
+Pebble and the sandbox's DNSPod and Qiniu, with immediate changes. The CA's requests are counted
+from its log. The benchmark fails if a limit is exceeded.
+
+Usage: `python -m benchmarks.run_cost`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from certferry_sandbox.world import Pace, World
 
 NAME = "img.example.com"
-TIMEOUT = 120  # seconds that a run may take
+TIMEOUT = 120  # seconds for a run
 _CALL = "-> calling handler()"
 _AT_ONCE = timedelta(0)
 
@@ -40,8 +41,8 @@ domains = ["{NAME}"]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Requests to the CA, to the DNS service's API, to the CDN's API; and questions that name
-    servers and resolvers were asked, the CA's own included.
+    """Requests to the CA, to the DNS service's API and to the CDN's API; and questions to name
+    servers and resolvers, the CA's questions included.
     """
 
     ca: int
@@ -50,11 +51,11 @@ class Cost:
     queries: int = 0
 
     def exceeds(self, most: Cost) -> bool:
-        """Tell whether any service is sent more requests."""
+        """Return whether any service gets more requests."""
         return self.ca > most.ca or self.dns > most.dns or self.cdn > most.cdn
 
     def __sub__(self, other: Cost) -> Cost:
-        """What came since then."""
+        """Return the requests since then."""
         return Cost(
             self.ca - other.ca,
             self.dns - other.dns,
@@ -69,11 +70,11 @@ MOST = {
     "nothing due, first run of half a day": Cost(1, 0, 2),
     "nothing due, any other run": Cost(0, 0, 2),
 }
-"""What is promised. A CA that takes its time is asked again, so that it may be one or two less."""
+"""The highest numbers. A slow CA is asked again, so a run may take a request or two less."""
 
 
 class Runs:
-    """A machine with one certificate, in a world that counts."""
+    """A machine with a single certificate, in a world that counts requests."""
 
     def __init__(self, world: World, folder: Path) -> None:
         self._world = world
@@ -81,7 +82,7 @@ class Runs:
         self._config = world.write_files(folder, CERTIFICATE)
 
     def cost(self, *options: str) -> Cost:
-        """Return what a run costs, which must end well."""
+        """Return the cost of a run, which must succeed."""
         before = self._spent()
         command = [
             sys.executable,
@@ -98,7 +99,7 @@ class Runs:
         return self._spent() - before
 
     def pass_half_a_day(self) -> None:
-        """Let the CA be asked again when to renew, as in the next half of a day."""
+        """Let the next run ask the CA for the moment of renewal, as in the next half of a day."""
         with closing(sqlite3.connect(self._folder / "state.db")) as state, state:
             state.execute("UPDATE version SET ask_after = NULL")
 
@@ -114,31 +115,31 @@ class Runs:
 
 
 def measure() -> dict[str, Cost]:
-    """Return what each kind of run costs."""
+    """Return the cost of each kind of run."""
     pace = Pace((0.0, 0.0), _AT_ONCE, (_AT_ONCE, _AT_ONCE))
     with World(pace=pace, nonce_reject=0) as world, tempfile.TemporaryDirectory() as folder:
         world.add_http_domain(NAME)
         runs = Runs(world, Path(folder))
         first, nothing = runs.cost(), runs.cost()
         runs.pass_half_a_day()
-        asked, renewal = runs.cost(), runs.cost("--renew", "--all")
-    return dict(zip(MOST, (first, renewal, asked, nothing), strict=True))
+        next_half_day, renewal = runs.cost(), runs.cost("--renew", "--all")
+    return dict(zip(MOST, (first, renewal, next_half_day, nothing), strict=True))
 
 
-def missed(found: Mapping[str, Cost]) -> list[str]:
-    """Return the runs that cost more than was promised."""
-    return [what for what, most in MOST.items() if found[what].exceeds(most)]
+def missed(costs: Mapping[str, Cost]) -> list[str]:
+    """Return the runs that cost more than allowed."""
+    return [kind_of_run for kind_of_run, most in MOST.items() if costs[kind_of_run].exceeds(most)]
 
 
 def main() -> None:
-    """Print what was counted; exit with 1 where it is more than promised."""
-    found = measure()
+    """Print the counts; exit with 1 if a limit is exceeded."""
+    costs = measure()
     print("| a run | CA | DNS service | CDN | DNS queries |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    for what, cost in found.items():
-        print(f"| {what} | {cost.ca} | {cost.dns} | {cost.cdn} | {cost.queries} |")
-    if missed(found):
-        raise SystemExit(f"more than promised: {', '.join(missed(found))}")
+    for kind_of_run, cost in costs.items():
+        print(f"| {kind_of_run} | {cost.ca} | {cost.dns} | {cost.cdn} | {cost.queries} |")
+    if missed(costs):
+        raise SystemExit(f"more than promised: {', '.join(missed(costs))}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""What 100,000 certificates on one host need: orders, accounts and requests, by the CA's limits and
-certferry's own rules; and how long a run that finds nothing to do takes, in how much memory.
+"""The needs of 100,000 certificates on a single host, and the time of a run without work.
 
-What is needed is arithmetic over the rules in force, and the same everywhere. What is measured is
-measured: a real SQLite state, and a CDN in memory, so that only certferry's own work is timed.
-Prints the tables of `docs/explanation/scale.md`.
+Orders, accounts and requests are computed from the CA's limits and certferry's own rules, and are
+the same everywhere. Time and memory are measured with a real SQLite state and a CDN in memory, so
+that only certferry's own work counts. The program prints the tables of `docs/explanation/scale.md`.
 
 Usage: `python -m benchmarks.scale [--certificates N] [--measured N]`; `--measured 0` for the
-arithmetic alone.
+computed tables alone.
 """
 
 from __future__ import annotations
@@ -46,22 +45,22 @@ WEEK = 7 * DAY
 
 
 def limits() -> Limits:
-    """Return the limits of Let's Encrypt that certferry keeps."""
-    found = limits_at(USUAL.directory)
-    if found is None:
+    """Return the limits of Let's Encrypt that certferry respects."""
+    usual_limits = limits_at(USUAL.directory)
+    if usual_limits is None:
         raise LookupError(USUAL.directory)
-    return found
+    return usual_limits
 
 
 def renewed_every(lifetime: timedelta) -> timedelta:
-    """Return how old a certificate becomes, without a window of the CA's."""
+    """Return the age at which a certificate is renewed, without a window of the CA."""
     end, name = START + lifetime, "img.example.com"
     certificate = Certificate("", (name,), name, "", "", START, end, "ec256")
     return renew_at(certificate) - START
 
 
 def renewals(certificates: int) -> Iterator[tuple[str, ...]]:
-    """Return what keeping so many certificates takes, by how long they are valid."""
+    """Yield the cost of renewing so many certificates, by their lifetime."""
     yield (
         "valid for",
         "renewed after",
@@ -88,13 +87,13 @@ def renewals(certificates: int) -> Iterator[tuple[str, ...]]:
 
 
 def a_day() -> float:
-    """Return how many new orders an account may make in a day."""
+    """Return the new orders that an account may make in a day."""
     orders = limits().orders
     return orders.most * (DAY / orders.within)
 
 
 def first_issue(certificates: int) -> Iterator[tuple[str, ...]]:
-    """Return what the first certificates take, all of which count."""
+    """Yield the cost of the first certificates, all of which count."""
     yield ("first certificates", "by the limits")
     domain = limits().domain
     yield ("new orders a day and account", _count(a_day()))
@@ -105,15 +104,15 @@ def first_issue(certificates: int) -> Iterator[tuple[str, ...]]:
 
 
 def at_qiniu(domains: int) -> Iterator[tuple[str, ...]]:
-    """Return how long Qiniu's pace takes, for one account with so many domains."""
+    """Yield the time of Qiniu's pace for an account with so many domains."""
     yield ("one account at Qiniu", "requests a domain, at most", f"hours, at {RATE} a second")
-    for what in ("no-op", "renewal", "first sync"):
-        hours = domains * MOST[what] * SECOND / RATE / HOUR
-        yield (what, f"{MOST[what]:.0f}", f"{hours:.1f}")
+    for kind_of_run in ("no-op", "renewal", "first sync"):
+        hours = domains * MOST[kind_of_run] * SECOND / RATE / HOUR
+        yield (kind_of_run, f"{MOST[kind_of_run]:.0f}", f"{hours:.1f}")
 
 
 def measured(certificates: int) -> Iterator[tuple[str, ...]]:
-    """Return what was measured with so many certificates in the state."""
+    """Yield the measurements with so many certificates in the state."""
     yield ("measured", f"with {_count(certificates)} certificates")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.db"
@@ -122,7 +121,7 @@ def measured(certificates: int) -> Iterator[tuple[str, ...]]:
             wishes = [wish(number) for number in range(certificates)]
             furnish(state, cdn, wishes)
             engine = Reconciler(ports_of(state, cdn))
-            engine.sync(wishes, WaitLimit())  # asks when to renew, and writes that down
+            engine.sync(wishes, WaitLimit())  # asks for the moments of renewal, and stores them
             took = _timed(lambda: engine.sync(wishes, WaitLimit()))
             yield ("a run that finds nothing to do", f"{took:.1f} s")
             yield ("`plan`", f"{_timed(lambda: plans_of(engine.ports, wishes)):.1f} s")
@@ -137,7 +136,7 @@ def measured(certificates: int) -> Iterator[tuple[str, ...]]:
 
 
 def _budget(state: StateStore, path: Path) -> Iterator[tuple[str, ...]]:
-    """Return how long it takes to see that an order has to wait, in a month of orders."""
+    """Yield the time of a check of the rate limits, after a month of orders."""
     allowed, directory = limits(), USUAL.directory
     orders = int(a_day() * 30)
     begin, pause = now() - 30 * DAY, 30 * DAY / orders
@@ -194,7 +193,7 @@ def table(rows: Iterator[Sequence[str]]) -> Iterator[str]:
 
 
 def needed(certificates: int) -> list[str]:
-    """Return the lines of the tables that are arithmetic."""
+    """Return the lines of the computed tables."""
     tables = (renewals(certificates), first_issue(certificates), at_qiniu(certificates))
     return [line for rows in tables for line in (*table(rows), "")]
 

@@ -1,8 +1,10 @@
-"""How long `certferry --version` and `--help` take, as multiples of an empty Python program.
+"""The time of `certferry --version` and `--help`, as multiples of an empty Python program.
 
-The empty program is timed in the same rounds, by the same interpreter, so that the ratios say
-something about certferry and not about the machine. Usage: `python benchmarks/startup.py`, with
-`--rounds N`, and `--installed LAUNCHER`, such as `~/.local/bin/certferry`.
+The empty program is timed in the same rounds, by the same interpreter, so that the ratios describe
+certferry instead of the machine.
+
+Usage: `python benchmarks/startup.py`, with `--rounds N`, and `--installed LAUNCHER`, such as
+`~/.local/bin/certferry`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ EMPTY = "python -c pass"
 
 
 def programs(launcher: Path | None) -> dict[str, list[str]]:
-    """Return what to time: of this environment, or what a package manager has installed."""
+    """Return the timed programs, of this environment or of an installed package."""
     python = sys.executable if launcher is None else interpreter_of(launcher)
     certferry = [python, "-m", "certferry"] if launcher is None else [str(launcher)]
     return {
@@ -31,25 +33,25 @@ def programs(launcher: Path | None) -> dict[str, list[str]]:
 
 
 def interpreter_of(launcher: Path) -> str:
-    """Return the Python that a launcher names in its first lines: where its path is too long for
-    the first one, `/bin/sh` stands there.
+    """Return the Python in the first lines of a launcher; a long path follows a line with
+    `/bin/sh`.
     """
     head = launcher.read_text(encoding="utf-8", errors="replace")[:1000]
-    found = re.search(r"/[^'\"\n]*?python[\d.]*", head)
-    if found is None:
+    path = re.search(r"/[^'\"\n]*?python[\d.]*", head)
+    if path is None:
         raise SystemExit(f"{launcher} names no Python")
-    return found[0]
+    return path[0]
 
 
 def seconds(command: list[str]) -> float:
-    """Time one fresh process, from start to exit."""
+    """Time a fresh process, from start to exit."""
     started = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - started
 
 
 def measure(timed: Mapping[str, list[str]], rounds: int) -> dict[str, list[float]]:
-    """Time every program once per round, so that a busy moment touches all of them."""
+    """Time every program once per round, so that a busy moment affects all of them."""
     for command in timed.values():  # the first run compiles to bytecode
         seconds(command)
     times: dict[str, list[float]] = {name: [] for name in timed}
@@ -60,17 +62,19 @@ def measure(timed: Mapping[str, list[str]], rounds: int) -> dict[str, list[float
 
 
 def main() -> None:
-    """Print one line per program: its median, and of the ratios within a round the median and the
-    quarters.
+    """Print a line per program: its median, and the median and quarters of the ratios within a
+    round.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--installed", type=Path, metavar="LAUNCHER")
-    asked = parser.parse_args()
-    times = measure(programs(asked.installed), asked.rounds)
+    arguments = parser.parse_args()
+    times = measure(programs(arguments.installed), arguments.rounds)
 
     for name, measured in times.items():
-        ratios = [one / empty for one, empty in zip(measured, times[EMPTY], strict=True)]
+        ratios = [
+            of_program / empty for of_program, empty in zip(measured, times[EMPTY], strict=True)
+        ]
         first, middle, third = statistics.quantiles(ratios, n=4)
         print(
             f"{name:<22} {1000 * statistics.median(measured):6.1f} ms   "

@@ -1,8 +1,9 @@
-"""What a run with nothing to do costs at the state, as multiples of a bare read of the same rows.
+"""The cost of the state for a run without work, as multiples of a bare read of the same rows.
 
-A run reads the versions of every lineage. The bare read asks SQLite for the same rows, one lineage
-at a time, and does nothing with them, so that the ratio says something about certferry and not
-about the machine. Usage: `python benchmarks/state.py [--lineages N] [--rounds N]`.
+A run reads the versions of every lineage. The bare read asks SQLite for the same rows, lineage by
+lineage, and ignores the answer, so that the ratio describes certferry instead of the machine.
+
+Usage: `python benchmarks/state.py [--lineages N] [--rounds N]`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ VERSIONS = 3
 
 
 def fill(store: StateStore, lineages: Sequence[str]) -> None:
-    """Give every lineage a few versions."""
+    """Store a few versions of every lineage."""
     bundles = [make_bundle("img.example.com", not_before=NOW) for _ in range(VERSIONS)]
     for lineage in lineages:
         lease = store.acquire(lineage, NOW)
@@ -36,7 +37,7 @@ def fill(store: StateStore, lineages: Sequence[str]) -> None:
 
 
 def seconds(work: Callable[[str], object], lineages: Sequence[str]) -> float:
-    """Time one kind of work on every lineage, per lineage."""
+    """Time a kind of work on every lineage, per lineage."""
     started = time.perf_counter()
     for lineage in lineages:
         work(lineage)
@@ -46,7 +47,7 @@ def seconds(work: Callable[[str], object], lineages: Sequence[str]) -> float:
 def measure(
     works: dict[str, Callable[[str], object]], lineages: Sequence[str], rounds: int
 ) -> dict[str, list[float]]:
-    """Time every kind of work once per round, so that a busy moment touches all of them."""
+    """Time every kind of work once per round, so that a busy moment affects all of them."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
@@ -55,7 +56,7 @@ def measure(
 
 
 def main() -> None:
-    """Print one line per kind of work: median per lineage, and the median of the ratios."""
+    """Print a line per kind of work: median per lineage, and the median of the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--lineages", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=10)
@@ -80,7 +81,9 @@ def main() -> None:
             times = measure(works, lineages, arguments.rounds)
 
     for name, measured in times.items():
-        ratios = [one / bare for one, bare in zip(measured, times["bare read"], strict=True)]
+        ratios = [
+            of_work / bare for of_work, bare in zip(measured, times["bare read"], strict=True)
+        ]
         print(
             f"{name:<22} {1000 * statistics.median(measured):7.4f} ms per lineage   "
             f"{statistics.median(ratios):6.2f} x"

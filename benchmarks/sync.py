@@ -1,9 +1,10 @@
-"""What a run costs that finds nothing to do: many certificates, a real SQLite state, and a CDN in
-memory, so that only certferry's own work is timed.
+"""The cost of a run without work over many certificates, with a real SQLite state.
 
-The baseline of the same run is reading one lineage's versions from the same state, which no run
-can do without; what the CDN in memory takes for itself is taken from the whole. Usage: `python
-benchmarks/sync.py [--certificates N] [--rounds N]`.
+The CDN is in memory, so that only certferry's own work is timed. The baseline of the same run is
+the read of a lineage's versions from the same state; the CDN's own time is subtracted from the
+whole.
+
+Usage: `python benchmarks/sync.py [--certificates N] [--rounds N]`.
 """
 
 from __future__ import annotations
@@ -41,31 +42,31 @@ from certferry_sandbox.testing.memory_target import MemoryCdn
 
 
 def now() -> datetime:
-    """The real clock."""
+    """Return the real time."""
     return datetime.now(UTC)
 
 
 def wish(number: int) -> DesiredCertificate:
-    """One certificate, served at one domain."""
+    """Return a certificate with a single domain."""
     domain = f"img{number}.example.com"
     deployment = DesiredDeployment("cdn", (domain,))
     return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))
 
 
 def furnish(state: StateStore, cdn: MemoryCdn, wishes: list[DesiredCertificate]) -> None:
-    """Bring every certificate to where nothing is to do: issued, bound, served."""
-    for one in wishes:
-        bundle = make_bundle(*one.names, not_before=now() - timedelta(days=1))
-        lease = state.acquire(one.lineage, now())
+    """Bring every certificate to its final state: issued, bound, served."""
+    for certificate in wishes:
+        bundle = make_bundle(*certificate.names, not_before=now() - timedelta(days=1))
+        lease = state.acquire(certificate.lineage, now())
         state.save_version(lease, bundle, now())
         state.release(lease)
-        cdn.add_domain(one.lineage)
-        remote_id = cdn.upload(one.lineage, bundle)
-        cdn.bind(one.lineage, Kind.CDN, remote_id, DesiredHttps())
+        cdn.add_domain(certificate.lineage)
+        remote_id = cdn.upload(certificate.lineage, bundle)
+        cdn.bind(certificate.lineage, Kind.CDN, remote_id, DesiredHttps())
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> float:
-    """Time some work: the median of the rounds."""
+    """Return the median time of some work over the rounds."""
     times = []
     for _ in range(rounds):
         started = time.perf_counter()
@@ -75,7 +76,7 @@ def milliseconds(work: Callable[[], object], rounds: int) -> float:
 
 
 def ports_of(state: StateStore, cdn: MemoryCdn) -> Ports:
-    """Join a state and a CDN with fakes of everything else."""
+    """Return ports with this state and CDN, and fakes of all other services."""
     return Ports(
         issuer=MemoryIssuer(state, now=now),
         source=MemorySource(),
@@ -90,7 +91,7 @@ def ports_of(state: StateStore, cdn: MemoryCdn) -> Ports:
 
 
 def main() -> None:
-    """Print the cost of one certificate in a run with nothing to do, and its ratio."""
+    """Print the cost of a certificate in a run without work, and its ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--certificates", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -103,11 +104,11 @@ def main() -> None:
         furnish(state, cdn, wishes)
         reconciler = Reconciler(ports_of(state, cdn))
         report = reconciler.sync(wishes, WaitLimit())
-        assert report.ok, "there was something to do"  # noqa: S101 - or nothing is measured
+        assert report.ok, "there was something to do"  # noqa: S101 - other runs have work
         each = milliseconds(
             lambda: compared(state, reconciler.sync(wishes, WaitLimit())), arguments.rounds
         ) / len(wishes)
-        looks = [as_look(one, state) for one in wishes]
+        looks = [as_look(certificate, state) for certificate in wishes]
         fake = milliseconds(lambda: ask_all(cdn, looks), arguments.rounds) / len(wishes)
         storing = milliseconds(lambda: store(state, report), arguments.rounds) / len(wishes)
         reading = milliseconds(lambda: read_all(state, wishes), arguments.rounds) / len(wishes)
@@ -120,15 +121,15 @@ def main() -> None:
 
 
 def compared(state: StateStore, report: SyncReport) -> None:
-    """Compare what a run leaves to be told with what stands, as every run does at its end."""
-    lineages = [one.lineage for one in report.lineages]
+    """Compare the notices of a run with the stored notices, as every run does at its end."""
+    lineages = [lineage.lineage for lineage in report.lineages]
     before = state.notices()
     after = noticed(report, before, now(), versions={}, declared=lineages)
-    assert before == after, "there was something to tell"  # noqa: S101 - or a write is measured
+    assert before == after, "there was something to tell"  # noqa: S101 - other runs write
 
 
 def store(state: StateStore, report: SyncReport) -> None:
-    """Store the row of a run in which nothing happened, as `wiring.runner` does."""
+    """Store the row of a run without events, as `wiring.runner` does."""
     run = StoredRun(uuid4().hex, RunKind.SYNC, RunSource.COMMAND, "me", state.host, now())
     state.save_run_begin(run)
     state.save_run_end(run.id, RunState.DONE, now(), RunReport(of_report(report)))
@@ -136,21 +137,21 @@ def store(state: StateStore, report: SyncReport) -> None:
 
 def read_all(state: StateStore, certificates: list[DesiredCertificate]) -> None:
     """Read every lineage once."""
-    for one in certificates:
-        state.versions(one.lineage)
+    for certificate in certificates:
+        state.versions(certificate.lineage)
 
 
 def as_look(wanted: DesiredCertificate, state: StateStore) -> Scope:
-    """Return what a run asks the CDN of a lineage."""
-    known = [version.certificate for version in state.versions(wanted.lineage)]
-    return Scope(wanted.lineage, wanted.names, wanted.names, Kind.AUTO, known)
+    """Return the scope of a run's question to the CDN about a lineage."""
+    certificates_of_lineage = [version.certificate for version in state.versions(wanted.lineage)]
+    return Scope(wanted.lineage, wanted.names, wanted.names, Kind.AUTO, certificates_of_lineage)
 
 
 def ask_all(cdn: MemoryCdn, looks: list[Scope]) -> None:
     """Ask the CDN and its edges about every lineage once."""
-    for one in looks:
-        cdn.observe(one)
-        cdn.served(one.names)
+    for scope in looks:
+        cdn.observe(scope)
+        cdn.served(scope.names)
 
 
 if __name__ == "__main__":

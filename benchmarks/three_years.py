@@ -1,10 +1,11 @@
-"""Three years of a host with certferry, on a virtual clock: certificates issued, calls made, how
-close a certificate came to its end and to the last moment at which a CDN takes it, what was told.
+"""Three years of a host with certferry, on a virtual clock.
 
-certferry decides as it does every day: two scheduled runs a day with their later tries, plans,
-pauses, budget, renewal information, rollouts, notifications. The CAs, the DNS account, the CDN and
-the clock are simulated, and the same each time. Trouble begins once a year, at the run at which a
-renewal is due. Prints the tables of `docs/explanation/three-years.md`.
+Counted are issued certificates, calls and messages; measured are the shortest times before the end
+of a certificate, and before the last moment at which a CDN takes the certificate. certferry decides
+as usual: two scheduled runs a day with their later tries, plans, pauses, budget, renewal
+information, rollouts, notifications. The CAs, the DNS account, the CDN and the clock are simulated,
+and the same each time. Trouble begins once a year, at the run at which a renewal is due. The
+program prints the tables of `docs/explanation/three-years.md`.
 
 Usage: `python -m benchmarks.three_years [--life NAME …] [--scenario NUMBER …] [--years N]`.
 """
@@ -46,7 +47,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is wrong, and whether a second CA may be asked."""
+    """A kind of trouble, with or without a second CA."""
 
     name: str
     fault: Fault | None = None
@@ -76,7 +77,9 @@ SCENARIOS = (
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """How long certificates are valid, by the moment of their issue, and where they go."""
+    """The lifetime of certificates, by the moment of their issue, and the place of their
+    deployment.
+    """
 
     title: str
     lifetime: Callable[[datetime], timedelta]
@@ -84,8 +87,8 @@ class Life:
 
 
 def as_planned(now: datetime) -> timedelta:
-    """Return how long Let's Encrypt's certificates are valid (letsencrypt.org, 2026-10-07): the
-    year 2028 is announced, and its month taken here as the second.
+    """Return the lifetime of Let's Encrypt's certificates (letsencrypt.org, 2026-10-07): the year
+    2028 is announced, and its month taken here as the second.
     """
     if now < datetime(2027, 2, 10, tzinfo=UTC):
         return 90 * DAY
@@ -118,7 +121,7 @@ LIVES = {
 
 
 def measure(life: str, number: int, years: float) -> Measured:
-    """Live through a scenario, by its number."""
+    """Simulate a scenario, by its number."""
     scenario, lives = SCENARIOS[number], LIVES[life]
     world = World(
         lives.lifetime,
@@ -139,13 +142,13 @@ def cells(number: int, measured: Measured) -> tuple[str, ...]:
         SCENARIOS[number].name,
         *map(str, counts),
         *map(in_days, distances),
-        str(measured.told),
+        str(measured.problems),
         str(measured.messages),
     )
 
 
 def in_days(left: timedelta | None) -> str:
-    """Write a distance in days and hours; behind a minus, where it was too late."""
+    """Return a distance as days and hours, with a minus if too late."""
     if left is None:
         return "–"
     hours = int(abs(left) / HOUR)
@@ -172,13 +175,13 @@ def main() -> None:
     numbers: list[int] = arguments.scenario
     with ProcessPoolExecutor() as pool:
         for life in arguments.life:
-            found = pool.map(
+            measurements = pool.map(
                 measure,
                 [life] * len(numbers),
                 numbers,
                 [arguments.years] * len(numbers),
             )
-            rows = list(map(cells, numbers, found))
+            rows = list(map(cells, numbers, measurements))
             print(f"### {LIVES[life].title}", "", *table(rows), "", sep="\n", flush=True)
 
 

@@ -1,5 +1,6 @@
-"""The CAs of `three_years.py`: they keep the contract of `ports.issuer` with the real budget, and
-their certificates are facts alone, the same in every run of the program.
+"""The CAs of `three_years.py`: they follow the contract of `ports.issuer` with the real budget.
+
+Their certificates are facts alone, the same in every run of the program.
 """
 
 from __future__ import annotations
@@ -37,19 +38,20 @@ USUAL = Authority("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory
 OTHER = Authority("other", "https://other-ca.example.com/directory")
 
 BACKDATED = timedelta(hours=1)
-"""Let's Encrypt's certificates begin an hour before they are issued."""
+"""Let's Encrypt's certificates begin an hour before their issue."""
 REST = timedelta(hours=6)  # Retry-After of Let's Encrypt's renewal information
 MARGIN = 100
 """The window of Let's Encrypt's renewal information is a fiftieth of the life: half before, half
-after two thirds of it, the middle below ten days (Boulder #8024)."""
+after two thirds of the life, the middle below ten days (Boulder #8024).
+"""
 
 AWAY = CaUnavailable(Text("the CA is down"))
 
 
 @dataclass(slots=True)
 class SimulatedCas:
-    """Both CAs, as an `Issuer`. `now` is the host's clock, `true_now` the world's; `lifetime` is
-    that of a certificate that is issued at a moment. While `is_away`, the usual CA answers nothing.
+    """Both CAs, as an `Issuer`. `now` is the host's clock, `true_now` the world's; `lifetime` gives
+    the life of a certificate by the moment of its issue. While `is_away`, the usual CA is silent.
     """
 
     state: StateStore
@@ -62,12 +64,12 @@ class SimulatedCas:
 
     @property
     def issued(self) -> int:
-        """How many certificates there are."""
+        """The number of certificates."""
         return len(self._issued)
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `ports.issuer.Issuer.must_be_provable`."""
-        account: MemoryDns = dns  # type: ignore[assignment]  # behind a port, which has its methods
+        account: MemoryDns = dns  # type: ignore[assignment]  # a port with the same methods
         zones = account.zones()
         for name in names:
             must_have_zone(challenge_name(name), zones)
@@ -105,18 +107,22 @@ class SimulatedCas:
         return RenewalInfo(RenewalWindow(middle - margin, middle + margin), REST)
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
-        """See `StateStore.bundle`: no state can read what is no certificate but in name."""
-        [version] = [one for one in self.state.versions(lineage) if one.number == number]
+        """See `StateStore.bundle`: a state cannot parse a certificate of facts alone."""
+        [version] = [
+            candidate for candidate in self.state.versions(lineage) if candidate.number == number
+        ]
         fingerprint = version.certificate.fingerprint
         return next(
-            one for one in self._issued.values() if one.certificate.fingerprint == fingerprint
+            candidate
+            for candidate in self._issued.values()
+            if candidate.certificate.fingerprint == fingerprint
         )
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
-        """See `ports.issuer.Issuer.sweep`. No order leaves a record."""
+        """See `ports.issuer.Issuer.sweep`. Orders leave no record."""
 
-    def _ask(self, what: str, directory: str) -> None:
-        self.calls[what] += 1
+    def _ask(self, kind_of_call: str, directory: str) -> None:
+        self.calls[kind_of_call] += 1
         if directory == USUAL.directory and self.is_away():
             raise AWAY
 

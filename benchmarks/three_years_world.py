@@ -1,5 +1,6 @@
-"""The world of `three_years.py`: a host whose clock may be wrong, and outside of it two CAs, a DNS
-account and a CDN, of which each may fail for a while. What decides is certferry itself.
+"""The world of `three_years.py`: a host whose clock may be wrong, two CAs, a DNS account and a CDN.
+
+Each service may fail for a while. All decisions are certferry's.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ START = datetime.fromisoformat("2026-11-24T03:17:29+00:00")
 YEAR = timedelta(days=365)
 HALF_DAY = timedelta(hours=12)
 DOMAINS = {"img": ("img", "a.img"), "www": ("www",), "video": ("video",)}
-"""The certificates, and the domains that each serves."""
+"""The certificates, and the domains of each."""
 
 
 class Trouble(StrEnum):
-    """What may be wrong for a while."""
+    """Trouble for a while."""
 
     CA = "ca"
     DNS = "dns"
@@ -61,7 +62,7 @@ class Trouble(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Trouble that begins once a year, at the run at which a renewal is due, and lasts for a while.
-    `offset` is how far ahead the host's clock is while it is wrong.
+    `offset` is the error of the host's clock.
     """
 
     trouble: Trouble
@@ -71,39 +72,37 @@ class Fault:
 
 @dataclass(slots=True)
 class Measured:
-    """What was measured. The closest distances are those of what is served, and of what was
-    uploaded; negative where it was too late.
+    """The measurements. The shortest times are those of served certificates and of uploads; a
+    negative time was too late.
     """
 
     calls: Counter[str] = field(default_factory=Counter)
     issued: int = 0
     expiry: timedelta | None = None
     upload: timedelta | None = None
-    told: int = 0
+    problems: int = 0
     messages: int = 0
 
     def served(self, left: timedelta) -> None:
-        """Note how long something that is served is valid for."""
+        """Count the remaining life of a served certificate."""
         self.expiry = left if self.expiry is None else min(self.expiry, left)
 
     def uploaded(self, left: timedelta) -> None:
-        """Note how long something could have been uploaded still."""
+        """Count the remaining time for an upload."""
         self.upload = left if self.upload is None else min(self.upload, left)
 
 
 @dataclass(slots=True)
 class Gate:
-    """A fate over the calls of a port: it counts them, and lets none through while `refusal` gives
-    an error.
-    """
+    """A fate of a port's calls: calls are counted, and refused while `refusal` gives an error."""
 
-    what: str
+    port: str
     calls: Counter[str]
     refusal: Callable[[], Exception | None]
 
     def before(self) -> None:
-        """Count, and refuse."""
-        self.calls[self.what] += 1
+        """Count the call, and refuse if `refusal` gives an error."""
+        self.calls[self.port] += 1
         error = self.refusal()
         if error is not None:
             raise error
@@ -114,9 +113,8 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the certificates are deployed to: it `wants` them to have so much of their life left,
-    and a change takes its `processing` time. Where its requests are `dated`, it refuses those of a
-    wrong clock.
+    """A place of deployment: `wants` is the life that a new certificate must have left,
+    `processing` the time of a change. If requests are `dated`, those of a wrong clock are refused.
     """
 
     wants: timedelta
@@ -128,14 +126,17 @@ class Place:
 QINIU = Place(
     timedelta(days=30), timedelta(minutes=10), (timedelta(0), timedelta(minutes=2)), dated=True
 )
-"""Qiniu's CDN: the life it wants, how long its changes take, and that it dates requests
-(docs/facts/qiniu.md §2.3, §4.6, §5.6)."""
+"""Qiniu's CDN: its minimum life, the time of its changes, and its dated requests
+(docs/facts/qiniu.md §2.3, §4.6, §5.6).
+"""
 SERVER = Place(timedelta(0), timedelta(0), (timedelta(0),), dated=False)
-"""A server that takes any certificate at once, whatever the time."""
+"""A server that takes any certificate at once, with any clock."""
 
 
 class MeasuredCdn(MemoryCdn):
-    """A CDN that tells how late an upload came, and takes none while it `refuses`."""
+    """A CDN that reports the remaining time of each upload, and refuses uploads while it
+    `refuses`.
+    """
 
     def __init__(
         self,
@@ -176,10 +177,10 @@ class VirtualReconciler(Reconciler):
         keeps_pauses: bool = False,
     ) -> SyncReport:
         """See `Reconciler.run`."""
-        del wait_limit  # it has all the time
+        del wait_limit  # virtual time has no limit
         runs = [
-            LineageReconciler(one, self.ports, RunRules(issuing, keeps_pauses=keeps_pauses))
-            for one in wishes
+            LineageReconciler(certificate, self.ports, RunRules(issuing, keeps_pauses=keeps_pauses))
+            for certificate in wishes
         ]
         numbers = itertools.count()
         heap = [(self.ports.now(), next(numbers), run) for run in runs]
@@ -193,7 +194,7 @@ class VirtualReconciler(Reconciler):
 
 
 class World:
-    """One host with its certificates, for as long as it is simulated."""
+    """A host with its certificates, for the simulated time."""
 
     def __init__(
         self,
@@ -230,12 +231,12 @@ class World:
         return DesiredCertificate(lineage, names, "dns", deployments=deployments, issuance=issuance)
 
     def now(self) -> datetime:
-        """The host's clock."""
+        """Return the host's clock."""
         wrong = self._fault is not None and self._is(Trouble.CLOCK)
         return self.clock + (self._fault.offset if wrong and self._fault else timedelta(0))
 
     def live(self, years: float) -> Measured:
-        """Let the host run twice a day for so long, and return what was measured."""
+        """Let the host run twice a day for so long, and return the measurements."""
         number, end = 0, START + YEAR * years
         while (moment := START + number * HALF_DAY) < end:
             number += 1
@@ -252,10 +253,10 @@ class World:
         self.measured.calls["changes"] = self.cdn.uploads + self.cdn.writes + self.cdn.removals
         return self.measured
 
-    # what is wrong
+    # Trouble
 
     def _begin_fault(self) -> None:
-        """Begin the year's trouble when a renewal is due: there it hurts most."""
+        """Begin the year's trouble when a renewal is due, which is the worst moment."""
         if self._fault is None or self.clock < START + len(self._begun) * YEAR:
             return
         current = next(iter(self.state.versions("img")), None)
@@ -278,7 +279,7 @@ class World:
             return ClockWrong(Text("this machine's clock is wrong"))
         return None
 
-    # certferry
+    # certferry at work
 
     def _engine(self) -> VirtualReconciler:
         calls = self.measured.calls
@@ -325,8 +326,12 @@ class World:
 
     def _words(self, due: Sequence[Notification]) -> Message:
         self.measured.messages += 1
-        begun = [one for one in due if one.notice.topic is Topic.TROUBLE and not one.again]
-        self.measured.told += len(begun)
+        begun = [
+            notification
+            for notification in due
+            if notification.notice.topic is Topic.TROUBLE and not notification.again
+        ]
+        self.measured.problems += len(begun)
         return Message("news", ())
 
 

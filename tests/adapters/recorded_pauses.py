@@ -1,4 +1,4 @@
-"""Pauses that only write themselves down, and a clock that they move."""
+"""Pauses that are recorded instead of waited for, and a clock that they move."""
 
 from __future__ import annotations
 

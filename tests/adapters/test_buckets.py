@@ -1,4 +1,6 @@
-"""Objects in buckets: one contract for Kodo, S3 and the bucket in memory, then what goes wrong."""
+"""Objects in buckets: one contract for Kodo, S3 and the bucket in memory, then each service's
+faults.
+"""
 
 from __future__ import annotations
 
@@ -66,15 +68,15 @@ def at_s3(s3: S3Service, s3_bucket: S3Bucket) -> ObjectStore:
 def objects(request: pytest.FixtureRequest) -> ObjectStore:
     if request.param == "memory":
         return MemoryObjects()
-    found: ObjectStore = request.getfixturevalue(request.param)
-    return found
+    store: ObjectStore = request.getfixturevalue(request.param)
+    return store
 
 
 # --- The contract
 
 
-def test_objects_are_created_once(objects: ObjectStore) -> None:
-    """Whatever their bytes; what is there stays as it is, and is listed in order."""
+def test_object_is_created_once(objects: ObjectStore) -> None:
+    """A second object of the same name leaves the first unchanged, and the list is in order."""
     assert [] == [*objects.names()]
     assert objects.create("0000000002", CONTENT)
     assert objects.create("0000000001", b"")
@@ -85,7 +87,7 @@ def test_objects_are_created_once(objects: ObjectStore) -> None:
 
 
 def test_objects_are_removed(objects: ObjectStore) -> None:
-    """Those that are not there count as removed."""
+    """A missing object counts as removed."""
     for number in range(4):
         objects.create(str(number), CONTENT)
     objects.remove(["0", "3", "none"])
@@ -94,23 +96,23 @@ def test_objects_are_removed(objects: ObjectStore) -> None:
 
 
 def test_nobody_reads_a_private_object(objects: ObjectStore) -> None:
-    """Without a signature."""
+    """A request without a signature is refused."""
     objects.create("a", CONTENT)
     assert not objects.may_anybody_read("a")
 
 
 @pytest.mark.parametrize("service", ["kodo", "at_s3"])
 def test_many_objects(request: pytest.FixtureRequest, service: str) -> None:
-    """More than a page of the list; those beside the prefix are not listed."""
+    """The list spans more than one page, and leaves out objects beside the prefix."""
     objects: ObjectStore = request.getfixturevalue(service)
-    where = request.getfixturevalue("bucket" if service == "kodo" else "s3_bucket").objects
-    where |= {f"a/b/{number:04}": b"" for number in range(2500)}
-    where |= {"a/bc": b"", "a/a/1": b"", "0001": b""}
+    stored = request.getfixturevalue("bucket" if service == "kodo" else "s3_bucket").objects
+    stored |= {f"a/b/{number:04}": b"" for number in range(2500)}
+    stored |= {"a/bc": b"", "a/a/1": b"", "0001": b""}
     assert [f"{number:04}" for number in range(2500)] == [*objects.names()]
 
 
-def test_object_that_is_not_there(objects: ObjectStore) -> None:
-    """It was listed, and is served a moment later: waiting helps, and `url` is right."""
+def test_listed_object_that_is_not_served_yet(objects: ObjectStore) -> None:
+    """The object may be served a moment later, so the error asks to wait and leaves `url` alone."""
     with pytest.raises(
         DatabaseUnavailable, match="lists 0000000007, but cannot return it"
     ) as error:
@@ -125,15 +127,15 @@ PAGE = b'{"items": [{"key": "a/b/1"}], "marker": "again"}'
 
 
 def test_list_of_kodo_without_an_end(kodo: ObjectStore, qiniu: QiniuService) -> None:
-    """A marker that comes again, and one that is always another, are followed a hundred times."""
+    """A hundred pages with a repeated marker are read."""
     qiniu.objects.rsf.faults.add(Fault.status(200, PAGE), times=None)
     with pytest.raises(ConfigError, match="kodo://states/a/b lists more than 100000 objects"):
         kodo.names()
     assert 100 == len(qiniu.objects.rsf.requests())
 
 
-def test_page_of_kodo_that_is_longer_than_any(kodo: ObjectStore, qiniu: QiniuService) -> None:
-    """What one page lists counts as well."""
+def test_page_of_kodo_with_too_many_objects(kodo: ObjectStore, qiniu: QiniuService) -> None:
+    """The objects of a single page count as well."""
     items = b",".join([b'{"key": "a"}'] * 100_001)
     answer = b'{"items": [' + items + b'], "marker": "more"}'
     qiniu.objects.rsf.faults.add(Fault.status(200, answer), times=None)
@@ -153,8 +155,8 @@ def test_page_of_kodo_that_is_longer_than_any(kodo: ObjectStore, qiniu: QiniuSer
         b'{"items": ' + b'[{"key": ' * 100_000,
     ],
 )
-def test_list_of_kodo_that_is_none(kodo: ObjectStore, qiniu: QiniuService, answer: bytes) -> None:
-    """It is not taken for an empty bucket, nor for a mistake of certferry's."""
+def test_unreadable_list_of_kodo(kodo: ObjectStore, qiniu: QiniuService, answer: bytes) -> None:
+    """The error blames Qiniu's answer; the bucket does not count as empty."""
     qiniu.objects.rsf.faults.add(Fault.status(200, answer), times=None)
     with pytest.raises(DatabaseUnavailable, match="certferry cannot read Qiniu's answer"):
         kodo.names()
@@ -166,7 +168,7 @@ def test_list_of_kodo_that_is_none(kodo: ObjectStore, qiniu: QiniuService, answe
 def test_bucket_of_kodo_without_a_region(
     kodo: ObjectStore, qiniu: QiniuService, hosts: bytes
 ) -> None:
-    """No host is asked."""
+    """The answer is reported, because the answer names no host to call."""
     answer = Fault.status(200, b'{"hosts": ' + hosts + b"}")
     qiniu.uc.faults.add(answer, on="GET /v4/query", times=None)
     with pytest.raises(DatabaseUnavailable, match=r"cannot read|gives no host"):
@@ -174,7 +176,7 @@ def test_bucket_of_kodo_without_a_region(
 
 
 def test_host_of_kodo_by_plain_http(kodo: ObjectStore, qiniu: QiniuService) -> None:
-    """Nothing is sent there: the signed address of an object opens it for every listener."""
+    """The host is refused: the signed address of an object opens the object for every listener."""
     answer = b'{"hosts": [{"rsf": {"domains": ["http://192.0.2.7:1"]}}]}'
     qiniu.uc.faults.add(Fault.status(200, answer), on="GET /v4/query", times=None)
     with pytest.raises(
@@ -183,15 +185,15 @@ def test_host_of_kodo_by_plain_http(kodo: ObjectStore, qiniu: QiniuService) -> N
         kodo.names()
 
 
-def test_bucket_of_kodo_that_anybody_may_read(kodo: ObjectStore, bucket: Bucket) -> None:
-    """It is found out by a request without a signature."""
+def test_public_bucket_of_kodo(kodo: ObjectStore, bucket: Bucket) -> None:
+    """A request without a signature shows that the objects are public."""
     kodo.create("a", CONTENT)
     bucket.is_private = False
     assert kodo.may_anybody_read("a")
 
 
-def test_answer_that_was_lost_at_kodo(kodo: ObjectStore, qiniu: QiniuService) -> None:
-    """The same bytes once more are a success."""
+def test_lost_answer_of_kodo(kodo: ObjectStore, qiniu: QiniuService) -> None:
+    """A second upload of the same bytes is a success."""
     qiniu.objects.up.faults.add(Fault.reset_after())
     assert kodo.create("a", CONTENT)
     assert CONTENT == kodo.read("a")
@@ -200,8 +202,8 @@ def test_answer_that_was_lost_at_kodo(kodo: ObjectStore, qiniu: QiniuService) ->
 @pytest.mark.parametrize(
     "fault", [Fault.status(599), Fault.html(), Fault.reset_before(), Fault.too_many(60)]
 )
-def test_kodo_that_does_not_answer(kodo: ObjectStore, qiniu: QiniuService, fault: Fault) -> None:
-    """Waiting helps."""
+def test_kodo_without_an_answer(kodo: ObjectStore, qiniu: QiniuService, fault: Fault) -> None:
+    """Each call reports that the bucket is unavailable."""
     kodo.names()
     for service in qiniu.objects.services:
         service.faults.add(fault, times=None)
@@ -211,32 +213,32 @@ def test_kodo_that_does_not_answer(kodo: ObjectStore, qiniu: QiniuService, fault
 
 
 @pytest.mark.parametrize(
-    ("refusal", "said", "hint"),
+    ("refusal", "message", "hint"),
     [
         (Refused(None, "exceed quota", status=403), "403 exceed quota", "must be allowed to list"),
         (Refused(None, "user frozen", status=419), "419 user frozen", "Qiniu's console"),
     ],
 )
-def test_bucket_of_kodo_that_takes_nothing(
-    kodo: ObjectStore, bucket: Bucket, refusal: Refused, said: str, hint: str
+def test_bucket_of_kodo_that_refuses_objects(
+    kodo: ObjectStore, bucket: Bucket, refusal: Refused, message: str, hint: str
 ) -> None:
-    """Qiniu's words are there, and no waiting helps."""
+    """The error quotes Qiniu, and is final."""
     bucket.refusal = refusal
-    with pytest.raises(ConfigError, match=said) as refused:
+    with pytest.raises(ConfigError, match=message) as refused:
         kodo.create("a", CONTENT)
     assert hint in str(refused.value.hint)
 
 
 def test_bucket_of_another_region(kodo: ObjectStore, bucket: Bucket) -> None:
-    """Qiniu's words name the host."""
+    """The error quotes the right host from Qiniu's message."""
     bucket.up_elsewhere = "up-z1.qiniup.com"
     with pytest.raises(ConfigError, match=r"incorrect region, please use up-•••\.qiniup\.com"):
         kodo.create("a", CONTENT)
 
 
 @pytest.mark.parametrize("name", ["another", "other-accounts"])
-def test_bucket_that_the_account_does_not_have(qiniu: QiniuService, name: str) -> None:
-    """It is not there, or it is another account's."""
+def test_bucket_outside_the_account(qiniu: QiniuService, name: str) -> None:
+    """A missing bucket and a bucket of another account give the same error."""
     qiniu.add_account("another", "key")
     qiniu.add_bucket("other-accounts", account="another")
     with pytest.raises(ConfigError, match="631 no such bucket"):
@@ -244,7 +246,7 @@ def test_bucket_that_the_account_does_not_have(qiniu: QiniuService, name: str) -
 
 
 def test_wrong_secret_key(qiniu: QiniuService, bucket: Bucket) -> None:
-    """Each of the hosts refuses it."""
+    """Every host of Qiniu refuses the key."""
     del bucket
     objects = objects_in(qiniu, "states", "", keys=QiniuKeys(Secret("access"), Secret("wrong")))
     for ask in (objects.names, lambda: objects.create("a", b""), lambda: objects.read("a")):
@@ -252,8 +254,8 @@ def test_wrong_secret_key(qiniu: QiniuService, bucket: Bucket) -> None:
             ask()
 
 
-def test_key_that_reads_only(qiniu: QiniuService, bucket: Bucket) -> None:
-    """It reads, and creates nothing."""
+def test_read_only_key(qiniu: QiniuService, bucket: Bucket) -> None:
+    """The key lists the bucket; creating an object is refused."""
     del bucket
     qiniu.add_iam_key("reader", "key", owner="access", reads_only=True)
     objects = objects_in(qiniu, "states", "", keys=QiniuKeys(Secret("reader"), Secret("key")))
@@ -263,8 +265,8 @@ def test_key_that_reads_only(qiniu: QiniuService, bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(hours=1)])
-def test_clock_that_is_off(qiniu: QiniuService, bucket: Bucket, ahead: timedelta) -> None:
-    """It is named, whichever call is refused for it."""
+def test_wrong_clock_at_kodo(qiniu: QiniuService, bucket: Bucket, ahead: timedelta) -> None:
+    """Every refused call names the clock."""
     bucket.objects["a"] = b"x"
     objects = objects_in(qiniu, "states", "", ahead=ahead)
     with pytest.raises(ConfigError, match="clock is"):
@@ -278,22 +280,24 @@ def test_clock_that_is_off(qiniu: QiniuService, bucket: Bucket, ahead: timedelta
 # --- S3
 
 
-def test_bucket_of_s3_that_anybody_may_read(at_s3: ObjectStore, s3_bucket: S3Bucket) -> None:
-    """It is found out by a request without a signature."""
+def test_public_bucket_of_s3(at_s3: ObjectStore, s3_bucket: S3Bucket) -> None:
+    """A request without a signature shows that the objects are public."""
     at_s3.create("a", CONTENT)
     s3_bucket.is_private = False
     assert at_s3.may_anybody_read("a")
 
 
 def test_service_that_ignores_the_condition(at_s3: ObjectStore, s3_bucket: S3Bucket) -> None:
-    """It says that it has created what was there: the first use finds that out."""
+    """The service reports success and overwrites the object, so the first use of a bucket has to
+    test for it.
+    """
     s3_bucket.overwrites = True
     assert at_s3.create("a", CONTENT)
     assert at_s3.create("a", b"other")
 
 
-def test_service_that_refuses_the_condition(at_s3: ObjectStore, s3_bucket: S3Bucket) -> None:
-    """No waiting helps, and the hint says what it lacks."""
+def test_service_without_conditional_writes(at_s3: ObjectStore, s3_bucket: S3Bucket) -> None:
+    """The error is final, and the hint names the missing header."""
     s3_bucket.lacks_conditions = True
     with pytest.raises(ConfigError, match="NotImplemented") as refused:
         at_s3.create("a", CONTENT)
@@ -301,7 +305,7 @@ def test_service_that_refuses_the_condition(at_s3: ObjectStore, s3_bucket: S3Buc
 
 
 def page_of_s3(*keys: str) -> Fault:
-    """Return a page after which there is always another, with the same token."""
+    """Return a page that always announces another page, with the same token."""
     contents = "".join(
         f"<Contents><Key>{key}</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified>"
         '<ETag>"e"</ETag><Size>1</Size></Contents>'
@@ -315,14 +319,14 @@ def page_of_s3(*keys: str) -> Fault:
 
 
 def test_list_of_s3_without_an_end(at_s3: ObjectStore, s3: S3Service) -> None:
-    """It is read up to as many objects as are beside no state."""
+    """Reading stops at 100,000 objects."""
     s3.faults.add(page_of_s3(*(f"a/b/{number}" for number in range(1000))), times=None)
     with pytest.raises(ConfigError, match="s3://states/a/b lists more than 100000 objects"):
         at_s3.names()
 
 
 def test_empty_pages_of_s3_without_an_end(s3: S3Service, s3_bucket: S3Bucket) -> None:
-    """They are followed for as long as a list may take."""
+    """Empty pages are followed until the time for a list is over."""
     del s3_bucket
     objects = S3Objects("states", "a/b", endpoint=s3.url, for_list=timedelta(seconds=0.5))
     s3.faults.add(page_of_s3(), times=None)
@@ -330,16 +334,18 @@ def test_empty_pages_of_s3_without_an_end(s3: S3Service, s3_bucket: S3Bucket) ->
         objects.names()
 
 
-def test_answer_that_was_lost_at_s3(at_s3: ObjectStore, s3: S3Service) -> None:
-    """The object is there, with the bytes that were sent."""
+def test_lost_answer_of_s3(at_s3: ObjectStore, s3: S3Service) -> None:
+    """The object exists afterwards, with the uploaded bytes."""
     s3.faults.add(Fault.reset_after(), on="PUT *")
     at_s3.create("a", CONTENT)
     assert CONTENT == at_s3.read("a")
 
 
 @long
-def test_s3_that_does_not_answer(at_s3: ObjectStore, s3: S3Service) -> None:
-    """Waiting helps; it is not taken for private either. How often it was asked is not said."""
+def test_s3_without_an_answer(at_s3: ObjectStore, s3: S3Service) -> None:
+    """Each call reports that the bucket is unavailable; the message leaves out the number of
+    retries.
+    """
     s3.faults.add(Fault.status(503), times=None)
     for ask in (at_s3.names, lambda: at_s3.may_anybody_read("a")):
         with pytest.raises(DatabaseUnavailable, match="s3://states/a/b") as error:
@@ -348,17 +354,17 @@ def test_s3_that_does_not_answer(at_s3: ObjectStore, s3: S3Service) -> None:
 
 
 @pytest.mark.parametrize("refusal", [("QuotaExceeded", 403), ("AccessDenied", 403)])
-def test_bucket_of_s3_that_takes_nothing(
+def test_bucket_of_s3_that_refuses_objects(
     at_s3: ObjectStore, s3_bucket: S3Bucket, refusal: tuple[str, int]
 ) -> None:
-    """The code of S3 is there, and no waiting helps."""
+    """The error quotes the code of S3, and is final."""
     s3_bucket.refusal = refusal
     with pytest.raises(ConfigError, match=refusal[0]):
         at_s3.create("a", CONTENT)
 
 
-def test_bucket_that_is_not_there(s3: S3Service) -> None:
-    """No waiting helps."""
+def test_missing_bucket_of_s3(s3: S3Service) -> None:
+    """The error is final."""
     objects = S3Objects("none", "", endpoint=s3.url)
     for ask in (objects.names, lambda: objects.read("a"), lambda: objects.create("a", b"")):
         with pytest.raises(ConfigError, match="NoSuchBucket"):
@@ -366,12 +372,12 @@ def test_bucket_that_is_not_there(s3: S3Service) -> None:
 
 
 def test_public_bucket_of_s3_without_the_object(at_s3: ObjectStore, s3_bucket: S3Bucket) -> None:
-    """The check reads no object that is not there."""
+    """The check for public access does not read a missing object."""
     s3_bucket.is_private = False
     assert not at_s3.may_anybody_read("a")
 
 
-def test_clock_that_is_off_at_s3(at_s3: ObjectStore, s3: S3Service) -> None:
+def test_wrong_clock_at_s3(at_s3: ObjectStore, s3: S3Service) -> None:
     """The hint names the clock."""
     s3.ahead = timedelta(hours=1)
     with pytest.raises(ConfigError, match="RequestTimeTooSkewed") as refused:
@@ -380,15 +386,15 @@ def test_clock_that_is_off_at_s3(at_s3: ObjectStore, s3: S3Service) -> None:
 
 
 @pytest.mark.parametrize("missing", AWS)
-def test_key_that_is_not_set(s3: S3Service, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    """The variable is named."""
+def test_unset_key_of_s3(s3: S3Service, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """The error names the missing variable."""
     monkeypatch.delenv(missing)
     with pytest.raises(ConfigError, match=f"{missing} is not set"):
         S3Objects("states", "", endpoint=s3.url)
 
 
 def test_secret_is_in_no_message(s3: S3Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the service says of a wrong one."""
+    """An error about a wrong secret leaves the secret out."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
     s3.add_bucket("states")
     with pytest.raises(ConfigError, match="SignatureDoesNotMatch") as refused:

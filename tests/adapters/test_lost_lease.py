@@ -1,4 +1,4 @@
-"""What every adapter does for a run that has lost its lease: nothing."""
+"""Every adapter stops before its next outside effect once a run has lost its lease."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def now() -> datetime:
 
 @dataclass
 class Service:
-    """A port that takes connections, and answers nothing; with what came over each."""
+    """A port that accepts connections without answering; `heard` is the bytes received on each."""
 
     heard: list[bytes] = field(default_factory=list)
     port: int = 0
@@ -70,8 +70,8 @@ class Service:
 
 
 @dataclass
-class Lost:
-    """A store of which a lease is lost, after it has been asked so often."""
+class LostLeaseStore:
+    """A state store that reports a lost lease after `after` successful checks."""
 
     after: int
 
@@ -124,8 +124,8 @@ CALLS = [by_http, at_a_ca, by_update, by_lexicon, by_program, to_files, at_an_ed
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_call_of_a_run_that_lost_its_lease(call: Call, tmp_path: Path) -> None:
-    """No message is sent, no program runs and no file is written, not even a draft."""
+def test_call_after_the_lease_is_lost(call: Call, tmp_path: Path) -> None:
+    """No adapter sends a message, runs a program or writes a file; not even a draft appears."""
     with Service().running() as service, holding(store(0), Lease("img", "web-1", 1)):
         with pytest.raises(LeaseLost):
             call(service, tmp_path)
@@ -134,27 +134,29 @@ def test_call_of_a_run_that_lost_its_lease(call: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", [by_http, at_a_ca])
-def test_lease_that_is_lost_while_a_connection_is_made(call: Call, tmp_path: Path) -> None:
-    """A process may freeze for as long as it likes there: what connects sends nothing then."""
+def test_lease_lost_during_a_connection_attempt(call: Call, tmp_path: Path) -> None:
+    """The process may freeze while it connects: the connected client then sends nothing."""
     with Service().running() as service:
         with holding(store(1), Lease("img", "web-1", 1)), pytest.raises(LeaseLost):
             call(service, tmp_path)
         assert not any(service.heard)
 
 
-def test_file_is_not_put_in_its_place_when_the_lease_is_lost(tmp_path: Path) -> None:
-    """However far the delivery is: what a server reads is what it read before."""
+def test_lease_lost_during_a_delivery_to_files(tmp_path: Path) -> None:
+    """At every stage of the delivery, a server still reads the earlier files."""
     old, new = (make_bundle("img.example.com", not_before=now()) for _ in range(2))
     FilesReceiver(FileDelivery(str(tmp_path)), pause=time.sleep).deliver("img", old)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for asked in range(5):  # four drafts, then the first change
-        with holding(store(asked), Lease("img", "web-1", 1)), pytest.raises(LeaseLost):
+    for successful_checks in range(5):  # four drafts, then the first change
+        with holding(store(successful_checks), Lease("img", "web-1", 1)), pytest.raises(LeaseLost):
             FilesReceiver(FileDelivery(str(tmp_path)), pause=time.sleep).deliver("img", new)
         assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
 def test_lease_of_an_outer_block_counts_as_well(tmp_path: Path) -> None:
-    """As that of a certificate for which an account is made under a lease of its own."""
+    """An account is made under its own lease within a certificate's lease; losing the certificate's
+    lease stops the call.
+    """
     account = Lease("account", "web-1", 1)
     with (
         Service().running() as service,
@@ -166,4 +168,4 @@ def test_lease_of_an_outer_block_counts_as_well(tmp_path: Path) -> None:
 
 
 def store(after: int) -> LeaseStore:
-    return cast("LeaseStore", Lost(after))
+    return cast("LeaseStore", LostLeaseStore(after))

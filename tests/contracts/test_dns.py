@@ -1,4 +1,4 @@
-"""The DNS providers' contract, kept by the fake and by every provider."""
+"""The contract of DNS providers, for the fake and for every provider."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ from tests.support.powerdns import PowerDns
 
 
 class Place(NamedTuple):
-    """An account with the zone: two connections to it, one with wrong keys, and what is there."""
+    """An account with the zone: two connections, a connection with wrong keys, and the zone's
+    values.
+    """
 
     connect: Callable[[], DnsProvider]
     other: Callable[[], DnsProvider]
@@ -50,7 +52,7 @@ Open = Callable[[Fixture], AbstractContextManager[Place]]
 
 @contextmanager
 def in_memory(_: Fixture, *, among_others: bool = False) -> Iterator[Place]:
-    """Open the fake; or several accounts as one, of which the second has the zone."""
+    """Open the fake; or several accounts as a single provider, with the zone at the second."""
     memory = MemoryDns([ZONE])
 
     def by_zone(other: str, ours: str) -> DnsProvider:
@@ -76,12 +78,14 @@ def by_zone(request: Fixture) -> Iterator[Place]:
 
 
 def at_stand_in(opened: Callable[[], AbstractContextManager[Any]], **wrong: Any) -> Open:
-    """Open an account at a vendor's stand-in; with these settings its keys are wrong."""
+    """Open an account at a vendor's stand-in; these settings make its keys wrong."""
 
     @contextmanager
     def at(_: Fixture) -> Iterator[Place]:
         with opened() as account:
-            at_dnspod = getattr(account, "dnspod", account)  # where a program writes
+            at_dnspod = getattr(
+                account, "dnspod", account
+            )  # the account that the program writes to
             at_dnspod.add_zone(ZONE)
             connect = account.connect
             denied = (lambda: connect(**wrong)) if wrong else account.denied
@@ -92,7 +96,7 @@ def at_stand_in(opened: Callable[[], AbstractContextManager[Any]], **wrong: Any)
 
 @contextmanager
 def by_updates(request: Fixture) -> Iterator[Place]:
-    """Open a zone at a real BIND, by the key that may change it, or with another secret."""
+    """Open a zone at a real BIND, with the key that may change the zone, or with another secret."""
     bind: Bind = request.getfixturevalue("bind")
     wrong = Secret("MDEyMzQ1Njc4OWFiY2RlZg==")
     yield Place(
@@ -130,12 +134,12 @@ PLACES: dict[str, Open] = {
 
 @pytest.mark.parametrize("name", installed().names(DNS_PROVIDERS))
 def test_every_provider_of_ours_keeps_the_contract(name: str) -> None:
-    """One that is declared has its place here, or its class below."""
+    """Each declared provider has its place here, or its class below."""
     assert name in {*PLACES, "acme-dns"}
 
 
 class TestProvider(DnsProviderContract):
-    """Every provider that removes what it has written."""
+    """Every provider that removes its own records."""
 
     @pytest.fixture(params=PLACES)
     def place(self, request: Fixture) -> Iterator[Place]:
@@ -148,7 +152,7 @@ class TestProvider(DnsProviderContract):
 
     @pytest.fixture
     def other(self, place: Place) -> DnsProvider:
-        """Another one."""
+        """Return another connection."""
         return place.other()
 
     @pytest.fixture
@@ -161,26 +165,26 @@ class TestProvider(DnsProviderContract):
 
 
 class TestAcmeDns(DnsWritingContract):
-    """A registration at the stand-in of acme-dns, which removes nothing (decision 0029)."""
+    """A registration at the stand-in of acme-dns, which removes no records (decision 0029)."""
 
     name, apex_name, room = f"img.{SERVED}", f"apex.{SERVED}", 2
 
     @pytest.fixture
     def account(self) -> Iterator[AcmeDnsAccount]:
-        """A server with two registrations, in the file of a client."""
+        """Run a server with two registrations, in the file of a client."""
         with acme_dns_account() as account:
             yield account
 
     @pytest.fixture
     def registrations(self, account: AcmeDnsAccount) -> list[Registered]:
-        """The registrations of both names."""
+        """Return the registrations of both names."""
         return [account.service.register(subdomain=label) for label in ("img", "apex")]
 
     @pytest.fixture
     def provider(
         self, account: AcmeDnsAccount, registrations: list[Registered], tmp_path: Path
     ) -> DnsProvider:
-        """Both registrations."""
+        """Return a provider with both registrations."""
         return account.stored(stored(tmp_path / "storage", registrations))
 
     @pytest.fixture

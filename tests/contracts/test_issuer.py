@@ -1,4 +1,4 @@
-"""The issuers' contract, kept by the fake and by ACME at Pebble."""
+"""The contract of issuers, for the fake and for ACME at Pebble."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MemoryWorld(IssuerWorld):
         self.memory_issuer = MemoryIssuer(self.state, self.now, lookup=self._look)
 
     def issuer(self, fate: Fate | None = None) -> Issuer:
-        """The same CA, through a state that the fate hangs over."""
+        """Return the same CA, through a state under the given fate."""
         return self.memory_issuer.seen_by(self.state if fate is None else Port(self.state, fate))
 
     def values(self) -> list[str]:
@@ -43,11 +43,11 @@ class MemoryWorld(IssuerWorld):
         return self.memory_issuer.issued
 
     def refuse_proofs(self, *, refused: bool) -> None:
-        """Close the CA's eyes, or open them."""
+        """Hide the challenge records from the CA, or show them again."""
         self._sees = not refused
 
     def now(self) -> datetime:
-        """A moment that only the test moves."""
+        """Return a moment that only the test moves."""
         return self._now
 
     def pass_time(self, duration: timedelta) -> None:
@@ -58,7 +58,7 @@ class MemoryWorld(IssuerWorld):
 
 
 class AcmeWorld(IssuerWorld):
-    """Pebble behind a proxy, and a zone that is written to directly."""
+    """Pebble behind a proxy, and a zone that the test writes to directly."""
 
     def __init__(self, bench: Bench, ca: Ca) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class AcmeWorld(IssuerWorld):
         self._ca = ca
 
     def issuer(self, fate: Fate | None = None) -> Issuer:
-        """An issuer at the proxy, which counts a life's calls too."""
+        """Return an issuer at the proxy, which also counts a life's calls."""
         self._bench.proxy.life = fate if isinstance(fate, Life) else None
         return self._bench.issuer() if fate is None else self._bench.doomed_issuer(fate)
 
@@ -86,7 +86,7 @@ class AcmeWorld(IssuerWorld):
             self._ca.dns.resolver.recover()
 
     def now(self) -> datetime:
-        """Real time, with rests cut short."""
+        """Return real time, with shortened rests."""
         return self._bench.clock.now()
 
     def pass_time(self, duration: timedelta) -> None:
@@ -101,7 +101,7 @@ class TestMemoryIssuer(IssuerContract):
         return MemoryWorld
 
     def test_failure_that_was_set_ends_every_proof(self) -> None:
-        """In every process, and until it is taken back."""
+        """The failure ends proofs of every process until taken back."""
         world, failure = MemoryWorld(), CaUnavailable(Text("the CA is away"))
         world.memory_issuer.fail_with(failure)
         with pytest.raises(CaUnavailable) as raised:
@@ -113,7 +113,7 @@ class TestMemoryIssuer(IssuerContract):
         assert world.issue().key_matches
 
     def test_lifetime_can_be_set(self) -> None:
-        """From the moment of issue."""
+        """The lifetime begins at the moment of issue."""
         world = MemoryWorld()
         issuer = MemoryIssuer(world.state, world.now, lifetime=timedelta(days=6))
         bundle = issuer.issue(world.request(), world.dns, world.lease(), world.events.append)
@@ -122,7 +122,9 @@ class TestMemoryIssuer(IssuerContract):
         assert world.now() == bundle.certificate.not_before
 
     def test_first_name_is_the_common_name_where_it_fits(self) -> None:
-        """As the port says, and as a real CA's limit wants it (RFC 5280, ub-common-name)."""
+        """The port demands the common name, within the limit of a real CA (RFC 5280,
+        ub-common-name).
+        """
         world = MemoryWorld()
         long = f"{'x' * 60}.{world.name}"
 

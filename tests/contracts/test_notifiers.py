@@ -1,4 +1,4 @@
-"""The channels' contract, kept by every built-in one at the stand-in of its service."""
+"""The contract of channels, for every built-in channel at the stand-in of its service."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from certferry_sandbox.testing.contracts.notifier import (
 from tests.adapters.notify.channels import CASES, Case, Clock, connect, context, nothing_listens
 
 ONLY_SEND = {"dingtalk", "feishu", "wecom", "serverchan", "pushplus", "bark", "telegram", "webhook"}
-"""The channels that post to an address, and do nothing else."""
+"""The channels that post to an address, without other effects."""
 
 
 def test_channels_that_may_speak_from_a_file_that_others_can_write() -> None:
-    """A channel with a program or with a library's own addresses is not among these; and each of
-    these keeps the contract of a channel that only sends, in the classes below.
+    """A channel with a program or with addresses of a library is excluded. Each of these channels
+    passes the contract of a channel that only sends, in the classes below.
     """
     names = installed().names(CHANNELS)
     may_speak = {name for name in names if installed().find(CHANNELS, name).only_sends}
@@ -42,23 +42,23 @@ def test_channels_that_may_speak_from_a_file_that_others_can_write() -> None:
     assert ONLY_SEND == {case.kind for case in CASES}
 
 
-def test_a_program_and_a_written_file_are_noticed(tmp_path: Path) -> None:
-    """The contract would hold of everything otherwise."""
-    with side_effects() as seen:
+def test_program_and_written_file_are_noticed(tmp_path: Path) -> None:
+    """Without the notice, every channel would pass the contract."""
+    with side_effects() as effects:
         subprocess.run(["true"], check=True)
         (tmp_path / "file").write_text("")
 
-    assert any("subprocess.Popen" in effect for effect in seen)
-    assert f"wrote {tmp_path / 'file'}" in seen
+    assert any("subprocess.Popen" in effect for effect in effects)
+    assert f"wrote {tmp_path / 'file'}" in effects
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
 class TestHttpChannel(OnlySendsContract):
-    """Those that post JSON."""
+    """Channels that post JSON."""
 
     @pytest.fixture
     def service(self, case: Case) -> Iterator[MessageService]:
-        """The stand-in, at a quiet moment."""
+        """Run the stand-in, at a quiet moment."""
         with case.service() as service:
             service.clock = Clock()
             yield service
@@ -83,13 +83,13 @@ class TestHttpChannel(OnlySendsContract):
 
     @pytest.fixture
     def secrets(self, case: Case) -> Collection[str]:
-        """Keys, and what stands in addresses."""
+        """Return the keys, and the secret parts of addresses."""
         return (*case.secrets, "127.0.0.1")
 
 
 @pytest.mark.parametrize("tls", ["smtps", "starttls"])
 class TestMail(OnlySendsContract):
-    """By SMTP, with TLS from the start or from STARTTLS on."""
+    """SMTP, with TLS from the start or after STARTTLS."""
 
     @pytest.fixture
     def server(self, tls: str) -> Iterator[MailServer]:
@@ -118,12 +118,12 @@ class TestMail(OnlySendsContract):
 
     @pytest.fixture
     def denied(self, settings: dict[str, Any]) -> Notifier:
-        """To an address that is not there any more."""
+        """Return a channel to a removed address."""
         return connect("email", **settings | {"to": (GONE,)})
 
     @pytest.fixture
     def down(self, settings: dict[str, Any]) -> Iterator[Notifier]:
-        """At a server that is not there."""
+        """Return a channel to a server that is down."""
         with nothing_listens() as port:
             yield connect("email", **settings | {"url": f"smtps://localhost:{port}"})
 
@@ -139,8 +139,8 @@ class TestCommand(NotifierContract):
     def taken(self, tmp_path: Path) -> Taken:
         def given() -> list[str]:
             files = sorted(tmp_path.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-            read = [json.loads(path.read_text()) for path in files]
-            return [json.dumps(one, ensure_ascii=False) for one in read]
+            messages = [json.loads(path.read_text()) for path in files]
+            return [json.dumps(fields, ensure_ascii=False) for fields in messages]
 
         return given
 
@@ -155,28 +155,28 @@ class TestCommand(NotifierContract):
 
     @pytest.fixture
     def denied(self) -> Notifier:
-        """One that fails, and reads nothing."""
+        """Return a program that fails without reading."""
         return connect("command", command=("false",))
 
     def test_a_service_that_does_not_answer(self, down: Notifier, secrets: Collection[str]) -> None:
-        """A program that is not there is not there later either."""
+        """A missing program stays missing, so the refusal is final."""
         assert isinstance(down.send(message()), RefusedForGood)
 
     @pytest.fixture
     def down(self) -> Notifier:
-        """One that is not there."""
+        """Return a missing program."""
         return connect("command", command=("/no/such/program",))
 
     @pytest.fixture
     def secrets(self) -> Collection[str]:
-        """It has none."""
+        """A program has no secrets."""
         return ()
 
 
-# The library imports all its services, and with them what Python is to lose.
+# The library imports all its services, which use deprecated parts of Python.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 class TestApprise(NotifierContract):
-    """The library, posting JSON to a server that believes all."""
+    """The library, posting JSON to a server that accepts every certificate."""
 
     @pytest.fixture
     def bodies(self) -> list[str]:
@@ -208,12 +208,12 @@ class TestApprise(NotifierContract):
 
     @pytest.fixture
     def down(self) -> Iterator[Notifier]:
-        """Where nothing listens."""
+        """Return a channel to a port without a listener."""
         with nothing_listens() as port:
             yield connect("apprise", url=Secret(f"json://127.0.0.1:{port}/other"))
 
     def test_a_service_that_does_not_answer(self, down: Notifier, secrets: Collection[str]) -> None:
-        """Apprise says the same of it as of a refusal."""
+        """Apprise reports silence and refusal in the same way."""
         answered = down.send(message())
 
         assert isinstance(answered, RefusedForGood)

@@ -1,4 +1,4 @@
-"""The receivers' contract, kept by files, commands and the fake in memory."""
+"""The contract of receivers, for files, commands and the fake in memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class MemoryWorld(ReceiverWorld):
 
 
 def no_pause(seconds: float) -> None:
-    """The run is never stopped."""
+    """Return at once, without stopping the run."""
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def program(tmp_path: Path) -> ProgramWorld:
 
 
 class TestFiles(ReceiverContract):
-    """Files in a directory, with a program that is run after a change."""
+    """Files in a directory, with a program after a change."""
 
     @pytest.fixture
     def world(self, program: ProgramWorld) -> ReceiverWorld:
@@ -61,7 +61,7 @@ class TestFiles(ReceiverContract):
 
     @pytest.fixture
     def receiver(self, program: ProgramWorld, tmp_path: Path) -> Receiver:
-        """A directory that is not there yet."""
+        """Return a receiver for a directory that does not exist yet."""
         delivery = FileDelivery(str(tmp_path / "ssl"), reload=program.program)
         return files.FilesReceiver(delivery, pause=no_pause)
 
@@ -80,7 +80,7 @@ class TestCommand(ReceiverContract):
 
 
 class TestMemoryReceiver(ReceiverContract):
-    """The fake, so it may stand in for a receiver in the engine's tests."""
+    """The fake passes the contract, so it may replace a receiver in the engine's tests."""
 
     @pytest.fixture
     def receiver(self) -> MemoryReceiver:

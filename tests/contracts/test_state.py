@@ -1,4 +1,4 @@
-"""The state's contract, kept by SQLite in a file, in memory and in a bucket, and by PostgreSQL."""
+"""The contract of states: SQLite in a file, in memory and in a bucket, and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -40,18 +40,19 @@ class TestMemoryState(StateStoreContract):
 
     @pytest.fixture
     def other(self, memory: MemoryState) -> StateStore:
-        """The memory as another process sees it."""
+        """Return the memory of another process."""
         return memory.seen_by("another process")
 
     @pytest.fixture
     def elsewhere(self, memory: MemoryState) -> StateStore:
-        """The memory as another host sees it."""
+        """Return the memory of another host."""
         return memory.seen_by("a third process", host="web-2")
 
 
 class TestBucketState(StateStoreContract):
-    """Generations in a bucket, seen by three threads of the one process that has them open. What
-    all of them have done is in the newest generation at the end.
+    """Generations in a bucket, opened by three threads of a process.
+
+    The newest generation has the work of all threads at the end.
     """
 
     @pytest.fixture
@@ -60,15 +61,15 @@ class TestBucketState(StateStoreContract):
 
     @pytest.fixture
     def database(self) -> Iterator[BucketDatabase]:
-        """What it stores in the end is what another machine reads."""
+        """Open a database whose last stored generation equals its rows."""
         bucket = Generations(MemoryObjects(), KEY)
         with closing(BucketDatabase(bucket, None, "web-1")) as opened:
             yield opened
-            kept = _all_rows(opened)
+            rows = _all_rows(opened)
             opened.store()
         for newest in bucket.numbers()[-1:]:
             with closing(BucketDatabase(bucket, bucket.read(newest), "web-3")) as stored:
-                assert kept == _all_rows(stored)
+                assert rows == _all_rows(stored)
 
     @pytest.fixture
     def store(self, database: BucketDatabase, locks: ThreadLocks) -> Iterator[StateStore]:
@@ -77,22 +78,22 @@ class TestBucketState(StateStoreContract):
 
     @pytest.fixture
     def other(self, database: BucketDatabase, locks: ThreadLocks) -> Iterator[StateStore]:
-        """As another run of the same process sees it."""
+        """Return the state of another run in the same process."""
         with closing(_Handle(database, Sealing(KEY), locks, "web-1")) as opened:
             yield opened
 
     @pytest.fixture
     def elsewhere(self, database: BucketDatabase, locks: ThreadLocks) -> Iterator[StateStore]:
-        """As a host of another name sees it."""
+        """Return the state of a host with another name."""
         with closing(_Handle(database, Sealing(KEY), locks, "web-2")) as opened:
             yield opened
 
 
 class _Handle(BucketState):
-    """One of several handles of a database that is open."""
+    """A handle of an open database, among several."""
 
     def close(self) -> None:
-        """Release what this handle holds; the rows stay for the others."""
+        """Release the locks of this handle; the rows stay for the others."""
         self.release_locks()
 
 
@@ -103,7 +104,7 @@ def _all_rows(database: BucketDatabase) -> list[list[tuple[object, ...]]]:
 
 
 class TestSqliteState(StateStoreContract):
-    """One file, opened twice."""
+    """A file, opened twice."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[StateStore]:
@@ -116,7 +117,7 @@ class TestSqliteState(StateStoreContract):
 
     @pytest.fixture
     def elsewhere(self, tmp_path: Path, store: StateStore) -> Iterator[StateStore]:
-        """The file as another host would see it, which has its own locks."""
+        """Return the file of another host, with locks of its own."""
         assert store.host != "web-2"
         database = SqliteDatabase(tmp_path / "state.db")
         sealing, locks = Sealing(tmp_path / "secret.key"), LeaseLocks(tmp_path / "elsewhere")
@@ -125,32 +126,32 @@ class TestSqliteState(StateStoreContract):
 
 
 class TestPostgresqlState(StateStoreContract):
-    """One database, opened by two processes of a host, and by one of another."""
+    """A database, opened by two processes of a host and by another host."""
 
     @pytest.fixture
     def url(self, postgresql: Postgresql, empty_state: Callable[[], str]) -> str:
-        """Where an empty state is."""
+        """Return the address of an empty state."""
         return postgresql.url(empty_state())
 
     @pytest.fixture
     def store(self, url: str) -> Iterator[StateStore]:
-        """The database as its host sees it."""
+        """Return the state of the first host."""
         yield from _shared(url, "web-1")
 
     @pytest.fixture
     def other(self, url: str) -> Iterator[StateStore]:
-        """The database as another process sees it."""
+        """Return the state of another process."""
         yield from _shared(url, "web-1")
 
     @pytest.fixture
     def elsewhere(self, url: str) -> Iterator[StateStore]:
-        """The database as another host sees it."""
+        """Return the state of another host."""
         yield from _shared(url, "web-2")
 
 
 @pytest.fixture(scope="module")
 def empty_state(postgresql: Postgresql) -> Iterator[Callable[[], str]]:
-    """Empty the one database in which each test has its state."""
+    """Return a function that empties the single database of all tests."""
     with postgresql.states() as emptied:
         yield emptied
 
@@ -164,23 +165,24 @@ def pooler(postgresql: Postgresql) -> Iterator[int]:
 
 @thorough
 class TestPooledState(TestPostgresqlState):
-    """The same through PgBouncer in transaction mode."""
+    """The same contract through PgBouncer in transaction mode."""
 
     @pytest.fixture
     def url(self, postgresql: Postgresql, pooler: int) -> str:
-        """Where an empty state is."""
+        """Return the address of an empty state."""
         return f"postgresql://postgres@{HOST}:{pooler}/{postgresql.new_state()}"
 
 
 @thorough
 class TestStateOfTheNextVersion(TestPostgresqlState):
-    """The same where a host with the next version has changed the schema as it may: it has added
-    tables, and columns that are nullable or have a default. This version goes on working there.
+    """The same contract after a host with the next version has changed the schema.
+
+    Added tables, and added columns that are nullable or have a default, leave this version working.
     """
 
     @pytest.fixture
     def url(self, postgresql: Postgresql) -> str:
-        """Where an empty state is."""
+        """Return the address of an empty state."""
         name = postgresql.new_state()
         added = "ADD COLUMN later TEXT, ADD COLUMN later_flag BOOLEAN NOT NULL DEFAULT FALSE"
         tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"

@@ -1,4 +1,4 @@
-"""The targets' contract, kept by Qiniu and by the fake in memory."""
+"""The contract of targets, for Qiniu and for the fake in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def now() -> datetime:
 
 
 class QiniuWorld(TargetWorld):
-    """A strict stand-in of Qiniu. Every domain holds its changes until the world is settled."""
+    """A strict stand-in of Qiniu, whose domains hold changes until the world is settled."""
 
     def __init__(self, account: QiniuAccount) -> None:
         self.place = account
@@ -37,13 +37,13 @@ class QiniuWorld(TargetWorld):
         self.place.service.add_domain(at_qiniu, state="success" if available else "frozen")
         self.place.service.hold(at_qiniu)
         self._domains.append(at_qiniu)
-        self.place.time.pause(CERTIFICATES_AGE)  # until no list is remembered
+        self.place.time.pause(CERTIFICATES_AGE)  # until every cached list is old
 
     def settle(self) -> None:
-        """Release what is held, and hold what comes next."""
+        """Release the held changes, and hold the next ones."""
         for name in self._domains:
             self.place.service.release(name)
-            self.place.service.domain(name)  # its change ends with a look
+            self.place.service.domain(name)  # a look ends its change
             self.place.service.hold(name)
         self.place.time.pause(LIST_AGE)
 
@@ -56,9 +56,9 @@ class QiniuWorld(TargetWorld):
         return bundle_of(issued)
 
     def put(self, label: str, bundle: CertificateBundle) -> str:
-        """Upload by another hand."""
+        """Upload as another tool."""
         issued = self._issued[bundle.certificate.fingerprint]
-        self.place.time.pause(10)  # until no list is remembered
+        self.place.time.pause(10)  # until every cached list is old
         return self.place.service.add_certificate(issued, label)
 
     def labels(self) -> list[str]:
@@ -73,7 +73,7 @@ class MemoryWorld(TargetWorld):
         self.cdn = MemoryCdn(now)
 
     def add_domain(self, name: str, *, available: bool = True) -> None:
-        """Put it there, or put it there frozen."""
+        """Add a domain, or add it frozen."""
         state = DomainState.READY if available else DomainState.UNAVAILABLE
         self.cdn.add_domain(name, state=state)
 
@@ -97,7 +97,7 @@ class MemoryWorld(TargetWorld):
 
 
 class TestMemoryCdn(DeployTargetContract):
-    """The fake keeps the contract, so it may stand in for a target in the engine's tests."""
+    """The fake passes the contract, so it may replace a target in the engine's tests."""
 
     @pytest.fixture
     def memory(self) -> MemoryWorld:
@@ -113,7 +113,7 @@ class TestMemoryCdn(DeployTargetContract):
 
     @pytest.fixture
     def other(self, memory: MemoryWorld) -> DeployTarget:
-        """Another process sees the same account."""
+        """Return the same account for another process."""
         return memory.cdn
 
     @pytest.fixture
@@ -124,7 +124,7 @@ class TestMemoryCdn(DeployTargetContract):
 
 
 class TestQiniu(DeployTargetContract):
-    """CDN domains at Qiniu, at its stand-in."""
+    """CDN domains at the stand-in of Qiniu."""
 
     @pytest.fixture
     def account(self) -> Iterator[QiniuAccount]:
@@ -141,7 +141,7 @@ class TestQiniu(DeployTargetContract):
 
     @pytest.fixture
     def other(self, account: QiniuAccount) -> DeployTarget:
-        """Another connection to it."""
+        """Return another connection."""
         return account.target()
 
     @pytest.fixture

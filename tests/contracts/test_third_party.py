@@ -1,4 +1,4 @@
-"""The DNS providers' contract, kept by the package that CONTRIBUTING.md's recipe makes."""
+"""The contract of DNS providers, for the package from the recipe in CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.harbour import Harbour, harbour
 
 
 class TestHarbour(DnsProviderContract):
-    """A service that is made up."""
+    """A service that does not exist."""
 
     @pytest.fixture
     def zones(self) -> Zones:
@@ -35,7 +35,7 @@ class TestHarbour(DnsProviderContract):
 
     @pytest.fixture
     def other(self, service: Harbour) -> DnsProvider:
-        """Another connection to it."""
+        """Return another connection."""
         return connect(Settings(Secret(service.token), service.http.url), connected_with())
 
     @pytest.fixture

@@ -77,7 +77,7 @@ versions = st.lists(
     ),
     max_size=3,
     unique_by=lambda c: c.fingerprint,
-).map(lambda found: tuple(version(len(found) - i, c) for i, c in enumerate(found)))
+).map(lambda drawn: tuple(version(len(drawn) - i, c) for i, c in enumerate(drawn)))
 
 certificates = st.builds(
     DesiredHttps,
@@ -95,8 +95,8 @@ settings_found = st.builds(
 
 
 @st.composite
-def observed_targets(draw: st.DrawFn, known: tuple[Version, ...]) -> ObservedTarget:
-    """A target in any state, with copies of any of the known versions."""
+def observed_targets(draw: st.DrawFn, versions_there: tuple[Version, ...]) -> ObservedTarget:
+    """Draw a target in any state, with copies of any of the versions."""
     if draw(st.integers(0, 9)) == 0:
         return ObservedTarget(label="qiniu", failure=TargetRejected("unreadable"))
     remotes = tuple(
@@ -106,7 +106,7 @@ def observed_targets(draw: st.DrawFn, known: tuple[Version, ...]) -> ObservedTar
             fingerprint=v.certificate.fingerprint,
             not_after=v.certificate.not_after,
         )
-        for v in known
+        for v in versions_there
         if draw(st.booleans())
     )
     bound = st.sampled_from([None, "foreign", *(remote.remote_id for remote in remotes)])
@@ -138,8 +138,8 @@ def observed_targets(draw: st.DrawFn, known: tuple[Version, ...]) -> ObservedTar
 
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[DesiredCertificate, Observation]:
-    """A declaration and a world, of which anything may be true."""
-    known = draw(versions)
+    """Draw a declaration and a world in any state."""
+    drawn_versions = draw(versions)
     deployments = draw(
         st.lists(
             st.builds(
@@ -159,5 +159,5 @@ def situations(draw: st.DrawFn) -> tuple[DesiredCertificate, Observation]:
         key_type=draw(st.sampled_from([KeyType.EC256, KeyType.RSA2048])),
         deployments=tuple(deployments),
     )
-    targets = tuple(draw(observed_targets(known)) for _ in deployments)
-    return desired, Observation(known, targets)
+    targets = tuple(draw(observed_targets(drawn_versions)) for _ in deployments)
+    return desired, Observation(drawn_versions, targets)

@@ -1,4 +1,4 @@
-"""What is no password, and what users and tokens may be called."""
+"""The rules for passwords, and for the names of users and tokens."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ anna-likes-blue-hats sunshine-football-dragon-monkey 我的密码是一头大象
 
 @pytest.mark.parametrize("password", COMMON.split())
 def test_password_that_is_tried_first(password: str) -> None:
-    """A common one, with what is usually added to it; a walk over the keyboard; one that repeats
-    itself.
+    """Common passwords with usual additions, walks over the keyboard, and repetitions are
+    refused.
     """
     assert "among the first" in str(password_mistake(password, "zoe"))
 
 
 @pytest.mark.parametrize("password", GOOD.split())
 def test_good_password(password: str) -> None:
-    """Sentences, and what a generator makes."""
+    """Sentences and generated passwords are accepted."""
     assert password_mistake(password, "anna") is None
 
 
@@ -50,14 +50,16 @@ def test_good_password(password: str) -> None:
         ("ops@example.com", "example.com/ops!"),
     ],
 )
-def test_password_that_is_the_name(name: str, password: str) -> None:
-    """In any case and order, with digits, years and signs; as a part of a password it is good."""
+def test_password_close_to_the_user_name(name: str, password: str) -> None:
+    """In any case and order, with digits, years and signs; as a part of a longer password the name
+    is fine.
+    """
     assert "too close to the user name" in str(password_mistake(password, name))
     assert password_mistake(f"{password} und ein Floh", name) is None
 
 
 def test_length_of_a_password() -> None:
-    """In characters of any script."""
+    """Length is counted in characters of any script."""
     good = "k3G9-pq7Z-é大"
     assert len(good) == SHORTEST_PASSWORD
     assert password_mistake(good, "anna") is None
@@ -67,21 +69,23 @@ def test_length_of_a_password() -> None:
     )
 
 
-def test_password_of_a_generator() -> None:
-    """Is good but for one in a hundred."""
+def test_generated_passwords() -> None:
+    """More than 99 of 100 generated passwords are accepted."""
     made = [secrets.token_urlsafe(12) for _ in range(2000)]
-    assert sum(password_mistake(one, "anna") is not None for one in made) < len(made) / 100
+    assert (
+        sum(password_mistake(password, "anna") is not None for password in made) < len(made) / 100
+    )
 
 
 @example("...", GOOD)
 @given(st.text(min_size=1) | st.text("aA._@-", min_size=1), st.text(max_size=40))
 def test_any_text_for_a_password(name: str, password: str) -> None:
-    """Has an answer."""
+    """Every text is either accepted or refused with a sentence."""
     assert password_mistake(password, name) is None or str(password_mistake(password, name))
 
 
-def test_what_users_and_tokens_are_called() -> None:
-    """Letters, digits and four signs, which a URL, a log and a shell take as they are."""
+def test_names_of_users_and_tokens() -> None:
+    """Letters, digits and four signs are valid in a URL, a log and a shell."""
     good = ["a", "Anna", "ops@example.com", "ci-2_x.y", "x" * 64]
     assert all(map(is_name, good))
     bad = ["", "x" * 65, "a b", "änne", "a/b", "a\n", "a\x00", "a,b", "用户", "a'b", "<b>"]

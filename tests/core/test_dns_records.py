@@ -1,4 +1,4 @@
-"""CAA records, and those of draft-ietf-acme-dns-persist-02, as they are read and written."""
+"""CAA records, and the records of draft-ietf-acme-dns-persist-02."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from certferry.core.dns_persist import (
 from certferry.core.network import Applicant, CaaRecord, CaaRefusal, allowed_by, why_forbidden
 from certferry.values import replace
 
-# --- Which CAA records let a CA issue, and which do not
+# --- CAA records that allow or forbid a CA
 
 
 LE = "letsencrypt.org"
@@ -41,25 +41,27 @@ def issue(value: str, tag: str = "issue", flags: int = 0) -> CaaRecord:
 
 
 @given(names, records)
-def test_our_ca_among_those_named_is_enough(name: str, others: list[CaaRecord]) -> None:
-    """Beside other CAs, one record that lets the CA issue for this kind of name is enough."""
+def test_record_for_our_ca_beside_others_is_enough(name: str, others: list[CaaRecord]) -> None:
+    """A single record for our CA and this kind of name allows the order, beside records for other
+    CAs.
+    """
     tag = "issuewild" if name.startswith("*.") else "issue"
 
     assert why_forbidden(name, [*others, issue(LE, tag)], US) is None
 
 
 @given(names, records)
-def test_another_ca_may_not_what_is_not_ours(name: str, found: list[CaaRecord]) -> None:
-    """A CA that no record names may issue only where no record of the kind says who may."""
+def test_ca_without_a_record(name: str, caa_records: list[CaaRecord]) -> None:
+    """The CA may issue only if no record of the kind names any CA."""
     stranger = Applicant(frozenset({"stranger.test"}))
-    kinds = {record.tag for record in found}
+    kinds = {record.tag for record in caa_records}
     says_who = "issue" in kinds or (name.startswith("*.") and "issuewild" in kinds)
 
-    assert says_who == (why_forbidden(name, found, stranger) is CaaRefusal.OTHER_CA)
+    assert says_who == (why_forbidden(name, caa_records, stranger) is CaaRefusal.OTHER_CA)
 
 
 @pytest.mark.parametrize(
-    ("name", "found", "expected"),
+    ("name", "caa_records", "expected"),
     [
         ("a.test", [], None),
         ("a.test", [issue(";")], CaaRefusal.OTHER_CA),
@@ -76,28 +78,28 @@ def test_another_ca_may_not_what_is_not_ours(name: str, found: list[CaaRecord]) 
         ("a.test", [issue("mailto:a@b.test", "iodef", 128)], None),
     ],
 )
-def test_what_the_standards_say(
-    name: str, found: list[CaaRecord], expected: CaaRefusal | None
+def test_rules_of_the_standards(
+    name: str, caa_records: list[CaaRecord], expected: CaaRefusal | None
 ) -> None:
     """RFC 8659 §4, and the parameters of RFC 8657."""
-    assert expected == why_forbidden(name, found, US)
+    assert expected == why_forbidden(name, caa_records, US)
 
 
-def test_account_is_not_judged_before_there_is_one() -> None:
-    """The first order makes it."""
-    found = [issue(f"{LE}; accounturi=https://ca.test/acct/2")]
+def test_record_for_an_account_before_the_first_order() -> None:
+    """The first order creates the account, so the record's account is ignored before."""
+    caa_records = [issue(f"{LE}; accounturi=https://ca.test/acct/2")]
 
-    assert why_forbidden("a.test", found, Applicant(frozenset({LE}))) is None
+    assert why_forbidden("a.test", caa_records, Applicant(frozenset({LE}))) is None
 
 
 def test_cas_are_named_once() -> None:
-    """In their order, and not what names none."""
-    found = [issue("b.test"), issue(";"), issue("a.test", "issuewild"), issue("b.test; x=y")]
+    """Each CA comes once, in the order of the records; an empty value is left out."""
+    caa_records = [issue("b.test"), issue(";"), issue("a.test", "issuewild"), issue("b.test; x=y")]
 
-    assert ("b.test", "a.test") == allowed_by(found)
+    assert ("b.test", "a.test") == allowed_by(caa_records)
 
 
-# --- The record of dns-persist-01, made and judged as draft-ietf-acme-dns-persist-02 says
+# --- The record of dns-persist-01, by draft-ietf-acme-dns-persist-02
 
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -120,13 +122,13 @@ def judged(*values: str, wildcard: bool = False, holder: Holder = HOLDER) -> Ver
 
 
 def test_vectors_of_the_draft() -> None:
-    """§10.2: the hash for a name, and the one for any."""
+    """§10.2: the hash for a single name, and the hash for all names."""
     assert HASHED == account_uri("example.com", OFFER.prefix, HOLDER.url, THUMBPRINT)
     assert FOR_ANY == account_uri("*", OFFER.prefix, HOLDER.url, THUMBPRINT)
 
 
 def test_records_of_the_draft() -> None:
-    """§10.1 and §10.4: for the name alone, and with its wildcard."""
+    """§10.1 and §10.4: the record for the name alone, and for its wildcard."""
     place = "_validation-persist.example.com"
 
     assert PersistRecord(place, VALUE) == record_for("example.com", OFFER, HOLDER, wildcard=False)
@@ -135,23 +137,25 @@ def test_records_of_the_draft() -> None:
     )
 
 
-@given(name=persist_names, holder=holders, wildcard=st.booleans(), asked=st.booleans())
+@given(
+    name=persist_names, holder=holders, wildcard=st.booleans(), is_wildcard_asked_for=st.booleans()
+)
 def test_record_to_set_proves_its_name(
-    name: str, holder: Holder, *, wildcard: bool, asked: bool
+    name: str, holder: Holder, *, wildcard: bool, is_wildcard_asked_for: bool
 ) -> None:
-    """What is printed is what is taken; without `policy` not for wildcards."""
+    """The printed record is accepted; a wildcard also needs `policy`."""
     record = record_for(name, OFFER, holder, wildcard=wildcard)
 
-    verdict = judge([record.value], name, OFFER, holder, NOW, wildcard=asked)
+    verdict = judge([record.value], name, OFFER, holder, NOW, wildcard=is_wildcard_asked_for)
 
-    assert Verdict(Fault.NO_WILDCARD if asked and not wildcard else None) == verdict
+    assert Verdict(Fault.NO_WILDCARD if is_wildcard_asked_for and not wildcard else None) == verdict
 
 
 @given(persist_names, persist_names, holders, holders)
-def test_record_proves_no_other_name_and_no_other_account(
+def test_record_proves_its_name_and_account_alone(
     name: str, other: str, holder: Holder, stranger: Holder
 ) -> None:
-    """The hash binds both."""
+    """The hash binds the name and the account."""
     record = record_for(name, OFFER, holder, wildcard=True)
 
     if name != other:
@@ -164,12 +168,12 @@ def test_record_proves_no_other_name_and_no_other_account(
 
 @given(st.text(), st.text())
 def test_any_text_may_stand_in_dns(before: str, after: str) -> None:
-    """Nothing is raised for it, and the right record beside it counts all the same."""
+    """Any other text is ignored, and the right record beside the text counts."""
     assert Verdict(None) == judged(before, VALUE, f"authority.example; {after}")
 
 
 def test_record_of_an_earlier_key() -> None:
-    """A CA keeps the keys that an account has had, and goes on to take it (§4.2)."""
+    """A CA stores the earlier keys of an account, and still accepts their records (§4.2)."""
     after = replace(HOLDER, thumbprints=("A" * 43, THUMBPRINT))
 
     assert Verdict(None) == judged(VALUE, holder=after)
@@ -177,7 +181,7 @@ def test_record_of_an_earlier_key() -> None:
 
 
 def test_record_for_any_name() -> None:
-    """An operator may choose the form that is the same at every name (§4.1)."""
+    """An operator may choose the form with the same value at every name (§4.1)."""
     assert Verdict(None) == judged(f"ca.example.net; accounturi={FOR_ANY}")
 
 
@@ -203,8 +207,8 @@ def test_record_for_any_name() -> None:
         (None, f"{VALUE}; policy=wildcard; persistUntil={'9' * 5000}"),
     ],
 )
-def test_one_record(fault: Fault | None, value: str) -> None:
-    """Each way to miss is reported by itself; the nearest miss counts."""
+def test_fault_of_a_record(fault: Fault | None, value: str) -> None:
+    """Each fault has its own code, and the record closest to valid decides."""
     assert fault is judged(value, wildcard=True).fault
     assert fault is judged("authority.example", value, wildcard=True).fault or (
         fault is Fault.MISSING
@@ -212,7 +216,7 @@ def test_one_record(fault: Fault | None, value: str) -> None:
 
 
 def test_record_that_ends() -> None:
-    """The latest end counts; one that comes before an order could be done with is there already."""
+    """The latest end counts; a record that ends during an order has ended already."""
     ends = NOW + timedelta(days=90)
     until = [f"{VALUE}; persistUntil={int(moment.timestamp())}" for moment in (NOW, ends)]
     soon = f"{VALUE}; persistUntil={int((NOW + timedelta(minutes=5)).timestamp())}"
@@ -223,14 +227,14 @@ def test_record_that_ends() -> None:
 
 
 def test_value_that_takes_two_strings() -> None:
-    """A zone file has no string of more than 255 octets (§9.1)."""
+    """A zone file limits a string to 255 octets (§9.1)."""
     record = PersistRecord("_validation-persist.example.com", "x" * (LONGEST_STRING + 1))
 
     assert f'{record.name}. TXT "{"x" * LONGEST_STRING}" "x"' == record.as_zone_line
 
 
 def test_names_share_the_record_of_their_wildcard() -> None:
-    """One record a base name, which allows wildcards if any of its names is one."""
-    asked = ["a.test", "*.b.test", "b.test"]
+    """Each base name has a single record, with wildcards allowed if a name is a wildcard."""
+    ordered_names = ["a.test", "*.b.test", "b.test"]
 
-    assert {"a.test": False, "b.test": True} == with_wildcards(asked)
+    assert {"a.test": False, "b.test": True} == with_wildcards(ordered_names)

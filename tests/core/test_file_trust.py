@@ -1,4 +1,4 @@
-"""Which files are trusted, and that a file is written whole."""
+"""The trust in files of other users, and the atomic replacement of a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from certferry.file_trust import NotTrusted, checked_path, must_be_trusted, open
 from certferry.whole_file import replace_file
 from tests.another_user import NOBODY, as_root, given_away
 
-# --- Whose files decide what certferry does: real files of two users, and every step on the way
+# --- Trusted paths: real files of two users, judged at every directory of the path
 
 
 THEIR_NAME = pwd.getpwuid(NOBODY).pw_name
@@ -29,7 +29,7 @@ THEIR_NAME = pwd.getpwuid(NOBODY).pw_name
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file of the caller's, two directories below another."""
+    """Return a file of the caller's, two directories below another."""
     path = tmp_path / "outer" / "inner" / "file"
     path.parent.mkdir(0o755, parents=True)
     path.touch(0o644)
@@ -37,43 +37,45 @@ def file(tmp_path: Path) -> Path:
 
 
 def refusal(path: Path, *, makes_files: bool = False) -> tuple[str, str]:
-    """Return what is said of a path, and what is advised."""
+    """Return the problem of an untrusted path, and the advice."""
     with pytest.raises(NotTrusted) as caught:
         must_be_trusted(path, makes_files=makes_files)
     return f"{caught.value.path} {caught.value.problem}", str(caught.value.fix)
 
 
-def test_file_of_the_callers(file: Path) -> None:
-    """It is trusted, and so is what every user may read."""
+def test_file_of_the_caller(file: Path) -> None:
+    """The caller's own file is trusted, also if every user may read the file."""
     must_be_trusted(file)
     must_be_trusted(file.parent, makes_files=True)
 
 
-def test_file_of_roots() -> None:
-    """Every user trusts it."""
+def test_file_of_root() -> None:
+    """Every user trusts a file of root."""
     must_be_trusted(Path("/etc/passwd"))
 
 
-@pytest.mark.parametrize("written", ["file", "../inner/./file", "."])
-def test_relative_path(file: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
-    """It begins where the caller stands."""
+@pytest.mark.parametrize("relative", ["file", "../inner/./file", "."])
+def test_relative_path(file: Path, monkeypatch: pytest.MonkeyPatch, relative: str) -> None:
+    """A relative path begins at the working directory."""
     monkeypatch.chdir(file.parent)
-    must_be_trusted(Path(written))
+    must_be_trusted(Path(relative))
 
     file.parent.parent.chmod(0o777)
 
     with pytest.raises(NotTrusted):
-        must_be_trusted(Path(written))
+        must_be_trusted(Path(relative))
 
 
-def test_root_itself() -> None:
-    """It has nothing above it."""
+def test_root_directory() -> None:
+    """The root directory has no parent to judge."""
     must_be_trusted(Path("/"), makes_files=True)
 
 
 @as_root
 def test_file_of_another_user(file: Path) -> None:
-    """Reported with its owner, as whom it is to be run; otherwise it must be root's."""
+    """The refusal names the owner; the advice is to run as the owner, or to give the file to
+    root.
+    """
     given_away(file)
 
     assert (
@@ -87,7 +89,9 @@ def test_file_of_another_user(file: Path) -> None:
 
 @as_root
 def test_file_of_a_user_without_a_name(file: Path) -> None:
-    """It was mounted into a container: there is no `sudo`, and the owner is changed on the host."""
+    """A user without a name points to a mount in a container, so the advice is for the container
+    and the host.
+    """
     os.chown(file, 54321, 54321)
 
     assert (
@@ -101,14 +105,14 @@ def test_file_of_a_user_without_a_name(file: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize("above", [1, 2])
-def test_file_in_a_directory_of_another_users(file: Path, above: int) -> None:
-    """Its owner could put another file there, however far above it is; the advice is not to take
-    the directory away from them.
+def test_file_in_a_directory_of_another_user(file: Path, above: int) -> None:
+    """The owner of any directory above could replace the file. The advice leaves the directory with
+    its owner.
     """
     directory = given_away(file.parents[above - 1])
 
-    said, advice = refusal(file)
-    assert f"{file} lies in {directory}, which belongs to {THEIR_NAME}" == said
+    problem, advice = refusal(file)
+    assert f"{file} lies in {directory}, which belongs to {THEIR_NAME}" == problem
     assert advice.startswith(
         f"run certferry as the owner: sudo -u {THEIR_NAME} certferry …; or keep it"
     )
@@ -118,7 +122,7 @@ def test_file_in_a_directory_of_another_users(file: Path, above: int) -> None:
     ("mode", "who"), [(0o646, "every user"), (0o664, "the group users"), (0o666, "every user")]
 )
 def test_file_that_others_may_write(file: Path, mode: int, who: str) -> None:
-    """Every user, or a group that others are in."""
+    """Every user, or a group with other members."""
     if os.geteuid() == 0:
         os.chown(file, -1, grp.getgrnam("users").gr_gid)
     elif mode == 0o664:
@@ -141,7 +145,7 @@ def listed(path: Path, *entries: tuple[int, int, int], mask: int = 7) -> None:
         (0x10, mask, NO_NUMBER),
         (0x20, 5 if is_directory else 4, NO_NUMBER),
     ]
-    raw = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in sorted(whole))
+    raw = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in sorted(whole))
     try:
         os.setxattr(path, "system.posix_acl_access", raw)
     except OSError:
@@ -160,23 +164,25 @@ BY_LIST = "(by its access control list)"
 def test_list_that_lets_others_write(
     file: Path, tag: int, number: int, who: str, above: int
 ) -> None:
-    """The mode shows a group's right, and the group may be private: the list says who it is. The
-    `chmod` that helps takes the right away from all in the list.
+    """The mode hides the rights of the list, so the refusal names the user or group of the list.
+    The advised `chmod` removes the right of all in the list.
     """
     path = [file, *file.parents][above]
     listed(path, (tag, 7, number))
 
-    said, advice = refusal(file)
+    problem, advice = refusal(file)
 
     kind = "user" if tag == A_USER else "group"
-    assert f"the {kind} {who if tag == A_USER else grp.getgrgid(number).gr_name} {BY_LIST}" in said
+    assert (
+        f"the {kind} {who if tag == A_USER else grp.getgrgid(number).gr_name} {BY_LIST}" in problem
+    )
     assert f"run: chmod go-w {path}" == advice
     subprocess.run(["chmod", "go-w", path], check=True)
     must_be_trusted(file)
 
 
-def test_list_that_lets_no_other_write(file: Path) -> None:
-    """Those who may read, the caller, and rights that the mask takes away."""
+def test_list_without_write_access_of_others(file: Path) -> None:
+    """Rights to read, rights of the caller, and rights behind the mask are fine."""
     listed(file, (A_USER, 4, NOBODY), (A_USER, 6, NOBODY + 1), mask=4)
     must_be_trusted(file)
 
@@ -185,18 +191,20 @@ def test_list_that_lets_no_other_write(file: Path) -> None:
 
 
 def test_directory_that_others_may_write(file: Path) -> None:
-    """What lies there could be replaced by them."""
+    """Other users could replace files in the directory."""
     directory = file.parent.parent
     directory.chmod(0o777)
 
-    said = f"{file} lies in {directory}, where every user can replace it (mode 0777)"
-    assert (said, f"run: chmod go-w {directory}") == refusal(file)
+    problem = f"{file} lies in {directory}, where every user can replace it (mode 0777)"
+    assert (problem, f"run: chmod go-w {directory}") == refusal(file)
 
 
 @as_root
 @pytest.mark.parametrize("inside", [False, True])
 def test_directory_that_kubernetes_opened_to_every_user(*, inside: bool) -> None:
-    """An emptyDir is root's, so the pod's user cannot close it: the advice is what to mount."""
+    """An emptyDir belongs to root, so the pod's user cannot close it: the advice names another
+    volume.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "state").mkdir()
@@ -204,27 +212,27 @@ def test_directory_that_kubernetes_opened_to_every_user(*, inside: bool) -> None
         folder.chmod(0o2777)
         os.seteuid(NOBODY)
         try:
-            said, advice = refusal(folder / "state" if inside else folder, makes_files=True)
+            problem, advice = refusal(folder / "state" if inside else folder, makes_files=True)
         finally:
             os.seteuid(0)
 
-    assert "every user" in said
+    assert "every user" in problem
     assert advice.startswith(f"as root, run: chmod go-w {folder}; in Kubernetes mount a persistent")
 
 
 def test_sticky_directory(file: Path) -> None:
-    """What is the caller's stays there, as in `/tmp`; but nothing is made there."""
+    """As in `/tmp`, a file of the caller is safe, but a new file would not be."""
     file.parent.chmod(0o1777)
 
     must_be_trusted(file)
 
-    said, advice = refusal(file.parent, makes_files=True)
-    assert f"{file.parent} can be changed by every user (mode 1777)" == said
+    problem, advice = refusal(file.parent, makes_files=True)
+    assert f"{file.parent} can be changed by every user (mode 1777)" == problem
     assert f"run: chmod go-w {file.parent}" == advice
 
 
-def test_the_directory_of_every_user_is_left_as_it_is() -> None:
-    """Its mode is right for what it is for."""
+def test_advice_leaves_the_mode_of_tmp() -> None:
+    """The mode of `/tmp` is right for its purpose."""
     _, advice = refusal(Path("/tmp"), makes_files=True)
 
     assert advice.startswith("keep it where only ")
@@ -245,7 +253,7 @@ except NotTrusted as exc:
 
 
 def judgement(path: Path, *wrapped_in: str, user: int = 0) -> str:
-    """Return what another process says of a path, that of a user or in surroundings of its own."""
+    """Return the judgement of a path by another process, as a user or in other surroundings."""
     command = [*wrapped_in, sys.executable, "-c", JUDGE, str(path), str(user)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -253,7 +261,7 @@ def judgement(path: Path, *wrapped_in: str, user: int = 0) -> str:
 
 @as_root
 @pytest.mark.parametrize(
-    ("owner", "group", "mode", "said"),
+    ("owner", "group", "mode", "answer"),
     [
         (54321, 54321, 0o664, "trusted"),
         (54321, 0, 0o664, "trusted"),
@@ -262,8 +270,8 @@ def judgement(path: Path, *wrapped_in: str, user: int = 0) -> str:
         (54322, 54322, 0o600, "belongs to 54322, who can change it"),
     ],
 )
-def test_file_of_an_ordinary_users(owner: int, group: int, mode: int, said: str) -> None:
-    """Their own private group may write, as a umask of 002 has it, and root's; no other user."""
+def test_file_of_an_ordinary_user(owner: int, group: int, mode: int, answer: str) -> None:
+    """The user's private group may write, as with a umask of 002, and so may root's group."""
     folder = Path(f"/tmp/certferry-{os.getpid()}")
     path = folder / "file"
     folder.mkdir(0o755)
@@ -272,7 +280,7 @@ def test_file_of_an_ordinary_users(owner: int, group: int, mode: int, said: str)
         os.chown(path, owner, group)
         path.chmod(mode)
 
-        assert said == judgement(path, user=54321)
+        assert answer == judgement(path, user=54321)
     finally:
         path.unlink()
         folder.rmdir()
@@ -280,8 +288,8 @@ def test_file_of_an_ordinary_users(owner: int, group: int, mode: int, said: str)
 
 @as_root
 def test_directory_of_a_user_outside_the_container(file: Path) -> None:
-    """Who has no number in its user namespace owns what is around it; a file of theirs is refused
-    still.
+    """A user without a number in the user namespace owns the surroundings of the container. A file
+    of such a user is still refused.
     """
     given_away(file.parent)
     namespace = ("unshare", "--user", "--map-root-user")
@@ -295,8 +303,8 @@ def test_directory_of_a_user_outside_the_container(file: Path) -> None:
     assert "can change it" in judgement(file, *namespace)
 
 
-def test_link_of_the_callers(file: Path, tmp_path: Path) -> None:
-    """It is followed, and each step behind it is judged."""
+def test_link_of_the_caller(file: Path, tmp_path: Path) -> None:
+    """The link is followed, and each directory behind it is judged."""
     link = tmp_path / "link"
     link.symlink_to("outer/inner")
     must_be_trusted(link / "file")
@@ -307,8 +315,8 @@ def test_link_of_the_callers(file: Path, tmp_path: Path) -> None:
 
 
 @as_root
-def test_link_of_another_users(file: Path, tmp_path: Path) -> None:
-    """It may lead elsewhere tomorrow, in a sticky directory as anywhere."""
+def test_link_of_another_user(file: Path, tmp_path: Path) -> None:
+    """The owner may point the link elsewhere later, even in a sticky directory."""
     link = tmp_path / "link"
     link.symlink_to(file)
     given_away(link)
@@ -317,7 +325,7 @@ def test_link_of_another_users(file: Path, tmp_path: Path) -> None:
 
 
 def test_links_in_a_circle(tmp_path: Path) -> None:
-    """They are an error of the system's, and no endless way."""
+    """The system reports a circle of links as an error."""
     link = tmp_path / "link"
     link.symlink_to("link")
 
@@ -327,8 +335,8 @@ def test_links_in_a_circle(tmp_path: Path) -> None:
 
 @as_root
 def test_owner_that_is_named(file: Path) -> None:
-    """A directory of theirs may be written to for them; a link there is not followed: it could
-    lead to another's files by then.
+    """A directory of the named owner may be written to for that owner. A link in place of the
+    directory is refused, since the link may lead to another user's files.
     """
     directory = given_away(file.parent)
     os.close(open_directory(directory, [NOBODY]))
@@ -341,7 +349,7 @@ def test_owner_that_is_named(file: Path) -> None:
 
 @as_root
 def test_group_of_the_owner_that_is_named(file: Path) -> None:
-    """Its user may put a link there, too, be it made by root."""
+    """A member of the group may put a link in the directory, even if root made the directory."""
     directory = file.parent
     os.chown(directory, 0, 54321)
     directory.chmod(0o775)
@@ -354,17 +362,17 @@ def test_group_of_the_owner_that_is_named(file: Path) -> None:
 
 
 def test_name_that_is_free(tmp_path: Path) -> None:
-    """The way to it is judged all the same."""
-    with checked_path(tmp_path / "new") as found:
-        assert tmp_path / "new" == found.path
+    """The directories of the path are judged for a missing file, too."""
+    with checked_path(tmp_path / "new") as checked:
+        assert tmp_path / "new" == checked.path
 
     tmp_path.chmod(0o777)
 
     with pytest.raises(NotTrusted), checked_path(tmp_path / "new"):
-        pytest.fail("it was found")
+        pytest.fail("the path was trusted")
 
 
-# --- Putting a file in the place of another
+# --- The replacement of a file
 
 
 OLD, NEW = b"what was there", b"new " * 1000
@@ -372,7 +380,7 @@ OLD, NEW = b"what was there", b"new " * 1000
 
 @contextmanager
 def files_no_longer_than(size: int) -> Iterator[None]:
-    """Have the system take no more of a file than so many bytes."""
+    """Limit the size of files to so many bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -383,7 +391,7 @@ def files_no_longer_than(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("mode", [0o600, 0o644])
 def test_file_has_its_content_and_its_mode(tmp_path: Path, mode: int) -> None:
-    """Whatever was in its place, and whatever mode that had; nothing lies beside it."""
+    """For any earlier content and mode; no other file is left in the directory."""
     place = tmp_path / "file"
     place.write_bytes(OLD)
     place.chmod(0o777)
@@ -394,8 +402,8 @@ def test_file_has_its_content_and_its_mode(tmp_path: Path, mode: int) -> None:
     assert [place] == list(tmp_path.iterdir())
 
 
-def test_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
-    """It is replaced, and what it leads to stays."""
+def test_link_in_place_of_the_file_is_replaced(tmp_path: Path) -> None:
+    """The link goes, and the file behind the link stays."""
     place, other = tmp_path / "file", tmp_path / "other"
     other.write_bytes(OLD)
     place.symlink_to(other)
@@ -406,8 +414,8 @@ def test_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     assert not place.is_symlink()
 
 
-def test_disk_that_is_full_leaves_what_was_there(tmp_path: Path) -> None:
-    """The old content stays whole, and no part of the new one is left."""
+def test_full_disk_leaves_the_earlier_file(tmp_path: Path) -> None:
+    """The old content stays whole, and the partial new file is removed."""
     place = tmp_path / "file"
     place.write_bytes(OLD)
 
@@ -418,8 +426,8 @@ def test_disk_that_is_full_leaves_what_was_there(tmp_path: Path) -> None:
     assert [place] == list(tmp_path.iterdir())
 
 
-def test_place_that_is_a_directory_stays(tmp_path: Path) -> None:
-    """Nothing is left beside it."""
+def test_directory_in_place_of_the_file_stays(tmp_path: Path) -> None:
+    """The new file is removed after the failure."""
     place = tmp_path / "file"
     place.mkdir()
 

@@ -1,4 +1,4 @@
-"""Findings: what is in order, in which order they are reported, and what the core finds itself."""
+"""Findings: the exit status, the order of reports, and the findings of the core."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.core import strategies
 from tests.core.strategies import NOW, certificate
 
 subjects = st.sampled_from(["a.test", "b.test"])
-found = st.builds(
+drawn_findings = st.builds(
     Problem,
     st.sampled_from(Code),
     st.just(Text("so")),
@@ -49,38 +49,41 @@ DESIRED = DesiredCertificate("img", ("img.example.com",), "dnspod")
 PAUSED = Text("the domain example.com is paused")
 
 
-@given(st.lists(found))
-def test_one_error_is_enough(findings: list[Problem]) -> None:
-    """Warnings and what is to be known leave everything in order; where the only error is that the
-    database does not answer, waiting helps.
+@given(st.lists(drawn_findings))
+def test_single_error_is_enough(findings: list[Problem]) -> None:
+    """Warnings and notes leave the exit status at success. If the only error is an unreachable
+    database, the status asks for a later try.
     """
-    errors = {one.code for one in findings if one.severity is Severity.ERROR}
+    errors = {finding.code for finding in findings if finding.severity is Severity.ERROR}
     wrong = Exit.TRY_LATER if errors == {Code.DATABASE_UNAVAILABLE} else Exit.FAILED
 
     assert (wrong if errors else Exit.OK) is of_problems(findings)
 
 
-@given(st.lists(found))
-def test_heaviest_come_first_and_each_once(findings: list[Problem]) -> None:
-    """Nothing is lost but what was found twice."""
-    said = heaviest_first(findings)
+@given(st.lists(drawn_findings))
+def test_heaviest_findings_come_first(findings: list[Problem]) -> None:
+    """Every finding is reported, and equal findings once."""
+    ordered = heaviest_first(findings)
 
-    weights = [-one.severity.rank for one in said]
+    weights = [-finding.severity.rank for finding in ordered]
     assert sorted(weights) == weights
-    identities = [(one.code, one.subject) for one in said]
-    assert {(one.code, one.subject) for one in findings} == set(identities)
+    identities = [(finding.code, finding.subject) for finding in ordered]
+    assert {(finding.code, finding.subject) for finding in findings} == set(identities)
     assert len(set(identities)) == len(identities)
 
 
-def test_what_is_wrong_with_a_whole_account_is_reported_once() -> None:
-    """Each look at it meets the same, with other words; another account is another matter."""
-    refusals = [TargetUnavailable(Text("no answer about {what}", what=what)) for what in "ab"]
-    findings = [of_refusal(label, one) for label in ("qiniu", "other") for one in refusals]
+def test_problem_of_a_whole_account_is_reported_once() -> None:
+    """Each request meets the same problem with other words; another account has its own finding."""
+    refusals = [TargetUnavailable(Text("no answer about {what}", what=subject)) for subject in "ab"]
+    findings = [of_refusal(label, error) for label in ("qiniu", "other") for error in refusals]
 
-    said = [(one.code, one.subject, str(one.message)) for one in heaviest_first(findings)]
+    reported = [
+        (finding.code, finding.subject, str(finding.message))
+        for finding in heaviest_first(findings)
+    ]
 
     words = "no answer about a"
-    assert [(Code.UNREACHABLE, "qiniu", words), (Code.UNREACHABLE, "other", words)] == said
+    assert [(Code.UNREACHABLE, "qiniu", words), (Code.UNREACHABLE, "other", words)] == reported
 
 
 @pytest.mark.parametrize(
@@ -95,13 +98,13 @@ def test_what_is_wrong_with_a_whole_account_is_reported_once() -> None:
         (TargetRejected("so"), Code.NOT_LOOKED_AT),
     ],
 )
-def test_what_keeps_an_account_from_being_looked_at(problem: CertferryError, code: Code) -> None:
-    """The clock, the keys, the way there, or something else."""
+def test_reason_why_an_account_was_not_examined(problem: CertferryError, code: Code) -> None:
+    """The clock, the keys, the connection, or another reason."""
     assert code == of_refusal("qiniu", problem).code
 
 
 def test_error_becomes_a_finding_with_its_hint_as_the_fix() -> None:
-    """Nothing of it is said again in other words."""
+    """The finding has the same words as the error."""
     problem = TargetRejected(Text("it is frozen"), hint=Text("pay the bill"))
 
     finding = problem.problem("a.test", code=Code.DOMAIN_UNUSABLE)
@@ -110,26 +113,28 @@ def test_error_becomes_a_finding_with_its_hint_as_the_fix() -> None:
     assert Severity.ERROR is finding.severity
 
 
-# --- the clock
+# --- The clock
 
 
 @given(st.timedeltas(timedelta(days=-400), timedelta(days=400)))
 def test_clock_is_judged_alike_both_ways(ahead: timedelta) -> None:
-    """Half a minute is let pass; from a quarter of an hour on requests are refused."""
-    one, other = judge_clock("qiniu", "qiniu", ahead), judge_clock("qiniu", "qiniu", -ahead)
+    """Half a minute is tolerated in both directions; from a quarter of an hour on, requests are
+    refused.
+    """
+    behind, opposite = judge_clock("qiniu", "qiniu", ahead), judge_clock("qiniu", "qiniu", -ahead)
 
-    assert (one and one.severity) == (other and other.severity)
+    assert (behind and behind.severity) == (opposite and opposite.severity)
     amount = timedelta(seconds=int(abs(ahead).total_seconds()))
     if amount <= WANTED:
-        assert one is None
+        assert behind is None
     else:
-        assert one is not None
-        assert (Severity.ERROR if amount > REFUSED else Severity.WARNING) is one.severity
-        assert Code.CLOCK_OFF == one.code
+        assert behind is not None
+        assert (Severity.ERROR if amount > REFUSED else Severity.WARNING) is behind.severity
+        assert Code.CLOCK_OFF == behind.code
 
 
-def test_clock_is_reported_by_how_much_and_which_way() -> None:
-    """The service's is right, and the machine's is what is set."""
+def test_sentence_about_the_clock() -> None:
+    """The sentence has amount and direction; the service's clock counts as right."""
     behind = judge_clock("qiniu", "qiniu", timedelta(minutes=20))
     ahead = judge_clock("qiniu", "qiniu", timedelta(minutes=-20))
 
@@ -139,7 +144,7 @@ def test_clock_is_reported_by_how_much_and_which_way() -> None:
     assert "this host's clock is 20 minutes ahead of that of qiniu" == str(ahead.message)
 
 
-# --- addresses
+# --- Addresses
 
 
 @pytest.mark.parametrize(
@@ -148,7 +153,7 @@ def test_clock_is_reported_by_how_much_and_which_way() -> None:
         ("198.18.0.5", True),
         ("198.19.255.255", True),
         ("198.20.0.1", False),
-        ("0.0.0.0", True),  # noqa: S104 - what a filter answers with
+        ("0.0.0.0", True),  # noqa: S104 - the answer of a filter
         ("127.0.0.1", True),
         ("::1", True),
         ("::", True),
@@ -158,24 +163,24 @@ def test_clock_is_reported_by_how_much_and_which_way() -> None:
         ("2001:db8::1", False),
     ],
 )
-def test_which_addresses_stand_for_no_host(address: str, expected: object) -> None:
-    """Those of benchmarks and of proxies, of no host, and of this one."""
+def test_addresses_without_a_host(address: str, expected: object) -> None:
+    """Addresses of benchmarks and proxies, empty addresses, and loopback."""
     assert expected is is_made_up(address)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.3", "::1"])
 def test_loopback_is_true_at_home(address: str) -> None:
-    """In a world that is on loopback as a whole."""
+    """Loopback is accepted in a sandbox that runs on loopback."""
     assert not is_made_up(address, at_home=True)
     assert is_made_up("198.18.0.5", at_home=True)
 
 
-# --- zones
+# --- Zones
 
 
 @given(st.lists(strategies.hostnames, min_size=1, max_size=5, unique=True), strategies.labels)
 def test_longest_zone_holds_the_name(zones: list[str], label: str) -> None:
-    """Of all that the account has."""
+    """The longest matching zone of the account is chosen."""
     wanted = max(zones, key=len)
 
     chosen = must_have_zone(f"{label}.{wanted}", [FoundZone(zone) for zone in zones])
@@ -183,8 +188,8 @@ def test_longest_zone_holds_the_name(zones: list[str], label: str) -> None:
     assert wanted == chosen.name
 
 
-def test_zone_that_takes_no_records_gives_way_to_one_that_does() -> None:
-    """Only where none fits is the reason given."""
+def test_paused_zone_gives_way_to_a_zone_that_takes_records() -> None:
+    """The reason is given only if every matching zone is paused."""
     paused = FoundZone("a.example.com", PAUSED)
 
     assert (
@@ -202,16 +207,16 @@ def test_zone_that_takes_no_records_gives_way_to_one_that_does() -> None:
         ([f"z{n}.test" for n in range(7)], "z4.test, and 2 more"),
     ],
 )
-def test_what_the_account_has_instead_is_named(zones: list[str], held: str) -> None:
-    """As far as a message can hold it."""
+def test_zones_of_the_account_are_named(zones: list[str], held: str) -> None:
+    """The hint lists as many zones as fit into a message."""
     with pytest.raises(ZoneNotFound, match=r"_acme-challenge\.x\.org") as caught:
         must_have_zone("_acme-challenge.x.org", [FoundZone(zone) for zone in zones])
 
     assert held in str(caught.value.hint)
 
 
-def test_cname_that_would_do_is_written_out() -> None:
-    """For a challenge, into a zone that takes records; no other name has one."""
+def test_hint_with_a_cname_for_a_challenge() -> None:
+    """The CNAME leads into a zone that takes records; other names have no such hint."""
     zones = [FoundZone("a.test", PAUSED), FoundZone("b.test")]
     with pytest.raises(ZoneNotFound) as caught:
         must_have_zone("_acme-challenge.x.org", zones)
@@ -223,7 +228,7 @@ def test_cname_that_would_do_is_written_out() -> None:
     assert "CNAME" not in str(other.value.hint)
 
 
-# --- certificates
+# --- Certificates
 
 
 @pytest.mark.parametrize(
@@ -235,15 +240,15 @@ def test_cname_that_would_do_is_written_out() -> None:
     ],
 )
 def test_version_that_could_not_be_served(version: Version, code: Code) -> None:
-    """It is renewed where it is made."""
+    """The hint is to renew the certificate."""
     [finding] = judge_version(DESIRED, version, NOW)
 
     assert (code, "img") == (finding.code, finding.subject)
     assert "run `certferry sync --renew img`" == str(finding.hint)
 
 
-def test_version_that_is_fit_is_not_reported() -> None:
-    """And one that has ended is."""
+def test_version_that_is_fit() -> None:
+    """A fit version has no finding until its end."""
     version = Version(1, certificate(), NOW)
 
     assert [] == list(judge_version(DESIRED, version, NOW))
@@ -262,18 +267,20 @@ def test_version_that_is_fit_is_not_reported() -> None:
         (90, None),
     ],
 )
-def test_lifetime_beside_what_the_target_wants(lifetime: int, code: Code | None) -> None:
-    """Of 45 days 15 are left to upload it, which is enough; of 30 none is."""
+def test_lifetime_beside_the_targets_minimum(lifetime: int, code: Code | None) -> None:
+    """A certificate of 45 days has 15 days for its upload, which is enough; a certificate of 30
+    days has none.
+    """
     version = Version(1, certificate(lifetime=timedelta(days=lifetime)), NOW)
     target = ObservedTarget("qiniu", TargetRules(timedelta(days=30)))
 
-    found = [finding.code for finding in judge_at_target(DESIRED, version, target)]
+    codes = [finding.code for finding in judge_at_target(DESIRED, version, target)]
 
-    assert ([] if code is None else [code]) == found
+    assert ([] if code is None else [code]) == codes
 
 
-def test_target_that_wants_no_life_left_takes_a_short_one() -> None:
-    """There is no deadline then."""
+def test_short_certificate_at_a_target_without_a_minimum() -> None:
+    """Such a target has no deadline for uploads."""
     version = Version(1, certificate(lifetime=timedelta(days=3)), NOW)
 
     assert [] == list(judge_at_target(DESIRED, version, ObservedTarget("other")))
@@ -284,9 +291,9 @@ def test_target_that_wants_no_life_left_takes_a_short_one() -> None:
     [(TargetRules(needs_common_name=True), [Code.COMMON_NAME_MISSING]), (TargetRules(), [])],
 )
 def test_target_that_wants_a_common_name(rules: TargetRules, expected: list[Code]) -> None:
-    """As safety would refuse it before an upload."""
+    """The same rule refuses an upload."""
     version = Version(1, replace(certificate(), common_name=""), NOW)
 
-    found = judge_at_target(DESIRED, version, ObservedTarget("qiniu", rules))
+    findings = judge_at_target(DESIRED, version, ObservedTarget("qiniu", rules))
 
-    assert expected == [finding.code for finding in found]
+    assert expected == [finding.code for finding in findings]

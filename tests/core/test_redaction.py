@@ -1,4 +1,4 @@
-"""What is seen of secrets in the words of others."""
+"""The masking of secrets in text from elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINES = st.text(st.characters(categories=["L", "N"], include_characters="+/="), 
 
 @given(WORDS, st.lists(VALUES, min_size=1), WORDS)
 def test_no_secret_is_left(before: str, values: list[str], after: str) -> None:
-    """However many there are, one beside another or one within another."""
+    """For any number of secrets, side by side or nested."""
     words = redacted(before + "".join(values) + after, map(Secret, values))
 
     assert not any(value in words for value in values)
@@ -35,8 +35,8 @@ def test_no_secret_is_left(before: str, values: list[str], after: str) -> None:
 
 @given(st.lists(SHORT, min_size=1), st.text("abc", min_size=8))
 def test_secrets_that_overlap(values: list[str], words: str) -> None:
-    """What is left are exactly the characters that are in no secret, wherever that begins."""
-    words += "."  # where words end in the middle of a secret, its beginning is masked too
+    """Exactly the characters outside all secrets stay."""
+    words += "."  # a secret that begins at the end of the words is masked too
     starts = range(len(words))
     inside = {
         n
@@ -47,13 +47,13 @@ def test_secrets_that_overlap(values: list[str], words: str) -> None:
     }
     expected = "".join("•" if n in inside else words[n] for n in starts)
 
-    said = redacted(words, map(Secret, values))
+    masked = redacted(words, map(Secret, values))
 
-    assert re.sub("•+", MASK, expected) == said
+    assert re.sub("•+", MASK, expected) == masked
 
 
-def test_secrets_that_share_an_end() -> None:
-    """The one that is replaced first does not leave the rest of the other."""
+def test_secrets_that_share_characters() -> None:
+    """The first replacement leaves no part of the second secret."""
     two = [Secret("AAAA-planted"), Secret("planted-BBBBBBBB")]
 
     assert f"<{MASK}>" == redacted("<AAAA-planted-BBBBBBBB>", two)
@@ -61,13 +61,13 @@ def test_secrets_that_share_an_end() -> None:
 
 
 def closed_up(words: str) -> str:
-    """Leave out what is not seen between characters."""
+    """Return the words without blanks and invisible characters."""
     return "".join(c for c in words if c.isprintable() and not c.isspace())
 
 
 @given(st.text(), st.lists(VALUES))
 def test_other_words_stay(words: str, values: list[str]) -> None:
-    """What repeats nothing, not even the beginning of a secret, is as it was."""
+    """Text without the beginning of a secret stays unchanged."""
     closed = closed_up(words)
     strange = [v for v in values if closed_up(v)[:8] not in closed or len(closed_up(v)) < 8]
     strange = [v for v in strange if v[:8] not in words]
@@ -77,7 +77,7 @@ def test_other_words_stay(words: str, values: list[str]) -> None:
 
 @given(st.lists(LINES, min_size=2), st.sampled_from(["\n", "\r\n", "\\n"]), st.data())
 def test_lines_of_a_secret(lines: list[str], between: str, data: st.DataObject) -> None:
-    """Each of them is hidden by itself, however the program writes their ends."""
+    """Each line is hidden separately, with any line ending."""
     shown = data.draw(st.sampled_from(["\n", " ", "\r\n", "\n    "]))
 
     words = redacted(shown.join(lines), [Secret(between.join(lines))])
@@ -86,13 +86,13 @@ def test_lines_of_a_secret(lines: list[str], between: str, data: st.DataObject) 
 
 
 @given(VALUES, st.integers(min_value=8))
-def test_secret_that_was_begun(value: str, said: int) -> None:
-    """A program that was stopped in the middle of it has said nothing."""
-    assert f"key={MASK}" == redacted(f"key={value[:said]}", [Secret(value)])
+def test_secret_that_was_begun(value: str, printed: int) -> None:
+    """A program that stopped in the middle of a secret reveals no part."""
+    assert f"key={MASK}" == redacted(f"key={value[:printed]}", [Secret(value)])
 
 
 def test_secret_that_was_cut() -> None:
-    """Of very long words the beginning is logged, wherever in a secret that ends."""
+    """A very long text is logged in part, and a secret at the cut is masked."""
     value = "kY9x0123456789abcdefghijklmnopqrstuv"
     words = cut("x" * (LONGEST - 20) + value)
 
@@ -104,7 +104,7 @@ def test_secret_that_was_cut() -> None:
     st.text("abc/+=0123", min_size=9), st.sampled_from([" ", "\n", "  ", "\t", "\u200b", "\xa0"])
 )
 def test_secret_with_blanks_between_its_characters(value: str, blank: str) -> None:
-    """A service that spells it out has shown it all the same; the words around it stay."""
+    """A secret spelt with blanks is masked, and the words around stay."""
     spelt = blank.join(value)
 
     assert f"refused: <{MASK}> (401)" == redacted(f"refused: <{spelt}> (401)", [Secret(value)])
@@ -117,8 +117,8 @@ def test_secret_as_a_shell_quotes_it(shown: str) -> None:
     assert f"+ KEY='{MASK}'" == redacted(f"+ KEY={shown}", [Secret("it's a passphrase")])
 
 
-def test_what_is_no_secret_of_a_key() -> None:
-    """A word of a few letters may be anything, where it does not stand in its frame."""
+def test_short_line_of_a_key() -> None:
+    """A short last line is masked only within its frame, since its letters may be any word."""
     key = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\nfi\n-----END PRIVATE KEY-----\n"
 
     assert f"{MASK}\n" == redacted(key, [Secret(key)])
@@ -127,28 +127,28 @@ def test_what_is_no_secret_of_a_key() -> None:
     assert f"fi {MASK}" == redacted("fi shrt", [Secret("shrt")])
 
 
-def test_short_secret_eats_no_word() -> None:
-    """Of fewer than eight characters, it is masked where it stands alone."""
+def test_short_secret_is_masked_as_a_word() -> None:
+    """A secret of fewer than eight characters is masked only where it stands alone."""
     words = "The login token validation failed: token=toke"
 
     assert f"The login token validation failed: token={MASK}" == redacted(words, [Secret("toke")])
 
 
 @given(st.text(), st.text(" \t\n\r\u3000"))
-def test_blank_is_no_secret(words: str, blank: str) -> None:
-    """A variable that is set to nothing hides nothing."""
+def test_blank_secret(words: str, blank: str) -> None:
+    """A variable with blanks hides no text."""
     assert words == redacted(words, [Secret(blank)])
 
 
-def test_secrets_that_are_no_text() -> None:
-    """What is no UTF-8 in the environment is compared and masked as what it is."""
+def test_secrets_of_arbitrary_bytes() -> None:
+    """Bytes outside UTF-8 from the environment are compared and masked unchanged."""
     value = b"caf\xe9 au lait".decode(errors="surrogateescape")
 
     assert 1 == len({Secret(value), Secret(value)})
     assert f"<{MASK}>" == redacted(f"<{value}>", [Secret(value)])
 
 
-# --- what is not known
+# --- Unknown secrets
 
 
 LABELS = ("", "RSA ", "EC ", "ENCRYPTED ", "OPENSSH ")
@@ -157,7 +157,7 @@ LABELS = ("", "RSA ", "EC ", "ENCRYPTED ", "OPENSSH ")
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("between", ["\n", "\r\n", " ", "\\n", "\n   | "])
 def test_private_key_of_any_kind(label: str, between: str) -> None:
-    """Nothing is left of any owner's key, however its lines end; what is around stays."""
+    """A stranger's key is hidden with any line ending, and the words around stay."""
     frame = f"-----{{}} {label}PRIVATE KEY-----"
     key = between.join([frame.format("BEGIN"), "planted+/0123", "planted=", frame.format("END")])
 
@@ -166,7 +166,7 @@ def test_private_key_of_any_kind(label: str, between: str) -> None:
 
 
 def test_private_key_that_lost_an_end() -> None:
-    """What was printed of it before the program was stopped, or is kept of a long output."""
+    """A part at the beginning or the end of the output is hidden as well."""
     begin, end = (f"-----{edge} EC PRIVATE KEY-----" for edge in ("BEGIN", "END"))
 
     assert f"the key: {MASK}" == redacted(f"the key: {begin}\nplanted\npla")
@@ -176,8 +176,8 @@ def test_private_key_that_lost_an_end() -> None:
 
 
 @pytest.mark.parametrize("edge", ["BEGIN", "END"])
-def test_line_that_nearly_is_a_frame(edge: str) -> None:
-    """It is looked at once, however often it names a key: all that a program prints comes here."""
+def test_line_that_resembles_a_frame(edge: str) -> None:
+    """The line is scanned in linear time, since all output of programs is redacted."""
     words = f"-----{edge} " + "PRIVATE KEY " * 5000
     begun = time.perf_counter()
 
@@ -186,7 +186,7 @@ def test_line_that_nearly_is_a_frame(edge: str) -> None:
 
 
 def test_certificate_may_be_seen() -> None:
-    """So may a public key, and the name of what is hidden."""
+    """Certificates, public keys and the names of hidden parts stay."""
     words = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\nPRIVATE KEY: read"
 
     assert words == redacted(words)
@@ -213,8 +213,8 @@ def test_certificate_may_be_seen() -> None:
     ],
 )
 def test_proof_of_identity(words: str, shown: str | None) -> None:
-    """It is hidden as far as it goes; and what is hidden is not looked at again, so that words may
-    pass more than one port.
+    """The proof is hidden to its end. A mask stays unchanged, since text may be redacted more than
+    once.
     """
     if shown is None:
         assert "planted" not in redacted(words)
@@ -224,56 +224,56 @@ def test_proof_of_identity(words: str, shown: str | None) -> None:
 
 
 @given(st.lists(st.sampled_from(["Authorization: ", "-----BEGIN EC PRIVATE KEY-----", "x", "\n"])))
-def test_twice_is_once(pieces: list[str]) -> None:
-    """What was redacted stays as it is."""
+def test_redacting_twice_changes_nothing(pieces: list[str]) -> None:
+    """Redacted text stays unchanged."""
     once = redacted("".join(pieces))
 
     assert once == redacted(once)
 
 
 def test_proof_beside_a_secret() -> None:
-    """Where what is known and what is not overlap, nothing of either stays."""
+    """If a known secret and an unknown proof overlap, both are hidden."""
     words = "QBox access-key:a-planted-one="
 
     assert f"QBox {MASK}" == redacted(words, [Secret("access-key")])
     assert MASK == redacted(words, [Secret("QBox access-key")])
 
 
-def test_key_that_is_known_and_shown() -> None:
-    """One `•••` for all of it, frames and body."""
+def test_known_key_is_a_single_mask() -> None:
+    """A single `•••` replaces frames and body."""
     key = make_key()
 
     assert f"<{MASK}\n>" == redacted(f"<{key.reveal()}>", [key])
 
 
-# --- pieces of a secret
+# --- Pieces of a secret
 
 
 EVERY_SENTENCE = read_po(io.BytesIO((ROOT / "src/certferry/locale/certferry.pot").read_bytes()))
 
 
 def closed_runs(token: str) -> list[str]:
-    """Return of each eight characters of a token whether letters and digits are mixed."""
+    """Return for each eight characters of a token whether letters and digits are mixed."""
     runs = [token[at : at + 8] for at in range(len(token) - 7)]
-    return ["alike" if one.isalpha() or one.isdigit() else "mixed" for one in runs]
+    return ["alike" if run.isalpha() or run.isdigit() else "mixed" for run in runs]
 
 
 def spelt(body: str) -> dict[str, str]:
-    """Return a key as programs and services spell it."""
+    """Return a key in the spellings of programs and services."""
     framed = f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"
     der = base64.b64decode(body)
     return {
         "commas": ",".join(body),
         "eights": json.dumps(re.findall(".{1,8}", body)),
         "backwards": body[::-1],
-        "numbered": " ".join(f"{number}={one}" for number, one in enumerate(body)),
-        "codes": str([ord(one) for one in body]),
-        "entities": "".join(f"&#{ord(one)};" for one in body),
-        "escapes": "".join(f"\\u{ord(one):04x}" for one in body),
+        "numbered": " ".join(f"{number}={character}" for number, character in enumerate(body)),
+        "codes": str([ord(character) for character in body]),
+        "entities": "".join(f"&#{ord(character)};" for character in body),
+        "escapes": "".join(f"\\u{ord(character):04x}" for character in body),
         "bytes": str(list(der)),
         "numbers as OpenSSL prints them": der.hex(":"),
         "numbers as xxd prints them": der.hex(" ", 2),
-        "bits": " ".join(f"{one:08b}" for one in body.encode()),
+        "bits": " ".join(f"{byte:08b}" for byte in body.encode()),
         "Base64 of the file": base64.b64encode(framed.encode()).decode(),
         "Base64 in lines": base64.encodebytes(framed.encode()).decode(),
         "upper case": body.upper(),
@@ -282,7 +282,7 @@ def spelt(body: str) -> dict[str, str]:
 
 @given(st.sampled_from(sorted(spelt(""))), st.integers(0, 100), st.integers(60, 184))
 def test_key_in_pieces(way: str, begin: int, length: int) -> None:
-    """Words that hold a third of a key, in whatever spelling, are masked as a whole."""
+    """Words with a third of a key, in any spelling, are masked as a whole."""
     key = make_key()
     body = "".join(key.reveal().splitlines()[1:-1])
     words = spelt(body)[way]
@@ -302,12 +302,12 @@ def test_key_in_pieces(way: str, begin: int, length: int) -> None:
     st.sampled_from(["forwards", "backwards", "codes"]),
 )
 def test_token_in_pieces(token: str, length: int, between: str, way: str) -> None:
-    """What a service quotes of the token that an account sends with each request."""
+    """A service may quote the token of a request in pieces."""
     pieces = [token[at : at + length] for at in range(0, len(token), length)]
     if way == "backwards":
         pieces = [piece[::-1] for piece in reversed(pieces)]
     if way == "codes":
-        pieces = [str(ord(one)) for one in token]
+        pieces = [str(ord(letter)) for letter in token]
 
     assert "•" in quoted(f"refused: {between.join(pieces)}", [Secret(token)])
     shown = quoted(f"refused: {between.join(pieces)}", [Secret(token)]).removeprefix("refused: ")
@@ -315,7 +315,7 @@ def test_token_in_pieces(token: str, length: int, between: str, way: str) -> Non
 
 
 def test_passphrase_in_pieces() -> None:
-    """One of words is found as a whole only, since its words may be any."""
+    """A passphrase of words is masked only as a whole, since its words may be ordinary."""
     words = Secret("production-password-of-qiniu")
 
     assert "the password of production at qiniu" == redacted(
@@ -324,11 +324,11 @@ def test_passphrase_in_pieces() -> None:
 
 
 def test_no_sentence_holds_a_piece() -> None:
-    """What certferry itself says is never taken for a part of a key."""
+    """Sentences of certferry are never taken for a part of a key."""
     keys = [make_key() for _ in range(20)]
     sentences = [str(message.id) for message in EVERY_SENTENCE if message.id]
 
     assert len(sentences) > 1000
-    assert [] == [one for one in sentences if hold_pieces(one, keys)]
+    assert [] == [sentence for sentence in sentences if hold_pieces(sentence, keys)]
     numbers = "[2026-12-02 03:43:34] 400324 65f0c3a1b2d4e5f60718293a 20:01:0d:b8"
     assert not hold_pieces(numbers, keys)

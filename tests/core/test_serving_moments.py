@@ -1,4 +1,4 @@
-"""When a process that goes on makes its runs."""
+"""The moments of runs in a long-lived process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from certferry.core.schedule import last_scheduled, moments_of
 
 HOSTS = st.text(min_size=1, max_size=20)
 ZONES = st.integers(-12, 14).map(lambda hours: timezone(timedelta(hours=hours)))
-MOMENTS = st.datetimes(max_value=datetime(2100, 1, 1), timezones=ZONES)  # noqa: DTZ001 - it adds one
+MOMENTS = st.datetimes(max_value=datetime(2100, 1, 1), timezones=ZONES)  # noqa: DTZ001 - hypothesis adds a zone
 
 
 @given(HOSTS)
-def test_a_restart_does_not_shift_the_runs(host: str) -> None:
-    """Half a day apart, the first at night, none in the first minute of an hour."""
+def test_restart_keeps_the_moments_of_runs(host: str) -> None:
+    """The moments lie half a day apart, the first at night, both after the first minute of an
+    hour.
+    """
     first, second = moments_of(host)
 
     assert moments_of(host) == (first, second)
@@ -25,14 +27,14 @@ def test_a_restart_does_not_shift_the_runs(host: str) -> None:
     assert first.minute > 0
 
 
-def test_hosts_do_not_run_at_once() -> None:
-    """Of a hundred hosts hardly two share a second."""
+def test_hosts_run_at_different_moments() -> None:
+    """Among a hundred hosts hardly two share a second."""
     assert len({moments_of(f"web-{number}") for number in range(100)}) > 95
 
 
 @given(HOSTS, MOMENTS)
-def test_the_last_moment_is_less_than_half_a_day_ago(host: str, now: datetime) -> None:
-    """And nothing lies between it and now."""
+def test_last_moment_is_less_than_half_a_day_ago(host: str, now: datetime) -> None:
+    """There is no other moment between the last and now."""
     moments = moments_of(host)
     scheduled = last_scheduled(moments, now)
 

@@ -1,4 +1,4 @@
-"""How long until the next look."""
+"""The pause until the next look at a pending change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ages = st.timedeltas(timedelta(0), timedelta(days=2))
 
 @given(ages)
 def test_pause_is_bounded_on_both_sides(age: timedelta) -> None:
-    """It starts short, grows with age, and never exceeds two minutes."""
+    """The pause starts short, grows with age, and stays below two minutes."""
     waiting = wait_for(WHY, NOW - age, NOW)
 
     assert FIRST <= waiting.until - NOW <= LONGEST
@@ -26,7 +26,7 @@ def test_pause_is_bounded_on_both_sides(age: timedelta) -> None:
 
 @given(ages, ages)
 def test_older_waits_look_no_more_often(younger: timedelta, older: timedelta) -> None:
-    """The pause never shrinks as the wait goes on."""
+    """The pause grows with the age of the wait."""
     younger, older = sorted((younger, older))
 
     assert wait_for(WHY, NOW - younger, NOW).until <= wait_for(WHY, NOW - older, NOW).until
@@ -34,17 +34,15 @@ def test_older_waits_look_no_more_often(younger: timedelta, older: timedelta) ->
 
 @given(ages, ages)
 def test_last_look_is_at_the_deadline(age: timedelta, left: timedelta) -> None:
-    """Nothing is looked at for the last time long before it is given up."""
+    """The last look comes at the deadline, and no wait ends long before."""
     deadline = NOW + left
 
     assert wait_for(WHY, NOW - age, NOW, deadline).until <= deadline
 
 
 @given(ages, ages)
-def test_what_happens_is_seen_soon_after(began: timedelta, happened: timedelta) -> None:
-    """At most a tenth of the wait, and a second, after it has happened, whenever the wait was
-    joined.
-    """
+def test_change_is_noticed_soon_after(began: timedelta, happened: timedelta) -> None:
+    """The change is noticed within a tenth of the wait and a second, for any moment of joining."""
     began, happened = sorted((began, happened))
     moment = NOW + began
     while moment < NOW + happened:
@@ -53,8 +51,8 @@ def test_what_happens_is_seen_soon_after(began: timedelta, happened: timedelta) 
     assert moment - (NOW + happened) <= happened / 10 + timedelta(seconds=1)
 
 
-def test_a_short_change_is_seen_at_once() -> None:
-    """What takes two seconds is seen within the next one."""
+def test_short_change_is_noticed_at_once() -> None:
+    """A change of two seconds is noticed within the third second."""
     moment = NOW
     while moment < NOW + timedelta(seconds=2):
         moment = wait_for(WHY, NOW, moment).until
@@ -67,8 +65,10 @@ def test_a_short_change_is_seen_at_once() -> None:
     [(timedelta(minutes=10), 50, 60), (timedelta(hours=1), 80, 90)],
     ids=["ten minutes", "an hour"],
 )
-def test_a_change_takes_few_looks(change: timedelta, least: int, most: int) -> None:
-    """One at a CDN (8 to 15 minutes) costs about sixty, one that takes an hour some ninety."""
+def test_change_takes_few_looks(change: timedelta, least: int, most: int) -> None:
+    """A change at a CDN (8 to 15 minutes) takes about sixty looks, a change of an hour about
+    ninety.
+    """
     looks, moment = 0, NOW
     while moment < NOW + change:
         moment = wait_for(WHY, NOW, moment).until

@@ -1,4 +1,4 @@
-"""Sentences, secrets, and words from elsewhere, as people may read them."""
+"""Sentences, secrets, and quoted words of services and programs."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from certferry_sandbox.testing.certificates import make_key
 from tests.core.strategies import NOW
 from tests.support.quotations import QUOTATIONS, parts_of
 
-# --- Sentences, and what never appears in them
+# --- Sentences
 
 
 def test_places_are_filled_after_translation() -> None:
-    """The template is what is translated; names keep their places in any order."""
+    """The template is translated; names keep their places in any order."""
     text = Text("{domain} is at {target}", domain="img", target="qiniu")
 
     assert "qiniu 上的 img" == text.render({text.template: "{target} 上的 {domain}"}.__getitem__)
 
 
 def test_texts_inside_texts_are_translated_too() -> None:
-    """A sentence may hold another one, alone or in a list."""
+    """A sentence may contain another sentence, alone or in a list."""
     inner = Text("no answer")
 
     assert "A: NO ANSWER, NO ANSWER" == Text("a: {why}", why=[inner, inner]).render(
@@ -69,8 +69,8 @@ def test_texts_inside_texts_are_translated_too() -> None:
         (timedelta(days=-3), "0 seconds"),
     ],
 )
-def test_durations_are_round_and_never_too_long(duration: timedelta, words: str) -> None:
-    """A person reads the largest unit of which there are two, rounded down."""
+def test_durations_are_rounded_down(duration: timedelta, words: str) -> None:
+    """The unit is the largest with at least two."""
     assert words == str(Text("{left}", left=duration))
 
 
@@ -80,15 +80,15 @@ def test_moments_are_in_utc() -> None:
 
 
 def test_foreign_words_are_never_templates() -> None:
-    """A server's message with braces in it is shown as it came."""
+    """A server's message with braces is shown unchanged."""
     words = "bad {token} {"
 
     assert words == str(verbatim(words))
 
 
 @given(st.text(min_size=1))
-def test_secrets_never_print(value: str) -> None:
-    """No way of turning a secret into text shows it."""
+def test_text_of_a_secret_is_a_mask(value: str) -> None:
+    """No conversion to text shows a secret."""
     secret = Secret(value)
 
     for shown in (str(secret), repr(secret), f"{secret:>8}", str(Text("{key}", key=secret))):
@@ -116,17 +116,17 @@ def test_texts_compare_by_template_and_values() -> None:
     assert "Text('1')" == repr(Text("{a}", a=1))
 
 
-def test_a_name_that_its_author_does_not_know() -> None:
-    """It reads as in a help until the place that knows it puts it there, however deep it stands."""
+def test_name_of_a_lineage_that_is_filled_in_later() -> None:
+    """The text reads as in a help until the caller fills in the name, at any depth."""
     advice = Text("run `certferry sync --renew {lineage}`", lineage=LINEAGE)
-    hint = Text("{advice}; {asked}", advice=advice, asked="X-Reqid 1")
+    hint = Text("{advice}; {request}", advice=advice, request="X-Reqid 1")
 
     assert "run `certferry sync --renew NAME`; X-Reqid 1" == str(hint)
     assert "run `certferry sync --renew img`; X-Reqid 1" == str(naming(hint, "img"))
 
 
 def test_error_of_a_package_gets_the_name_too() -> None:
-    """Whatever its constructor takes; the error that was raised stays as it is."""
+    """Its constructor may take any arguments; the raised error stays unchanged."""
 
     class OutOfCoins(DeployError):
         def __init__(self, coins: int, needed: int) -> None:
@@ -147,7 +147,7 @@ def test_error_of_a_package_gets_the_name_too() -> None:
     )
 
 
-# --- What is quoted of a service: short, harmless, and without anything that could be a key
+# --- Quotations of a service: short, harmless, and free of possible keys
 
 
 TOKEN = Secret("correct horse, 1")
@@ -173,7 +173,7 @@ TOKEN = Secret("correct horse, 1")
     ],
 )
 def test_words_of_every_day_stay(words: str) -> None:
-    """Names, pages, codes, moments and ids are what an operator needs."""
+    """An operator needs names, pages, codes, moments and ids."""
     assert words == quoted(words)
 
 
@@ -200,13 +200,13 @@ def _spellings_of_a_key() -> list[str]:
 
 @pytest.mark.parametrize("spelling", range(len(_spellings_of_a_key())))
 def test_key_that_is_not_known(spelling: int) -> None:
-    """However a service quotes one, not ten characters of it in a row are left."""
-    written = _spellings_of_a_key()[spelling]
+    """In any spelling of a key, at most nine characters in a row are left."""
+    spelt_key = _spellings_of_a_key()[spelling]
 
-    said = quoted(f"bad input: {written} (see the manual)")
+    shown = quoted(f"bad input: {spelt_key} (see the manual)")
 
-    assert not any(written[n : n + 10] in said for n in range(len(written) - 10))
-    assert said.startswith("bad input: ")
+    assert not any(spelt_key[n : n + 10] in shown for n in range(len(spelt_key) - 10))
+    assert shown.startswith("bad input: ")
 
 
 @pytest.mark.parametrize(
@@ -220,17 +220,17 @@ def test_key_that_is_not_known(spelling: int) -> None:
     ],
 )
 def test_secret_that_is_known(shown: str) -> None:
-    """In each of its usual spellings."""
+    """Each usual spelling of the secret is masked."""
     assert f"no such token: {MASK}." == quoted(f"no such token: {shown}.", [TOKEN])
 
 
 @given(st.text())
 def test_whatever_is_said(words: str) -> None:
-    """One short line that controls and turns nothing, and has no run of a key's characters."""
-    said = quoted(words)
+    """The quotation is a short line without control characters or changes of direction."""
+    shown = quoted(words)
 
-    assert len(said) <= LONGEST
-    assert not {unicodedata.category(c) for c in said} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert len(shown) <= LONGEST
+    assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 OF_AN_ID = 12
@@ -240,34 +240,34 @@ OF_AN_ID = 12
     st.binary(min_size=10), st.sampled_from(["{}", "({}): no", "key={}", "https://x.example/{}"])
 )
 def test_digits_of_a_key(raw: bytes, around: str) -> None:
-    """From twenty on nothing of them is left, wherever they stand; twelve bytes by themselves are
-    written as Qiniu writes the id of a certificate, and no key is that short.
+    """From twenty digits on all are masked. Twelve bytes alone are left, since Qiniu writes the id
+    of a certificate so, and every key is longer.
     """
     assume(len(raw) != OF_AN_ID)
-    said = quoted(around.format(raw.hex()))
+    shown = quoted(around.format(raw.hex()))
 
-    assert raw.hex() not in said
-    assert MASK in said
+    assert raw.hex() not in shown
+    assert MASK in shown
 
 
 @pytest.mark.parametrize("way", sorted(QUOTATIONS))
 def test_key_in_the_words_of_a_target(way: str) -> None:
-    """No spelling is left, although the mask does not know the key."""
-    written = QUOTATIONS[way](make_key().reveal())
+    """Every spelling of an unknown key is masked."""
+    spelt_key = QUOTATIONS[way](make_key().reveal())
 
-    said = speech(f"bad input: {written} (see the manual)")
+    shown = speech(f"bad input: {spelt_key} (see the manual)")
 
-    assert [] == [part for part in parts_of(written) if part in said]
+    assert [] == [part for part in parts_of(spelt_key) if part in shown]
 
 
 @given(st.text(max_size=40))
-def test_words_of_a_target_once_more(words: str) -> None:
-    """The account's memory stores them masked, and reads them again."""
+def test_masked_words_of_a_target_are_masked_again(words: str) -> None:
+    """The account's memory stores masked words and reads them again."""
     assert speech(words).split() == speech(speech(words)).split()
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("answer", "shown"),
     [
         ("the origin img.example.com is not found", "the origin img.example.com is not found"),
         ("证书与私钥不匹配,请重新上传", "证书与私钥不匹配,请重新上传"),
@@ -277,32 +277,32 @@ def test_words_of_a_target_once_more(words: str) -> None:
         ("x509: signed by unknown authority", "•••: signed by unknown authority"),
     ],
 )
-def test_speech_of_a_target(said: str, shown: str) -> None:
-    """Sentences stay, with a mask where a word is none."""
-    assert shown == speech(said)
+def test_speech_of_a_target(answer: str, shown: str) -> None:
+    """Sentences stay, with a mask for each non-word."""
+    assert shown == speech(answer)
 
 
 def test_very_long_words() -> None:
-    """Of twelve megabytes the beginning is looked at, and no more."""
+    """For twelve megabytes only the beginning is read."""
     begun = time.perf_counter()
 
-    said = quoted("ab-" * 4_000_000 + "!")
+    shown = quoted("ab-" * 4_000_000 + "!")
 
-    assert len(said) <= LONGEST
+    assert len(shown) <= LONGEST
     assert time.perf_counter() - begun < 1
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("identifier", "shown"),
     [("V-0AAAC9kXb1mXkX", "V-0AAAC9kXb1mXkX"), ("a b", ""), ("\x1b[31m", ""), ("x" * 65, "")],
 )
-def test_id_of_a_request(said: str, shown: str) -> None:
-    """Is one word, whatever it looks like."""
-    assert shown == quoted_id(said)
+def test_id_of_a_request(identifier: str, shown: str) -> None:
+    """The id must be a single word."""
+    assert shown == quoted_id(identifier)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "code",
     [
         "81057",
         "-8",
@@ -314,29 +314,31 @@ def test_id_of_a_request(said: str, shown: str) -> None:
         "OperationDenied.NoPermissionToOperateDomain",
     ],
 )
-def test_code_of_an_answer(said: str) -> None:
-    """Words and numbers are rendered, and looked up."""
-    assert said == quoted_code(said)
+def test_code_of_an_answer(code: str) -> None:
+    """Codes of words and numbers stay, to be searched for."""
+    assert code == quoted_code(code)
 
 
 @pytest.mark.parametrize("spelling", range(len(_spellings_of_a_key())))
 def test_key_in_the_place_of_a_code(spelling: int) -> None:
-    """A code is kept for ever: what could be a key is none, and a known one is none."""
+    """A code is stored for ever, so a possible or known key is left out."""
     assert "" == quoted_code(_spellings_of_a_key()[spelling])
     assert "" == quoted_code("correct-horse", [Secret("correct-horse")])
     assert "•••" == quoted_id("correct-horse", [Secret("correct-horse")])
 
 
 def test_what_is_kept_for_ever() -> None:
-    """Our own words and the code, wherever in the sentence another service's stand."""
-    said = Text("{code} {words}", code=400611, words=quoted("bad PEM"))
-    sentence = Text("Qiniu refused {what} ({said}); {all}", what=Text("x"), said=said, all=[said])
+    """Our own words and the code are stored, and words of services are left out at any depth."""
+    answer = Text("{code} {words}", code=400611, words=quoted("bad PEM"))
+    sentence = Text(
+        "Qiniu refused {what} ({said}); {all}", what=Text("x"), said=answer, all=[answer]
+    )
 
     assert "Qiniu refused x (400611 bad PEM); 400611 bad PEM" == str(sentence)
     assert "Qiniu refused x (400611 …); 400611 …" == str(own_words(sentence))
 
 
-# --- What the operating system says of a failure, in the reader's language
+# --- Failures of the operating system, in the reader's language
 
 
 ZH = voice_in("zh")
@@ -344,16 +346,18 @@ NOWHERE = "certferry.invalid"  # RFC 6761 section 6.4
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOENT, errno.ENOSPC, errno.ECONNREFUSED])
-def test_known_words(number: int) -> None:
-    """In English they are the system's own, to be searched for; in Chinese they are Chinese."""
-    said = system_words(OSError(number, os.strerror(number), "some/file"))
+def test_known_errors_of_the_system(number: int) -> None:
+    """In English the words are the system's own, to be searched for; in Chinese they are
+    Chinese.
+    """
+    words = system_words(OSError(number, os.strerror(number), "some/file"))
 
-    assert os.strerror(number) == str(said)
-    assert not ZH.say(said).isascii()
+    assert os.strerror(number) == str(words)
+    assert not ZH.say(words).isascii()
 
 
 def test_words_are_spelt_as_the_system_spells_them() -> None:
-    """One that nothing ever says would never be translated."""
+    """A misspelt sentence would never be translated."""
     spoken = {os.strerror(number) for number in errno.errorcode}
 
     assert {
@@ -364,7 +368,7 @@ def test_words_are_spelt_as_the_system_spells_them() -> None:
 
 
 def test_name_that_does_not_exist() -> None:
-    """What the resolver says has numbers of its own."""
+    """The resolver has error numbers of its own."""
     with pytest.raises(socket.gaierror) as raised:
         socket.getaddrinfo(NOWHERE, 443, flags=socket.AI_NUMERICHOST)
 
@@ -381,16 +385,16 @@ def test_name_that_does_not_exist() -> None:
     ],
     ids=["another table's number", "no number", "nothing at all", "not the system's"],
 )
-def test_other_words_are_left_as_they_are(error: Exception, words: str) -> None:
-    """Nothing is guessed from a number, and something is always said."""
-    said = system_words(error)
+def test_other_errors_keep_their_words(error: Exception, words: str) -> None:
+    """A foreign number is not interpreted, and the text is never empty."""
+    shown = system_words(error)
 
-    assert verbatim(str(said)) == said
-    assert str(said).startswith(words)
-    assert str(said) == ZH.say(said)
+    assert verbatim(str(shown)) == shown
+    assert str(shown).startswith(words)
+    assert str(shown) == ZH.say(shown)
 
 
-# --- By which names and values a secret is known
+# --- Names and values of secrets
 
 
 @pytest.mark.parametrize(
@@ -426,8 +430,8 @@ def test_names_that_reveal(name: str) -> None:
         "PATH",
     ],
 )
-def test_names_that_do_not(name: str) -> None:
-    """Where such a word is only a part of another."""
+def test_names_without_a_secret(name: str) -> None:
+    """Here the usual word is only a part of another word."""
     assert not names_a_secret(name)
 
 
@@ -438,6 +442,6 @@ def test_names_that_do_not(name: str) -> None:
         *(("hunter22", True), ("abcdefghijkl", True), ("123456789012", True)),
     ],
 )
-def test_values_that_may_be_secrets(value: str, may: bool) -> None:  # noqa: FBT001 - of the table
-    """Words that are in any text are none."""
+def test_values_that_may_be_secrets(value: str, may: bool) -> None:  # noqa: FBT001 - from the table
+    """Ordinary words, dates and blanks are excluded."""
     assert may is may_be_a_secret(value)

@@ -1,4 +1,4 @@
-"""A world that the tests of the deployments share, and a job on a runner in it."""
+"""A world shared by the tests of the deployments, and a job on a runner in that world."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ from tests.deploy.job import Job
 
 @pytest.fixture
 def job(host: Host, tmp_path: Path) -> Job:  # noqa: F811 - the fixture, not the function
-    """A job on a runner of one's own, in whose repository the machine's configuration lies."""
+    """Return a job on a self-hosted runner whose repository has the machine's configuration."""
     return Job(tmp_path, host.config, host.world.environment)

@@ -1,4 +1,4 @@
-"""A job of GitHub Actions: the steps of `action.yml`, each run by bash as a runner runs it."""
+"""A job of GitHub Actions: each step of `action.yml`, run by bash as a runner does."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.house.tree import ROOT
 
 LONGEST = 100  # seconds
 SHELL = ("bash", "--noprofile", "--norc", "-eo", "pipefail")
-"""What `shell: bash` means (docs.github.com/actions/reference/workflow-syntax, 2026-11)."""
+"""The command of `shell: bash` (docs.github.com/actions/reference/workflow-syntax, 2026-11)."""
 
 _EXPRESSION = re.compile(r"\$\{\{ (.+?) \}\}")
 
 
 def read(path: Path) -> Any:
-    """Return the one document of a YAML file, in which `on` is a word (YAML 1.2)."""
+    """Return the single document of a YAML file, in which `on` is a word (YAML 1.2)."""
     return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
 
 
@@ -36,7 +36,7 @@ STEPS: list[dict[str, Any]] = ACTION["runs"]["steps"]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: its code, its log, its summary, its outputs."""
+    """The end of a job: its code, its log, its summary, its outputs."""
 
     code: int
     log: str
@@ -50,18 +50,18 @@ class Ended:
 
     @property
     def report(self) -> str:
-        """What is in the file that the output `report` names."""
+        """The contents of the file named by the output `report`."""
         return Path(self.outputs["steps.run.outputs.report"]).read_text(encoding="utf-8")
 
     def annotations(self, kind: str) -> list[str]:
-        """Return what the job's page shows, without the title."""
-        found: list[str] = re.findall(rf"^::{kind} title=certferry::(.*)$", self.log, re.MULTILINE)
-        return found
+        """Return the annotations on the job's page, without the title."""
+        lines: list[str] = re.findall(rf"^::{kind} title=certferry::(.*)$", self.log, re.MULTILINE)
+        return lines
 
 
 @dataclass
 class Job:
-    """A job. Its repository holds a configuration; the variables of `keys` are its one secret."""
+    """A job whose repository has a configuration; `keys` are its only secret."""
 
     folder: Path
     config: Path
@@ -72,7 +72,7 @@ class Job:
     workflow: str = "concurrency: {group: certferry}\n"
 
     def commit(self, age: timedelta) -> None:
-        """Make the repository, with one commit of this age."""
+        """Create the repository, with a commit of this age."""
         date = (datetime.now(UTC) - age).isoformat()
         who = ("-c", "user.name=Ann", "-c", "user.email=ann@example.com")
         for words in (("init", "-q"), (*who, "commit", "-q", "--allow-empty", "-m", "first")):
@@ -83,24 +83,28 @@ class Job:
             )
 
     def run(self, *, until: str | None = None, **inputs: str) -> Ended:
-        """Carry out the steps with the certferry of this checkout: up to the first that fails, or
-        the one named `until`, without it.
+        """Carry out the steps with the certferry of this checkout, up to the first failure or to
+        the step named `until`.
         """
-        given = {name: one.get("default", "") for name, one in ACTION["inputs"].items()}
+        given = {
+            name: definition.get("default", "") for name, definition in ACTION["inputs"].items()
+        }
         given |= {
             "config": self.config.name,
             "installed": "true",
             "keys": "\n".join(f"{name}={value}" for name, value in self.keys.items()),
             **inputs,
         }
-        found = {f"inputs.{name}": value for name, value in given.items()}
+        known_values = {f"inputs.{name}": value for name, value in given.items()}
         logs, code, files = [], 0, self._files()
         for step in STEPS:
             if step["name"] == until:
                 break
-            if "uses" in step or not _holds(step.get("if", ""), found):
+            if "uses" in step or not _holds(step.get("if", ""), known_values):
                 continue
-            variables = {name: _filled(value, found) for name, value in step.get("env", {}).items()}
+            variables = {
+                name: _filled(value, known_values) for name, value in step.get("env", {}).items()
+            }
             done = subprocess.run(
                 [*SHELL, "-c", step["run"]],
                 cwd=self.config.parent,
@@ -114,12 +118,12 @@ class Job:
             logs.append(done.stdout)
             for line in files["GITHUB_OUTPUT"].read_text(encoding="utf-8").splitlines():
                 name, _, value = line.partition("=")
-                found[f"steps.{step['id']}.outputs.{name}"] = value
+                known_values[f"steps.{step['id']}.outputs.{name}"] = value
             files["GITHUB_OUTPUT"].write_text("")
             if code := done.returncode:
                 break
         summary = files["GITHUB_STEP_SUMMARY"].read_text(encoding="utf-8")
-        return Ended(code, "".join(logs), summary, found)
+        return Ended(code, "".join(logs), summary, known_values)
 
     def _files(self) -> dict[str, Path]:
         runner = self.folder / "runner"
@@ -148,17 +152,17 @@ class Job:
         } | {name: str(path) for name, path in files.items()}
 
 
-def _holds(condition: str, found: Mapping[str, str]) -> bool:
-    """Return whether a step is run: its condition compares with `!=`, if it has one."""
+def _holds(condition: str, known_values: Mapping[str, str]) -> bool:
+    """Return whether a step runs: its condition, if any, compares with `!=`."""
     name, compared, word = condition.partition(" != ")
-    return not compared or found[name] != word.strip("'")
+    return not compared or known_values[name] != word.strip("'")
 
 
-def _filled(text: str, found: Mapping[str, str]) -> str:
-    """Fill expressions of the form `NAME` or `NAME || 'word'`, of outputs that may be unset."""
+def _filled(text: str, known_values: Mapping[str, str]) -> str:
+    """Fill expressions of the form `NAME` or `NAME || 'word'`, for outputs that may be unset."""
 
     def value(expression: re.Match[str]) -> str:
         name, _, default = expression[1].partition(" || ")
-        return found.get(name, "") or default.strip("'")
+        return known_values.get(name, "") or default.strip("'")
 
     return _EXPRESSION.sub(value, text)

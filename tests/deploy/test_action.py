@@ -1,4 +1,4 @@
-"""The GitHub Action: its files fit GitHub's schemas, and its steps run in the demo's world."""
+"""The GitHub Action: its files by GitHub's schemas, and its steps in the demo's world."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.tiers import thorough
 TEMPLATE = ROOT / "deploy" / "github"
 WORKFLOW = TEMPLATE / ".github" / "workflows" / "certferry.yml"
 BRIEFLY = "--wait 5"
-"""A scheduled run tries again what failed, after minutes."""
+"""A scheduled run tries again minutes after a failure."""
 IN_ORDER, FAILED, USAGE, LATER = 0, 1, 2, 75
 INSTALLS = "Install certferry by hash"
 SCRIPTS = {step["name"]: step["run"] for step in STEPS if "run" in step}
@@ -42,7 +42,7 @@ SCRIPTS = {step["name"]: step["run"] for step in STEPS if "run" in step}
     ("schema", "file"), [("actions", ROOT / "action.yml"), ("workflows", WORKFLOW)]
 )
 def test_files_fit_the_schemas_of_github(schema: str, file: Path) -> None:
-    """A word that GitHub does not know is found before a runner finds it."""
+    """An unknown word is noticed before a runner reads the file."""
     words = ["--builtin-schema", f"vendor.github-{schema}", str(file)]
 
     done = subprocess.run(
@@ -57,14 +57,14 @@ def test_files_fit_the_schemas_of_github(schema: str, file: Path) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_no_input_is_part_of_a_script(name: str) -> None:
-    """An input reaches a step as a variable: in the script's text it would be run."""
+    """An input reaches a step as a variable; in the text of a script it would be executed."""
     assert "${{" not in SCRIPTS[name]
 
 
 @needs("shellcheck")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_pass_shellcheck(name: str) -> None:
-    """Nothing is split, expanded or ignored that was not meant to be."""
+    """Words are split, expanded and ignored only on purpose."""
     done = subprocess.run(
         ["shellcheck", "--shell=bash", "-"],
         input=SCRIPTS[name],
@@ -76,21 +76,21 @@ def test_scripts_pass_shellcheck(name: str) -> None:
     assert IN_ORDER == done.returncode, done.stdout
 
 
-def test_everything_of_others_is_pinned_by_its_hash() -> None:
-    """Of actions the hash of a commit, which no tag can be moved from; our own by its version."""
+def test_actions_of_others_are_pinned_by_the_hash_of_a_commit() -> None:
+    """A tag can be moved, the hash of a commit cannot. Our own action is named by its version."""
     used = [step["uses"] for step in STEPS if "uses" in step]
     [job] = read(WORKFLOW)["jobs"].values()
     used += [step["uses"] for step in job["steps"] if "uses" in step]
 
     assert 3 == len(used)
-    own = [one for one in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", one)]
+    own = [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)]
     assert [f"certferry/certferry@v{__version__}"] == own
 
 
-def test_the_template_runs_twice_a_day_and_never_two_at_once() -> None:
-    """At odd minutes, with the right to read alone, from two secrets."""
+def test_template_runs_twice_a_day_without_overlap() -> None:
+    """The minutes are odd, the job may only read, and two secrets are enough."""
     workflow = read(WORKFLOW)
-    minutes = [one["cron"].split()[0] for one in workflow["on"]["schedule"]]
+    minutes = [schedule["cron"].split()[0] for schedule in workflow["on"]["schedule"]]
 
     assert 2 == len({int(minute) % 30 for minute in minutes} - {0})
     assert {"schedule", "workflow_dispatch"} == set(workflow["on"])
@@ -102,12 +102,12 @@ def test_the_template_runs_twice_a_day_and_never_two_at_once() -> None:
     assert set(job["steps"][-1]["with"]) <= set(ACTION["inputs"])
 
 
-# --- A run: green, late, red
+# --- Results of a run: green, late, red
 
 
 def test_edges_that_serve_are_a_green_job(job: Job, name: str) -> None:
-    """The summary has the verdict and a row for each certificate; the second run changes nothing,
-    and says it in the language that is asked for.
+    """The summary has the verdict and a row for each certificate. The second run changes nothing,
+    and its summary is in the chosen language.
     """
     first, second = job.run(), job.run(lang="zh")
 
@@ -123,7 +123,7 @@ def test_edges_that_serve_are_a_green_job(job: Job, name: str) -> None:
 
 
 def test_edge_that_does_not_serve_is_a_red_job(job: Job, host: Host, name: str) -> None:
-    """The job fails with certferry's code, and its page says which domain, and what to do."""
+    """The job fails with certferry's code, and its page has the domain and a hint."""
     host.rewrite("[verify]", "[verify]\ntimeout = 1")
     host.world.qiniu.hold(name)
     ended = job.run(args=BRIEFLY)
@@ -140,7 +140,7 @@ def test_edge_that_does_not_serve_is_a_red_job(job: Job, host: Host, name: str) 
 
 
 def test_change_that_goes_on_is_a_green_job_with_a_warning(job: Job, host: Host, name: str) -> None:
-    """The next run goes on; nothing has failed."""
+    """The next run continues, so the job has not failed."""
     host.world.qiniu.hold(name)
     ended = job.run(args="--no-wait")
     host.world.qiniu.release(name)
@@ -153,11 +153,11 @@ def test_change_that_goes_on_is_a_green_job_with_a_warning(job: Job, host: Host,
 
 
 def test_state_that_does_not_answer_is_a_red_job(job: Job, host: Host) -> None:
-    """A job that is green while nothing is observed would hide the end of a certificate."""
-    written = f'url = "sqlite:///{host.state}"'
+    """A green job without observations would hide the end of a certificate."""
+    sqlite_line = f'url = "sqlite:///{host.state}"'
     url = "postgresql://certferry@127.0.0.1:9/certferry?sslmode=disable"
     key = b64encode(secrets.token_bytes(32)).decode()
-    host.rewrite(written, f'url = "{url}"\nkey = "{key}"')
+    host.rewrite(sqlite_line, f'url = "{url}"\nkey = "{key}"')
 
     ended = job.run()
 
@@ -167,7 +167,7 @@ def test_state_that_does_not_answer_is_a_red_job(job: Job, host: Host) -> None:
 
 
 def test_mistake_in_the_file_is_a_red_job(job: Job, host: Host) -> None:
-    """With the sentence that names the key."""
+    """The sentence names the key."""
     host.rewrite("[verify]", "[verify]\ntimeuot = 1")
 
     ended = job.run()
@@ -178,19 +178,19 @@ def test_mistake_in_the_file_is_a_red_job(job: Job, host: Host) -> None:
 
 
 def test_keys_reach_certferry_alone_and_no_log(job: Job, host: Host) -> None:
-    """Each value is masked before anything else is printed; the log holds it nowhere else."""
+    """Each value is masked before any other output, and the log has the value nowhere else."""
     ended = job.run()
 
     masks = [f"::add-mask::{value}" for value in job.keys.values()]
     assert masks == [line for line in ended.log.splitlines() if line.startswith("::add-mask")]
-    rest = "\n".join(line for line in ended.log.splitlines() if line not in masks)
+    other_lines = "\n".join(line for line in ended.log.splitlines() if line not in masks)
     for secret in host.world.secrets():
-        assert secret not in rest + ended.summary
+        assert secret not in other_lines + ended.summary
         assert secret not in ended.report
 
 
-def test_line_of_the_keys_that_is_none(job: Job) -> None:
-    """Its number is named, and not what stands there."""
+def test_malformed_line_of_the_keys(job: Job) -> None:
+    """The error has the number of the line, without its contents."""
     ended = job.run(keys="A=1\nhunter2-secret")
 
     assert USAGE == ended.code
@@ -202,18 +202,18 @@ def test_line_of_the_keys_that_is_none(job: Job) -> None:
     "value", ['"', "'", '"hunter2', '"hunter2"secret"', "'hunter2's'", '"hunter2" secret']
 )
 def test_quotation_mark_of_the_keys_without_its_pair(job: Job, value: str) -> None:
-    """The line is named, and nothing of the value is in the log, also as no traceback."""
+    """The error names the line; the log has neither the value nor a traceback."""
     ended = job.run(keys=f"A='1'\nB=two words\nC={value}")
 
-    said = "the value does not end with the quotation mark that it begins with"
+    sentence = "the value does not end with the quotation mark that it begins with"
     assert USAGE == ended.code
-    assert [f"`keys`, line 3: {said}"] == ended.annotations("error")
+    assert [f"`keys`, line 3: {sentence}"] == ended.annotations("error")
     assert "hunter2" not in ended.log
     assert "Traceback" not in ended.log
 
 
 def test_quotation_mark_of_args_without_its_pair(job: Job) -> None:
-    """In the words of the job, as for any other input."""
+    """The error is in the language of the job."""
     ended = job.run(args='--wait "5', lang="zh")
 
     assert USAGE == ended.code
@@ -222,15 +222,19 @@ def test_quotation_mark_of_args_without_its_pair(job: Job) -> None:
 
 
 @pytest.mark.parametrize("names", [["args", "extras", "lang"], ["config"], ["version"], ["keys"]])
-def test_input_is_never_run(job: Job, names: list[str]) -> None:
-    """It is a word of certferry's command line, whatever a shell would do with it."""
+def test_input_is_never_executed(job: Job, names: list[str]) -> None:
+    """An input is a word of certferry's command line, with every sign that a shell would
+    interpret.
+    """
     job.run(**dict.fromkeys(names, "; touch made; $(touch made) `touch made`"))
 
     assert not [*job.folder.rglob("made")]
 
 
-def test_what_services_say_is_no_markup(job: Job, host: Host, name: str) -> None:
-    """Neither for the summary nor for the runner, whose commands are lines of the log."""
+def test_words_of_services_are_no_markup(job: Job, host: Host, name: str) -> None:
+    """Quoted words are harmless in the summary, and in the log, whose lines may be commands for the
+    runner.
+    """
     host.world.qiniu.fail_next(name, "<img src=x>|[a](b)\n::set-env name=PATH::/tmp")
 
     ended = job.run(args=BRIEFLY)
@@ -244,7 +248,7 @@ def test_what_services_say_is_no_markup(job: Job, host: Host, name: str) -> None
 
 
 def test_next_job_goes_on_from_the_bucket(world: World, tmp_path: Path, name: str) -> None:
-    """On a machine of GitHub's, which is empty each time: the second job has nothing to do."""
+    """GitHub's machine is empty each time; the second job still has no work."""
     runner = Runner(world, tmp_path, certificate(name))
     keys = world.environment | runner.variables
     jobs = [
@@ -257,11 +261,13 @@ def test_next_job_goes_on_from_the_bucket(world: World, tmp_path: Path, name: st
     assert f"| {name} | in order | nothing to do |" in jobs[1].summary
 
 
-# --- What stops schedules, or loses a state
+# --- Warnings about lost schedules and lost states
 
 
 def test_quiet_repository_is_warned_of(job: Job) -> None:
-    """From 45 days on; GitHub stops its schedule after 60, unless it is private."""
+    """The warning begins after 45 days: GitHub stops the schedule of a public repository after
+    60.
+    """
     job.commit(timedelta(days=46))
     assert [] == warnings(job, config="none.toml")
     [warning] = warnings(job)
@@ -272,7 +278,7 @@ def test_quiet_repository_is_warned_of(job: Job) -> None:
 
 
 def test_young_repository_is_not_warned_of(job: Job) -> None:
-    """Up to then."""
+    """After 44 days there is no warning."""
     job.commit(timedelta(days=44))
 
     assert [] == warnings(job)
@@ -291,36 +297,36 @@ def test_young_repository_is_not_warned_of(job: Job) -> None:
 def test_repository_that_loses_runs_or_shows_a_state(
     job: Job, *, private: bool, fork: bool, workflow: str, warned: list[str]
 ) -> None:
-    """One sentence for each, and none without reason."""
+    """Each reason has a single sentence."""
     job.event = {"repository": {"private": private, "fork": fork}}
     job.workflow = workflow
 
-    found = warnings(job)
+    shown_warnings = warnings(job)
 
-    assert len(warned) == len(found)
-    assert all(word in one for word, one in zip(warned, found, strict=True))
+    assert len(warned) == len(shown_warnings)
+    assert all(word in sentence for word, sentence in zip(warned, shown_warnings, strict=True))
 
 
 def warnings(job: Job, **inputs: str) -> list[str]:
-    """Return what the job's page warns of before anything is installed."""
+    """Return the warnings on the job's page before any installation."""
     return job.run(until=INSTALLS, **inputs).annotations("warning")
 
 
 def test_state_on_a_machine_of_githubs_is_refused(job: Job) -> None:
-    """Each run would order every certificate again; nothing is sent anywhere."""
+    """Each run would order every certificate again, so the job sends no request."""
     job.environment = "github-hosted"
 
     ended = job.run()
 
     assert USAGE == ended.code
     assert ["the state is a file on this runner"] == [
-        one[:34] for one in ended.annotations("error")
+        annotation[:34] for annotation in ended.annotations("error")
     ]
 
 
 @pytest.mark.parametrize("event", ["pull_request", "pull_request_target"])
 def test_pull_request_is_refused(job: Job, event: str) -> None:
-    """Its code is another person's: no key is used, nothing is installed."""
+    """Its code comes from another person, so no key is used and no package is installed."""
     job.event_name = event
 
     ended = job.run()
@@ -331,15 +337,15 @@ def test_pull_request_is_refused(job: Job, event: str) -> None:
     )
 
 
-def test_file_that_is_not_there(job: Job) -> None:
-    """The sentence names it."""
+def test_missing_configuration_file(job: Job) -> None:
+    """The sentence names the file."""
     ended = job.run(config="certs.toml", lang="zh")
 
     assert USAGE == ended.code
     assert "找不到 certs.toml" in ended.annotations("error")[0]
 
 
-# --- What is installed
+# --- Installed packages
 
 
 @pytest.mark.parametrize(
@@ -352,15 +358,15 @@ def test_file_that_is_not_there(job: Job) -> None:
     ],
 )
 def test_extra_follows_from_the_state(job: Job, url: str, extras: str) -> None:
-    """What the state needs is installed unasked."""
+    """The libraries of the state are installed by default."""
     job.config.write_text(f'[state]\nurl = "{url}"\n')
 
     assert extras == looked(job)["extras"]
 
 
 def test_other_release_comes_by_its_hash(job: Job, tmp_path: Path) -> None:
-    """As the notes of that release have it. Without one it is refused; this one's own version needs
-    none. What is to be installed with it can be said.
+    """Its release notes have the hash, and a version without a hash is refused. The action's own
+    version needs none. The operator may choose extras.
     """
     wheel = tmp_path / "certferry-0.0.9-py3-none-any.whl"
     wheel.write_bytes(b"wheel")
@@ -376,15 +382,15 @@ def test_other_release_comes_by_its_hash(job: Job, tmp_path: Path) -> None:
 
 
 def looked(job: Job, **inputs: str) -> dict[str, str]:
-    """Return what the step that installs is given."""
+    """Return the inputs of the step that installs packages."""
     outputs = job.run(until=INSTALLS, **inputs).outputs
     return {name: outputs[f"steps.look.outputs.{name}"] for name in ("extras", "release")}
 
 
 @thorough
 @pytest.mark.timeout(600)
-def test_the_steps_install_certferry_and_run_it(job: Job) -> None:
-    """From the action's own checkout, each library by its hash."""
+def test_steps_install_and_run_certferry(job: Job) -> None:
+    """The action's own checkout is installed, each library by its hash."""
     ended = job.run(installed="false")
 
     if "Could not find a version" in ended.log:
@@ -393,31 +399,31 @@ def test_the_steps_install_certferry_and_run_it(job: Job) -> None:
     assert f"certferry {version.current()} is in" in ended.log
 
 
-# --- Words
+# --- Sentences
 
 
 def test_every_sentence_has_its_chinese() -> None:
-    """And each Chinese one an English one that is said, with the same things filled in."""
+    """Each Chinese sentence has an English one in use, with the same placeholders."""
     chinese = json.loads((TEMPLATE / "zh.json").read_text(encoding="utf-8"))
     program = (TEMPLATE / "action.py").read_text(encoding="utf-8")
     joined = re.sub(r'"\n\s+"', "", program)
 
     results = {"in order", "waiting", "failed", "refused", "stopped", "elsewhere"}
     assert set() == {
-        one
-        for one in set(chinese) - results
-        if not re.search(f"[\"']{re.escape(one)}[\"']", joined)
+        english_sentence
+        for english_sentence in set(chinese) - results
+        if not re.search(f"[\"']{re.escape(english_sentence)}[\"']", joined)
     }
-    said = re.findall(r'(?:say|Refused)\(\s*"([^"]+)"', joined)
-    assert set() == set(said) - set(chinese)
+    used = re.findall(r'(?:say|Refused)\(\s*"([^"]+)"', joined)
+    assert set() == set(used) - set(chinese)
     for english, other in chinese.items():
         assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", other))
 
 
 def test_the_configuration_of_the_template_loads(tmp_path: Path) -> None:
-    """As it is written."""
+    """The file is read unchanged."""
     config = tmp_path / "certferry.toml"
-    written = (TEMPLATE / "certferry.toml").read_text(encoding="utf-8")
-    config.write_text(written)
+    template = (TEMPLATE / "certferry.toml").read_text(encoding="utf-8")
+    config.write_text(template)
 
     assert load(config, {"HOME": str(tmp_path)}, ADAPTERS).certificates

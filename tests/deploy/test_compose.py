@@ -1,4 +1,4 @@
-"""`deploy/compose.yaml`: it fits the specification, and says what image and manifests say."""
+"""`deploy/compose.yaml`: its schema, and its agreement with the image and the manifests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.house.tree import ROOT
 
 FILE = ROOT / "deploy" / "compose.yaml"
 SECOND = 10**9
-WRITTEN: dict[str, Any] = read(FILE)
-SERVICE: dict[str, Any] = WRITTEN["services"]["certferry"]
+CONTENTS: dict[str, Any] = read(FILE)
+SERVICE: dict[str, Any] = CONTENTS["services"]["certferry"]
 
 
 def test_file_fits_the_specification() -> None:
-    """No key is misspelt or in a wrong place (compose-spec)."""
+    """Every key has its name and place (compose-spec)."""
     words = ["--builtin-schema", "vendor.compose-spec", str(FILE)]
 
     done = subprocess.run(
@@ -33,7 +33,7 @@ def test_file_fits_the_specification() -> None:
 
 
 def test_service_is_started_as_the_image_is_made() -> None:
-    """Its folders, its health check, its user, and what it begins with, are the image's."""
+    """Folders, health check, user and first command come from the image."""
     made = image.config(__version__, 0, b"")["config"]
 
     assert f"{image.NAME}:{__version__}" == SERVICE["image"]
@@ -50,7 +50,7 @@ def test_service_is_started_as_the_image_is_made() -> None:
 
 
 def test_service_has_no_more_rights_than_a_pod() -> None:
-    """Nothing to write but the volume and `/tmp`, no capability, and no way to gain one."""
+    """Only the volume and `/tmp` are writable, and capabilities are dropped for good."""
     pod = next(pods("base"))
     least = containers(pod)[0]["securityContext"]
 
@@ -60,13 +60,13 @@ def test_service_has_no_more_rights_than_a_pod() -> None:
     assert "ports" not in SERVICE  # the console is plain HTTP, on loopback
 
 
-def test_private_keys_are_removed_by_no_command_of_compose() -> None:
-    """`docker compose down --volumes` leaves the volume, which is not the file's own; and no secret
-    is in the environment, which `docker inspect` shows.
+def test_commands_of_compose_leave_private_keys() -> None:
+    """`docker compose down --volumes` leaves the external volume. Secrets stay out of the
+    environment, which `docker inspect` shows.
     """
-    assert {"state": {"name": "certferry", "external": True}} == WRITTEN["volumes"]
+    assert {"state": {"name": "certferry", "external": True}} == CONTENTS["volumes"]
     assert not {"env_file", "environment"} & {*SERVICE}
 
 
-def _nanoseconds(written: str) -> int:
-    return int(written.removesuffix("s")) * SECOND
+def _nanoseconds(duration: str) -> int:
+    return int(duration.removesuffix("s")) * SECOND

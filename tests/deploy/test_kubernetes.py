@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes, as kustomize renders them: what they promise, in every overlay."""
+"""The manifests for Kubernetes, as kustomize renders each overlay."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ from tests.support.tiers import thorough
 FOLDER = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("base", "cron", "cron-bucket", "fleet")
 OLDEST = "1.29.0"
-"""The first with all that is asked for here as stable: `ReadWriteOncePod` (kubernetes.io, feature
-gates, 2026-11)."""
+"""The first version with stable `ReadWriteOncePod` (kubernetes.io, feature gates, 2026-11)."""
 VALIDATOR = ("--from=kubernetes-validate==1.37.0", "kubernetes-validate", "--strict", "-k", OLDEST)
-"""It has the schemas inside, 22 MB of them: fetched where it runs, no tool of every checkout."""
+"""The tool has 22 MB of schemas, so only runs of the test fetch the package."""
 
 Document = Mapping[str, Any]
 
@@ -41,7 +40,7 @@ every = pytest.mark.parametrize("overlay", OVERLAYS)
 
 @cache
 def rendered(overlay: str) -> str:
-    """Return what would be applied."""
+    """Return the manifests of an overlay."""
     return render(FOLDER / overlay)
 
 
@@ -49,12 +48,12 @@ def render(folder: Path) -> str:
     program = program_path("kustomize")
     word = "kustomize" if program.endswith("kubectl") else "build"
     done = subprocess.run([program, word, str(folder)], capture_output=True, text=True, check=True)
-    assert "" == done.stderr  # a warning of what the next version refuses
+    assert "" == done.stderr  # a warning announces an error of the next version
     return done.stdout
 
 
 def images(rows: str) -> set[str]:
-    """Return the images that these documents name."""
+    """Return the images in these manifests."""
     return set(re.findall(r"\bimage: (\S+)", rows))
 
 
@@ -63,13 +62,13 @@ def documents(overlay: str) -> list[Document]:
 
 
 def of_kind(overlay: str, kind: str) -> list[Document]:
-    return [one for one in documents(overlay) if one["kind"] == kind]
+    return [document for document in documents(overlay) if document["kind"] == kind]
 
 
 def pods(overlay: str) -> Iterator[Document]:
     """Yield the template of each pod."""
-    for one in documents(overlay):
-        spec = one.get("spec", {})
+    for document in documents(overlay):
+        spec = document.get("spec", {})
         if "jobTemplate" in spec:
             spec = spec["jobTemplate"]["spec"]
         if "template" in spec:
@@ -81,8 +80,8 @@ def containers(pod: Document) -> list[Document]:
 
 
 def first_containers(overlay: str) -> list[Document]:
-    """Return those that run before a pod's others."""
-    return [one for pod in pods(overlay) for one in pod.get("initContainers", ())]
+    """Return the init containers of all pods."""
+    return [container for pod in pods(overlay) for container in pod.get("initContainers", ())]
 
 
 def test_folder_by_itself_is_the_deployment() -> None:
@@ -99,17 +98,17 @@ def test_folder_by_itself_is_the_deployment() -> None:
         ("fleet", {"StatefulSet", "Service", "PodDisruptionBudget", "CronJob"}),
     ],
 )
-def test_overlay_has_what_it_is_for(overlay: str, kinds: set[str]) -> None:
-    """Beside these, the account, the configuration and the rules of the network alone."""
+def test_kinds_of_an_overlay(overlay: str, kinds: set[str]) -> None:
+    """Account, configuration and network policy complete each overlay."""
     always = {"ServiceAccount", "ConfigMap", "NetworkPolicy"}
 
-    assert kinds | always == {one["kind"] for one in documents(overlay)}
-    assert {"certferry"} == {one["metadata"]["namespace"] for one in documents(overlay)}
+    assert kinds | always == {document["kind"] for document in documents(overlay)}
+    assert {"certferry"} == {document["metadata"]["namespace"] for document in documents(overlay)}
 
 
 @thorough
 def test_documents_fit_the_schemas_of_the_api(tmp_path: Path) -> None:
-    """No field is misspelt or in a wrong place, in any overlay."""
+    """Every field has its name and place, in each overlay."""
     files = [tmp_path / f"{overlay}.yaml" for overlay in OVERLAYS]
     for file in files:
         file.write_text(rendered(file.stem))
@@ -128,8 +127,8 @@ def test_documents_fit_the_schemas_of_the_api(tmp_path: Path) -> None:
 
 @every
 def test_pods_have_no_right_that_they_do_not_need(overlay: str) -> None:
-    """Not root, nothing to write but their volumes, no token of the cluster: what the policy
-    *restricted* asks for (kubernetes.io, pod security standards, 2026-11), and more.
+    """The pods follow the policy *restricted* (kubernetes.io, pod security standards, 2026-11), and
+    can write only to their volumes.
     """
     assert [*pods(overlay)]
     for pod in pods(overlay):
@@ -138,68 +137,68 @@ def test_pods_have_no_right_that_they_do_not_need(overlay: str) -> None:
         assert context["runAsUser"] > 0
         assert {"type": "RuntimeDefault"} == context["seccompProfile"]
         assert pod["automountServiceAccountToken"] is False
-        for one in containers(pod):
+        for container in containers(pod):
             assert {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
-            } == one["securityContext"]
-            assert "memory" in one["resources"]["limits"]
+            } == container["securityContext"]
+            assert "memory" in container["resources"]["limits"]
     for account in of_kind(overlay, "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
 
 
 @every
-def test_no_secret_stands_in_clear(overlay: str) -> None:
-    """Secrets are referred to: none is rendered, and the configuration has references alone."""
+def test_secrets_are_references(overlay: str) -> None:
+    """Secrets are neither rendered nor part of the configuration."""
     assert [] == of_kind(overlay, "Secret")
     for pod in pods(overlay):
-        for one in containers(pod):
-            assert [{"secretRef": {"name": "certferry"}}] == one["envFrom"]
-            assert [{"name": "HOME", "value": "/tmp"}] == one["env"]
+        for container in containers(pod):
+            assert [{"secretRef": {"name": "certferry"}}] == container["envFrom"]
+            assert [{"name": "HOME", "value": "/tmp"}] == container["env"]
     secrets = r"^(?:\w*(?:key|token|password)|id) = "
     [config] = of_kind(overlay, "ConfigMap")
     lines = config["data"]["certferry.toml"].splitlines()
-    found = [line for line in lines if re.match(secrets, line)]
-    assert len(found) > 3
-    assert [] == [line for line in found if '= "env:' not in line]
+    secret_lines = [line for line in lines if re.match(secrets, line)]
+    assert len(secret_lines) > 3
+    assert [] == [line for line in secret_lines if '= "env:' not in line]
 
 
 @every
 def test_configuration_cannot_be_replaced_in_the_pod(overlay: str) -> None:
-    """The file is mounted by itself: the folder of a whole ConfigMap has mode 0777, and certferry
-    refuses a file in such a one. It has a new name when it changes, and so there are new pods.
+    """The file is mounted alone, since a whole ConfigMap is a folder of mode 0777, which certferry
+    refuses. A changed file has a new name, so the pods are replaced.
     """
     [config] = of_kind(overlay, "ConfigMap")
     for pod in pods(overlay):
         assert {"name": config["metadata"]["name"]} in [
             volume.get("configMap") for volume in pod["volumes"]
         ]
-        for one in containers(pod):
-            [mount] = (mount for mount in one["volumeMounts"] if mount["name"] == "config")
+        for container in containers(pod):
+            [mount] = (mount for mount in container["volumeMounts"] if mount["name"] == "config")
             path = "/etc/certferry/certferry.toml"
             assert (path, "certferry.toml", True) == (
                 mount["mountPath"],
                 mount["subPath"],
                 mount["readOnly"],
             )
-            assert {mount["name"] for mount in one["volumeMounts"]} == {
+            assert {mount["name"] for mount in container["volumeMounts"]} == {
                 volume["name"] for volume in pod["volumes"]
             }
 
 
 @every
 def test_pods_are_started_as_the_image_is_made(overlay: str) -> None:
-    """Its user owns the volume, the state and the configuration are where it has folders for them,
-    and what it writes elsewhere is in memory; only what names a shell stands for its entrypoint.
+    """The image's user owns the volume, state and configuration lie in the image's folders, and
+    other output is in memory. Only a command with a shell replaces the entrypoint.
     """
     for pod in pods(overlay):
         context = pod["securityContext"]
         assert {image.UID} == {context["runAsUser"], context["runAsGroup"]}
         assert image.UID == context.get("fsGroup", image.UID)
-        for one in containers(pod):
-            assert one.get("command") in (None, ["/bin/sh", "-c"])
-            places = {mount["name"]: mount["mountPath"] for mount in one["volumeMounts"]}
+        for container in containers(pod):
+            assert container.get("command") in (None, ["/bin/sh", "-c"])
+            places = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
             assert f"{image.CONFIG}/certferry.toml" == places.pop("config")
             assert "/tmp" == places.pop("tmp")
             assert places in ({}, {"state": image.STATE})
@@ -209,8 +208,8 @@ def test_pods_are_started_as_the_image_is_made(overlay: str) -> None:
 
 
 @every
-def test_image_is_that_of_this_version(overlay: str, tmp_path: Path) -> None:
-    """By a tag that does not move; another registry is one line, for every overlay."""
+def test_image_is_of_this_version(overlay: str, tmp_path: Path) -> None:
+    """The tag is fixed; another registry is a single line for every overlay."""
     assert {f"{image.NAME}:{__version__}"} == images(rendered(overlay))
     copy = tmp_path / "kubernetes"
     shutil.copytree(FOLDER, copy)
@@ -221,23 +220,30 @@ def test_image_is_that_of_this_version(overlay: str, tmp_path: Path) -> None:
 
 
 @every
-def test_configuration_is_one(overlay: str, tmp_path: Path) -> None:
-    """It loads as it is written."""
-    written = (FOLDER / overlay / "certferry.toml").read_text(encoding="utf-8")
+def test_configuration_of_an_overlay_loads(overlay: str, tmp_path: Path) -> None:
+    """The file is read unchanged."""
+    contents = (FOLDER / overlay / "certferry.toml").read_text(encoding="utf-8")
     config = tmp_path / "certferry.toml"
-    config.write_text(written)
+    config.write_text(contents)
 
     settings = load(config, {"HOME": str(tmp_path)}, ADAPTERS)
 
-    names = {name for one in settings.certificates for name in one.names}
+    names = {name for certificate in settings.certificates for name in certificate.names}
     assert "img.example.com" in names
-    assert ("[console]" in written) is (overlay in {"base", "fleet"})
+    assert ("[console]" in contents) is (overlay in {"base", "fleet"})
 
 
 @pytest.mark.parametrize("overlay", ["base", "fleet"])
 def test_probes_ask_whether_the_console_answers(overlay: str) -> None:
-    """And not whether everything is renewed: no restart mends that, and then it is needed most."""
-    [serve] = (one for pod in pods(overlay) for one in pod["containers"] if one["name"] == "serve")
+    """Overdue renewals do not fail a probe: a restart would not help, and the console is needed
+    then.
+    """
+    [serve] = (
+        container
+        for pod in pods(overlay)
+        for container in pod["containers"]
+        if container["name"] == "serve"
+    )
 
     assert ["serve"] == serve["args"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -249,15 +255,17 @@ def test_probes_ask_whether_the_console_answers(overlay: str) -> None:
     assert service["spec"]["selector"].items() <= labels.items()
 
 
-def test_console_starts_with_the_certificate_that_there_is(
+def test_console_starts_with_the_existing_certificate(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """What runs before `serve` issues it; a renewal that fails afterwards keeps nothing from
-    starting, and no key stays behind. Without any certificate `serve` is not started.
+    """The init container orders the first certificate. A later failed renewal delays no start, and
+    leaves no key behind. Without any certificate `serve` is not started.
     """
     name = new_name()
     host = Host(world, tmp_path, certificate(name, name="ops", to=None))
-    first, same = (one for overlay in ("base", "fleet") for one in first_containers(overlay))
+    first, same = (
+        container for overlay in ("base", "fleet") for container in first_containers(overlay)
+    )
     assert first["args"] == same["args"]
     [script] = first["args"]
     own = script.replace("/tmp/", f"{tmp_path}/").replace("--wait 900", "--wait 5")
@@ -281,8 +289,8 @@ def test_console_starts_with_the_certificate_that_there_is(
     assert not [*tmp_path.rglob("privkey.pem")]
 
 
-def test_one_process_has_the_volume() -> None:
-    """The state is a file: the old pod ends before the new one begins."""
+def test_single_process_has_the_volume() -> None:
+    """The state is a file, so the old pod ends before the new pod begins."""
     [deployment] = of_kind("base", "Deployment")
 
     assert 1 == deployment["spec"]["replicas"]
@@ -290,7 +298,7 @@ def test_one_process_has_the_volume() -> None:
 
 
 @pytest.mark.parametrize("overlay", ["cron", "cron-bucket"])
-def test_runs_come_twice_a_day_and_never_two_at_once(overlay: str) -> None:
+def test_runs_come_twice_a_day_without_overlap(overlay: str) -> None:
     """A run tries again by itself; another pod would begin from the start."""
     [job] = of_kind(overlay, "CronJob")
     minute, hours, *_ = job["spec"]["schedule"].split()
@@ -299,16 +307,16 @@ def test_runs_come_twice_a_day_and_never_two_at_once(overlay: str) -> None:
     assert (True, 2) == (minute not in {"0", "30"}, len(hours.split(",")))
     assert 0 == job["spec"]["jobTemplate"]["spec"]["backoffLimit"]
     [pod] = pods(overlay)
-    [one] = pod["containers"]
-    assert ["sync", "--scheduled"] == one["args"]
+    [container] = pod["containers"]
+    assert ["sync", "--scheduled"] == container["args"]
     assert "Never" == pod["restartPolicy"]
     assert ("state" in {volume["name"] for volume in pod["volumes"]}) is (overlay == "cron")
     [policy] = of_kind(overlay, "NetworkPolicy")
-    assert "ingress" not in policy["spec"]  # with the type Ingress: nothing reaches it
+    assert "ingress" not in policy["spec"]  # with the type Ingress, all incoming traffic is denied
 
 
 def test_pods_of_a_fleet_keep_their_names() -> None:
-    """A pod's name is its host's: no `host` stands in the file that all of them read."""
+    """The name of a pod is the name of its host, so the shared file has no `host`."""
     [replicas] = of_kind("fleet", "StatefulSet")
     [config] = of_kind("fleet", "ConfigMap")
 
@@ -320,10 +328,12 @@ def test_pods_of_a_fleet_keep_their_names() -> None:
     assert {"config", "tmp"} == {volume["name"] for volume in volumes}
 
 
-def test_shared_state_is_made_when_an_operator_says_so() -> None:
-    """Never by a pod that starts: with a wrong address, a new state would order everything anew."""
+def test_shared_state_is_created_by_an_operator() -> None:
+    """A starting pod with a wrong address would create a new state, and order every certificate
+    again.
+    """
     [job] = of_kind("fleet", "CronJob")
 
     assert job["spec"]["suspend"] is True
-    [pod] = (one for one in pods("fleet") if one.get("restartPolicy") == "Never")
+    [pod] = (template for template in pods("fleet") if template.get("restartPolicy") == "Never")
     assert ["state", "init"] == pod["containers"][0]["args"]

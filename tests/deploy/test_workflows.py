@@ -1,5 +1,5 @@
-"""The workflows that GitHub runs for this repository: what is built has no rights, and what has
-rights takes what was built, of a tag alone.
+"""The workflows of this repository: jobs that build have no rights, and jobs with rights only
+publish built files of a tag.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def steps_of(workflow: str) -> list[dict[str, Any]]:
 
 @every_workflow
 def test_workflow_fits_the_schema_of_github(name: str) -> None:
-    """A word that GitHub does not know is found before a tag is pushed."""
+    """An unknown word is noticed before a tag is pushed."""
     words = ["--builtin-schema", "vendor.github-workflows", str(FOLDER / f"{name}.yml")]
 
     done = subprocess.run(
@@ -45,14 +45,14 @@ def test_workflow_fits_the_schema_of_github(name: str) -> None:
 
 @every_workflow
 def test_workflow_of_a_repository_has_no_rights_of_its_own(name: str) -> None:
-    """Each job names the rights it has."""
+    """Each job declares its own rights."""
     assert {} == WORKFLOWS[name]["permissions"]
     assert all("permissions" in job for job in WORKFLOWS[name]["jobs"].values())
 
 
 @every_workflow
 def test_code_of_a_pull_request_never_runs_with_rights(name: str) -> None:
-    """Where a pull request starts a workflow, it may read; nowhere does it run with our secrets."""
+    """A workflow started by a pull request may only read, and has no secrets."""
     events = set(WORKFLOWS[name]["on"])
 
     assert not events & {"pull_request_target", "workflow_run", "issue_comment"}
@@ -62,20 +62,20 @@ def test_code_of_a_pull_request_never_runs_with_rights(name: str) -> None:
 
 @every_workflow
 def test_actions_of_others_are_pinned_by_the_hash_of_a_commit(name: str) -> None:
-    """A tag can be moved; our own workflow is that of the same commit."""
+    """A tag can be moved; our own workflow comes from the same commit."""
     used = [step["uses"] for step in steps_of(name) if "uses" in step]
     used += [job["uses"] for job in WORKFLOWS[name]["jobs"].values() if "uses" in job]
     text = (FOLDER / f"{name}.yml").read_text(encoding="utf-8")
 
-    ours = [one for one in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", one)]
+    ours = [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)]
     assert set(ours) <= {"./.github/workflows/test.yml"}
     versions = re.findall(r"uses: \S+@[0-9a-f]{40} # v[\d.]+$", text, re.MULTILINE)
     assert len(used) - len(ours) == len(versions)
 
 
 @every_workflow
-def test_a_checkout_leaves_no_token_behind(name: str) -> None:
-    """What is built could read it."""
+def test_checkout_leaves_no_token_behind(name: str) -> None:
+    """Code that is built could read the token."""
     checkouts = [step for step in steps_of(name) if "checkout@" in step.get("uses", "")]
 
     assert all(False is step["with"]["persist-credentials"] for step in checkouts)
@@ -83,14 +83,14 @@ def test_a_checkout_leaves_no_token_behind(name: str) -> None:
 
 @every_workflow
 def test_no_name_of_others_is_part_of_a_script(name: str) -> None:
-    """A tag's or a branch's name in a script's text would be run."""
+    """The name of a tag or branch in the text of a script would be executed."""
     assert [] == [step for step in steps_of(name) if "${{" in step.get("run", "")]
 
 
 @needs("shellcheck")
 @every_workflow
 def test_scripts_of_workflows_pass_shellcheck(name: str) -> None:
-    """Nothing is split, expanded or ignored that was not meant to be."""
+    """Words are split, expanded and ignored only on purpose."""
     for step in steps_of(name):
         if "run" in step:
             done = subprocess.run(
@@ -104,12 +104,12 @@ def test_scripts_of_workflows_pass_shellcheck(name: str) -> None:
 
 
 def test_only_a_tag_releases() -> None:
-    """No branch, no pull request, no hand."""
+    """Branches, pull requests and people release nothing."""
     assert {"push": {"tags": ["v*"]}} == WORKFLOWS["release"]["on"]
 
 
-def test_what_is_built_has_no_rights() -> None:
-    """The jobs that run the repository's code read it, and have no environment and no token."""
+def test_jobs_that_build_have_no_rights() -> None:
+    """Jobs that run the repository's code may only read it, without environment or token."""
     running = [job for job in RELEASE.values() if "checkout@" in str(job) or "uses" in job]
 
     assert 2 == len(running)
@@ -120,8 +120,10 @@ def test_what_is_built_has_no_rights() -> None:
     assert "test" == RELEASE["build"]["needs"]
 
 
-def test_what_has_rights_builds_nothing() -> None:
-    """It takes the artefacts of the job that built them, behind an environment, and no checkout."""
+def test_jobs_with_rights_build_nothing() -> None:
+    """Such a job takes the artefacts of the building job, behind an environment, without a
+    checkout.
+    """
     publishing = {name: job for name, job in RELEASE.items() if "environment" in job}
 
     assert {"pypi", "github", "image"} == set(publishing)
@@ -132,7 +134,7 @@ def test_what_has_rights_builds_nothing() -> None:
 
 
 def test_pypi_is_given_no_secret() -> None:
-    """It trusts this workflow by name; each file has an attestation."""
+    """PyPI trusts this workflow by name; each file has an attestation."""
     job = RELEASE["pypi"]
 
     assert {"id-token": "write"} == job["permissions"]
@@ -142,16 +144,16 @@ def test_pypi_is_given_no_secret() -> None:
     assert "secrets." not in (FOLDER / "release.yml").read_text(encoding="utf-8")
 
 
-def test_commits_pass_what_a_checkout_passes() -> None:
-    """`.ci/run`, and nothing besides."""
+def test_commits_run_the_gate_of_a_checkout() -> None:
+    """A commit runs `.ci/run` alone."""
     runs = [step["run"] for step in steps_of("test") if "run" in step]
 
     assert ["./.ci/run"] == runs
 
 
-def test_a_tag_publishes_the_site() -> None:
-    """By the command that anyone builds it with, for the address that the repository's Pages have;
-    what has the right to publish builds nothing, and no secret is needed.
+def test_tag_publishes_the_site() -> None:
+    """The site is built by the usual command for the address of the repository's Pages. The job
+    that may publish builds nothing, and needs no secret.
     """
     assert {"push": {"tags": ["v*"]}} == WORKFLOWS["site"]["on"]
     build, publish = (WORKFLOWS["site"]["jobs"][name] for name in ("build", "publish"))

@@ -1,4 +1,4 @@
-"""True answers, altered: what a service, a gateway or a broken disk makes of them."""
+"""Valid answers, altered as by a broken service, gateway or disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEEP = 100_000
 
 _LITERAL = "a literal that stands here: "
 LITERALS = ("NaN", "Infinity", "-1e999", "1e999", "9" * 5000, "-0", "1.5", '"\\ud800"', '"\\u0000"')
-"""What a JSON writer of Python's would not write, or not so."""
+"""Literals that Python's JSON writer never writes, or writes differently."""
 VALUES: tuple[Any, ...] = (
     *(_LITERAL + literal for literal in LITERALS),
     *(None, True, False, 0, -1, 2**31, 2**63, 2**64, -(2**63), 1e300),
@@ -65,15 +65,17 @@ STATUSES = (200, 201, 204, 206, 301, 400, 401, 403, 404, 409, 429, 500, 503, 599
 
 @dataclass(frozen=True)
 class Alteration:
-    """Which answers of a conversation are altered, counted from the first, and what decides how."""
+    """The altered answers of a conversation, counted from the first, and the seed of their
+    alterations.
+    """
 
     first: int
     last: int
     seed: int
 
     def turns(self) -> Callable[[Response], Response]:
-        """Give what alters the answers of one conversation, in their order."""
-        chance = Random(self.seed)  # noqa: S311 - it alters answers, and guards nothing
+        """Return a function that alters the answers of a conversation in their order."""
+        chance = Random(self.seed)  # noqa: S311 - for alterations, not for security
         numbers = itertools.count()
 
         def turn(response: Response) -> Response:
@@ -85,7 +87,7 @@ class Alteration:
 
 
 def alterations() -> st.SearchStrategy[Alteration]:
-    """Bend one answer of a conversation, some, or all from one on."""
+    """Draw the alteration of a single answer, of some, or of all from a number on."""
 
     def made(first: int, more: int, seed: int) -> Alteration:
         return Alteration(first, first + more, seed)
@@ -96,7 +98,7 @@ def alterations() -> st.SearchStrategy[Alteration]:
 
 
 def altered_answer(response: Response, chance: Random) -> Response:
-    """Bend the body of an answer, and now and then its status or a header."""
+    """Alter the body of an answer, and sometimes its status or a header."""
     body, status, headers = response.body, response.status, response.headers
     if chance.random() < 0.8:
         body = altered(body, chance)
@@ -111,7 +113,7 @@ def altered_answer(response: Response, chance: Random) -> Response:
 
 
 def altered(body: bytes, chance: Random) -> bytes:
-    """Bend a document: as JSON where it is that, else as bytes."""
+    """Alter a document: as JSON if possible, else as bytes."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -148,7 +150,7 @@ def altered_bytes(body: bytes, chance: Random) -> bytes:
 
 
 def _bent_json(document: Any, chance: Random) -> Any:
-    """Replace one value inside a document, or take it away."""
+    """Replace a value inside a document, or remove the value."""
     places = list(_places(document))
     if not places:
         return chance.choice(VALUES)
@@ -172,7 +174,7 @@ def _places(document: Any) -> Iterator[tuple[Any, ...]]:
 
 
 class Altered(HttpService):
-    """Stands before a service on loopback, passes on what comes, and alters what goes back."""
+    """A proxy on loopback that passes on requests and alters the answers."""
 
     def __init__(self, upstream: str) -> None:
         self.turn: Callable[[Response], Response] = lambda response: response

@@ -1,4 +1,4 @@
-"""What a port does with anything: it gives a value, or raises an error of certferry's."""
+"""The possible outcomes of a port: a value, or an error of certferry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ in_memory = settings(over_sockets, max_examples=examples(400, 16))
 
 
 def only_ours(*calls: Callable[[], object]) -> None:
-    """Make each call. Whatever else than certferry's own error gets out ends the test."""
+    """Make each call. Errors other than certferry's own end the test."""
     for call in calls:
         with contextlib.suppress(CertferryError):
             call()

@@ -1,5 +1,6 @@
-"""Whatever a bucket's service answers, a state in the bucket has certferry's errors and no others,
-and no answer takes more memory than its own bytes by far.
+"""A state in a bucket under altered answers.
+
+Only certferry's own errors are raised, and an answer takes little more memory than its bytes.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ KEYS = ("access", "secret")
 AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 FRESH = count()
 MOST_MEMORY = 32 * 2**20
-"""Bytes: no altered answer is longer than one of these megabytes."""
+"""Bytes: every altered answer is shorter than a megabyte."""
 
 
 def at_once(_: float) -> None:
-    """Pause for no time."""
+    """Return without a pause."""
 
 
 @dataclass(frozen=True)
 class AlteredBucket:
-    """A bucket, and what stands before each host of its service."""
+    """A bucket, with a front before each host of its service."""
 
     fronts: dict[str, Altered]
     objects: Callable[[], ObjectStore]
 
     def alter(self, alteration: Alteration) -> None:
-        """Begin a conversation that goes so, at whichever host; each host is named by its front."""
+        """Begin an altered conversation with all hosts; answers name each host by its front."""
         turn = alteration.turns()
         for front in self.fronts.values():
             front.turn = lambda response: turn(self._fronted(response))
@@ -58,7 +59,7 @@ class AlteredBucket:
         return Response(response.status, body, response.content_type, response.headers)
 
     def is_used(self, alteration: Alteration) -> None:
-        """Make every call, each in a conversation of its own that is altered alike."""
+        """Make every call, each in a conversation of its own with the same alteration."""
         for call in (
             lambda objects: objects.names(),
             lambda objects: objects.read("0000000001"),
@@ -113,20 +114,20 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[AlteredBucket]:
 @over_sockets
 @given(alteration=alterations())
 def test_kodo_is_used(kodo: AlteredBucket, alteration: Alteration) -> None:
-    """Where the bucket is, lists, objects, batches, refusals."""
+    """The region of the bucket, lists, objects, batches and refusals."""
     kodo.is_used(alteration)
 
 
 @over_sockets
 @given(alteration=alterations())
 def test_s3_is_used(s3: AlteredBucket, alteration: Alteration) -> None:
-    """Lists, objects, refusals: XML, which is altered as bytes."""
+    """Lists, objects and refusals: XML, altered as bytes."""
     s3.is_used(alteration)
 
 
 @pytest.mark.parametrize("bucket", ["kodo", "s3"])
-def test_nothing_is_bent(bucket: str, request: pytest.FixtureRequest) -> None:
-    """Then the calls do what they are for, so that what is altered is a true answer."""
+def test_unaltered_answers(bucket: str, request: pytest.FixtureRequest) -> None:
+    """Unaltered calls succeed, so alterations begin from a valid answer."""
     altered: AlteredBucket = request.getfixturevalue(bucket)
     altered.alter(Alteration(10**6, 10**6, 0))
     objects = altered.objects()

@@ -1,4 +1,4 @@
-"""Whatever a CA answers, the issuer raises certferry's errors and no others."""
+"""A CA with altered answers: the issuer raises only certferry's own errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.adapters.acme.proxy import ERROR
 from tests.fuzz.altered_answers import HEADER_VALUES, Alteration, alterations, altered
 from tests.fuzz.outcomes import in_memory, only_ours, over_sockets
 
-# An example is an order at a real CA: more than a second while other tests load the machine.
+# An example is an order at a real CA, and takes more than a second on a busy machine.
 pytestmark = pytest.mark.timeout(600)
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -55,12 +55,12 @@ ENDS = (
     "/my-order/",
     "/certZ/",
 )
-"""Which answers of a run are altered: all, or those of the paths with this in them."""
+"""The altered answers of a run, by a part of the path; the empty text matches all."""
 
 
 @pytest.fixture(scope="module")
 def bench(ca: Ca, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """A bench at a CA that refuses no good nonce."""
+    """Return a bench at a CA that accepts every good nonce."""
     with Bench(ca.pebble, ca.zones, tmp_path_factory.mktemp("bench")) as made:
         yield made
 
@@ -74,7 +74,7 @@ def issued(bench: Bench) -> str:
 @over_sockets
 @given(alteration=alterations())
 def test_a_directory_is_looked_at(bench: Bench, alteration: Alteration) -> None:
-    """It tells the time and the CA's names, or nothing."""
+    """The directory gives the time and the CA's names, or an error."""
     turn = alteration.turns()
     bench.proxy.rewrite = lambda _, response: turn(response)
 
@@ -87,15 +87,15 @@ def test_a_directory_is_looked_at(bench: Bench, alteration: Alteration) -> None:
 def test_a_certificate_is_ordered(
     bench: Bench, alteration: Alteration, end: str, refuses: object
 ) -> None:
-    """Directory, account, order, authorization, challenge, chain: each may be anything."""
+    """Directory, account, order, authorization, challenge and chain may each be altered."""
     turn = alteration.turns()
     refusal = Response(403, json.dumps(PROBLEM).encode(), "application/problem+json")
 
     def rewrite(request: Request, response: Response) -> Response:
         if end not in request.path:
             return response
-        altered_one = turn(response)
-        return turn(refusal) if refuses and altered_one != response else altered_one
+        altered_response = turn(response)
+        return turn(refusal) if refuses and altered_response != response else altered_response
 
     bench.state = MemoryState(is_alive=lambda _: False)
     bench.proxy.rewrite = rewrite
@@ -105,7 +105,7 @@ def test_a_certificate_is_ordered(
 @over_sockets
 @given(alteration=alterations())
 def test_renewal_information(bench: Bench, alteration: Alteration) -> None:
-    """Whatever the CA says of a certificate's renewal."""
+    """The CA's answer about a certificate's renewal may be anything."""
     leaf = issued(bench)
     turn = alteration.turns()
     bench.proxy.rewrite = lambda _, response: turn(response)
@@ -116,8 +116,8 @@ def test_renewal_information(bench: Bench, alteration: Alteration) -> None:
 @in_memory
 @given(seed=st.integers(0, 2**32 - 1), status=st.sampled_from([400, 403, 404, 429, 500, 503]))
 def test_a_problem_document(seed: int, status: int) -> None:
-    """It becomes an error with a sentence, whatever is in it."""
-    chance = Random(seed)  # noqa: S311 - it alters answers, and guards nothing
+    """Every document becomes an error with a sentence."""
+    chance = Random(seed)  # noqa: S311 - for alterations, not for security
     body = json.dumps(PROBLEM).encode()
     for _ in range(chance.randint(1, 3)):
         body = altered(body, chance)
@@ -134,14 +134,14 @@ def test_a_problem_document(seed: int, status: int) -> None:
 
 @in_memory
 @given(st.text(max_size=40) | st.from_regex(r"\d{1,400}") | st.dates().map(str))
-def test_a_moment_to_come_back_at(written: str) -> None:
-    """It is a moment, or none."""
-    only_ours(partial(moment_of, written, NOW))
+def test_moment_of_the_next_try(header: str) -> None:
+    """The header gives a moment, or is ignored."""
+    only_ours(partial(moment_of, header, NOW))
 
 
 @pytest.mark.parametrize("depth", [10, 300, 100_000])
 def test_a_problem_within_a_problem(depth: int) -> None:
-    """However many a CA puts into one another, an operator reads the first few."""
+    """For any depth of nesting, an operator reads the first few problems."""
     part = b'{"type":"urn:ietf:params:acme:error:compound","detail":"d","subproblems":['
     response = requests.Response()
     response.status_code = 403

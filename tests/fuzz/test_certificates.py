@@ -1,4 +1,4 @@
-"""Whatever stands in a chain, a key or a bundle, their readers raise certferry's errors alone."""
+"""Altered chains, keys and bundles: their readers raise only certferry's own errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.fuzz.altered_answers import altered_bytes
 from tests.fuzz.outcomes import in_memory, only_ours, over_sockets
 from tests.sandbox.qiniu_calls import issue
 
-# The library warns of what it will refuse one day; then that is an error like all others.
+# The library warns of certificates that a later version refuses; a refusal is an error as well.
 pytestmark = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 
 NOW = datetime(2026, 5, 26, 12, tzinfo=UTC)
@@ -41,19 +41,19 @@ MADE = st.sampled_from(KINDS).map(made_of)
 
 
 def chance_of(seed: int) -> Random:
-    return Random(seed)  # noqa: S311 - it alters certificates, and guards nothing
+    return Random(seed)  # noqa: S311 - for alterations, not for security
 
 
 def altered_pem(pem: str, chance: Random) -> str:
-    """Bend PEM text: some bytes of a block's DER, which often leaves it a certificate, or the text
-    itself.
+    """Alter PEM text: the text itself, or some bytes of a block's DER, often a certificate
+    still.
     """
     if chance.random() < 0.2:
         return altered_bytes(pem.encode(), chance).decode(errors="replace")
     blocks = pem.split("-----BEGIN ")
     at = chance.randrange(1, len(blocks))
-    label, _, rest = blocks[at].partition("-----\n")
-    body, end, tail = rest.partition("-----END ")
+    label, _, after_label = blocks[at].partition("-----\n")
+    body, end, tail = after_label.partition("-----END ")
     der = bytearray(base64.b64decode(body))
     for _ in range(chance.randint(1, 3)):
         der[chance.randrange(len(der))] = chance.choice(
@@ -66,7 +66,7 @@ def altered_pem(pem: str, chance: Random) -> str:
 @in_memory
 @given(seed=SEEDS, made=MADE)
 def test_a_chain_and_a_key(seed: int, made: Issued) -> None:
-    """As a CA sends it, and as the state gives it back."""
+    """The chain may come from a CA or from the state."""
     chance = chance_of(seed)
     chain = altered_pem(made.fullchain_pem, chance)
     key = Secret(altered_pem(made.privkey_pem, chance))
@@ -74,7 +74,7 @@ def test_a_chain_and_a_key(seed: int, made: Issued) -> None:
     only_ours(
         partial(parse_bundle, chain, Secret(made.privkey_pem)),
         partial(parse_key, key),
-        lambda: [read_certificate(one) for one in parse_chain(chain)],
+        lambda: [read_certificate(pem) for pem in parse_chain(chain)],
     )
 
 
@@ -83,7 +83,9 @@ def test_a_chain_and_a_key(seed: int, made: Issued) -> None:
 def test_certificates_in_files(
     tmp_path_factory: pytest.TempPathFactory, seed: int, made: Issued
 ) -> None:
-    """As another client, an editor or a full disk leaves them; a bundle of trust as well."""
+    """Another client, an editor or a full disk may have written the files; a bundle of roots is
+    read too.
+    """
     chance = chance_of(seed)
     folder = tmp_path_factory.mktemp("files")
     fullchain, privkey = folder / "fullchain.pem", folder / "privkey.pem"
@@ -105,7 +107,7 @@ def _in_some_encoding(text: str, chance: Random) -> bytes:
 @in_memory
 @given(seed=SEEDS, made=MADE)
 def test_a_chain_that_an_edge_serves(trust: Trust, seed: int, made: Issued) -> None:
-    """It is trusted, or there is a sentence that says why not."""
+    """The chain is trusted, or a sentence gives the reason for distrust."""
 
     def judged() -> None:
         chain = parse_chain(altered_pem(made.fullchain_pem, chance_of(seed)))
@@ -125,7 +127,7 @@ def trust(tmp_path_factory: pytest.TempPathFactory) -> Trust:
 @over_sockets
 @given(words=st.binary(max_size=300), like=st.sampled_from([b"", b"\x16\x03\x03", b"\x15\x03\x03"]))
 def test_words_in_place_of_a_handshake(words: bytes, like: bytes) -> None:
-    """An address that speaks something else than TLS gives no certificate."""
+    """An address with another protocol than TLS gives no certificate."""
     with (
         peer(lambda connection: connection.sendall(like + words)) as address,
         pytest.raises(NoHandshake),

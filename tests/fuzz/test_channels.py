@@ -1,4 +1,4 @@
-"""Whatever services of messages answer, their ports raise nothing and say what became of it."""
+"""Services of messages with altered answers: each port returns a result and raises no error."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def channel(request: pytest.FixtureRequest) -> Iterator[tuple[Case, Altered, Not
     with ExitStack() as running:
         service: MessageService = running.enter_context(case.service())
         front = running.enter_context(Altered(service.url))
-        settings = case.settings(_Seen(service, front))
+        settings = case.settings(_ServiceBehindFront(service, front))
         yield case, front, connect(case.kind, context(Clock()), **settings)
 
 
-class _Seen:
-    """The service, as it is seen behind the front."""
+class _ServiceBehindFront:
+    """The service with the addresses of the front."""
 
     def __init__(self, service: MessageService, front: Altered) -> None:
         self.url = front.url
@@ -36,8 +36,8 @@ class _Seen:
 
 @over_sockets
 @given(alteration=alterations())
-def test_bent_answers(channel: tuple[Case, Altered, Notifier], alteration: Alteration) -> None:
-    """An answer of ours comes of each, without a secret in it."""
+def test_altered_answers(channel: tuple[Case, Altered, Notifier], alteration: Alteration) -> None:
+    """Each answer gives a result of ours, without a secret."""
     case, front, notifier = channel
     front.turn = alteration.turns()
 

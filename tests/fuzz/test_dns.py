@@ -1,4 +1,4 @@
-"""DNS services and servers under altered answers."""
+"""DNS services and servers with altered answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.fuzz.outcomes import only_ours, over_sockets
 from tests.support.powerdns import PowerDns
 from tests.support.tiers import examples
 
-# --- Whatever DNS services answer, their adapters raise certferry's errors alone
+# --- Adapters of DNS services raise only certferry's own errors
 
 
 CHALLENGE = "_acme-challenge.www.example.com"
@@ -45,7 +45,7 @@ CHALLENGE = "_acme-challenge.www.example.com"
 
 @dataclass(frozen=True, repr=False)
 class AlteredAccount:
-    """An account with two zones, and what stands before its service."""
+    """An account with two zones, and the front before its service."""
 
     account: AnAccount
     front: Altered
@@ -67,9 +67,9 @@ def altered(request: pytest.FixtureRequest) -> Iterator[AlteredAccount]:
 @over_sockets
 @given(alteration=alterations())
 def test_a_dns_service_is_asked(altered: AlteredAccount, alteration: Alteration) -> None:
-    """Zones, a record put and taken away, with its handle and without."""
+    """Zones are read, and a record is written and removed, with its handle and without."""
     provider = altered.account.connect(api=altered.api)
-    fresh = altered.account.connect(api=altered.api)  # it has not listed the zones
+    fresh = altered.account.connect(api=altered.api)  # without a stored list of zones
     for call in (
         cast("ZoneKeeper", provider).zones,
         cast("Timed", provider).clock_ahead,
@@ -84,10 +84,12 @@ def test_a_dns_service_is_asked(altered: AlteredAccount, alteration: Alteration)
         only_ours(call)
     if isinstance(altered.account, DnspodAccount):
         altered.front.turn = alteration.turns()
-        assert not any("example" in str(one) for one in cast("Reporting", fresh).report().lines)
+        assert not any(
+            "example" in str(report_line) for report_line in cast("Reporting", fresh).report().lines
+        )
 
 
-# --- Whatever an acme-dns server answers, its port raises certferry's errors alone
+# --- The port of an acme-dns server raises only certferry's own errors
 
 
 @pytest.fixture(scope="module")
@@ -107,16 +109,15 @@ def front(account: AcmeDnsAccount) -> Iterator[Altered]:
 def test_an_acme_dns_server_is_asked(
     account: AcmeDnsAccount, front: Altered, alteration: Alteration
 ) -> None:
-    """For a value, and whether it runs."""
-    one = account.service.register()
-    provider = account.connect(one, api=front.url)
-    for call in (partial(provider.add_txt, one.fulldomain, VALUE), provider.clock_ahead):
+    """A value is written, and the server's health is read."""
+    registration = account.service.register()
+    provider = account.connect(registration, api=front.url)
+    for call in (partial(provider.add_txt, registration.fulldomain, VALUE), provider.clock_ahead):
         front.turn = alteration.turns()
         only_ours(call)
 
 
-# --- Whatever a service answers to the library lexicon, the port raises certferry's errors
-# alone
+# --- The port of the library lexicon raises only certferry's own errors
 
 
 NAME = "_acme-challenge.www.example.com"
@@ -131,7 +132,7 @@ def lexicon_front(one_powerdns: PowerDns) -> Iterator[Altered]:
 @over_sockets
 @given(alteration=alterations())
 def test_a_service_is_asked_by_lexicon(lexicon_front: Altered, alteration: Alteration) -> None:
-    """For a record put and taken away, and for the zone of a name."""
+    """A record is written and removed, and the zone of a name is read."""
     provider = at(lexicon_front.url)
     for call in (
         partial(provider.add_txt, NAME, VALUE),
@@ -142,24 +143,24 @@ def test_a_service_is_asked_by_lexicon(lexicon_front: Altered, alteration: Alter
         only_ours(call)
 
 
-# --- Whatever comes in place of a DNS answer, nothing but certferry's errors gets out
+# --- Altered DNS answers raise only certferry's own errors
 
 
 SERVER = "127.0.53.1"
-WITHIN = timedelta(seconds=0.05)  # for what is not there: most altered answers count as none
+WITHIN = timedelta(seconds=0.05)  # for missing answers: most altered answers are ignored
 US = Applicant(frozenset({"ca.test"}))
 HEADER = 12  # bytes (RFC 1035 §4.1.1)
 
 
 class AlteredDns:
-    """The name servers of a small world, with a resolver; what they send is altered.
+    """The name servers of a small world, with a resolver and altered answers.
 
-    An answer keeps its number, or it would be a stranger's and not read at all.
+    An answer keeps its number; with another number it would be ignored unread.
     """
 
     def __init__(self) -> None:
         self.world = NameServers()
-        self.chance = Random(0)  # noqa: S311 - it alters answers, and guards nothing
+        self.chance = Random(0)  # noqa: S311 - for alterations, not for security
         zones = self.world.zones
         zones.seed("www.example.com", "A", "127.0.0.1")
         zones.seed("www.example.com", "AAAA", "::1")
@@ -167,7 +168,9 @@ class AlteredDns:
         zones.seed("other.example.net", "TXT", "a value")
         zones.seed("example.com", "CAA", '0 issue "ca.test; validationmethods=dns-01"')
         servers: list[DnsServer] = [*self.world.servers, self.world.resolver]
-        handlers: dict[str, Handler] = {one.address: self._bending(one) for one in servers}
+        handlers: dict[str, Handler] = {
+            name_server.address: self._bending(name_server) for name_server in servers
+        }
         self.daemon = DnsDaemon(handlers)
 
     def _bending(self, server: DnsServer) -> Handler:
@@ -179,7 +182,7 @@ class AlteredDns:
 
 
 def altered_wire(wire: bytes, chance: Random) -> bytes:
-    """Overwrite some bytes of an answer, cut it, or let a name point somewhere else."""
+    """Overwrite some bytes of an answer, cut the answer, or point a name elsewhere."""
     altered = bytearray(wire)
     for _ in range(chance.randint(0, 3)):
         at = chance.randrange(2, len(altered))
@@ -219,13 +222,15 @@ QUESTIONS: tuple[Callable[[Resolvers, int], object], ...] = (
         {"www.example.com": "a.test"}
     ),
 )
-"""Aliases, zones, name servers, addresses, the values of a challenge, and what `doctor` asks."""
+"""Aliases, zones, name servers, addresses, the values of a challenge, and the questions of
+`doctor`.
+"""
 
 
 @settings(over_sockets, max_examples=examples(80))
 @given(seed=st.integers(0, 2**32 - 1), question=st.sampled_from(range(len(QUESTIONS))))
 def test_an_answer_of_dns(servers: AlteredDns, seed: int, question: int) -> None:
-    """It is understood, or told as none."""
+    """The answer is understood, or reported as an error."""
     servers.chance.seed(seed)
     port = servers.daemon.port
 
@@ -233,7 +238,7 @@ def test_an_answer_of_dns(servers: AlteredDns, seed: int, question: int) -> None
 
 
 class AlteredHttps:
-    """An `Http` behind which the resolver is; what it sends is altered."""
+    """An `Http` before the resolver, with altered answers."""
 
     def __init__(self, servers: AlteredDns) -> None:
         self._servers = servers
@@ -250,14 +255,14 @@ class AlteredHttps:
         del method, url, repeatable
         reply = self._servers.world.resolver.handle(body or b"", Transport.TCP)
         assert reply is not None
-        found = {"Content-Type": headers["Accept"]}
-        return Answer(200, found, altered_wire(reply.wire, self._servers.chance))
+        answer_headers = {"Content-Type": headers["Accept"]}
+        return Answer(200, answer_headers, altered_wire(reply.wire, self._servers.chance))
 
 
 OVER_HTTPS: tuple[Callable[[HttpsResolver], object], ...] = (
-    lambda one: opinions_of([one], [NAME, "other.example.net"]),
-    lambda one: Resolvers((), WITHIN, [one], plain=False).zone_of(NAME),
-    lambda one: Resolvers((), WITHIN, [one], plain=False).addresses("www.example.com"),
+    lambda resolver: opinions_of([resolver], [NAME, "other.example.net"]),
+    lambda resolver: Resolvers((), WITHIN, [resolver], plain=False).zone_of(NAME),
+    lambda resolver: Resolvers((), WITHIN, [resolver], plain=False).addresses("www.example.com"),
 )
 """The values of a challenge, zones, addresses."""
 
@@ -265,14 +270,14 @@ OVER_HTTPS: tuple[Callable[[HttpsResolver], object], ...] = (
 @settings(max_examples=examples(200))
 @given(seed=st.integers(0, 2**32 - 1), question=st.sampled_from(range(len(OVER_HTTPS))))
 def test_an_answer_over_https(servers: AlteredDns, seed: int, question: int) -> None:
-    """It is understood, or told as none."""
+    """The answer is understood, or reported as an error."""
     servers.chance.seed(seed)
     resolver = HttpsResolver("https://127.0.0.1/dns-query", AlteredHttps(servers))
 
     only_ours(partial(OVER_HTTPS[question], resolver))
 
 
-# --- Whatever a server answers to a signed update, nothing but certferry's errors gets out
+# --- Altered answers to a signed update raise only certferry's own errors
 
 
 @pytest.fixture(scope="module")
@@ -285,8 +290,8 @@ def server() -> Iterator[Scripted]:
 @given(seed=st.integers(0, 2**32 - 1), is_signed=st.booleans())
 @example(seed=556534448, is_signed=False)
 def test_an_answer_to_an_update(server: Scripted, seed: int, *, is_signed: bool) -> None:
-    """Bent by the server, which signs it all the same, or on the way."""
-    chance = Random(seed)  # noqa: S311 - it alters answers, and guards nothing
+    """The answer is altered before its signature by the server, or afterwards on the way."""
+    chance = Random(seed)  # noqa: S311 - for alterations, not for security
 
     def alteration(wire: bytes) -> bytes:
         return altered_wire(wire, chance)

@@ -1,4 +1,4 @@
-"""Whatever stands in the files of others, their readers raise certferry's errors and no others."""
+"""Altered files of other programs: their readers raise only certferry's own errors."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ READERS: dict[OldClient, Callable[..., Any]] = {
 
 
 def altered(data: bytes, seed: int) -> bytes:
-    """Bend a file's content once or a few times; often by one odd character more."""
-    chance = Random(seed)  # noqa: S311 - it alters files, and guards nothing
+    """Alter a file's content once or a few times, often by an odd character more."""
+    chance = Random(seed)  # noqa: S311 - for alterations, not for security
     for _ in range(chance.randint(1, 3)):
         at = chance.randrange(len(data) + 1)
         odd = data[:at] + chance.choice(ODD) + data[at:]
@@ -84,7 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @in_memory
 @given(data=st.binary(max_size=200) | SEEDS.map(partial(altered, ENV)))
 def test_an_env_file(folder: Path, data: bytes) -> None:
-    """It sets variables, or every wrong line is told."""
+    """The file sets variables, or every wrong line is reported."""
     path = folder / "env"
     path.write_bytes(data)
     path.chmod(0o600)
@@ -95,11 +95,14 @@ def test_an_env_file(folder: Path, data: bytes) -> None:
 @in_memory
 @given(config=SEEDS, env=SEEDS)
 def test_a_configuration_with_its_env_file(folder: Path, config: int, env: int) -> None:
-    """It is read, or every mistake is told."""
+    """The configuration is read, or every error is reported."""
     path = folder / "certferry.toml"
-    for written, data in ((path, altered(CONFIG, config)), (folder / "env", altered(ENV, env))):
-        written.write_bytes(data)
-        written.chmod(0o600)
+    for altered_file, data in (
+        (path, altered(CONFIG, config)),
+        (folder / "env", altered(ENV, env)),
+    ):
+        altered_file.write_bytes(data)
+        altered_file.chmod(0o600)
 
     only_ours(partial(load, path, {"HOME": str(folder)}, ADAPTERS))
 
@@ -109,7 +112,7 @@ def test_a_configuration_with_its_env_file(folder: Path, config: int, env: int) 
 def test_the_home_of_another_client(
     tmp_path_factory: pytest.TempPathFactory, seed: int, client: OldClient, place: int
 ) -> None:
-    """One file in it is spoilt: the rest is proposed, or there is one error."""
+    """With a damaged file, the other certificates are proposed or a single error is raised."""
     path = tmp_path_factory.mktemp("home") / "home"
     _fill(client, path)
     notes = sorted(path.rglob("*.conf"))
@@ -118,9 +121,9 @@ def test_the_home_of_another_client(
     spoilt.write_bytes(altered(spoilt.read_bytes(), seed))
 
     def proposed() -> None:
-        found = READERS[client](path, path, PemFileSource())
+        takeover = READERS[client](path, path, PemFileSource())
         for keep in (True, False):
-            propose_takeover(found.certificates, PLACES, client, keep_client=keep)
+            propose_takeover(takeover.certificates, PLACES, client, keep_client=keep)
 
     only_ours(proposed)
 
@@ -146,7 +149,7 @@ def _fill(client: OldClient, path: Path) -> None:
 @in_memory
 @given(data=st.binary(max_size=200) | SEEDS.map(partial(altered, CRONTAB)))
 def test_a_crontab(data: bytes) -> None:
-    """It is bytes of its owner's: what is ours is found, and what is not stays."""
+    """The file has arbitrary bytes of its owner: our entry is recognised, and all others stay."""
     only_ours(
         partial(own_entries, data),
         partial(with_entry, data, b"certferry sync", time(3, 17)),
@@ -157,7 +160,7 @@ def test_a_crontab(data: bytes) -> None:
 @in_memory
 @given(seed=SEEDS)
 def test_a_receipt(seed: int) -> None:
-    """It lies where others may write: one that is spoilt is none."""
+    """Other users may change the file: a damaged receipt is ignored."""
     receipt = Receipt("ab" * 32, {"cert.pem": "cd" * 32}, "ef" * 32)
 
     only_ours(partial(Receipt.decode, altered(receipt.encode(), seed)))

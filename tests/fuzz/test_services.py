@@ -1,4 +1,4 @@
-"""Whatever services answer, their ports raise certferry's errors and no others."""
+"""Services with altered answers: their ports raise only certferry's own errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ AnAccount = TypeVar("AnAccount", DnspodAccount, TencentCloudAccount)
 
 @dataclass(frozen=True, repr=False)
 class AlteredQiniu:
-    """An account with domains of every kind, and services that bend what its hosts answer."""
+    """An account with domains of every kind, and fronts that alter the answers of its hosts."""
 
     qiniu: QiniuAccount
     fronts: dict[str, Altered]
@@ -51,7 +51,7 @@ class AlteredQiniu:
     offered: CertificateBundle
 
     def alter(self, alteration: Alteration) -> None:
-        """Begin a conversation that goes so; the hosts count their answers together."""
+        """Begin an altered conversation; all hosts share a single count of answers."""
         turn = alteration.turns()
         for front in self.fronts.values():
             front.turn = turn
@@ -59,12 +59,19 @@ class AlteredQiniu:
     @property
     def hosts(self) -> Hosts:
         """The hosts, each behind its front."""
-        told = self.qiniu.hosts
-        urls = (told.api, told.fusion, told.uc, told.api_backup, told.uc_backup, told.pili)
+        real_hosts = self.qiniu.hosts
+        urls = (
+            real_hosts.api,
+            real_hosts.fusion,
+            real_hosts.uc,
+            real_hosts.api_backup,
+            real_hosts.uc_backup,
+            real_hosts.pili,
+        )
         return Hosts(*(self.fronts[url].url for url in urls))
 
     def target(self) -> Qiniu:
-        """The target, as a process of its own would have it."""
+        """Return a target as in a new process."""
         client = self.qiniu.client(hosts=self.hosts)
         passing = self.qiniu.time
         return Qiniu(
@@ -104,9 +111,7 @@ def with_zones(account: AnAccount) -> AnAccount:
 
 @pytest.fixture(scope="module")
 def tencent() -> Iterator[tuple[TencentCloudAccount, Altered]]:
-    """Run the stand-in of Tencent Cloud, and what stands before it; it passes on the host that was
-    signed.
-    """
+    """Run the stand-in of Tencent Cloud behind a front, which passes on the signed host."""
     with tencentcloud_account() as account, Altered(account.service.url) as front:
         yield with_zones(account), front
 
@@ -114,13 +119,13 @@ def tencent() -> Iterator[tuple[TencentCloudAccount, Altered]]:
 @over_sockets
 @given(alteration=alterations())
 def test_qiniu_is_looked_at(qiniu: AlteredQiniu, alteration: Alteration) -> None:
-    """Lists, domains, buckets, bindings, and the certificates of others."""
-    known = (qiniu.held.certificate, qiniu.offered.certificate)
+    """Lists, domains, buckets, bindings, and certificates of other owners are read."""
+    our_certificates = (qiniu.held.certificate, qiniu.offered.certificate)
     names = (WWW, "*.example.com")
 
     for named in (None, (WWW, SOURCE, LIVE, "plain.example.com")):
         qiniu.alter(alteration)
-        look = Scope(LINEAGE, names, named, Kind.AUTO, known, others=named is None)
+        look = Scope(LINEAGE, names, named, Kind.AUTO, our_certificates, others=named is None)
         only_ours(partial(qiniu.target().observe, look))
     qiniu.alter(alteration)
     only_ours(partial(qiniu.target().survey, lambda *_: None))
@@ -132,7 +137,7 @@ def test_qiniu_is_looked_at(qiniu: AlteredQiniu, alteration: Alteration) -> None
 @over_sockets
 @given(alteration=alterations())
 def test_qiniu_is_changed(qiniu: AlteredQiniu, alteration: Alteration) -> None:
-    """An upload, bindings of every kind, a removal: also when it is not known what was done."""
+    """An upload, bindings of every kind and a removal, also with an unknown result."""
     target = qiniu.target()
     label = label_of(LINEAGE, qiniu.held.certificate.fingerprint)
     keep, versions = DesiredHttps(), DesiredHttps(force_https=True, tls_versions=("TLSv1.3",))
@@ -150,13 +155,15 @@ def test_qiniu_is_changed(qiniu: AlteredQiniu, alteration: Alteration) -> None:
 
 @over_sockets
 @given(alteration=alterations())
-def test_qiniu_is_reported_of(qiniu: AlteredQiniu, alteration: Alteration) -> None:
-    """The report comes to its end, whatever is answered, and names nothing."""
+def test_report_of_qiniu(qiniu: AlteredQiniu, alteration: Alteration) -> None:
+    """The report ends for every answer, and names neither domain nor certificate."""
     qiniu.alter(alteration)
 
     lines = "\n".join(map(str, qiniu.target().report().lines))
 
-    assert [] == [one for one in ("example", "pictures", "studio", qiniu.held_id) if one in lines]
+    assert [] == [
+        name for name in ("example", "pictures", "studio", qiniu.held_id) if name in lines
+    ]
 
 
 @over_sockets
@@ -164,12 +171,12 @@ def test_qiniu_is_reported_of(qiniu: AlteredQiniu, alteration: Alteration) -> No
 def test_tencent_cloud_is_asked(
     tencent: tuple[TencentCloudAccount, Altered], alteration: Alteration
 ) -> None:
-    """Zones, a record put and taken away, with its handle and without."""
+    """Zones are read, and a record is written and removed, with its handle and without."""
     account, front = tencent
-    written = tencentcloud.Settings(
+    settings = tencentcloud.Settings(
         Secret(SECRET_ID), Secret(TENCENT_KEY), front.url, requests_per_second=1e6
     )
-    provider = tencentcloud.connect(written, connected_with(pause=account.waits, now=account.now))
+    provider = tencentcloud.connect(settings, connected_with(pause=account.waits, now=account.now))
     for call in (
         cast("ZoneKeeper", provider).zones,
         partial(provider.add_txt, CHALLENGE, "a value"),

@@ -1,5 +1,7 @@
-"""The files that pip installs from by hash (`requirements/`): made anew, or compared with
-`pyproject.toml`. Use it as `scripts/constraints`.
+"""The files from which pip installs by hash (`requirements/`): written anew, or compared with
+`pyproject.toml`.
+
+Use the module as `scripts/constraints`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _PIN = re.compile(r"([\w.-]+==\S+(?: ; .+)?)((?: \\\n    --hash=sha256:[0-9a-f]{
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file of pins: what it is made from, and the file whose pins it leaves out."""
+    """A file of pins: its requirements, and the file whose pins are left out."""
 
     name: str
     requirements: tuple[str, ...]
@@ -40,7 +42,7 @@ class Wanted:
 
 
 def wanted() -> tuple[Wanted, ...]:
-    """Return the files that operators install from, those that others stand on first."""
+    """Return the files that operators install from; files that others extend come first."""
     table, sandbox = (_table(path) for path in (ROOT, ROOT / "sandbox"))
     project = table["project"]
     extras = project["optional-dependencies"]
@@ -60,58 +62,58 @@ def _table(folder: Path) -> dict[str, Any]:
 
 
 def pins(text: str) -> dict[str, str]:
-    """Return the pins of a file, each as it is written, by their first line."""
-    return {found[1]: found[0] for found in _PIN.finditer(text)}
+    """Return the pins of a file by their first line, each with its whole text."""
+    return {pin[1]: pin[0] for pin in _PIN.finditer(text)}
 
 
 def breaches() -> Iterator[str]:
-    """Return what is not as `pyproject.toml` and pip want it. Asks no registry."""
+    """Yield each difference from `pyproject.toml` and from pip's rules. Asks no registry."""
     files = wanted()
-    for path in sorted({*FOLDER.iterdir()} - {one.path for one in files}):
+    for path in sorted({*FOLDER.iterdir()} - {file.path for file in files}):
         yield f"{relative(path)}: nothing is installed from it"
-    for one in files:
-        if not one.path.is_file():
-            yield f"{relative(one.path)}: is missing"
+    for file in files:
+        if not file.path.is_file():
+            yield f"{relative(file.path)}: is missing"
             continue
-        problem = problem_of(one, one.path.read_text(encoding="utf-8"))
+        problem = problem_of(file, file.path.read_text(encoding="utf-8"))
         if problem:
-            yield f"{relative(one.path)}: {problem}"
+            yield f"{relative(file.path)}: {problem}"
 
 
-def problem_of(one: Wanted, text: str) -> str:
-    """Return what is wrong with a file's text; nothing when it is in order."""
-    head = _head(one)
+def problem_of(file: Wanted, text: str) -> str:
+    """Return the problem of a file's text, or the empty text."""
+    head = _head(file)
     if not text.startswith(head):
         return "pyproject.toml asks for something else by now"
-    rest = _PIN.sub("", text.removeprefix(head))
-    return f"no pin with its hashes: {rest.splitlines()[0]}" if rest else ""
+    unmatched = _PIN.sub("", text.removeprefix(head))
+    return f"no pin with its hashes: {unmatched.splitlines()[0]}" if unmatched else ""
 
 
 def make() -> None:
     """Write every file, with the newest versions that `pyproject.toml` allows."""
     FOLDER.mkdir(exist_ok=True)
-    for one in wanted():
-        if one.below is None:
-            found = pins(_resolved(one.requirements))
+    for file in wanted():
+        if file.below is None:
+            new_pins = pins(_resolved(file.requirements))
         else:
-            both = (*one.below.requirements, *one.requirements)
-            below = pins(one.below.path.read_text(encoding="utf-8"))
-            found = pins(_resolved(both, f"--constraint={one.below.path}"))
-            found = {pin: written for pin, written in found.items() if pin not in below}
-        one.path.write_text(_head(one) + "".join(found.values()), encoding="utf-8")
+            all_requirements = (*file.below.requirements, *file.requirements)
+            below = pins(file.below.path.read_text(encoding="utf-8"))
+            new_pins = pins(_resolved(all_requirements, f"--constraint={file.below.path}"))
+            new_pins = {pin: lines for pin, lines in new_pins.items() if pin not in below}
+        file.path.write_text(_head(file) + "".join(new_pins.values()), encoding="utf-8")
 
 
-def _head(one: Wanted) -> str:
-    sources = "".join(f"{_SOURCE}{requirement}\n" for requirement in one.requirements)
-    below = "" if one.below is None else f"-r {one.below.path.name}\n"
+def _head(file: Wanted) -> str:
+    sources = "".join(f"{_SOURCE}{requirement}\n" for requirement in file.requirements)
+    below = "" if file.below is None else f"-r {file.below.path.name}\n"
     return f"{_HEAD}{sources}{below}"
 
 
 def _resolved(requirements: Sequence[str], *options: str) -> str:
-    """Choose versions for every system and every Python that certferry runs on."""
+    """Choose versions for every system and every Python that certferry supports."""
     compiled = ["pip", "compile", "-", "--universal", "--python-version=3.11", "--generate-hashes"]
     plain = ["--no-header", "--no-annotate", "--system-certs", "--quiet"]
-    found = subprocess.run(
+    compiled_pins = subprocess.run(
         [str(Path(sys.executable).with_name("uv")), *compiled, *plain, *options],
         input="\n".join(requirements),
         stdout=subprocess.PIPE,
@@ -119,18 +121,18 @@ def _resolved(requirements: Sequence[str], *options: str) -> str:
         check=True,
         cwd=ROOT,
     )
-    return found.stdout
+    return compiled_pins.stdout
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Make the files, or with `--check` say what is wrong with those that are there."""
+    """Write the files, or with `--check` print the problems of the existing files."""
     if list(arguments) not in ([], ["--check"]):
         sys.exit("constraints: there is one option, --check")
     if not arguments:
         make()
-    found = list(breaches())
-    print("\n".join(found) or "constraints: kept")  # noqa: T201 - a program's output
-    return 1 if found else 0
+    problems = list(breaches())
+    print("\n".join(problems) or "constraints: kept")  # noqa: T201 - a program's output
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

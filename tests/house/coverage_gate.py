@@ -1,7 +1,7 @@
-"""A pytest plugin: fails the run when a room that must not break is not covered well enough.
+"""A pytest plugin that fails the run if the coverage of an important room is too low.
 
-Loaded by `scripts/test --thorough` (`-p tests.house.coverage_gate`), after pytest-cov has
-combined what the workers and the processes started by tests have measured.
+Loaded by `scripts/test --thorough` (`-p tests.house.coverage_gate`), after pytest-cov has combined
+the measurements of the workers and of the processes that tests start.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PACKAGE = "src/certferry"
 
 @dataclass(frozen=True)
 class Measured:
-    """What a room's files reached, in percent: of lines and branches, and of branches alone."""
+    """The coverage of a room in percent: of lines and branches, and of branches alone."""
 
     room: str
     files: int
@@ -30,7 +30,7 @@ class Measured:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are files at all, and both shares reach what the room must reach."""
+        """Whether the room has files, and both shares reach the room's minimum."""
         return self.files > 0 and min(self.overall, self.branches) >= LEAST[self.room]
 
 
@@ -40,44 +40,45 @@ WELL_COVERED = (
     *("adapters/cdn", "adapters/qiniu"),
 )
 LEAST = {**dict.fromkeys(WELL_COVERED, 95), "": 85}
-"""The least share by room; without a name, that of everything."""
+"""The minimum by room; the empty name means everything."""
 
 
 def share(covered: int, total: int) -> float:
-    """Return a share in percent; of nothing, everything is covered."""
+    """Return a share in percent; an empty total counts as covered."""
     return 100 * covered / total if total else 100
 
 
 def measure(room: str, files: dict[str, Any]) -> Measured:
-    found = [
-        one["summary"] for path, one in files.items() if Path(PACKAGE, room) in Path(path).parents
+    summaries = [
+        file["summary"] for path, file in files.items() if Path(PACKAGE, room) in Path(path).parents
     ]
 
     def total(*fields: str) -> int:
-        return sum(summary[field] for summary in found for field in fields)
+        return sum(summary[field] for summary in summaries for field in fields)
 
-    both = share(
+    overall = share(
         total("covered_lines", "covered_branches"), total("num_statements", "num_branches")
     )
     branches = share(total("covered_branches"), total("num_branches"))
-    return Measured(room, len(found), both, branches)
+    return Measured(room, len(summaries), overall, branches)
 
 
 def read_report(data: coverage.Coverage) -> dict[str, Any]:
-    """Return the `files` part of coverage's JSON report; paths are relative to the checkout. Tests
-    run copies of it elsewhere as well, whose sources are gone by now.
+    """Return the `files` part of coverage's JSON report, with paths relative to the checkout.
+
+    Tests also run copies of the sources elsewhere, which are gone by now.
     """
     with tempfile.TemporaryDirectory() as folder:
         outfile = Path(folder) / "coverage.json"
         data.json_report(outfile=str(outfile), include=[f"{PACKAGE}/*"])
         files: dict[str, Any] = json.loads(outfile.read_text())["files"]
-    # A database in memory has what was reported: Python 3.13 warns of one that is left open.
+    # The report stays in a database in memory: Python 3.13 warns if the database is left open.
     data.get_data().close(force=True)
     return files
 
 
 def as_table(rows: Iterable[Measured]) -> Generator[str]:
-    """One line per threshold, for the terminal."""
+    """Yield a line for each threshold, for the terminal."""
     for row in rows:
         verdict = "ok" if row.is_enough else f"BELOW {LEAST[row.room]} %"
         yield (
@@ -87,7 +88,7 @@ def as_table(rows: Iterable[Measured]) -> Generator[str]:
 
 
 class CoverageGate:
-    """Measures when all tests have run, and counts as a failure what is below its threshold."""
+    """Measures after all tests, and counts each room below its threshold as a failure."""
 
     rows: tuple[Measured, ...] = ()
 
@@ -104,13 +105,13 @@ class CoverageGate:
         return result
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show what was measured, above pytest's last line."""
+        """Print the measurements above pytest's last line."""
         terminalreporter.section("coverage of the rooms")
         for line in as_table(self.rows):
             terminalreporter.write_line(line)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Stand at the gate once, in the process that gathers the workers' results."""
+    """Register the gate once, in the process that collects the workers' results."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(CoverageGate(), "coverage-gate")

@@ -1,10 +1,9 @@
-"""The way of the main job: which modules a run goes through, from the command to an edge verified.
+"""The modules of the main job, from the command to a verified edge.
 
-Found by running it: one certificate is issued, deployed and verified by the real engine over
-in-memory fakes, and each module of the engine's rooms counts in which a function ran. What only a
-less common wish needs (receivers, `all-unused`, ferried files, what is retired later) does not run,
-and need not be read first; nor do the listeners of what happens. Printed by
-`python -m tests.house.main_path`.
+They are found by running the job: the real engine issues, deploys and verifies a certificate with
+in-memory fakes, and each module of the engine's rooms counts if a function of the module ran.
+Modules for rare wishes (receivers, `all-unused`, imported files, later retirements) and listeners
+of events do not run, and can be read later. Printed by `python -m tests.house.main_path`.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from tests.house.tree import PACKAGE, SANDBOX
 from tests.reconcile.many_certificates import ManyCertificates
 
 JOINTS = ("cli/sync.py", "wiring/runner.py", "wiring/workspace.py")
-"""How the command comes to the engine: read, but not run here, where fakes stand for the world."""
+"""The modules from the command to the engine: part of the job, but not run here with fakes."""
 
 ENGINE = ("core", "reconcile")
 OUTSIDE = (PACKAGE / "adapters", SANDBOX)
-"""What lies behind a port belongs to the outside, whatever it calls."""
+"""Modules behind a port belong to the outside, with all modules that they call."""
 
 MOST_FILES, MOST_LINES = 20, 6700
-"""More than a newcomer should have to read."""
+"""A newcomer should never have to read more."""
 
 
 @dataclass(frozen=True)
 class MainPath:
-    """The modules on the way, below the package."""
+    """The modules of the main job, as paths in the package."""
 
     modules: frozenset[str]
 
@@ -44,14 +43,14 @@ class MainPath:
 
 
 def walked() -> MainPath:
-    seen: set[str] = set()
+    modules_seen: set[str] = set()
 
     def note(frame: FrameType, event: str, _: object) -> None:
         module = _module(frame)
         if event != "call" or module is None or module.parts[0] not in ENGINE:
             return
         if frame.f_code.co_name != "<module>" and not _is_behind_a_port(frame):
-            seen.add(module.as_posix())
+            modules_seen.add(module.as_posix())
 
     threading.setprofile(note)
     sys.setprofile(note)
@@ -60,13 +59,13 @@ def walked() -> MainPath:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    return MainPath(frozenset({*JOINTS, *seen}))
+    return MainPath(frozenset({*JOINTS, *modules_seen}))
 
 
 def _run_the_main_job() -> None:
     many = ManyCertificates(1)
     engine: Reconciler = many.reconciler()
-    for _ in range(2):  # the second finds nothing to do
+    for _ in range(2):  # the second pass has no work
         report = engine.sync(many.certificates, WaitLimit())
         if not report.ok:
             raise AssertionError(report)

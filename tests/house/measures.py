@@ -1,8 +1,8 @@
-"""The house in numbers: lines of each room and of each provider in its folder, and the measures of
-the whole that ARCHITECTURE.md names.
+"""The house in numbers: lines of each room and provider, and the measures of the whole in
+ARCHITECTURE.md.
 
-Printed by `python -m tests.house.measures`. How long the main job's way is, is found by running it
-(`tests.house.main_path`); how long the gate takes, by its last line.
+Printed by `python -m tests.house.measures`. `tests.house.main_path` finds the length of the main
+job by running it; the gate prints its own time.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ def length(path: Path) -> int:
 
 
 def rooms() -> Counter[str]:
-    """Return how many lines each room has; modules beside the rooms count as `.`."""
-    found: Counter[str] = Counter()
+    """Return the number of lines of each room; modules beside the rooms count as `.`."""
+    lines_of_rooms: Counter[str] = Counter()
     for path in modules():
-        found[room_of(path)] += length(path)
-    return found
+        lines_of_rooms[room_of(path)] += length(path)
+    return lines_of_rooms
 
 
 def providers() -> Iterator[tuple[str, str]]:
-    """Yield each entry point of an adapter, and the one module that describes it."""
+    """Yield each entry point of an adapter, and its main module."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for family, adapters in project["entry-points"].items():
         for name, module in adapters.items():
@@ -50,10 +50,11 @@ def imports() -> int:
 
 
 def shared_names() -> dict[str, list[str]]:
-    """Return the names that several public classes of the product have, and the modules of each;
-    without the `Settings` of adapters, which their entry points have to call so.
+    """Return the names that several public classes of the product share, with their modules.
+
+    The `Settings` of adapters are left out, since entry points require the name.
     """
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    places_of_names: defaultdict[str, list[str]] = defaultdict(list)
     adapters = {
         f"{module.removeprefix('certferry.').replace('.', '/')}.py" for _, module in providers()
     }
@@ -63,8 +64,8 @@ def shared_names() -> dict[str, list[str]]:
             if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
                 continue
             if node.name != "Settings" or place not in adapters:
-                found[node.name].append(place)
-    return {name: places for name, places in sorted(found.items()) if len(places) > 1}
+                places_of_names[node.name].append(place)
+    return {name: places for name, places in sorted(places_of_names.items()) if len(places) > 1}
 
 
 def lines_of(folder: Path) -> int:
@@ -90,7 +91,7 @@ def main() -> None:
         sys.stdout.write(f"{lines:6}  {room}\n")
     for name, module in providers():
         path = PACKAGE.parent / f"{module.replace('.', '/')}.py"
-        beside = [length(one) for one in path.parent.glob("*.py")]
+        beside = [length(module_beside) for module_beside in path.parent.glob("*.py")]
         sys.stdout.write(f"{sum(beside):6}  {name} ({len(beside)} files beside {module})\n")
     sys.stdout.writelines(f"{line}\n" for line in whole())
 

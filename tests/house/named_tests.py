@@ -1,4 +1,4 @@
-"""The tests that a document names, as `tests/FILE.py::NAME` between backquotes."""
+"""The tests that a document names in the form `tests/FILE.py::NAME`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def named_tests(text: str) -> list[tuple[str, str]]:
 
 
 def missing_tests(text: str) -> list[str]:
-    """Return the tests that a text names and that are not there."""
+    """Return the named tests of a text that do not exist."""
     return [f"{file}::{name}" for file, name in named_tests(text) if name not in _functions(file)]
 
 

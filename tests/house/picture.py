@@ -1,7 +1,7 @@
-"""The picture of a run in the READMEs: what the demo shows, and what is in it now.
+"""The picture of a run in the READMEs: the output of the demo, and the current text.
 
-`scripts/picture` takes it anew in both languages. What differs in every run is masked where the two
-are compared.
+`scripts/picture` takes the picture anew in both languages. Parts that change in every run are
+masked for the comparison.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SHOWN = re.compile(
 
 
 def taken(language: str) -> str:
-    """Run the demo, and cut the commands with their output from it."""
+    """Run the demo, and return the commands with their output."""
     done = subprocess.run(
         [sys.executable, "-m", "certferry", "--lang", language, "demo", "--fast"],
         capture_output=True,
@@ -41,7 +41,7 @@ def masked(words: str) -> str:
 
 
 def main() -> None:
-    """Take it in each language, and hang it up."""
+    """Take the picture in each language, and store it in the README."""
     for language, readme in READMES.items():
         text = readme.read_text(encoding="utf-8")
         readme.write_text(text.replace(hung(language), taken(language)), encoding="utf-8")

@@ -39,7 +39,7 @@ FEWEST_WORDS = 3
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that a room or a page may have."""
+    """The highest counts of a room or a page."""
 
     pronouns: float = 5.5  #: per 100 words
     openings: float = 1.5  #: sentences that begin with What, Where, Of …, in percent

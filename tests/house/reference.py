@@ -1,8 +1,8 @@
-"""Write the pages of reference that are made, in each language: of the built-in adapters, from
-their own settings; and of all codes, what each means and what to do.
+"""Writes the generated pages of reference in each language: the built-in adapters, and all codes.
 
-`scripts/reference` runs this. What an adapter says of itself is in the catalogues, what codes mean
-in `codes.toml`, the words around both in `pages.toml`; exit code and retry are the code's own.
+`scripts/reference` runs this module. The adapters' sentences come from the catalogues, the meanings
+of codes from `codes.toml`, and the sentences around both from `pages.toml`; exit code and retry
+come from the sources.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ REFERENCE = ROOT / "docs" / "reference"
 ADAPTERS, CODES, DOCTOR = (REFERENCE / f"{name}.md" for name in ("adapters", "codes", "doctor"))
 SUFFIX = {"en": ".md", "zh": ".zh-CN.md"}
 ERRORS = ("runs", "state", "issuance", "dns", "targets")
-"""The sections of codes that are those of `certferry.errors`."""
+"""The sections whose codes are errors of `certferry.errors`."""
 _LISTED = re.compile(r"^\| (`[a-z_`、, ]+) \|[^|]*\|([^|]*)\|([^|]*)\|$", re.MULTILINE)
 
 Meaning = tuple[str, str]
@@ -54,7 +54,7 @@ Say = Callable[[Text], str]
 
 
 Words = dict[str, Any]
-"""What a page says in one language, beside what the adapters say (`pages.toml`)."""
+"""The sentences of a page in a language, beside the adapters' own (`pages.toml`)."""
 
 FAMILIES = {DNS_PROVIDERS: "dns", TARGETS: "targets", CHANNELS: "channels"}
 TYPES = {
@@ -68,16 +68,16 @@ TYPES = {
     tuple[str, ...]: "strings",
     Path: "path",
 }
-"""What the words call a family of adapters, and a setting's type."""
+"""The words of the pages for a family of adapters, and for a setting's type."""
 
 
 def all_pages() -> dict[Path, str]:
-    """Return every page that is made, in each language."""
+    """Return every generated page, in each language."""
     words = tomllib.loads(Path(__file__).with_name("pages.toml").read_text(encoding="utf-8"))
     return {
-        page.with_suffix(SUFFIX[language]): made(said, language)
+        page.with_suffix(SUFFIX[language]): made(words_of_page, language)
         for page, made in ((ADAPTERS, adapters_page), (CODES, codes_page))
-        for language, said in words[page.stem].items()
+        for language, words_of_page in words[page.stem].items()
     }
 
 
@@ -85,38 +85,41 @@ def adapters_page(words: Words, language: str) -> str:
     parts, say = [words["title"], words["intro"]], voice_in(language).say
     for family, called in FAMILIES.items():
         parts.append(words["families"][called])
-        found = (installed().find(family, name) for name in installed().names(family))
+        adapters = (installed().find(family, name) for name in installed().names(family))
         parts += [
-            part for one in found if one.is_ours for part in _adapter(one, family, words, say)
+            part
+            for adapter in adapters
+            if adapter.is_ours
+            for part in _adapter(adapter, family, words, say)
         ]
     author = words["author"]
     parts += [author["title"], author["intro"], _table(author["columns"], iter(author["names"]))]
     return "\n\n".join(parts) + "\n"
 
 
-def _adapter(one: Described, family: Family, words: Words, say: Say) -> Iterator[str]:
-    yield f"### {one.adapter.SERVICE}: `{one.name}`"
-    if one.where_keys_are is not None:
-        yield words["keys"].format(where=say(one.where_keys_are))
+def _adapter(adapter: Described, family: Family, words: Words, say: Say) -> Iterator[str]:
+    yield f"### {adapter.adapter.SERVICE}: `{adapter.name}`"
+    if adapter.where_keys_are is not None:
+        yield words["keys"].format(where=say(adapter.where_keys_are))
     yield words["channel"] if family is CHANNELS else words["settings"]
-    yield _table(words["setting_columns"], _settings(one, words, say))
+    yield _table(words["setting_columns"], _settings(adapter, words, say))
     if family is not TARGETS:
         return
-    if dataclasses.fields(one.options):
+    if dataclasses.fields(adapter.options):
         yield words["deployments"]
-        yield _table(words["deployment_columns"], _options(one.options, words, say))
+        yield _table(words["deployment_columns"], _options(adapter.options, words, say))
     else:
         yield words["no_more"]
-    rule = one.needs_common_name
+    rule = adapter.needs_common_name
     if rule is not None:
         exception = words["exception"].format(key=rule.unless) if rule.unless else ""
         yield words["common_name"].format(exception=exception)
 
 
-def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...]]:
-    settings = one.adapter.Settings
-    variables = {variable.key: variable for variable in one.adapter.ENVIRONMENT}
-    types, said = get_type_hints(settings), meanings(settings)
+def _settings(adapter: Described, words: Words, say: Say) -> Iterator[tuple[str, ...]]:
+    settings = adapter.adapter.Settings
+    variables = {variable.key: variable for variable in adapter.adapter.ENVIRONMENT}
+    types, descriptions = get_type_hints(settings), meanings(settings)
     required = must_be_written(settings)
     for field in dataclasses.fields(settings):
         key = written_as(field.name)
@@ -127,7 +130,7 @@ def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...
                 words["types"][TYPES[Secret | str]],
                 words["empty"],
                 "",
-                say(said[key]),
+                say(descriptions[key]),
             )
             continue
         yield (
@@ -135,24 +138,24 @@ def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...
             _type(types[field.name], words),
             words["required"] if key in required else _default(field.default, words),
             words["between"].join(f"`{name}`" for name in (variable.names if variable else ())),
-            say(variable.description if variable else said[key]),
+            say(variable.description if variable else descriptions[key]),
         )
 
 
 def _options(options: Any, words: Words, say: Say) -> Iterator[tuple[str, ...]]:
-    types, said = get_type_hints(options), meanings(options)
+    types, descriptions = get_type_hints(options), meanings(options)
     for field in dataclasses.fields(options):
         allowed = choices(types[field.name])
         yield (
             f"`{field.name}`",
             words["between"].join(f"`{word}`" for word in allowed) or words["types"][TYPES[bool]],
             words["keep"] if field.default is None else _default(field.default, words),
-            say(said[field.name]),
+            say(descriptions[field.name]),
         )
 
 
-def _type(written: Any, words: Words) -> str:
-    kind = without_none(written)
+def _type(annotation: Any, words: Words) -> str:
+    kind = without_none(annotation)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return str(words["between"]).join(f"`{member.value}`" for member in kind)
     return str(words["types"][TYPES[kind]])
@@ -179,31 +182,33 @@ def _table(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
 @cache
 def code_meanings(language: str) -> dict[str, dict[str, Meaning]]:
     """Return cause and fix of each code, by section."""
-    written = tomllib.loads(Path(__file__).with_name("codes.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads(Path(__file__).with_name("codes.toml").read_text(encoding="utf-8"))
     return {
-        section: {code: tuple(said[language]) for code, said in sorted(codes.items())}
-        for section, codes in written.items()
+        section: {code: tuple(by_language[language]) for code, by_language in sorted(codes.items())}
+        for section, codes in table.items()
     }
 
 
 def errors() -> dict[str, type[Reported]]:
-    """Return every class of error that there is here, by its code, and what ends a run."""
-    found: list[type[Reported]] = [CertferryError, BrokenAdapter, *RunEnded.__subclasses__()]
-    for one in found:
-        found += [kind for kind in one.__subclasses__() if kind not in found]
-    return {one.code: one for one in found if one.__module__.startswith("certferry.")}
+    """Return every class of error by its code, with the errors that end a run."""
+    kinds_found: list[type[Reported]] = [CertferryError, BrokenAdapter, *RunEnded.__subclasses__()]
+    for error in kinds_found:
+        kinds_found += [kind for kind in error.__subclasses__() if kind not in kinds_found]
+    return {error.code: error for error in kinds_found if error.__module__.startswith("certferry.")}
 
 
 def codes_page(words: Words, language: str) -> str:
     parts = [words["title"], words["intro"]]
     for section, heading in words["sections"].items():
         is_doctors, is_errors = section == "doctor", section in ERRORS
-        found = _of_doctor(words, language) if is_doctors else code_meanings(language)[section]
+        meanings_of_codes = (
+            _of_doctor(words, language) if is_doctors else code_meanings(language)[section]
+        )
         code, exit_code, *others = words["columns"]
         columns = (code, *((exit_code,) if is_errors else ()), *others)
         rows = (
             (f"`{name}`", *((_exit(name, words),) if is_errors else ()), *meaning)
-            for name, meaning in found.items()
+            for name, meaning in meanings_of_codes.items()
         )
         parts += [heading, _table(columns, rows)]
     return "\n\n".join(parts) + "\n"
@@ -211,7 +216,7 @@ def codes_page(words: Words, language: str) -> str:
 
 def _exit(code: str, words: Words) -> str:
     kind = errors().get(code)
-    if kind is None:  # what the command line itself complains of
+    if kind is None:  # an error of the command line itself
         return str(int(exits.Exit.USAGE if code == "usage" else exits.Exit.FAILED))
     again = words["again"] if kind.default_retry.allowed else ""
     return f"{int(exits.of_error(kind('')))}{again}"

@@ -1,12 +1,13 @@
-"""The site, made of the documents: each language by itself, by Sphinx with the theme furo
-(docs/decisions/0047-the-site.md). Use it as `scripts/site [FOLDER [ADDRESS]]`.
+"""The site, built from the documents by Sphinx with the theme furo, a part for each language.
 
-A document stays Markdown for forges and for `certferry help`. Here its links become those of the
-site: to a page of the same language, to the other language, to a file; one that leads out of the
-site becomes plain words, since no repository is known to lead to.
+See docs/decisions/0047-the-site.md; use the module as `scripts/site [FOLDER [ADDRESS]]`.
 
-With the ADDRESS that the site is published at, each page names its place in every language, and
-there are `sitemap.xml` and a `robots.txt` that leads to it: search engines take whole addresses.
+A document stays Markdown for forges and for `certferry help`. For the site its links are rewritten:
+to a page of the same language, to the other language, to a file. A link out of the site becomes
+plain words, since the address of a repository is unknown.
+
+With the published ADDRESS of the site, each page names its place in every language, and there are
+`sitemap.xml` and a `robots.txt` with its address: search engines need whole addresses.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ FIRST = (
     *("install", "before-production", "from-acme-sh", "dns-accounts", "monitoring", "backup"),
     *("upgrade", "errors", "config", "exit-codes", "README"),
 )
-"""The pages that newcomers need, which come first in their sections; then the others, by name."""
+"""The pages that newcomers need, first in their sections; the others follow by name."""
 
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]*`)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[((?:[^]\[]|\x00)*)\]\((?!https?:|mailto:)([^)#\s]*)((?:#[^)\s]*)?)\)")
@@ -68,32 +69,32 @@ class Page:
 
     @property
     def description(self) -> str:
-        """Its first paragraph, without marks, as much of it as a search engine shows."""
+        """Its first paragraph without marks, cut to the length that search engines show."""
         text = self.source.read_text(encoding="utf-8")
         paragraphs = ("\n".join(block) for block in blocks(text))
         first = next(words for words in paragraphs if not _NO_PARAGRAPH.match(words))
-        # Between Chinese characters a line end is no space.
+        # Between Chinese characters a line end disappears.
         words = re.sub(r"(?<=[^\x00-\x7f])\n(?=[^\x00-\x7f])", "", first)
         words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", " ".join(words.split()))
         return _cut(re.sub(r"[*`]", "", words))
 
     @property
     def languages(self) -> list[str]:
-        """The languages that it is in."""
+        """The languages of the page."""
         return [language for language in SUFFIXES if self.place in _places(language)]
 
 
 LONGEST_DESCRIPTION = 155
-"""Characters of which a search engine shows about as many; of Chinese ones half."""
+"""About as many characters as a search engine shows; half for Chinese."""
 
 
 _NO_PARAGRAPH = re.compile(r"#|\||```|<!--|!|\[[^]]*\]\([^)]*\)$")
-"""How a heading, a table, a block, a remark, a picture and a link by itself begin."""
+"""The beginnings of headings, tables, blocks, remarks, pictures and single links."""
 _WORD_ENDS = re.compile(r"[。：；，、]|[.,:;]?(?= )")
 
 
 def _cut(words: str) -> str:
-    """Cut a description after the last word for which there is room."""
+    """Cut a description after the last word that fits."""
     widths = accumulate(1 if character.isascii() else 2 for character in words)
     room = sum(width <= LONGEST_DESCRIPTION for width in widths)
     if room == len(words):
@@ -110,54 +111,54 @@ def _places(language: str) -> frozenset[str]:
 def pages(language: str) -> dict[Path, Page]:
     """Return the pages of a language by their sources: the README first, then by section."""
     end = SUFFIXES[language]
-    found = [Page(ROOT / f"README{end}", "index")]
+    ordered_pages = [Page(ROOT / f"README{end}", "index")]
     for section, titles in SECTIONS.items():
         names = sorted(path.name.removesuffix(".md") for path in (DOCS / section).glob("*.md"))
         names.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
-        found += [
+        ordered_pages += [
             Page(DOCS / section / f"{name}{end}", f"{section}/{name}")
             for name in names
             if "." not in name and language in titles
         ]
-    return {page.source: page for page in found}
+    return {page.source: page for page in ordered_pages}
 
 
 def rewritten(page: Page, language: str, files: set[Path]) -> str:
-    """Return a page with the links of the site; the files that it leads to are added to `files`."""
+    """Return a page with the links of the site; linked files are added to `files`."""
     code: list[str] = []
 
-    def hide(found: re.Match[str]) -> str:
-        code.append(found[0])
+    def hide(match: re.Match[str]) -> str:
+        code.append(match[0])
         return f"\x00{len(code) - 1}\x01"
 
     hidden = _CODE.sub(hide, page.source.read_text(encoding="utf-8"))
     linked = _LINK.sub(lambda link: _of_the_site(link, page, language, files), hidden)
-    return re.sub("\x00(\\d+)\x01", lambda kept: code[int(kept[1])], linked)
+    return re.sub("\x00(\\d+)\x01", lambda placeholder: code[int(placeholder[1])], linked)
 
 
 def _of_the_site(link: re.Match[str], page: Page, language: str, files: set[Path]) -> str:
     mark, words, target, anchor = link.groups()
     if not target:
         return link[0]
-    found = (page.source.parent / target).resolve()
+    linked = (page.source.parent / target).resolve()
     start = Path(language, page.place).parent
-    for spoken in sorted(SUFFIXES, key=lambda one: one != language):
-        there = pages(spoken).get(found)
+    for spoken in sorted(SUFFIXES, key=lambda other: other != language):
+        there = pages(spoken).get(linked)
         if there is None:
             continue
         if spoken == language:
             return f"[{words}]({os.path.relpath(there.place, Path(page.place).parent)}.md{anchor})"
         url = os.path.relpath(f"{spoken}/{there.place}.html", start)
         return f'<a href="{url}{anchor}">{words}</a>'
-    if found.is_relative_to(DOCS) and found.is_file() and found.suffix != ".md":
-        files.add(found)
-        url = os.path.relpath(Path(language, found.relative_to(DOCS)), start)
+    if linked.is_relative_to(DOCS) and linked.is_file() and linked.suffix != ".md":
+        files.add(linked)
+        url = os.path.relpath(Path(language, linked.relative_to(DOCS)), start)
         return f"![{words}]({url})" if mark else f'<a href="{url}">{words}</a>'
     return words
 
 
 def contents(language: str) -> Iterator[str]:
-    """Yield what the first page of a language leads to, which the side of each page shows."""
+    """Yield the contents of a language's first page, which the side of each page shows."""
     for section, titles in SECTIONS.items():
         places = [page.place for page in pages(language).values() if page.place.startswith(section)]
         if places:
@@ -171,29 +172,29 @@ HEADINGS = {
     "en": "certferry: Let's Encrypt certificates for Qiniu CDN, Kodo and Pili",
     "zh": "certferry：七牛 CDN、Kodo、Pili 的 Let's Encrypt 证书",
 }
-"""The title of the first page of each language; any other page has its own."""
+"""The title of the first page of each language; other pages have their own."""
 
 
 def _front(page: Page, language: str) -> str:
-    """Return what Sphinx is told of a page: JSON, which is YAML as well."""
-    said: dict[str, object] = {
+    """Return the page's settings for Sphinx: JSON, which is YAML as well."""
+    front_matter: dict[str, object] = {
         "languages": " ".join(page.languages),
         "myst": {"html_meta": {"description": page.description}},
     }
     if page.place == "index":
-        said["heading"] = HEADINGS[language]
-    return f"---\n{json.dumps(said, ensure_ascii=False)}\n---\n"
+        front_matter["heading"] = HEADINGS[language]
+    return f"---\n{json.dumps(front_matter, ensure_ascii=False)}\n---\n"
 
 
 def stage(language: str, folder: Path) -> None:
-    """Write what Sphinx reads: the pages, and in `extra` the files that they lead to."""
+    """Write the input of Sphinx: the pages, and in `extra` the files that they link to."""
     files: set[Path] = set()
     for page in pages(language).values():
-        written = folder / f"{page.place}.md"
-        written.parent.mkdir(parents=True, exist_ok=True)
+        staged_page = folder / f"{page.place}.md"
+        staged_page.parent.mkdir(parents=True, exist_ok=True)
         more = "\n".join(contents(language)) if page.place == "index" else ""
         text = f"{_front(page, language)}{rewritten(page, language, files)}\n{more}\n"
-        written.write_text(text, encoding="utf-8")
+        staged_page.write_text(text, encoding="utf-8")
     for file in files:
         for top in (folder, folder / "extra"):
             (top / file.relative_to(DOCS)).parent.mkdir(parents=True, exist_ok=True)
@@ -201,8 +202,8 @@ def stage(language: str, folder: Path) -> None:
 
 
 def build(folder: Path, address: str = "", environment: Path = ENVIRONMENT) -> None:
-    """Build the site into a folder, for an address or for none. Raises `CalledProcessError` when
-    Sphinx has a warning.
+    """Build the site into a folder, with or without an address. Raises `CalledProcessError` for a
+    warning of Sphinx.
     """
     program = installed(environment)
     for language in SUFFIXES:
@@ -217,9 +218,19 @@ def build(folder: Path, address: str = "", environment: Path = ENVIRONMENT) -> N
                 "site_address": address,
             }
             values = [f"-D{name}={value}" for name, value in settings.items()]
-            # Sphinx would keep what it has read beside the pages.
-            kept = f"-d{staged}/.read"
-            command = ["-m", "sphinx", "-q", "-W", "--keep-going", "-c", str(DOCS), kept, *values]
+            # Sphinx stores its cache beside the pages by default.
+            cache_option = f"-d{staged}/.read"
+            command = [
+                "-m",
+                "sphinx",
+                "-q",
+                "-W",
+                "--keep-going",
+                "-c",
+                str(DOCS),
+                cache_option,
+                *values,
+            ]
             subprocess.run([program, *command, staged, folder / language], check=True)
     for name, text in beside(address).items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -251,7 +262,7 @@ location.replace(`${spoken.slice(0, 2).toLowerCase()}/index.html`);
 <p lang="zh-CN"><a href="zh/index.html" hreflang="zh-CN">certferry：中文</a>
 </html>
 """
-"""The page that chooses the first of a browser's languages that is here."""
+"""The page that chooses the first language of a browser that the site has."""
 
 
 def _sitemap(address: str) -> str:
@@ -287,8 +298,8 @@ def listed() -> Iterator[str]:
 
 
 def installed(environment: Path) -> Path:
-    """Return the Python that has what `site` in pyproject.toml names, in an environment of its own:
-    the tests' one shall not change with it.
+    """Return a Python with the `site` extra of pyproject.toml, in an environment of its own, so
+    that the tests' environment stays unchanged.
     """
     table: Mapping[str, Mapping[str, dict[str, list[str]]]] = tomllib.loads(
         (ROOT / "pyproject.toml").read_text(encoding="utf-8")

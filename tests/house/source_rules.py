@@ -1,5 +1,7 @@
-"""Rules of STYLE.md that a program can read, asked of every file. `scripts/check` runs this: each
-breach is a line `path:line: what`, and the exit code is 1.
+"""Rules of STYLE.md that a program can check in every file.
+
+`scripts/check` runs this module: each breach is a line `path:line: problem`, and the exit code is
+1.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pathlib import Path
 from tests.house.tree import PACKAGE, ROOT, SANDBOX, modules, relative
 
 Breach = tuple[int, str]
-"""A line and what is wrong there."""
+"""A line and its problem."""
 Rule = Callable[[ast.Module, str], Iterator[Breach]]
 
 MOST_LINES = 600
@@ -29,7 +31,7 @@ EXCEPTION_WITH_REASON = re.compile(
 )
 URGENT = frozenset({"warning", "error", "exception", "critical", "log"})
 
-# Sentences that are made of others, or come from tables whose sentences are found elsewhere.
+# Sentences made of others, or from tables whose sentences are found elsewhere.
 NOT_LITERAL = {
     "text.py": {"self.template"},
     "cli/commands.py": {"paragraph", "what"},
@@ -42,21 +44,21 @@ NOT_LITERAL = {
 
 @lru_cache(maxsize=1)
 def _nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
-    """Return every node of a module, read once for all rules: half of their time was walking."""
+    """Return every node of a module, cached for all rules: walking took half of their time."""
     return tuple(ast.walk(tree))
 
 
 @lru_cache(maxsize=1)
 def _tokens(text: str) -> tuple[tokenize.TokenInfo, ...]:
-    """Return the words and signs of a module, read once for all rules."""
+    """Return the tokens of a module, cached for all rules."""
     return tuple(tokenize.generate_tokens(io.StringIO(text).readline))
 
 
 def docstring(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """A module says what it is, in a first line that could stand in a map."""
+    """The first line of a module's docstring describes the module."""
     del text
-    said = ast.get_docstring(tree)
-    if not said or len(said.splitlines()[0]) <= SHORTEST_DOCSTRING:
+    text_of_docstring = ast.get_docstring(tree)
+    if not text_of_docstring or len(text_of_docstring.splitlines()[0]) <= SHORTEST_DOCSTRING:
         yield 1, "the module's docstring does not say what it is"
 
 
@@ -79,7 +81,7 @@ _SENTENCE = re.compile(r"Text\(|\w+\.filled\(")
 
 
 def warnings(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """Warnings and errors are sentences in the reader's language; only what `-v` shows is ours."""
+    """Warnings and errors are sentences in the reader's language; only output of `-v` is ours."""
     del text
     for node in _nodes(tree):
         if (
@@ -93,9 +95,9 @@ def warnings(tree: ast.Module, text: str) -> Iterator[Breach]:
 
 
 def exceptions(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """`noqa`, `type: ignore` and `no cover` name what they allow and say why, on the same line."""
+    """`noqa`, `type: ignore` and `no cover` name their rule and give a reason, on the same line."""
     del tree
-    if EXCEPTION.search(text) is None:  # few files have one, and to tokenize takes long
+    if EXCEPTION.search(text) is None:  # few files have an exception, and tokenizing takes long
         return
     for token in _tokens(text):
         comment = token.string if token.type == tokenize.COMMENT else ""
@@ -104,7 +106,7 @@ def exceptions(tree: ast.Module, text: str) -> Iterator[Breach]:
 
 
 def literal_sentences(tree: ast.Module, text: str, allowed: frozenset[str]) -> Iterator[Breach]:
-    """A `Text` begins with its sentence, so that the translations find it."""
+    """A `Text` begins with its literal sentence, so that the translations find the sentence."""
     del text
     for node in _nodes(tree):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
@@ -133,9 +135,9 @@ def plain_words(tree: ast.Module, text: str) -> Iterator[Breach]:
         if token.type != tokenize.COMMENT and not is_prose:
             continue
         for number, line in enumerate(token.string.splitlines()):
-            found = ACTORLESS.search(line)
-            if found is not None and not found[0].isupper():
-                yield token.start[0] + number, f"{found[0]!r} does not say who acts"
+            match = ACTORLESS.search(line)
+            if match is not None and not match[0].isupper():
+                yield token.start[0] + number, f"{match[0]!r} does not say who acts"
 
 
 RETIRED = re.compile(
@@ -151,7 +153,7 @@ INVERTED = re.compile(r"(?:^|[.:!?] )((?:[A-Z][a-z]+ed|Alike|Left out) (?:are|mu
 """Sentences in German order, such as "Asked are the bound domains": the subject comes first."""
 
 VAGUE = re.compile(r"\s*(?:Give|Tell|Say)s?\b")
-"""No verbs of the field: *Return*, *Read*, *Store*, *Raise*, *Render* say more."""
+"""Vague verbs: *Return*, *Read*, *Store*, *Raise*, *Render* are more precise."""
 
 
 def retired_words(tree: ast.Module, text: str) -> Iterator[Breach]:
@@ -161,19 +163,19 @@ def retired_words(tree: ast.Module, text: str) -> Iterator[Breach]:
         if token.type == tokenize.NAME and _is_retired(token.string):
             if token.string != "told_at":  # a column of the state
                 yield line, f"`{token.string}` is a retired word"
-        elif token.type == tokenize.COMMENT and (found := RETIRED_PROSE.search(token.string)):
-            yield line, f"{found[0]!r} are retired words"
+        elif token.type == tokenize.COMMENT and (match := RETIRED_PROSE.search(token.string)):
+            yield line, f"{match[0]!r} are retired words"
     for node in _nodes(tree):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             continue
-        said = ast.get_docstring(node) or ""
+        text_of_docstring = ast.get_docstring(node) or ""
         line = getattr(node, "lineno", 1)
-        if VAGUE.match(said):
-            yield line, f"the docstring begins with {said.split()[0]!r}"
-        if found := RETIRED_PROSE.search(" ".join(said.split())):
-            yield line, f"{found[0]!r} are retired words"
-        if found := INVERTED.search(" ".join(said.split())):
-            yield line, f"the subject comes before {found[1]!r}"
+        if VAGUE.match(text_of_docstring):
+            yield line, f"the docstring begins with {text_of_docstring.split()[0]!r}"
+        if match := RETIRED_PROSE.search(" ".join(text_of_docstring.split())):
+            yield line, f"{match[0]!r} are retired words"
+        if match := INVERTED.search(" ".join(text_of_docstring.split())):
+            yield line, f"the subject comes before {match[1]!r}"
 
 
 @cache
@@ -190,22 +192,22 @@ VENDORS = re.compile(
 VENDORS_FOLDERS = frozenset(
     {"alidns", "cloudflare", "dnspod", "lexicon", "notify", "qiniu", "tencentcloud"}
 )
-"""The folders of adapters whose own vendors have these names."""
+"""The folders of the vendors' own adapters."""
 NAMES_A_VENDOR = {
     "wiring/registry.py": "the choices that no adapter may make",
     "extras.py": "an extra's name, and the name of the library in the extra",
     "adapters/s3/objects.py": "a vendor's buckets lack a function of S3's API",
     "adapters/rfc2136/update_server.py": "a product's setting, in the advice for its servers",
 }
-"""The other modules that name a vendor, each with the reason."""
+"""The other modules with a vendor's name, each with the reason."""
 
 
 def vendors(tree: ast.Module, text: str) -> Iterator[Breach]:
     """Neither code nor prose names a vendor; a page of facts may be cited by its name."""
     del tree
     for number, line in enumerate(FACTS.sub("", text).splitlines(), start=1):
-        if found := VENDORS.search(line):
-            yield number, f"{found[0]!r} is a vendor's"
+        if match := VENDORS.search(line):
+            yield number, f"{match[0]!r} is a vendor's"
 
 
 def may_name_vendors(within: Path) -> bool:
@@ -219,52 +221,54 @@ def may_name_vendors(within: Path) -> bool:
 _SOURCE = r"docs/[\w/.-]+\.md|RFC\s+\d+|draft-[\w.-]+|ECMA-\d+|X\.\d+|SP [\d-]+[A-Z]?"
 _SECTION = r"§\d+(?:\.\d+)*"
 _BREAK = r"\s+(?:#\s+)?"
-"""Between two words of prose, which may be on two lines of a comment."""
+"""Between two words of prose, possibly on two lines of a comment."""
 CITATION = re.compile(
     rf"(?:(?P<source>{_SOURCE}){_BREAK}|\]\((?P<link>[\w./-]+\.md)\){_BREAK})?"
     rf"(?P<sections>{_SECTION}(?:(?:,|;| and| to){_BREAK}{_SECTION})*)"
 )
-"""`docs/facts/<page>.md §N`, `RFC <number> §N`, `[…](<page>.md) §N`, and more sections after it."""
+"""`docs/facts/<page>.md §N`, `RFC <number> §N`, `[…](<page>.md) §N`, with further sections
+after.
+"""
 FACTS = re.compile(r"docs/facts/\w+\.md")
 PAGE_ALONE = re.compile(rf"docs/facts/(?!README)\w+\.md(?!{_BREAK}§)")
 NUMBERED = re.compile(r"^#+ §(\d+(?:\.\d+)*) ", re.MULTILINE)
 ELSEWHERE = re.compile(r"(fact|production)[\s#_]+sheets?\b", re.IGNORECASE)
-"""What facts were once cited by: pages that are not in this repository."""
+"""Earlier names of pages of facts that this repository does not have."""
 
 
 @cache
 def sections_of(page: Path) -> frozenset[str]:
-    """Return the numbers of a page's sections; none where there is no page."""
+    """Return the numbers of a page's sections; a missing page has none."""
     return frozenset(NUMBERED.findall(page.read_text(encoding="utf-8")) if page.is_file() else ())
 
 
 def citations(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """A citation leads to a section that is there; `§N` alone is of the docstring's page."""
-    said = ast.get_docstring(tree) or ""
-    named = {found["source"] for found in CITATION.finditer(said) if found["source"]}
+    """A citation leads to an existing section; `§N` alone belongs to the page in the docstring."""
+    text_of_docstring = ast.get_docstring(tree) or ""
+    named = {match["source"] for match in CITATION.finditer(text_of_docstring) if match["source"]}
     pages = {source for source in named if FACTS.fullmatch(source)}
     own = ROOT / next(iter(pages)) if len(pages) == len(named) == 1 else None
     yield from _unknown_sections(text, ROOT, own)
-    if own is None and (pages or re.search(_SOURCE, said) is None):
-        for found in CITATION.finditer(text):
-            if found["source"] is None and found["link"] is None:
-                yield _line(text, found), f"{found['sections']!r} of which page?"
-    for found in PAGE_ALONE.finditer(text):
-        yield _line(text, found), f"{found[0]} is cited without a section"
+    if own is None and (pages or re.search(_SOURCE, text_of_docstring) is None):
+        for match in CITATION.finditer(text):
+            if match["source"] is None and match["link"] is None:
+                yield _line(text, match), f"{match['sections']!r} of which page?"
+    for match in PAGE_ALONE.finditer(text):
+        yield _line(text, match), f"{match[0]} is cited without a section"
 
 
 def page_citations(page: Path) -> Iterator[Breach]:
-    """As `citations`, of a page of Markdown: in a page of facts, `§N` alone is its own."""
+    """Check a page of Markdown like `citations`: in a page of facts, `§N` alone is its own."""
     text = page.read_text(encoding="utf-8")
     own = page if page.parent.name == "facts" else None
     yield from _unknown_sections(text, page.parent, own)
 
 
 def _unknown_sections(text: str, folder: Path, own: Path | None) -> Iterator[Breach]:
-    for found in ELSEWHERE.finditer(text):
-        yield _line(text, found), f"{found[0]!r} is no page of this repository: cite docs/facts"
-    for found in CITATION.finditer(text):
-        source, link = found["source"] or "", found["link"]
+    for match in ELSEWHERE.finditer(text):
+        yield _line(text, match), f"{match[0]!r} is no page of this repository: cite docs/facts"
+    for match in CITATION.finditer(text):
+        source, link = match["source"] or "", match["link"]
         if source.startswith("docs/"):
             page: Path | None = ROOT / source
         elif source:
@@ -273,13 +277,13 @@ def _unknown_sections(text: str, folder: Path, own: Path | None) -> Iterator[Bre
             page = folder / link if link else own
         if page is None:
             continue
-        for number in re.findall(r"[\d.]*\d", found["sections"]):
+        for number in re.findall(r"[\d.]*\d", match["sections"]):
             if number not in sections_of(page):
-                yield _line(text, found), f"{page.name} has no section {number}"
+                yield _line(text, match), f"{page.name} has no section {number}"
 
 
-def _line(text: str, found: re.Match[str]) -> int:
-    return text.count("\n", 0, found.start()) + 1
+def _line(text: str, match: re.Match[str]) -> int:
+    return text.count("\n", 0, match.start()) + 1
 
 
 PORT = re.compile(r"`[\w.]*\b[A-Z]\w+`")
@@ -321,16 +325,18 @@ def breaches() -> Iterator[str]:
             text = path.read_text(encoding="utf-8")
             tree = ast.parse(text)
             for rule in _rules_of(path):
-                for line, what in rule(tree, text):
-                    yield f"{relative(path)}:{line}: {what}"
+                for line, problem in rule(tree, text):
+                    yield f"{relative(path)}:{line}: {problem}"
     for page in (*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))):
-        for line, what in page_citations(page):
-            yield f"{relative(page)}:{line}: {what}"
+        for line, problem in page_citations(page):
+            yield f"{relative(page)}:{line}: {problem}"
 
 
 def _rules_of(path: Path) -> Iterator[Rule]:
     yield from EVERYWHERE
-    package = next((one for one in (PACKAGE, SANDBOX) if path.is_relative_to(one)), None)
+    package = next(
+        (candidate for candidate in (PACKAGE, SANDBOX) if path.is_relative_to(candidate)), None
+    )
     if package is None:
         if path.is_relative_to(ROOT / "tests"):
             yield properties
@@ -346,9 +352,9 @@ def _rules_of(path: Path) -> Iterator[Rule]:
 
 
 def main() -> int:
-    found = list(breaches())
-    print("\n".join(found) or "source rules: kept")  # noqa: T201 - a program's output
-    return 1 if found else 0
+    all_breaches = list(breaches())
+    print("\n".join(all_breaches) or "source rules: kept")  # noqa: T201 - a program's output
+    return 1 if all_breaches else 0
 
 
 if __name__ == "__main__":

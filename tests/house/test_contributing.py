@@ -1,8 +1,8 @@
-"""The tables in CONTRIBUTING.md are true: the files of a DNS service, a target, a channel and a
-code of Qiniu's, and the tests of each room.
+"""The tables in CONTRIBUTING.md: the files of a DNS service, a target, a channel and a code of
+Qiniu, and the tests of each room.
 
-Each table of files is compared with a service or a code that exists: every listed file mentions
-that service, and has the names that the row gives.
+Each table of files is compared with an existing service or code: every listed file mentions the
+service, and has the names of the row.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ CONSTANT = re.compile(r"`(_?[A-Z][A-Z_]+)`")
 
 
 class Example(NamedTuple):
-    """A heading of CONTRIBUTING.md, and a service or code that the table under it is compared
-    with.
-    """
+    """A heading of CONTRIBUTING.md, and a service or code for the comparison with its table."""
 
     heading: str
     #: Stands for `<name>` in the paths.
@@ -74,7 +72,7 @@ def texts(path: Path) -> str:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.heading)
 def test_a_table_lists_files(example: Example) -> None:
-    """An empty table would be true of everything."""
+    """An empty table would pass every comparison."""
     assert 6 < len([row for row in ROWS if row.example == example])
 
 
@@ -89,7 +87,7 @@ def test_a_listed_file_mentions_the_example(row: Row) -> None:
 
 @pytest.mark.parametrize("page", ["qiniu.md", "qiniu.zh-CN.md"])
 def test_every_explained_code_is_on_the_page(page: str) -> None:
-    """In the table of codes, in both languages."""
+    """Both languages have each code in their tables."""
     text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
     cells = " ".join(re.findall(r"^\| ([^|]*\b\d{3,6}\b[^|]*) \|", text, re.MULTILINE))
 
@@ -99,11 +97,13 @@ def test_every_explained_code_is_on_the_page(page: str) -> None:
 def test_the_page_has_the_words_that_certferry_prints() -> None:
     """Operators compare the page with the message."""
     text = (ROOT / "docs" / "reference" / "qiniu.md").read_text(encoding="utf-8")
-    said = dict(re.findall(r"^\| ([^|]*\b\d{3,6}\b[^|]*) \| ([^|]*) \|", text, re.MULTILINE))
+    words_by_codes = dict(
+        re.findall(r"^\| ([^|]*\b\d{3,6}\b[^|]*) \| ([^|]*) \|", text, re.MULTILINE)
+    )
 
     for code, meaning in MEANINGS.items():
         assert meaning.words in {
-            words for codes, words in said.items() if re.search(rf"\b{code}\b", codes)
+            words for codes, words in words_by_codes.items() if re.search(rf"\b{code}\b", codes)
         }
 
 
@@ -120,15 +120,15 @@ ROOM_TABLE = section("The tests of a room")
 
 
 def test_every_room_has_a_row() -> None:
-    """A room without tests of its own names the tests that judge the room."""
+    """A room without tests of its own names the tests for the room."""
     named = {f"src/certferry/{room}" for room in re.findall(r"`([\w/]+)/`", ROOM_TABLE)}
     with_the_core = {room for room in ROOMS if Path(room).parent == PACKAGE_PATH / "core"}
 
     assert set() == ROOMS - named - with_the_core
 
 
-def test_the_tables_of_tests_name_what_exists() -> None:
-    """Each folder and file of tests."""
+def test_the_tables_of_tests_name_existing_paths() -> None:
+    """Each folder and file of tests exists."""
     paths = [path for path in QUOTED.findall(ROOM_TABLE) if path.startswith("tests/")]
 
     assert paths
@@ -136,7 +136,7 @@ def test_the_tables_of_tests_name_what_exists() -> None:
 
 
 def test_every_folder_of_tests_is_named() -> None:
-    """A newcomer finds the folder that belongs to a change."""
+    """A newcomer finds the folder for a change."""
     folders = {
         f"tests/{folder.name}/"
         for folder in (ROOT / "tests").iterdir()

@@ -1,4 +1,6 @@
-"""What the documents say is so: READMEs, guides, promises, drawings, rooms, the glossary."""
+"""The documents agree with the sources: READMEs, guides, promises, drawings, rooms, the
+glossary.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,7 @@ from tests.house.main_path import MOST_FILES, MOST_LINES, MainPath, walked
 from tests.house.named_tests import missing_tests, named_tests
 from tests.house.tree import PACKAGE, ROOT, SANDBOX, relative
 
-# --- The READMEs speak of the commands and settings that exist, of all of them, in both
-# languages
+# --- The READMEs name exactly the existing commands and settings, in both languages
 
 
 README = ROOT / "README.md"
@@ -42,10 +43,10 @@ TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ENV_FILE = "/etc/ssl/.cdn-env"
 CODE = re.compile(r"^```.*?^```$|`[^`]*`|\]\([^)]*\)", re.MULTILINE | re.DOTALL)
 AS_PRINTED = "证书未变更,跳过同步"
-"""The one sentence whose comma is what operators search their logs for."""
+"""The single sentence with a half-width comma, which operators search their logs for."""
 
-both = pytest.mark.parametrize("readme", READMES, ids=relative)
-both_pages = pytest.mark.parametrize("page", PAGES, ids=relative)
+every_readme = pytest.mark.parametrize("readme", READMES, ids=relative)
+every_settings_page = pytest.mark.parametrize("page", PAGES, ids=relative)
 
 
 def commands() -> set[str]:
@@ -55,21 +56,21 @@ def commands() -> set[str]:
 
 
 def global_options() -> set[str]:
-    """Return what may stand before the command."""
+    """Return the options before the command."""
     options = [p for p in front_desk.program.params if isinstance(p, click.Option)]
     return {min(option.opts, key=len) for option in options} - {"--version"}
 
 
 def examples(document: Path) -> list[str]:
-    """Return the configurations that a README or a page shows. The page of all settings shows one,
-    a part in each of its sections.
+    """Return the configurations in a README or a page. The page of all settings is a single
+    configuration, with a part in each section.
     """
     parts = TOML.findall(document.read_text(encoding="utf-8"))
     return ["\n".join(parts)] if document in PAGES else parts
 
 
 def known_keys(tmp_path: Path) -> set[str]:
-    """Return every setting, from what the loader says to a key that there is not in each table."""
+    """Return every setting, from the loader's errors for an unknown key in each table."""
     config = tmp_path / "unknown.toml"
     deploy = '[[certificates.deploy]]\nto = "qiniu"'
     imported = '[[certificates]]\nfullchain = "f"\nprivkey = "p"'
@@ -96,16 +97,16 @@ def known_keys(tmp_path: Path) -> set[str]:
     return keys.union(*SETTINGS.values())
 
 
-@both
-def test_every_command_has_one_row(readme: Path) -> None:
+@every_readme
+def test_every_command_has_a_row(readme: Path) -> None:
     """An operator finds each command in the table, once."""
     rows = re.findall(r"^\| `certferry ([a-z-]+)", readme.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert sorted(commands()) == sorted(rows)
 
 
-@both
-def test_a_readme_names_no_command_that_is_not_there(readme: Path) -> None:
+@every_readme
+def test_a_readme_names_existing_commands(readme: Path) -> None:
     """Each command of a README can be typed."""
     typed = set(
         re.findall(
@@ -119,17 +120,17 @@ def test_a_readme_names_no_command_that_is_not_there(readme: Path) -> None:
     assert typed <= commands()
 
 
-@both
-def test_the_options_before_the_command_are_reported(readme: Path) -> None:
-    """None of them has to be found by chance."""
+@every_readme
+def test_the_options_before_the_command_are_described(readme: Path) -> None:
+    """All global options are in the README."""
     text = readme.read_text(encoding="utf-8")
 
     assert [] == [option for option in global_options() if f"`{option}" not in text]
 
 
 @pytest.mark.parametrize("document", [*READMES, *PAGES, *GUIDES, *HELP], ids=relative)
-def test_what_is_shown_as_a_configuration_is_one(document: Path, tmp_path: Path) -> None:
-    """Every block loads as it is written, with the files that it names."""
+def test_every_shown_configuration_loads(document: Path, tmp_path: Path) -> None:
+    """Every block loads unchanged, with the files that it names."""
     keys = tmp_path / "keys"
     keys.write_text('export QINIU_AK="a"\nexport QINIU_SK="s"\n')
     keys.chmod(0o600)
@@ -137,22 +138,22 @@ def test_what_is_shown_as_a_configuration_is_one(document: Path, tmp_path: Path)
         (tmp_path / bundle).touch()
 
     assert document not in (*READMES, *PAGES) or examples(document)
-    for number, written in enumerate(examples(document)):
+    for number, configuration in enumerate(examples(document)):
         config = tmp_path / f"{number}.toml"
-        config.write_text(written.replace(ENV_FILE, str(keys)), encoding="utf-8")
+        config.write_text(configuration.replace(ENV_FILE, str(keys)), encoding="utf-8")
 
         assert load(config, {"HOME": str(tmp_path)}, ADAPTERS).certificates
 
 
 @pytest.mark.parametrize("document", [ROOT / "SECURITY.md", *GUIDES], ids=relative)
-def test_the_tests_that_a_document_names_are_there(document: Path) -> None:
-    """A promise, or a step of a recipe, is shown by a test that runs, whatever it is called now."""
+def test_the_tests_that_a_document_names_exist(document: Path) -> None:
+    """Each promise, and each step of a recipe, has an existing test."""
     assert [] == missing_tests(document.read_text(encoding="utf-8"))
 
 
-@both_pages
+@every_settings_page
 def test_every_setting_is_on_the_page(page: Path, tmp_path: Path) -> None:
-    """Errors send their readers there."""
+    """Errors send their readers to the page."""
     shown = "".join(examples(page))
 
     missing = {key for key in known_keys(tmp_path) if not re.search(rf"\b{key}\b", shown)}
@@ -162,8 +163,10 @@ def test_every_setting_is_on_the_page(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("documents", [READMES, PAGES], ids=["readme", "page"])
 def test_both_languages_show_the_same_settings(documents: tuple[Path, Path]) -> None:
-    """The same tables with the same values, in the same order."""
-    english, chinese = ([tomllib.loads(one) for one in examples(each)] for each in documents)
+    """The tables have the same values, in the same order."""
+    english, chinese = (
+        [tomllib.loads(configuration) for configuration in examples(each)] for each in documents
+    )
 
     assert english == chinese
 
@@ -172,25 +175,27 @@ def test_both_languages_show_the_same_settings(documents: tuple[Path, Path]) -> 
     "document", [*ROOT.glob("*.zh-CN.md"), *ROOT.glob("docs/**/*.zh-CN.md")], ids=relative
 )
 def test_chinese_has_chinese_punctuation(document: Path) -> None:
-    """Outside code no half-width mark stands beside a Chinese character."""
+    """Outside code, half-width marks never stand beside a Chinese character."""
     prose = CODE.sub("`", document.read_text(encoding="utf-8").replace(AS_PRINTED, ""))
 
-    found = re.findall(r"[^\n]{0,12}(?:[\u4e00-\u9fff`][,:;?!()]|[,;?!()][\u4e00-\u9fff`])", prose)
+    half_width = re.findall(
+        r"[^\n]{0,12}(?:[\u4e00-\u9fff`][,:;?!()]|[,;?!()][\u4e00-\u9fff`])", prose
+    )
 
-    assert [] == found
+    assert [] == half_width
 
 
 @pytest.mark.parametrize("script", ["./scripts/demo", "./scripts/test"])
-@both
+@every_readme
 def test_a_readme_has_the_two_commands(script: str, readme: Path) -> None:
-    """The demo and the tests are one command each."""
+    """Demo and tests are a single command each."""
     assert script in readme.read_text(encoding="utf-8")
     assert (ROOT / script).exists()
 
 
-@both
+@every_readme
 def test_the_contents_of_a_readme_are_its_headings(readme: Path) -> None:
-    """Each section can be reached from the first screen, and nothing else is named there."""
+    """The first screen links to exactly the sections."""
     text = readme.read_text(encoding="utf-8")
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     contents = text.partition("\n## ")[0].rpartition("**")[2]
@@ -200,60 +205,69 @@ def test_the_contents_of_a_readme_are_its_headings(readme: Path) -> None:
     assert anchors == re.findall(r"\]\(#([^)]+)\)", contents)
 
 
-# --- What the guides say is the same in both languages
+# --- The guides agree in both languages
 
 
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_both_languages_report_the_same() -> None:
-    """The same tests in the same order, the same commands, the same settings."""
+def test_guides_agree_in_both_languages() -> None:
+    """Tests, commands and settings are the same, in the same order."""
     chinese = [guide for guide in GUIDES if guide.name.endswith(".zh-CN.md")]
     assert chinese
     for guide in chinese:
         english = guide.with_name(guide.name.replace(".zh-CN", ""))
         settings = [
-            [re.sub(r"\s*#.*", "", written) for written in TOML.findall(one.read_text("utf-8"))]
-            for one in (guide, english)
+            [
+                re.sub(r"\s*#.*", "", block_of_toml)
+                for block_of_toml in TOML.findall(guide_in_language.read_text("utf-8"))
+            ]
+            for guide_in_language in (guide, english)
         ]
-        tests = [named_tests(one.read_text("utf-8")) for one in (guide, english)]
+        tests = [
+            named_tests(guide_in_language.read_text("utf-8"))
+            for guide_in_language in (guide, english)
+        ]
         assert tests[0]
         assert tests[0] == tests[1]
         assert settings[0] == settings[1]
         typed = [
-            [block.replace("--lang zh ", "") for block in CONSOLE.findall(one.read_text("utf-8"))]
-            for one in (guide, english)
+            [
+                block.replace("--lang zh ", "")
+                for block in CONSOLE.findall(guide_in_language.read_text("utf-8"))
+            ]
+            for guide_in_language in (guide, english)
         ]
         assert typed[0] == typed[1]
 
 
 def test_both_languages_help_in_the_same_way() -> None:
-    """The same commands and settings on each page, and the same words that lead to it."""
+    """Commands, settings and the words that lead to a page are the same."""
     english, chinese = pages("en"), pages("zh")
     for topic in (page.stem for page in HELP if "." not in page.stem):
-        one, other = english[topic], chinese[topic]
-        assert set(one.pasted) == set(other.pasted)
+        english_page, chinese_page = english[topic], chinese[topic]
+        assert set(english_page.pasted) == set(chinese_page.pasted)
         for block in (CONSOLE, TOML):
-            assert block.findall(one.text) == block.findall(other.text)
+            assert block.findall(english_page.text) == block.findall(chinese_page.text)
 
 
-# --- What SECURITY.md promises is shown by tests
+# --- The promises of SECURITY.md have tests
 
 
 def promises() -> list[str]:
-    """Return each promise, with the tests behind it."""
+    """Return each promise, with its tests."""
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     promised = text.partition("\n## What is promised\n")[2].partition("\n## ")[0]
     return re.findall(r"^- .*(?:\n  .*)*", promised, re.MULTILINE)
 
 
 def test_every_promise_names_its_test() -> None:
-    """What no test shows is not promised."""
+    """A promise without a test is not made."""
     assert promises()
     assert [] == [promise for promise in promises() if not named_tests(promise)]
 
 
-# --- The glossary has few words, and each is carried by a type that exists
+# --- The glossary has few words, each with an existing type
 
 
 MOST_WORDS = 25
@@ -267,29 +281,27 @@ WORDS = ROW.findall(
 )
 
 
-def test_the_words_are_few_and_each_has_one_line() -> None:
-    """A new word is paid for with an old one."""
+def test_the_words_are_few_and_listed_once() -> None:
+    """A new word needs to replace an old word."""
     assert 0 < len(WORDS) <= MOST_WORDS
     assert len({word for word, *_ in WORDS}) == len(WORDS)
 
 
 @pytest.mark.parametrize(("word", "sentence", "module", "name"), WORDS)
-def test_a_word_has_one_sentence_and_a_type(
-    word: str, sentence: str, module: str, name: str
-) -> None:
-    """The type is where the line says."""
+def test_a_word_has_a_sentence_and_a_type(word: str, sentence: str, module: str, name: str) -> None:
+    """The type is in the given module."""
     assert sentence.endswith(".")
     assert ". " not in sentence
     assert hasattr(importlib.import_module(f"certferry.{module}"), name), word
 
 
 @pytest.mark.parametrize("document", ["ARCHITECTURE.md", "STYLE.md"])
-def test_what_a_newcomer_reads_leads_to_it(document: str) -> None:
-    """By a link."""
+def test_pages_for_newcomers_link_to_the_glossary(document: str) -> None:
+    """The pages have a link to the glossary."""
     assert "(docs/glossary.md)" in (ROOT / document).read_text(encoding="utf-8")
 
 
-# --- The drawings in the documents equal what they draw
+# --- The drawings in the documents equal the sources
 
 
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -318,10 +330,10 @@ def drawn(drawing: str) -> list[tuple[int, str]]:
     ("section", "package", "opened"),
     [("The rooms", PACKAGE, ("adapters", "core")), ("The sandbox", SANDBOX, ())],
 )
-def test_architecture_draws_the_rooms_that_exist(
+def test_architecture_draws_the_existing_rooms(
     section: str, package: Path, opened: tuple[str, ...]
 ) -> None:
-    """Its tree names every room and every module beside the rooms, and no other."""
+    """The tree names exactly the rooms and the modules beside the rooms."""
     actual = {
         f"{path.relative_to(package).as_posix()}/"
         for folder in (package, *(package / room for room in opened))
@@ -340,7 +352,7 @@ def test_architecture_draws_the_rooms_that_exist(
     assert named == actual
 
 
-def test_errors_draws_the_classes_that_exist() -> None:
+def test_errors_draws_the_existing_classes() -> None:
     """The tree in the docstring of `certferry.errors` is the tree of its classes."""
     actual = {
         (cls.__bases__[0].__name__, name)
@@ -360,22 +372,22 @@ def test_errors_draws_the_classes_that_exist() -> None:
 
 
 def anchors(document: Path) -> set[str]:
-    """Return what a link may name in a document: its headings, as the site and forges spell them;
-    the second of two equal ones ends in `-1`.
+    """Return the anchors of a document's headings, as the site and forges spell them; the second of
+    two equal headings ends in `-1`.
     """
     headings = HEADING.findall(FENCED.sub("", document.read_text(encoding="utf-8")))
-    found: list[str] = []
+    spelt: list[str] = []
     for heading in headings:
         words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
-        found.append(re.sub(r"[^\w -]", "", words).replace(" ", "-"))
+        spelt.append(re.sub(r"[^\w -]", "", words).replace(" ", "-"))
     return {
-        f"{anchor}-{again}" if (again := found[:number].count(anchor)) else anchor
-        for number, anchor in enumerate(found)
+        f"{anchor}-{again}" if (again := spelt[:number].count(anchor)) else anchor
+        for number, anchor in enumerate(spelt)
     }
 
 
-def test_documents_link_only_to_what_exists() -> None:
-    """Every relative link leads to a file, and to a heading in it where it names one."""
+def test_documents_link_to_existing_files() -> None:
+    """Every relative link leads to a file, and to an existing heading if named."""
     missing = []
     for document in LINKED:
         for file, anchor in LINK.findall(FENCED.sub("", document.read_text(encoding="utf-8"))):
@@ -388,10 +400,10 @@ def test_documents_link_only_to_what_exists() -> None:
     assert [] == missing
 
 
-# --- Each room says on one short page what lives in it, and the tests lie in the same rooms
+# --- Each room has a short page, and the tests lie in the same rooms
 
 
-LONGEST = 15  # lines: a page that is read before the code, not in its place
+LONGEST = 15  # lines: a page to read before the code, not instead of the code
 MODULE = re.compile(r"`((?:\w+/)*\w+\.py|(?:\w+/)+)`")
 MIRRORED = ("adapters", "core")
 
@@ -403,7 +415,7 @@ ROOM_PAGES = sorted([*PACKAGE.rglob("README.md"), *SANDBOX.rglob("README.md")])
 
 @pytest.mark.parametrize("room", ROOMS, ids=relative)
 def test_each_room_has_a_page(room: Path) -> None:
-    """Also each room of the core."""
+    """Rooms of the core have pages as well."""
     assert (room / "README.md") in ROOM_PAGES
     if "core" == room.name:
         assert all((file.parent / "README.md") in ROOM_PAGES for file in room.glob("*/__init__.py"))
@@ -411,7 +423,7 @@ def test_each_room_has_a_page(room: Path) -> None:
 
 @pytest.mark.parametrize("page", ROOM_PAGES, ids=relative)
 def test_a_page_is_short(page: Path) -> None:
-    """It says where to begin and what may not be imported, and leaves the rest to docstrings."""
+    """The page names its first module and the forbidden imports; docstrings have the details."""
     text = page.read_text(encoding="utf-8")
 
     assert len(text.splitlines()) <= LONGEST
@@ -420,8 +432,8 @@ def test_a_page_is_short(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ROOM_PAGES, ids=relative)
-def test_a_page_names_only_modules_that_exist(page: Path) -> None:
-    """By their path in the room, beside it, or in its package."""
+def test_a_page_names_existing_modules(page: Path) -> None:
+    """Paths are relative to the room, to its parent, or to its package."""
     places = (page.parent, page.parent.parent, PACKAGE)
     named = MODULE.findall(page.read_text(encoding="utf-8"))
 
@@ -435,7 +447,7 @@ LAYERS = next(
     ]["contracts"]
     if contract.get("containers") == ["certferry"]
 )
-NAMED_ABOVE = [  # the pages of `core` and `ports` name the rooms that may be imported
+NAMED_ABOVE = [  # the pages of `core` and `ports` name the allowed rooms instead
     (room, {other for above in LAYERS[: number + 1] for other in above.split(" | ")} - {room})
     for number, layer in enumerate(LAYERS[: LAYERS.index("ports")])
     for room in layer.split(" | ")
@@ -444,7 +456,7 @@ NAMED_ABOVE = [  # the pages of `core` and `ports` name the rooms that may be im
 
 @pytest.mark.parametrize(("room", "others"), NAMED_ABOVE, ids=[room for room, _ in NAMED_ABOVE])
 def test_a_page_names_every_room_that_may_not_be_imported(room: str, others: set[str]) -> None:
-    """The rooms above and beside, as in the contract of import-linter."""
+    """The page lists the rooms above and beside, as in the contract of import-linter."""
     text = (PACKAGE / room / "README.md").read_text(encoding="utf-8")
     refused = text.partition("**May not be imported:**")[2]
 
@@ -452,8 +464,8 @@ def test_a_page_names_every_room_that_may_not_be_imported(room: str, others: set
 
 
 @pytest.mark.parametrize("room", MIRRORED)
-def test_the_tests_lie_in_the_rooms_that_they_are_about(room: str) -> None:
-    """No folder of tests is left of a room that is no more."""
+def test_folders_of_tests_match_the_rooms(room: str) -> None:
+    """A removed room leaves no folder of tests."""
     tests = {
         folder.name for folder in (ROOT / "tests" / room).iterdir() if any(folder.glob("*.py"))
     }
@@ -462,7 +474,7 @@ def test_the_tests_lie_in_the_rooms_that_they_are_about(room: str) -> None:
     assert tests <= rooms
 
 
-# --- ARCHITECTURE.md leads a newcomer along the way that a run really takes
+# --- ARCHITECTURE.md follows the real path of the main job
 
 
 WAY_MODULE = re.compile(r"\b(?:cli|wiring|reconcile|core)(?:/\w+)+\.py\b")
@@ -471,7 +483,7 @@ SUM = re.compile(r"These are (\d+) files and about (\d+) lines")
 
 @pytest.fixture(scope="module")
 def path() -> MainPath:
-    """The way, found by going it."""
+    """Return the path of the main job, found by running the job."""
     return walked()
 
 
@@ -480,13 +492,13 @@ def section() -> str:
     return text.partition("## The way of the main job")[2].partition("\n## ")[0]
 
 
-def test_the_document_names_the_modules_of_the_way(path: MainPath) -> None:
-    """All of them, and no other."""
+def test_the_document_names_the_modules_of_the_main_job(path: MainPath) -> None:
+    """The section has exactly these modules."""
     assert path.modules == frozenset(WAY_MODULE.findall(section()))
 
 
-def test_the_tree_names_functions_that_exist() -> None:
-    """Each in the module of its line."""
+def test_the_tree_names_existing_functions() -> None:
+    """Each function is in the module of its line."""
     tree = section().partition("```\n")[2].partition("\n```")[0]
     named = re.findall(r"(\w+)/(\w+)\.py +`([\w.]+)`", tree)
 
@@ -495,16 +507,16 @@ def test_the_tree_names_functions_that_exist() -> None:
         attrgetter(name)(importlib.import_module(f"certferry.{room}.{module}"))
 
 
-def test_the_document_says_how_long_the_way_is(path: MainPath) -> None:
-    """To the nearest fifty lines."""
-    found = SUM.search(section())
-    assert found is not None
-    files, lines = map(int, found.groups())
+def test_the_document_has_the_length_of_the_main_job(path: MainPath) -> None:
+    """The length is right to the nearest fifty lines."""
+    total = SUM.search(section())
+    assert total is not None
+    files, lines = map(int, total.groups())
     assert files == len(path.modules)
     assert abs(lines - path.lines) <= 50, path.lines
 
 
-def test_the_way_does_not_grow(path: MainPath) -> None:
-    """A feature that most runs do not need lies beside it."""
+def test_the_main_job_stays_short(path: MainPath) -> None:
+    """A feature for few runs lies beside the main job."""
     assert len(path.modules) <= MOST_FILES
     assert path.lines <= MOST_LINES

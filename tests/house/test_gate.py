@@ -1,4 +1,4 @@
-"""What the gate asks of the sources: rules, directions, libraries, coverage."""
+"""The checks of the gate on the sources: rules, directions, libraries, coverage."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from tests.house.coverage_gate import LEAST, as_table, measure, read_report
 from tests.house.source_rules import Breach, Rule
 from tests.house.tree import PACKAGE, ROOT, SANDBOX, committed_files, modules, parse, relative
 
-# --- The rules of `source_rules` can fail; and what else must hold of every file
+# --- The rules of `source_rules` can fail; further rules for every file
 
 
 S = "\N{SECTION SIGN}"
 QINIU = f"docs/facts/{'qiniu.md'}"
-"""A page that is there, written so that this file cites nothing."""
+"""An existing page, written in a way that this file cites no page."""
 
 VAGUE = {"base", "common", "helpers", "manager", "misc", "utils"}
 
-# Example paths such as /opt/ssl are fine; so is acme.sh's home, which operators know by that name.
+# Example paths such as /opt/ssl are fine, and so is acme.sh's home, which operators know.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|farm|home/\w|root/(?!\.acme\.sh))[/\w]")
 
 
 def literal(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """The rule of sentences, without exceptions."""
+    """Apply the rule of sentences, without exceptions."""
     return source_rules.literal_sentences(tree, text, frozenset())
 
 
@@ -95,7 +95,7 @@ def literal(tree: ast.Module, text: str) -> Iterator[Breach]:
     ],
 )
 def test_a_rule_can_fail(rule: Rule, source: str, refused: object) -> None:
-    """Each can fail, and lets pass what keeps it."""
+    """Each rule refuses a breach and accepts a good source."""
     assert refused is bool(list(rule(ast.parse(source), source)))
 
 
@@ -118,13 +118,15 @@ def test_a_rule_can_fail(rule: Rule, source: str, refused: object) -> None:
         (f"# the production\n# {'sheet'} 1.9", True),
     ],
 )
-def test_a_citation_leads_somewhere(source: str, refused: object) -> None:
-    """To a section that a page has, or into a standard."""
+def test_a_citation_leads_to_an_existing_section(source: str, refused: object) -> None:
+    """The section belongs to an existing page, or to a standard."""
     assert refused is bool(list(source_rules.citations(ast.parse(source), source)))
 
 
 def test_a_page_of_facts_cites_itself_and_others(tmp_path: Path) -> None:
-    """By a number alone, and by a link with a number. Elsewhere a number may be a standard's."""
+    """A page cites itself by a number, and others by a link with a number. In other pages a number
+    may belong to a standard.
+    """
     facts = tmp_path / "facts"
     facts.mkdir()
     (facts / "b.md").write_text(f"# B\n\n## {S}1 Hosts\n", encoding="utf-8")
@@ -133,38 +135,40 @@ def test_a_page_of_facts_cites_itself_and_others(tmp_path: Path) -> None:
     for path in (page, other):
         path.write_text(text, encoding="utf-8")
 
-    found = [(5, "a.md has no section 2.2"), (5, "b.md has no section 2")]
-    assert found == list(source_rules.page_citations(page))
-    assert [(5, "b.md has no section 1"), found[1]] == list(source_rules.page_citations(other))
+    breaches_of_page = [(5, "a.md has no section 2.2"), (5, "b.md has no section 2")]
+    assert breaches_of_page == list(source_rules.page_citations(page))
+    assert [(5, "b.md has no section 1"), breaches_of_page[1]] == list(
+        source_rules.page_citations(other)
+    )
 
 
-def test_the_rules_are_asked_of_every_file() -> None:
-    """`scripts/check` does, before the tests, and prints each breach."""
+def test_the_rules_are_checked_in_every_file() -> None:
+    """`scripts/check` runs the rules before the tests, and prints each breach."""
     assert "tests.house.source_rules" in (ROOT / "scripts/check").read_text(encoding="utf-8")
     assert "\n./scripts/check\n" in (ROOT / "scripts/test").read_text(encoding="utf-8")
 
 
 def test_no_name_is_vague() -> None:
-    """No module or folder is called for everything and nothing."""
+    """Modules and folders have precise names."""
     names = {path.stem for path in PACKAGE.rglob("*") if path.suffix in {"", ".py"}}
 
     assert set() == names & VAGUE
 
 
-def test_nothing_names_a_machine() -> None:
-    """No file holds a path of the machine it was written on."""
-    found = [
+def test_no_file_names_a_machine() -> None:
+    """Files have no path of the machine on which they were written."""
+    paths_of_machines = [
         f"{relative(path)}: {match[0]}"
         for path in committed_files()
         if (match := MACHINE_PATH.search(path.read_text(encoding="utf-8", errors="replace")))
     ]
 
-    assert [] == found
+    assert [] == paths_of_machines
 
 
 @pytest.mark.parametrize("path", [ROOT / ".ci/run", *sorted((ROOT / "scripts").iterdir())])
 def test_every_script_stops_at_its_first_failure(path: Path) -> None:
-    """Scripts are executable bash that fails loudly and does not depend on where it is called."""
+    """Scripts are executable bash, fail loudly, and work from any directory."""
     text = path.read_text(encoding="utf-8")
 
     assert path.stat().st_mode & 0o111
@@ -173,7 +177,7 @@ def test_every_script_stops_at_its_first_failure(path: Path) -> None:
     assert "${BASH_SOURCE[0]}" in text
 
 
-# --- Imports go one way, and the check that says so can fail
+# --- Imports go in a single direction, and their check can fail
 
 
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
@@ -210,7 +214,7 @@ STRAY = {
 
 
 def test_an_import_in_the_wrong_direction_is_reported(tmp_path: Path) -> None:
-    """The contracts bite: each wrong line in a room is named."""
+    """The contracts work: each wrong line in a room is named."""
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, tmp_path / "certferry", ignore=ignored)
     for room, (line, _) in STRAY.items():
@@ -226,7 +230,7 @@ def test_an_import_in_the_wrong_direction_is_reported(tmp_path: Path) -> None:
         assert complaint in result.stdout, (room, result.stdout)
 
 
-# --- Every library is declared, and its reason is written down
+# --- Every library is declared, with a reason
 
 
 RECORD = ROOT / "docs" / "decisions" / "0001-dependencies.md"
@@ -252,17 +256,17 @@ def names(requirements: list[str]) -> set[str]:
 @cache
 def imported(package: Path = PACKAGE) -> frozenset[str]:
     """Return the top-level names that a package imports from outside the standard library."""
-    found: set[str] = set()
+    top_level: set[str] = set()
     for path in modules(package):
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
+                top_level |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
-                found.add((node.module or "").partition(".")[0])
-    return frozenset(found - sys.stdlib_module_names - {package.name})
+                top_level.add((node.module or "").partition(".")[0])
+    return frozenset(top_level - sys.stdlib_module_names - {package.name})
 
 
-def test_every_library_at_run_time_has_its_reason_and_no_other() -> None:
+def test_every_library_at_run_time_has_its_reason() -> None:
     """The first table of the decision record lists exactly the runtime dependencies."""
     section = RECORD.read_text(encoding="utf-8").partition("### At run time")[2]
     table = section.partition("\n### ")[0]
@@ -272,8 +276,8 @@ def test_every_library_at_run_time_has_its_reason_and_no_other() -> None:
     assert names(project()["dependencies"]) == recorded
 
 
-def test_every_other_library_is_named_too() -> None:
-    """Extras, development tools and the sandbox's are named in the decision record."""
+def test_every_other_library_is_recorded() -> None:
+    """Extras, development tools and the sandbox's libraries are in the decision record."""
     record = RECORD.read_text(encoding="utf-8")
     sandbox = project(SANDBOX_FOLDER)
     extras = project()["optional-dependencies"] | sandbox["optional-dependencies"]
@@ -284,9 +288,9 @@ def test_every_other_library_is_named_too() -> None:
         assert set() == missing, f"extra {extra}"
 
 
-def test_what_is_imported_is_declared() -> None:
-    """Neither distribution imports a library that only comes along with another one; certferry
-    imports nothing of the sandbox.
+def test_every_imported_library_is_declared() -> None:
+    """Distributions never import a library that only another library requires, and certferry
+    imports no module of the sandbox.
     """
     ours, sandbox = project(), project(SANDBOX_FOLDER)
     extras = [
@@ -301,7 +305,7 @@ def test_what_is_imported_is_declared() -> None:
 
 
 def undeclared(package: Path, requirements: list[str]) -> set[str]:
-    """Return what a package imports that is in no distribution of these."""
+    """Return the imported modules that belong to none of these distributions."""
     distributions, declared = packages_distributions(), names(requirements)
     return {
         module
@@ -310,13 +314,13 @@ def undeclared(package: Path, requirements: list[str]) -> set[str]:
     }
 
 
-def test_the_sandbox_is_for_the_certferry_of_its_checkout_only() -> None:
-    """A stand-in of another version is a mistake that no message would show."""
+def test_the_sandbox_requires_the_certferry_of_its_checkout() -> None:
+    """A stand-in of another version would be an error without a message."""
     assert f"certferry=={__version__}.*" == project(SANDBOX_FOLDER)["dependencies"][0]
 
 
-def test_what_is_declared_is_imported() -> None:
-    """No library is installed for nothing."""
+def test_every_declared_library_is_imported() -> None:
+    """Unused libraries are not installed."""
     distributions = packages_distributions()
     used = {name.lower() for module in imported() for name in distributions.get(module, [module])}
 
@@ -324,7 +328,7 @@ def test_what_is_declared_is_imported() -> None:
 
 
 def test_every_floor_has_its_reason() -> None:
-    """The decision record says for each library from which version on, and why."""
+    """The decision record has the lowest version of each library, with the reason."""
     recorded = re.findall(
         r"^\| `([\w.-]+)` \| ([\d.]+) \| \S", FLOORS.read_text(encoding="utf-8"), re.MULTILINE
     )
@@ -359,12 +363,12 @@ def covered(lines: int, branches: int) -> dict[str, Any]:
     ],
 )
 def test_a_room_is_measured_by_lines_and_by_branches(files: dict[str, Any], enough: object) -> None:
-    """Both shares must reach the threshold, and a room without files is not covered."""
+    """Both shares must reach the threshold, and a room without files fails."""
     assert enough is measure("core", files).is_enough
 
 
 def test_files_of_a_room_add_up() -> None:
-    """A room's share is that of all its files together, in sub-folders too."""
+    """The share of a room covers all its files together, in sub-folders too."""
     files = {
         "src/certferry/core/planning/plan.py": covered(100, 100),
         "src/certferry/core/rules/due.py": covered(90, 80),
@@ -379,7 +383,7 @@ def test_files_of_a_room_add_up() -> None:
 
 
 def test_copies_that_tests_ran_elsewhere_are_not_measured(tmp_path: Path) -> None:
-    """Their sources are gone when the last test has run."""
+    """The sources of such copies are gone after the last test."""
     measured = coverage.Coverage(data_file=str(tmp_path / "data"))
     here, gone = PACKAGE / "text.py", tmp_path / "certferry" / "text.py"
     measured.get_data().add_arcs({str(path): [(-1, 1)] for path in (here, gone)})
@@ -388,5 +392,5 @@ def test_copies_that_tests_ran_elsewhere_are_not_measured(tmp_path: Path) -> Non
 
 
 def test_every_room_of_the_gate_exists() -> None:
-    """A renamed room does not slip through it."""
+    """A renamed room would otherwise leave the gate."""
     assert [] == [room for room in LEAST if not modules(PACKAGE / room)]

@@ -1,4 +1,4 @@
-"""What is installed: the script, the pins, the pages in the package, how little a start loads."""
+"""Installed files: the script, the pins, the pages in the package, and the imports of a start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.house.tree import PACKAGE, ROOT, modules, relative
 from tests.support.command import run_program
 from tests.support.tiers import thorough
 
-# --- `scripts/install` puts certferry where root's cron, or one user, finds it
+# --- `scripts/install` links certferry for root's cron, or for a single user
 
 
 LONGEST = 600  # seconds
@@ -38,15 +38,15 @@ MANUALS = (
 
 
 def install(home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Install into `home`, and link into `bin` beside it."""
+    """Install into `home`, and link into `bin` beside the home."""
     places = {"CERTFERRY_HOME": str(home), "CERTFERRY_BIN": str(home.parent / "bin")}
     environ = {**os.environ, **places, **environ}
     return run_program([SCRIPT, *words], environ, ROOT, longest=LONGEST)
 
 
 @pytest.mark.parametrize("manual", MANUALS, ids=relative)
-def test_a_manual_installs_by_one_command(manual: Path) -> None:
-    """It is the same everywhere, and no manual has pip's commands beside it."""
+def test_a_manual_installs_by_a_single_command(manual: Path) -> None:
+    """The command is the same in every manual, without pip's own commands."""
     text = manual.read_text(encoding="utf-8")
 
     assert f"# {SCRIPT}\n" in text
@@ -54,7 +54,7 @@ def test_a_manual_installs_by_one_command(manual: Path) -> None:
 
 
 def test_libraries_are_installed_by_their_hashes() -> None:
-    """No mirror can put another file in the place of the one that certferry was tested with."""
+    """A mirror cannot replace a file that certferry was tested with."""
     installing = [
         line
         for line in (ROOT / SCRIPT).read_text(encoding="utf-8").splitlines()
@@ -67,8 +67,8 @@ def test_libraries_are_installed_by_their_hashes() -> None:
     ] == installing
 
 
-def test_what_lies_there_already_is_not_touched(tmp_path: Path) -> None:
-    """A directory of something else is named; nothing in it changes."""
+def test_foreign_directory_stays_unchanged(tmp_path: Path) -> None:
+    """The error names the foreign directory, and its files stay."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "theirs").write_text("kept")
@@ -77,12 +77,14 @@ def test_what_lies_there_already_is_not_touched(tmp_path: Path) -> None:
 
     assert 1 == done.returncode
     assert f"install: {home} is something else" in done.stderr
-    assert ["theirs"] == [one.name for one in home.iterdir()]
+    assert ["theirs"] == [entry.name for entry in home.iterdir()]
 
 
 @pytest.mark.parametrize("words", [("--with",), ("--without", "x"), ("keyring",)])
-def test_other_words_are_answered_with_the_usage(tmp_path: Path, words: tuple[str, ...]) -> None:
-    """Nothing is made."""
+def test_unknown_options_are_answered_with_the_usage(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """The installation is not begun."""
     done = install(tmp_path / "home", *words)
 
     assert 2 == done.returncode
@@ -90,8 +92,8 @@ def test_other_words_are_answered_with_the_usage(tmp_path: Path, words: tuple[st
     assert not (tmp_path / "home").exists()
 
 
-def test_an_extra_that_is_not_there_is_reported_with_those_that_are(tmp_path: Path) -> None:
-    """Nothing is made."""
+def test_unknown_extra_is_reported_with_the_known_extras(tmp_path: Path) -> None:
+    """The installation is not begun."""
     done = install(tmp_path / "home", "--with", "postgres")
 
     assert 1 == done.returncode
@@ -101,17 +103,17 @@ def test_an_extra_that_is_not_there_is_reported_with_those_that_are(tmp_path: Pa
 
 @pytest.fixture
 def another(tmp_path: Path) -> Path:
-    """A user's home with the command of another installation, beside `own`, an environment in which
-    each step of the script succeeds at once.
+    """Return the command of another installation in a user's home, beside `own`, an environment in
+    which each step of the script succeeds at once.
     """
-    for place, said in (
+    for place, output in (
         ("bin/id", 1000),
         ("own/bin/python", ""),
         ("own/bin/certferry", "certferry 1"),
     ):
         path = tmp_path / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"#!/bin/sh\necho {said}\n")
+        path.write_text(f"#!/bin/sh\necho {output}\n")
         path.chmod(0o755)
     (tmp_path / "bin").mkdir(exist_ok=True)
     command = tmp_path / ".local/bin/certferry"
@@ -121,13 +123,14 @@ def another(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("named", "kept"), [(None, True), ("own/bin", True), ("elsewhere", True), (".local/bin", False)]
+    ("named", "is_kept"),
+    [(None, True), ("own/bin", True), ("elsewhere", True), (".local/bin", False)],
 )
 def test_the_command_of_another_installation_stays(
-    another: Path, named: str | None, *, kept: bool
+    another: Path, named: str | None, *, is_kept: bool
 ) -> None:
-    """Unless its folder is named: an installation at a place of its own does not take the command
-    of the machine's. Meanwhile the script says what it does.
+    """An installation at a place of its own replaces the command only in a folder that the operator
+    names. The script prints its steps.
     """
     home = another.parents[2]
     places = {"HOME": str(home), "CERTFERRY_HOME": str(home / "own")}
@@ -138,7 +141,7 @@ def test_the_command_of_another_installation_stays(
     done = run_program([SCRIPT], {**os.environ, **places, "PATH": path}, ROOT, longest=LONGEST)
 
     assert 0 == done.returncode, done.stderr
-    assert kept is ("another's" == another.read_text())
+    assert is_kept is ("another's" == another.read_text())
     assert not (home / "own/bin/certferry").is_symlink()
     bin_ = home / (named or "own/bin")
     assert f"certferry 1 is in {bin_}\n" in done.stdout
@@ -149,8 +152,8 @@ def test_the_command_of_another_installation_stays(
 @thorough
 @pytest.mark.timeout(3 * LONGEST)
 def test_the_script_installs_certferry_and_upgrades_it(tmp_path: Path) -> None:
-    """The command that is linked runs, also after a second time with an extra. With `demo`, the
-    sandbox's commands are there too.
+    """The linked command runs, also after a second installation with an extra. With `demo`, the
+    sandbox's commands exist too.
     """
     home = tmp_path / "home"
     for words in ((), ("--with", "keyring"), ("--with", "demo")):
@@ -159,8 +162,10 @@ def test_the_script_installs_certferry_and_upgrades_it(tmp_path: Path) -> None:
             pytest.skip("no package registry can be reached")
         assert 0 == done.returncode, done.stderr
         linked = [str(tmp_path / "bin" / "certferry"), "--version"]
-        said = subprocess.run(linked, capture_output=True, text=True, check=True, timeout=LONGEST)
-        assert said.stdout.startswith("certferry "), said.stderr
+        version_run = subprocess.run(
+            linked, capture_output=True, text=True, check=True, timeout=LONGEST
+        )
+        assert version_run.stdout.startswith("certferry "), version_run.stderr
     practise = [linked[0], "demo", "--help"]
     assert 0 == subprocess.run(practise, check=False, timeout=LONGEST).returncode
 
@@ -168,8 +173,8 @@ def test_the_script_installs_certferry_and_upgrades_it(tmp_path: Path) -> None:
 @thorough
 @pytest.mark.timeout(LONGEST)
 def test_installation_from_a_folder_of_wheels(wheel: Path, tmp_path: Path) -> None:
-    """By the guide's own commands: pip fills a folder from an index, uv installs from the folder
-    alone; then certferry goes again.
+    """The guide's own commands are run: pip fills a folder from an index, and uv installs from the
+    folder alone; certferry is uninstalled at the end.
     """
     guide = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
     part = guide.partition("\n## Without a network\n")[2].partition("\n## ")[0]
@@ -197,7 +202,7 @@ def test_installation_from_a_folder_of_wheels(wheel: Path, tmp_path: Path) -> No
     assert [] == list((tmp_path / "bin").iterdir())
 
 
-# --- What operators install is known by its hash, and the oldest libraries that are allowed do
+# --- Installed libraries have hashes, and the oldest allowed libraries work
 
 
 NEEDED = (
@@ -209,18 +214,18 @@ NEEDED = (
     "pytest-xdist",
     "trustme",
 )
-"""What the tests that are run with the oldest libraries import themselves."""
+"""The imports of the tests that run with the oldest libraries."""
 WITH_FLOORS = ("tests/core", "tests/adapters/probe", "tests/adapters/http/test_http_client.py")
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
-    """Return a fresh environment. Skips where no registry can be reached."""
+    """Return a fresh environment. Skips if no registry can be reached."""
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    asked = pip(python, "download", "--no-deps", "--dest", str(tmp_path / "asked"), "idna")
-    if asked.returncode:
-        pytest.skip(f"no package registry can be reached: {asked.stderr.strip()[-200:]}")
+    download = pip(python, "download", "--no-deps", "--dest", str(tmp_path / "asked"), "idna")
+    if download.returncode:
+        pytest.skip(f"no package registry can be reached: {download.stderr.strip()[-200:]}")
     return python
 
 
@@ -235,33 +240,37 @@ def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_files_are_those_of_the_project() -> None:
-    """They were made from what `pyproject.toml` asks for now, and every pin has hashes."""
+    """The files were made from the current `pyproject.toml`, and every pin has hashes."""
     assert [] == list(constraints.breaches())
 
 
 def test_the_files_name_no_registry() -> None:
-    """Where the files come from is for each machine to say."""
-    written = [one.path.read_text(encoding="utf-8") for one in constraints.wanted()]
+    """Each machine chooses the source of the files."""
+    texts = [pins_file.path.read_text(encoding="utf-8") for pins_file in constraints.wanted()]
 
-    assert [] == [text for text in written if "://" in text or "index-url" in text]
+    assert [] == [text for text in texts if "://" in text or "index-url" in text]
 
 
-def test_a_file_that_is_not_in_order_is_reported() -> None:
-    """One without a hash, and one that was made from other floors."""
-    one = constraints.wanted()[0]
-    text = one.path.read_text(encoding="utf-8")
-    older = replace(one, requirements=("urllib3>=2.5", *one.requirements[1:]))
+def test_a_stale_file_is_reported() -> None:
+    """A pin without a hash and other floors are reported."""
+    pins_file = constraints.wanted()[0]
+    text = pins_file.path.read_text(encoding="utf-8")
+    older = replace(pins_file, requirements=("urllib3>=2.5", *pins_file.requirements[1:]))
 
-    assert "" == constraints.problem_of(one, text)
-    assert "no pin with its hashes: idna==3" == constraints.problem_of(one, f"{text}idna==3\n")
-    assert "no pin" in constraints.problem_of(one, text.replace("--hash=sha256:", "--hash=md5:", 1))
+    assert "" == constraints.problem_of(pins_file, text)
+    assert "no pin with its hashes: idna==3" == constraints.problem_of(
+        pins_file, f"{text}idna==3\n"
+    )
+    assert "no pin" in constraints.problem_of(
+        pins_file, text.replace("--hash=sha256:", "--hash=md5:", 1)
+    )
     assert "something else" in constraints.problem_of(older, text)
 
 
 @thorough
 @pytest.mark.timeout(2 * LONGEST)
 def test_the_oldest_libraries_that_are_allowed(environment: Path) -> None:
-    """Each at its floor, the tests of what they do for us pass."""
+    """With each library at its floor, the tests of its uses pass."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     floors = [requirement.replace(">=", "==") for requirement in project["dependencies"]]
     installed = pip(environment, "install", *floors, *NEEDED, str(ROOT), str(ROOT / "sandbox"))
@@ -272,7 +281,7 @@ def test_the_oldest_libraries_that_are_allowed(environment: Path) -> None:
     assert 0 == tested.returncode, tested.stdout[-4000:]
 
 
-# --- The pages that an installed user reads: in the package, in both languages, one source
+# --- The pages for an installed user: in the package, in both languages, from a single source
 
 
 TYPED = re.compile(r"`certferry help ([a-z][a-z-]*)(?: ([a-z]+))?`")
@@ -289,7 +298,7 @@ def shipped() -> set[str]:
 
 
 def of_the_console() -> set[str]:
-    """Return what the pages of the console are made of, beside Python."""
+    """Return the files of the console's pages, without Python."""
     return {
         f"certferry/console/{path.relative_to(PACKAGE / 'console').as_posix()}"
         for folder in ("templates", "static")
@@ -305,26 +314,26 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_page_is_in_the_wheel(wheel: Path) -> None:
-    """Of the sources' archive, and of a checkout, where `pip install .` makes it."""
+    """The wheel of the source archive has every page."""
     with zipfile.ZipFile(wheel) as archive:
         assert shipped() | of_the_console() <= set(archive.namelist())
 
 
-def test_the_wheel_of_a_checkout_has_them_too(checkouts: Path) -> None:
-    """What leads to the pages there is followed."""
+def test_every_page_is_in_the_wheel_of_a_checkout(checkouts: Path) -> None:
+    """`pip install .` follows the links to the pages."""
     with zipfile.ZipFile(checkouts) as archive:
         assert shipped() <= set(archive.namelist())
 
 
 @pytest.mark.parametrize("made_of", ["sources", "checkout"])
 def test_the_rooms_pages_are_not_in_the_wheel(made_of: str, wheel: Path, checkouts: Path) -> None:
-    """They are for those who read the code, and lie in the sources' archive."""
+    """The rooms' pages are for readers of the code, and lie in the source archive."""
     with zipfile.ZipFile(wheel if made_of == "sources" else checkouts) as archive:
         assert [] == [name for name in archive.namelist() if name.endswith("README.md")]
 
 
 def test_an_installed_user_reads_the_reference(wheel: Path, tmp_path: Path) -> None:
-    """Without the checkout."""
+    """The page is readable without the checkout."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     environ = {**os.environ, "PYTHONPATH": str(tmp_path), "CERTFERRY_LANG": "zh"}
@@ -343,43 +352,46 @@ def test_an_installed_user_reads_the_reference(wheel: Path, tmp_path: Path) -> N
 
 
 def test_the_package_has_no_copy_of_its_own() -> None:
-    """In the checkout each folder leads to the one in docs/."""
+    """In the checkout each folder is a link into docs/."""
     assert [(ROOT / "docs" / folder).resolve() for folder in FOLDERS] == [
         (PAGES / folder).resolve() for folder in FOLDERS
     ]
 
 
-def test_every_page_is_there_in_both_languages() -> None:
-    """Each leads to the other, in its first lines."""
+def test_every_page_exists_in_both_languages() -> None:
+    """Each page links to the other in its first lines."""
     english, chinese = pages("en"), pages("zh")
     assert list(english) == list(chinese)
     for topic, page in english.items():
         assert page.path.with_suffix(".zh-CN.md") == chinese[topic].path
-        for one, other in ((page, chinese[topic]), (chinese[topic], page)):
-            head = "\n".join(one.text.splitlines()[:4])
-            assert f"]({other.path.name})" in head, relative(one.path.resolve())
+        for page_in_language, other in ((page, chinese[topic]), (chinese[topic], page)):
+            head = "\n".join(page_in_language.text.splitlines()[:4])
+            assert f"]({other.path.name})" in head, relative(page_in_language.path.resolve())
 
 
-def test_what_is_said_to_be_helped_with_is_there() -> None:
-    """Every `certferry help TOPIC` of a document, a page or a sentence prints something, and so
-    does every schema; other words after a topic are looked for on its page.
+def test_every_mentioned_topic_of_help_exists() -> None:
+    """Every `certferry help TOPIC` of a document, a page or a sentence prints a page or a schema.
+    Other words after a topic are searched on its page.
     """
-    asked = {
+    mentioned = {
         (topic, document)
         for path in DOCUMENTS
         for topic, document in TYPED.findall(path.read_text(encoding="utf-8"))
     }
     topics = {*pages("en"), *COMMANDS}
 
-    assert ("config", "") in asked
-    assert set() == {topic for topic, _ in asked} - topics
-    assert set() == {document for topic, document in asked if "json" == topic} - {"", *schemas()}
+    assert ("config", "") in mentioned
+    assert set() == {topic for topic, _ in mentioned} - topics
+    assert set() == {document for topic, document in mentioned if "json" == topic} - {
+        "",
+        *schemas(),
+    }
 
 
-# --- What is asked often costs little: `--version` and `--help` load no heavy library
+# --- Frequent commands are cheap: `--version` and `--help` load no heavy library
 
 
-# Network, crypto, display, storage: everything a command may need and these two do not.
+# Network, crypto, display, storage: libraries of other commands.
 HEAVY = {
     "acme",
     "asyncio",
@@ -413,7 +425,7 @@ sys.exit(code)
 
 
 def loaded_by(*arguments: str, code: int = 0) -> tuple[str, set[str]]:
-    """Run certferry in a fresh interpreter; return its output and the modules it has loaded."""
+    """Run certferry in a fresh interpreter; return its output and the loaded modules."""
     # Measuring coverage in the child would load libraries of its own.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
     command = [sys.executable, "-c", PROBE, *arguments]
@@ -422,8 +434,8 @@ def loaded_by(*arguments: str, code: int = 0) -> tuple[str, set[str]]:
     return result.stdout, set(result.stderr.split())
 
 
-def test_version_loads_next_to_nothing() -> None:
-    """The version is answered before the command line itself is imported."""
+def test_version_loads_a_single_module() -> None:
+    """The version is printed before the command line itself is imported."""
     output, modules = loaded_by("--version")
 
     assert f"certferry {__version__}\n" == output
@@ -432,7 +444,7 @@ def test_version_loads_next_to_nothing() -> None:
 
 
 def test_help_loads_no_network_crypto_or_display_library() -> None:
-    """Help is answered from the command line alone: no adapter, no heavy library."""
+    """Help comes from the command line alone: no adapter, no heavy library."""
     output, modules = loaded_by("--help")
 
     assert "sync" in output
@@ -441,8 +453,8 @@ def test_help_loads_no_network_crypto_or_display_library() -> None:
     assert set() == {m for m in modules if m.startswith(("certferry.adapters", "certferry.wiring"))}
 
 
-def test_a_catalogue_is_read_only_for_who_wants_it() -> None:
-    """English needs none; Chinese needs its own, and no library besides."""
+def test_a_catalogue_is_read_for_its_language_alone() -> None:
+    """English needs no catalogue; Chinese needs its own, and no further library."""
     _, english = loaded_by("--help")
     output, chinese = loaded_by("--lang", "zh", "--help")
 
@@ -453,8 +465,8 @@ def test_a_catalogue_is_read_only_for_who_wants_it() -> None:
     assert [path for path in opened_by("--lang", "zh", "--help") if path.endswith(".mo")]
 
 
-def test_a_file_without_channels_loads_nothing_of_them(tmp_path: Path) -> None:
-    """Nor does one with channels, as long as there is nothing to send."""
+def test_a_file_without_channels_loads_no_channel(tmp_path: Path) -> None:
+    """The same holds with channels as long as no message is due."""
     config = tmp_path / "certferry.toml"
     config.write_text(f'[state]\nurl = "sqlite:///{tmp_path}/state/state.db"\n')
     config.chmod(0o600)
@@ -477,9 +489,9 @@ CONSOLE = ("certferry.console", "jinja2", "markupsafe", "multipart", "starlette"
 
 
 @pytest.mark.parametrize(("command", "code"), [("sync", 1), ("check", 2), ("plan", 0)])
-def test_a_run_loads_nothing_of_the_console(tmp_path: Path, command: str, code: int) -> None:
-    """It is an extra, and no cost: also of a file that has a console, in a run that plans and ends
-    as runs do.
+def test_a_run_loads_no_module_of_the_console(tmp_path: Path, command: str, code: int) -> None:
+    """The console is an extra without a cost for runs, also if the file declares a console and the
+    run has work.
     """
     (tmp_path / "site").mkdir()
     (tmp_path / "dns").write_text("#!/bin/sh\nexit 1\n")
@@ -501,7 +513,7 @@ def test_a_run_loads_nothing_of_the_console(tmp_path: Path, command: str, code: 
 
 
 def opened_by(*arguments: str) -> list[str]:
-    """Run certferry in a fresh interpreter; return the files that it has opened."""
+    """Run certferry in a fresh interpreter; return the opened files."""
     script = (
         "import sys\n"
         "sys.addaudithook(lambda event, given: event == 'open' and print(given[0]))\n"

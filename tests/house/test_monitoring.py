@@ -1,4 +1,4 @@
-"""The rules and the dashboard for operators, by Prometheus' own tool."""
+"""The rules and the dashboard for operators, checked with Prometheus' own tool."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def expressions() -> Iterator[str]:
 
 
 def test_prometheus_takes_the_rules() -> None:
-    """Every one of them."""
+    """Every rule is valid."""
     checked = promtool("check", "rules", RULES.name)
 
     assert 0 == checked.returncode, checked.stderr
@@ -51,8 +51,9 @@ def test_prometheus_takes_the_rules() -> None:
 
 @thorough
 def test_the_rules_alert_when_they_are_to() -> None:
-    """And not before: of 90 and of 45 days, before an upload's deadline, without runs. In the gate
-    the guide's own command says so, in tests/acceptance/test_guides.py.
+    """An alert comes at the right moment and never before: for 90 and 45 days, before an upload's
+    deadline, and without runs. In the gate the guide's own command is run, in
+    tests/acceptance/test_guides.py.
     """
     tested = promtool("test", "rules", TESTS.name)
 
@@ -60,7 +61,7 @@ def test_the_rules_alert_when_they_are_to() -> None:
 
 
 def test_every_alert_has_its_test() -> None:
-    """None is declared that no test of the rules names."""
+    """The tests of the rules name every declared alert."""
     alerts = set(re.findall(r"- alert: (\w+)", RULES.read_text()))
     assert alerts == set(re.findall(r"alertname: (\w+)", TESTS.read_text()))
 
@@ -71,32 +72,32 @@ OTHER_NUMBERS = [
     (A_CDN, "/ 4)", "/ 5)"), (A_LIFE, "/ 12", "/ 13"), (A_LIFE, "/ 6)", "/ 5)"),
     (A_CDN, "13h", "20h"), (A_CDN, "== 0)", "== 1)"), (CLOCK, "> 3600", "> 1e9"),
 ]  # fmt: skip
-"""The test of the rules that fails, what a rule says, and what it is made to say."""
+"""The test of the rules that fails, the text of a rule, and its replacement."""
 
 
 @pytest.mark.parametrize(
-    ("name", "written", "instead"),
-    [OTHER_NUMBERS[0], *(pytest.param(*one, marks=thorough) for one in OTHER_NUMBERS[1:])],
+    ("name", "original", "instead"),
+    [OTHER_NUMBERS[0], *(pytest.param(*change, marks=thorough) for change in OTHER_NUMBERS[1:])],
 )
 def test_the_tests_of_the_rules_can_fail(
-    name: str, written: str, instead: str, tmp_path: Path
+    name: str, original: str, instead: str, tmp_path: Path
 ) -> None:
-    """With any other number in a rule, one of them does."""
+    """With any other number in a rule, a test fails."""
     text = RULES.read_text()
-    assert written in text
+    assert original in text
     tests = YAML(typ="safe", pure=True).load(TESTS)
     tests["tests"] = [test for test in tests["tests"] if name in test["name"]]
-    (tmp_path / TESTS.name).write_text(json.dumps(tests))  # which is YAML, too
-    asked = ("test", "rules", TESTS.name)
+    (tmp_path / TESTS.name).write_text(json.dumps(tests))  # JSON is YAML, too
+    words = ("test", "rules", TESTS.name)
 
     (tmp_path / RULES.name).write_text(text)
-    assert 0 == promtool(*asked, within=tmp_path).returncode
-    (tmp_path / RULES.name).write_text(text.replace(written, instead))
-    assert 0 != promtool(*asked, within=tmp_path).returncode
+    assert 0 == promtool(*words, within=tmp_path).returncode
+    (tmp_path / RULES.name).write_text(text.replace(original, instead))
+    assert 0 != promtool(*words, within=tmp_path).returncode
 
 
 def test_the_rules_have_the_shares_of_check() -> None:
-    """Prometheus alerts at the moment at which `certferry check` does."""
+    """Prometheus alerts at the same moment as `certferry check`."""
     rules = re.split(r"- alert: ", RULES.read_text())
     by_name = {rule.partition("\n")[0]: rule for rule in rules[1:]}
 
@@ -105,20 +106,22 @@ def test_the_rules_have_the_shares_of_check() -> None:
     assert f"/ {UPLOAD_CRITICAL})" in by_name["CertferryUploadDeadline"]
 
 
-def test_rules_and_dashboard_know_only_what_is_written() -> None:
-    """No metric that a run does not write, and of those each is used somewhere."""
-    asked = set(METRIC.findall(RULES.read_text()))
-    shown = {name for one in expressions() for name in METRIC.findall(one)}
+def test_rules_and_dashboard_use_the_written_metrics() -> None:
+    """Rules and dashboard use only metrics of a run, and each metric has a use."""
+    in_rules = set(METRIC.findall(RULES.read_text()))
+    shown = {name for expression in expressions() for name in METRIC.findall(expression)}
 
-    assert set() == (asked | shown) - set(NAMES)
-    assert {"certferry_build_info"} == set(NAMES) - asked - shown
+    assert set() == (in_rules | shown) - set(NAMES)
+    assert {"certferry_build_info"} == set(NAMES) - in_rules - shown
 
 
 def test_prometheus_takes_the_dashboards_expressions(tmp_path: Path) -> None:
-    """As rules, with something in the place of each variable that Grafana fills in."""
+    """The expressions are checked as rules, with a value for each variable that Grafana fills
+    in.
+    """
     rules = [
-        {"record": f"panel:{number}", "expr": VARIABLE.sub("web1", one)}
-        for number, one in enumerate(expressions())
+        {"record": f"panel:{number}", "expr": VARIABLE.sub("web1", expression)}
+        for number, expression in enumerate(expressions())
     ]
     groups: dict[str, Any] = {"groups": [{"name": "dashboard", "rules": rules}]}
     (tmp_path / "rules.yml").write_text(json.dumps(groups))  # YAML has all of JSON
@@ -129,7 +132,7 @@ def test_prometheus_takes_the_dashboards_expressions(tmp_path: Path) -> None:
 
 
 def test_the_dashboard_is_whole() -> None:
-    """Its panels have their own places and numbers, and every variable is one of its own."""
+    """Panels have places and numbers of their own, and every variable is declared."""
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     places = {
@@ -140,6 +143,6 @@ def test_the_dashboard_is_whole() -> None:
     }
     assert sum(p["gridPos"]["w"] * p["gridPos"]["h"] for p in panels) == len(places)
     assert all(x < 24 for x, _ in places)  # the columns of Grafana
-    known = {one["name"] for one in DASHBOARD["templating"]["list"]}
+    variables = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
     used = {a or b for a, b in VARIABLE.findall(json.dumps(DASHBOARD))} - {"__all"}
-    assert used <= known
+    assert used <= variables

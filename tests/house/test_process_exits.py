@@ -1,4 +1,4 @@
-"""Signals and the end of the process belong to where the command line begins."""
+"""Signals and the end of the process belong to the entry points of the command line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ HANDLES = re.compile(r"\bsignal\.signal\(|\bos\._exit\(|\bset_wakeup_fd\(")
 
 
 def test_a_library_caller_keeps_its_own_signals() -> None:
-    """No other module installs a handler or ends the process: a server that makes runs ends them
-    by their stop.
+    """Other modules neither install a handler nor end the process: a server ends its runs by their
+    stop.
     """
-    found = {
+    modules_with_handlers = {
         path.relative_to(PACKAGE).as_posix()
         for path in modules()
         if HANDLES.search(path.read_text(encoding="utf-8"))
     }
 
-    assert WHERE >= found
+    assert WHERE >= modules_with_handlers

@@ -1,4 +1,4 @@
-"""The measure of plain words: what it counts, and what it leaves out."""
+"""The measure of plain words: counted and ignored passages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_docstrings_and_comments_are_read_and_the_help_of_commands_is_not() -> N
     ] == [text for _, text in passages(MODULE)]
 
 
-def test_limits_name_each_number_that_is_exceeded() -> None:
+def test_each_exceeded_limit_is_reported() -> None:
     """A sentence of pronouns alone exceeds two limits, and a plain sentence none."""
     plain, unclear = Measure(), Measure()
     plain.add("plan.py:1", "A plan names the steps of a run.")

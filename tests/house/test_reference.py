@@ -1,4 +1,4 @@
-"""The pages of reference and their tables are what the code says, in both languages."""
+"""The pages of reference and their tables agree with the code, in both languages."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ from tests.core.strategies import certificate
 from tests.house.reference import ADAPTERS, CODES, ERRORS, SUFFIX, all_pages, code_meanings, errors
 from tests.house.tree import ROOT, modules, relative
 
-# --- The pages that are made are as they would be made now; that of the adapters is what their
-# settings say, in each language
+# --- The generated pages are up to date; the page of the adapters follows their settings
 
 
 OURS = [
@@ -43,8 +42,8 @@ OURS = [
 ]
 
 
-def test_the_pages_are_as_they_are_made() -> None:
-    """A change of a setting, of a code or of the README's configuration comes with them."""
+def test_the_generated_pages_are_up_to_date() -> None:
+    """A change of a setting, of a code or of the README's configuration changes its page."""
     stale = [
         relative(path)
         for path, text in all_pages().items()
@@ -68,22 +67,21 @@ def test_every_name_of_an_adapter_is_on_the_page(suffix: str) -> None:
 
 
 @pytest.mark.parametrize(("family", "name"), OURS, ids=[name for _, name in OURS])
-def test_every_setting_of_ours_says_what_it_means(family: Family, name: str) -> None:
-    """In words for people: `init` and the page have no others. Each key is said once."""
+def test_every_setting_of_ours_is_described(family: Family, name: str) -> None:
+    """`init` and the page print the description, and each key has a single one."""
     described = installed().find(family, name)
     settings = described.adapter.Settings
     by_variable = {variable.key for variable in described.adapter.ENVIRONMENT}
-    said = set(meanings(settings))
+    described_keys = set(meanings(settings))
 
-    assert set() == by_variable & said
-    assert set(may_be_written(settings)) == by_variable | said
+    assert set() == by_variable & described_keys
+    assert set(may_be_written(settings)) == by_variable | described_keys
     assert {f.name for f in dataclasses.fields(described.options)} == set(
         meanings(described.options)
     )
 
 
-# --- The page of the codes has every code that the sources can print, with its cause and its
-# fix
+# --- The page of the codes has every code of the sources, with cause and fix
 
 
 LANGUAGES = ("en", "zh")
@@ -96,7 +94,7 @@ IN_MESSAGES = {
     "test",
     Outcome.FAILED,
     Outcome.REFUSED,
-    *(set(Topic) - {Topic.TROUBLE, Topic.RECOVERED}),  # these are about something else
+    *(set(Topic) - {Topic.TROUBLE, Topic.RECOVERED}),  # other topics have codes of their own
 }
 WRITTEN = re.compile(
     r"""(?:"code": |\bcode=|(?:Problem|_warning)\(\s*|^MISSED = |^REFUSED = )"""
@@ -106,52 +104,55 @@ WRITTEN = re.compile(
 
 
 def of(section: str) -> set[str]:
-    """Return the codes of a section, which both languages have."""
+    """Return the codes of a section, the same in both languages."""
     english, chinese = (code_meanings(language)[section] for language in LANGUAGES)
     assert set(english) == set(chinese)
     return set(english)
 
 
-def test_every_error_is_there_once() -> None:
+def test_every_error_is_listed_once() -> None:
     """Each class has a code; the command line has three more."""
     listed = [code for section in ERRORS for code in code_meanings("en")[section]]
 
     assert sorted([*errors(), "usage", "system", "unexpected"]) == sorted(listed)
 
 
-def test_every_other_code_is_there() -> None:
-    """And no code that is not printed any more."""
+def test_every_other_code_is_listed() -> None:
+    """Codes without a use are left out."""
     assert {str(code) for code in ReasonCode} == of("reasons")
     assert {str(code) for code in EdgeProblemCode} == of("edges")
     assert {str(code) for code in IN_MESSAGES} == of("messages")
 
 
-def test_a_code_that_is_written_in_the_sources_is_there() -> None:
-    """Where it has no class and no list of its own."""
-    known = {code for section in code_meanings("en").values() for code in section} | set(Code)
-    written = {
+def test_every_literal_code_of_the_sources_is_listed() -> None:
+    """Such a code has neither a class nor a list of its own."""
+    listed_codes = {code for section in code_meanings("en").values() for code in section} | set(
+        Code
+    )
+    literal_codes = {
         code for path in modules() for code in WRITTEN.findall(path.read_text(encoding="utf-8"))
     }
 
-    assert {"usage", "channel_refused", "heartbeat_missed", "drifted"} <= written
-    assert set() == written - known
+    assert {"usage", "channel_refused", "heartbeat_missed", "drifted"} <= literal_codes
+    assert set() == literal_codes - listed_codes
 
 
-@pytest.mark.parametrize("path", [CODES.with_suffix(one) for one in SUFFIX.values()], ids=relative)
+@pytest.mark.parametrize(
+    "path", [CODES.with_suffix(suffix) for suffix in SUFFIX.values()], ids=relative
+)
 def test_every_code_has_cause_and_fix(path: Path) -> None:
-    """Also those of `doctor`, in both languages."""
+    """Codes of `doctor` are included, in both languages."""
     rows: Mapping[str, str] = dict(ROW.findall(all_pages()[path]))
 
     assert set(Code) <= set(rows)
     assert [] == [code for code, row in rows.items() if not all(map(str.strip, row.split("|")))]
 
 
-# --- The page of `doctor` has every code, in both languages, and no other; each code has its
-# tests
+# --- Each code of `doctor` has its tests
 
 
-def test_each_code_is_met_by_a_test() -> None:
-    """By its name in the sources, or as it is printed."""
+def test_each_code_has_a_test() -> None:
+    """The test has the name from the sources, or the printed code."""
     tests = [
         path.read_text(encoding="utf-8")
         for path in (ROOT / "tests").rglob("test_*.py")
@@ -164,7 +165,7 @@ def test_each_code_is_met_by_a_test() -> None:
     assert [] == unmet
 
 
-# --- The page of `certferry watch` names every code that programs may meet
+# --- The page of `certferry watch` has every code for programs
 
 
 WATCH_PAGES = sorted((ROOT / "docs" / "reference").glob("watch*.md"))
@@ -172,7 +173,7 @@ WATCH_PAGES = sorted((ROOT / "docs" / "reference").glob("watch*.md"))
 
 @pytest.mark.parametrize("page", WATCH_PAGES, ids=lambda page: page.name)
 def test_every_code_of_an_edge_is_on_the_page(page: Path) -> None:
-    """Each once, and none that there is not."""
+    """The page has each code once, and no other."""
     rows = re.findall(r"^\| `([a-z0-9_]+)` \|", page.read_text(), re.MULTILINE)
 
     assert sorted(code.value for code in EdgeProblemCode) == sorted(rows)
@@ -198,7 +199,7 @@ def tables(page: str) -> list[list[str]]:
 
 
 def numbers(row: str) -> list[str]:
-    """Return all numbers of a row: what is a word in one language is a word in the other."""
+    """Return all numbers of a row: number words are words in both languages."""
     return sorted(number.replace(",", "") for number in NUMBER.findall(row))
 
 
@@ -216,21 +217,21 @@ ROWS = [
 
 
 def test_both_pages_have_as_many_rows() -> None:
-    """Under each heading, so that those beside one another are the same rule."""
+    """Each heading has the same number of rows, so that rows can be compared in pairs."""
     english, chinese = ([len(table) for table in tables(page)] for page in (ENGLISH, CHINESE))
 
     assert english == chinese
     assert len(ROWS) == sum(english) > 200
 
 
-@pytest.mark.parametrize("read", [numbers, marks], ids=["numbers", "marks"])
-def test_rows_say_the_same(read: Callable[[str], list[str]]) -> None:
-    """Codes, periods and limits; and how well each reason is known."""
-    assert [] == [row for row in ROWS if read(row[0]) != read(row[1])]
+@pytest.mark.parametrize("facts_of", [numbers, marks], ids=["numbers", "marks"])
+def test_rows_say_the_same(facts_of: Callable[[str], list[str]]) -> None:
+    """Codes, periods and limits agree, and so do the marks of the reasons."""
+    assert [] == [row for row in ROWS if facts_of(row[0]) != facts_of(row[1])]
 
 
 def test_rows_name_the_same() -> None:
-    """What is no word of Chinese stands in the English row as well: a state, a call, a setting."""
+    """States, calls and settings in a Chinese row are in the English row as well."""
     other = [
         (name, english)
         for english, chinese in ROWS
@@ -242,26 +243,28 @@ def test_rows_name_the_same() -> None:
 
 
 def test_every_rule_has_a_mark() -> None:
-    """One of the three that the page explains."""
+    """The page explains three marks."""
     for page, heading in ((ENGLISH, "Mark and source"), (CHINESE, "标记与来源")):
         marked = [table for table in tables(page) if heading in table[0]]
         assert len(marked) > 8
         assert [] == [row for table in marked for row in table[2:] if not marks(row)]
 
 
-# --- The table of lifetimes in Qiniu's reference pages says what the core decides
+# --- The table of lifetimes in Qiniu's reference pages follows the core
 
 
 RULES = TargetRules(timedelta(days=MIN_REMAINING_DAYS))
 HOURS = 160
-"""How long certificates of six days live (Let's Encrypt's profiles page, 2026-07-14)."""
+"""The lifetime of certificates of six days (Let's Encrypt's profiles page, 2026-07-14)."""
 
 LIVES = {90: timedelta(days=90), 64: timedelta(days=64), 45: timedelta(days=45)}
 _ROW = re.compile(r"^\| (\d+) \| (\d+) \| (\d+|—) \| (\d+|—) \|", re.MULTILINE)
 
 
 def row(days: int, lifetime: timedelta) -> tuple[str, ...]:
-    """What the core says: renewed after, uploadable for, and how long the old one serves then."""
+    """Return the core's decisions: the age at a renewal, the time for uploads, and the remaining
+    time.
+    """
     leaf = certificate(lifetime=lifetime)
     renewal = renew_at(leaf) - leaf.not_before
     window = RULES.upload_deadline(leaf) - leaf.not_before
@@ -284,7 +287,7 @@ def test_the_table_of_lifetimes_is_true(page: str) -> None:
     assert expected == _ROW.findall(text)
 
 
-# --- The page about a hundred thousand certificates has the tables that its commands print
+# --- The page about a hundred thousand certificates has the tables of its commands
 
 
 SCALE_ENGLISH, SCALE_CHINESE = (
@@ -295,15 +298,15 @@ SCALE_ROW = re.compile(r"^\| .*\|$", re.MULTILINE)
 NUMBERS = re.compile(r"\d[\d,.]*")
 
 
-def test_page_has_what_the_arithmetic_says() -> None:
-    """By the rules that are in force: a changed limit, share or promise changes the page."""
+def test_page_has_the_computed_tables() -> None:
+    """A changed limit, share or promise changes the page."""
     lines = [*needed(CERTIFICATES), *fleet.needed(fleet.CERTIFICATES, fleet.FLEET)]
 
     assert [] == [line for line in lines if line and line not in SCALE_ENGLISH.splitlines()]
 
 
-def test_page_has_what_every_kind_of_run_costs() -> None:
-    """At most what is promised, which a test of the whole command holds."""
+def test_page_has_the_cost_of_every_kind_of_run() -> None:
+    """The numbers stay within the limits that a test of the whole command checks."""
     rows = [
         [cell.strip() for cell in row.strip("|").split("|")]
         for row in SCALE_ROW.findall(SCALE_ENGLISH)
@@ -311,13 +314,15 @@ def test_page_has_what_every_kind_of_run_costs() -> None:
     costs = {row[0]: row[1:4] for row in rows if row[0] in MOST and len(row) == 5}
 
     assert MOST.keys() == costs.keys()
-    for what, most in MOST.items():
-        for counted, promised in zip(costs[what], (most.ca, most.dns, most.cdn), strict=True):
+    for kind_of_run, most in MOST.items():
+        for counted, promised in zip(
+            costs[kind_of_run], (most.ca, most.dns, most.cdn), strict=True
+        ):
             assert int(counted) <= promised
 
 
 def test_both_languages_have_the_same_numbers() -> None:
-    """Row by row."""
+    """The tables are compared row by row."""
     english, chinese = (
         [NUMBERS.findall(row) for row in SCALE_ROW.findall(page)]
         for page in (SCALE_ENGLISH, SCALE_CHINESE)

@@ -1,4 +1,4 @@
-"""What `scripts/release` makes of a commit: the wheel, what an index shows of it, the papers."""
+"""The results of `scripts/release`: the wheel, its page in an index, and the papers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.support.tiers import thorough
 from tests.support.waiting import eventually
 
 EXTRAS = {"apprise", "console", "demo", "keyring", "lexicon", "postgresql", "s3"}
-"""What an operator may add to certferry."""
+"""The extras that an operator may add to certferry."""
 OURS = {"dev", "release", "site"}
 READMES = ("README.md", "README.zh-CN.md")
 LONGEST = 300  # seconds
@@ -41,19 +41,19 @@ LONGEST = 300  # seconds
 
 @pytest.fixture(scope="module")
 def metadata(wheel: Path) -> Message:
-    """What the wheel says of itself."""
+    """Return the metadata of the wheel."""
     with zipfile.ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        written = archive.read(name).decode()
-    return Parser().parsestr(written)
+        text = archive.read(name).decode()
+    return Parser().parsestr(text)
 
 
 # --- The wheel, and the source archive
 
 
-def test_the_wheel_has_what_runs_and_no_more(wheel: Path) -> None:
-    """Code, compiled catalogues, the console's files, the pages of `certferry help`; neither tests
-    nor what such files were made from.
+def test_the_wheel_has_only_files_for_running(wheel: Path) -> None:
+    """The wheel has code, compiled catalogues, the console's files and the pages of `certferry
+    help`, without tests and without the sources of such files.
     """
     with zipfile.ZipFile(wheel) as archive:
         names = {name.removeprefix("certferry/") for name in archive.namelist()}
@@ -68,8 +68,8 @@ def test_the_wheel_has_what_runs_and_no_more(wheel: Path) -> None:
     }
 
 
-def test_the_sources_are_what_the_wheel_is_built_from(sources: Path) -> None:
-    """Nothing else lies in the archive."""
+def test_the_source_archive_has_the_files_of_the_wheel(sources: Path) -> None:
+    """The archive has no other files."""
     with tarfile.open(sources) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
 
@@ -82,10 +82,10 @@ def test_the_sources_are_what_the_wheel_is_built_from(sources: Path) -> None:
     assert all(name.startswith("src/certferry/") for name in names if name.startswith("src/"))
 
 
-def test_artefacts_are_as_small_as_they_may_be(
+def test_artefacts_have_limits_of_size(
     wheels: tuple[Path, Path], sources: Path, tmp_path: Path
 ) -> None:
-    """What grows beyond the number is refused by name, and so is what has no number."""
+    """An artefact above its limit is refused by name, and so is an artefact without a limit."""
     papers.must_be_small([*wheels, sources])
     large, strange = tmp_path / "certferry-1-py3-none-any.whl", tmp_path / "certferry.rpm"
     for path in (large, strange):
@@ -98,9 +98,9 @@ def test_artefacts_are_as_small_as_they_may_be(
         papers.must_be_small([strange])
 
 
-def test_what_an_index_shows_renders_and_leads_nowhere_that_is_not_there(metadata: Message) -> None:
-    """Both READMEs, without pictures, with the command that prints a page in place of a link to it,
-    and without what holds only as long as no index has the package.
+def test_the_page_of_an_index_renders_with_valid_links(metadata: Message) -> None:
+    """Both READMEs are shown without pictures, with commands that print a page instead of links to
+    it, and without the sentences for an unpublished package.
     """
     assert "text/markdown" == metadata["Description-Content-Type"]
     shown = render(str(metadata.get_payload()))
@@ -108,7 +108,7 @@ def test_what_an_index_shows_renders_and_leads_nowhere_that_is_not_there(metadat
     assert shown is not None
     assert [] == re.findall(r'(?:href|src)="(?!https://|#)[^"]*"', shown)
     assert "<img" not in shown
-    anchors = {unquote(one) for one in re.findall(r'href="#([^"]+)"', shown)}
+    anchors = {unquote(anchor) for anchor in re.findall(r'href="#([^"]+)"', shown)}
     assert anchors <= set(re.findall(r'id="([^"]+)"', shown))
     plain = re.sub(r"<[^>]+>", "", shown)
     assert 2 == plain.count("$ uv tool install certferry ")
@@ -123,7 +123,7 @@ def test_what_an_index_shows_renders_and_leads_nowhere_that_is_not_there(metadat
 
 @pytest.mark.parametrize("readme", READMES)
 def test_a_readme_says_that_no_index_has_the_package(readme: str) -> None:
-    """Once, on the first screen, between the marks that take it out of what an index shows."""
+    """The sentence is once on the first screen, between the marks that remove it for an index."""
     first = (ROOT / readme).read_text(encoding="utf-8").partition("\n## ")[0]
 
     [marked] = re.findall(r"<!-- unpublished -->(.*?)<!-- /unpublished -->", first, re.DOTALL)
@@ -131,7 +131,7 @@ def test_a_readme_says_that_no_index_has_the_package(readme: str) -> None:
 
 
 def test_the_metadata_is_whole(metadata: Message) -> None:
-    """An index files it by these."""
+    """An index classifies the package by these fields."""
     for name in ("Summary", "Author", "Keywords", "License-Expression", "Requires-Python"):
         assert metadata[name], name
     assert "2.4" == metadata["Metadata-Version"]
@@ -140,7 +140,7 @@ def test_the_metadata_is_whole(metadata: Message) -> None:
 
 
 def test_every_extra_is_pinned_and_explained(metadata: Message) -> None:
-    """One list: what the wheel offers, `requirements/`, and the READMEs' table."""
+    """The wheel, `requirements/` and the READMEs' table have the same extras."""
     assert EXTRAS | OURS == set(metadata.get_all("Provides-Extra", []))
     files = {path.stem for path in (ROOT / "requirements").glob("*.txt")}
     assert EXTRAS | {"build", "certferry", "release"} == files
@@ -158,32 +158,36 @@ def test_every_extra_is_pinned_and_explained(metadata: Message) -> None:
         ("pipx_metadata.json", "pipx install --force"),
     ],
 )
-def test_a_missing_extra_is_added_by_what_installed_certferry(
+def test_a_missing_extra_is_added_by_the_same_installer(
     receipt: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever that makes its environments. This one is made anew, so those that are there stay."""
+    """The installer creates the environment anew, so the command keeps the existing extras."""
     (tmp_path / receipt).touch()
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
 
-    for said in (str(how_to_install("keyring")), str(how_to_install_with("demo"))):
-        assert said.startswith(f"run: {command} 'certferry[")
-        assert {"demo", "console", "s3"} <= set(re.split(r"[\[\],]", said))
+    for command_line in (str(how_to_install("keyring")), str(how_to_install_with("demo"))):
+        assert command_line.startswith(f"run: {command} 'certferry[")
+        assert {"demo", "console", "s3"} <= set(re.split(r"[\[\],]", command_line))
 
 
 # --- The papers
 
 
 def changelog(**parts: str) -> str:
-    return "# Changelog\n" + "".join(f"\n## [{name}]\n\n{said}\n" for name, said in parts.items())
+    return "# Changelog\n" + "".join(
+        f"\n## [{name}]\n\n{changes}\n" for name, changes in parts.items()
+    )
 
 
 def test_notes_are_the_part_of_the_changelog(tmp_path: Path) -> None:
-    """What operators have to do stands first; the wheel's hash is as the action takes it."""
+    """Tasks for operators come first; the wheel's hash has the form of the action's input."""
     wheel = tmp_path / "certferry-1.2.3-py3-none-any.whl"
     wheel.write_bytes(b"wheel")
-    said = "### Changed\n\n- One\n  goes on ([how](docs/how-to/upgrade.md)).\n- **To do:** act."
+    changes_of_release = (
+        "### Changed\n\n- One\n  goes on ([how](docs/how-to/upgrade.md)).\n- **To do:** act."
+    )
 
-    changes = papers.part_of(changelog(Unreleased=said), "1.2.3")
+    changes = papers.part_of(changelog(Unreleased=changes_of_release), "1.2.3")
     notes = papers.notes_of(wheel, changes)
 
     digest = hashlib.sha256(b"wheel").hexdigest()
@@ -192,23 +196,23 @@ def test_notes_are_the_part_of_the_changelog(tmp_path: Path) -> None:
     assert "- One goes on (how: `certferry help upgrade`).\n" in notes
 
 
-def test_a_version_that_is_named_counts_for_more_than_what_is_unreleased() -> None:
-    """So that a release can be made again."""
+def test_a_named_version_counts_before_unreleased_changes() -> None:
+    """An earlier release can be made again."""
     text = changelog(Unreleased="- New.", **{"1.2.3": "- Then."})
 
     assert "- Then." == papers.part_of(text, "1.2.3")
     assert "- New." == papers.part_of(text, "1.2.4")
 
 
-@pytest.mark.parametrize("said", ["", "### Changed\n"])
-def test_a_release_without_a_change_is_refused(said: str) -> None:
-    """The CHANGELOG is what operators read before they upgrade."""
+@pytest.mark.parametrize("changes", ["", "### Changed\n"])
+def test_a_release_without_a_change_is_refused(changes: str) -> None:
+    """Operators read the CHANGELOG before an upgrade."""
     with pytest.raises(Refused, match=r"CHANGELOG\.md has no change for 1\.2\.3"):
-        papers.part_of(changelog(Unreleased=said), "1.2.3")
+        papers.part_of(changelog(Unreleased=changes), "1.2.3")
 
 
 def test_notes_that_github_would_not_take_are_refused(tmp_path: Path) -> None:
-    """Before anything is published; those of this version are taken."""
+    """The refusal comes before the publication; notes of this version are accepted."""
     wheel = tmp_path / f"certferry-{__version__}-py3-none-any.whl"
     wheel.write_bytes(b"")
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -228,7 +232,7 @@ def git(folder: Path, *words: str) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository in which nothing can be built, with a `dist` of an earlier release."""
+    """Return a repository without a build, with a `dist` of an earlier release."""
     package = tmp_path / "repository" / "src" / "certferry"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text('"""It."""\n\n__version__ = "1.2.3"\n')
@@ -243,7 +247,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_another_version_than_the_sources_is_refused() -> None:
-    """In one sentence, with the exit code of usage."""
+    """The refusal is a single sentence, with the exit code of usage."""
     command = [sys.executable, "-m", "release", "9.9.9"]
     done = run_program(command, os.environ, ROOT, longest=LONGEST)
 
@@ -252,7 +256,7 @@ def test_another_version_than_the_sources_is_refused() -> None:
 
 
 def test_a_tree_that_is_not_committed_is_refused(repository: Path) -> None:
-    """Changed, or new: what is released is a commit, which others can read."""
+    """Changed and new files are refused: a release is a commit that others can read."""
     with pytest.raises(Refused, match=r"is 1\.2\.3, not 1\.2\.4"):
         release("1.2.4", ["wheels"], repository)
     (repository / "new.py").write_text("")
@@ -261,7 +265,7 @@ def test_a_tree_that_is_not_committed_is_refused(repository: Path) -> None:
 
 
 def test_dist_is_replaced_whole_or_not_at_all(repository: Path) -> None:
-    """A tool that fails leaves what was there, and nothing beside it."""
+    """A failing tool leaves the earlier `dist`, and no other files."""
     with pytest.raises(subprocess.CalledProcessError):
         release("1.2.3", ["wheels"], repository)
 
@@ -280,11 +284,11 @@ def build_sdist(*_):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
-def test_a_release_that_is_killed_leaves_nothing(
+def test_a_killed_release_leaves_dist_unchanged(
     repository: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Its tools are ended, and `dist` is as it was. After a kill at once the next release clears
-    away. What is made is for every user, also where root's umask is another.
+    """Its tools are ended, and `dist` is unchanged. After SIGKILL the next release removes the
+    remains. New files are readable for every user, also under a strict umask of root.
     """
     begun = tmp_path / "begun"
     shutil.copytree(ROOT / "release", repository / "release")
@@ -303,7 +307,7 @@ def test_a_release_that_is_killed_leaves_nothing(
         assert eventually(begun.exists)
         process.send_signal(number)
     umask = begun.read_text()
-    begun.unlink()  # ends what nothing could end
+    begun.unlink()  # ends a tool that survived SIGKILL
     if number is signal.SIGKILL:
         with scratch(repository / "build"):
             pass
@@ -314,7 +318,7 @@ def test_a_release_that_is_killed_leaves_nothing(
 
 
 def test_artefacts_are_made_of_the_commit_alone(repository: Path, tmp_path: Path) -> None:
-    """What git ignores is not in the tree, and every file has the commit's date."""
+    """Ignored files are left out, and every file has the commit's date."""
     tree = tmp_path / "tree"
     tree.mkdir()
 
@@ -327,7 +331,7 @@ def test_artefacts_are_made_of_the_commit_alone(repository: Path, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A fresh clone with a release in `dist`, made with this checkout's tools."""
+    """Return a fresh clone with a release in `dist`, made with this checkout's tools."""
     folder = tmp_path_factory.mktemp("clone") / "certferry"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True, timeout=LONGEST)
     made(folder)
@@ -347,7 +351,7 @@ def made(clone: Path) -> dict[str, str]:
 @thorough
 @pytest.mark.timeout(3 * LONGEST)
 def test_a_commit_gives_the_same_bytes_twice(clone: Path) -> None:
-    """From another folder, at another time; `sha256sum` agrees with the list."""
+    """The second build is in another folder, at another time; `sha256sum` agrees with the list."""
     first = {path.name: papers.sums_of([path]) for path in (clone / "dist").iterdir()}
     hashes = {name: next(iter(line)).split()[0] for name, line in first.items()}
 
@@ -366,11 +370,11 @@ def test_a_commit_gives_the_same_bytes_twice(clone: Path) -> None:
 def test_the_list_of_parts_names_every_pinned_library(
     clone: Path, more: str, files: Sequence[str]
 ) -> None:
-    """In CycloneDX 1.6, with certferry itself as what it is about; that of the packages has the
-    libraries of their extras as well.
+    """The list is CycloneDX 1.6 about certferry itself; the list of the packages adds the libraries
+    of their extras.
     """
-    written = (clone / "dist" / f"certferry-{__version__}{more}.cdx.json").read_text("utf-8")
-    parts = json.loads(written)
+    document = (clone / "dist" / f"certferry-{__version__}{more}.cdx.json").read_text("utf-8")
+    parts = json.loads(document)
 
     named = {(part["name"].lower(), part["version"]) for part in parts["components"]}
     pins = [(ROOT / "requirements" / f"{name}.txt").read_text("utf-8") for name in files]
@@ -381,14 +385,14 @@ def test_the_list_of_parts_names_every_pinned_library(
     )
     assert always
     assert always <= {(name.replace("_", "-"), version) for name, version in named}
-    assert str(clone.parent) not in written
+    assert str(clone.parent) not in document
 
 
 @thorough
 @pytest.mark.timeout(3 * LONGEST)
 def test_uv_installs_certferry_from_an_index(clone: Path, tmp_path: Path) -> None:
-    """By the README's first line, with `dist` in the place of an index's certferry. What serves the
-    console is added by the command that `certferry serve` names.
+    """The README's first line is run, with `dist` as an index for certferry. The command that
+    `certferry serve` prints adds the console.
     """
     places = {"HOME": str(tmp_path), "XDG_DATA_HOME": "", "XDG_BIN_HOME": "", "UV_TOOL_DIR": ""}
     index = {"UV_FIND_LINKS": str(clone / "dist"), "UV_SYSTEM_CERTS": "1"}
@@ -420,22 +424,22 @@ def test_uv_installs_certferry_from_an_index(clone: Path, tmp_path: Path) -> Non
 # --- The version
 
 
-def test_the_version_stands_in_one_place() -> None:
-    """`pyproject.toml` has none of its own: what is built has that of the source."""
+def test_the_version_stands_in_a_single_place() -> None:
+    """`pyproject.toml` has no version, so builds take the version of the source."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
     assert "version" in project["dynamic"]
 
 
-def test_versions_between_releases_tell_themselves_apart(repository: Path) -> None:
-    """Each commit has its own: before the tag of its release lower than the release, after the tag
+def test_every_commit_has_its_own_version(repository: Path) -> None:
+    """Before the tag of its release a commit's version is lower than the release, after the tag
     higher.
     """
 
     def commit() -> str:
         git(repository, "commit", "--quiet", "--allow-empty", "--message=next")
-        asked = ["git", "-C", str(repository), "rev-parse", "--short=7", "HEAD"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", str(repository), "rev-parse", "--short=7", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     second = commit()
     assert f"1.2.3.dev2+g{second}" == version.current(repository)
@@ -449,7 +453,7 @@ def test_versions_between_releases_tell_themselves_apart(repository: Path) -> No
 
 
 def test_a_tree_without_git_has_the_version_of_its_source(repository: Path) -> None:
-    """A source archive, and what a release is made of: also inside another repository."""
+    """A source archive and the tree of a release have no git, even inside another repository."""
     tree = repository / "build" / "tree"
     tree.mkdir(parents=True)
     export(repository, tree)
@@ -457,9 +461,9 @@ def test_a_tree_without_git_has_the_version_of_its_source(repository: Path) -> N
     assert "1.2.3" == version.current(tree)
 
 
-def test_what_is_built_keeps_the_version(wheels: tuple[Path, Path], sources: Path) -> None:
-    """The archive's name, what the wheel says of itself, and what `certferry --version`, the report
-    of `doctor` and every request say, are one.
+def test_builds_keep_the_version(wheels: tuple[Path, Path], sources: Path) -> None:
+    """The archive's name, the wheel's metadata, `certferry --version`, the report of `doctor` and
+    every request have the same version.
     """
     now = version.current()
 
@@ -468,7 +472,7 @@ def test_what_is_built_keeps_the_version(wheels: tuple[Path, Path], sources: Pat
         path.name.removesuffix("-py3-none-any.whl") for path in wheels
     ]
     with zipfile.ZipFile(wheels[0]) as archive:
-        kept = [name for name in archive.namelist() if name == "certferry/__init__.py"]
-        source = archive.read(kept[0]).decode()
+        sources_in_wheel = [name for name in archive.namelist() if name == "certferry/__init__.py"]
+        source = archive.read(sources_in_wheel[0]).decode()
     assert f'__version__ = "{now}"\n' in source
     assert (ROOT / version.SOURCE).read_text("utf-8").partition("\n")[0] in source

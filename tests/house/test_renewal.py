@@ -18,7 +18,7 @@ HOLDS = [rule.code for rule in renewal.HOLDS]
 
 @pytest.mark.parametrize("language", ["", ".zh-CN"])
 def test_page_lists_every_rule_in_order(language: str) -> None:
-    """Operators read what the code asks, and nothing else."""
+    """The page has exactly the rules of the code."""
     path = ROOT / "docs" / "explanation" / f"when-it-renews{language}.md"
     listed = re.findall(r"^\| `(\w+)` \|", path.read_text(encoding="utf-8"), re.MULTILINE)
 
@@ -32,7 +32,7 @@ def test_reasons_are_called_by_their_codes() -> None:
 
 @pytest.mark.parametrize("rule", renewal.HOLDS, ids=HOLDS)
 def test_each_hold_names_the_place_that_decides(rule: renewal.Rule) -> None:
-    """A rule that moves to another room takes its line along."""
+    """A rule that moves to another room changes its line as well."""
     room, _, name = rule.place.rpartition(".")
     names = [name]
     while room and not _is_module(room):

@@ -1,4 +1,4 @@
-"""Two distributions: what an operator installs has no stand-in, and finds the sandbox by name."""
+"""Two distributions: certferry for operators has no stand-in, and finds the sandbox by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ COMMANDS = ("demo", "sandbox")
 
 
 class Machine:
-    """A fresh environment with this one's libraries, and of certferry what is installed there."""
+    """A fresh environment with the libraries of this environment, and with installed wheels of
+    certferry.
+    """
 
     def __init__(self, folder: Path) -> None:
         venv.create(folder / "venv", with_pip=False, symlinks=True)
@@ -39,7 +41,7 @@ class Machine:
         (self.packages / "libraries.pth").write_text(f"{libraries}\n")
 
     def install(self, wheel: Path) -> None:
-        """Install a wheel, and nothing with it."""
+        """Install a wheel, without its dependencies."""
         pip = [sys.executable, "-m", "pip", "--python", str(self.home / "bin" / "python")]
         options = ["--quiet", "--no-index", "--no-deps", "--no-compile"]
         subprocess.run(
@@ -68,7 +70,7 @@ def operators(tmp_path_factory: pytest.TempPathFactory, wheels: tuple[Path, Path
 
 
 def test_the_wheel_has_no_stand_in(wheels: tuple[Path, Path]) -> None:
-    """It is one package, without what authors and those who practise need."""
+    """The wheel is a single package, without tools for authors and for practice."""
     with zipfile.ZipFile(wheels[0]) as archive:
         names = archive.namelist()
 
@@ -78,29 +80,33 @@ def test_the_wheel_has_no_stand_in(wheels: tuple[Path, Path]) -> None:
 
 
 def test_the_sandbox_requires_certferry_in_its_own_version(wheels: tuple[Path, Path]) -> None:
-    """Pip refuses the two of different releases, which no test has seen together."""
+    """Pip refuses distributions of different releases, since tests never ran them together."""
     with zipfile.ZipFile(wheels[1]) as archive:
-        written = archive.read(f"certferry_sandbox-{version.current()}.dist-info/METADATA").decode()
+        metadata = archive.read(
+            f"certferry_sandbox-{version.current()}.dist-info/METADATA"
+        ).decode()
         names = archive.namelist()
 
-    assert f"\nVersion: {version.current()}\n" in written
-    assert f"\nRequires-Dist: certferry=={__version__}.*\n" in written
+    assert f"\nVersion: {version.current()}\n" in metadata
+    assert f"\nRequires-Dist: certferry=={__version__}.*\n" in metadata
     assert "certferry_sandbox/py.typed" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not [name for name in names if name.endswith("README.md")]
 
 
-def test_without_the_sandbox_its_commands_say_how_it_is_installed(operators: Machine) -> None:
-    """By one command, for the environment that certferry runs in; their code is that of usage."""
-    said = {
+def test_commands_of_a_missing_sandbox_name_its_installation(operators: Machine) -> None:
+    """The printed command is for the environment of certferry; the exit code is the code of
+    usage.
+    """
+    sentences = {
         "en": "requires certferry-sandbox, which is not installed",
         "zh": "需要 certferry-sandbox",
     }
-    for language, command in itertools.product(said, COMMANDS):
+    for language, command in itertools.product(sentences, COMMANDS):
         ended = operators.run("certferry", "--lang", language, command)
 
         assert (2, "") == (ended.returncode, ended.stdout)
-        assert f"`certferry {command}` {said[language]}" in ended.stderr
+        assert f"`certferry {command}` {sentences[language]}" in ended.stderr
         places = f"CERTFERRY_HOME={operators.home} CERTFERRY_BIN={operators.home}/bin"
         assert f"{places} ./scripts/install --with demo" in ended.stderr
 
@@ -108,7 +114,9 @@ def test_without_the_sandbox_its_commands_say_how_it_is_installed(operators: Mac
 def test_the_command_that_adds_the_sandbox_leads_to_this_installation(
     operators: Machine, tmp_path: Path
 ) -> None:
-    """Begun by its link, it names the folder of that link: the machine's own command stays."""
+    """Started through a link, certferry names the folder of the link: the machine's own command
+    stays.
+    """
     link = tmp_path / "certferry"
     link.symlink_to(operators.home / "bin" / "certferry")
 
@@ -118,8 +126,8 @@ def test_the_command_that_adds_the_sandbox_leads_to_this_installation(
     assert f"{places} ./scripts/install --with demo" in ended.stderr
 
 
-def test_without_the_sandbox_the_rest_is_there(operators: Machine) -> None:
-    """The help lists both commands all the same, and a shell that completes one gets no error."""
+def test_help_and_completion_work_without_the_sandbox(operators: Machine) -> None:
+    """The help lists both commands, and the completion of a shell gives no error."""
     help_ = operators.run("certferry", "--help")
     completed = operators.run(
         "certferry",
@@ -134,7 +142,7 @@ def test_without_the_sandbox_the_rest_is_there(operators: Machine) -> None:
 
 
 def test_the_sandbox_in_another_version_is_refused(operators: Machine) -> None:
-    """Where certferry alone was upgraded; the command that is named brings both."""
+    """An upgrade of certferry alone causes the refusal; the printed command installs both."""
     installed = operators.packages / "certferry_sandbox-0.0.1.dist-info"
     installed.mkdir()
     (installed / "METADATA").write_text("Name: certferry-sandbox\nVersion: 0.0.1\n")
@@ -152,8 +160,8 @@ def test_the_sandbox_in_another_version_is_refused(operators: Machine) -> None:
 def test_with_the_sandbox_the_main_job_is_done_in_its_world(
     tmp_path: Path, wheels: tuple[Path, Path]
 ) -> None:
-    """The two wheels are all that is needed, and the demo speaks Chinese. Who is where, and what
-    each edge served: each column begins in one cell. A fingerprint has its one short form.
+    """The two wheels are enough, and the demo speaks Chinese. Addresses and served certificates are
+    in aligned columns, and a fingerprint has a single short form.
     """
     machine = Machine(tmp_path)
     for wheel in wheels:

@@ -1,4 +1,4 @@
-"""The schemas of `--json` are schemas, are complete, and say what the code says."""
+"""The schemas of `--json`: valid, complete, and in agreement with the code."""
 
 from __future__ import annotations
 
@@ -33,59 +33,60 @@ each = pytest.mark.parametrize("name", NAMES)
 
 
 def parts(value: Any) -> Iterator[dict[str, Any]]:
-    """Return every object inside a schema, itself included."""
+    """Yield every object inside a schema, itself included."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())
     if isinstance(value, list):
-        for one in value:
-            yield from parts(one)
+        for member in value:
+            yield from parts(member)
 
 
 @each
-def test_a_schema_is_one(name: str) -> None:
-    """Of the version that it names, known by its own name, and complete: it refers to no file."""
-    found = schema(name)
+def test_a_schema_is_valid(name: str) -> None:
+    """The schema has its version and its own name, and refers to no other file."""
+    document = schema(name)
 
-    jsonschema.Draft202012Validator.check_schema(found)
-    assert "https://json-schema.org/draft/2020-12/schema" == found["$schema"]
-    assert f"urn:certferry:schema:{name}" == found["$id"]
-    referred = {part["$ref"] for part in parts(found) if "$ref" in part}
-    assert referred == {f"#/$defs/{one}" for one in found.get("$defs", {})}
+    jsonschema.Draft202012Validator.check_schema(document)
+    assert "https://json-schema.org/draft/2020-12/schema" == document["$schema"]
+    assert f"urn:certferry:schema:{name}" == document["$id"]
+    referred = {part["$ref"] for part in parts(document) if "$ref" in part}
+    assert referred == {f"#/$defs/{definition}" for definition in document.get("$defs", {})}
 
 
 @each
-def test_a_schema_asks_for_no_key_that_it_does_not_report_of(name: str) -> None:
-    """And a document may have more: keys are added in later versions."""
+def test_a_schema_requires_only_described_keys(name: str) -> None:
+    """A document may have more keys, which later versions add."""
     for part in parts(schema(name)):
         if part.get("type") == "object" and "properties" in part:
             assert set(part["required"]) <= set(part["properties"])
             assert "additionalProperties" not in part
 
 
-def test_what_has_one_name_is_one_thing() -> None:
-    """A part that several documents have is the same in all of them."""
-    found: dict[str, Any] = {}
+def test_shared_parts_are_equal() -> None:
+    """A part of several documents is the same in all of them."""
+    definitions: dict[str, Any] = {}
     for name in NAMES:
-        for one, written in schema(name).get("$defs", {}).items():
-            assert written == found.setdefault(one, written), (name, one)
+        for part_name, definition in schema(name).get("$defs", {}).items():
+            assert definition == definitions.setdefault(part_name, definition), (name, part_name)
 
 
 def test_every_command_with_json_has_its_schema() -> None:
-    """Its own, or that of the command whose document it prints."""
+    """The schema is its own, or belongs to the command with the same document."""
     commands = {name: command_of(name) for name in COMMANDS}
     with_json = {
         name
         for name, command in commands.items()
-        for one in (command, *getattr(command, "commands", {}).values())
-        if isinstance(one, click.Command) and any("--json" in p.opts for p in one.params)
+        for subcommand in (command, *getattr(command, "commands", {}).values())
+        if isinstance(subcommand, click.Command)
+        and any("--json" in p.opts for p in subcommand.params)
     }
 
     assert {SAME_AS.get(name, name) for name in with_json} <= set(NAMES)
 
 
 def weights() -> Iterator[str]:
-    """Return what `doctor` calls each severity of a finding."""
+    """Yield the word of `doctor` for each severity of a finding."""
     for severity in set(Severity) - {Severity.OK}:
         finding = Problem("code", Text("m"), severity=severity)
         yield cast("list[Any]", of_findings([finding])["findings"])[0]["severity"]
@@ -110,14 +111,14 @@ ENUMS = [
 def test_a_schema_lists_the_words_of_the_code(
     name: str, part: str, key: str, words: Collection[str]
 ) -> None:
-    """All that can be printed, and no others."""
+    """The list has exactly the words that can be printed."""
     assert {str(word) for word in words} == set(
         schema(name)["$defs"][part]["properties"][key]["enum"]
     )
 
 
-def test_what_channels_are_sent_is_as_its_schema_says() -> None:
-    """For each kind of news, with everything and with nothing known; and for the trial."""
+def test_events_for_channels_follow_their_schema() -> None:
+    """Each kind of news is tested, with all fields and with none; the trial is tested as well."""
     whole = Subject("img", "qiniu", "img.example.com", "")
     news = [
         Notification(Notice(topic, subject, NOW, Problem(code, Text("m"), hint), deadline))
@@ -142,14 +143,14 @@ def test_what_channels_are_sent_is_as_its_schema_says() -> None:
         {"error": {"code": "config", "message": "m"}},
     ],
 )
-def test_a_document_that_is_otherwise_is_refused(bent: object) -> None:
-    """The tests of all commands would notice a key too few, too many, or of another type."""
+def test_a_wrong_document_is_refused(bent: object) -> None:
+    """Tests of all commands notice a missing key, an additional key and a key of another type."""
     with pytest.raises(AssertionError):
         must_fit(bent, "doctor")
 
 
 def test_a_typographic_mark_is_no_value() -> None:
-    """What is unknown is null."""
+    """Unknown values are null."""
     entry = {"at": "2026-11-26T12:00:00Z", "name": "img", "event": "bound", "who": "root@a"}
     stored = {"number": 1, "host": None}
     must_fit({"entries": [{**entry, **stored, "facts": {"id": "1"}}]}, "history")

@@ -1,4 +1,4 @@
-"""How `scripts/setup` sets a fresh machine up, and how tests look for the programs they start."""
+"""The setup of a fresh machine by `scripts/setup`, and the search for programs of tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ APT_CACHE = """#!/bin/sh
 case " {offered} " in *" $2 "*) echo "  Candidate: 1.0" ;; *) echo "  Candidate: (none)" ;; esac
 i=0; while [ $i -lt 9999 ]; do echo "     of a mirror $i"; i=$((i + 1)); done
 """
-"""As long an answer as no reader may stop reading in the middle of: its writer would fail."""
+"""An answer so long that a reader who stops in the middle makes the writer fail."""
 APT_GET = """#!/bin/sh
 echo "apt-get $1" >>{log}
 [ "$1" = update ] && exit
@@ -34,7 +34,7 @@ PEBBLE = "#!/bin/sh\necho -dnsserver\n"
 
 
 class Fresh:
-    """A checkout on a machine that has nothing, with an apt that offers these packages."""
+    """A checkout on an empty machine, with an apt that offers these packages."""
 
     def __init__(self, folder: Path, offered: Collection[str]) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class Fresh:
         path.chmod(0o755)
 
     def setup(self, *words: str, user: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run `scripts/setup` as this user, who has no sudo; return how it ended."""
+        """Run `scripts/setup` as this user, who has no sudo; return the ended process."""
         (self.bin / "id").unlink()
         self.write("id", f"#!/bin/sh\necho {user}\n")
         self.log.write_text("")
@@ -80,7 +80,7 @@ class Fresh:
 
     @property
     def done(self) -> list[str]:
-        """What apt and pip were told to do, without what asks the Python for its version."""
+        """The commands of apt and pip, without the questions for the version of Python."""
         words = [row.split()[:2] for row in self.log.read_text().splitlines()]
         return [" ".join(row) for row in words if row[1] not in ("-c", "-VV")]
 
@@ -90,7 +90,9 @@ OTHERS = {"fonts-noto-cjk", "fontconfig", "libatomic1"}
 
 
 def test_distribution_without_two_programs(tmp_path: Path) -> None:
-    """What is there is installed in one go; what is not is told, and apt is asked once for it."""
+    """Available packages are installed in a single step; missing packages are reported, and apt is
+    asked once.
+    """
     fresh = Fresh(tmp_path, (EVERY | OTHERS) - {"acme.sh", "kustomize"})
 
     done = fresh.setup()
@@ -107,7 +109,9 @@ def test_distribution_without_two_programs(tmp_path: Path) -> None:
 
 
 def test_the_demo_needs_no_program_of_the_tests(tmp_path: Path) -> None:
-    """It installs Python, Pebble, and certferry with its console; the tests' things come later."""
+    """The demo installs Python, Pebble, and certferry with its console; the tests' programs come
+    later.
+    """
     fresh = Fresh(tmp_path, EVERY | OTHERS)
 
     assert 0 == fresh.setup("--demo").returncode
@@ -122,8 +126,8 @@ def test_the_demo_needs_no_program_of_the_tests(tmp_path: Path) -> None:
 
 
 def test_user_without_root(tmp_path: Path) -> None:
-    """Where packages are missing, the command that root has to run is told; where all are there,
-    the user needs no root.
+    """If packages are missing, the command for root is printed; otherwise the user needs no
+    root.
     """
     fresh = Fresh(tmp_path, EVERY | OTHERS)
 
@@ -142,13 +146,13 @@ def test_user_without_root(tmp_path: Path) -> None:
     [("", pytest.skip.Exception), ("acme.sh openssl", pytest.fail.Exception)],
     ids=["lacks", "offers"],
 )
-def test_program_that_is_not_here(
+def test_missing_program(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     offered: str,
     ends: type[BaseException],
 ) -> None:
-    """Its test is skipped where the distribution has no such package, and fails where it has."""
+    """Its test is skipped if the distribution has no such package, and fails otherwise."""
     fresh = Fresh(tmp_path, offered.split())
     monkeypatch.setenv("PATH", str(fresh.bin))
 
@@ -156,8 +160,8 @@ def test_program_that_is_not_here(
         program_path("acme.sh")
 
 
-def test_program_that_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of two that do the same is enough."""
+def test_existing_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alternative with the same function is enough."""
     fresh = Fresh(tmp_path, ())
     fresh.write("kustomize", "")
     monkeypatch.setenv("PATH", f"{fresh.bin}{os.pathsep}/nowhere")

@@ -1,4 +1,4 @@
-"""The site, as `scripts/site` builds it from the documents."""
+"""The site that `scripts/site` builds from the documents."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LED_TO = re.compile(r"\b(?:href|src)=\"(?!https?:|mailto:|data:)([^\"]+)\"")
 
 @pytest.mark.parametrize("language", site.SUFFIXES)
 def test_no_link_of_a_page_leads_out_of_the_site(language: str) -> None:
-    """To a page of the language, of the other one, or to a file that comes along."""
+    """Links lead to a page of the language, to the other language, or to a copied file."""
     files: set[Path] = set()
     led = {
         normpath(f"{page.place}/../{link}")
@@ -47,7 +47,7 @@ def test_no_link_of_a_page_leads_out_of_the_site(language: str) -> None:
 
 
 def test_every_page_is_listed_for_programs_that_read() -> None:
-    """In both languages, by its title."""
+    """Both languages list each page by its title."""
     lines = list(site.listed())
 
     for language in site.SUFFIXES:
@@ -55,8 +55,10 @@ def test_every_page_is_listed_for_programs_that_read() -> None:
             assert f"- [{page.title}]({language}/{page.place}.html)" in lines
 
 
-def test_newcomers_find_first_what_they_need_first() -> None:
-    """At the side of each page, and in what programs read; an index comes before what it lists."""
+def test_pages_for_newcomers_come_first() -> None:
+    """The order holds at the side of each page and in the list for programs; an index comes before
+    its pages.
+    """
     places = [page.place for page in site.pages("en").values()]
     first = {
         section: next(p for p in places if p.startswith(f"{section}/")) for section in site.SECTIONS
@@ -74,7 +76,9 @@ ADDRESS = "https://certferry.example/docs"
 
 @pytest.mark.parametrize("language", site.SUFFIXES)
 def test_every_page_is_described(language: str) -> None:
-    """By its first paragraph, without marks, as much of it as a search engine shows."""
+    """The first paragraph without marks is the description, cut to the length that search engines
+    show.
+    """
     described = {page.place: page.description for page in site.pages(language).values()}
 
     assert len(described) == len(set(described.values()))
@@ -85,7 +89,7 @@ def test_every_page_is_described(language: str) -> None:
 
 
 def test_every_page_has_a_title_of_its_own() -> None:
-    """Over both languages."""
+    """Titles differ across both languages."""
     titles = [
         site.HEADINGS[language] if page.place == "index" else page.title
         for language in site.SUFFIXES
@@ -96,7 +100,7 @@ def test_every_page_has_a_title_of_its_own() -> None:
 
 
 def test_search_engines_find_every_page() -> None:
-    """By the map that `robots.txt` leads to; both name whole addresses."""
+    """`robots.txt` leads to the map; both have whole addresses."""
     files = site.beside(ADDRESS)
     places = [
         f"{ADDRESS}/{language}/{page.place}.html"
@@ -109,8 +113,8 @@ def test_search_engines_find_every_page() -> None:
     assert f'<link rel="canonical" href="{ADDRESS}/">' in files["index.html"]
 
 
-def test_a_site_for_no_address_names_none() -> None:
-    """It is one to look at."""
+def test_a_site_without_an_address() -> None:
+    """Such a site is for a local look."""
     files = site.beside("")
 
     assert {"index.html", "llms.txt"} == set(files)
@@ -119,7 +123,7 @@ def test_a_site_for_no_address_names_none() -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as it is published. Skips where no package registry can be reached."""
+    """Return the published site. Skips if no package registry can be reached."""
     folder = tmp_path_factory.mktemp("site")
     try:
         site.build(folder / "site", ADDRESS, folder / "environment")
@@ -132,9 +136,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @thorough
 @pytest.mark.timeout(LONGEST)
-def test_the_site_needs_no_other_host_and_leads_nowhere_else(built: Path) -> None:
-    """Sphinx has no warning; nothing is loaded from elsewhere; each link, also one of the theme's,
-    leads to a page or a file, and to what it names there.
+def test_the_site_needs_no_other_host_and_has_valid_links(built: Path) -> None:
+    """Sphinx has no warning, all files are loaded from the site, and each link, the theme's
+    included, leads to an existing page, file or anchor.
     """
     made = list(built.rglob("*.html"))
 
@@ -160,15 +164,18 @@ def test_the_site_needs_no_other_host_and_leads_nowhere_else(built: Path) -> Non
 
 @thorough
 @pytest.mark.timeout(LONGEST)
-def test_each_page_says_what_it_is(built: Path) -> None:
-    """Its description, its own place, and itself in each language that it is in."""
+def test_each_page_has_its_metadata(built: Path) -> None:
+    """Each page has its description, its own address, and its address in each language."""
     for language in site.SUFFIXES:
         for page in site.pages(language).values():
             file = built / language / f"{page.place}.html"
             head = file.read_text(encoding="utf-8").partition("</head>")[0]
             links = re.findall(r'<link rel="(?:canonical|alternate)"[^>]*>', head)
             spoken = {"en": "en", "zh": "zh-CN"}
-            others = {spoken[one]: f"{one}/{page.place}.html" for one in page.languages}
+            others = {
+                spoken[other_language]: f"{other_language}/{page.place}.html"
+                for other_language in page.languages
+            }
             others["x-default"] = "" if page.place == "index" else f"en/{page.place}.html"
             assert [
                 *(
@@ -177,11 +184,11 @@ def test_each_page_says_what_it_is(built: Path) -> None:
                 ),
                 f'<link rel="canonical" href="{ADDRESS}/{language}/{page.place}.html">',
             ] == links
-            [said] = re.findall(r'<meta content="([^"]*)" name="description"', head)
-            assert page.description == html.unescape(said)
+            [description] = re.findall(r'<meta content="([^"]*)" name="description"', head)
+            assert page.description == html.unescape(description)
             title = site.HEADINGS[language] if page.place == "index" else page.title
             [shown] = re.findall("<title>(.*?)</title>", head)
-            # Sphinx prints an apostrophe as a printer would.
+            # Sphinx prints typographic apostrophes.
             assert html.unescape(shown).replace("’", "'").startswith(title)
 
 
@@ -202,8 +209,8 @@ SEARCHED = (
 @thorough
 @pytest.mark.timeout(LONGEST)
 def test_search_finds_numbers_and_chinese_questions(built: Path) -> None:
-    """In a browser: the page is among the first five, and the root leads to the language that the
-    browser asks for.
+    """In a browser the page is among the first five, and the root leads to the browser's
+    language.
     """
     with served(built) as root, running_chromium() as browser:
         for language, locale in LOCALES.items():

@@ -1,4 +1,4 @@
-"""The page about three simulated years has the tables that its command prints."""
+"""The page about three simulated years has the tables of its command."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ NUMBERS = re.compile(r"−?\d+")
 
 
 def tables(page: Path) -> list[list[list[str]]]:
-    """The rows of each table with as many columns as these have, without their head."""
-    found: list[list[list[str]]] = []
+    """Return the rows of each table with these columns, without its head."""
+    all_tables: list[list[list[str]]] = []
     for line in page.read_text(encoding="utf-8").splitlines():
         row = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("| ---") and len(row) == len(COLUMNS):
-            found.append([])
-        elif found and line.startswith("|") and len(row) == len(COLUMNS):
-            found[-1].append(row)
-    for rows in found[:-1]:
+            all_tables.append([])
+        elif all_tables and line.startswith("|") and len(row) == len(COLUMNS):
+            all_tables[-1].append(row)
+    for rows in all_tables[:-1]:
         del rows[len(SCENARIOS) :]  # the head of the next table
-    return found
+    return all_tables
 
 
 def test_page_has_every_table_and_every_scenario() -> None:
-    """In the order in which the command prints them."""
+    """The order is the order of the command."""
     text = ENGLISH.read_text(encoding="utf-8")
     titles = re.findall(r"^### (.*)$", text, re.MULTILINE)
 
@@ -44,7 +44,7 @@ def test_page_has_every_table_and_every_scenario() -> None:
 
 
 def test_both_languages_have_the_same_numbers() -> None:
-    """Cell by cell."""
+    """The tables are compared cell by cell."""
     english, chinese = (
         [[list(map(NUMBERS.findall, row[1:])) for row in rows] for rows in tables(page)]
         for page in (ENGLISH, CHINESE)
@@ -53,7 +53,7 @@ def test_both_languages_have_the_same_numbers() -> None:
 
 
 def test_no_certificate_of_45_days_and_more_expires() -> None:
-    """What the page says of them; and with all in order, none of six days."""
+    """The page promises the same for six days in the scenario without trouble."""
     *long, short = tables(ENGLISH)
     expiry = COLUMNS.index("closest to expiry")
 
@@ -66,8 +66,8 @@ def test_no_certificate_of_45_days_and_more_expires() -> None:
 @pytest.mark.timeout(900)  # three years of short certificates, while branches are counted
 @pytest.mark.parametrize("number", range(len(SCENARIOS)))
 @pytest.mark.parametrize("life", LIVES)
-def test_row_of_the_page_is_what_the_command_prints(life: str, number: int) -> None:
-    """The years are lived through again."""
-    (written,) = tables(ENGLISH)[list(LIVES).index(life)][number : number + 1]
+def test_row_of_the_page_equals_the_output_of_the_command(life: str, number: int) -> None:
+    """The years are simulated again."""
+    (row,) = tables(ENGLISH)[list(LIVES).index(life)][number : number + 1]
 
-    assert list(cells(number, measure(life, number, YEARS))) == written
+    assert list(cells(number, measure(life, number, YEARS))) == row

@@ -1,4 +1,4 @@
-"""Every sentence has its translation, with the same places, and the catalogues are up to date."""
+"""The translations: complete, with the same placeholders, in up-to-date catalogues."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ SAME = {
 }
 
 NAMES = re.compile(r"\b(certferry|UTC)\b")
-"""What templates show that is the same in every language."""
+"""Words of templates that are the same in every language."""
 
 UNCHANGED = "证书未变更,跳过同步"
-"""How a run without changes begins; monitors look for it as it is."""
+"""The beginning of a run without changes, unchanged for monitors."""
 
 
 def places(sentence: str) -> list[str]:
-    """Return the named places of a template, in alphabetical order."""
+    """Return the named placeholders of a template, in alphabetical order."""
     return sorted(name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None)
 
 
@@ -46,36 +46,36 @@ def messages(language: str) -> list[Message]:
     return [message for message in translations.read(language) if message.id]
 
 
-def ids(found: object) -> set[str]:
-    assert isinstance(found, Catalog)
-    return {str(message.id) for message in found if message.id}
+def ids(catalog: object) -> set[str]:
+    assert isinstance(catalog, Catalog)
+    return {str(message.id) for message in catalog if message.id}
 
 
 @cache
 def of_the_sources() -> set[str]:
-    """Return every sentence of the sources. Reading them takes a second."""
+    """Return every sentence of the sources. The extraction takes a second."""
     return ids(translations.extract())
 
 
 def test_there_is_a_catalogue_for_each_language_but_english() -> None:
-    """What `--lang` offers is there, and nothing else."""
+    """Catalogues and the languages of `--lang` agree."""
     catalogues = {path.name for path in translations.LOCALE.iterdir() if path.is_dir()}
 
     assert catalogues == set(translations.LANGUAGES) == set(SPOKEN) - {"en"}
 
 
 def test_the_template_has_the_sentences_of_the_sources() -> None:
-    """Extracting again finds what was extracted last: nothing new, and nothing that is gone."""
+    """A new extraction gives the same sentences: none new and none gone."""
     with translations.TEMPLATE.open("rb") as file:
-        written = ids(read_po(file))
+        in_template = ids(read_po(file))
     sources = of_the_sources()
 
-    assert (set(), set()) == (sources - written, written - sources), UPDATE
+    assert (set(), set()) == (sources - in_template, in_template - sources), UPDATE
 
 
 @pytest.mark.parametrize("language", translations.LANGUAGES)
-def test_every_sentence_is_translated_and_nothing_else_is(language: str) -> None:
-    """A catalogue has a translation for each sentence of the sources, sure and in use."""
+def test_every_sentence_is_translated(language: str) -> None:
+    """A catalogue has a translation for exactly the sentences of the sources, sure and in use."""
     catalog = translations.read(language)
     translated = {str(m.id) for m in messages(language) if m.string}
 
@@ -87,14 +87,14 @@ def test_every_sentence_is_translated_and_nothing_else_is(language: str) -> None
 
 @pytest.mark.parametrize("language", translations.LANGUAGES)
 def test_a_translation_has_the_places_of_its_sentence(language: str) -> None:
-    """Each named place of a template is in its translation, once, and no other."""
+    """Each named placeholder of a template is in its translation, once, and no other."""
     different = [m.id for m in messages(language) if places(str(m.id)) != places(str(m.string))]
 
     assert [] == different
 
 
 @pytest.mark.parametrize("language", translations.LANGUAGES)
-def test_a_translation_keeps_what_is_typed(language: str) -> None:
+def test_a_translation_keeps_commands_and_settings(language: str) -> None:
     """Commands and settings in backquotes are the same in every language."""
     quoted = re.compile(r"`[^`]*`")
 
@@ -108,7 +108,7 @@ def test_a_translation_keeps_what_is_typed(language: str) -> None:
 
 
 def test_chinese_is_chinese() -> None:
-    """No sentence was left in English; only what has no words reads the same in both."""
+    """All sentences are translated; only sentences without words are the same in both languages."""
     english = []
     for message in messages("zh"):
         words = re.sub(r"\{\w+\}", "", str(message.id))
@@ -135,39 +135,45 @@ def test_chinese_has_a_word_for_the_end_and_a_word_for_what_is_past() -> None:
 
 
 def test_chinese_commas_are_full_width() -> None:
-    """A sentence that operators send to a vendor's support reads as one of theirs."""
+    """A sentence that operators send to a vendor's support reads like native Chinese."""
     half = re.compile(r"[\u4e00-\u9fff],|,[\u4e00-\u9fff]")
-    said = [str(message.string) for message in messages("zh")]
+    translated = [str(message.string) for message in messages("zh")]
 
-    assert [] == [one for one in said if half.search(one.removeprefix(UNCHANGED))]
+    assert [] == [
+        sentence for sentence in translated if half.search(sentence.removeprefix(UNCHANGED))
+    ]
 
 
 @pytest.mark.parametrize("language", translations.LANGUAGES)
 def test_every_sentence_of_click_is_translated(language: str) -> None:
-    """What an operator can meet of the click that is installed is there, in its every number."""
-    known = translations.read(language, CLICK)
+    """Each sentence of the installed click that an operator may see has a translation, in every
+    number.
+    """
+    catalog = translations.read(language, CLICK)
     missing = [
         message.id
         for message in translations.extract_click()
-        if message.id and not ((found := known.get(message.id)) and all(forms(found)))
+        if message.id and not ((entry := catalog.get(message.id)) and all(forms(entry)))
     ]
 
     assert [] == missing, UPDATE
 
 
 @pytest.mark.parametrize("language", translations.LANGUAGES)
-def test_a_translation_of_click_names_nothing_that_click_does_not_fill_in(language: str) -> None:
-    """Its places are among those of the sentence; a word that click leaves in English may go."""
+def test_a_translation_of_click_has_placeholders_of_click_alone(language: str) -> None:
+    """The translation may leave out a placeholder for a word that click leaves in English."""
     for message in translations.read(language, CLICK):
         allowed = {place for sentence in ids_of(message) for place in places(sentence)}
 
-        assert not {place for said in forms(message) for place in places(said)} - allowed
+        assert (
+            not {place for translation in forms(message) for place in places(translation)} - allowed
+        )
 
 
 def forms(message: Message) -> tuple[str, ...]:
     """Return the translations of a message, one for each number."""
-    said = message.string or ""
-    return (said,) if isinstance(said, str) else tuple(said)
+    translation = message.string or ""
+    return (translation,) if isinstance(translation, str) else tuple(translation)
 
 
 def ids_of(message: Message) -> tuple[str, ...]:
@@ -176,8 +182,8 @@ def ids_of(message: Message) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("domain", translations.DOMAINS)
-def test_what_is_shipped_is_what_translators_wrote(domain: str) -> None:
-    """The compiled catalogue is made from the one in the checkout: no step is left to do."""
+def test_the_shipped_catalogues_are_compiled_from_the_sources(domain: str) -> None:
+    """The compiled catalogue is up to date with the catalogue in the checkout."""
     for language in translations.LANGUAGES:
         shipped = translations.catalogue(language, domain).with_suffix(".mo").read_bytes()
 
@@ -185,7 +191,9 @@ def test_what_is_shipped_is_what_translators_wrote(domain: str) -> None:
 
 
 def test_a_catalogue_is_the_same_from_every_version_of_babel() -> None:
-    """No file names the version that wrote it; a newer one on a new machine changes nothing."""
+    """Files leave out the version of Babel, so another version on a new machine gives the same
+    files.
+    """
     for language in translations.LANGUAGES:
         catalogue = translations.read(language)
 
@@ -194,46 +202,48 @@ def test_a_catalogue_is_the_same_from_every_version_of_babel() -> None:
 
 
 def test_sentences_in_pieces_are_found_whole() -> None:
-    """Strings that are written one after the other are one sentence, as Python reads them."""
+    """Adjacent strings are a single sentence, as Python reads them."""
     tree = ast.parse('Text("a {b}"\n  " c", b=Text("d"))\nMeaning("words", "advice", E)\nText(x)')
 
     assert {"a {b} c", "d", "words", "advice"} == set(translations.sentences(tree))
 
 
 def test_sentences_of_templates_are_found() -> None:
-    """Wherever a template says something: in text, attributes, conditions and macros."""
-    found = translations.template_sentences(
+    """Sentences are found in text, attributes, conditions and macros."""
+    sentences = translations.template_sentences(
         '{% macro m() %}<a title="{{ say("a {b}", b=say("c")) }}">{% endmacro %}'
         "{{ say('d') if say('e') else text(f) }}"
     )
 
-    assert {"a {b}", "c", "d", "e"} == set(found)
+    assert {"a {b}", "c", "d", "e"} == set(sentences)
     with pytest.raises(ValueError, match="line 2"):
         list(translations.template_sentences("{{ say('d') }}\n{{ say(d) }}"))
 
 
-def test_a_page_says_nothing_that_is_not_in_the_catalogue() -> None:
-    """No template has words of its own: its letters are in `say`, in markup, or in blocks."""
+def test_templates_have_no_words_of_their_own() -> None:
+    """All letters are in `say`, in markup, or in blocks."""
     words = re.compile(r"[A-Za-z]{2}")
-    said = {
+    words_of_templates = {
         path.name: [
-            one for one in visible_words(path.read_text(encoding="utf-8")) if words.search(one)
+            word for word in visible_words(path.read_text(encoding="utf-8")) if words.search(word)
         ]
         for path in translations.templates()
     }
 
-    assert {} == {name: found for name, found in said.items() if found}
+    assert {} == {
+        name: words_found for name, words_found in words_of_templates.items() if words_found
+    }
 
 
 def visible_words(source: str) -> list[str]:
-    """Return what a template shows as it stands, but names and commands in `<code>`."""
+    """Return the words that a template shows unchanged, without names and commands in `<code>`."""
     for markup in (r"\{#.*?#\}", r"\{%.*?%\}", r"\{\{.*?\}\}", r"<code>.*?</code>", r"<[^>]*>"):
         source = re.sub(markup, " ", source, flags=re.DOTALL)
     return NAMES.sub("", source).split()
 
 
-def test_updating_keeps_translations_and_guesses_nothing() -> None:
-    """What is translated stays so, in the same order each time; what is made is reproducible."""
+def test_updating_keeps_translations() -> None:
+    """Translations stay in the same order without guesses, and the result is reproducible."""
     once = translations.po_of(translations.updated("zh"))
 
     assert once == translations.po_of(translations.updated("zh"))
@@ -241,20 +251,20 @@ def test_updating_keeps_translations_and_guesses_nothing() -> None:
 
 
 def test_the_catalogues_are_shipped() -> None:
-    """Nothing keeps the catalogues out of the wheel or of git."""
+    """The wheel and git have the catalogues."""
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
     assert not {"*.mo", "*.po", "*.pot"} & set(ignored)
 
 
 def test_advice_to_renew_names_a_certificate() -> None:
-    """Without a name, `sync --renew` orders every certificate at once: no sentence and no page says
-    so, unless it says `--all`, which is asked for.
+    """Without a name, `sync --renew` orders every certificate at once: sentences and pages give a
+    name, or `--all` on purpose.
     """
     bare = re.compile(r"sync --renew(?! (?:\{|NAME|--all|staging))(?=[`\s])")
     pages = [*ROOT.glob("docs/reference/*.md"), *ROOT.glob("docs/how-to/*.md"), *ROOT.glob("R*.md")]
 
-    said = [sentence for sentence in of_the_sources() if bare.search(sentence)]
-    written = [page.name for page in pages if bare.search(page.read_text(encoding="utf-8"))]
+    sentences_found = [sentence for sentence in of_the_sources() if bare.search(sentence)]
+    pages_found = [page.name for page in pages if bare.search(page.read_text(encoding="utf-8"))]
 
-    assert ([], []) == (said, written)
+    assert ([], []) == (sentences_found, pages_found)

@@ -15,7 +15,7 @@ def named_in(text: str) -> list[int]:
 
 
 def test_no_module_outside_the_folders_names_a_vendor() -> None:
-    """Neither in code nor in prose, nor in a sentence for operators."""
+    """The rule covers code, prose and sentences for operators."""
     others = [path for path in modules(PACKAGE) if not may_name_vendors(path.relative_to(PACKAGE))]
 
     assert len(others) > len(NAMES_A_VENDOR)
@@ -24,13 +24,13 @@ def test_no_module_outside_the_folders_names_a_vendor() -> None:
 
 @pytest.mark.parametrize("module", NAMES_A_VENDOR)
 def test_every_exception_is_needed(module: str) -> None:
-    """A module that has ceased to name a vendor leaves the list."""
+    """A module that no longer names a vendor leaves the list."""
     assert named_in((PACKAGE / module).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("folder", VENDORS_FOLDERS)
 def test_every_folder_exists(folder: str) -> None:
-    """A folder that is gone leaves the list."""
+    """A removed folder leaves the list."""
     assert (PACKAGE / "adapters" / folder).is_dir()
 
 
@@ -44,5 +44,5 @@ def test_every_folder_exists(folder: str) -> None:
     ],
 )
 def test_names_in_code_and_prose_count(text: str, lines: list[int]) -> None:
-    """A citation of a page of facts is no name."""
+    """A citation of a page of facts does not count."""
     assert lines == named_in(text)

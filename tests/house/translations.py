@@ -1,11 +1,11 @@
-"""Find every sentence of the sources, and keep the catalogues of its translations.
+"""The extraction of sentences from the sources, and the catalogues of their translations.
 
-`scripts/translations` runs this: `extract` writes the template, `update` brings each language's
-catalogue up to it (what is new is empty, what is gone is dropped, nothing is guessed), `compile`
-writes what certferry reads.
+`scripts/translations` runs this module: `extract` writes the template; `update` brings each
+language's catalogue up to date, with empty translations for new sentences and without guesses;
+`compile` writes the catalogues that certferry reads.
 
-Click has no Chinese of its own, so what it says to an operator is translated beside ours, in
-`click.po`. Its sentences are those of the version that is installed.
+Click has no Chinese of its own, so its sentences for operators are translated in `click.po`, from
+the installed version.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LANGUAGES = ("zh",)
 OURS = "certferry"
 
 SENTENCES = {"Text": (0,), "Meaning": (0, 1)}
-"""What is called with sentences, and at which places among its arguments."""
+"""The calls with sentences, and the positions of the sentences among the arguments."""
 
 UNSPOKEN = SANDBOX / "testing"
 """Fakes and contract suites speak to authors of adapters, in English."""
@@ -79,27 +79,29 @@ UNMET = {
         *("file", "directory", "path"),
     ),
 }
-"""What click's sources have and no operator meets, by the reason: modules, and sentences (of two
-numbers, the singular).
+"""Sentences of click's sources that operators never see, by the reason: modules, and sentences (the
+singular, if there are two).
 """
 
 NOT_MARKED = ("required",)
-"""What click looks up by a variable, so that no reading of its sources finds it."""
+"""Sentences that click looks up by a variable, so that a search of its sources misses them."""
 
 _WRITTEN = datetime(2026, 11, 25, tzinfo=UTC)
-"""The date in every catalogue: the same sentences make the same file, whenever it is made."""
+"""The date in every catalogue: the same sentences give the same file at any time."""
 
 
 class _Lasting(Catalog):
-    """A catalogue whose header does not name the version of Babel that wrote it: the next version
-    would make another file of the same sentences, and the check of what is shipped would fail.
+    """A catalogue whose header leaves out the version of Babel.
+
+    The next version would otherwise write another file for the same sentences, and the check of the
+    shipped files would fail.
     """
 
     def __iter__(self) -> Iterator[Message]:
         header, *messages = super().__iter__()
         lines = str(header.string).splitlines(keepends=True)
-        kept = "".join(line for line in lines if not line.startswith("Generated-By:"))
-        yield Message("", kept, flags=header.flags)
+        other_lines = "".join(line for line in lines if not line.startswith("Generated-By:"))
+        yield Message("", other_lines, flags=header.flags)
         yield from messages
 
 
@@ -108,14 +110,14 @@ def catalogue(language: str, domain: str = OURS) -> Path:
 
 
 def extract() -> Catalog:
-    """Return every sentence of the sources, and which files it is in."""
-    found = _empty(None)
+    """Return every sentence of the sources, with its files."""
+    all_sentences = _empty(None)
     for where, sentence in (*_written_in_modules(), *_written_in_templates(), *help_sentences()):
-        _add(found, sentence, where)
-    return found
+        _add(all_sentences, sentence, where)
+    return all_sentences
 
 
-@cache  # every module is parsed: a second and more
+@cache  # parsing every module takes more than a second
 def _written_in_modules() -> tuple[tuple[str, str], ...]:
     return tuple(
         (_place(path), sentence)
@@ -137,8 +139,8 @@ def templates() -> tuple[Path, ...]:
 
 
 def template_sentences(source: str) -> Iterator[str]:
-    """Return what a template has said: the sentences that are written in calls of `say`. One that
-    is not written there cannot be found, so it is a mistake.
+    """Yield the sentences in a template's calls of `say`. A call with another argument raises an
+    error, since its sentence could not be found.
     """
     for call in jinja2.Environment(autoescape=True).parse(source).find_all(jinja2.nodes.Call):
         if isinstance(call.node, jinja2.nodes.Name) and call.node.name == "say":
@@ -150,26 +152,26 @@ def template_sentences(source: str) -> Iterator[str]:
 
 
 def _place(path: Path) -> str:
-    """Return a module below its room's folder; the sandbox's sentences are in the same catalogue,
-    so that `certferry demo` speaks every language.
+    """Return a module's path below its room's folder. The sandbox shares the catalogue, so that
+    `certferry demo` has every language.
     """
     within = path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else SANDBOX.parent)
     return within.as_posix()
 
 
 def extract_click() -> Catalog:
-    found, unmet = _empty(None), set(itertools.chain.from_iterable(UNMET.values()))
+    all_sentences, unmet = _empty(None), set(itertools.chain.from_iterable(UNMET.values()))
     for path, _, sentence, _, _ in extract_from_dir(str(Path(click.__file__).parent)):
         first = sentence if isinstance(sentence, str) else sentence[0]
         if not {path, first} & unmet:
-            found.add(sentence, locations=[(f"click/{path}", 0)])
+            all_sentences.add(sentence, locations=[(f"click/{path}", 0)])
     for sentence in NOT_MARKED:
-        found.add(sentence)
-    return found
+        all_sentences.add(sentence)
+    return all_sentences
 
 
 def sentences(tree: ast.Module) -> Iterator[str]:
-    """Return the sentences of a module; strings that are written in pieces are one."""
+    """Yield the sentences of a module; strings written in pieces are joined."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             for place in SENTENCES.get(node.func.id, ()):
@@ -179,7 +181,7 @@ def sentences(tree: ast.Module) -> Iterator[str]:
 
 
 def help_sentences() -> Iterator[tuple[str, str]]:
-    """Return what the help of every command says, and where that stands."""
+    """Yield the sentences in the help of every command, with their places."""
     yield from (("cli/commands.py", sentence) for sentence in COMMANDS.values())
     yield from (("cli/main.py", sentence) for sentence in _said_by(program))
     for name in COMMANDS:
@@ -202,23 +204,23 @@ def _said_by(command: click.Command) -> Iterator[str]:
 
 
 def updated(language: str, domain: str = OURS) -> Catalog:
-    """Return a language's catalogue with the sentences of the sources, no more and no less."""
-    known = read(language, domain)
+    """Return a language's catalogue with exactly the sentences of the sources."""
+    earlier_catalogue = read(language, domain)
     fresh = _empty(language)
     for message in DOMAINS[domain]():
         if message.id:
-            earlier = known.get(message.id)
-            said = "" if earlier is None else earlier.string
-            fresh.add(message.id, said, locations=message.locations)
+            earlier = earlier_catalogue.get(message.id)
+            translation = "" if earlier is None else earlier.string
+            fresh.add(message.id, translation, locations=message.locations)
     return fresh
 
 
 DOMAINS = {OURS: extract, CLICK: extract_click}
-"""The text domains, and what finds their sentences."""
+"""The text domains, and the functions that find their sentences."""
 
 
 def read(language: str, domain: str = OURS) -> Catalog:
-    """Read a language's catalogue; one that is not there yet is empty."""
+    """Read a language's catalogue; a missing catalogue is empty."""
     path = catalogue(language, domain)
     if not path.exists():
         return _empty(language)
@@ -267,15 +269,15 @@ def _empty(language: str | None) -> Catalog:
 
 
 def main(tasks: list[str]) -> None:
-    """Do what is asked: extract, update, compile; all of them when nothing is."""
+    """Carry out the given tasks (extract, update, compile), or all of them."""
     for task in tasks or ["extract", "update", "compile"]:
         match task:
             case "extract":
                 TEMPLATE.write_bytes(po_of(extract()))
             case "update":
                 for language, domain in itertools.product(LANGUAGES, DOMAINS):
-                    written = po_of(updated(language, domain))
-                    catalogue(language, domain).write_bytes(written)
+                    catalogue_bytes = po_of(updated(language, domain))
+                    catalogue(language, domain).write_bytes(catalogue_bytes)
             case "compile":
                 for language, domain in itertools.product(LANGUAGES, DOMAINS):
                     shipped = catalogue(language, domain).with_suffix(".mo")

@@ -1,4 +1,4 @@
-"""Where the checkout's files are, for the tests about the code itself."""
+"""The places of the checkout's files, for tests about the code itself."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "certferry"
-"""What an operator installs."""
+"""The distribution for operators."""
 SANDBOX = ROOT / "sandbox" / "src" / "certferry_sandbox"
-"""The other distribution: the world to practise in, and what authors of adapters need."""
+"""The other distribution: a world for practice, and tools for authors of adapters."""
 
 FOLDERS = (
     ".ci",
@@ -33,7 +33,7 @@ def modules(folder: Path = PACKAGE) -> list[Path]:
 
 
 def room_of(module: Path) -> str:
-    """Return the room of a module of the product: `adapters` and `core` hold rooms of their own,
+    """Return the room of a module of the product: `adapters` and `core` have rooms of their own,
     and modules beside the rooms count as `.`.
     """
     *folders, _ = module.relative_to(PACKAGE).parts
@@ -42,7 +42,7 @@ def room_of(module: Path) -> str:
 
 
 def committed_files() -> Iterator[Path]:
-    """Yield every text file of the checkout: what people wrote, not what tools made."""
+    """Yield every text file of the checkout, without generated files."""
     yield from (path for path in ROOT.iterdir() if path.suffix in {".md", ".toml"})
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*"):

@@ -1,4 +1,4 @@
-"""A run that is shown on the terminal it is started in, one step for each line that is typed."""
+"""A run shown on its terminal, with a step for each line of input."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from certferry.present.progress import progress_on
 from certferry.present.run_log import begin_logging
 from certferry.text import Text
 
-# A morning, since the hours after it must be of the same day: of another day the date is shown too.
+# In the morning, so that the hours after belong to the same day: on another day the date is shown.
 BEGIN = datetime(2026, 11, 12, 9, 30, tzinfo=UTC)
 
 
 def main() -> None:
-    """Show what a run of two certificates looks like, then leave result lines behind."""
+    """Show a run of two certificates, then leave result lines behind."""
     begin_logging(logging.WARNING)
     console = standard_console(os.environ)
     hour = timedelta(hours=1)

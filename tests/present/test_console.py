@@ -1,4 +1,4 @@
-"""The console: its layout, its pages, its progress, plain words."""
+"""The console: its streams, its pages, and its words."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from certferry.present.pages import lines
 from tests.cli.consoles import Paper, TestConsole, terminal
 from tests.house import translations
 
-# --- Where words go: data to stdout, the rest to stderr, colour and drawing only where they
-# belong
+# --- Streams: data on stdout, remarks on stderr, colour and drawing only on a terminal
 
 
 FAILED = line(Span("failed", Tone.BAD), " img")
@@ -54,15 +53,15 @@ def test_a_terminal_gets_colour() -> None:
     [TestConsole(), terminal(NO_COLOR="1"), terminal(TERM="dumb"), terminal(TERM="")],
     ids=["a file", "NO_COLOR", "a dumb terminal", "no TERM"],
 )
-def test_colour_is_left_out_where_it_is_not_wanted(console: TestConsole) -> None:
-    """The words alone say it."""
+def test_colour_is_left_out_on_request(console: TestConsole) -> None:
+    """The words are clear without colour."""
     console.console.print([FAILED])
 
     assert "failed img\n" == console.out
 
 
-def test_a_table_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In any script: where columns do not fit, rows are written downwards."""
+def test_table_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any script: if columns are too wide, rows are written downwards."""
     for columns, expected in ((36, PLAIN), (35, DOWNWARDS), (25, DOWNWARDS)):
         monkeypatch.setenv("COLUMNS", str(columns))
         console = terminal(NO_COLOR="1")
@@ -73,8 +72,8 @@ def test_a_table_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatc
         assert all(width(row) <= columns for row in console.out.split("\n"))
 
 
-def test_a_table_is_coloured_unless_asked_otherwise() -> None:
-    """NO_COLOR is obeyed by tables too."""
+def test_table_is_coloured_by_default() -> None:
+    """Tables obey NO_COLOR as well."""
     coloured, bare = terminal(), terminal(NO_COLOR="1")
 
     coloured.console.print_table(TABLE)
@@ -84,8 +83,8 @@ def test_a_table_is_coloured_unless_asked_otherwise() -> None:
     assert "\x1b" not in bare.out
 
 
-def test_elsewhere_a_table_is_plain_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files and pipes get columns, however wide they become."""
+def test_table_in_a_file_is_plain_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and pipes get columns of any width."""
     monkeypatch.setenv("COLUMNS", "10")
     console = TestConsole()
 
@@ -97,8 +96,8 @@ def test_elsewhere_a_table_is_plain_columns(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("encoding", "expected"), [("utf-8", "图片"), ("UTF8", "图片"), ("ascii", "\\u56fe\\u7247")]
 )
-def test_a_document_is_readable_where_the_stream_can_write_it(encoding: str, expected: str) -> None:
-    """JSON is never broken by an old locale."""
+def test_document_is_readable_if_the_stream_can_encode_it(encoding: str, expected: str) -> None:
+    """JSON stays valid under an old locale."""
     console = TestConsole(stdout=Paper(encoding=encoding))
 
     console.console.print_json({"name": "图片"})
@@ -109,8 +108,8 @@ def test_a_document_is_readable_where_the_stream_can_write_it(encoding: str, exp
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_a_document_on_a_terminal_moves_no_cursor(encoding: str) -> None:
-    """What others say is in documents as well, and the eight-bit controls and those that turn text
-    around are nothing that JSON escapes.
+    """A document may quote others, and JSON leaves eight-bit controls and changes of direction
+    unescaped.
     """
     console = TestConsole(stdout=Paper(encoding=encoding))
     hostile = {"name": "\x1b[2J\x9b31m\u202e\x7f"}
@@ -121,7 +120,7 @@ def test_a_document_on_a_terminal_moves_no_cursor(encoding: str) -> None:
     assert hostile == json.loads(console.out)
 
 
-# --- Markdown, as a terminal shows it
+# --- Markdown on a terminal
 
 
 def shown(text: str, cells: int = 40) -> str:
@@ -130,7 +129,7 @@ def shown(text: str, cells: int = 40) -> str:
 
 
 @pytest.mark.parametrize(
-    ("written", "read"),
+    ("source", "page"),
     [
         ("# A title: `x`", "A title: `x`"),
         ("one\ntwo", "one two"),
@@ -148,18 +147,18 @@ def shown(text: str, cells: int = 40) -> str:
         ("<!-- for authors -->\n\nText", "Text"),
     ],
 )
-def test_marks_are_taken_away(written: str, read: str) -> None:
-    """What they mean stays."""
-    assert read == shown(written)
+def test_marks_become_plain_text(source: str, page: str) -> None:
+    """The meaning of the marks stays."""
+    assert page == shown(source)
 
 
 def test_a_list_hangs() -> None:
-    """An item that is longer than a line goes on below its words."""
+    """A long item continues below its own words."""
     assert "- 12345678 12345678 12345678\n  12345678" == shown("- 12345678" + " 12345678" * 3, 30)
 
 
 def test_a_row_of_a_table_is_written_downwards() -> None:
-    """Its first cell, and below it each of the others that says something, by its header."""
+    """First comes the first cell, and below each other cell with contents, by its header."""
     table = """\
         | code | cause | fix |
         | --- | --- | --- |
@@ -177,18 +176,20 @@ def test_a_row_of_a_table_is_written_downwards() -> None:
           cause: a | b""") == shown(table)
 
 
-def test_a_page_is_no_wider_than_can_be_read() -> None:
-    """However wide the terminal is. Headings are strong."""
+def test_page_has_a_readable_width() -> None:
+    """On a terminal of any width. Headings are strong."""
     rows = shown("word " * 100, 400).splitlines()
 
     assert max(map(len, rows)) <= 100
     assert ["\x1b[1mA\x1b[0m"] == [coloured(row) for row in lines("# A", 80)]
 
 
-# --- Sentences that a first hour stumbled over: each has gone, and what operators say is there
+# --- Sentences that confused new operators, and their replacements
 
 
-SAID = {str(message.id): str(message.string) for message in translations.read("zh") if message.id}
+SENTENCES = {
+    str(message.id): str(message.string) for message in translations.read("zh") if message.id
+}
 
 ENGLISH = [
     ("Bring the world to the declared state", "Apply the configuration: issue, deploy, verify"),
@@ -226,24 +227,28 @@ UNNAMED = ("whoever", "nobody", "somebody", "anybody", "it is waited for", "ferr
 
 @pytest.mark.parametrize(("before", "now"), ENGLISH)
 def test_english(before: str, now: str) -> None:
-    """The sentence is another one."""
-    assert [] == [one for one in SAID if before in one and "certferry" not in one]
-    assert [] != [one for one in SAID if now in one]
+    """The earlier sentence is gone, and its replacement exists."""
+    assert [] == [
+        sentence for sentence in SENTENCES if before in sentence and "certferry" not in sentence
+    ]
+    assert [] != [sentence for sentence in SENTENCES if now in sentence]
 
 
 @pytest.mark.parametrize(("before", "now"), CHINESE)
 def test_chinese(before: str, now: str) -> None:
-    """And so is what it reads as."""
-    assert [] == [one for one in SAID.values() if before in one]
-    assert [] != [one for one in SAID.values() if now in one]
+    """The same holds for the Chinese sentences."""
+    assert [] == [sentence for sentence in SENTENCES.values() if before in sentence]
+    assert [] != [sentence for sentence in SENTENCES.values() if now in sentence]
 
 
 def test_headers_of_the_status_in_chinese() -> None:
-    """What is bound, and where it is served by now."""
-    assert ("绑定的证书", "已生效节点") == (SAID["BOUND"], SAID["SERVED"])
+    """The bound certificate, and the addresses that serve the certificate."""
+    assert ("绑定的证书", "已生效节点") == (SENTENCES["BOUND"], SENTENCES["SERVED"])
 
 
 @pytest.mark.parametrize("word", UNNAMED)
-def test_every_sentence_names_who_does_it(word: str) -> None:
-    """No message of the catalogue leaves it to be guessed."""
-    assert [] == [one for one in SAID if word in one.lower().split("certferry")[0]]
+def test_every_sentence_names_its_subject(word: str) -> None:
+    """Sentences of the catalogue never leave the reader to guess."""
+    assert [] == [
+        sentence for sentence in SENTENCES if word in sentence.lower().split("certferry")[0]
+    ]

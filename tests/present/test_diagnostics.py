@@ -1,4 +1,4 @@
-"""The log: whose words are shown, and what never is."""
+"""The log: whose words are shown, and whose are hidden."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ def formatted(message: str, *args: object, error: BaseException | None = None) -
 def test_below_warnings_only_our_own_words_are_shown(
     capsys: pytest.CaptureFixture[str], level: int
 ) -> None:
-    """Libraries log URLs, bodies and signatures: whatever is asked for, they are left out."""
+    """Libraries log URLs, bodies and signatures, so their details are left out at every level."""
     begin_logging(logging.DEBUG)
 
     for name in ("urllib3.connectionpool", "requests", "acme.client", "asyncio", "certferryish"):
         logging.getLogger(name).log(level, "POST /?token=abc")
     logging.getLogger("certferry.adapters.acme").log(level, "order %s", "is ready")
 
-    written = capsys.readouterr().err
-    assert "order is ready" in written
-    assert "POST" not in written
+    shown = capsys.readouterr().err
+    assert "order is ready" in shown
+    assert "POST" not in shown
 
 
-def test_a_library_that_is_louder_by_itself_is_left_out_too(
+def test_library_with_its_own_level_is_left_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A logger that sets its own level does not get past the filter."""
+    """A logger with its own level does not pass the filter."""
     begin_logging(logging.DEBUG)
     loud = logging.getLogger("loud.library")
     loud.setLevel(logging.DEBUG)
@@ -76,7 +76,7 @@ def test_a_library_that_is_louder_by_itself_is_left_out_too(
 def test_our_words_are_shown_from_the_chosen_level_on(
     capsys: pytest.CaptureFixture[str], level: int, expected: set[str]
 ) -> None:
-    """-v shows all, -q errors alone, otherwise warnings are shown."""
+    """-v shows all, -q errors alone, and otherwise warnings are shown."""
     begin_logging(level)
 
     logging.getLogger("certferry.reconcile").debug("debug")
@@ -86,8 +86,8 @@ def test_our_words_are_shown_from_the_chosen_level_on(
     assert expected == {row.rpartition(" ")[2] for row in rows}
 
 
-def test_times_are_utc_and_say_so(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line of the log begins with a moment that a person can read."""
+def test_times_are_marked_as_utc(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line of the log begins with a moment for people."""
     begin_logging(logging.DEBUG)
 
     logging.getLogger("certferry").warning("so it is")
@@ -100,7 +100,7 @@ def test_times_are_utc_and_say_so(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_sentence_is_reported_in_the_language_of_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A record's `Text` is translated on stderr and in the log; a traceback stands as it is."""
+    """A record's `Text` is translated on stderr and in the log; a traceback stays unchanged."""
     run_log = RunLog(voice_in("zh"))
     run_log.open(tmp_path / "log")
     begin_logging(logging.WARNING, run_log)
@@ -122,27 +122,27 @@ def test_a_sentence_is_reported_in_the_language_of_the_run(
         (logging.DEBUG, " WARNING certferry.reconcile: img: 意外错误\n"),
     ],
 )
-def test_a_warning_is_written_as_every_other_line_for_a_person(
+def test_warning_is_written_as_a_line_for_people(
     capsys: pytest.CaptureFixture[str], level: int, expected: str
 ) -> None:
-    """Time and module are for who asks with -v."""
+    """Time and module come only with -v."""
     begin_logging(level, RunLog(voice_in("zh")))
 
     logging.getLogger("certferry.reconcile").warning(
         Text("{lineage}: unexpected error", lineage="img")
     )
 
-    written = capsys.readouterr().err
-    assert written.endswith(expected)
-    assert (level == logging.WARNING) == (written == expected)
+    shown = capsys.readouterr().err
+    assert shown.endswith(expected)
+    assert (level == logging.WARNING) == (shown == expected)
 
 
 @pytest.mark.parametrize("level", [logging.ERROR, logging.WARNING])
-def test_what_a_program_says_is_for_the_log_file(
+def test_output_of_a_program_is_for_the_log_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], level: int
 ) -> None:
-    """At whatever level: it is in the file, as it was said, and not on stderr; nothing else below
-    a warning is.
+    """At every level, output of a program goes unchanged to the file instead of stderr. Other
+    records below a warning are left out.
     """
     run_log = RunLog(voice_in("zh"))
     run_log.open(tmp_path / "log", Format.JSON)
@@ -158,8 +158,8 @@ def test_what_a_program_says_is_for_the_log_file(
     assert ("nginx", "reloaded") == (entry["program"], entry["detail"])
 
 
-def test_with_v_what_a_program_says_is_on_stderr_too(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is seen without a log file."""
+def test_output_of_a_program_with_v(capsys: pytest.CaptureFixture[str]) -> None:
+    """With -v the output is shown without a log file."""
     begin_logging(logging.DEBUG)
 
     logging.getLogger("certferry.adapters").info("%s: %s", "a", "b", extra={"program": "a"})
@@ -175,20 +175,18 @@ def test_a_secret_hides_itself() -> None:
 
 
 def test_a_private_key_is_never_written() -> None:
-    """A key that another program quotes, whole or cut short, is three dots; so are tracebacks with
-    it.
-    """
+    """A quoted key, whole or cut short, is three dots, also in a traceback."""
     key = make_key().reveal()
     error = ValueError(f"cannot read {key}")
 
-    for said in (formatted(key), formatted("%s", key[:-40]), formatted("so", error=error)):
-        assert "•••" in said
-        assert not any(row in said for row in key.split("\n")[1:-2])
+    for shown in (formatted(key), formatted("%s", key[:-40]), formatted("so", error=error)):
+        assert "•••" in shown
+        assert not any(row in shown for row in key.split("\n")[1:-2])
 
 
 @given(st.text(alphabet=st.characters(codec="ascii", categories=["Lu", "Nd"]), min_size=8))
 def test_proofs_of_identity_are_never_written(secret: str) -> None:
-    """What Qiniu and DNSPod know us by is hidden wherever a library quotes it."""
+    """Credentials for Qiniu and DNSPod are hidden in every quotation of a library."""
     for template in (
         "Authorization: Qiniu {0}:{0}=",
         "{{'Authorization': 'QBox {0}:{0}='}}",
@@ -200,11 +198,11 @@ def test_proofs_of_identity_are_never_written(secret: str) -> None:
 
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.WARNING])
-def test_what_others_say_cannot_move_the_cursor(
+def test_quoted_words_cannot_move_the_cursor(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], level: int
 ) -> None:
-    """At every level, in a message, its values and a traceback, on stderr and in both kinds of log:
-    an edge's certificate may hold any name. Nor can it begin a line of its own.
+    """The words may come in a message, its values or a traceback, at any level and in both kinds of
+    log. They cannot begin a line of their own either.
     """
     hostile = "CN=\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\nERROR certferry: all is well"
     texts = []
@@ -225,11 +223,11 @@ def test_what_others_say_cannot_move_the_cursor(
         assert not any(row.startswith("ERROR") for row in text.splitlines())
 
 
-def test_fifty_megabytes_are_cut_before_anything_is_looked_for_in_them(
+def test_fifty_megabytes_are_cut_before_any_search(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A signal waits for the end of each search: what an adapter quotes is bounded wherever it is
-    said, in sentences, in the log's messages and in tracebacks.
+    """A signal waits for the end of each search, so quotations are bounded in sentences, messages
+    and tracebacks.
     """
     flood = "-----BEGIN x " * 4_000_000
     run_log = RunLog(voice_in("zh"))
@@ -243,14 +241,14 @@ def test_fifty_megabytes_are_cut_before_anything_is_looked_for_in_them(
 
     assert len(capsys.readouterr().err) < 6 * LONGEST
     assert (tmp_path / "log").stat().st_size < 6 * 3 * LONGEST
-    for kept in (DeployError(flood).message, Text("{words}", words=[flood])):
-        assert len(from_text(kept)) < 2 * LONGEST
+    for stored in (DeployError(flood).message, Text("{words}", words=[flood])):
+        assert len(from_text(stored)) < 2 * LONGEST
     assert "…" == own_words(Text("{words}", words=Quoted(flood))).values["words"]
     assert len(in_short(ValueError(flood))) < 2 * LONGEST
 
 
-def test_a_log_that_cannot_be_read_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stderr may be closed: the work goes on."""
+def test_closed_stderr_stops_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work goes on without a listener."""
     begin_logging(logging.DEBUG)
     closed = io.StringIO()
     closed.close()
@@ -260,8 +258,8 @@ def test_a_log_that_cannot_be_read_stops_nothing(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_key_in_an_exception_is_never_written(tmp_path: Path) -> None:
-    """What the process holds as a secret is hidden in the whole chain of a traceback, in whatever
-    spelling, on stderr and in the log; an address also by its parts.
+    """A secret of the process is hidden in the whole chain of a traceback, in any spelling, on
+    stderr and in the log. An address is hidden by its parts as well.
     """
     token = Secret("it's-a-token\\with-two")
     address = Secret("https://hooks.example/robot/send?access_token=0123456789abcdef")
@@ -276,21 +274,19 @@ def test_a_key_in_an_exception_is_never_written(tmp_path: Path) -> None:
             host = f"https://hooks.example:443{address.reveal()[21:]}"
             raise ValueError(f"POST {host}") from cause
     except ValueError as error:
-        said = formatted("so", error=error)
+        shown = formatted("so", error=error)
         logging.getLogger("certferry.x").debug("so", exc_info=error)
 
-    written = (tmp_path / "log").read_text()
-    for words in (said, written):
+    logged = (tmp_path / "log").read_text()
+    for words in (shown, logged):
         assert "ValueError: POST https://hooks.example" in words
         assert "0123456789abcdef" not in words
         assert "with-two" not in words
         assert 2 == words.count("Traceback")
 
 
-def test_a_librarys_warning_is_for_who_asks_for_details(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Whatever it says, and at whatever level: neither on stderr nor in the log without -v."""
+def test_warning_of_a_library_needs_v(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At every level, stderr and the log have the warning only with -v."""
     for level in (logging.ERROR, logging.WARNING, logging.DEBUG):
         run_log = RunLog(voice_in("en"))
         log = tmp_path / str(level)

@@ -1,4 +1,4 @@
-"""What was discovered, and what is new, in words."""
+"""The sentences of a discovery, and of messages to channels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.cli import values
 from tests.cli.values import IMG, NEW, NOON, OLD
 from tests.core.strategies import NOW
 
-# --- What accounts hold, as a person and as a program read it
+# --- Contents of accounts, for people and for programs
 
 
 ZH = voice_in("zh")
@@ -124,21 +124,21 @@ LOOK = AccountSurvey("qiniu", Survey(()))
 FOUND = Discovery((LOOK,), DOMAINS, CERTIFICATES)
 
 
-def shown(found: Discovery, voice: Voice, everything: Discovery | None = None) -> str:
+def shown(discovery: Discovery, voice: Voice, everything: Discovery | None = None) -> str:
     return values.text_of(
         [
-            *aligned(discover_text.domains(found, NOON, voice)),
-            *discover_text.remarks(found, voice),
-            discover_text.heading(found, voice),
-            *aligned(discover_text.unused(found, NOON, voice)),
-            discover_text.summary(found, everything or found, voice),
+            *aligned(discover_text.domains(discovery, NOON, voice)),
+            *discover_text.remarks(discovery, voice),
+            discover_text.heading(discovery, voice),
+            *aligned(discover_text.unused(discovery, NOON, voice)),
+            discover_text.summary(discovery, everything or discovery, voice),
         ]
     )
 
 
 def test_each_domain_has_a_row_and_each_unused_certificate() -> None:
-    """State, settings, whose certificate, days left, what covers it, what is served; below it what
-    is wrong, and how many there are of each.
+    """A row has state, settings, owner, days left, coverage and served addresses. Problems and
+    counts follow below.
     """
     assert dedent("""\
         DOMAIN                  STATE       HTTPS   OWNER     LEFT     COVERED BY  SERVED
@@ -161,8 +161,8 @@ def test_each_domain_has_a_row_and_each_unused_certificate() -> None:
         """) == shown(FOUND, EN)
 
 
-def test_it_reads_the_same_in_chinese() -> None:
-    """Each column begins in one cell, whatever script it is in."""
+def test_discovery_in_chinese() -> None:
+    """Each column begins in the same cell, whatever the script."""
     assert dedent("""\
         域名                    状态    HTTPS   归属    剩余    对应证书  已生效节点
         www.example.com         正常    301 h2  外部    8 天    无        1/2，1 个无应答
@@ -185,10 +185,10 @@ def test_it_reads_the_same_in_chinese() -> None:
 
 
 def test_several_accounts_are_distinguished() -> None:
-    """Only then is there a column for them."""
-    found = Discovery((LOOK, AccountSurvey("second")), DOMAINS[:1], CERTIFICATES[2:])
+    """A column for the account appears only with several accounts."""
+    discovery = Discovery((LOOK, AccountSurvey("second")), DOMAINS[:1], CERTIFICATES[2:])
 
-    header, row, *_, unused, _ = shown(found, EN).splitlines()
+    header, row, *_, unused, _ = shown(discovery, EN).splitlines()
 
     assert header.endswith("ACCOUNT")
     assert row.endswith("  qiniu")
@@ -197,20 +197,20 @@ def test_several_accounts_are_distinguished() -> None:
 
 @pytest.mark.parametrize("voice", [EN, ZH], ids=["en", "zh"])
 @pytest.mark.parametrize("columns", [80, 60, 40])
-def test_it_fits_the_terminal(voice: Voice, columns: int) -> None:
-    """First a domain has a line to itself, on a narrow terminal every fact has."""
+def test_discovery_fits_the_terminal(voice: Voice, columns: int) -> None:
+    """First a long domain has a line of its own, then every fact has."""
     long = DiscoveredDomain(
         "qiniu", cdn("assets.img.example.com"), Bound(Owner.FOREIGN), served=(GOOD,)
     )
-    found = Discovery((LOOK,), (long, *DOMAINS[3:]), CERTIFICATES)
+    discovery = Discovery((LOOK,), (long, *DOMAINS[3:]), CERTIFICATES)
 
     for table in (discover_text.domains, discover_text.unused):
-        rows = fitted(table(found, NOON, voice), columns)
+        rows = fitted(table(discovery, NOON, voice), columns)
         assert max(width(plain(row)) for row in rows) <= columns
 
 
-def test_a_long_name_has_a_line_to_itself() -> None:
-    """The facts of all domains still stand below one another."""
+def test_long_name_has_a_line_of_its_own() -> None:
+    """The facts of all domains still line up."""
     name = "a-very-long-name-of-a-domain.with-many-parts.img.example.com"
     long = DiscoveredDomain("qiniu", cdn(name))
     table = discover_text.domains(Discovery((LOOK,), (long, DOMAINS[5])), NOON, EN)
@@ -227,7 +227,7 @@ NOTHING = Discovery((LOOK,))
 
 
 @pytest.mark.parametrize(
-    ("found", "everything", "english", "chinese"),
+    ("discovery", "everything", "english", "chinese"),
     [
         (
             NOTHING,
@@ -250,25 +250,25 @@ NOTHING = Discovery((LOOK,))
     ],
     ids=["nothing", "nothing-wanted", "one"],
 )
-def test_the_last_line_counts_or_says_that_there_is_nothing(
-    found: Discovery, everything: Discovery, english: str, chinese: str
+def test_last_line_counts_the_contents(
+    discovery: Discovery, everything: Discovery, english: str, chinese: str
 ) -> None:
-    """An account that holds nothing is distinguished from a filter that leaves nothing."""
-    assert english == plain(discover_text.summary(found, everything, EN))
-    assert chinese == plain(discover_text.summary(found, everything, ZH))
+    """An empty account and a filter without matches have different sentences."""
+    assert english == plain(discover_text.summary(discovery, everything, EN))
+    assert chinese == plain(discover_text.summary(discovery, everything, ZH))
 
 
-def test_one_unused_certificate_is_one() -> None:
-    """No number stands before the wrong form."""
-    found = Discovery((LOOK,), (), CERTIFICATES[1:2])
+def test_single_unused_certificate() -> None:
+    """The number agrees with its noun."""
+    discovery = Discovery((LOOK,), (), CERTIFICATES[1:2])
 
-    said = plain(discover_text.heading(found, EN))
+    heading = plain(discover_text.heading(discovery, EN))
 
-    assert "1 unused certificate (no domain listed here has it):" == said
+    assert "1 unused certificate (no domain listed here has it):" == heading
 
 
-def test_account_that_cannot_be_looked_at_is_reported_with_what_to_do() -> None:
-    """By its name, once, also where the error begins with it."""
+def test_unreadable_account_is_reported_with_a_hint() -> None:
+    """The account's name comes once, also if the error begins with the name."""
     problems = [
         TargetUnavailable(Text("second: no answer"), hint=Text("try later")).problem("second"),
         TargetRejected(Text("no right")).problem("third", Severity.WARNING),
@@ -278,17 +278,17 @@ def test_account_that_cannot_be_looked_at_is_reported_with_what_to_do() -> None:
         error: second: no answer
         hint: try later
         warning: third: no right
-        """) == values.text_of([row for one in problems for row in EN.problem(one)])
+        """) == values.text_of([row for problem in problems for row in EN.problem(problem)])
 
 
-def test_the_document_has_the_promised_keys() -> None:
-    """Facts whole, and null where they are not known."""
+def test_document_of_a_discovery_has_the_promised_keys() -> None:
+    """Facts are complete, and null if unknown."""
     looks = (LOOK, AccountSurvey("second", failure=FROZEN))
     document = json.loads(
         json.dumps(rendered(of_discovery(Discovery(looks, DOMAINS, CERTIFICATES)), EN))
     )
 
-    domains = {one["domain"]: one for one in document["domains"]}
+    domains = {domain["domain"]: domain for domain in document["domains"]}
     assert {
         "account": "qiniu",
         "domain": IMG,
@@ -333,10 +333,16 @@ def test_the_document_has_the_promised_keys() -> None:
         ("15079b752bf3", "很长很长很长很长很长很长的名字", [IMG, f"*.{IMG}"], "foreign", []),
         ("36d361f1155a", "", None, "ours", []),
     ] == [
-        (one["remote_id"], one["name"], one["names"], one["owner"], one["bound_to"])
-        for one in document["certificates"]
+        (
+            certificate["remote_id"],
+            certificate["name"],
+            certificate["names"],
+            certificate["owner"],
+            certificate["bound_to"],
+        )
+        for certificate in document["certificates"]
     ]
-    assert {"qiniu"} == {one["account"] for one in document["certificates"]}
+    assert {"qiniu"} == {certificate["account"] for certificate in document["certificates"]}
     wrong = domains["www.example.com"]["served"][1]
     assert (False, "name_not_covered") == (wrong["ok"], wrong["problem"]["code"])
     assert (False, ["qiniu", "second"]) == (document["ok"], document["accounts"])
@@ -344,33 +350,36 @@ def test_the_document_has_the_promised_keys() -> None:
     assert [failure] == document["problems"]
 
 
-def test_part_that_the_keys_may_not_see_is_a_warning() -> None:
-    """What is there is whole, as far as these keys can tell."""
+def test_part_that_the_keys_cannot_read_is_a_warning() -> None:
+    """The contents are complete as far as these keys can read."""
     looks = (AccountSurvey("second", Survey((), (FROZEN,))),)
 
     document = rendered(of_discovery(Discovery(looks)), EN)
 
     assert document["ok"]
     assert [("second", "warning")] == [
-        (one["account"], one["severity"]) for one in json.loads(json.dumps(document))["problems"]
+        (problem["account"], problem["severity"])
+        for problem in json.loads(json.dumps(document))["problems"]
     ]
 
 
-def test_owner_and_settings_that_are_not_known_are_null() -> None:
-    """What stands in a person's table for them does not stand here; versions are a list."""
+def test_unknown_owner_and_settings_are_null() -> None:
+    """The document has null where the table has a word; TLS versions are a list."""
     versions = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
-    one = DiscoveredDomain("qiniu", cdn(IMG, has_https=True, https=versions), Bound(None, "id-9"))
+    domain = DiscoveredDomain(
+        "qiniu", cdn(IMG, has_https=True, https=versions), Bound(None, "id-9")
+    )
 
-    [written] = json.loads(json.dumps(rendered(of_discovery(Discovery((LOOK,), (one,))), EN)))[
+    [document] = json.loads(json.dumps(rendered(of_discovery(Discovery((LOOK,), (domain,))), EN)))[
         "domains"
     ]
 
-    assert (None, None) == (written["bound"]["owner"], written["bound"]["names"])
-    assert ["TLSv1.2", "TLSv1.3"] == written["settings"]["tls_versions"]
-    assert "unknown" in shown(Discovery((LOOK,), (one,)), EN)
+    assert (None, None) == (document["bound"]["owner"], document["bound"]["names"])
+    assert ["TLSv1.2", "TLSv1.3"] == document["settings"]["tls_versions"]
+    assert "unknown" in shown(Discovery((LOOK,), (domain,)), EN)
 
 
-# --- News as they are read: in two languages, one cause once, and as an event
+# --- Messages to channels: in two languages, grouped by cause, and as an event
 
 
 DENIED = Notification(
@@ -390,12 +399,12 @@ def news_of(
     return Notification(Notice(topic, subject, NOW, Problem(code, words)), again)
 
 
-def test_trouble_says_what_where_why_until_when_and_what_to_do() -> None:
-    """In one paragraph, under a title that counts."""
-    found = message([DENIED], Voice(), "web1", "7")
+def test_paragraph_about_trouble() -> None:
+    """The paragraph has place, problem, deadline and hint, under a title with a count."""
+    channel_message = message([DENIED], Voice(), "web1", "7")
 
-    assert "certferry on web1: Trouble (1)" == found.title
-    (paragraph,) = found.paragraphs
+    assert "certferry on web1: Trouble (1)" == channel_message.title
+    (paragraph,) = channel_message.paragraphs
     assert [
         "[Trouble] img: qiniu → a.example.com",
         "the keys are refused",
@@ -404,8 +413,8 @@ def test_trouble_says_what_where_why_until_when_and_what_to_do() -> None:
     ] == paragraph.splitlines()
 
 
-def test_one_cause_is_reported_once() -> None:
-    """The first three to end of a thousand certificates are named, though the service quotes each
+def test_cause_is_reported_once() -> None:
+    """The first three of a thousand certificates to end are named, though the service quotes each
     request's id; the earliest deadline counts.
     """
     news = [
@@ -417,37 +426,37 @@ def test_one_cause_is_reported_once() -> None:
     last = news[-1].notice
     news[-1] = Notification(replace(last, deadline=NOW + timedelta(days=2)))
 
-    found = message(news, Voice(), "web1", "7")
+    channel_message = message(news, Voice(), "web1", "7")
 
-    (paragraph,) = found.paragraphs
+    (paragraph,) = channel_message.paragraphs
     assert [
         "[Still in trouble] qiniu: 1000 certificates (n999, n000, n001, and 997 more)",
         "no 999",
         "since 2026-11-24 12:00 UTC",
         "the first deadline is 2026-11-26 12:00 UTC",
     ] == paragraph.splitlines()
-    events = cast("list[Any]", found.event["events"])
+    events = cast("list[Any]", channel_message.event["events"])
     assert MOST_EVENTS == len(events)
-    assert 1000 - MOST_EVENTS == found.event["omitted"]
+    assert 1000 - MOST_EVENTS == channel_message.event["omitted"]
 
 
 def test_an_operators_language() -> None:
     """Chinese, with the same names."""
-    found = message([DENIED], voice_in("zh"), "web1", "7")
+    channel_message = message([DENIED], voice_in("zh"), "web1", "7")
 
-    assert "web1 上的 certferry: 故障（1）" == found.title
-    assert "[故障] img: qiniu → a.example.com" in found.paragraphs[0]
-    assert "旧证书有效期至 2026-12-03 12:00 UTC" in found.paragraphs[0]
+    assert "web1 上的 certferry: 故障（1）" == channel_message.title
+    assert "[故障] img: qiniu → a.example.com" in channel_message.paragraphs[0]
+    assert "旧证书有效期至 2026-12-03 12:00 UTC" in channel_message.paragraphs[0]
 
 
-def test_an_event_is_what_the_contract_says() -> None:
-    """Moments in UTC, null for what is unknown, and whose run it was."""
+def test_event_follows_the_contract() -> None:
+    """Moments are in UTC, unknown values are null, and the run is named."""
     over = news_of(Topic.RECOVERED, Subject(channel="boss"), "", Text("in order"))
 
-    found = message([DENIED, over], Voice(), "web1", "7")
+    channel_message = message([DENIED, over], Voice(), "web1", "7")
 
-    first, second = cast("list[dict[str, Any]]", found.event["events"])
-    assert first.items() <= found.event.items()
+    first, second = cast("list[dict[str, Any]]", channel_message.event["events"])
+    assert first.items() <= channel_message.event.items()
     assert {
         "event": "trouble",
         "certificate": "img",
@@ -467,12 +476,12 @@ def test_an_event_is_what_the_contract_says() -> None:
     assert (None, None, None) == (second["code"], second["hint"], second["deadline"])
 
 
-def test_whom_news_are_about() -> None:
-    """A certificate, a target of it, a channel, or the run as a whole."""
+def test_subjects_of_news() -> None:
+    """A certificate, its target, a channel, or the run as a whole."""
     subjects = [Subject("img"), Subject("img", "qiniu"), Subject(channel="ops"), Subject()]
     news = [
-        news_of(Topic.TROUBLE, one, "x", Text("no {n}", n=number))
-        for number, one in enumerate(subjects)
+        news_of(Topic.TROUBLE, subject, "x", Text("no {n}", n=number))
+        for number, subject in enumerate(subjects)
     ]
 
     heads = [part.splitlines()[0] for part in message(news, Voice(), "h", "7").paragraphs]
@@ -485,13 +494,15 @@ def test_whom_news_are_about() -> None:
     ] == heads
 
 
-def test_what_is_in_order_again_is_named() -> None:
-    """Issuance, a target, a domain there: by the name of the service where that has one. Of other
-    trouble there is only the certificate.
+def test_recovered_subject_is_named() -> None:
+    """Issuance, a target or a domain is named, by the name of the service if known. Other trouble
+    has only the certificate.
     """
     places = [Subject("img"), Subject("img", "qiniu"), Subject("img", "second", "a.example.com")]
     places.append(Subject("www"))
-    news = [news_of(Topic.RECOVERED, one, "dns_access_denied", Text("over")) for one in places]
+    news = [
+        news_of(Topic.RECOVERED, subject, "dns_access_denied", Text("over")) for subject in places
+    ]
     news.append(news_of(Topic.RECOVERED, Subject("static"), "lease_held", Text("over")))
     services = {"qiniu": Text("Qiniu")}
 
@@ -512,17 +523,17 @@ def test_what_is_in_order_again_is_named() -> None:
     ] == [part.splitlines()[0] for part in chinese]
 
 
-def test_the_message_of_a_trial_says_so() -> None:
-    """Nothing has happened."""
-    found = trial_message(Voice(), "web1", NOW, "7")
+def test_message_of_a_trial() -> None:
+    """The message says that there is no trouble."""
+    channel_message = trial_message(Voice(), "web1", NOW, "7")
 
-    assert "certferry on web1: test" == found.title
-    assert "there is no trouble" in found.paragraphs[0]
-    assert "test" == found.event["event"]
+    assert "certferry on web1: test" == channel_message.title
+    assert "there is no trouble" in channel_message.paragraphs[0]
+    assert "test" == channel_message.event["event"]
 
 
-def test_what_channels_answered() -> None:
-    """A line each; below those that took no message, what to do."""
+def test_answers_of_channels() -> None:
+    """Each channel has a line; refused messages have a hint below."""
     answers: dict[str, Answered] = {
         "ops": Sent(),
         "boss": RefusedForGood(Text("wrong key"), Text("compare `key`")),

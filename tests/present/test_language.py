@@ -1,4 +1,4 @@
-"""Which language a run speaks, and how Chinese reads: aligned, whole, and not in JSON's words."""
+"""The language of a run, and the layout of Chinese."""
 
 from __future__ import annotations
 
@@ -68,51 +68,53 @@ EN = voice_in("en")
         (["--lang", "cn"], {}, "zh"),
     ],
 )
-def test_the_language_is_what_is_asked_for(
-    arguments: list[str], environ: Mapping[str, str], language: str
-) -> None:
-    """The option wins over the variable, the variable over the locale, as POSIX reads it."""
+def test_chosen_language(arguments: list[str], environ: Mapping[str, str], language: str) -> None:
+    """The option wins over the variable, and the variable over the locale, by the rules of
+    POSIX.
+    """
     assert language == voice_for(arguments, environ).language
 
 
 @pytest.mark.parametrize(
-    ("voice", "said"),
+    ("voice", "sentence"),
     [
         (voice_in("en"), "run `certferry --config 'my {x}.toml' sync img`"),
         (voice_in("zh"), "请运行 `certferry --config 'my {x}.toml' sync img`"),
     ],
 )
-def test_a_printed_command_reads_the_file_that_this_run_read(voice: Voice, said: str) -> None:
-    """Pasted elsewhere, it says no "no configuration file"; a path may have blanks and braces."""
+def test_printed_command_names_the_configuration_file(voice: Voice, sentence: str) -> None:
+    """A pasted command finds the file; its path may have blanks and braces."""
     voice.read_by(Path("my {x}.toml"))
 
-    assert said == voice.say(Text("run `certferry sync {name}`", name="img"))
+    assert sentence == voice.say(Text("run `certferry sync {name}`", name="img"))
 
 
 def test_a_file_is_named_in_our_own_commands_alone() -> None:
-    """Neither prose, nor a command without a file, nor the words of others get the option."""
+    """Prose, commands without a file and quoted words stay without the option."""
     voice = Voice()
     voice.read_by(Path("x.toml"))
 
-    said = Text("certferry reads TOML: `certferry help config`; {words}", words="certferry sync")
+    sentence = Text(
+        "certferry reads TOML: `certferry help config`; {words}", words="certferry sync"
+    )
 
-    assert "certferry reads TOML: `certferry help config`; certferry sync" == voice.say(said)
+    assert "certferry reads TOML: `certferry help config`; certferry sync" == voice.say(sentence)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_language_can_be_spoken(language: str) -> None:
-    """Each language has a voice that knows it."""
+def test_every_language_has_a_voice(language: str) -> None:
+    """The voice of a language has its code."""
     assert language == voice_in(language).language
 
 
 def complained(*arguments: str, **environ: str) -> tuple[int, str]:
-    """Run the command in this process; give its exit code and what went to stderr."""
+    """Run the command in this process, and return its exit code and stderr."""
     console = TestConsole(environ=environ)
     return run(arguments, console.console), console.err
 
 
-def test_a_language_that_there_is_not_is_two() -> None:
-    """Option and variable are checked, and the error says what there is."""
+def test_unknown_language_exits_with_2() -> None:
+    """Option and variable are checked, and the error lists the languages."""
     option = "error: invalid value for '--lang': 'fr' is not one of 'zh', 'en'"
     variable = "error: CERTFERRY_LANG=fr is not supported"
     expected = f"{option}\n\nhint: run `certferry --help`\n"
@@ -174,7 +176,7 @@ def test_a_language_that_there_is_not_is_two() -> None:
 def test_a_mistyped_command_line_is_reported_in_chinese(
     arguments: list[str], error: str, hint: str
 ) -> None:
-    """What click finds wrong is reported as everything else, in the language that is asked for."""
+    """Errors of click are reported as all others, in the chosen language."""
     expected = (Exit.USAGE, f"错误：{error}\n\n提示：{hint}\n")
 
     assert expected == complained("--lang", "zh", *arguments)
@@ -182,7 +184,7 @@ def test_a_mistyped_command_line_is_reported_in_chinese(
 
 
 def test_a_mistake_of_the_command_line_is_a_text() -> None:
-    """What certferry itself finds wrong needs no reading."""
+    """Errors of certferry itself are translated directly."""
     mistake = UsageMistake(Text("--wait and --no-wait cannot be combined"))
 
     (shown, *_) = ZH.end(exits.problem_of(mistake))
@@ -194,8 +196,8 @@ def test_help_is_chinese_and_fits(capsys: pytest.CaptureFixture[str]) -> None:
     """Headings, usage, options and paragraphs are translated, in lines as wide as the English."""
     assert Exit.OK == run(["--lang", "zh", "sync", "--help"], TestConsole().console)
 
-    written = capsys.readouterr().out
-    first, *rows = written.splitlines()
+    page = capsys.readouterr().out
+    first, *rows = page.splitlines()
     assert "用法: certferry sync [选项] [NAME]..." == first
     assert {"  按配置执行：签发、部署、验证、清理。", "选项:"} <= set(rows)
     assert "  -h, --help      显示本帮助并退出。" == rows[-1]
@@ -205,14 +207,14 @@ def test_help_is_chinese_and_fits(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_help_of_the_program_lists_commands_in_chinese(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The table is translated, and the meanings begin in one column."""
+    """The table is translated, and the meanings begin in the same column."""
     assert Exit.OK == run(["--help"], TestConsole(environ={"LC_ALL": "zh_CN.UTF-8"}).console)
 
     assert "  plan         显示 sync 将执行的操作及原因。\n" in capsys.readouterr().out
 
 
 def test_help_in_english_is_as_click_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """A default is reported, and paragraphs stay apart."""
+    """A default is shown, and paragraphs stay apart."""
     assert Exit.OK == run(["history", "--help"], TestConsole().console)
 
     assert (
@@ -243,7 +245,9 @@ PLAN = values.plan(
 
 
 def test_a_plan_in_chinese() -> None:
-    """Actions, reasons, hints and the count; names, commands and targets stay as they are typed."""
+    """Actions, reasons, hints and the count are translated; names, commands and targets are typed
+    by hand, so they stay.
+    """
     assert dedent("""\
         img: 应续期（有效期 90 天，剩余 29 天）
           签发     img.example.com、*.img.example.com
@@ -300,13 +304,13 @@ def test_a_sync_in_chinese() -> None:
     ) == values.text_of(list(report_text.what_is_wrong(report, ZH)))
 
 
-def test_a_second_run_in_chinese_says_the_sentence() -> None:
-    """Operators search their logs for it."""
-    (*_, one) = report_text.lines(values.report(values.lineage(SEEN)), ZH)
-    (*_, two) = report_text.lines(values.report(values.lineage(SEEN), values.lineage(SEEN)), ZH)
+def test_second_run_in_chinese_has_the_known_sentence() -> None:
+    """Operators search their logs for the sentence."""
+    (*_, single) = report_text.lines(values.report(values.lineage(SEEN)), ZH)
+    (*_, several) = report_text.lines(values.report(values.lineage(SEEN), values.lineage(SEEN)), ZH)
 
-    assert "证书未变更,跳过同步" == plain(one)
-    assert plain(two).startswith("证书未变更,跳过同步（共 2 张证书")
+    assert "证书未变更,跳过同步" == plain(single)
+    assert plain(several).startswith("证书未变更,跳过同步（共 2 张证书")
 
 
 STATUS = LineageStatus(
@@ -337,7 +341,7 @@ STATUS = LineageStatus(
 
 
 def test_a_status_in_chinese_is_aligned() -> None:
-    """Each column begins in the same cell of every row, whatever script it is in."""
+    """Each column begins in the same cell of every row, whatever the script."""
     table = status_text.table([STATUS], NOON, ZH)
 
     assert dedent("""\
@@ -348,8 +352,8 @@ def test_a_status_in_chinese_is_aligned() -> None:
 
 
 def test_a_status_in_chinese_on_a_narrow_terminal() -> None:
-    """Downwards too, what is said begins in one column."""
-    written = values.text_of(list(stacked(status_text.table([STATUS], NOON, ZH))))
+    """Rows written downwards are aligned as well."""
+    page = values.text_of(list(stacked(status_text.table([STATUS], NOON, ZH))))
 
     assert (
         dedent("""\
@@ -363,13 +367,13 @@ def test_a_status_in_chinese_on_a_narrow_terminal() -> None:
             绑定的证书  5f3c01234567
             已生效节点  1/2，1 个无应答
         """)
-        == written
+        == page
     )
-    assert max(map(width, written.splitlines())) <= 40
+    assert max(map(width, page.splitlines())) <= 40
 
 
 def test_an_error_in_chinese() -> None:
-    """Further lines stay to the right of a label that is wide."""
+    """Further lines stay to the right of a wide label."""
     error = DnsUnavailable(
         Text("example.com: not seen\nmissing at {server}", server="ns2.example.net"),
         hint=Text("try again in a few minutes"),
@@ -384,12 +388,12 @@ def test_an_error_in_chinese() -> None:
 
 
 def test_history_in_chinese() -> None:
-    """Events are reported in words, and what another tool changed; what a service said is as it was
-    written down.
+    """Events and another tool's changes are reported in words; the words of a service stay
+    unchanged.
     """
     entry = HistoryEntry(NOON, "img", "issue failed", "root@host", {"domain": IMG})
-    found = "certificate: 160d954b691f, tls_versions: TLSv1.2, TLSv1.3, http2: unknown"
-    drift = replace(entry, event="drift found", facts={"domain": IMG, "found": found})
+    facts = "certificate: 160d954b691f, tls_versions: TLSv1.2, TLSv1.3, http2: unknown"
+    drift = replace(entry, event="drift found", facts={"domain": IMG, "found": facts})
     issued = replace(entry, event="issued", facts={"issuer": "R13", "ca": "letsencrypt"})
 
     assert [
@@ -400,16 +404,18 @@ def test_history_in_chinese() -> None:
         ),
         "2026-11-24 12:00 UTC  img  已签发  root@host  签发者：R13 · ca：letsencrypt",
     ] == [
-        values.text_of(status_text.history([one], ZH)).rstrip("\n")
-        for one in (entry, drift, issued)
+        values.text_of(status_text.history([history_entry], ZH)).rstrip("\n")
+        for history_entry in (entry, drift, issued)
     ]
-    [written] = values.text_of(status_text.history([drift], EN)).splitlines()
-    assert written.endswith(f"found: {found}")
-    assert found in str(documents.of_history([drift]))
+    [shown] = values.text_of(status_text.history([drift], EN)).splitlines()
+    assert shown.endswith(f"found: {facts}")
+    assert facts in str(documents.of_history([drift]))
 
 
 def test_programs_read_the_same_words_in_every_language() -> None:
-    """JSON's keys, codes, actions, outcomes and states are not translated; its sentences are."""
+    """Keys, codes, actions, outcomes and states of JSON stay English; its sentences are
+    translated.
+    """
     report = values.report(values.lineage(ISSUED, PROCESSING, FAILED))
 
     english, chinese = (
@@ -444,7 +450,7 @@ def without_sentences(document: object) -> object:
 
 
 def test_every_word_of_a_program_has_a_word_for_people() -> None:
-    """No action, outcome or standing is shown in English to who reads Chinese."""
+    """Actions, outcomes and standings are shown in Chinese to a reader of Chinese."""
     programs = {word.value for words in (Action, Outcome, OF_DOMAINS) for word in words}
 
     assert programs <= set(WORDS)
@@ -466,7 +472,7 @@ def test_every_word_of_a_program_has_a_word_for_people() -> None:
     ],
 )
 def test_durations_in_chinese(duration: timedelta, words: str) -> None:
-    """One unit, rounded down, as in English."""
+    """A duration has a single unit, rounded down, as in English."""
     assert words == ZH.say(Text("{left}", left=duration))
 
 
@@ -479,8 +485,8 @@ WORDS_OF_BOTH = st.text(alphabet="ab 中文，。（）", max_size=60)
 
 
 @given(WORDS_OF_BOTH, st.integers(6, 30))
-def test_wrapping_loses_nothing_and_fits(words: str, cells: int) -> None:
-    """Lines have every character but spaces, and fit unless one word alone does not."""
+def test_wrapping_keeps_all_words_and_fits(words: str, cells: int) -> None:
+    """Lines keep every character but spaces, and fit unless a single word is too long."""
     rows = wrapped(words, cells)
 
     assert "".join(words.split()) == "".join("".join(rows).split())
@@ -491,14 +497,14 @@ def test_wrapping_loses_nothing_and_fits(words: str, cells: int) -> None:
 
 @given(st.text(alphabet="中文，。（）", min_size=1, max_size=40))
 def test_punctuation_stays_with_its_character(words: str) -> None:
-    """No line begins with a mark that closes, unless marks alone are there to begin with."""
+    """A line begins with a closing mark only if it has marks alone."""
     _, *later = wrapped("中" + words, 8)
 
     assert not [row for row in later if row[0] in "，。）"]
 
 
 def test_moments_are_reported_by_the_clock_of_the_reader() -> None:
-    """With its offset; a day and a time of today are of the same clock."""
+    """Moments have the reader's offset; a day and a time of today follow the same clock."""
     reader = Voice(zone=timezone(timedelta(hours=8)))
     late = NOON + timedelta(hours=5)
 
@@ -509,5 +515,5 @@ def test_moments_are_reported_by_the_clock_of_the_reader() -> None:
         reader.clock(NOON, NOON),
         reader.clock(late, NOON),
     )
-    # What is written down for ever, and for programs, is in UTC.
+    # Stored text, and text for programs, is in UTC.
     assert "it ends at 2026-11-24 17:00 UTC" == str(Text("it ends at {at}", at=late))

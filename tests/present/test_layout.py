@@ -1,4 +1,4 @@
-"""How words are laid out: what comes from outside cannot move the cursor; lines line up."""
+"""The layout of words: safe quotations, aligned columns, folded lines."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from tests.cli import values
 
 
 @given(st.text())
-def test_nothing_from_outside_moves_the_cursor(words: str) -> None:
-    """Control characters and those that turn text around are shown as what they are: wrong."""
+def test_words_from_outside_move_no_cursor(words: str) -> None:
+    """Control characters and changes of direction are shown as replacements."""
     span = Span(Voice().say(Text("it said: {words}", words=verbatim(words))))
-    said = plain((span,))
+    shown = plain((span,))
 
-    assert said == coloured((span,)).rstrip()
-    assert not any(unicodedata.category(c) == "Cc" for c in said.replace("\n", ""))
-    assert not any(unicodedata.bidirectional(c) in {"RLO", "LRO", "RLE", "LRE"} for c in said)
+    assert shown == coloured((span,)).rstrip()
+    assert not any(unicodedata.category(c) == "Cc" for c in shown.replace("\n", ""))
+    assert not any(unicodedata.bidirectional(c) in {"RLO", "LRO", "RLE", "LRE"} for c in shown)
 
 
 @given(st.text())
-def test_one_line_is_one_line(words: str) -> None:
-    """What has one line gets one, whatever was said."""
+def test_words_on_a_single_line(words: str) -> None:
+    """Words with line breaks are put on a single line."""
     assert len(Voice().say_on_one_line(verbatim(words)).splitlines()) <= 1
 
 
-def test_what_must_not_be_seen_is_not_said() -> None:
-    """From any source, it is taken out while the sentence is whole: a key has several lines."""
+def test_secrets_are_hidden_in_sentences() -> None:
+    """Secrets are masked in the whole sentence, since a key has several lines."""
     key = make_key().reveal()
     refused = Text("refused: {words}", words=verbatim(f"{key}Authorization: Bearer planted"))
 
@@ -55,30 +55,30 @@ def test_what_must_not_be_seen_is_not_said() -> None:
     assert "refused: ••• Authorization: •••" == Voice().say_on_one_line(refused)
 
 
-def test_the_language_is_chosen_once() -> None:
-    """Every text goes through the one translation, the values inside it too."""
+def test_texts_inside_a_text_are_translated() -> None:
+    """Every text is translated with the same catalogue, values included."""
     catalogue = {"{count} days": "{count} 天", "left: {left}": "剩余:{left}"}
     voice = Voice(lambda template: catalogue.get(template, template))
 
     assert "剩余:3 天" == voice.say(Text("left: {left}", left=Text("{count} days", count=3)))
 
 
-def test_one_is_one_and_two_are_many() -> None:
-    """No number stands before the wrong form."""
-    one, many = Text("1 deployment"), Text("{count} deployments")
+def test_singular_and_plural() -> None:
+    """A number agrees with its noun."""
+    singular, plural = Text("1 deployment"), Text("{count} deployments")
 
-    assert "1 deployment" == str(one_or_many(1, one, many))
-    assert "2 deployments" == str(one_or_many(2, one, many))
+    assert "1 deployment" == str(one_or_many(1, singular, plural))
+    assert "2 deployments" == str(one_or_many(2, singular, plural))
 
 
-def test_a_subject_is_said_once() -> None:
-    """A detail that begins with its domain does not repeat it after the line has."""
+def test_subject_is_shown_once() -> None:
+    """A detail loses its leading domain after the same domain on the line."""
     assert "is frozen" == once("img.example.com", "img.example.com: is frozen")
     assert "other: is frozen" == once("img.example.com", "other: is frozen")
     assert "is frozen" == once(None, "is frozen")
 
 
-def test_words_after_a_label_begin_in_one_column() -> None:
+def test_words_after_a_label_begin_in_the_same_column() -> None:
     """A message of several lines stays to the right of its label."""
     assert "  hint: first\n        second\n" == values.text_of(
         list(labelled("hint: ", Tone.FAINT, "first\nsecond", indent=2))
@@ -87,7 +87,7 @@ def test_words_after_a_label_begin_in_one_column() -> None:
 
 @given(st.text(alphabet="aé中文。Ｗ\u0301", max_size=20), st.integers(0, 10))
 def test_padding_counts_cells_not_characters(words: str, more: int) -> None:
-    """Chinese characters are two cells wide, accents none."""
+    """Chinese characters are two cells wide, and accents have no width."""
     wanted = width(words) + more
 
     assert wanted == width(padded(words, wanted))
@@ -103,7 +103,7 @@ def test_columns_line_up_in_any_script() -> None:
 
 
 def test_a_table_can_be_written_downwards() -> None:
-    """Where columns do not fit, each row is its first cell and a line for each of the others."""
+    """If columns are too wide, each row is its first cell and a line for each other cell."""
     rows = ((Span("img"), Span("valid"), Span("")), (Span("  a.img"), Span(""), Span("2 of 2")))
     table = TextTable(("NAME", "STATE", "SERVED"), rows)
     columns_ = "NAME     STATE  SERVED\nimg      valid\n  a.img         2 of 2\n"
@@ -113,9 +113,9 @@ def test_a_table_can_be_written_downwards() -> None:
     assert downwards == values.text_of(list(stacked(table))) == values.text_of(fitted(table, 21))
 
 
-def test_a_table_may_hang() -> None:
-    """Where columns do not fit, a long first cell has a line to itself, and the others stay in
-    their columns; where these do not fit either, every cell has a line.
+def test_table_that_hangs() -> None:
+    """If columns are too wide, a long first cell has a line of its own, and the others stay in
+    their columns. On a narrower terminal every cell has a line.
     """
     rows = ((Span("img.example.com"), Span("valid"), Span("2")), (Span("a"), Span("x"), Span("")))
     table = TextTable(("NAME", "STATE", "SERVED"), rows, hangs=True)
@@ -132,32 +132,32 @@ def test_a_table_may_hang() -> None:
 
 
 @given(st.lists(st.text("ab中", max_size=12), min_size=1, max_size=5), st.integers(8, 40))
-def test_a_table_that_hangs_loses_nothing_and_fits(names: list[str], cells: int) -> None:
-    """Every cell is there, in lines that fit unless a word alone does not."""
+def test_table_that_hangs_fits_with_all_cells(names: list[str], cells: int) -> None:
+    """Every cell is present, in lines that fit unless a single word is too long."""
     table = TextTable(("NAME", "X"), tuple((Span(name), Span("yes")) for name in names), hangs=True)
 
-    written = [plain(row) for row in fitted(table, cells)]
+    rows = [plain(row) for row in fitted(table, cells)]
 
-    assert len(names) == sum(row.count("yes") for row in written)
-    assert all(any(name in row for row in written) for name in names)
+    assert len(names) == sum(row.count("yes") for row in rows)
+    assert all(any(name in row for row in rows) for name in names)
     if max(map(width, names)) <= cells:
-        assert max(map(width, written)) <= cells
+        assert max(map(width, rows)) <= cells
 
 
-def test_colour_is_added_and_nothing_else() -> None:
-    """A coloured line without its codes is the plain one."""
-    written = line(Span("failed", Tone.BAD), " img")
+def test_coloured_line_is_the_plain_line_with_codes() -> None:
+    """The plain line has the same words."""
+    failed_line = line(Span("failed", Tone.BAD), " img")
 
-    assert "\x1b[31mfailed\x1b[0m img" == coloured(written)
-    assert "failed img" == plain(written)
+    assert "\x1b[31mfailed\x1b[0m img" == coloured(failed_line)
+    assert "failed img" == plain(failed_line)
 
 
 @given(
     spans=st.lists(st.text(alphabet="ab 中，。`", max_size=12).map(Span), min_size=1, max_size=4),
     cells=st.integers(4, 30),
 )
-def test_folding_loses_nothing(spans: list[Span], cells: int) -> None:
-    """Only spaces at breaks go, and no line is blank."""
+def test_folding_keeps_all_words(spans: list[Span], cells: int) -> None:
+    """Only spaces at breaks go, and lines are never blank."""
     rows = [plain(row) for row in folded(tuple(spans), cells)]
 
     assert "".join(plain(tuple(spans)).split()) == "".join("".join(rows).split())
@@ -166,17 +166,17 @@ def test_folding_loses_nothing(spans: list[Span], cells: int) -> None:
 
 @given(words=st.text(alphabet="ab 中", max_size=40).map(str.lstrip), cells=st.integers(4, 30))
 def test_a_folded_line_fits(words: str, cells: int) -> None:
-    """But for one word that is too long."""
+    """A single word that is too long is the only exception."""
     rows = [plain(row) for row in folded(line(words), cells)]
 
-    assert [] == [one for one in rows if width(one) > cells and set(one.strip()) - {*"ab"}]
+    assert [] == [row for row in rows if width(row) > cells and set(row.strip()) - {*"ab"}]
 
 
-def test_a_folded_line_goes_on_below_what_it_is_about() -> None:
-    """Below the last column; where that leaves no room, a little to the right. A command stays
-    whole, and so does the tone.
+def test_folded_line_continues_below_its_last_column() -> None:
+    """On a narrow terminal the line continues a little to the right. A command stays whole, and so
+    does the tone.
     """
-    written = line(
+    step_line = line(
         "  deploy   ",
         Span("failed ", Tone.BAD),
         "img.example.com: run `certferry sync --renew img` and wait (HTTPS is off)",
@@ -186,22 +186,22 @@ def test_a_folded_line_goes_on_below_what_it_is_about() -> None:
         "  deploy   failed img.example.com: run\n"
         "                  `certferry sync --renew img`\n"
         "                  and wait (HTTPS is off)\n"
-    ) == values.text_of(folded(written, 48))
+    ) == values.text_of(folded(step_line, 48))
     assert (
         "  deploy   failed\n"
         "    img.example.com: run\n"
         "    `certferry sync --renew img`\n"
         "    and wait (HTTPS is off)\n"
-    ) == values.text_of(folded(written, 32))
+    ) == values.text_of(folded(step_line, 32))
     assert Span("failed", Tone.BAD) in [
-        Span(one.words.strip(), one.tone) for one in folded(written, 48)[0]
+        Span(span.words.strip(), span.tone) for span in folded(step_line, 48)[0]
     ]
 
 
-def test_a_line_that_fits_stays_as_it_is() -> None:
-    """To the cell; one with lines of its own, too."""
-    written = line("a ", Span("中文", Tone.GOOD))
+def test_line_that_fits_stays_unchanged() -> None:
+    """To the exact cell; also a line with breaks of its own."""
+    exact = line("a ", Span("中文", Tone.GOOD))
 
-    assert [written] == folded(written, 6)
-    assert ["a 中", "  文"] == [plain(row) for row in folded(written, 5)]
+    assert [exact] == folded(exact, 6)
+    assert ["a 中", "  文"] == [plain(row) for row in folded(exact, 5)]
     assert [line("one two\nthree")] == folded(line("one two\nthree"), 4)

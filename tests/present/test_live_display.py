@@ -1,4 +1,4 @@
-"""The live display: what it says, that it fits, and that it leaves nothing behind."""
+"""The live display: its words, its size, and the clean terminal after its end."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def drawn(
     after: timedelta = timedelta(minutes=3, seconds=12),
     changes_nothing: bool = False,
 ) -> str:
-    """Return what is on the screen some time after noon, when these things have been heard of."""
+    """Return the screen some time after noon, when these events have been reported."""
     clock = Clock()
     display = Display(Voice(), clock, changes_nothing=changes_nothing)
     for event in events:
@@ -73,8 +73,8 @@ def drawn(
     return "".join(row.rstrip() + "\n" for row in paper.getvalue().splitlines())
 
 
-def test_what_is_waited_for_is_reported_with_its_times() -> None:
-    """For whom, what, since when, and until when at most; what is done stays beside it."""
+def test_pending_step_has_its_times() -> None:
+    """The line has subject, beginning and deadline; finished steps stay beside."""
     events = [StepEnded("img", ISSUED), StepEnded("img", PROCESSING)]
 
     assert dedent("""\
@@ -86,7 +86,7 @@ def test_what_is_waited_for_is_reported_with_its_times() -> None:
         """) == drawn(events, columns=100)
 
 
-def test_what_goes_on_now_is_reported_until_a_step_ends() -> None:
+def test_activity_is_shown_until_its_step_ends() -> None:
     """An activity is replaced by the next, and gone when its step has an outcome."""
     busy = [
         Activity("img", Text("ordering a certificate"), NOON),
@@ -102,8 +102,8 @@ def test_what_goes_on_now_is_reported_until_a_step_ends() -> None:
     assert "img" not in drawn([*busy, StepEnded("img", ISSUED)])
 
 
-def test_what_no_longer_waits_is_left_out() -> None:
-    """The display is about what goes on: a certificate at rest leaves it."""
+def test_certificate_at_rest_is_left_out() -> None:
+    """The display has only work in progress."""
     events = [StepEnded("img", PROCESSING), StepEnded("img", BOUND), StepEnded("kept", UNCHANGED)]
 
     assert "1:00:00 · Ctrl-C stops; the next run continues\n" == drawn(
@@ -111,8 +111,8 @@ def test_what_no_longer_waits_is_left_out() -> None:
     )
 
 
-def test_what_is_asked_of_whom_is_reported_beside_its_certificate() -> None:
-    """In one line each, until the answer is there; the finished ones stay counted."""
+def test_request_is_shown_beside_its_certificate() -> None:
+    """Each request has a line until its answer, and finished certificates are counted."""
     events: list[Event] = [
         Begun(3),
         Asking("img", Text("asking qiniu for its domains")),
@@ -130,8 +130,8 @@ def test_what_is_asked_of_whom_is_reported_beside_its_certificate() -> None:
         """) == drawn([Begun(3), LineageEnded("a"), LineageEnded("b")], columns=40)
 
 
-def test_a_look_beside_a_wait_is_not_shown() -> None:
-    """A run looks again and again at what it waits for: the lines below would jump."""
+def test_request_during_a_wait_is_hidden() -> None:
+    """A pending step is looked at again and again, so the lines below would jump."""
     asking = Asking("img", Text("asking qiniu for its domains"))
 
     shown = drawn([StepEnded("img", PROCESSING), asking])
@@ -140,8 +140,8 @@ def test_a_look_beside_a_wait_is_not_shown() -> None:
     assert "the target is carrying out" in shown
 
 
-def test_what_is_usual_stands_beside_the_deadline() -> None:
-    """Where it is known: an hour at most says little of a change that takes ten minutes."""
+def test_usual_duration_is_beside_the_deadline() -> None:
+    """A deadline of an hour alone misleads about a change of ten minutes."""
     waiting = replace(values.waiting(), usual=(timedelta(minutes=8), timedelta(minutes=15)))
     step = replace(PROCESSING, waiting=waiting)
 
@@ -151,7 +151,7 @@ def test_what_is_usual_stands_beside_the_deadline() -> None:
 
 
 def test_on_a_narrow_terminal_the_words_go_below_the_columns() -> None:
-    """Forty cells are enough to read everything."""
+    """Forty cells are enough for all words."""
     assert dedent("""\
         img
           deploy   waiting
@@ -171,19 +171,23 @@ def test_on_a_narrow_terminal_the_words_go_below_the_columns() -> None:
         (1, 4, ["lineage-0", "…"]),
         (2, 10, ["lineage-0", "lineage-1"]),
         (2, 7, ["lineage-0", "lineage-1 (3:12): deploy waiting: img.example.com: the"]),
-        (20, 11, [*(f"lineage-{one} (3:12)" for one in range(7)), "… 13 more certificates"]),
+        (20, 11, [*(f"lineage-{number} (3:12)" for number in range(7)), "… 13 more certificates"]),
         (20, 4, ["… 20 more certificates"]),
     ],
 )
-def test_more_than_fits_is_counted(certificates: int, rows: int, expected: list[str]) -> None:
-    """On a low terminal they have a row each, and the rest is a number: nothing scrolls away."""
+def test_certificates_beyond_the_screen_are_counted(
+    certificates: int, rows: int, expected: list[str]
+) -> None:
+    """On a low terminal each certificate has a row, and the others are a number, so the screen
+    never scrolls.
+    """
     events = [StepEnded(f"lineage-{number}", PROCESSING) for number in range(certificates)]
 
     screen = drawn(events, rows=rows).splitlines()
 
-    written = [row for row in screen if row.startswith(("lineage", "…"))]
-    assert len(expected) == len(written)
-    assert all(row.startswith(begin) for begin, row in zip(expected, written, strict=True))
+    shown_rows = [row for row in screen if row.startswith(("lineage", "…"))]
+    assert len(expected) == len(shown_rows)
+    assert all(row.startswith(begin) for begin, row in zip(expected, shown_rows, strict=True))
     assert len(screen) < rows
 
 
@@ -217,9 +221,9 @@ def thirty() -> Iterable[Event]:
         yield from rollout(number, Outcome.FAILED)
 
 
-def test_of_thirty_domains_what_waits_is_reported_first_and_what_is_done_is_counted() -> None:
-    """On the smallest of terminals: what is waited for, of how many, since when, and how long it
-    usually takes; then what failed; then numbers.
+def test_thirty_domains_are_grouped_by_their_state() -> None:
+    """On the smallest terminal, pending domains come first, with number, beginning and usual
+    duration; then failures; then numbers.
     """
     assert dedent("""\
         img
@@ -244,7 +248,7 @@ def test_of_thirty_domains_what_waits_is_reported_first_and_what_is_done_is_coun
 
 @pytest.mark.parametrize(("columns", "rows"), [(60, 10), (100, 24), (160, 24)])
 def test_the_counts_of_thirty_domains_are_never_cut_off(columns: int, rows: int) -> None:
-    """They stand in the last rows, and what waits in the first, whatever the terminal."""
+    """Counts are in the last rows and pending domains in the first, on every terminal."""
     screen = drawn(thirty(), columns=columns, rows=rows).splitlines()
 
     assert "verify   waiting   7 of 30" in screen[1]
@@ -253,7 +257,7 @@ def test_the_counts_of_thirty_domains_are_never_cut_off(columns: int, rows: int)
 
 
 def test_domains_of_many_certificates_are_counted_together() -> None:
-    """One certificate for each domain: the line below them all has the same numbers."""
+    """With a certificate for each domain, the line below all has the same numbers."""
     each = [
         replace(event, lineage=event.outcome.domain or event.lineage)
         for event in thirty()
@@ -265,16 +269,16 @@ def test_domains_of_many_certificates_are_counted_together() -> None:
     assert "deploy 19 of 30, verify 12 of 30 · since 12:00 UTC (3:12), usually 8–15 min" in screen
 
 
-def test_of_few_domains_no_line_says_how_many_are_done() -> None:
-    """Each of them is on the screen."""
+def test_few_domains_are_not_counted() -> None:
+    """Each domain is on the screen."""
     events = [*rollout(0, Outcome.DONE, Outcome.WAITING), *rollout(1, Outcome.WAITING)]
 
     assert "of 2" not in drawn(events)
     assert "img01.example.com: qiniu is applying the change" in drawn(events)
 
 
-def test_what_is_delivered_to_a_receiver_is_not_counted_as_unverified() -> None:
-    """No probe looks at it from outside."""
+def test_receivers_are_left_out_of_the_count_of_verifications() -> None:
+    """Probes cannot see a receiver from outside."""
     delivered = [event for number in range(4) for event in rollout(number, Outcome.DONE)]
     waiting = [
         event for number in range(4, 9) for event in rollout(number, Outcome.DONE, Outcome.WAITING)
@@ -284,7 +288,9 @@ def test_what_is_delivered_to_a_receiver_is_not_counted_as_unverified() -> None:
 
 
 def test_names_that_are_written_or_validated_are_counted() -> None:
-    """Until the next sentence: half a minute of the same words says nothing of thirty names."""
+    """The count ends with the next sentence; the same words alone for half a minute would hide
+    progress.
+    """
     writing = Activity("img", Text("writing the challenge records"), NOON)
     events: list[Event] = [writing, Counted("img", 0, 30), Counted("img", 12, 30)]
     validating = Activity("img", Text("waiting for the CA to validate the names"), NOON)
@@ -322,16 +328,16 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.integers(10, 120), st.integers(4, 40))
-def test_it_always_fits(events: list[Event], columns: int, rows: int) -> None:
-    """No line is wider than the terminal and no display higher, whatever the run waits for."""
+def test_display_always_fits(events: list[Event], columns: int, rows: int) -> None:
+    """Lines fit the width and the display fits the height, for any pending step."""
     screen = drawn(events, columns=columns, rows=rows).split("\n")[:-1]
 
     assert all(width(row) <= columns for row in screen)
     assert len(screen) < rows
 
 
-def test_it_leaves_nothing_behind() -> None:
-    """While a run goes on it is shown; afterwards the screen has the plain lines alone."""
+def test_display_leaves_a_clean_screen() -> None:
+    """The display is shown during the run; afterwards the screen has the plain lines alone."""
     with Terminal(PROGRAM, columns=80) as terminal:
         terminal.until(lambda screen: "waiting for the challenge to appear" in screen)
         terminal.type("\n")
@@ -350,16 +356,16 @@ def test_it_leaves_nothing_behind() -> None:
     assert log.endswith("WARNING certferry: a lease could not be extended")
 
 
-def test_it_survives_a_terminal_that_becomes_narrow() -> None:
-    """What is drawn after a resize fits the new width, wide characters included."""
+def test_terminal_that_becomes_narrow() -> None:
+    """Output after a resize fits the new width, wide characters included."""
     with Terminal(PROGRAM, columns=100) as terminal:
         terminal.until(lambda screen: "waiting for the challenge" in screen)
         terminal.resize(40, 20)
         terminal.type("\n\n")
         terminal.until(lambda screen: "等待所有" in screen)
         terminal.screen.widest = 0
-        seen = len(terminal.screen.raw)
-        terminal.until(lambda _: len(terminal.screen.raw) > seen + 500)
+        length_before = len(terminal.screen.raw)
+        terminal.until(lambda _: len(terminal.screen.raw) > length_before + 500)
         widest = terminal.screen.widest
         terminal.type("\n\n")
 
@@ -370,7 +376,7 @@ def test_it_survives_a_terminal_that_becomes_narrow() -> None:
 
 
 def test_colour_can_be_refused() -> None:
-    """With NO_COLOR the display is there, in black and white."""
+    """With NO_COLOR the display is shown in black and white."""
     with Terminal(PROGRAM, environ={"NO_COLOR": "1"}) as terminal:
         terminal.type("\n\n\n\n")
         assert 0 == terminal.end()
@@ -380,7 +386,7 @@ def test_colour_can_be_refused() -> None:
 
 
 def test_a_dumb_terminal_gets_lines() -> None:
-    """Where the cursor cannot be moved, nothing is drawn twice."""
+    """Without cursor movement, each line is written once."""
     with Terminal(PROGRAM, environ={"TERM": "dumb"}) as terminal:
         terminal.type("\n\n\n\n")
         assert 0 == terminal.end()

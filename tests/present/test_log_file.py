@@ -1,4 +1,4 @@
-"""The log: its file, and what a run writes there."""
+"""The log: its file, and the entries of a run."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from tests.support import forks
 from tests.support.forks import start
 from tests.support.tiers import examples
 
-# --- Where lines go when others move the log, and when it is no file
+# --- Logs that others move, and logs that are no regular file
 
 
 LONGEST = 30  # seconds
 
 
-def test_a_new_log_may_be_read_by_its_group(tmp_path: Path) -> None:
-    """Whatever the mask of the process is; one that is there keeps its mode."""
+def test_new_log_is_readable_by_its_group(tmp_path: Path) -> None:
+    """With any umask of the process; an existing log keeps its mode."""
     log = tmp_path / "log"
     umask = os.umask(0o077)
     try:
@@ -81,11 +81,13 @@ LINES = examples(8000)
 
 
 def test_a_log_that_is_moved_all_the_time(tmp_path: Path) -> None:
-    """No line is lost, wherever between two lines another program, such as logrotate, moves it."""
+    """Every line is kept, wherever another program such as logrotate moves the log between two
+    lines.
+    """
     log, moved = tmp_path / "log", 0
     writers = [start([sys.executable, "-c", WRITER, str(log), str(LINES)]) for _ in range(2)]
     while any(writer.poll() is None for writer in writers):
-        # It is there for some lines, so that it is found, and then is gone before it is opened.
+        # The log exists for some lines, so that a writer sees the file and loses it before opening.
         if log.exists() and log.stat().st_size > 50:
             log.rename(tmp_path / f"moved.{moved}")
             moved += 1
@@ -107,7 +109,7 @@ def is_whole(log: str) -> bool:
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_the_log_of_a_container(stream: str) -> None:
-    """What its engine collects is a pipe: lines are written to it, among others."""
+    """The container's engine reads a pipe: the log's lines are written among others."""
     with certferry("--log-file", f"/dev/{stream}") as process:
         out, err = process.communicate(timeout=LONGEST)
 
@@ -118,11 +120,11 @@ def test_the_log_of_a_container(stream: str) -> None:
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
 def test_a_log_on_a_stdout_that_leads_to_a_file(tmp_path: Path, name: str) -> None:
-    """The data and the log share it, and neither writes over the other."""
+    """Data and log share the file without overwriting each other."""
     target, link = tmp_path / "out", tmp_path / "link"
     link.symlink_to("/dev/stdout")
     target.write_bytes(b"x" * 100 + b"\n")
-    log = str(tmp_path / name)  # a name from the root stays what it is
+    log = str(tmp_path / name)  # an absolute name stays unchanged
     with target.open("r+b") as out:
         out.seek(0, os.SEEK_END)
         with certferry("--log-file", log, stdout=out.fileno()) as process:
@@ -130,14 +132,14 @@ def test_a_log_on_a_stdout_that_leads_to_a_file(tmp_path: Path, name: str) -> No
     with certferry() as alone:
         data, _ = alone.communicate(timeout=LONGEST)
 
-    written = target.read_text()
-    assert is_whole(written)
-    assert data.decode() in written
+    contents = target.read_text()
+    assert is_whole(contents)
+    assert data.decode() in contents
     assert {target, link} == set(tmp_path.iterdir())
 
 
 def test_a_log_on_a_stdout_that_is_a_socket() -> None:
-    """It cannot be opened once more by its name; it need not be."""
+    """A socket cannot be opened again by its name, so the open stream is used."""
     ours, theirs = socket.socketpair()
     with ours, ours.makefile("rb") as reader:
         with theirs, certferry("--log-file", "/dev/stdout", stdout=theirs.fileno()) as process:
@@ -154,31 +156,31 @@ def fifo(tmp_path: Path) -> Path:
 
 
 def test_a_log_that_another_program_reads(fifo: Path) -> None:
-    """A reader that takes its time gets all lines of a run, and one end, after the last of them."""
+    """A slow reader gets all lines of a run, and a single end after the last line."""
     lines = [f"{number} " + "x" * 1000 for number in range(200)]  # more than a pipe holds
-    read: list[str] = []
+    received: list[str] = []
     log = LogFile(fifo)
     with os.fdopen(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)) as reader:
         log.try_out()
         os.set_blocking(reader.fileno(), True)
-        thread = threading.Thread(target=lambda: read.extend(reader.readline() for _ in lines))
+        thread = threading.Thread(target=lambda: received.extend(reader.readline() for _ in lines))
         thread.start()
         for line in lines:
             log.add(line)
         thread.join(LONGEST)
 
-    assert [f"{line}\n" for line in lines] == read
+    assert [f"{line}\n" for line in lines] == received
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
-def test_a_fifo_without_a_reader_is_reported_of(fifo: Path) -> None:
-    """Before any work, and at once."""
+def test_fifo_without_a_reader_is_reported(fifo: Path) -> None:
+    """The error comes at once, before any work."""
     with pytest.raises(ConfigError, match="cannot be written: No such device or address"):
         RunLog(voice_in("en")).open(fifo)
 
 
 def test_a_device_is_only_written_to() -> None:
-    """There is nothing to move, and nothing beside it."""
+    """A device is neither moved nor accompanied by other files."""
     console = TestConsole()
 
     assert Exit.OK == run(["--log-file", os.devnull, "completion", "bash"], console.console)
@@ -190,7 +192,7 @@ def test_a_device_is_only_written_to() -> None:
 def test_link_in_a_directory_that_others_can_write(
     tmp_path: Path, mode: int, *, there: bool
 ) -> None:
-    """Nothing is written to what it leads to, and nothing is made there."""
+    """The file behind the link stays unchanged, and no new file is made."""
     precious = tmp_path / "precious"
     if there:
         precious.write_text("root's\n")
@@ -213,7 +215,7 @@ def test_link_in_a_directory_that_others_can_write(
 
 
 def test_directory_behind_a_link_of_others(tmp_path: Path) -> None:
-    """The same for a directory on the way."""
+    """The same holds for a directory of the path."""
     (tmp_path / "precious").mkdir()
     logs = tmp_path / "logs"
     logs.mkdir()
@@ -231,14 +233,14 @@ def test_directory_behind_a_link_of_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("what", ["hard link", "fifo"])
-def test_what_others_can_put_in_a_logs_place(tmp_path: Path, what: str) -> None:
-    """No other file gets the lines, and no pipe stops the run."""
+@pytest.mark.parametrize("kind", ["hard link", "fifo"])
+def test_what_others_can_put_in_a_logs_place(tmp_path: Path, kind: str) -> None:
+    """Another file gets no lines, and a pipe does not stop the run."""
     precious = tmp_path / "precious"
     precious.write_text("root's\n")
     logs = tmp_path / "logs"
     logs.mkdir()
-    if what == "fifo":
+    if kind == "fifo":
         os.mkfifo(logs / "log")
         reader = os.open(logs / "log", os.O_RDONLY | os.O_NONBLOCK)
     else:
@@ -254,8 +256,8 @@ def test_what_others_can_put_in_a_logs_place(tmp_path: Path, what: str) -> None:
 
 
 def test_log_in_a_directory_that_others_can_write(tmp_path: Path) -> None:
-    """A file of its own is written, as in Ubuntu's `/var/log`, which is its logger's group's, and
-    below it; a link in a directory of the caller's is followed.
+    """A regular file of its own is written, also below the directory, as in Ubuntu's `/var/log`
+    with its group of loggers. A link in a directory of the caller's is followed.
     """
     inner = tmp_path / "logs" / "certferry"
     inner.mkdir(parents=True)
@@ -270,7 +272,7 @@ def test_log_in_a_directory_that_others_can_write(tmp_path: Path) -> None:
     assert "one\none\n" == (inner / "log").read_text()
 
 
-# --- The log file: its lines, its events, its rights and its turns
+# --- The log file: its lines, its events and its mode
 
 
 ALWAYS = {*("time", "pid", "level", "event", "lineage", "target", "domain", "outcome", "detail")}
@@ -313,8 +315,8 @@ def a_day(log: RunLog) -> None:
     log.end(2)
 
 
-def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> None:
-    """What `watch` shows at its end, a line for each; an address that is in order is no event."""
+def test_address_with_a_problem_is_in_the_log(tmp_path: Path) -> None:
+    """Each problem of `watch` is a line; an address in order is no event."""
     problem = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
     bad = Served("192.0.2.2", None, valid=False, problem=problem, silent=True)
     good = Served("192.0.2.1", "ab" * 32, valid=True)
@@ -332,7 +334,9 @@ def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> No
 
 
 def test_addresses_that_differ_are_in_the_log(tmp_path: Path) -> None:
-    """As a warning where all of them are right; that they are alike again is an event too."""
+    """The difference is a warning if each address is valid; the return to equal answers is an event
+    as well.
+    """
     ends = NOON + timedelta(days=30)
     edges = [
         Served(f"192.0.2.{n}", f * 32, valid=True, not_after=ends)
@@ -372,7 +376,7 @@ def test_addresses_that_differ_are_in_the_log(tmp_path: Path) -> None:
     ],
 )
 def test_every_event_is_a_document(event: Event, expected: dict[str, object]) -> None:
-    """In the shape of a line of the JSON log, for a stream of events to programs."""
+    """An event has the shape of a line of the JSON log, for programs that read a stream."""
     document = of_event(event, NOON, voice_in("en"))
 
     assert document == json.loads(json.dumps(document))
@@ -403,15 +407,15 @@ CHINESE = """\
 
 @pytest.mark.parametrize(("language", "expected"), [("en", ENGLISH), ("zh", CHINESE)])
 def test_a_line_for_each_thing_that_happened(tmp_path: Path, language: str, expected: str) -> None:
-    """The same events in both languages; a wait is reported once."""
+    """The events are the same in both languages; a wait is reported once."""
     a_day(run_log(tmp_path / "log", language))
 
-    written = re.sub(r"\d+\.\d+\.\d+\S*(?=:)", "VERSION", (tmp_path / "log").read_text())
-    assert expected == written
+    contents = re.sub(r"\d+\.\d+\.\d+\S*(?=:)", "VERSION", (tmp_path / "log").read_text())
+    assert expected == contents
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_document_for_each_thing_that_happened(tmp_path: Path, language: str) -> None:
+def test_document_for_each_event(tmp_path: Path, language: str) -> None:
     """Events have stable names and fields in both languages."""
     a_day(run_log(tmp_path / "log", language, Format.JSON))
 
@@ -436,7 +440,7 @@ def test_a_document_for_each_thing_that_happened(tmp_path: Path, language: str) 
 
 
 def test_moments_for_people_are_local(tmp_path: Path) -> None:
-    """Who looks at a log looks at the clock on the wall as well."""
+    """A reader compares the log with the local clock."""
     script = (
         "from pathlib import Path\nfrom certferry.present.run_log import RunLog\n"
         "from certferry.present.language import Voice\nfrom datetime import datetime, UTC\n"
@@ -452,7 +456,7 @@ def test_moments_for_people_are_local(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_a_log_is_for_its_owner_and_group(tmp_path: Path, mask: int) -> None:
-    """0640, whatever the process's mask is; a file that is there keeps its rights."""
+    """The mode is 0640 for any umask of the process; an existing file keeps its mode."""
     earlier = os.umask(mask)
     try:
         LogFile(tmp_path / "log").add("one")
@@ -467,7 +471,7 @@ def test_a_log_is_for_its_owner_and_group(tmp_path: Path, mask: int) -> None:
 
 
 def test_another_program_may_move_the_log(tmp_path: Path) -> None:
-    """After logrotate has moved it, lines go into a new file."""
+    """After a move by logrotate, lines go into a new file."""
     log = LogFile(tmp_path / "log")
     log.add("one")
     (tmp_path / "log").rename(tmp_path / "old")
@@ -487,7 +491,7 @@ for number in range(200):
 
 
 def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
-    """While all of them write, no line is lost, torn or mixed."""
+    """During concurrent writes every line stays complete and unmixed."""
     names = "abcd"
     writers = [
         start([sys.executable, "-c", RUN_WRITER, str(tmp_path / "log"), name]) for name in names
@@ -499,8 +503,8 @@ def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_log_that_cannot_be_written_is_two(tmp_path: Path, language: str) -> None:
-    """The directory must be there; the error says which file and what to do, before any work."""
+def test_log_that_cannot_be_written_exits_with_2(tmp_path: Path, language: str) -> None:
+    """The directory must exist; the error has the path and a hint, before any work."""
     console = TestConsole()
     path = tmp_path / "none" / "log"
 
@@ -516,21 +520,21 @@ def test_a_log_that_cannot_be_written_is_two(tmp_path: Path, language: str) -> N
 
 
 def test_a_directory_is_no_log(tmp_path: Path) -> None:
-    """Neither is anything else that no line can be added to."""
+    """A path to which lines cannot be added is refused."""
     with pytest.raises(ConfigError):
         RunLog(voice_in("en")).open(tmp_path)
 
 
-def test_a_format_without_a_file_is_asked_about() -> None:
-    """Who chooses a format wants a log."""
+def test_format_without_a_file_is_an_error() -> None:
+    """A chosen format needs a log file."""
     console = TestConsole()
 
     assert Exit.USAGE == run(["--log-format", "json", "history"], console.console)
     assert "error: --log-format needs --log-file\n" in console.err
 
 
-def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
-    """The work goes on when the log does not, and a person is warned."""
+def test_full_disk_stops_no_run(tmp_path: Path) -> None:
+    """The work goes on without the log, and a person is warned."""
     console = TestConsole()
     nothing = str(tmp_path / "none.toml")
 
@@ -541,10 +545,8 @@ def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verbosity", ["-q", "-v"])
-def test_the_log_has_what_a_person_needs_whatever_is_reported(
-    tmp_path: Path, verbosity: str
-) -> None:
-    """-q makes stderr quiet, not the log: begin, failure with its hint, and end."""
+def test_log_is_complete_at_every_verbosity(tmp_path: Path, verbosity: str) -> None:
+    """-q makes stderr quiet, but the log keeps beginning, failure with hint, and end."""
     path = tmp_path / "log"
     nothing = str(tmp_path / "none.toml")
 
@@ -561,27 +563,27 @@ def test_the_log_has_what_a_person_needs_whatever_is_reported(
 
 
 @pytest.mark.parametrize("format_", Format)
-def test_nothing_secret_is_written(tmp_path: Path, format_: Format) -> None:
-    """Keys and proofs of identity are hidden, from every source and by every way."""
+def test_secrets_stay_out_of_the_log(tmp_path: Path, format_: Format) -> None:
+    """Keys and proofs of identity are hidden, in every field of every entry."""
     key = make_key().reveal()
     path = tmp_path / "log"
     log = run_log(path, format_=format_)
     for planted in (key, key[:-40], "Authorization: QBox planted:secret=", "login_token=planted"):
-        said = Text("the CA refused: {problem}", problem=planted)
-        log.complain("error", said, said)
+        sentence = Text("the CA refused: {problem}", problem=planted)
+        log.complain("error", sentence, sentence)
         log.write(Entry("log", verbatim(planted), Level.WARNING, below=planted))
-        logged_progress(log)(Activity("img", said, NOON))
-        step = StepOutcome(Action.ISSUE, Outcome.FAILED, said, hint=said)
+        logged_progress(log)(Activity("img", sentence, NOON))
+        step = StepOutcome(Action.ISSUE, Outcome.FAILED, sentence, hint=sentence)
         logged_progress(log)(StepEnded("img", step))
 
-    written = path.read_text()
-    assert "•••" in written
-    assert "planted" not in written
-    assert not [row for row in key.split("\n")[1:-2] if row in written]
+    contents = path.read_text()
+    assert "•••" in contents
+    assert "planted" not in contents
+    assert not [row for row in key.split("\n")[1:-2] if row in contents]
 
 
 def test_a_line_cannot_be_forged(tmp_path: Path) -> None:
-    """What a server says stays on its line, and moves no cursor."""
+    """A server's words stay on their line, and move no cursor."""
     run_log(tmp_path / "log").complain("error", Text("a\n[2026-11-24 12:00:00] b\x1b[2J\rc"), None)
 
     (line,) = (tmp_path / "log").read_text().splitlines()

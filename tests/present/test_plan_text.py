@@ -1,4 +1,4 @@
-"""What `certferry plan` shows, as transcripts, and the document it prints."""
+"""The text and the document of `certferry plan`."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def shown(*plans: Plan) -> str:
     return values.text_of(list(plan_text.lines(plans, Voice())))
 
 
-def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
-    """The headline says why; each step says what; the last line counts."""
+def test_plan_of_a_renewal() -> None:
+    """The headline has the reason, each step its action, and the last line the counts."""
     whole = plan(rollout(), issue=values.issue(), retirements=(values.retire(),))
 
     assert dedent("""\
@@ -52,8 +52,8 @@ def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
         """) == shown(whole)  # noqa: E501 - a transcript is as wide as it is
 
 
-def test_what_another_client_made_is_not_counted_as_issued() -> None:
-    """An operator who only ferries must not read that a certificate would be ordered."""
+def test_certificate_of_another_client_is_counted_as_imported() -> None:
+    """An operator with another client must not read about an order."""
     adopted = replace(values.issue(), action=Action.ADOPT)
     imported = plan(rollout(), issue=adopted)
 
@@ -67,8 +67,10 @@ def test_what_another_client_made_is_not_counted_as_issued() -> None:
     assert "  import   img.example.com" in shown(imported)
 
 
-def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
-    """It may go: a plan hides nothing that is about to be removed. A check is not alarmed."""
+def test_removal_that_is_tried_again() -> None:
+    """The plan shows the removal, since the target may accept this time; `plan --check` stays
+    silent.
+    """
     step = replace(values.retire_unmanaged("7a", "left over", None), again=True)
     again = plan(retirements=(step,))
 
@@ -84,8 +86,8 @@ def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
     assert '"again": true' in json.dumps(document)
 
 
-def test_what_stands_in_the_file_without_effect_is_reported_and_changes_nothing() -> None:
-    """Where the rest is as declared, and beside what is to be done."""
+def test_entry_without_effect_is_reported() -> None:
+    """The entry is reported beside a settled plan and beside pending steps, and is no change."""
     error = TargetRejected(Text("`exclude` has x.cn"), hint=Text("correct it"))
     remarks = (PlanFinding.of(Weight.UNMATCHED, error, "qiniu"),)
 
@@ -105,8 +107,8 @@ def test_what_stands_in_the_file_without_effect_is_reported_and_changes_nothing(
     )
 
 
-def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
-    """A lineage may be called like an account."""
+def test_problem_of_a_certificate_has_no_target() -> None:
+    """A lineage may have the same name as an account."""
     error = CertificateError(Text("x.pem: cannot be read"))
     obstructed = plan(findings=(PlanFinding.of(Weight.BLOCKED, error),), lineage="qiniu")
 
@@ -117,7 +119,7 @@ def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
 
 
 def test_several_certificates_are_counted_in_the_plural() -> None:
-    """One is one and two are many; a reason that the headline has not said stands at its step."""
+    """Numbers agree with their nouns; a reason beyond the headline is shown at its step."""
     first = plan(
         rollout(),
         rollout("a.img.example.com", HTTPS_OFF, (Change("certificate", None, None),)),
@@ -148,8 +150,8 @@ def test_several_certificates_are_counted_in_the_plural() -> None:
         """) == shown(first, second)
 
 
-def test_changed_settings_are_reported_one_by_one() -> None:
-    """A drift is a diff: what, before and after, in columns."""
+def test_changed_settings_are_listed() -> None:
+    """Each setting has its value before and after, in columns."""
     changes = (
         Change("force_https", "false", "true"),
         Change("tls_versions", "TLSv1.0, TLSv1.2", "TLSv1.2, TLSv1.3"),
@@ -166,8 +168,8 @@ def test_changed_settings_are_reported_one_by_one() -> None:
         """) == shown(plan(rollout(reason=DRIFTED, changes=changes)))
 
 
-def test_what_is_only_not_yet_seen_is_counted_as_a_look() -> None:
-    """A certificate on its way is one domain to verify, and nothing else."""
+def test_certificate_on_its_way_is_counted_as_a_domain_to_verify() -> None:
+    """The plan has no other step."""
     assert dedent("""\
         img: not yet seen at every address
           verify   img.example.com (waiting: 1 of 2 addresses do not serve it yet)
@@ -177,7 +179,7 @@ def test_what_is_only_not_yet_seen_is_counted_as_a_look() -> None:
 
 
 def test_an_old_copy_alone_is_retired() -> None:
-    """A plan may be about nothing but what has had its time."""
+    """A plan may consist of retirements alone."""
     assert dedent("""\
         img: superseded
           retire   certferry-img-0123456789abcdef0123 at qiniu
@@ -186,8 +188,8 @@ def test_an_old_copy_alone_is_retired() -> None:
         """) == shown(plan(retirements=(values.retire(),)))
 
 
-def test_what_is_not_ours_is_listed_with_its_days() -> None:
-    """By label and id, since labels may be missing or the same."""
+def test_unmanaged_certificate_is_listed_with_its_days() -> None:
+    """Label and id are both shown, since labels may be missing or equal."""
     left = (timedelta(days=9, hours=1), None, timedelta(days=-3))
     steps = tuple(
         values.retire_unmanaged(f"{number}f", label, days)
@@ -204,24 +206,24 @@ def test_what_is_not_ours_is_listed_with_its_days() -> None:
         """) == shown(plan(retirements=steps))
 
 
-def test_the_document_shows_how_long_a_copy_is_valid() -> None:
-    """The moment and the whole days, for our own and for others'."""
+def test_document_has_the_end_of_a_copy() -> None:
+    """The moment and the whole days, for our own copies and for others."""
     step = values.retire_unmanaged("5f3c", "by hand", timedelta(days=9, hours=1))
 
     document = json.loads(
         json.dumps(documents.rendered(documents.of_plans([plan(retirements=(step,))]), Voice()))
     )
 
-    [written] = document["certificates"][0]["steps"]
+    [step_document] = document["certificates"][0]["steps"]
     assert ("by hand", "2026-12-03T13:00:00Z", 9) == (
-        written["label"],
-        written["not_after"],
-        written["days_left"],
+        step_document["label"],
+        step_document["not_after"],
+        step_document["days_left"],
     )
 
 
 def test_a_source_domain_is_distinguished() -> None:
-    """Its kind stands behind it; a CDN domain is what most are."""
+    """A source domain has its kind behind its name; a CDN domain is the usual case."""
     steps = values.rollout().steps
     source = Rollout("qiniu", IMG, tuple(replace(step, kind=Kind("kodo")) for step in steps))
 
@@ -232,7 +234,7 @@ def test_a_source_domain_is_distinguished() -> None:
 
 
 def test_refusals_and_obstacles_are_reported_with_their_hints() -> None:
-    """What cannot be done is said with what to do about it; nothing is promised of `sync`."""
+    """Each refusal has its hint, and the last line does not advise `sync`."""
     stuck = plan(findings=(values.too_short(), values.frozen(), values.frozen(None)))
 
     assert (
@@ -251,8 +253,8 @@ def test_refusals_and_obstacles_are_reported_with_their_hints() -> None:
     )
 
 
-def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
-    """One domain's obstacle does not hide the other's deployment."""
+def test_possible_steps_are_planned_beside_obstacles() -> None:
+    """The obstacle of a domain does not hide another's deployment."""
     assert dedent("""\
         img: renewal due (29 days left of 90 days)
           issue    img.example.com, *.img.example.com
@@ -275,16 +277,16 @@ def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
     ],
 )
 def test_an_empty_plan_says_that_everything_is_as_declared(count: int, expected: str) -> None:
-    """Nothing to do is said in one sentence, however many certificates there are."""
+    """An empty plan is a single sentence for any number of certificates."""
     assert expected == shown(*[plan()] * count)
 
 
-def test_what_is_as_declared_is_left_out_beside_what_is_not() -> None:
-    """Among many certificates only those with something to do are listed."""
+def test_settled_certificates_are_left_out() -> None:
+    """Among many certificates only those with steps are listed."""
     assert "static" not in shown(plan(values.look()), plan(lineage="static"))
 
 
-def test_the_document_has_the_promised_keys() -> None:
+def test_document_of_a_plan_has_the_promised_keys() -> None:
     """`--json` gives the plan of docs/reference/json.md: every step, its reason and its diff."""
     whole = plan(
         rollout(), issue=values.issue(), retirements=(values.retire(),), findings=(values.frozen(),)
@@ -331,8 +333,10 @@ def test_the_document_has_the_promised_keys() -> None:
     ]
 
 
-def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
-    """Now, after a moment, or not in this run, and why: what `sync` would find as well."""
+def test_moment_and_reason_of_a_step() -> None:
+    """A step is due now, after a moment, or in a later run, with the reason that `sync` would find
+    as well.
+    """
     until = datetime(2026, 11, 24, 12, 2, tzinfo=UTC)
     error = TargetRejected(Text("it took too long"), hint=Text("look at it"))
     waits = Waiting(Text("the target is at work"), until - timedelta(minutes=2), until)
@@ -353,9 +357,9 @@ def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
     assert "(waited too long: it took too long)" in words
 
 
-def test_what_is_stuck_is_no_deployment_to_run() -> None:
-    """`sync` would write nothing there: the count says so, and does not say to run it. The exit
-    code is that of `sync`.
+def test_stuck_change_is_counted_separately() -> None:
+    """`sync` would send no request, so the count does not advise `sync`. The exit code is the same
+    as for `sync`.
     """
     error = TargetStuck(Text("it took too long"), hint=Text("send the ticket"))
     deploy, verify = rollout().steps
@@ -371,8 +375,8 @@ def test_what_is_stuck_is_no_deployment_to_run() -> None:
     assert Exit.FAILED is exits.of_plans([stuck], check=True)
 
 
-def test_each_domain_has_its_own_reason_where_they_differ() -> None:
-    """One list of all of them would not say which domain has which."""
+def test_each_domain_has_its_own_reason() -> None:
+    """A common list of reasons would not show which domain has which reason."""
     off = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
     foreign = Reason(ReasonCode.SERVES_FOREIGN, Text("another certificate is bound"))
 
@@ -383,15 +387,15 @@ def test_each_domain_has_its_own_reason_where_they_differ() -> None:
     assert "qiniu → a.img.example.com (another certificate is bound)" in words
 
 
-def test_the_document_shows_what_cannot_be_done() -> None:
-    """Refusals and obstacles carry a code, a sentence and a hint."""
+def test_document_has_refusals_and_obstacles() -> None:
+    """Refusals and obstacles have a code, a sentence and a hint."""
     stuck = plan(findings=(values.too_short(), values.frozen()))
 
     document = json.loads(json.dumps(documents.rendered(documents.of_plans([stuck]), Voice())))
 
-    (written,) = document["certificates"]
+    (entry,) = document["certificates"]
 
-    assert "too_little_life" == written["refusals"][0]["reason"]["code"]
+    assert "too_little_life" == entry["refusals"][0]["reason"]["code"]
     assert {
         "target": "qiniu",
         "domain": "a.img.example.com",
@@ -400,12 +404,12 @@ def test_the_document_shows_what_cannot_be_done() -> None:
             "message": "a.img.example.com: frozen at the CDN",
             "hint": "unfreeze it in the console",
         },
-    } == written["obstacles"][0]
-    assert NEW not in json.dumps(written)
+    } == entry["obstacles"][0]
+    assert NEW not in json.dumps(entry)
 
 
-def test_what_later_runs_remove_is_counted() -> None:
-    """A run removes only so many; the plan says how many more there are."""
+def test_removals_of_later_runs_are_counted() -> None:
+    """A run removes a limited number; the plan has the number of later removals."""
     whole = shown(plan(retirements=(values.retire(),), retire_later=(("qiniu", 3),)))
 
     assert "\n  retire   qiniu: certificates that later runs remove: 3\n" in whole

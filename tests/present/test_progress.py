@@ -1,4 +1,4 @@
-"""Following a run where there is no terminal, or none is wanted."""
+"""The progress of a run as plain lines."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ WAITING = StepOutcome(
 
 
 def later(seconds: int) -> StepOutcome:
-    """The same wait, looked at again later."""
+    """Return the same wait, looked at again later."""
     return replace(WAITING, waiting=values.waiting(look_again=timedelta(seconds=seconds)))
 
 
-def test_a_wait_is_reported_when_it_changes_not_at_every_look() -> None:
-    """The same sentence about the same step is one line, however often it is looked at."""
+def test_wait_is_reported_when_its_sentence_changes() -> None:
+    """The same sentence about the same step is a single line for any number of looks."""
     console = TestConsole()
     follower = progress_lines(console.console)
     closer = replace(WAITING, detail=Text("1 of 2 addresses do not serve it yet"))
@@ -51,8 +51,8 @@ def test_a_wait_is_reported_when_it_changes_not_at_every_look() -> None:
     assert "" == console.out
 
 
-def test_each_certificate_and_each_step_is_reported_for_itself() -> None:
-    """What one certificate waits for does not silence another's news."""
+def test_each_certificate_is_reported_separately() -> None:
+    """The wait of a certificate does not silence another's news."""
     console = TestConsole()
     follower = progress_lines(console.console)
 
@@ -62,8 +62,8 @@ def test_each_certificate_and_each_step_is_reported_for_itself() -> None:
     assert "img: ordering a certificate\nstatic: ordering a certificate\n" == console.err
 
 
-def test_what_is_unchanged_is_no_news() -> None:
-    """A run with nothing to do is silent on the way."""
+def test_unchanged_step_is_silent() -> None:
+    """A run without work prints no progress."""
     console = TestConsole()
 
     progress_lines(console.console)(StepEnded("img", replace(WAITING, outcome=Outcome.UNCHANGED)))
@@ -72,7 +72,7 @@ def test_what_is_unchanged_is_no_news() -> None:
 
 
 def test_a_stderr_that_is_gone_stops_no_run() -> None:
-    """Without a listener the work goes on."""
+    """The work goes on without a listener."""
     gone = io.StringIO()
     gone.close()
 
@@ -106,7 +106,7 @@ def test_many_threads_may_report_at_once() -> None:
         (terminal(TERM="dumb"), Verbosity.NORMAL, "img: ordering a certificate\n"),
     ],
 )
-def test_who_follows_depends_on_who_looks(
+def test_progress_for_each_kind_of_stream(
     console: TestConsole, verbosity: Verbosity, expected: str
 ) -> None:
     """Quiet is quiet; a log, a file and a dumb terminal get plain lines."""

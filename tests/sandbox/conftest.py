@@ -1,4 +1,4 @@
-"""The clock of the stand-ins that keep zones."""
+"""The clock of stand-ins with zones."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from tests.support.manual_clock import ManualClock
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """The zones' clock, which tests move."""
+    """Return the zones' clock, which tests move."""
     return ManualClock()

@@ -1,6 +1,6 @@
-"""What the tests of the Qiniu stand-in share: a signing client, a clock, certificates.
+"""A signing client for the Qiniu stand-in, a clock, and certificates.
 
-Tokens come from Qiniu's own SDK, so that the stand-in is held against it and not against itself.
+Tokens come from Qiniu's own SDK, so that the stand-in is tested against the SDK instead of itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JSON = "application/json"
 
 
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that stands until a test moves it."""
 
     def __init__(self, now: datetime = START) -> None:
         self.now = now
@@ -51,7 +51,7 @@ def issue(
     common_name: str | None = None,
     by: Authority | None = None,
 ) -> Issued:
-    """Issue a certificate, valid from the day before START unless another is asked for."""
+    """Issue a certificate, by default valid from the day before START."""
     issuer = by or authority()
     return issuer.issue(
         names or ("www.example.com",), start, start + timedelta(days=days), key_type, common_name
@@ -60,7 +60,7 @@ def issue(
 
 @dataclass(frozen=True)
 class Client:
-    """A client with a key, which signs as the documents of 2026 say."""
+    """A client with a key, which signs by the documents of 2026."""
 
     service: QiniuService
     access_key: str = ACCESS_KEY
@@ -142,7 +142,7 @@ def code(response: requests.Response) -> tuple[int, int | None]:
 
 
 def refusal(number: int) -> tuple[int, int]:
-    """What `code` gives for a refusal with this code."""
+    """Return the result of `code` for a refusal with this code."""
     return int(str(number)[:3]), number
 
 
@@ -150,7 +150,9 @@ OK = (200, 200)
 
 
 def service(clock: Clock | None = None, **options: Any) -> QiniuService:
-    """A stand-in that trusts the authority and has one account; to be started by the caller."""
+    """Return a stand-in with an account that trusts the authority; the caller starts the
+    service.
+    """
     if clock is not None:
         options["clock"] = clock
     made = QiniuService(**options)

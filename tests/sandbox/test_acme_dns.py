@@ -1,4 +1,4 @@
-"""The stand-in of acme-dns: what the server does, and what it refuses."""
+"""The stand-in of acme-dns: its answers and its refusals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def posted(url: str, body: bytes, headers: Mapping[str, str] | None = None) -> t
 
 
 def registered(service: AcmeDnsService) -> dict[str, str]:
-    """Register, as an operator would."""
+    """Register as an operator does."""
     status, answered = posted(f"{service.url}/register", b"")
     assert 201 == status
     assert isinstance(answered, dict)
@@ -48,31 +48,33 @@ def update(service: AcmeDnsService, of: Mapping[str, str], txt: object) -> tuple
 
 
 def test_registration_writes_its_own_name(service: AcmeDnsService, zones: Zones) -> None:
-    """With what the server has answered, in its forms; the oldest of three is gone."""
-    one = registered(service)
+    """The server's answer gives the fields in their forms; the oldest of three values is gone."""
+    registration = registered(service)
     values = ["a" * 43, "b" * 43, "c" * 43]
 
-    assert [(200, {"txt": value}) for value in values] == [update(service, one, v) for v in values]
+    assert [(200, {"txt": value}) for value in values] == [
+        update(service, registration, v) for v in values
+    ]
 
-    records = zones.records(name=one["fulldomain"], rtype="TXT")
+    records = zones.records(name=registration["fulldomain"], rtype="TXT")
     assert values[1:] == [record.value for record in records]
-    assert f"{one['subdomain']}.{ZONE}" == one["fulldomain"]
-    assert 40 == len(one["password"])
+    assert f"{registration['subdomain']}.{ZONE}" == registration["fulldomain"]
+    assert 40 == len(registration["password"])
 
 
 @pytest.mark.parametrize("key", ["username", "password", "subdomain"])
 def test_key_of_another_registration_is_refused(service: AcmeDnsService, key: str) -> None:
-    """All three are of one."""
-    one, other = registered(service), registered(service)
+    """User, password and subdomain must belong to the same registration."""
+    registration, other = registered(service), registered(service)
 
-    refused = update(service, {**one, key: other[key]}, VALUE)
+    refused = update(service, {**registration, key: other[key]}, VALUE)
 
     assert (401, {"error": "forbidden"}) == refused
 
 
 @pytest.mark.parametrize("txt", ["v" * 42, "v" * 44, "v" * 42 + "=", "", None])
 def test_value_that_is_no_challenge_is_refused(service: AcmeDnsService, txt: object) -> None:
-    """It has 43 characters of base64url."""
+    """A challenge has 43 characters of base64url."""
     assert (400, {"error": "bad_txt"}) == update(service, registered(service), txt)
 
 
@@ -83,9 +85,9 @@ def test_value_that_is_no_challenge_is_refused(service: AcmeDnsService, txt: obj
 def test_registration_that_cannot_be_read_is_refused(
     service: AcmeDnsService, body: bytes, code: str
 ) -> None:
-    """With the server's own codes; an update that cannot be read has no keys' subdomain."""
-    one = registered(service)
-    headers = {"X-Api-User": one["username"], "X-Api-Key": one["password"]}
+    """The codes are the server's own; an unreadable update has no subdomain for its keys."""
+    registration = registered(service)
+    headers = {"X-Api-User": registration["username"], "X-Api-Key": registration["password"]}
 
     assert (400, {"error": code}) == posted(f"{service.url}/register", body)
     assert (401, {"error": "forbidden"}) == posted(f"{service.url}/update", b"{", headers)

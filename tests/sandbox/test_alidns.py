@@ -1,4 +1,4 @@
-"""The stand-in of Alibaba Cloud DNS over real HTTP: what it wants, and what it refuses."""
+"""The stand-in of Alibaba Cloud DNS over real HTTP: its requirements and its refusals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Send = Callable[..., Answer]
 
 @pytest.fixture
 def service() -> Iterator[AlidnsService]:
-    """Two accounts, one of which may not write."""
+    """Run a service with two accounts; the second may not write."""
     with AlidnsService(Zones(), now=lambda: NOW) as service:
         service.add_account("LTAI5t", "secret")
         other = service.add_account("LTAI5u", "secret", allowed=["DescribeDomains"])
@@ -46,9 +46,9 @@ def service() -> Iterator[AlidnsService]:
 
 @pytest.fixture
 def send(service: AlidnsService) -> Send:
-    """Sign parameters as the documents say, and post them."""
+    """Return a function that signs and posts parameters by the documents."""
 
-    def send(secret: str = "secret", **changes: str | None) -> Answer:  # noqa: S107 - of the stand-in
+    def send(secret: str = "secret", **changes: str | None) -> Answer:  # noqa: S107 - for the stand-in
         params = {k: v for k, v in {**COMMON, **changes}.items() if v is not None}
         pairs = "&".join(f"{k}={quote(params[k], safe='~')}" for k in sorted(params))
         signed = f"POST&%2F&{quote(pairs, safe='~')}".encode()
@@ -97,8 +97,8 @@ def send(service: AlidnsService) -> Send:
         ),
     ],
 )
-def test_what_is_wrong_is_refused(send: Send, changes: dict[str, str | None], code: str) -> None:
-    """With the code that the documents give it."""
+def test_wrong_call_is_refused(send: Send, changes: dict[str, str | None], code: str) -> None:
+    """Each error has its code from the documents."""
     status, body = send(**changes)
 
     assert code == body["Code"]
@@ -106,7 +106,7 @@ def test_what_is_wrong_is_refused(send: Send, changes: dict[str, str | None], co
 
 
 def test_signature_is_checked_to_the_byte(send: Send) -> None:
-    """One character that is another is enough; the answer quotes what should have been signed."""
+    """A single different character is enough; the answer quotes the right text to sign."""
     status, body = send(Signature="uRpHwaSEt3J+6KQD//svCh/x+pI=")
 
     assert (400, "SignatureDoesNotMatch") == (status, body["Code"])
@@ -114,20 +114,20 @@ def test_signature_is_checked_to_the_byte(send: Send) -> None:
 
 
 def test_nonce_is_taken_once(send: Send) -> None:
-    """A call that is sent again as it was is refused."""
+    """An exact repetition of a call is refused."""
     assert 200 == send()[0]
     assert "SignatureNonceUsed" == send()[1]["Code"]
 
 
 @pytest.mark.parametrize("form", ["a", "a=1&a=2"])
-def test_form_that_is_none(service: AlidnsService, form: str) -> None:
-    """Nothing is guessed."""
+def test_malformed_form(service: AlidnsService, form: str) -> None:
+    """Missing parts are not guessed."""
     kind = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = requests.post(f"{service.url}/", data=form, headers=kind, timeout=5)
 
     assert "InvalidParameter" == answer.json()["Code"]
 
 
-def test_address_that_is_another(service: AlidnsService) -> None:
-    """The API has one."""
+def test_other_address(service: AlidnsService) -> None:
+    """The API has a single address."""
     assert 404 == requests.post(f"{service.url}/AddDomainRecord", timeout=5).status_code

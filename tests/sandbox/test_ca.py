@@ -1,4 +1,4 @@
-"""The sandbox's CA: our stand-in's roots, and Pebble."""
+"""The sandbox's CA: the roots of the stand-ins, and Pebble."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from certferry_sandbox.authority import Authority, Issued
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.qiniu.certificates import common_name, dns_names
 
-# --- Certificates made at run time look like those of a public CA
+# --- Certificates made at run time, in the form of a public CA
 
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -42,7 +42,7 @@ def verify(issued: Issued, authority: Authority, name: str, now: datetime) -> No
     ("key_type", "kind"), [("ec256", ec.EllipticCurvePrivateKey), ("rsa2048", rsa.RSAPrivateKey)]
 )
 def test_issued_certificate_verifies(key_type: Any, kind: type) -> None:
-    """The chain leads to the root for every name, within the validity and not outside it."""
+    """The chain leads to the root for every name, only within the validity."""
     authority = Authority("Test")
     issued = authority.issue(["a.test", "*.a.test"], NOW, NOW + MONTH, key_type)
 
@@ -58,8 +58,10 @@ def test_issued_certificate_verifies(key_type: Any, kind: type) -> None:
     assert key.public_key() == issued.leaf.public_key()
 
 
-def test_validity_and_names_are_those_asked_for() -> None:
-    """Whole seconds, SAN in order, the first name as common name, an own serial number."""
+def test_validity_and_names_follow_the_request() -> None:
+    """Moments are whole seconds, names keep their order, the first name is the common name, and the
+    serial number is new.
+    """
     authority = Authority("Test")
     start = NOW + timedelta(microseconds=7)
     first, second = (authority.issue(["b.test", "a.test"], start, NOW + MONTH) for _ in range(2))
@@ -70,10 +72,10 @@ def test_validity_and_names_are_those_asked_for() -> None:
     assert first.fingerprint != second.fingerprint
 
 
-# --- Pebble as a process: what it takes over, that it ends with its parent, and how it fails
+# --- Pebble as a process: its environment, its end and its failures
 
 
-NOWHERE = "127.0.0.1:9"  # the discard port: for a CA that is not asked to prove anything
+NOWHERE = "127.0.0.1:9"  # the discard port, for a CA without any proof
 DEADLINE = 10.0
 
 
@@ -99,25 +101,25 @@ def until(condition: Callable[[], bool]) -> bool:
 
 
 def processes_of(directory: Path) -> list[int]:
-    found = []
+    processes = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if str(directory).encode() in entry.read_bytes():
-                found.append(int(entry.parent.name))
+                processes.append(int(entry.parent.name))
         except OSError:
             continue
-    return found
+    return processes
 
 
-def test_settings_of_the_environment_are_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that makes every challenge valid would make every test of DNS worthless."""
     monkeypatch.setenv("PEBBLE_VA_ALWAYS_VALID", "1")
     with Pebble(NOWHERE) as pebble:
         assert "ALWAYS" not in pebble.log.upper()
 
 
-def test_it_dies_with_a_parent_that_was_killed() -> None:
-    """Not even SIGKILL leaves a certificate authority or its files behind."""
+def test_pebble_ends_with_a_killed_parent() -> None:
+    """After SIGKILL of the parent, neither process nor files stay behind."""
     program = (
         "import sys, time\n"
         "from certferry_sandbox.pebble import Pebble\n"
@@ -140,7 +142,7 @@ def test_it_dies_with_a_parent_that_was_killed() -> None:
 def test_missing_program_is_reported_with_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hint says what to install."""
+    """The hint names the package to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(ConfigError, match="`pebble` is not installed") as caught:
@@ -151,7 +153,7 @@ def test_missing_program_is_reported_with_its_package(
 def test_process_that_breaks_is_reported_with_its_last_words(
     programs: Callable[[str], None], tmp_path: Path
 ) -> None:
-    """The error carries the log, and nothing stays behind."""
+    """The error has the log, and the temporary folder is removed."""
     programs(f'echo "$2" > {tmp_path}/config; echo out of luck; exit 3')
 
     with pytest.raises(CaUnavailable, match="out of luck"):

@@ -1,4 +1,4 @@
-"""The stand-in of Cloudflare over real HTTP: what it wants, and what it refuses."""
+"""The stand-in of Cloudflare over real HTTP: its requirements and its refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Send = Callable[..., Answer]
 
 @pytest.fixture
 def service() -> Iterator[CloudflareService]:
-    """Two zones and a token for both."""
+    """Run a service with two zones, and a token for both."""
     with CloudflareService(Zones()) as service:
         service.add_token(TOKEN)
         service.add_zone("example.com")
@@ -59,13 +59,13 @@ def records(send: Send) -> str:
 def test_header_that_proves_nothing(
     service: CloudflareService, header: str | None, code: int, inner: int | None
 ) -> None:
-    """With the codes that clients report."""
+    """The codes are those that clients report."""
     headers = {} if header is None else {"Authorization": header}
     body = requests.get(f"{service.url}/zones", headers=headers, timeout=5).json()
 
     [error] = body["errors"]
     assert (code, body["success"], body["result"]) == (error["code"], False, None)
-    assert [inner] == [one["code"] for one in error.get("error_chain", [{"code": None}])]
+    assert [inner] == [cause["code"] for cause in error.get("error_chain", [{"code": None}])]
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ def test_header_that_proves_nothing(
         ({"host": "a"}, 400, 9207),
     ],
 )
-def test_record_that_is_none(
+def test_malformed_record(
     send: Send, records: str, change: dict[str, Any], status: int, code: int
 ) -> None:
-    """A field that is wrong, or not known."""
+    """A field has a wrong value, or is unknown."""
     answered, body = send("POST", records, {**RECORD, **change})
 
     assert (status, code) == (answered, body["errors"][0]["code"])
@@ -106,17 +106,17 @@ def test_record_that_is_none(
         ("DELETE", f"RECORDS/{'0' * 32}", 404, 81044),
     ],
 )
-def test_call_that_is_none(
+def test_malformed_call(
     send: Send, records: str, method: str, path: str, status: int, code: int
 ) -> None:
-    """An address, a parameter or an id that there is not."""
+    """An address, a parameter or an id does not exist."""
     answered, body = send(method, path.replace("RECORDS", records))
 
     assert (status, code) == (answered, body["errors"][0]["code"])
 
 
 def test_body_that_is_no_json(service: CloudflareService, records: str) -> None:
-    """Neither by its declaration nor by its words."""
+    """Both a declared form and broken JSON are refused."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
     url = f"{service.url}{records}"
     as_form = requests.post(url, data=RECORD, headers=headers, timeout=5)
@@ -126,24 +126,24 @@ def test_body_that_is_no_json(service: CloudflareService, records: str) -> None:
     assert [400, 400] == [as_form.status_code, as_words.status_code]
 
 
-def test_name_outside_the_zone_is_taken_for_one_inside(send: Send, records: str) -> None:
-    """As the service does it: a client that names the wrong zone is not warned."""
+def test_name_outside_the_zone_is_extended_by_the_zone(send: Send, records: str) -> None:
+    """The real service gives no warning about a wrong zone either."""
     _, added = send("POST", records, {**RECORD, "name": "a.example.net", "ttl": 1})
 
     assert "a.example.net.example.com" == added["result"]["name"]
 
 
 def test_token_that_is_narrowed(service: CloudflareService, send: Send, records: str) -> None:
-    """To a zone, to reading, or to writing: each sees and may what it is for."""
+    """A token for a zone, for reading or for writing allows exactly its purpose."""
     service.add_token("a" * 40, zones=["example.org"])
     service.add_token("b" * 40, may=[READ])
     service.add_token("c" * 40, may=[EDIT])
 
-    seen = [
+    zones = [
         [zone["name"] for zone in send("GET", "/zones", token=letter * 40)[1]["result"]]
         for letter in "abc"
     ]
     may = [send("POST", records, RECORD, token=letter * 40)[0] for letter in "abc"]
 
-    assert [["example.org"], ["example.com", "example.org"], []] == seen
+    assert [["example.org"], ["example.com", "example.org"], []] == zones
     assert [403, 403, 200] == may

@@ -1,4 +1,4 @@
-"""The stand-in of DNSPod over real HTTP: what it wants, what it answers, and how it fails."""
+"""The stand-in of DNSPod over real HTTP: its requirements, its answers and its failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.dnspod_calls import (
 )
 from tests.support.manual_clock import ManualClock
 
-# --- What the tests of the DNSPod stand-in share: accounts, zones, a clock, and a client
+# --- Fixtures: accounts, zones, a clock, and a client
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def session() -> Iterator[requests.Session]:
 
 @pytest.fixture
 def call(service: DnspodService, session: requests.Session) -> CallApi:
-    """Call an action as a good client does, and return the answer."""
+    """Return a function that calls an action as a good client does."""
 
     def call(action: str, **fields: str | int) -> Answer:
         form = {"login_token": LOGIN, "format": "json", "lang": "en"} | fields
@@ -69,7 +69,7 @@ def call(service: DnspodService, session: requests.Session) -> CallApi:
     return call
 
 
-# --- The stand-in of DNSPod over real HTTP: what it wants, what it answers, and how it fails
+# --- Requests and logins
 
 
 def test_answer_is_json_only_when_asked_for(
@@ -87,7 +87,7 @@ def test_answer_is_json_only_when_asked_for(
 def test_anything_but_post_is_refused(
     service: DnspodService, session: requests.Session, method: str
 ) -> None:
-    """Code 2, even with everything else right."""
+    """The code is 2, for an otherwise right request."""
     response = session.request(
         method,
         f"{service.url}/Info.Version",
@@ -101,7 +101,7 @@ def test_anything_but_post_is_refused(
 def test_unknown_path_is_not_found(
     service: DnspodService, session: requests.Session, path: str
 ) -> None:
-    """Actions have one spelling."""
+    """Actions have a single spelling."""
     form = {"login_token": LOGIN, "format": "json"}
     assert 404 == session.post(service.url + path, data=form, timeout=TIMEOUT).status_code
     assert 404 == session.get(f"{service.url}/", timeout=TIMEOUT).status_code
@@ -120,7 +120,7 @@ def test_unknown_path_is_not_found(
 def test_user_agent_of_another_form_is_refused_and_remembered(
     service: DnspodService, session: requests.Session, agent: str | None
 ) -> None:
-    """What could get an account banned gets 403."""
+    """A user agent for which DNSPod bans accounts gets 403."""
     session.headers["User-Agent"] = agent or ""
     form = {"login_token": LOGIN, "format": "json"}
     refused = session.post(f"{service.url}/Info.Version", data=form, timeout=TIMEOUT)
@@ -145,13 +145,13 @@ def test_user_agent_of_another_form_is_refused_and_remembered(
 def test_wrong_login_is_refused(
     service: DnspodService, call: CallApi, token: str, expected: str
 ) -> None:
-    """Each way of being wrong has its code, and a refused call does nothing."""
+    """Each wrong login has its code, and the call changes nothing."""
     assert expected == code(create(call, login_token=token))
     assert "10" == code(call("Record.List", domain="example.com", sub_domain="_acme-challenge"))
 
 
 def test_too_many_failed_logins_block_for_an_hour(call: CallApi, clock: ManualClock) -> None:
-    """The thirtieth failure within five minutes shuts the right token out as well."""
+    """The thirtieth failure within five minutes locks out the right token as well."""
     for _ in range(30):
         assert "10004" == code(call("Info.Version", login_token=f"{TOKEN_ID},wrong"))
 
@@ -186,7 +186,7 @@ def test_failed_logins_far_apart_do_not_block(call: CallApi, clock: ManualClock)
 def test_domain_that_is_not_ours_is_refused(
     call: CallApi, fields: dict[str, str], info: str, records: str, write: str
 ) -> None:
-    """Each call has its own code for it."""
+    """Each call has its own code for a foreign domain."""
     record = {"record_type": "TXT", "record_line_id": "0", "value": "v"}
 
     assert info == code(call("Domain.Info", **fields))
@@ -197,7 +197,7 @@ def test_domain_that_is_not_ours_is_refused(
 
 
 def test_journal_holds_every_call_without_the_token(service: DnspodService, call: CallApi) -> None:
-    """Calls and writes in the order of arrival, also those that were refused or lost."""
+    """The journal has calls and writes in their order, also refused and lost ones."""
     call("Domain.List", login_token="wrong")
     create(call, value="a")
     service.faults.add(Fault.reset_before(), on="POST /Record.Remove")
@@ -213,7 +213,7 @@ def test_journal_holds_every_call_without_the_token(service: DnspodService, call
     assert TOKEN not in repr(service.calls())
 
 
-# --- The records of the DNSPod stand-in over real HTTP: made, changed, listed and removed
+# --- Records: added, changed, listed and removed
 
 
 def test_list_holds_the_delegation_and_every_value_is_a_string(call: CallApi) -> None:
@@ -230,7 +230,7 @@ def test_list_holds_the_delegation_and_every_value_is_a_string(call: CallApi) ->
 
 
 def test_record_of_another_domain_is_not_removed(call: CallApi, zones: Zones) -> None:
-    """A record id is good in its own domain only."""
+    """A record id is valid in its own domain alone."""
     record_id = create(call)["record"]["id"]
 
     assert "8" == code(call("Record.Remove", domain="dev.example.com", record_id=record_id))
@@ -251,7 +251,7 @@ def test_record_of_another_domain_is_not_removed(call: CallApi, zones: Zones) ->
 def test_record_list_can_be_narrowed(
     call: CallApi, fields: dict[str, str | int], expected: list[str]
 ) -> None:
-    """sub_domain is exact; pages are cut after the choice."""
+    """sub_domain is exact; pages are cut after the selection."""
     create(call, value="a", domain="例子.com")
     create(call, value="b", domain="例子.com")
     create(call, value="c", domain="例子.com", sub_domain="@")
@@ -276,7 +276,7 @@ def test_record_list_can_be_narrowed(
 def test_list_that_is_refused(
     call: CallApi, action: str, fields: dict[str, str], expected: str
 ) -> None:
-    """Bad offsets, lengths and types; and emptiness, unless asked not to."""
+    """Wrong offsets, lengths and types are refused, and so is an empty result by default."""
     assert expected == code(call(action, domain="example.com", **fields))
 
 
@@ -307,13 +307,13 @@ def test_list_that_is_refused(
 def test_record_create_refuses(
     call: CallApi, zones: Zones, fields: dict[str, str | int], expected: str
 ) -> None:
-    """Line, type, TTL, value, status and host are each looked at, and nothing is written."""
+    """Line, type, TTL, value, status and host are each checked before any write."""
     assert expected == code(create(call, **fields))
     assert {"NS"} == {record.rtype for record in zones.records("example.com")}
 
 
 def test_identical_record_is_a_duplicate(call: CallApi) -> None:
-    """Same name, type, line and value, whatever the TTL: code 104, and words that say so."""
+    """The same name, type, line and value with any TTL give code 104 and a sentence."""
     create(call)
     answer = create(call, ttl=900)
 
@@ -322,7 +322,7 @@ def test_identical_record_is_a_duplicate(call: CallApi) -> None:
 
 
 def test_alias_excludes_everything_else_at_its_name(call: CallApi, zones: Zones) -> None:
-    """A CNAME stands alone, whichever came first (RFC 1034 §3.6.2)."""
+    """A CNAME stands alone, before or after other records (RFC 1034 §3.6.2)."""
     zones.seed("_acme-challenge.img.example.com", "CNAME", "x.example.net.")
     assert "31" == code(create(call, sub_domain="_acme-challenge.img"))
 
@@ -338,10 +338,10 @@ def test_alias_excludes_everything_else_at_its_name(call: CallApi, zones: Zones)
         ("CNAME", ("a.test", "b.test", "c.test"), "500026"),
     ],
 )
-def test_plan_bounds_the_records_at_one_name(
+def test_plan_bounds_the_records_at_a_name(
     service: DnspodService, call: CallApi, rtype: str, values: tuple[str, ...], expected: str
 ) -> None:
-    """One more than the plan allows is refused, with a code for each type."""
+    """A record beyond the plan is refused, with a code for each type."""
     service.add_domain("small.test", records_per_name=2)
 
     answers = [
@@ -354,7 +354,7 @@ def test_plan_bounds_the_records_at_one_name(
 def test_blocked_domain_takes_no_records(
     call: CallApi, zones: Zones, status: str, expected: str
 ) -> None:
-    """A banned and a locked domain refuse every write; a paused one does not."""
+    """A banned and a locked domain refuse every write; a paused domain accepts."""
     domain = f"{status}.example.net"
     held = zones.seed(f"x.{domain}", "TXT", "v")
 

@@ -1,4 +1,4 @@
-"""The edges of the stand-in's CDN: which certificate each shows, and when."""
+"""The edges of the stand-in's CDN: the certificate of each edge over time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def client(stand_in: QiniuService) -> Client:
 def shake_hands(
     edge: Edge, name: str | None, *, trust: str | None = None, version: ssl.TLSVersion | None = None
 ) -> str:
-    """Shake hands with an edge and return the fingerprint of what it shows.
+    """Return the fingerprint that an edge presents.
 
     With `trust` (a root as PEM) chain and name are verified.
     """
@@ -71,13 +71,13 @@ def shake_hands(
 
 
 def shown(stand_in: QiniuService, name: str = WWW) -> list[str]:
-    """Return what each edge shows for a name, by the name it was uploaded under."""
+    """Return for each edge the upload name of its certificate."""
     names = {stored.fingerprint: stored.name for stored in stand_in.certificates.stored()}
     return [names.get(shake_hands(edge, name), "gone") for edge in stand_in.edges]
 
 
 def begin(stand_in: QiniuService, client: Client) -> str:
-    """Have a domain bound to `old`, and begin the change to `new`; return the old id."""
+    """Bind a domain to `old`, and begin the change to `new`; return the old id."""
     old = calls.seed(stand_in, [WWW], "old")
     new = calls.seed(stand_in, [WWW], "new")
     stand_in.add_domain(WWW, https=old)
@@ -88,7 +88,9 @@ def begin(stand_in: QiniuService, client: Client) -> str:
 def test_each_edge_follows_at_its_own_time(
     stand_in: QiniuService, client: Client, clock: Clock
 ) -> None:
-    """While processing all show the old one; after success each shows the new one after its lag."""
+    """During processing all present the old certificate; after success each presents the new
+    certificate after its lag.
+    """
     begin(stand_in, client)
     assert ["old", "old", "old"] == shown(stand_in)
 
@@ -103,7 +105,7 @@ def test_each_edge_follows_at_its_own_time(
 
 
 def test_stale_edge_never_follows(stand_in: QiniuService, client: Client, clock: Clock) -> None:
-    """It keeps showing what it showed, even when that was deleted, until it looks again."""
+    """A stale edge presents its old certificate, even deleted, until it looks again."""
     old = begin(stand_in, client)
     stand_in.edges[0].stale = True
     clock.advance(3600)
@@ -117,7 +119,7 @@ def test_stale_edge_never_follows(stand_in: QiniuService, client: Client, clock:
 
 
 def test_edge_that_is_down_refuses_connections(stand_in: QiniuService) -> None:
-    """Only this one, on a port that stays its own, and until it is up again."""
+    """Other edges go on, and the port stays reserved until the edge is up again."""
     stand_in.add_domain(WWW, https=calls.seed(stand_in, [WWW], "old"))
     edge, port = stand_in.edges[1], stand_in.edges.port
     shake_hands(edge, WWW)
@@ -138,7 +140,9 @@ def test_edge_that_is_down_refuses_connections(stand_in: QiniuService) -> None:
 
 
 def test_wrong_chain_does_not_verify(stand_in: QiniuService) -> None:
-    """The leaf alone: a client with the root cannot find the way, but sees the right leaf."""
+    """The edge sends the leaf alone: a client with the root cannot build the chain, but sees the
+    right leaf.
+    """
     issued = issue(WWW, start=authority().root.not_valid_before_utc, days=36000)
     stand_in.add_domain(WWW, https=stand_in.add_certificate(issued, "good"))
     edge = stand_in.edges[0]
@@ -153,7 +157,7 @@ def test_wrong_chain_does_not_verify(stand_in: QiniuService) -> None:
 
 @pytest.mark.parametrize("name", ["unknown.example.com", "http.example.com", None])
 def test_name_without_certificate_gets_an_alert(stand_in: QiniuService, name: str | None) -> None:
-    """An unknown name, an HTTP-only domain, no name at all: unrecognized_name."""
+    """An unknown name, an HTTP-only domain and a missing name give unrecognized_name."""
     stand_in.add_domain("http.example.com")
 
     with pytest.raises(ssl.SSLError, match=UNRECOGNIZED_NAME):
@@ -161,7 +165,9 @@ def test_name_without_certificate_gets_an_alert(stand_in: QiniuService, name: st
 
 
 def test_wildcard_domain_answers_for_names_below(stand_in: QiniuService) -> None:
-    """Any name under `.example.com`, a pan child among them; a domain of its own goes first."""
+    """Names under `.example.com` are served, a pan child among them; a domain of its own goes
+    first.
+    """
     wildcard = calls.seed(stand_in, ["*.example.com"], "wildcard")
     stand_in.add_domain(".example.com", https=wildcard)
     stand_in.add_domain("pan.example.com", type="pan", parent=".example.com")
@@ -175,7 +181,7 @@ def test_wildcard_domain_answers_for_names_below(stand_in: QiniuService) -> None
 
 
 def test_stop_ends_idle_connections_at_once(clock: Clock) -> None:
-    """Clients that stop at any point of a connection do not hold the end up, nor leave a socket."""
+    """Clients that stall at any point of a connection neither delay the end nor leave a socket."""
     stand_in = calls.service(clock).start()
     stand_in.add_domain(WWW, https=calls.seed(stand_in, [WWW]))
     edge = stand_in.edges[0]
@@ -184,7 +190,7 @@ def test_stop_ends_idle_connections_at_once(clock: Clock) -> None:
     half_way.sendall(b"\x16\x03\x01")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    # Accepted last, so that the edge has the others in hand as well.
+    # Accepted last, so that the edge has accepted the others as well.
     connected = context.wrap_socket(
         socket.create_connection((edge.address, edge.port), timeout=5), server_hostname=WWW
     )
@@ -194,14 +200,14 @@ def test_stop_ends_idle_connections_at_once(clock: Clock) -> None:
     for connection in (silent, half_way, connected):
         with contextlib.closing(connection), contextlib.suppress(ConnectionError):
             assert b"" == connection.recv(1)
-    assert time.monotonic() - started < 2  # the edge would give up on them after five
+    assert time.monotonic() - started < 2  # the edge's own timeout is five seconds
     with pytest.raises(RuntimeError, match="not running"):
         _ = stand_in.edges.port
     gc.collect()  # a leaked socket would warn here, and warnings are errors
 
 
 def test_given_port_is_taken_or_refused(clock: Clock) -> None:
-    """A wished-for port is used; when it is taken on any address, starting fails cleanly."""
+    """A given port is used; if any address has the port in use, the start fails cleanly."""
     with calls.service(clock, edge_lags={"127.0.0.3": timedelta(0)}) as holder:
         port = holder.edges.port
         unlucky = calls.service(clock, edge_lags=LAGS, edge_port=port)

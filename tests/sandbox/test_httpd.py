@@ -1,4 +1,4 @@
-"""The HTTP service of the stand-ins: the wire as it was, a journal, faults, a clean end."""
+"""The HTTP service of the stand-ins: exact requests, a journal, faults, a clean end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from certferry_sandbox.httpd import HttpService, Request, Response
 
 
 class Echo:
-    """A handler that answers with what it received and counts its work."""
+    """A handler that answers with its request and counts its work."""
 
     def __init__(self) -> None:
         self.worked: list[str] = []
@@ -77,7 +77,7 @@ def raw_get(service: HttpService, target: str) -> bytes:
 def test_request_target_arrives_as_sent(
     service: HttpService, target: str, path: str, query: str
 ) -> None:
-    """Neither path nor query is decoded, collapsed or normalised: signatures cover them."""
+    """Neither path nor query is decoded, collapsed or normalised, since signatures cover both."""
     raw_get(service, target)
 
     assert [(path, query)] == [(r.path, r.query) for r in service.requests()]
@@ -96,18 +96,18 @@ def test_headers_are_found_in_any_case(service: HttpService, client: requests.Se
 
 
 def test_head_is_an_answer_without_its_body(service: HttpService, client: requests.Session) -> None:
-    """The head is that of GET, nothing follows it, and the connection goes on (RFC 9110 §9.3.2)."""
+    """The head is that of GET, no body follows, and the connection goes on (RFC 9110 §9.3.2)."""
     head = client.head(service.url + "/a", timeout=5)
-    got = client.get(service.url + "/a", timeout=5)
+    answer = client.get(service.url + "/a", timeout=5)
 
     assert (200, b"", "yes") == (head.status_code, head.content, head.headers["X-Seen"])
-    assert str(len(got.content)) == head.headers["Content-Length"]
+    assert str(len(answer.content)) == head.headers["Content-Length"]
     assert ["HEAD /a", "GET /a"] == [request.label for request in service.requests()]
     assert [] == service.writes()
 
 
 def test_journal_and_writes(service: HttpService, client: requests.Session) -> None:
-    """Every exchange is noted with time and status; writes are POST, PUT and DELETE."""
+    """Every exchange is stored with time and status; writes are POST, PUT and DELETE."""
     before = datetime.now(UTC)
     client.get(service.url + "/a", timeout=5)
     client.post(service.url + "/b", timeout=5)
@@ -124,7 +124,7 @@ def test_journal_and_writes(service: HttpService, client: requests.Session) -> N
 
 
 def test_request_does_not_print_its_secrets() -> None:
-    """The repr shows neither body nor headers, which carry private keys and tokens."""
+    """The repr hides body and headers, which carry private keys and tokens."""
     request = Request("POST", "/sslcert", body=b"PRIVATE KEY")
 
     assert "PRIVATE" not in repr(request)
@@ -139,7 +139,7 @@ def test_chunked_body_is_refused(service: HttpService, client: requests.Session)
 
 
 def test_body_that_ends_early_is_no_request(service: HttpService, echo: Echo) -> None:
-    """A client that hangs up in the middle of its body has asked for nothing."""
+    """A client that hangs up in the middle of its body is ignored."""
     with socket.create_connection(("127.0.0.1", urlsplit(service.url).port or 0)) as half:
         half.sendall(b"POST /x HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf")
         half.shutdown(socket.SHUT_WR)
@@ -152,7 +152,7 @@ def test_body_that_ends_early_is_no_request(service: HttpService, echo: Echo) ->
 def test_defect_in_the_handler_answers_500(
     service: HttpService, client: requests.Session, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A stand-in that raises answers 500, says so in the log, and goes on."""
+    """A stand-in that raises answers 500, logs the failure, and goes on."""
     assert 500 == client.get(service.url + "/broken", timeout=5).status_code
     assert "stand-in failed on GET /broken" in caplog.text
     assert 200 == client.get(service.url, timeout=5).status_code
@@ -161,7 +161,7 @@ def test_defect_in_the_handler_answers_500(
 def test_faults_are_taken_in_order_by_pattern(
     service: HttpService, client: requests.Session
 ) -> None:
-    """A fault waits for the request it was meant for, as often as asked, until cleared."""
+    """A fault waits for a matching request, as often as declared, until cleared."""
     service.faults.add(Fault.status(503), on="PUT /domain/*/httpsconf", times=2)
     service.faults.add(Fault.status(500), on="GET *", times=None)
     domain = service.url + "/domain/a.test/httpsconf"
@@ -175,7 +175,9 @@ def test_faults_are_taken_in_order_by_pattern(
 
 
 def test_stop_closes_idle_and_busy_connections_at_once() -> None:
-    """Neither a kept-alive connection nor a long delay holds the end up, and no socket is left."""
+    """Neither a kept-alive connection nor a long delay delays the end, and every socket is
+    closed.
+    """
     service = HttpService(lambda _: Response()).start()
     idle = socket.create_connection(("127.0.0.1", urlsplit(service.url).port or 0))
     service.faults.add(Fault.delay(60), on="GET /slow")
@@ -232,8 +234,8 @@ def test_fault(
     *,
     worked: bool,
 ) -> None:
-    """Whether the work is done, what the client hears, and what the journal has: no status where
-    the connection was reset. The next request is answered as ever.
+    """Each fault decides about the work, the answer and the journal, which has no status for a
+    reset. The next request is answered as usual.
     """
     service.faults.add(fault)
     with contextlib.nullcontext() if status else pytest.raises(requests.RequestException):

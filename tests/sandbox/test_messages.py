@@ -1,4 +1,4 @@
-"""The stand-ins of services that take messages and heartbeats refuse what the real ones refuse."""
+"""The stand-ins for messages and heartbeats refuse the same requests as the real services."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from certferry_sandbox.messages.telegram import TelegramService
 from certferry_sandbox.messages.wecom import WecomService
 from tests.adapters.notify.channels import Clock
 
-# --- The stand-ins of services that take messages refuse what the real ones refuse
+# --- Stand-ins of services for messages
 
 
 JSON = "application/json"
@@ -39,22 +39,24 @@ TEXT = {"msgtype": "text", "text": {"content": "certferry"}}
 
 
 def answer(url: str, fields: object, kind: str = JSON, method: str = "POST") -> dict[str, Any]:
-    """Ask a service, whatever its status is."""
+    """Post to a service, and return its answer for any status."""
     body = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
     request = urllib.request.Request(url, body, {"Content-Type": kind}, method=method)  # noqa: S310 - a stand-in's
     try:
         with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310 - the stand-in's
-            found: dict[str, Any] = json.load(response)
+            document: dict[str, Any] = json.load(response)
     except urllib.error.HTTPError as refused:
         with refused:
-            found = json.load(refused)
-    return found
+            document = json.load(refused)
+    return document
 
 
 def dingtalk_proof(stamp: int) -> str:
-    """Sign, not encoded for a query."""
-    said = f"{stamp}\n{dingtalk.SECRET}".encode()
-    return base64.b64encode(hmac.digest(dingtalk.SECRET.encode(), said, hashlib.sha256)).decode()
+    """Return the signature, not encoded for a query."""
+    signed_text = f"{stamp}\n{dingtalk.SECRET}".encode()
+    return base64.b64encode(
+        hmac.digest(dingtalk.SECRET.encode(), signed_text, hashlib.sha256)
+    ).decode()
 
 
 @pytest.mark.parametrize(
@@ -67,19 +69,19 @@ def dingtalk_proof(stamp: int) -> str:
     ],
     ids=["as documented", "seconds", "encoded twice", "another"],
 )
-def test_dingtalk_looks_at_the_proof(per_second: int, encode: Any, *, taken: bool) -> None:
-    """Milliseconds, encoded once."""
+def test_dingtalk_checks_the_proof(per_second: int, encode: Any, *, taken: bool) -> None:
+    """The timestamp is in milliseconds, and the proof is encoded once."""
     stamp = int(time.time() * per_second)
     with DingtalkService() as service:
         url = f"{service.address}&timestamp={stamp}&sign={encode(dingtalk_proof(stamp))}"
-        found = answer(url, TEXT)
+        document = answer(url, TEXT)
 
-    assert (0 if taken else 310000) == found["errcode"]
+    assert (0 if taken else 310000) == document["errcode"]
     assert taken == bool(service.taken)
 
 
-def test_dingtalk_takes_what_is_documented() -> None:
-    """A robot that is there, JSON, a kind of message that it knows; markdown too."""
+def test_dingtalk_takes_documented_messages() -> None:
+    """The robot must exist, the body must be JSON with a known kind of message; markdown is one."""
     long = {"msgtype": "text", "text": {"content": "x" * 30_000}}
     markdown = {"msgtype": "markdown", "markdown": {"text": "certferry"}}
     with DingtalkService(keyword="certferry", clock=Clock()) as service:
@@ -95,8 +97,8 @@ def test_dingtalk_takes_what_is_documented() -> None:
     assert [300005, 43004, 400105, 40035, 460101, 0] == codes
 
 
-def test_feishu_looks_at_the_proof() -> None:
-    """Seconds; the key is what is usually the message."""
+def test_feishu_checks_the_proof() -> None:
+    """The timestamp is in seconds; the key takes the usual place of the message."""
     stamp = str(int(time.time()))
     key = f"{stamp}\n{feishu.SECRET}".encode()
     right = base64.b64encode(hmac.digest(key, b"", hashlib.sha256)).decode()
@@ -119,45 +121,45 @@ def test_feishu_looks_at_the_proof() -> None:
 
 @pytest.mark.parametrize(("kind", "most"), [("text", 2048), ("markdown", 4096)])
 def test_wecom_counts_bytes(kind: str, most: int) -> None:
-    """Chinese has three to a character."""
+    """A Chinese character has three bytes."""
     with WecomService() as service:
         fits = {"msgtype": kind, kind: {"content": "证" * (most // 3)}}
         longer = {"msgtype": kind, kind: {"content": "证" * (most // 3 + 1)}}
         other = {"msgtype": "x"}
-        codes = [answer(service.address, one)["errcode"] for one in (fits, longer, other)]
+        codes = [answer(service.address, fields)["errcode"] for fields in (fits, longer, other)]
 
     assert [0, 40058, 40008] == codes
 
 
-def test_what_is_no_json_object() -> None:
-    """No service takes it."""
+def test_body_without_a_json_object() -> None:
+    """All services refuse the body."""
     with BarkService() as bark, PushplusService() as pushplus, TelegramService() as bot:
         places = (f"{bark.url}/push", f"{pushplus.url}/send")
-        found = [
+        codes = [
             answer(url, body, kind)["code"]
             for url in places
             for body, kind in ((b"{", JSON), (b"[]", JSON), (b"{}", "text/plain"), (b"\xff", JSON))
         ]
         method = answer(f"{bot.url}/bot{telegram.TOKEN}/sendPoem", {})["error_code"]
 
-    assert [400] * 4 + [999] * 4 == found
+    assert [400] * 4 + [999] * 4 == codes
     assert 404 == method
     assert [] == [*bark.taken, *pushplus.taken]
 
 
 def test_bark_takes_no_words_in_an_address() -> None:
-    """They would stand in logs."""
+    """Words in an address would be logged."""
     with BarkService() as service:
-        found = answer(f"{service.url}/{KEY}/title/body", b"", method="GET")
+        document = answer(f"{service.url}/{KEY}/title/body", b"", method="GET")
         long = answer(f"{service.url}/push", {"device_key": KEY, "title": "t", "body": "x" * 5000})
 
-    assert 404 == found["code"]
+    assert 404 == document["code"]
     assert 413 == long["code"]
     assert [] == service.taken
 
 
 def test_limits_of_titles_and_templates() -> None:
-    """ServerChan's title, PushPlus's template and what follows 900."""
+    """ServerChan's title, PushPlus's template and the tries after 900."""
     with ServerchanService() as chan, PushplusService() as plus:
         from_chan = answer(
             f"{chan.url}/SCT284TvXQ7bYk3mN9pLz2RwHs6JdFc.send", {"title": "x" * 33, "desp": "y"}
@@ -173,8 +175,8 @@ def test_limits_of_titles_and_templates() -> None:
     assert 1 == plus.tries_after_900
 
 
-def test_a_mail_server_wants_its_order() -> None:
-    """TLS, then a login, a sender, a recipient; it takes no line that ends as Unix ends them."""
+def test_order_of_mail_commands() -> None:
+    """TLS comes first, then login, sender and recipient; bare line ends of Unix are refused."""
     with MailServer("starttls") as server:
         port = int(server.url.rpartition(":")[2])
         with smtplib.SMTP("127.0.0.1", port, "localhost", timeout=5) as client:
@@ -201,7 +203,7 @@ def _trusting(server: MailServer) -> ssl.SSLContext:
     return context
 
 
-# --- The stand-in that waits for heartbeats: it takes what the real one takes, and nothing else
+# --- The stand-in for heartbeats
 
 
 RID = str(uuid.uuid4())
@@ -209,14 +211,14 @@ RID = str(uuid.uuid4())
 
 @pytest.fixture
 def service() -> Iterator[HeartbeatService]:
-    """A service that keeps eight bytes of what is said."""
+    """Run a service that stores eight bytes of each text."""
     with HeartbeatService(limit=8) as running:
         yield running
 
 
-def ping(url: str, said: bytes | None = b"", method: str = "POST") -> tuple[int, str, str | None]:
-    """Send one ping; return the status, the body, and the limit in its headers."""
-    request = urllib.request.Request(url, data=said, method=method)  # noqa: S310 - a stand-in's
+def ping(url: str, text: bytes | None = b"", method: str = "POST") -> tuple[int, str, str | None]:
+    """Send a ping; return the status, the body, and the limit in its headers."""
+    request = urllib.request.Request(url, data=text, method=method)  # noqa: S310 - a stand-in's
     try:
         with urllib.request.urlopen(request) as answer:  # noqa: S310 - the stand-in's
             return answer.status, answer.read().decode(), answer.headers["Ping-Body-Limit"]
@@ -226,7 +228,7 @@ def ping(url: str, said: bytes | None = b"", method: str = "POST") -> tuple[int,
 
 
 def test_each_kind_of_ping_is_counted(service: HeartbeatService) -> None:
-    """With its run, and its words as far as they are kept; too many words are a mistake."""
+    """Each ping has its run and its stored text; a longer text is an error."""
     for suffix in ("/start", "", "/fail", "/75"):
         assert (200, "OK", "8") == ping(f"{service.address}{suffix}?rid={RID}", b"12345678")
     assert (200, "OK", "8") == ping(f"{service.address}", None, "GET")
@@ -237,15 +239,15 @@ def test_each_kind_of_ping_is_counted(service: HeartbeatService) -> None:
 
 
 def test_more_than_five_a_minute_are_not_counted(service: HeartbeatService) -> None:
-    """It says so, and answers 200 all the same."""
+    """The answer has a remark, with status 200."""
     answers = [ping(service.address)[1] for _ in range(6)]
 
     assert [*["OK"] * 5, "OK (rate limited)"] == answers
     assert 5 == len(service.pings)
 
 
-def test_what_is_no_ping_is_refused(service: HeartbeatService) -> None:
-    """Another address, run, status or method; a check that it does not know gets 200."""
+def test_malformed_ping_is_refused(service: HeartbeatService) -> None:
+    """Another address, run, status or method is refused; an unknown check gets 200."""
     unknown = service.address.replace(CHECK, str(uuid.uuid4()))
 
     assert (200, "OK (not found)", "8") == ping(unknown)
@@ -258,9 +260,9 @@ def test_what_is_no_ping_is_refused(service: HeartbeatService) -> None:
     assert 5 == len(service.mistakes)
 
 
-def test_words_that_are_too_long_are_a_mistake(service: HeartbeatService) -> None:
-    """The limit stands in every answer."""
+def test_text_that_is_too_long_is_a_mistake(service: HeartbeatService) -> None:
+    """The limit is in every answer."""
     assert (200, "OK", "8") == ping(service.address, b"123456789")
 
-    assert ["12345678"] == [one.said for one in service.pings]
+    assert ["12345678"] == [ping.said for ping in service.pings]
     assert 1 == len(service.mistakes)

@@ -1,4 +1,4 @@
-"""The name servers, asked over real sockets: what they answer, and how they fail."""
+"""The name servers and the resolver of the sandbox, over real sockets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from certferry_sandbox.nameserver.service import DnsServer, DnsService, NameServ
 from certferry_sandbox.zones import Zones
 from tests.support.manual_clock import ManualClock
 
-# --- Questions to name servers in tests, and what their answers say
+# --- Questions to name servers, and the contents of answers
 
 
 CHALLENGE = "_acme-challenge.example.com"
@@ -37,7 +37,7 @@ Ask = Callable[..., dns.message.Message]
 
 
 def answers_of(message: dns.message.Message) -> list[str]:
-    """The answer section, as text without TTLs."""
+    """Return the answer section, as text without TTLs."""
     return sorted(
         f"{rrset.name} {dns.rdatatype.to_text(rrset.rdtype)} {rdata}"
         for rrset in message.answer
@@ -46,7 +46,7 @@ def answers_of(message: dns.message.Message) -> list[str]:
 
 
 def authority(message: dns.message.Message) -> list[str]:
-    """The authority section, as owner and type."""
+    """Return the authority section, as owner and type."""
     return [f"{rrset.name} {dns.rdatatype.to_text(rrset.rdtype)}" for rrset in message.authority]
 
 
@@ -54,12 +54,12 @@ def is_authoritative(message: dns.message.Message) -> bool:
     return bool(message.flags & dns.flags.AA)
 
 
-# --- What the tests of the name servers share
+# --- Fixtures
 
 
 @pytest.fixture
 def zones(clock: ManualClock) -> Zones:
-    """A DNS provider's zone, a delegated one, a sub-zone and a CDN's zone."""
+    """Return a DNS provider's zone, a delegated zone, a sub-zone and a CDN's zone."""
     store = Zones(clock)
     store.add_zone("example.com", BOTH)
     store.add_zone("dev.example.com", BOTH)
@@ -73,7 +73,9 @@ def zones(clock: ManualClock) -> Zones:
 
 @pytest.fixture
 def service(zones: Zones) -> Iterator[DnsService]:
-    """Two servers of example.com, the second 5 s behind, one of the CDN, and the resolver."""
+    """Run two servers of example.com, the second 5 s behind, a server of the CDN, and the
+    resolver.
+    """
     servers = [
         NameServer(zones, "ns1.dns.test", "127.0.53.1"),
         NameServer(zones, "ns2.dns.test", "127.0.53.2", lag=5),
@@ -94,7 +96,7 @@ def ask(service: DnsService) -> Ask:
     return ask
 
 
-# --- The name servers, asked over real sockets: what they answer
+# --- Answers of the name servers
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def ask(service: DnsService) -> Ask:
 def test_missing_name_and_missing_type_are_distinguished(
     service: DnsService, zones: Zones, ask: Ask, name: str, rtype: str, rcode: dns.rcode.Rcode
 ) -> None:
-    """NXDOMAIN is for names that do not exist, and nothing above a record does not exist."""
+    """NXDOMAIN is for missing names; every name above a record exists."""
     zones.seed("a.b.example.com", "TXT", "deep")
 
     response = ask(service.servers[0], name, rtype)
@@ -121,17 +123,15 @@ def test_missing_name_and_missing_type_are_distinguished(
 
 
 def test_alias_to_a_foreign_zone_is_answered_alone(service: DnsService, ask: Ask) -> None:
-    """What the server is not responsible for is the client's to ask for."""
+    """The client asks the other server for the foreign name."""
     response = ask(service.servers[0], "img.example.com", "A")
 
     assert ["img.example.com. CNAME img.example.com.qiniudns.com."] == answers_of(response)
     assert dns.rcode.NOERROR == response.rcode()
 
 
-def test_wildcard_answers_for_names_that_are_not_there(
-    service: DnsService, zones: Zones, ask: Ask
-) -> None:
-    """A wildcard reaches any depth below, but no name that exists (RFC 4592 §3.3.1)."""
+def test_wildcard_answers_for_missing_names(service: DnsService, zones: Zones, ask: Ask) -> None:
+    """A wildcard reaches any depth below, but no existing name (RFC 4592 §3.3.1)."""
     zones.seed("*.example.com", "CNAME", "img.example.com.qiniudns.com")
     zones.seed("here.example.com", "TXT", "v")
     server = service.servers[0]
@@ -148,7 +148,9 @@ def test_wildcard_answers_for_names_that_are_not_there(
 
 @pytest.mark.parametrize("name", ["example.org", "com", "img.example.com.qiniudns.com"])
 def test_foreign_name_is_refused(service: DnsService, ask: Ask, name: str) -> None:
-    """An authoritative server speaks for its own zones only, also when others are in the store."""
+    """An authoritative server answers for its own zones alone, whatever other zones the store
+    has.
+    """
     response = ask(service.servers[0], name, "A")
 
     assert (dns.rcode.REFUSED, False) == (response.rcode(), is_authoritative(response))
@@ -167,7 +169,9 @@ def test_delegated_name_is_referred_to_its_servers(service: DnsService, ask: Ask
 def test_answer_that_does_not_fit_is_truncated_on_udp_and_whole_on_tcp(
     service: DnsService, zones: Zones, count: int, edns_version: int
 ) -> None:
-    """512 bytes without EDNS, 1232 with it; beyond that TC is set and TCP has everything."""
+    """The limit is 512 bytes without EDNS and 1232 with EDNS; beyond the limit TC is set and TCP
+    has the whole answer.
+    """
     for number in range(count):
         zones.seed(CHALLENGE, "TXT", f"{number:043}")
     query = dns.message.make_query(CHALLENGE, "TXT", use_edns=edns_version, payload=4096)
@@ -206,7 +210,7 @@ def test_optional_sections_are_left_out_before_truncating(
 def test_unusual_question_is_refused(
     service: DnsService, query: dns.message.Message, rcode: dns.rcode.Rcode
 ) -> None:
-    """One question of class IN for one type is all that is answered."""
+    """Only a single question of class IN for a single type is answered."""
     for server in (*service.servers, service.resolver):
         response = dns.query.udp(query, server.address, PATIENCE, service.port)
         assert (rcode, []) == (response.rcode(), response.answer)
@@ -222,7 +226,7 @@ def test_notify_is_not_implemented(service: DnsService) -> None:
 
 
 def test_garbage_is_answered_with_a_format_error(service: DnsService) -> None:
-    """Half a message gets FORMERR; less than a header gets nothing, and neither does an answer."""
+    """Half a message gets FORMERR; less than a header, and an answer, get silence."""
     good = dns.message.make_query("example.com", "TXT").to_wire()
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
         client.connect((service.servers[0].address, service.port))
@@ -236,7 +240,7 @@ def test_garbage_is_answered_with_a_format_error(service: DnsService) -> None:
 
 
 def test_alias_loop_is_a_server_failure(service: DnsService, zones: Zones, ask: Ask) -> None:
-    """A chain that comes back to itself ends."""
+    """A chain of aliases that returns to its start ends."""
     zones.seed("a.example.com", "CNAME", "b.example.com")
     zones.seed("b.example.com", "CNAME", "a.example.com")
 
@@ -244,14 +248,14 @@ def test_alias_loop_is_a_server_failure(service: DnsService, zones: Zones, ask: 
         assert dns.rcode.SERVFAIL == ask(server, "a.example.com", "A").rcode()
 
 
-# --- Name servers that are down, refuse, are slow or lame, and the service as a whole
+# --- Name servers with failures, and the service as a whole
 
 
 IMPATIENCE = 0.15
 
 
 def test_server_that_is_down_answers_on_no_transport(service: DnsService, ask: Ask) -> None:
-    """Neither UDP nor TCP says anything, and the question is in the journal."""
+    """UDP and TCP stay silent, and the question is in the journal."""
     server = service.servers[0]
     server.down()
 
@@ -267,7 +271,7 @@ def test_server_that_is_down_answers_on_no_transport(service: DnsService, ask: A
 
 
 def test_slow_server_answers_late(service: DnsService, ask: Ask) -> None:
-    """The answer comes after the given time, and meanwhile other servers are not held up."""
+    """The answer comes after the given time, and other servers answer meanwhile."""
     slow, fast, _ = service.servers
     slow.slow(1.0)
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
@@ -281,11 +285,13 @@ def test_slow_server_answers_late(service: DnsService, ask: Ask) -> None:
     assert time.monotonic() - started >= 1.0
 
 
-# Other workers use other addresses, so that no port is taken from under these two.
+# Other workers use other addresses, so that the ports of these two stay free.
 
 
-def test_all_listen_on_one_port_and_leave_it_at_the_end(zones: Zones) -> None:
-    """The same port everywhere, free again afterwards; a fixed port that is taken is an error."""
+def test_all_listen_on_the_same_port_and_release_it(zones: Zones) -> None:
+    """The port is the same on all addresses, and free again afterwards; a fixed port in use is an
+    error.
+    """
     servers = [NameServer(zones, "ns1.dns.test", "127.0.55.1")]
     resolver = Resolver(zones, servers, "127.0.55.9")
     before = threading.active_count()
@@ -302,8 +308,8 @@ def test_all_listen_on_one_port_and_leave_it_at_the_end(zones: Zones) -> None:
     second.stop()
 
 
-def test_port_taken_on_one_address_leaves_the_others_free(zones: Zones) -> None:
-    """All listen or none does."""
+def test_port_in_use_on_an_address_leaves_the_others_free(zones: Zones) -> None:
+    """Either all servers listen or none."""
     servers = [NameServer(zones, "ns1.dns.test", "127.0.56.1")]
     with socket.create_server(("127.0.56.9", 0)) as other:
         port = other.getsockname()[1]
@@ -313,7 +319,7 @@ def test_port_taken_on_one_address_leaves_the_others_free(zones: Zones) -> None:
         pass
 
 
-# --- The resolver behind HTTPS takes what RFC 8484 has, and nothing else
+# --- The resolver behind HTTPS takes requests of RFC 8484 alone
 
 
 QUESTION = dns.message.make_query("a.example.com", "TXT", id=0)
@@ -321,7 +327,7 @@ HEADERS = {"Content-Type": MESSAGE, "Accept": MESSAGE}
 
 
 def answer_any(wire: bytes, transport: Transport) -> Reply | None:
-    """Answer any question; silence for one that is no message."""
+    """Answer any question; stay silent for a malformed message."""
     del transport
     if len(wire) < len(QUESTION.to_wire()):
         return None
@@ -340,15 +346,15 @@ def answer_any(wire: bytes, transport: Transport) -> Reply | None:
         ("POST", "/dns-query", {}, bytes(3), 504),
     ],
 )
-def test_what_a_resolver_behind_https_takes(
+def test_requests_to_a_resolver_behind_https(
     tmp_path: Path, method: str, path: str, headers: dict[str, str], body: bytes, status: int
 ) -> None:
-    """A message by POST, with both headers, and 0 for its id."""
+    """The request is a message by POST, with both headers and the id 0."""
     authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with HttpsDns(answer_any, context) as service:
-        got = requests.request(
+        answer = requests.request(
             method,
             service.url + path,
             headers={**HEADERS, **headers},
@@ -357,7 +363,7 @@ def test_what_a_resolver_behind_https_takes(
             timeout=10,
         )
 
-    assert status == got.status_code
-    if got.ok:
-        assert MESSAGE == got.headers["Content-Type"]
-        assert QUESTION.is_response(dns.message.from_wire(got.content))
+    assert status == answer.status_code
+    if answer.ok:
+        assert MESSAGE == answer.headers["Content-Type"]
+        assert QUESTION.is_response(dns.message.from_wire(answer.content))

@@ -1,4 +1,4 @@
-"""The stand-in of Tencent Cloud refuses what the service would refuse, with its codes."""
+"""The stand-in of Tencent Cloud refuses the same requests as the service, with the same codes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TXT = {"Domain": "example.com", "RecordType": "TXT", "RecordLine": "默认", "Va
 
 @pytest.fixture
 def service(clock: ManualClock) -> Iterator[TencentCloudService]:
-    """A key whose account holds example.com, on a free plan."""
+    """Run a service with a key whose account has example.com, on a free plan."""
     with TencentCloudService(Zones(clock)) as service:
         service.add_key(KEYS.secret_id, KEYS.secret_key.reveal())
         service.add_domain("example.com")
         yield service
 
 
-def asked(
+def answer_to(
     service: TencentCloudService,
     action: str,
     fields: object = None,
@@ -37,7 +37,7 @@ def asked(
     method: str = "POST",
     **headers: str,
 ) -> dict[str, Any]:
-    """Make a call, signed; what is asked of headers is sent in place of the usual."""
+    """Make a signed call; given headers replace the usual headers."""
     host, now = service.url.partition("://")[2], datetime.now(UTC)
     body = json.dumps({} if fields is None else fields).encode()
     declared = headers.get("Content_Type", "application/json")
@@ -60,7 +60,7 @@ def asked(
 
 
 def code_of(response: dict[str, Any]) -> str:
-    """Return the code of an error; empty where there is none."""
+    """Return the code of an error, or the empty text."""
     return str(response.get("Error", {}).get("Code", ""))
 
 
@@ -97,8 +97,8 @@ def code_of(response: dict[str, Any]) -> str:
     ],
 )
 def test_call_that_is_wrong(service: TencentCloudService, call: dict[str, Any], code: str) -> None:
-    """Each with its code, and nothing is done."""
-    assert code == code_of(asked(service, **call))
+    """Each error has its code, and the call changes nothing."""
+    assert code == code_of(answer_to(service, **call))
 
 
 @pytest.mark.parametrize(
@@ -124,24 +124,24 @@ def test_call_that_is_wrong(service: TencentCloudService, call: dict[str, Any], 
 def test_record_that_is_wrong(
     service: TencentCloudService, changed: dict[str, Any], code: str
 ) -> None:
-    """Each with its code, and nothing is written."""
-    assert "" == code_of(asked(service, "CreateRecord", {**TXT, "SubDomain": "there"}))
-    before = len(asked(service, "DescribeRecordList", {"Domain": "example.com"})["RecordList"])
+    """Each error has its code, and the record is not added."""
+    assert "" == code_of(answer_to(service, "CreateRecord", {**TXT, "SubDomain": "there"}))
+    before = len(answer_to(service, "DescribeRecordList", {"Domain": "example.com"})["RecordList"])
 
-    assert code == code_of(asked(service, "CreateRecord", {**TXT, **changed}))
+    assert code == code_of(answer_to(service, "CreateRecord", {**TXT, **changed}))
 
-    listed = asked(service, "DescribeRecordList", {"Domain": "example.com"})["RecordList"]
+    listed = answer_to(service, "DescribeRecordList", {"Domain": "example.com"})["RecordList"]
     assert before == len(listed)
 
 
-def test_too_many_records_at_one_host(service: TencentCloudService) -> None:
-    """As many as the plan allows."""
+def test_too_many_records_at_a_host(service: TencentCloudService) -> None:
+    """The plan limits the number."""
     key = service.add_key(KEYS.secret_id, KEYS.secret_key.reveal())
     key.domains[0].records_per_name = 1
 
-    assert "" == code_of(asked(service, "CreateRecord", TXT))
+    assert "" == code_of(answer_to(service, "CreateRecord", TXT))
     assert "LimitExceeded.SubdomainRollLimit" == code_of(
-        asked(service, "CreateRecord", {**TXT, "Value": "another"})
+        answer_to(service, "CreateRecord", {**TXT, "Value": "another"})
     )
 
 
@@ -150,20 +150,20 @@ def test_too_many_records_at_one_host(service: TencentCloudService) -> None:
     [("spam", "FailedOperation.DomainIsSpam"), ("lock", "FailedOperation.DomainIsLocked")],
 )
 def test_domain_that_takes_no_records(service: TencentCloudService, status: Any, code: str) -> None:
-    """It is listed all the same."""
+    """The domain is listed."""
     service.add_domain("example.org", status=status)
 
-    assert code == code_of(asked(service, "CreateRecord", {**TXT, "Domain": "example.org"}))
-    listed = asked(service, "DescribeDomainList")["DomainList"]
+    assert code == code_of(answer_to(service, "CreateRecord", {**TXT, "Domain": "example.org"}))
+    listed = answer_to(service, "DescribeDomainList")["DomainList"]
     assert status.upper() == listed[1]["Status"]
 
 
 def test_call_too_many_in_a_second(service: TencentCloudService, clock: ManualClock) -> None:
-    """It counts too; a second later there is room again."""
+    """The refused call counts too; a second later calls are accepted again."""
     service.calls_per_second = 2
 
-    codes = [code_of(asked(service, "DescribeDomainList")) for _ in range(3)]
+    codes = [code_of(answer_to(service, "DescribeDomainList")) for _ in range(3)]
     clock.advance(1)
 
     assert ["", "", "RequestLimitExceeded"] == codes
-    assert "" == code_of(asked(service, "DescribeDomainList"))
+    assert "" == code_of(answer_to(service, "DescribeDomainList"))

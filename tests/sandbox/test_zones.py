@@ -1,4 +1,4 @@
-"""The zones: what is in force for the provider, and what a server that lags still shows."""
+"""The zones: current records of the provider, and older records of a server with a lag."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shown(zones: Zones, lag: float, name: str = CHALLENGE) -> set[str]:
 def test_server_that_never_catches_up_shows_the_seeded_records_alone(
     zones: Zones, clock: ManualClock
 ) -> None:
-    """With an endless lag no change arrives, and what has always been there is there."""
+    """With an endless lag no change arrives; seeded records are shown."""
     zones.create(CHALLENGE, "TXT", "v")
     clock.advance(1e9)
 
@@ -38,7 +38,7 @@ def test_server_that_never_catches_up_shows_the_seeded_records_alone(
 
 
 def test_ids_grow_and_are_not_given_again(zones: Zones) -> None:
-    """An id names one record for ever."""
+    """An id names a single record for ever."""
     first = zones.create(CHALLENGE, "TXT", "a")
     zones.remove(first.id)
     second = zones.create(CHALLENGE, "TXT", "a")
@@ -70,13 +70,13 @@ def test_zone_twice_or_without_servers_is_refused(
 
 
 def test_record_outside_every_zone_is_refused(zones: Zones) -> None:
-    """A name that no zone holds cannot have records."""
+    """A name outside all zones cannot have records."""
     with pytest.raises(KeyError):
         zones.create("example.org", "A", "192.0.2.1")
 
 
 def test_name_above_a_record_exists(zones: Zones) -> None:
-    """An empty non-terminal exists for as long as something below it is shown (RFC 8020)."""
+    """An empty non-terminal exists as long as a name below is shown (RFC 8020)."""
     zones.create("_acme-challenge.img.example.com", "TXT", "v")
     now = zones.clock()
 
@@ -86,10 +86,12 @@ def test_name_above_a_record_exists(zones: Zones) -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 10)), max_size=20), st.floats(0, 30))
-def test_lagging_server_shows_what_was_true_then(
+def test_lagging_server_shows_the_records_of_an_earlier_moment(
     steps: list[tuple[bool, float]], lag: float
 ) -> None:
-    """A server with lag L shows at T exactly what a server without lag showed at T - L."""
+    """A server with lag L shows at T exactly the records that a server without lag showed at T
+    - L.
+    """
     clock = ManualClock()
     zones = Zones(clock)
     zones.add_zone("example.com", NAMESERVERS)

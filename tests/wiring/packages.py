@@ -1,4 +1,4 @@
-"""Packages of other people's, made for one test: their modules, and what they declare."""
+"""Packages of other authors for a test: their modules, and their entry points."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Port:
 def connect(settings, context):
     return Port()
 """
-"""A DNS provider that raises something when it is used."""
+"""A DNS provider whose methods raise an error."""
 
 
 def adapter(raised: str = "RuntimeError('no token for you')") -> str:
@@ -42,7 +42,7 @@ def adapter(raised: str = "RuntimeError('no token for you')") -> str:
 
 
 class Packages:
-    """A folder that packages are installed in, beside what is really installed."""
+    """A folder for installed packages, in addition to the real ones."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -57,5 +57,5 @@ class Packages:
         (info / "entry_points.txt").write_text(declared)
 
     def table(self) -> AdapterTable:
-        """Return the table of all that is installed by now; the folder is on the path."""
+        """Return the table of all packages installed by now; the folder is on the path."""
         return AdapterTable(installed().declared)

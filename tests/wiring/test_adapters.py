@@ -1,4 +1,4 @@
-"""Adapters that are found as entry points: certferry's own, other people's, and broken ones."""
+"""Adapters from entry points: certferry's own, other authors', and broken ones."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ Connect = Callable[[str], VendorAccounts]
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packages]:
-    """A folder of packages, one of which has nothing wrong with it."""
+    """Return a folder of packages with a single good package."""
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
-    found = Packages(tmp_path)
-    found.install("certferry-good", "good_dns", adapter(), **{GOOD: DNS_GROUP})
-    yield found
+    folder_of_packages = Packages(tmp_path)
+    folder_of_packages.install("certferry-good", "good_dns", adapter(), **{GOOD: DNS_GROUP})
+    yield folder_of_packages
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(
             sys.modules[name].__file__
@@ -56,7 +56,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packag
 
 @pytest.fixture
 def connect(packages: Packages, tmp_path: Path) -> Connect:
-    """Read a configuration, and give its accounts by the table of the packages."""
+    """Return a function that reads a configuration and gives its accounts, by the table of the
+    packages.
+    """
 
     def accounts(text: str) -> VendorAccounts:
         return VendorAccounts(
@@ -76,7 +78,7 @@ def settings(folder: Path, text: str) -> Settings:
 
 
 def written(folder: Path, text: str) -> Path:
-    """Write a configuration, for its owner alone."""
+    """Write a configuration with access for its owner alone."""
     path = folder / "certferry.toml"
     path.write_text(text)
     path.chmod(0o600)
@@ -84,32 +86,36 @@ def written(folder: Path, text: str) -> Path:
 
 
 def refusal(connect: Connect, text: str, label: str = "bad") -> str:
-    """Return what is said of an account that cannot be connected."""
+    """Return the message about an account that cannot be connected."""
     with pytest.raises(ConfigError) as caught:
         connect(text).dns(label)
     return str(caught.value.message)
 
 
 def test_built_in_adapters_are_found_like_all_others() -> None:
-    """Also in an editable install, by the entry points of the package `certferry`."""
+    """Also in an editable install, through the entry points of the package `certferry`."""
     assert "dnspod" in installed().names(DNS_PROVIDERS)
     assert "qiniu" in installed().names(TARGETS)
     assert installed().find(TARGETS, "qiniu").is_ours
 
 
-def test_nothing_is_imported_before_it_is_used(packages: Packages) -> None:
-    """A package that no account names costs no time, and breaks nothing."""
+def test_package_is_imported_on_first_use(packages: Packages) -> None:
+    """A package without an account costs no time, and its errors stay unnoticed."""
     packages.install("certferry-bad", "bad_dns", "raise SystemExit(1)", bad=DNS_GROUP)
 
     table = packages.table()
 
-    ours = {one.name for one in installed().declared(DNS_GROUP) if package_of(one) == OURS}
+    ours = {
+        entry_point.name
+        for entry_point in installed().declared(DNS_GROUP)
+        if package_of(entry_point) == OURS
+    }
     assert [*sorted(ours), "bad", GOOD] == table.names(DNS_PROVIDERS)
     assert not {"bad_dns", "good_dns"} & set(sys.modules)
 
 
 def test_offers_are_in_the_order_of_the_ranks(packages: Packages) -> None:
-    """A package may name a place; the usual service stays first, and a package without a rank is
+    """A package may choose a rank; the usual service stays first, and a package without a rank is
     last.
     """
     packages.install("certferry-first", "bad_dns", f"{adapter()}\nRANK = 0", first=DNS_GROUP)
@@ -121,7 +127,7 @@ def test_offers_are_in_the_order_of_the_ranks(packages: Packages) -> None:
     assert ["rfc2136", "acme-dns", "lexicon", "command", GOOD] == offers[6:]
 
 
-def test_the_name_of_a_service_for_people(packages: Packages) -> None:
+def test_name_of_a_service_for_people(packages: Packages) -> None:
     """`CALLED`, in the reader's language, or else `SERVICE`."""
     chinese = voice_in("zh")
 
@@ -131,13 +137,13 @@ def test_the_name_of_a_service_for_people(packages: Packages) -> None:
 
 
 def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None:
-    """The nearest spelling of any package is named, with the file and the line."""
-    said = refusal(connect, '[accounts.bad]\ntype = "goud"\n')
+    """The error has the nearest spelling among all packages, with file and line."""
+    message = refusal(connect, '[accounts.bad]\ntype = "goud"\n')
 
     expected = (
         "certferry.toml:2: [accounts.bad] type: goud is not a DNS provider; did you mean good?"
     )
-    assert f"{tmp_path}/{expected}" == said
+    assert f"{tmp_path}/{expected}" == message
 
 
 @pytest.mark.parametrize(
@@ -182,25 +188,27 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
         ),
     ],
 )
-def test_what_is_wrong_with_a_package_names_it(
+def test_broken_package_is_named(
     packages: Packages, connect: Connect, module: str, result: str
 ) -> None:
-    """One error, at the line of the account; an account of another package goes on."""
+    """There is a single error, at the line of the account; an account of another package works."""
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
     text = '[accounts.good]\n[accounts.bad]\ntoken = "t"\n'
 
-    said = refusal(connect, text)
+    message = refusal(connect, text)
 
-    assert "[accounts.bad] type: the package certferry-bad: " in said
-    assert result in said
-    assert 1 == len(said.splitlines())
+    assert "[accounts.bad] type: the package certferry-bad: " in message
+    assert result in message
+    assert 1 == len(message.splitlines())
     assert connect(text).dns(GOOD) is not None
 
 
-def test_name_that_certferry_has_itself(
+def test_package_with_a_name_of_certferry(
     packages: Packages, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It keeps its meaning, so that no key goes to another service; the package is named."""
+    """The name keeps its meaning, so that no key reaches another service; a warning names the
+    package.
+    """
     packages.install("certferry-bad", "bad_dns", adapter(), dnspod=DNS_GROUP)
 
     with caplog.at_level(logging.WARNING):
@@ -212,20 +220,22 @@ def test_name_that_certferry_has_itself(
 
 
 def test_name_that_two_packages_declare(packages: Packages, connect: Connect) -> None:
-    """Neither gets the keys; others go on."""
+    """Neither package gets the keys; other accounts work."""
     for package, module in (("certferry-bad", "bad_dns"), ("certferry-worse", "worse_dns")):
         packages.install(package, module, adapter(), bad=DNS_GROUP)
 
-    said = refusal(connect, "[accounts.bad]\n")
+    message = refusal(connect, "[accounts.bad]\n")
 
-    assert "several packages declare the DNS provider bad: certferry-bad, certferry-worse" in said
+    assert (
+        "several packages declare the DNS provider bad: certferry-bad, certferry-worse" in message
+    )
     assert connect("[accounts.good]\n").dns(GOOD) is not None
 
 
-def test_foreign_error_of_a_port_is_reported_as_one_of_ours(
+def test_foreign_error_of_a_port_becomes_an_error_of_ours(
     packages: Packages, connect: Connect
 ) -> None:
-    """With the package, and without a secret of the settings."""
+    """The error names the package, and hides the secrets of the settings."""
     module = adapter(f"RuntimeError('token {SECRET} refused')")
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
     port = connect(f'[accounts.bad]\ntoken = "{SECRET}"\n').dns("bad")
@@ -240,7 +250,7 @@ def test_foreign_error_of_a_port_is_reported_as_one_of_ours(
 
 
 def in_a_pass(work: Callable[[], object]) -> BaseException | None:
-    """Do work in a thread, as a run does; return what it raises."""
+    """Do work in a thread, as a run does; return the raised error."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).exception()
 
@@ -254,8 +264,8 @@ UNREADABLE = "type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})()"
 def test_strange_error_of_a_port_fails_that_account(
     packages: Packages, connect: Connect, raised: str, result: str
 ) -> None:
-    """An interruption that no operator has asked for, and an error that cannot be printed, are a
-    failure of the package: whatever else is at work goes on.
+    """An interruption without an operator, and an error that cannot be printed, are failures of the
+    package. Other work goes on.
     """
     packages.install("certferry-bad", "bad_dns", adapter(raised), bad=DNS_GROUP)
     port = connect("[accounts.bad]\n").dns("bad")
@@ -266,10 +276,12 @@ def test_strange_error_of_a_port_fails_that_account(
     assert f"the package certferry-bad: bad failed: {result}" == str(failed)
 
 
-def test_interruption_that_a_package_raises_while_it_connects(
+def test_interruption_raised_by_a_package_while_connecting(
     packages: Packages, connect: Connect
 ) -> None:
-    """It connects in a thread of its own, so that an operator's Ctrl-C is never raised there."""
+    """The package connects in a thread of its own, since an operator's Ctrl-C is raised in the main
+    thread.
+    """
     module = adapter().replace("return Port()", "raise KeyboardInterrupt")
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
 
@@ -277,7 +289,7 @@ def test_interruption_that_a_package_raises_while_it_connects(
 
 
 def test_ctrl_c_during_a_call(packages: Packages, connect: Connect) -> None:
-    """In the main thread it is the operator's, and ends the command."""
+    """In the main thread the interruption comes from the operator, and ends the command."""
     packages.install("certferry-bad", "bad_dns", adapter("KeyboardInterrupt"), bad=DNS_GROUP)
     port = connect("[accounts.bad]\n").dns("bad")
 
@@ -296,12 +308,12 @@ def test_ctrl_c_during_a_call(packages: Packages, connect: Connect) -> None:
         ),
     ],
 )
-def test_port_that_gives_something_else_inside(
+def test_port_with_wrong_members_in_its_answer(
     packages: Packages, connect: Connect, more: str, call: str, result: str
 ) -> None:
-    """The members of an answer are looked at as well, before anything is done with them."""
-    name, _, what = more.partition(" = ")
-    module = f"{adapter()}\nPort.{name} = {what}\n"
+    """The members of an answer are checked before use."""
+    name, _, value = more.partition(" = ")
+    module = f"{adapter()}\nPort.{name} = {value}\n"
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
     port: Any = connect("[accounts.bad]\n").dns("bad")
 
@@ -316,10 +328,10 @@ SILENT = (
 
 
 @pytest.mark.parametrize(("raised", "kind"), [(STOPPED, Interrupted), (SILENT, DnsUnavailable)])
-def test_what_the_contract_allows_passes(
+def test_errors_of_the_contract_pass(
     packages: Packages, connect: Connect, raised: str, kind: type[Exception]
 ) -> None:
-    """Certferry's own errors as they are; a service that is silent is unavailable."""
+    """Certferry's own errors pass unchanged; a silent service is unavailable."""
     packages.install("certferry-bad", "bad_dns", adapter(raised), bad=DNS_GROUP)
     port = connect("[accounts.bad]\n").dns("bad")
 
@@ -331,7 +343,7 @@ def test_what_the_contract_allows_passes(
 def test_ability_that_is_misspelt_is_reported(
     packages: Packages, connect: Connect, caplog: pytest.LogCaptureFixture, method: str, word: str
 ) -> None:
-    """Otherwise the port would only be taken for one that lacks it. One of another kind is not."""
+    """The port would otherwise seem to lack the ability. A method with another name is ignored."""
     module = adapter() + f"\nPort.{method} = lambda self: ()\nPort.close = lambda self: None\n"
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
 
@@ -344,8 +356,8 @@ def test_ability_that_is_misspelt_is_reported(
     )
 
 
-def test_settings_that_break_off(packages: Packages, connect: Connect) -> None:
-    """What their own check raises is reported of the account, without the secret in it."""
+def test_settings_whose_check_fails(packages: Packages, connect: Connect) -> None:
+    """The error of the check is reported for the account, without its secret."""
     settings = 'token: str = ""\n'
     judged = (
         "token: __import__('certferry').core.redaction.Secret\n\n"
@@ -354,14 +366,16 @@ def test_settings_that_break_off(packages: Packages, connect: Connect) -> None:
     module = adapter().replace(settings, judged)
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
 
-    said = refusal(connect, f'[accounts.bad]\ntoken = "{SECRET}"\n')
+    message = refusal(connect, f'[accounts.bad]\ntoken = "{SECRET}"\n')
 
-    assert "[accounts.bad] type: the package certferry-bad: ValueError: •••" in said
-    assert SECRET not in said
+    assert "[accounts.bad] type: the package certferry-bad: ValueError: •••" in message
+    assert SECRET not in message
 
 
 def test_zone_that_a_packages_port_finds(packages: Packages, connect: Connect) -> None:
-    """It is asked for where the port can tell, and something else is its mistake."""
+    """Certferry asks the port for a zone if possible; an answer of another type is an error of the
+    package.
+    """
     module = adapter() + "\nPort.zone_of = lambda self, name: None\n"
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
     packages.install("certferry-plain", "plain_dns", adapter(), plain=DNS_GROUP)
@@ -372,8 +386,8 @@ def test_zone_that_a_packages_port_finds(packages: Packages, connect: Connect) -
     assert not hasattr(accounts.dns("plain"), "zone_of")
 
 
-def test_port_that_gives_something_else(packages: Packages, connect: Connect) -> None:
-    """It is reported at once, and not as a mistake of what was to be done with it."""
+def test_port_with_an_answer_of_another_type(packages: Packages, connect: Connect) -> None:
+    """The error is reported at once, before any use of the answer."""
     module = adapter().replace("raise RuntimeError('no token for you')", "return None")
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
     port = connect("[accounts.bad]\n").dns("bad")
@@ -401,7 +415,7 @@ kind = "bucket"
 
 
 def test_target_has_kinds_of_its_own(packages: Packages, tmp_path: Path) -> None:
-    """Its words are those that a deployment may set, and no others."""
+    """A deployment may set exactly the words of its target."""
     packages.install("certferry-depot", "depot_target", TARGET, depot=TARGET_GROUP)
     adapters = InstalledAdapters(packages.table)
     path = written(tmp_path, SERVED)
@@ -415,8 +429,10 @@ def test_target_has_kinds_of_its_own(packages: Packages, tmp_path: Path) -> None
     assert "kind: must be one of auto, bucket" in str(caught.value)
 
 
-def test_options_of_a_deployment_that_break_off(packages: Packages, tmp_path: Path) -> None:
-    """The file is refused, at the deployment, with the package: what was asked for is not known."""
+def test_options_of_a_deployment_whose_check_fails(packages: Packages, tmp_path: Path) -> None:
+    """The file is refused at the deployment, with the package, since the operator's choice is
+    unknown.
+    """
     module = f"{TARGET}    def wrong(self, written):\n        return written['kind']\n"
     packages.install("certferry-depot", "depot_target", module, depot=TARGET_GROUP)
 
@@ -430,7 +446,7 @@ def test_options_of_a_deployment_that_break_off(packages: Packages, tmp_path: Pa
 
 
 def test_target_that_cannot_list_domains(packages: Packages, connect: Connect) -> None:
-    """It says so to `init`, which would take it for an empty account otherwise."""
+    """`init` reports the missing ability; the account would otherwise seem empty."""
     module = HARBOUR.read_text(encoding="utf-8")
     packages.install("certferry-depot", "depot_target", module, depot=TARGET_GROUP)
     accounts = connect('[accounts.depot]\ntoken = "t"\n')
@@ -444,8 +460,8 @@ def test_target_that_cannot_list_domains(packages: Packages, connect: Connect) -
 def test_words_that_quote_an_uploads_key(
     packages: Packages, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A package may raise an error with all that its service answered: the log says where that
-    was, and nothing of what it says; what is reported is withheld where the upload was asked for.
+    """A package's error may quote the whole answer of its service: the log has the place without
+    the words, and the report withholds the words of an upload.
     """
     module = HARBOUR.read_text(encoding="utf-8").replace(
         "label = _label(lineage, bundle.certificate)",
@@ -482,11 +498,11 @@ EXAMINED = """
     def name_servers(self, zone):
         return frozenset({"ns1." + zone})
 """
-"""What another package's port may have for `doctor`, half of it broken."""
+"""Abilities for `doctor` of another package's port, half of them broken."""
 
 
 def test_account_of_a_package_that_is_examined(packages: Packages, connect: Connect) -> None:
-    """What it gives is passed on; what breaks off, or is something else, is its mistake."""
+    """Valid answers are passed on; errors and answers of another type are errors of the package."""
     module = adapter().replace("    def remove_txt", EXAMINED + "\n    def remove_txt")
     packages.install("certferry-seen", "seen_dns", module, seen=DNS_GROUP)
     dns: Any = connect("[accounts.seen]\n").dns("seen")
@@ -499,7 +515,7 @@ def test_account_of_a_package_that_is_examined(packages: Packages, connect: Conn
 
 
 def test_account_of_a_package_that_cannot_be_examined(packages: Packages, connect: Connect) -> None:
-    """Nothing is known of it, and nothing is reported."""
+    """The examination is empty, without any finding."""
     packages.install("certferry-depot", "depot_target", HARBOUR.read_text(), depot=TARGET_GROUP)
     accounts = connect('[accounts.depot]\ntoken = "t"\n[accounts.good]\n')
     dns: Any = accounts.dns("good")
@@ -509,11 +525,11 @@ def test_account_of_a_package_that_cannot_be_examined(packages: Packages, connec
         assert [] == list(examine_account("label", port))
     assert {} == cnames_of("depot", target, ())
     assert not any(hasattr(dns, name) for name in ("zones", "zone_of", "name_servers"))
-    assert not hasattr(target, "examine")  # else `init` would say that its keys were tried
+    assert not hasattr(target, "examine")  # else `init` would claim to have tried its keys
 
 
 def test_target_of_a_package_that_is_examined(packages: Packages, connect: Connect) -> None:
-    """As a DNS account is."""
+    """A target is examined in the same way as a DNS account."""
     more = (
         "    def cnames(self):\n        return {'a.test': 'a.cdn.test'}\n\n"
         "    def examine(self, account):\n        return ()\n\n"
@@ -528,10 +544,12 @@ def test_target_of_a_package_that_is_examined(packages: Packages, connect: Conne
 
 
 @pytest.mark.parametrize("raised", ["RuntimeError", "SystemExit"])
-def test_port_that_breaks_off_when_it_is_looked_at(
+def test_port_whose_attributes_raise_errors(
     packages: Packages, connect: Connect, raised: str
 ) -> None:
-    """What it can do is asked of the port itself: that is guarded as its methods are."""
+    """Certferry reads the abilities from the port itself, so attributes are guarded as methods
+    are.
+    """
     more = f"    @property\n    def zones(self):\n        raise {raised}('no zones')\n\n"
     module = adapter().replace("    def remove_txt", more + "    def remove_txt")
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
@@ -539,8 +557,8 @@ def test_port_that_breaks_off_when_it_is_looked_at(
     assert f"certferry-bad: bad failed: {raised}: no zones" in refusal(connect, "[accounts.bad]\n")
 
 
-def test_broken_adapter_says_so_before_an_order(packages: Packages, connect: Connect) -> None:
-    """Its zones are asked for, and that is reported as what it is."""
+def test_broken_adapter_is_reported_before_an_order(packages: Packages, connect: Connect) -> None:
+    """The request for its zones reports the broken import."""
     packages.install("certferry-bad", "bad_dns", "import nothing_like_it\n", bad=DNS_GROUP)
     accounts = connect('[accounts.bad]\n[[certificates]]\nnames = ["a.example.com"]\ndns = "bad"\n')
     dns: Any = accounts.meant()[0]["bad"]
@@ -549,9 +567,9 @@ def test_broken_adapter_says_so_before_an_order(packages: Packages, connect: Con
         dns.zones()
 
 
-def test_accounts_are_listed_by_what_they_can_be(packages: Packages, connect: Connect) -> None:
-    """Nothing is imported; one of a type that is known nowhere is reported where it is connected,
-    and not passed over.
+def test_accounts_are_listed_by_their_possible_roles(packages: Packages, connect: Connect) -> None:
+    """The list needs no import. An account of an unknown type stays in the list, and fails on
+    connecting.
     """
     packages.install("certferry-both", "both_ways", "raise RuntimeError", both=TARGET_GROUP)
     packages.install("certferry-both-dns", "both_dns", "raise RuntimeError", both=DNS_GROUP)

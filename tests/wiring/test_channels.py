@@ -1,5 +1,5 @@
-"""Channels of other people's packages: found, bound and connected like certferry's own, and none of
-their mistakes stops a run.
+"""Channels of other authors' packages: found and connected like certferry's own, and harmless to a
+run.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def tried(packages: Packages, folder: Path, table: str) -> Answered:
 
 
 def test_a_channel_of_a_package(packages: Packages, tmp_path: Path) -> None:
-    """Its name is a type."""
+    """The name of its entry point is a type."""
     packages.install("certferry-horn", "horn_good", horn(), horn=NOTIFY_GROUP)
     table = f'type = "horn"\ntoken = "{SECRET}"'
 
@@ -94,7 +94,7 @@ def test_a_channel_of_a_package(packages: Packages, tmp_path: Path) -> None:
     "body", ["raise RuntimeError(self.token.reveal())", "return None", "return self.token.reveal()"]
 )
 def test_a_channel_with_a_mistake(packages: Packages, tmp_path: Path, body: str) -> None:
-    """It is reported as that channel's, and shows no secret."""
+    """The error is reported for the channel, and shows no secret."""
     packages.install("certferry-horn", "horn_bad", horn(body), horn=NOTIFY_GROUP)
 
     answered = tried(packages, tmp_path, f'type = "horn"\ntoken = "{SECRET}"')
@@ -105,7 +105,7 @@ def test_a_channel_with_a_mistake(packages: Packages, tmp_path: Path, body: str)
 
 
 def test_a_package_that_cannot_be_imported(packages: Packages, tmp_path: Path) -> None:
-    """The file is read all the same; the channel's fault is reported when it has to send."""
+    """The file is read; the error of the channel is reported on sending."""
     packages.install("certferry-horn", "horn_broken", "import no_such_horn", horn=NOTIFY_GROUP)
 
     check(settings(tmp_path, 'type = "horn"'), packages.table())
@@ -116,7 +116,7 @@ def test_a_package_that_cannot_be_imported(packages: Packages, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "problem"),
     [
         ('type = "hron"', "is not a channel of notifications; did you mean horn?"),
         ('type = "dingding"', "is not a channel of notifications; did you mean dingtalk?"),
@@ -126,16 +126,16 @@ def test_a_package_that_cannot_be_imported(packages: Packages, tmp_path: Path) -
         ('type = "horn"\ntoken = "x"\nvolume = 3', "unknown key"),
     ],
 )
-def test_what_an_operator_wrote_wrong(
-    packages: Packages, tmp_path: Path, table: str, said: str
+def test_mistake_in_the_table_of_a_channel(
+    packages: Packages, tmp_path: Path, table: str, problem: str
 ) -> None:
-    """It is reported when the file is read, with its place; secrets are not looked for then."""
+    """The error comes while reading the file, with its place; secrets are read later."""
     packages.install("certferry-horn", "horn_strict", horn(), horn=NOTIFY_GROUP)
 
     with pytest.raises(ConfigError) as wrong:
         check(settings(tmp_path, table), packages.table())
 
-    assert said in str(wrong.value)
+    assert problem in str(wrong.value)
     assert "[notify.ops]" in str(wrong.value)
     check(settings(tmp_path, 'type = "horn"\ntoken = "env:NO_SUCH_TOKEN"'), packages.table())
 
@@ -143,7 +143,7 @@ def test_what_an_operator_wrote_wrong(
 def test_mistake_of_a_channel_is_reported_with_the_others(
     packages: Packages, tmp_path: Path
 ) -> None:
-    """What is wrong with a file comes at once, wherever in it."""
+    """All errors of a file are reported at once."""
     packages.install("certferry-horn", "horn_late", horn(), horn=NOTIFY_GROUP)
     path = tmp_path / "certferry.toml"
     path.write_text('[acme]\nemial = "ops@example.com"\n[notify.ops]\ntype = "hron"\n')
@@ -155,8 +155,8 @@ def test_mistake_of_a_channel_is_reported_with_the_others(
     assert "did you mean horn?" in str(wrong.value)
 
 
-def test_settings_that_the_adapter_refuses_when_it_connects(tmp_path: Path) -> None:
-    """They are reported with the table, and without the address."""
+def test_settings_that_the_adapter_refuses_on_connecting(tmp_path: Path) -> None:
+    """The error has the table, and hides the address."""
     channels = Channels(
         settings(tmp_path, 'type = "webhook"\nurl = "http://hooks.example.com/0b9f6d"'),
         MemoryState,
@@ -183,8 +183,8 @@ def test_settings_that_the_adapter_refuses_when_it_connects(tmp_path: Path) -> N
 def test_a_file_that_other_users_can_write(
     packages: Packages, tmp_path: Path, declared: str, speaking: set[str]
 ) -> None:
-    """A package's channel speaks from the file only if the package says that the channel only
-    sends; a file of the owner's alone is another matter.
+    """From such a file a package's channel is used only if the package declares that the channel
+    only sends. From a file of the owner's alone every channel is used.
     """
     packages.install("certferry-horn", "horn_open", f"{horn()}\n{declared}\n", horn=NOTIFY_GROUP)
     path = tmp_path / "certferry.toml"
@@ -200,10 +200,10 @@ def test_a_file_that_other_users_can_write(
     assert {"ops"} == channels(0o600)
 
 
-def test_a_channel_of_no_package_in_a_file_that_other_users_can_write(
+def test_channel_of_an_unknown_package_in_a_file_that_others_can_write(
     packages: Packages, tmp_path: Path
 ) -> None:
-    """Silent, and no module is looked for."""
+    """The channel stays silent, and no module is searched for."""
     path = tmp_path / "certferry.toml"
     path.write_text('wrong = 1\n[notify.ops]\ntype = "horn_of_nobody"\ntoken = "t"\n')
     path.chmod(0o666)

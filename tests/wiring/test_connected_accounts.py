@@ -1,4 +1,4 @@
-"""Accounts, keys and adapters, connected when they are first needed."""
+"""Accounts, keys and adapters, connected on first use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from certferry.wiring.settings import ADAPTERS, load_checked
 from certferry_sandbox.testing.contracts.state_issuance import make_order
 from certferry_sandbox.testing.memory_state import MemoryState
 
-# --- A domain that a file names for two accounts of one service
+# --- A domain in the file for two accounts of a service
 
 
 HEAD = """\
@@ -63,7 +63,7 @@ def write(
     type_: str = "qiniu",
     profile: str = "classic",
 ) -> Path:
-    """Write a file whose certificate is deployed so, for its owner alone."""
+    """Write a file with these deployments of its certificate, for its owner alone."""
     path = tmp_path / "certferry.toml"
     tables = "".join(DEPLOY.format(to, domains) for to, domains in deployments)
     path.write_text(HEAD.format(type=type_, profile=profile) + tables)
@@ -71,8 +71,8 @@ def write(
     return path
 
 
-def test_it_is_refused_with_both_lines(tmp_path: Path) -> None:
-    """Before any key is asked for."""
+def test_domain_for_two_accounts_is_refused_with_both_lines(tmp_path: Path) -> None:
+    """The error comes before any key is read."""
     path = write(
         tmp_path, ("one", ["*.example.com", "img.example.com"]), ("two", ["img.example.com"])
     )
@@ -87,8 +87,8 @@ def test_it_is_refused_with_both_lines(tmp_path: Path) -> None:
     ) == str(caught.value)
 
 
-def test_it_is_reported_beside_the_rest(tmp_path: Path) -> None:
-    """All mistakes at once."""
+def test_domain_for_two_accounts_is_reported_beside_other_errors(tmp_path: Path) -> None:
+    """All errors come at once."""
     path = write(
         tmp_path, ("one", ["img.example.com"]), ("two", ["img.example.com"]), profile="shortlived"
     )
@@ -105,14 +105,16 @@ def test_it_is_reported_beside_the_rest(tmp_path: Path) -> None:
     [(["a.example.com"], "qiniu"), (["*.example.com"], "qiniu"), (["img.example.com"], "nothing")],
     ids=["another domain", "a glob", "a service that is not known"],
 )
-def test_everything_else_is_read(two: list[str], type_: str, tmp_path: Path) -> None:
-    """Globs find what each account has; an unknown type is reported when it is connected."""
+def test_domains_that_may_be_listed_for_two_accounts(
+    two: list[str], type_: str, tmp_path: Path
+) -> None:
+    """Globs match the domains of each account; an unknown type is reported on connecting."""
     path = write(tmp_path, ("one", ["img.example.com"]), ("two", two), type_=type_)
 
     assert load_checked(path, {}).certificates
 
 
-# --- An account whose table has no keys takes them from the variables that other clients use
+# --- An account without keys in its table takes them from the variables of other clients
 
 
 ALIDNS = """\
@@ -140,7 +142,7 @@ def account_of(settings: Settings, label: str) -> AccountTable:
 
 
 def lines_of(settings: Settings, label: str) -> list[str]:
-    """Connect an account that cannot be connected, and give the lines of the refusal."""
+    """Return the lines of the error for an account that cannot be connected."""
     account = account_of(settings, label)
     described = installed().of_account(DNS_PROVIDERS, account)
     with pytest.raises(ConfigError) as caught:
@@ -152,48 +154,50 @@ def lines_of(settings: Settings, label: str) -> list[str]:
     "names", [("Ali_Key", "Ali_Secret"), ("ALICLOUD_ACCESS_KEY", "ALICLOUD_SECRET_KEY")]
 )
 def test_a_table_without_keys(file: Path, names: tuple[str, str]) -> None:
-    """The keys are those that acme.sh's and lego's variables hold. No program gets them, and the
-    operator learns that cron lacks them.
+    """The keys come from the variables of acme.sh and lego. Programs do not inherit the variables,
+    and the operator learns that cron lacks the keys.
     """
-    found = settings(file, ALIDNS, **dict(zip(names, (KEY, SECRET), strict=True)))
+    loaded = settings(file, ALIDNS, **dict(zip(names, (KEY, SECRET), strict=True)))
 
-    account = account_of(found, "alidns")
+    account = account_of(loaded, "alidns")
     expected = {"access_key_id": f"env:{names[0]}", "access_key_secret": f"env:{names[1]}"}
     assert expected == dict(account.values)
-    one = bound(installed().of_account(DNS_PROVIDERS, account), account, found.secrets.resolve)
-    assert isinstance(one, AlidnsSettings)
-    assert KEY == one.access_key_id.reveal()
-    assert set(names) <= found.secrets.withheld()
-    said = [str(finding.text) for finding in lost_secrets(found)]
-    assert [True, True] == [name in line for name, line in zip(names, said, strict=True)]
+    connected = bound(
+        installed().of_account(DNS_PROVIDERS, account), account, loaded.secrets.resolve
+    )
+    assert isinstance(connected, AlidnsSettings)
+    assert KEY == connected.access_key_id.reveal()
+    assert set(names) <= loaded.secrets.withheld()
+    warnings = [str(finding.text) for finding in lost_secrets(loaded)]
+    assert [True, True] == [name in line for name, line in zip(names, warnings, strict=True)]
 
 
 def test_keys_in_a_file_of_the_environment(file: Path) -> None:
-    """What `env_files` set counts as much, so that cron has it too."""
+    """Variables from `env_files` count as well, so cron has the keys."""
     keys = file.with_name("keys.env")
     keys.write_text(f"Ali_Key={KEY}\nAli_Secret={SECRET}\n")
     keys.chmod(0o600)
 
-    found = settings(file, f'env_files = ["{keys}"]\n{ALIDNS}')
+    loaded = settings(file, f'env_files = ["{keys}"]\n{ALIDNS}')
 
-    assert "env:Ali_Secret" == account_of(found, "alidns").values["access_key_secret"]
-    assert [] == lost_secrets(found)
+    assert "env:Ali_Secret" == account_of(loaded, "alidns").values["access_key_secret"]
+    assert [] == lost_secrets(loaded)
 
 
 def test_other_settings_of_a_table_without_keys(file: Path) -> None:
-    """An address is no key."""
+    """An address is not a key."""
     text = ALIDNS.replace(
         "[accounts.alidns]\n", '[accounts.mine]\ntype = "alidns"\napi = "https://127.0.0.1"\n'
     ).replace('dns = "alidns"', 'dns = "mine"')
 
-    found = settings(file, text, Ali_Key=KEY, Ali_Secret=SECRET)
+    loaded = settings(file, text, Ali_Key=KEY, Ali_Secret=SECRET)
 
-    assert "env:Ali_Key" == account_of(found, "mine").values["access_key_id"]
+    assert "env:Ali_Key" == account_of(loaded, "mine").values["access_key_id"]
 
 
-def test_the_line_to_write_is_named(file: Path) -> None:
-    """For each key that is nowhere; of an account that has one key in its table, the other is not
-    looked for elsewhere: halves of two accounts would be no account.
+def test_missing_key_is_reported_with_the_line_to_write(file: Path) -> None:
+    """Each missing key has its line. If a table has one key, the other must be in the table as
+    well: halves of two accounts would make none.
     """
     line = (
         'missing, and {names} is not set; write `{key} = "env:{first}"`, and `{first}=…` into a'
@@ -215,8 +219,8 @@ def test_the_line_to_write_is_named(file: Path) -> None:
     )
 
 
-def test_a_setting_that_no_variable_holds(file: Path) -> None:
-    """It is missing, and that is all."""
+def test_setting_without_a_variable(file: Path) -> None:
+    """The setting is reported as missing."""
     text = ALIDNS.replace("alidns", "lexicon")
 
     [line] = lines_of(settings(file, text), "lexicon")
@@ -225,7 +229,7 @@ def test_a_setting_that_no_variable_holds(file: Path) -> None:
 
 
 def test_keys_that_others_may_replace(file: Path) -> None:
-    """A registration of acme-dns may be a file: variables are not mixed into it."""
+    """A registration of acme-dns may be a file, so variables are not mixed with the file."""
     environ = {
         "ACMEDNS_BASE_URL": "https://acme-dns.example.com",
         "ACMEDNS_USERNAME": "planted-user",
@@ -242,7 +246,7 @@ def test_keys_that_others_may_replace(file: Path) -> None:
     assert {"api", "storage"} == set(beside)
 
 
-# --- The CAs of a run, before any of them is asked
+# --- The CAs of a run, before the first request
 
 
 USUAL, OTHER = DIRECTORIES["letsencrypt"], DIRECTORIES["zerossl"]
@@ -252,7 +256,7 @@ REQUEST = IssueRequest("img", ("img.example.com",), KeyType.EC256)
 
 @pytest.fixture
 def issuer_settings(tmp_path: Path) -> Settings:
-    """Two CAs, as the settings name them."""
+    """Return settings with two CAs."""
     text = """
 acme.fallback = ["zerossl"]
 [accounts.dnspod]
@@ -263,13 +267,13 @@ dns = "dnspod"
     return load_text(text, tmp_path / "certferry.toml", {})
 
 
-@pytest.mark.parametrize("asked", [USUAL, OTHER])
-def test_each_directory_has_a_budget_of_its_own(issuer_settings: Settings, asked: str) -> None:
-    """What one CA asked for holds back no order at the other; without a directory it is about the
-    usual one.
+@pytest.mark.parametrize("paused", [USUAL, OTHER])
+def test_each_directory_has_a_budget_of_its_own(issuer_settings: Settings, paused: str) -> None:
+    """A pause at one CA holds back no order at the other; a request without a directory goes to the
+    usual CA.
     """
     state, at = MemoryState(), now()
-    state.save_hold(asked, Hold(REQUEST.names, at, at + timedelta(hours=1), for_all=True))
+    state.save_hold(paused, Hold(REQUEST.names, at, at + timedelta(hours=1), for_all=True))
     issuer = issuer_for(issuer_settings, state, lambda _: None, state.now)
 
     held = {
@@ -278,11 +282,11 @@ def test_each_directory_has_a_budget_of_its_own(issuer_settings: Settings, asked
         if issuer.rate_limit_hold(replace(REQUEST, directory=directory)) is not None
     }
 
-    assert held == ({"", USUAL} if asked == USUAL else {OTHER})
+    assert held == ({"", USUAL} if paused == USUAL else {OTHER})
 
 
 def test_rehearsal_asks_the_staging_directory_alone(issuer_settings: Settings) -> None:
-    """No other CA's certificate is one for tests."""
+    """Certificates of other CAs are not for tests."""
     acme = rehearsing(issuer_settings).acme
 
     assert [("letsencrypt-staging", STAGING)] == [
@@ -290,14 +294,14 @@ def test_rehearsal_asks_the_staging_directory_alone(issuer_settings: Settings) -
     ]
 
 
-# --- A rehearsal beside what is really in progress
+# --- A rehearsal beside a real order
 
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
 
-def test_real_order_is_neither_seen_nor_replaced() -> None:
-    """The next run continues it."""
+def test_rehearsal_leaves_a_real_order() -> None:
+    """The next run continues the order."""
     state = MemoryState()
     lease = state.acquire("img", NOW)
     order = make_order("img")
@@ -311,7 +315,7 @@ def test_real_order_is_neither_seen_nor_replaced() -> None:
     assert order == state.order("img")
 
 
-def test_run_that_was_overtaken_rehearses_nothing() -> None:
+def test_rehearsal_of_a_run_without_its_lease_stops() -> None:
     """Another run may be at work on the same names."""
     state = MemoryState()
     lost = state.acquire("img", NOW)
@@ -323,8 +327,8 @@ def test_run_that_was_overtaken_rehearses_nothing() -> None:
         WithoutOrders(state).drop_order(lost)
 
 
-def test_challenge_records_are_kept() -> None:
-    """What a killed rehearsal leaves in DNS, a later run removes."""
+def test_challenge_records_of_a_rehearsal_are_stored() -> None:
+    """A later run removes the records that a killed rehearsal left in DNS."""
     state = MemoryState()
     record = ChallengeRecord("img", "_acme-challenge.img.example.com", "value", NOW)
 
@@ -333,7 +337,7 @@ def test_challenge_records_are_kept() -> None:
     assert (record,) == state.challenge_records("img")
 
 
-# --- Ports of other people's: whatever ends their work is reported as theirs
+# --- Ports of other authors: their failures are reported as such
 
 
 TOKEN = "planted-token-0123456789"
@@ -347,10 +351,10 @@ def guard(within: timedelta = timedelta(seconds=20)) -> Guard:
 @pytest.mark.parametrize(
     "raised",
     [SystemExit(f"gone {TOKEN}"), GeneratorExit(), asyncio.CancelledError(), ValueError(TOKEN)],
-    ids=lambda one: type(one).__name__,
+    ids=lambda error: type(error).__name__,
 )
-def test_whatever_ends_the_work_is_the_packages_failure(raised: BaseException) -> None:
-    """Not the thread's end, nor the process's; and it shows no secret."""
+def test_any_end_of_the_work_is_the_packages_failure(raised: BaseException) -> None:
+    """Thread and process go on, and the error shows no secret."""
     with (
         pytest.raises(DnsError, match="certferry-bad: bad failed") as result,
         guard().over(DnsError, DnsUnavailable),
@@ -367,14 +371,14 @@ def test_whatever_ends_the_work_is_the_packages_failure(raised: BaseException) -
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Interrupted(Text("stopped"))])
-def test_a_stop_stays_one(stop: BaseException) -> None:
-    """The operator's, by Ctrl-C or within a pause."""
+def test_stop_by_the_operator_passes(stop: BaseException) -> None:
+    """The stop comes by Ctrl-C or during a pause."""
     with pytest.raises(type(stop)), guard().over(DnsError, DnsUnavailable):
         raise stop
 
 
 def test_port_that_never_connects() -> None:
-    """It is given up, and reported: no command waits for ever."""
+    """After a time the port is given up with an error, so that no command waits for ever."""
     never = threading.Event()
     try:
         with pytest.raises(ConfigError, match="bad does not connect within"):
@@ -383,7 +387,7 @@ def test_port_that_never_connects() -> None:
         never.set()
 
 
-# --- What the settings and the disk say of certificates, for those who judge what is recorded
+# --- Facts of settings and disk that complete the recorded state
 
 
 RECORDED_NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -410,25 +414,25 @@ deploy = [{{ to = "files", directory = "{folder}/static" }}]
 """
 
 
-def read(tmp_path: Path, known: Recorded, more: str = "") -> dict[str, Expected]:
+def read(tmp_path: Path, recorded: Recorded, more: str = "") -> dict[str, Expected]:
     config = tmp_path / "certferry.toml"
     config.write_text(FILE.format(more=more, folder=tmp_path / "ssl"))
     settings = load(config, {"HOME": str(tmp_path)}, ADAPTERS)
-    return {one.lineage: one for one in expected(settings, known)}
+    return {certificate.lineage: certificate for certificate in expected(settings, recorded)}
 
 
 @pytest.mark.parametrize(("more", "days"), [("", 30), ("min_remaining_days = 10", 10)])
-def test_the_least_life_is_what_the_accounts_ask_for(tmp_path: Path, more: str, days: int) -> None:
-    """The most that any target of it asks for; an account without an adapter asks for nothing."""
-    found = read(tmp_path, Recorded(), more)
+def test_least_life_comes_from_the_accounts(tmp_path: Path, more: str, days: int) -> None:
+    """The highest minimum of its targets counts; an account without an adapter has no minimum."""
+    certificates = read(tmp_path, Recorded(), more)
 
-    assert timedelta(days=days) == found["img"].least_life
-    assert timedelta(0) == found["static"].least_life
-    assert (False, True) == (found["img"].is_imported, found["static"].is_imported)
+    assert timedelta(days=days) == certificates["img"].least_life
+    assert timedelta(0) == certificates["static"].least_life
+    assert (False, True) == (certificates["img"].is_imported, certificates["static"].is_imported)
 
 
-def test_files_are_missed_where_they_were(tmp_path: Path) -> None:
-    """Those of another client always, and what was delivered once it was."""
+def test_missing_files_are_reported(tmp_path: Path) -> None:
+    """Files of another client count always, delivered files after their delivery."""
     (tmp_path / "ssl").mkdir()
     (tmp_path / "ssl" / "key").write_text("a file in the place of a directory")
     folder = str(tmp_path / "ssl")
@@ -445,14 +449,18 @@ def test_files_are_missed_where_they_were(tmp_path: Path) -> None:
     assert theirs == after["static"].gone
 
 
-def test_what_may_not_be_looked_for_is_not_missed(tmp_path: Path) -> None:
-    """A name that no file can have stands for a directory that this user may not enter."""
+def test_file_in_an_unreadable_directory_is_not_reported(tmp_path: Path) -> None:
+    """An impossible name stands for a directory that this user may not enter."""
     (tmp_path / "ssl").mkdir()
     read(tmp_path, Recorded())
     config = tmp_path / "certferry.toml"
     config.write_text(config.read_text().replace("nowhere", "n" * 300))
     settings = load(config, {"HOME": str(tmp_path)}, ADAPTERS)
 
-    [static] = [one for one in expected(settings, Recorded()) if one.lineage == "static"]
+    [static] = [
+        certificate
+        for certificate in expected(settings, Recorded())
+        if certificate.lineage == "static"
+    ]
 
     assert [] == [path for path in static.gone if "nnn" in path]

@@ -1,4 +1,4 @@
-"""Whom a run may ask about DNS, as `[dns]` has it."""
+"""The resolvers of a run, as `[dns]` declares."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from certferry.wiring.network import USUAL_DOH, doh_of, propagation_for, resolve
 DOH = ("https://doh.example.com/dns-query",)
 
 
-def settings(written: str) -> Settings:
+def settings(table: str) -> Settings:
     text = f"""
 [dns]
-{written}
+{table}
 [accounts.dnspod]
 [[certificates]]
 names = ["img.example.com"]
@@ -28,7 +28,7 @@ dns = "dnspod"
 
 
 @pytest.mark.parametrize(
-    ("written", "asked"),
+    ("table", "resolvers"),
     [
         ("", USUAL_DOH),
         ('resolvers = ["223.5.5.5"]', USUAL_DOH),
@@ -39,13 +39,15 @@ dns = "dnspod"
         (f'resolvers = ["10.0.0.2"]\ndoh = ["{DOH[0]}"]', DOH),
     ],
 )
-def test_who_is_asked_by_https(written: str, asked: tuple[str, ...]) -> None:
-    """Names go to others only where the network has no resolvers of its own, or if declared."""
-    assert asked == doh_of(settings(written).dns)
+def test_resolvers_over_https(table: str, resolvers: tuple[str, ...]) -> None:
+    """Names go to other companies only if the network has no resolvers of its own, or if
+    declared.
+    """
+    assert resolvers == doh_of(settings(table).dns)
 
 
-def test_no_resolver_is_asked_where_there_is_a_wait() -> None:
-    """Neither for challenges nor for CAA."""
+def test_fixed_wait_needs_no_resolver() -> None:
+    """With a fixed wait, neither challenges nor CAA use a resolver."""
     waiting = settings("wait = 60")
 
     assert isinstance(propagation_for(waiting, lambda _: None, now), FixedWait)

@@ -1,5 +1,7 @@
-"""A run whose last writes find no room: its certificates are in order, and it has failed all the
-same, since no later run and no monitor knows of it.
+"""The notifications of a run whose last writes fail.
+
+Its certificates are in order, but the run has failed, since no later run and no monitor knows of
+it.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ FULL = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
 
 
 def full_disk() -> Any:
-    """Return a state that nothing can be written to."""
+    """Return a state that refuses all writes."""
     return Altered(MemoryState(), update_notices=failing(FULL))
 
 
@@ -60,7 +62,7 @@ def heart() -> Iterator[HeartbeatService]:
 
 @pytest.fixture
 def notifications(tmp_path: Path, hook: EventReceiver, heart: HeartbeatService) -> RunNotifications:
-    """Tells through both, over a state on a full disk."""
+    """Return notifications through both services, over a state on a full disk."""
     (tmp_path / "state.db").touch()
     return notifications_of(tmp_path / "state.db", tmp_path, hook, heart)
 
@@ -84,7 +86,7 @@ def notifications_of(
 
 
 class Killed(Altered):
-    """The state of two runs: the first is killed before it writes down what a channel answered."""
+    """A state whose first run is killed before storing the answer of a channel."""
 
     def __init__(self) -> None:
         super().__init__(MemoryState())
@@ -109,7 +111,7 @@ def codes(hook: EventReceiver) -> list[str]:
 def test_a_run_that_cannot_be_reported_has_failed(
     notifications: RunNotifications, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
-    """Its report and exit code say it, the heartbeat fails, and the channel is notified."""
+    """Report and exit code are failures, the heartbeat fails, and the channel is notified."""
     report = notifications.notify_of(lambda: SyncReport(()), is_whole=True)
 
     assert FULL == report.problem
@@ -121,25 +123,23 @@ def test_a_run_that_cannot_be_reported_has_failed(
 def test_a_run_that_could_not_record_its_end_has_failed(
     notifications: RunNotifications, hook: EventReceiver
 ) -> None:
-    """It says so, also where only what is wrong is printed, and the channel is notified, once a
-    day.
-    """
+    """The failure is also in the short report, and the channel is notified once a day."""
     for _ in range(2):
         report = notifications.notify_of(lambda: SyncReport((), problem=FULL))
 
     assert Exit.FAILED is of_report(report)
     assert ["state_unavailable"] == codes(hook)
     words = "error: could not record the end of the run: the disk is full"
-    for written in (lines(report, Voice()), what_is_wrong(report, Voice())):
-        said = [plain(one).strip() for one in written]
-        assert words in said
-        assert "hint: free some space" in said
+    for report_lines in (lines(report, Voice()), what_is_wrong(report, Voice())):
+        texts = [plain(report_line).strip() for report_line in report_lines]
+        assert words in texts
+        assert "hint: free some space" in texts
 
 
 def test_an_error_that_ends_a_run_is_reported_without_a_state(
     notifications: RunNotifications, hook: EventReceiver
 ) -> None:
-    """What ended the run is what it was."""
+    """The error of the run stays the same."""
 
     def fails() -> SyncReport:
         raise ConfigError(Text("no key"))
@@ -150,10 +150,10 @@ def test_an_error_that_ends_a_run_is_reported_without_a_state(
     assert ["config"] == codes(hook)
 
 
-def test_a_state_that_cannot_be_looked_for_is_reported(
+def test_state_in_an_unreadable_directory_is_reported(
     tmp_path: Path, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
-    """As in a directory that may not be entered any more: to the channel and the heartbeat."""
+    """Channel and heartbeat are notified."""
 
     def fails() -> SyncReport:
         raise FULL
@@ -176,11 +176,11 @@ def test_a_state_that_cannot_be_looked_for_is_reported(
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_ends_a_run_without_being_trouble(
+def test_ends_of_a_run_that_are_no_trouble(
     tmp_path: Path, hook: EventReceiver, heart: HeartbeatService, end: Reported, answer: set[str]
 ) -> None:
-    """No channel is notified; to a monitor another run at work is a success, a run that was stopped
-    none at all.
+    """Channels stay silent. For a monitor, another run at work is a success, and a stopped run is
+    neither success nor failure.
     """
 
     def ends() -> SyncReport:
@@ -197,10 +197,10 @@ def test_what_ends_a_run_without_being_trouble(
     assert [] == hook.events
 
 
-def test_the_end_of_trouble_that_no_state_remembered_is_reported_once(
+def test_end_of_trouble_without_a_state_is_reported_once(
     tmp_path: Path, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
-    """Also where the run is killed while it tells."""
+    """Also if the run is killed while notifying."""
     path, state = tmp_path / "state.db", cast("Any", Killed())
     path.touch()
     notifications = notifications_of(path, tmp_path, hook, heart, lambda: state)
@@ -210,5 +210,5 @@ def test_the_end_of_trouble_that_no_state_remembered_is_reported_once(
         with suppress(KeyboardInterrupt):
             notifications.notify_of(lambda: SyncReport(()))
 
-    assert -1 == state.before_that  # it was killed, and the second had nothing to write
+    assert -1 == state.before_that  # the first run was killed, and the second wrote no answer
     assert ["trouble", "recovered"] == [event["event"] for event in hook.events]

@@ -1,4 +1,4 @@
-"""Passwords as they are stored, links and tokens as they are made."""
+"""Stored passwords, and new links and tokens."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PHC = r"\$argon2id\$v=19\$m=19456,t=2,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}"
 
 
 def test_password_is_hashed() -> None:
-    """With a salt of its own each time, as any program with Argon2id reads it."""
+    """Each hash has a salt of its own, in the form that any program with Argon2id reads."""
     stored = [hashed(GOOD), hashed(GOOD)]
 
     assert stored[0] != stored[1]
-    assert all(re.fullmatch(PHC, one) for one in stored)
-    assert all(is_password(GOOD, one) for one in stored)
+    assert all(re.fullmatch(PHC, stored_hash) for stored_hash in stored)
+    assert all(is_password(GOOD, stored_hash) for stored_hash in stored)
     assert not is_password(GOOD.lower(), stored[0])
     assert not is_password("", stored[0])
     assert not is_password(GOOD, "")
@@ -30,27 +30,25 @@ def test_password_is_hashed() -> None:
 
 
 def test_password_of_another_keyboard() -> None:
-    """However it composes a letter; what is no text at all is a wrong password."""
+    """A composed and a decomposed letter are equal; invalid text is a wrong password."""
     assert is_password("schöne-Brücke", hashed("scho\u0308ne-Bru\u0308cke"))
     assert not is_password("\ud800" * 12, hashed(GOOD))
 
 
-def test_user_who_is_not_there_takes_as_long() -> None:
-    """As one with a wrong password: the time does not show who there is. Each takes less than
-    a tenth of a second.
-    """
+def test_unknown_user_takes_as_long_as_a_wrong_password() -> None:
+    """The time does not reveal the users. Each check takes less than a tenth of a second."""
     stored = hashed(GOOD)
     is_password("x", None)
-    known = quickest(lambda: is_password("wrong", stored))
-    unknown = quickest(lambda: is_password("wrong", None))
+    wrong_password = quickest(lambda: is_password("wrong", stored))
+    unknown_user = quickest(lambda: is_password("wrong", None))
 
     assert not is_password("wrong", None)
-    assert 0.5 < known / unknown < 2
-    assert known < 0.1
+    assert 0.5 < wrong_password / unknown_user < 2
+    assert wrong_password < 0.1
 
 
 def quickest(work: Callable[[], object]) -> float:
-    """Return the seconds that something takes at best."""
+    """Return the least seconds of several tries."""
     taken = []
     for _ in range(8):
         begun = time.process_time()
@@ -60,7 +58,7 @@ def quickest(work: Callable[[], object]) -> float:
 
 
 def test_secrets_are_not_stored() -> None:
-    """Neither that of a link nor a token: only their digests, and how a token begins."""
+    """The state has only the digests of links and tokens, and the beginning of a token."""
     state = MemoryState()
     state.add_user(User("anna", Role.VIEWER, NOW))
     secret = make_link(state, "anna", NOW)

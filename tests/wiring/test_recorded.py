@@ -1,4 +1,4 @@
-"""What the files of several hosts declare, as a run stores and reports it."""
+"""The declarations of several hosts, as a run stores and reports them."""
 
 from __future__ import annotations
 
@@ -38,25 +38,27 @@ NOW = datetime.now(UTC)
 
 @dataclass
 class Host:
-    """A host with one configuration file."""
+    """A host with its configuration file."""
 
     state: StateStore
     file: Path
 
     def settings(self, *lineages: str, more: str = "") -> Settings:
-        """What the file says that declares these."""
-        one = '[[certificates]]\nname = "{name}"\nnames = ["{name}.example.com"{more}]\ndns = "d"\n'
-        tables = "".join(one.format(name=name, more=more) for name in lineages)
+        """Return the settings of a file that declares these lineages."""
+        table = (
+            '[[certificates]]\nname = "{name}"\nnames = ["{name}.example.com"{more}]\ndns = "d"\n'
+        )
+        tables = "".join(table.format(name=name, more=more) for name in lineages)
         text = f'[accounts.d]\ntype = "dnspod"\n{tables}'
         self.file.write_text(text)
         return load_text(text, self.file, {})
 
     def run(self, *lineages: str, more: str = "") -> tuple[set[str], set[str]]:
-        """Make a run of the file for all of them; return what is outdated, and undeclared."""
+        """Make a run of the file for all lineages; return the outdated and the undeclared ones."""
         settings = self.settings(*lineages, more=more)
         old = outdated_in(settings, self.state, writes=True)
         report = with_undeclared(SyncReport(()), settings, self.state)
-        return {*old}, {one.lineage for one in report.undeclared or ()}
+        return {*old}, {lineage.lineage for lineage in report.undeclared or ()}
 
     def issue(self, lineage: str) -> Version:
         """Store a certificate."""
@@ -70,7 +72,7 @@ class Host:
 
 @pytest.fixture
 def hosts(postgresql: Postgresql, tmp_path: Path) -> Iterator[tuple[Host, Host]]:
-    """Two of them, whose files have different paths."""
+    """Return two hosts whose files have different paths."""
     url = postgresql.url(postgresql.new_state())
     with ExitStack() as opened:
 
@@ -82,7 +84,7 @@ def hosts(postgresql: Postgresql, tmp_path: Path) -> Iterator[tuple[Host, Host]]
 
 
 def test_lineage_of_another_hosts_file(hosts: tuple[Host, Host]) -> None:
-    """Is not undeclared here, and cannot be forgotten, until that file has it no more."""
+    """The lineage is declared as long as the other file has it, and cannot be forgotten before."""
     first, second = hosts
     first.issue("img")
     assert (set(), set()) == first.run("img", "api")
@@ -99,19 +101,17 @@ def test_lineage_of_another_hosts_file(hosts: tuple[Host, Host]) -> None:
     assert (set(), {"img"}) == first.run("api")
 
 
-def test_lineage_that_is_taken_out_of_the_file(hosts: tuple[Host, Host]) -> None:
-    """Is undeclared before the next run, as its operator asks by reading commands."""
+def test_lineage_that_is_removed_from_the_file(hosts: tuple[Host, Host]) -> None:
+    """Reading commands report the lineage as undeclared before the next run."""
     first, _ = hosts
     first.issue("img")
     first.run("img", "api")
-    found = undeclared(first.settings("api"), first.state, NOW)
-    assert ["img"] == [one.lineage for one in found]
+    lineages = undeclared(first.settings("api"), first.state, NOW)
+    assert ["img"] == [lineage.lineage for lineage in lineages]
 
 
-def test_file_that_another_host_has_changed_since(hosts: tuple[Host, Host]) -> None:
-    """Does not count, for reading commands too, until it is the same; what was changed last is
-    declared by both.
-    """
+def test_file_that_is_older_than_another_hosts(hosts: tuple[Host, Host]) -> None:
+    """The older file does not count, also for reading commands, until both are equal."""
     first, second = hosts
     first.run("img")
     second.run("img")
@@ -126,8 +126,8 @@ def test_file_that_another_host_has_changed_since(hosts: tuple[Host, Host]) -> N
 
 
 def test_domains_of_another_hosts_file(hosts: tuple[Host, Host]) -> None:
-    """Are known once a run of that host has observed them, unless this file has the lineage too;
-    what a host delivers to itself is no other host's.
+    """Domains that a run of the other host observed are known, unless this file has the lineage
+    too. Deliveries on the other host itself are left out.
     """
     first, second = hosts
     first.run("img", "api")
@@ -144,8 +144,10 @@ def test_domains_of_another_hosts_file(hosts: tuple[Host, Host]) -> None:
     assert {} == domains_elsewhere(first.settings("api"), first.state)
 
 
-def test_domain_of_another_hosts_file_is_left_to_it() -> None:
-    """No pattern here takes it, nor `auto`; a deployment that names it does."""
+def test_domain_of_another_hosts_file() -> None:
+    """Patterns and `auto` leave the domain to the other host; a deployment that names the domain
+    takes it.
+    """
     auto, named = DesiredDeployment("qiniu"), DesiredDeployment("qiniu", ("img.example.com",))
     elsewhere = {("qiniu", "img.example.com"): "img"}
     for deployment, owner in ((auto, "img"), (named, "all")):

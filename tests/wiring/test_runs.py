@@ -1,4 +1,4 @@
-"""The row of a run: written soon, in few writes, and never in the way of the run."""
+"""The row of a run: stored soon, with few writes, and without hindering the run."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ LATEST = 0.5  # seconds
 
 
 class GivenState(Workspace):
-    """A workspace whose state is given."""
+    """A workspace with a given state."""
 
     given: Any = None
 
     @property
     def state(self) -> StateStore:
-        """What certferry remembers."""
-        found: StateStore = self.given
-        return found
+        """The given state."""
+        given_state: StateStore = self.given
+        return given_state
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def workspace(tmp_path: Path, store: StateStore) -> GivenState:
     return made
 
 
-def activity(what: str) -> Event:
-    return Activity("img", Text("{what}", what=what), NOON)
+def activity(subject: str) -> Event:
+    return Activity("img", Text("{subject}", subject=subject), NOON)
 
 
 def writer_of(workspace: Workspace) -> RunWriter:
@@ -89,15 +89,15 @@ def words_of(store: StateStore, run: str) -> list[str]:
     return [str(event.text) for event in store.run_events(run)]
 
 
-def test_event_is_stored_while_the_run_goes_on(workspace: GivenState, store: StateStore) -> None:
-    """At most half a second after it came; what follows a pause as well."""
+def test_event_is_stored_during_the_run(workspace: GivenState, store: StateStore) -> None:
+    """An event is stored within half a second, also after a pause."""
     writer = writer_of(workspace)
     run = begun(writer)
     for count in (1, 2):
         since = time.monotonic()
         writer.listener(activity(f"step {count}"))
         assert eventually(lambda: len(store.run_events(run)) == count)  # noqa: B023 - at once
-        assert time.monotonic() - since < LATEST + 2  # of a machine that is busy
+        assert time.monotonic() - since < LATEST + 2  # two more for a busy machine
 
     writer.end(RunState.DONE)
 
@@ -109,8 +109,8 @@ def test_event_is_stored_while_the_run_goes_on(workspace: GivenState, store: Sta
 
 
 def test_many_events_are_few_writes(workspace: GivenState, store: StateStore) -> None:
-    """From many threads: each once, in the order of their numbers, and none when nothing happens;
-    what is unchanged, and what was said before, is no event.
+    """Events from many threads are stored once, in the order of their numbers. Unchanged steps and
+    repeated sentences are left out.
     """
     counted = workspace.given = Counted(store)
     writer = writer_of(workspace)
@@ -139,7 +139,7 @@ def test_many_events_are_few_writes(workspace: GivenState, store: StateStore) ->
 
 
 def test_certificates_that_are_done_are_counted(workspace: GivenState, store: StateStore) -> None:
-    """Soon, and also without an event of a certificate; a certificate that a scheduled run tries
+    """The count is stored soon, also without an event of a certificate. A certificate that is tried
     again is no longer done.
     """
     writer = writer_of(workspace)
@@ -158,10 +158,10 @@ def test_certificates_that_are_done_are_counted(workspace: GivenState, store: St
     writer.end(RunState.DONE)
 
 
-def test_run_with_nothing_to_do_writes_its_beginning_and_its_end(
+def test_run_without_work_stores_its_beginning_and_its_end(
     workspace: GivenState, store: StateStore
 ) -> None:
-    """And nothing between them."""
+    """There is no write between them."""
     counted = workspace.given = Counted(store)
     work = RunInProgress(workspace, Run("anna"), RunOptions(RunKind.SYNC, is_whole=False))
     work.writer.try_to_begin()
@@ -172,7 +172,7 @@ def test_run_with_nothing_to_do_writes_its_beginning_and_its_end(
 
 
 def test_state_that_takes_no_events_for_a_while(workspace: GivenState, store: StateStore) -> None:
-    """Nothing is lost: what it did not take is written with what came later."""
+    """Refused events are stored together with later events."""
     taken: list[tuple[RunEvent, ...]] = []
 
     def append(run: str, events: tuple[RunEvent, ...]) -> None:
@@ -198,7 +198,7 @@ def test_state_that_takes_no_events_for_a_while(workspace: GivenState, store: St
 def test_state_that_refuses_a_write_of_the_row(
     workspace: GivenState, store: StateStore, call: str
 ) -> None:
-    """The run learns nothing of it, and its process's number is free again."""
+    """The run goes on without an error, and its number is free again."""
     workspace.given = Altered(store, **{call: failing(FULL)})
     writer = writer_of(workspace)
     writer.try_to_begin()
@@ -210,10 +210,8 @@ def test_state_that_refuses_a_write_of_the_row(
     assert {RunState.DONE, RunState.DIED} >= {run.state for run in store.stored_runs(10)}
 
 
-def test_end_that_the_state_did_not_take_is_stored_later(
-    workspace: GivenState, store: StateStore
-) -> None:
-    """When the state is back, with the moment of then, the report and the events before it."""
+def test_refused_end_is_stored_later(workspace: GivenState, store: StateStore) -> None:
+    """The stored row has the moment of the end, the report and the earlier events."""
     writer = RunWriter(workspace, RunOptions(), "anna@web-1", again=0.01)
     run = begun(writer)
     workspace.given = Altered(store, append_run_events=failing(FULL), save_run_end=failing(FULL))
@@ -235,17 +233,17 @@ def test_end_that_the_state_did_not_take_is_stored_later(
 
 
 def state_of(store: StateStore, run: str) -> RunState | None:
-    found = store.stored_run(run)
-    return None if found is None else found.state
+    stored = store.stored_run(run)
+    return None if stored is None else stored.state
 
 
 def test_no_secret_of_the_process_is_stored(workspace: GivenState, store: StateStore) -> None:
-    """Whatever a sentence quotes, however deep in it."""
+    """A secret is masked at any depth of a sentence."""
     key = Secret("0123456789abcdef-of-the-tests")
     writer = writer_of(workspace)
     run = begun(writer)
-    said = Text("refused: {why}", why=[verbatim(f"key {key.reveal()} is wrong")])
-    writer.listener(Activity("img", said, NOON))
+    sentence = Text("refused: {why}", why=[verbatim(f"key {key.reveal()} is wrong")])
+    writer.listener(Activity("img", sentence, NOON))
     writer.end(RunState.DONE)
 
     [event] = store.run_events(run)
@@ -253,8 +251,8 @@ def test_no_secret_of_the_process_is_stored(workspace: GivenState, store: StateS
     assert "is wrong" in str(event.text)
 
 
-def test_one_request_begins_one_row(workspace: GivenState, store: StateStore) -> None:
-    """The second writer learns of the first's, and leaves no run in progress of its own."""
+def test_request_begins_a_single_row(workspace: GivenState, store: StateStore) -> None:
+    """The second writer gets the row of the first, and leaves no run of its own."""
     first, second = writer_of(workspace), writer_of(workspace)
 
     run, again = first.begin("form-1"), second.begin("form-1")

@@ -1,4 +1,4 @@
-"""What runs of one process share: one state, and one pace for each account."""
+"""The parts that all runs of a process share: the state, and the pace of each account."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def workspace_in(folder: Path, *, reads_only: bool = False) -> Workspace:
 
 
 def test_the_state_is_opened_once(tmp_path: Path) -> None:
-    """However many threads ask for it at once."""
+    """Many threads may ask for the state at once."""
     meeting = threading.Barrier(8, timeout=30)
 
     def state(workspace: Workspace) -> object:
@@ -44,8 +44,8 @@ def test_the_state_is_opened_once(tmp_path: Path) -> None:
     assert 1 == len(opened)
 
 
-def test_what_reads_only_makes_no_state(tmp_path: Path) -> None:
-    """Not even an empty one."""
+def test_reading_command_creates_no_state(tmp_path: Path) -> None:
+    """The folder stays without even an empty file."""
     with workspace_in(tmp_path, reads_only=True) as workspace:
         assert () == workspace.state.lineages()
 
@@ -53,7 +53,7 @@ def test_what_reads_only_makes_no_state(tmp_path: Path) -> None:
 
 
 def test_two_runs_share_the_pace_of_an_account() -> None:
-    """Together they send no more than one alone may; each waits with its own pause."""
+    """Together they send as many requests as a single run may; each waits with its own pause."""
     paces, waits = Paces(), {"one": list[float](), "other": list[float]()}
     runs = [
         paces.joined("qiniu", waits[name].append, "https://api.example.com", PER_SECOND)
@@ -82,7 +82,7 @@ CLOUDFLARE = '[accounts.zones]\ntype = "cloudflare"\ntoken = "planted-token"\n'
 
 
 def test_a_run_goes_by_its_own_clock(tmp_path: Path) -> None:
-    """What is set later at the machine, or before another run, does not move it."""
+    """Later changes of the machine's clock do not move the clock of the run."""
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)
     machine = iter([long_ago])
     run = Run(machine=lambda: next(machine))
@@ -94,7 +94,7 @@ def test_a_run_goes_by_its_own_clock(tmp_path: Path) -> None:
 
 
 def names_of(folder: Path, text: str, paces: Paces) -> list[str]:
-    """Return what the accounts of a file are called where their requests are counted."""
+    """Return the names under which the requests of a file's accounts are counted."""
     path = folder / "certferry.toml"
     path.write_text(text)
     path.chmod(0o600)
@@ -111,20 +111,20 @@ def names_of(folder: Path, text: str, paces: Paces) -> list[str]:
 
 
 def test_account_is_the_same_under_another_label(tmp_path: Path) -> None:
-    """Where hosts share a state, by its access key, which is not stored; a key without a public
-    part is called by its label.
+    """Hosts with a shared state know an account by its access key, which is not stored. A key
+    without a public part has the label as its name.
     """
     text = KEYS.format("one", "key") + KEYS.format("two", "key") + KEYS.format("other", "key-2")
-    one, two, other, zones = names_of(tmp_path, text + CLOUDFLARE, Paces(MemoryState))
+    first, second, other, zones = names_of(tmp_path, text + CLOUDFLARE, Paces(MemoryState))
 
-    assert one == two
-    assert one != other
+    assert first == second
+    assert first != other
     assert "zones" == zones
-    assert "planted" not in one + other
+    assert "planted" not in first + other
 
 
-def test_account_of_one_host_is_called_by_its_label(tmp_path: Path) -> None:
-    """As its notes have always been."""
+def test_account_of_a_single_host_has_its_label_as_name(tmp_path: Path) -> None:
+    """The stored notes of earlier releases have the label as well."""
     assert ["one", "two"] == names_of(
         tmp_path, KEYS.format("one", "key") + KEYS.format("two", "key"), Paces()
     )
@@ -144,8 +144,8 @@ api = "{api}"
 
 
 def test_hosts_count_an_account_together(postgresql: Postgresql, tmp_path: Path) -> None:
-    """Whatever its label is in the file of each: its pace, and the budget of an hour; a command
-    that only reads takes part in the pace.
+    """Hosts share its pace and the budget of an hour under any label; a reading command shares the
+    pace.
     """
     url, zones, labels = postgresql.url(postgresql.new_state()), Zones(), ("dnspod", "zones")
     with DnspodService(zones, nameservers=["ns1.dns.test"]) as service:

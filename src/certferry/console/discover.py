@@ -133,7 +133,7 @@ class Discovered(Struct, frozen=True):
 _DOMAINS = (
     *(Text("Domain"), Text("Account"), Text("State at the CDN"), verbatim("HTTPS")),
     *(Text("Certificate"), Text("Time left"), Text("Covered by")),
-    *(Text("Addresses with a valid certificate"), Text("Remarks")),
+    *(Text("Valid addresses"), Text("Remarks")),
 )
 _CERTIFICATES = (
     *(Text("Certificate"), Text("Account"), Text("Owner"), Text("Time left")),

@@ -1,4 +1,4 @@
-"""What the tests of everything Qiniu share: a stand-in with an account, and time that obeys."""
+"""A stand-in of Qiniu with an account, its clients, and a clock that only pauses move."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ WWW = "www.example.com"
 REQUEST_ID = "62kAAGDqvW9Ab6sY"
 RULES = TargetRules(timedelta(days=30))
 LOST = (Fault.reset_after(), Fault.truncated())
-"""Faults after which it is not known whether Qiniu carried a request out."""
+"""Faults that leave open whether Qiniu carried a request out."""
 SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))
 
 
 class Time:
-    """Time that only pauses move. `pauses` lists the seconds; `offset` is how far
-    the clients' clock is ahead of the stand-in's.
+    """A clock that only pauses move. `pauses` lists the seconds; `offset` is the lead of the
+    clients' clock over the stand-in's.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Time:
             self._passed += seconds
 
     def clock(self) -> float:
-        """Return the seconds since the beginning."""
+        """Return the seconds since the start."""
         with self._lock:
             return self._passed
 
@@ -67,9 +67,9 @@ class Time:
 
 @dataclass
 class QiniuAccount:
-    """A stand-in of Qiniu, and clients of one account there.
+    """A stand-in of Qiniu, and clients of one of its accounts.
 
-    `timeouts` are those of the clients to be made; tests of slow answers set short ones.
+    New clients get `timeouts`; tests of slow answers set short ones.
     """
 
     service: QiniuService
@@ -96,7 +96,7 @@ class QiniuAccount:
     def client(
         self, *, hosts: Hosts | None = None, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY
     ) -> QiniuClient:
-        """Return a client: of this account, on the stand-in's hosts, unless named otherwise."""
+        """Return a client: of this account and for the stand-in's hosts by default."""
         return QiniuClient(
             QiniuTransport(
                 QiniuKeys(Secret(access_key), Secret(secret)),
@@ -125,7 +125,7 @@ class QiniuAccount:
         )
 
     def until_all_is_done(self, seconds: float) -> None:
-        """Pause until the stand-in has carried out every request, also the late ones."""
+        """Pause until the stand-in has carried out every request, including delayed requests."""
         self.time.pause(seconds)
         deadline = time.monotonic() + 10
         hosts = (self.service.api, self.service.fusion)
@@ -137,13 +137,13 @@ class QiniuAccount:
         return len(self.service.requests(pattern))
 
     def labels(self) -> list[str]:
-        """Return the names of the certificates that are there, oldest first."""
+        """Return the names of the stored certificates, oldest first."""
         return [stored.name for stored in self.service.certificates.stored()]
 
 
 @contextmanager
 def open_account(*, strict: bool = True) -> Iterator[QiniuAccount]:
-    """Start a stand-in whose changes take no time unless a test holds them."""
+    """Start a stand-in whose changes end at once, unless a test holds them."""
     passing = Time()
     service = QiniuService(clock=passing.true_now, strict=strict, processing_time=timedelta(0))
     service.trust(qiniu_calls.authority().root_pem)
@@ -157,7 +157,7 @@ def bundle_of(issued: Issued) -> CertificateBundle:
 
 
 def bundle(*names: str, **options: Any) -> CertificateBundle:
-    """Issue a certificate that the stand-in takes, unless the options say otherwise."""
+    """Issue a certificate that the stand-in accepts by default."""
     return bundle_of(qiniu_calls.issue(*names, **options))
 
 

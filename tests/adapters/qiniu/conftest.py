@@ -1,4 +1,6 @@
-"""A strict stand-in of Qiniu, the target and the client on it, and a certificate of ours there."""
+"""A strict stand-in of Qiniu with its target and client, and a certificate uploaded by
+certferry.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,11 @@ def made() -> CertificateBundle:
 
 @pytest.fixture
 def label(made: CertificateBundle) -> str:
-    """Return its mark, under which it is uploaded."""
+    """The certificate's mark, which is the name of its upload."""
     return label_of("img", made.certificate.fingerprint)
 
 
 @pytest.fixture
 def ours(target: Qiniu, made: CertificateBundle) -> str:
-    """Upload it, and return its id."""
+    """The id of the uploaded certificate."""
     return target.upload("img", made)

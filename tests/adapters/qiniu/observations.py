@@ -1,4 +1,4 @@
-"""Looks at the domains of Qiniu's other parts in tests, and what they find."""
+"""Observations of domains of Qiniu's parts, and their results."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from certferry.ports.target import Scope
 NAMES = ("*.example.com", "*.src.example.com")
 
 
-def look(*domains: str, kind: Kind = Kind.AUTO, names: tuple[str, ...] = NAMES) -> Scope:
-    """Observe these domains, or at every covered one when none is named."""
+def scope_of(*domains: str, kind: Kind = Kind.AUTO, names: tuple[str, ...] = NAMES) -> Scope:
+    """Return the scope of these domains, or of every covered domain if none is given."""
     return Scope("img", names, domains or None, kind, ())
 
 
-def found(target: Qiniu, what: Scope) -> dict[str, Kind]:
-    """Return the domains that a look finds usable, and what they are."""
-    domains = target.observe(what).domains
+def usable_kinds(target: Qiniu, scope: Scope) -> dict[str, Kind]:
+    """Return the kinds of the domains that an observation finds usable."""
+    domains = target.observe(scope).domains
     assert {None} >= {domain.problem for domain in domains}
     return {domain.domain: domain.kind for domain in domains}
 
 
 def problem_of(target: Qiniu, name: str, kind: Kind = Kind.AUTO) -> DeployError:
-    """Return what is wrong with a domain, which must be unavailable for it."""
-    [domain] = target.observe(look(name, kind=kind)).domains
+    """Return the problem of a domain, which must be unavailable."""
+    [domain] = target.observe(scope_of(name, kind=kind)).domains
     assert DomainState.UNAVAILABLE is domain.state
     assert isinstance(domain.problem, DeployError)
     assert domain.problem.hint

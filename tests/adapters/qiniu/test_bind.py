@@ -1,4 +1,4 @@
-"""Certificates bound to domains of Qiniu, also when the answer is lost."""
+"""Certificates bound to domains of Qiniu, including lost answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.adapters.qiniu.account import (
 )
 from tests.sandbox import qiniu_calls
 
-# --- Binding at Qiniu: the right call, nothing else changed, nothing written without need
+# --- Binding at Qiniu: the right call, other settings unchanged, no needless write
 
 
 KEEP = DesiredHttps()
@@ -44,7 +44,7 @@ def new(account: QiniuAccount) -> str:
 
 @pytest.fixture
 def old(account: QiniuAccount) -> str:
-    """Have a domain with HTTPS, redirect, HTTP/2 and two TLS versions; return the bound id."""
+    """Add a domain with HTTPS, redirect, HTTP/2 and two TLS versions; return the bound id."""
     cert_id = qiniu_calls.seed(account.service, [WWW])
     account.service.add_domain(
         WWW, https=cert_id, force_https=True, http2=True, tls_versions=["TLSv1.2", "TLSv1.3"]
@@ -57,7 +57,7 @@ def bind(target: Qiniu, cert_id: str, desired: DesiredHttps = KEEP, domain: str 
 
 
 def writes(account: QiniuAccount) -> list[tuple[str, Any]]:
-    """Return the last word of the path and the body of every change that was asked for."""
+    """Return the last part of the path and the body of every change request."""
     return [
         (request.path.rpartition("/")[2], json.loads(request.body))
         for request in account.service.requests("PUT *")
@@ -69,10 +69,8 @@ def https(account: QiniuAccount, domain: str = WWW) -> HttpsConf:
 
 
 @pytest.mark.parametrize("absent", ["empty", "null", "missing"])
-def test_a_domain_without_https(
-    absent: Any, account: QiniuAccount, target: Qiniu, new: str
-) -> None:
-    """`sslize`, and no visitor is redirected unless the file asks for it."""
+def test_domain_without_https(absent: Any, account: QiniuAccount, target: Qiniu, new: str) -> None:
+    """The call is `sslize`, and visitors are redirected only if the file asks for redirects."""
     account.service.domains.absent_https = absent
     account.service.add_domain(WWW)
 
@@ -84,20 +82,20 @@ def test_a_domain_without_https(
     assert new == account.service.bound(WWW)
 
 
-def test_a_domain_without_https_or_desired_settings(
+def test_desired_settings_of_a_domain_without_https(
     account: QiniuAccount, target: Qiniu, new: str
 ) -> None:
-    """What is asked for is set from the first moment on."""
+    """The desired settings are part of the first change."""
     account.service.add_domain(WWW)
 
     bind(target, new, DesiredHttps(force_https=True, http2=True, tls_versions=("TLSv1.3",)))
 
-    found = https(account)
-    assert (True, True, ("TLSv1.3",)) == (found.force_https, found.http2, found.tls_versions)
+    conf = https(account)
+    assert (True, True, ("TLSv1.3",)) == (conf.force_https, conf.http2, conf.tls_versions)
 
 
-def test_everything_else_stays(account: QiniuAccount, target: Qiniu, old: str, new: str) -> None:
-    """`httpsconf` with redirect, HTTP/2 and TLS versions sent back as they were."""
+def test_other_settings_stay(account: QiniuAccount, target: Qiniu, old: str, new: str) -> None:
+    """`httpsconf` repeats redirect, HTTP/2 and TLS versions."""
     bind(target, new)
 
     body = {
@@ -107,14 +105,14 @@ def test_everything_else_stays(account: QiniuAccount, target: Qiniu, old: str, n
         "tlsVersions": ["TLSv1.2", "TLSv1.3"],
     }
     assert [("httpsconf", body)] == writes(account)
-    found = https(account)
-    assert (True, True) == (found.force_https, found.http2)
+    conf = https(account)
+    assert (True, True) == (conf.force_https, conf.http2)
 
 
-def test_tls_versions_that_are_not_reported_are_left_out(
+def test_unreported_tls_versions_are_left_out(
     account: QiniuAccount, target: Qiniu, new: str
 ) -> None:
-    """Where the domain says nothing about them, neither do we."""
+    """A detail without TLS versions leads to a change without TLS versions."""
     account.service.add_domain(WWW, https=qiniu_calls.seed(account.service, [WWW]), http2=True)
 
     bind(target, new)
@@ -133,7 +131,7 @@ def test_tls_versions_that_are_not_reported_are_left_out(
         (DesiredHttps(force_https=True, http2=True), (True, True, ("TLSv1.2", "TLSv1.3"))),
     ],
 )
-def test_only_what_is_desired_changes(
+def test_desired_settings_change(
     desired: DesiredHttps,
     expected: tuple[object, ...],
     account: QiniuAccount,
@@ -141,11 +139,11 @@ def test_only_what_is_desired_changes(
     old: str,
     new: str,
 ) -> None:
-    """Each setting by itself."""
+    """Each desired setting changes independently of the others."""
     bind(target, new, desired)
 
-    found = https(account)
-    assert expected == (found.force_https, found.http2, found.tls_versions)
+    conf = https(account)
+    assert expected == (conf.force_https, conf.http2, conf.tls_versions)
 
 
 @pytest.mark.parametrize(
@@ -156,17 +154,21 @@ def test_only_what_is_desired_changes(
         DesiredHttps(tls_versions=("TLSv1.3", "TLSv1.2")),
     ],
 )
-def test_nothing_is_written_when_all_is_as_desired(
+def test_desired_state_needs_no_write(
     desired: DesiredHttps, account: QiniuAccount, target: Qiniu, old: str
 ) -> None:
-    """Bound already and settings as desired, TLS versions in whatever order: only a look."""
+    """A bound certificate with the desired settings needs a read only; the order of TLS versions is
+    irrelevant.
+    """
     bind(target, old, desired)
 
     assert [] == account.service.writes()
 
 
-def test_a_setting_alone_is_changed(account: QiniuAccount, target: Qiniu, old: str) -> None:
-    """The certificate is the same, a setting differs from what is desired: one write."""
+def test_changed_setting_of_the_bound_certificate(
+    account: QiniuAccount, target: Qiniu, old: str
+) -> None:
+    """A setting of the bound certificate differs: a single write changes the setting."""
     bind(target, old, DesiredHttps(force_https=False))
     bind(target, old, DesiredHttps(force_https=False))
 
@@ -175,7 +177,7 @@ def test_a_setting_alone_is_changed(account: QiniuAccount, target: Qiniu, old: s
 
 
 def test_unchanged_is_success(account: QiniuAccount, target: Qiniu, old: str, new: str) -> None:
-    """400910 says that the domain is as it was asked to be."""
+    """Qiniu's 400910 states that the domain is already as requested."""
     account.service.api.faults.add(refusal(400, 400910), on="PUT *")
 
     bind(target, new)
@@ -183,11 +185,13 @@ def test_unchanged_is_success(account: QiniuAccount, target: Qiniu, old: str, ne
     assert 1 == len(writes(account))
 
 
-# --- HTTPS that Qiniu does not show ------------------------------------------------------------
+# --- Hidden HTTPS of Qiniu ---------------------------------------------------------------------
 
 
-def test_a_free_certificate_of_qinius_own(account: QiniuAccount, target: Qiniu, new: str) -> None:
-    """It has no id, and is replaced by `httpsconf` with everything else as it was."""
+def test_free_certificate_of_qiniu(account: QiniuAccount, target: Qiniu, new: str) -> None:
+    """The free certificate has no id; `httpsconf` replaces the certificate and keeps the
+    settings.
+    """
     account.service.add_domain(WWW, free_certificate=True, force_https=True)
 
     bind(target, new)
@@ -197,10 +201,10 @@ def test_a_free_certificate_of_qinius_own(account: QiniuAccount, target: Qiniu, 
     assert new == account.service.bound(WWW)
 
 
-def test_a_change_that_began_a_moment_ago(
+def test_change_that_began_after_the_read(
     account: QiniuAccount, target: Qiniu, old: str, new: str
 ) -> None:
-    """At rest when it was read, at work when it was written: 400030 is later, not success."""
+    """The domain is idle when read and busy when written: 400030 is an error to retry later."""
     account.service.api.faults.add(refusal(400, 400030), on="PUT *")
 
     with pytest.raises(TargetBusy, match="400030"):
@@ -209,10 +213,12 @@ def test_a_change_that_began_a_moment_ago(
     assert old == account.service.bound(WWW)
 
 
-def test_a_failed_change_that_left_its_certificate_behind(
+def test_failed_change_with_its_certificate_bound(
     account: QiniuAccount, target: Qiniu, old: str, new: str
 ) -> None:
-    """Qiniu names the wanted certificate and says that it failed: asked for once more."""
+    """Qiniu shows the wanted certificate after a failed change, so the change is requested
+    again.
+    """
     account.service.fail_next(WWW, sticks=True)
     bind(target, new)
     assert new == account.service.bound(WWW)
@@ -223,10 +229,12 @@ def test_a_failed_change_that_left_its_certificate_behind(
     assert "success" == account.service.domain(WWW).state
 
 
-def test_a_failed_change_is_not_taken_for_the_next_one(
+def test_lost_change_after_a_failed_change(
     account: QiniuAccount, target: Qiniu, old: str, new: str
 ) -> None:
-    """The second attempt is lost on its way: what the first one left behind proves nothing."""
+    """The second request is lost: the certificate of the failed change does not prove the second
+    change.
+    """
     account.service.fail_next(WWW, sticks=True)
     bind(target, new)
     account.service.api.faults.add(Fault.reset_before(), on="PUT *")
@@ -242,10 +250,10 @@ def test_a_failed_change_is_not_taken_for_the_next_one(
     [{"state": "frozen"}, {"state": "offlined"}, {"could_operate": False}, {"type": "pan"}],
     ids=str,
 )
-def test_a_domain_that_is_unavailable(
+def test_unavailable_domain(
     options: dict[str, Any], account: QiniuAccount, target: Qiniu, new: str
 ) -> None:
-    """Refused with a hint before anything is sent."""
+    """The change is refused with a hint before any request."""
     account.service.add_domain(WWW, **options)
 
     with pytest.raises(TargetRejected) as caught:
@@ -256,8 +264,8 @@ def test_a_domain_that_is_unavailable(
 
 
 @pytest.mark.parametrize("kind", [Kind("video")])
-def test_a_kind_that_is_not_deployed_to(kind: Kind, account: QiniuAccount, target: Qiniu) -> None:
-    """Said before anything is asked."""
+def test_unknown_kind(kind: Kind, account: QiniuAccount, target: Qiniu) -> None:
+    """The error comes before any request."""
     with pytest.raises(TargetRejected, match=kind.value):
         target.bind(WWW, kind, "id", KEEP)
 
@@ -265,10 +273,10 @@ def test_a_kind_that_is_not_deployed_to(kind: Kind, account: QiniuAccount, targe
 
 
 @pytest.mark.parametrize("fault", LOST, ids=fault_id)
-def test_a_lost_answer_to_a_change_that_takes_long(
+def test_lost_answer_to_a_long_change(
     fault: Fault, account: QiniuAccount, target: Qiniu, old: str, new: str
 ) -> None:
-    """Taken, as a look shows: it is being carried out."""
+    """The observation shows the change in progress, so the change is not requested again."""
     account.service.hold(WWW)
     account.service.api.faults.add(fault, on="PUT *")
 
@@ -279,24 +287,24 @@ def test_a_lost_answer_to_a_change_that_takes_long(
     assert new == account.service.bound(WWW)
 
 
-def test_a_read_that_does_not_show_what_was_bound_yet(
+def test_outdated_read_after_a_change(
     account: QiniuAccount, target: Qiniu, old: str, new: str
 ) -> None:
-    """Asked for again, and refused as unchanged: the domain and its settings are as desired."""
+    """Qiniu refuses the repeated change as unchanged: domain and settings are as desired."""
     account.service.domains.read_lag = timedelta(seconds=5)
     account.service.domains.refuse_unchanged = True
     bind(target, new)
 
     bind(target, new)
 
-    found = https(account)
-    assert (new, True, True) == (account.service.bound(WWW), found.force_https, found.http2)
+    conf = https(account)
+    assert (new, True, True) == (account.service.bound(WWW), conf.force_https, conf.http2)
 
 
-def test_a_read_that_does_not_show_the_pending_change(
+def test_outdated_read_during_a_change(
     account: QiniuAccount, target: Qiniu, old: str, new: str
 ) -> None:
-    """Qiniu refuses the second change: later, and the first one takes its course."""
+    """Qiniu refuses the second change for later, and the first change continues."""
     account.service.domains.read_lag = timedelta(seconds=5)
     account.service.hold(WWW)
     bind(target, new)
@@ -308,10 +316,8 @@ def test_a_read_that_does_not_show_the_pending_change(
     assert new == account.service.bound(WWW)
 
 
-def test_a_domain_that_cannot_be_read(
-    account: QiniuAccount, target: Qiniu, old: str, new: str
-) -> None:
-    """What cannot be read is not written to."""
+def test_unreadable_domain(account: QiniuAccount, target: Qiniu, old: str, new: str) -> None:
+    """An unreadable domain is not changed."""
     account.service.api.faults.add(Fault.status(500), on="GET *", times=None)
 
     with pytest.raises(TargetUnavailable):
@@ -320,10 +326,8 @@ def test_a_domain_that_cannot_be_read(
     assert [] == account.service.writes()
 
 
-def test_a_stuck_domain_stays_busy(
-    account: QiniuAccount, target: Qiniu, old: str, new: str
-) -> None:
-    """Hours later still at work: seen as processing, and no write is tried."""
+def test_stuck_domain_stays_busy(account: QiniuAccount, target: Qiniu, old: str, new: str) -> None:
+    """After hours the domain is still observed as processing, and no write is tried."""
     account.service.hold(WWW)
     bind(target, new)
     account.time.pause(10_000)
@@ -331,28 +335,28 @@ def test_a_stuck_domain_stays_busy(
     with pytest.raises(TargetBusy):
         bind(target, new)
 
-    [found] = target.observe(Scope("img", (WWW,), (WWW,), Kind.CDN, ())).domains
-    assert (DomainState.PROCESSING, old) == (found.state, found.bound)
+    [observed] = target.observe(Scope("img", (WWW,), (WWW,), Kind.CDN, ())).domains
+    assert (DomainState.PROCESSING, old) == (observed.state, observed.bound)
     assert 1 == len(writes(account))
 
 
-def test_omitted_flags_are_never_needed(
+def test_omitted_flags_are_irrelevant(
     account: QiniuAccount, target: Qiniu, old: str, new: str
 ) -> None:
-    """The same outcome whether Qiniu keeps or resets what is left out."""
+    """The result is the same, whether Qiniu keeps or resets omitted flags."""
     account.service.domains.omitted_flags = "kept"
 
     bind(target, new, DesiredHttps(force_https=False))
 
-    found = https(account)
+    conf = https(account)
     assert (False, True, ("TLSv1.2", "TLSv1.3")) == (
-        found.force_https,
-        found.http2,
-        found.tls_versions,
+        conf.force_https,
+        conf.http2,
+        conf.tls_versions,
     )
 
 
-# --- Answers of Qiniu that get lost: every write is done once, whatever becomes of its answer
+# --- Lost answers of Qiniu: every write takes effect once
 
 
 NAMES = ("*.example.com", WWW)
@@ -365,21 +369,23 @@ UNDONE = [
     refusal(503, 500219),
     refusal(503, None, "unavailable"),
 ]
-"""Answers that say nothing of the work, which was not done."""
+"""Answers without a statement about the write, which Qiniu has not done."""
 
 
 @dataclass
 class FilledAccount:
-    """An account with a domain of each kind, a certificate of ours, and one to upload."""
+    """An account with a domain of each kind, a certificate of certferry's, and another to
+    upload.
+    """
 
     account: QiniuAccount
     ours: str
     old: str
-    there: CertificateBundle
+    uploaded: CertificateBundle
     made: CertificateBundle
 
     def retire(self, target: Qiniu) -> object:
-        return target.retire(self.ours, label_of("img", self.there.certificate.fingerprint))
+        return target.retire(self.ours, label_of("img", self.uploaded.certificate.fingerprint))
 
     def bind(self, target: Qiniu, kind: Kind, domain: str) -> object:
         target.bind(domain, kind, self.ours, DesiredHttps())
@@ -388,11 +394,11 @@ class FilledAccount:
 
 @dataclass(frozen=True)
 class Write:
-    """One kind of write: its request, how to ask for it, and what is there when it is done."""
+    """A kind of write: its request, its call, and a read of its effect."""
 
     request: str
     do: Callable[[FilledAccount, Qiniu], object]
-    found: Callable[[FilledAccount], object]
+    effect: Callable[[FilledAccount], object]
 
 
 WRITES = {
@@ -428,17 +434,17 @@ WRITES = {
 
 @pytest.fixture
 def filled(account: QiniuAccount) -> FilledAccount:
-    """The account, whose list of certificates is older than what a target remembers."""
+    """The account, with a list of certificates that is older than a target's memory."""
     service = account.service
     issued, made = qiniu_calls.issue(*NAMES), bundle_of(qiniu_calls.issue(*NAMES))
-    there = bundle_of(issued)
+    uploaded = bundle_of(issued)
     old = qiniu_calls.seed(service, [WWW])
-    ours = service.add_certificate(issued, label_of("img", there.certificate.fingerprint))
+    ours = service.add_certificate(issued, label_of("img", uploaded.certificate.fingerprint))
     service.add_domain(WWW, https=old, force_https=True)
     service.add_bucket_domain(SRC, "pictures")
     service.add_live_domain(LIVE, "studio")
     account.time.pause(10)
-    return FilledAccount(account, ours, old, there, made)
+    return FilledAccount(account, ours, old, uploaded, made)
 
 
 def disturb(filled: FilledAccount, write: Write, fault: Fault, times: int | None = 1) -> None:
@@ -450,49 +456,53 @@ def disturb(filled: FilledAccount, write: Write, fault: Fault, times: int | None
 @pytest.mark.parametrize("lag", [0, 2, 5])
 @pytest.mark.parametrize("fault", LOST, ids=fault_id)
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_write_whose_answer_is_lost(
+def test_lost_answer_to_a_write(
     filled: FilledAccount, target: Qiniu, write: Write, fault: Fault, lag: float
 ) -> None:
-    """Done, as a look shows, and not asked for again; also where lists and reads lag behind."""
+    """An observation shows the effect, so the write is sent once, even while lists and reads
+    lag.
+    """
     filled.account.service.certificates.list_lag = timedelta(seconds=lag)
     filled.account.service.domains.read_lag = timedelta(seconds=lag)
     disturb(filled, write, fault)
 
-    assert write.do(filled, target) == write.found(filled)
+    assert write.do(filled, target) == write.effect(filled)
     assert 1 == filled.account.count(write.request)
 
 
 @pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_write_that_was_not_done(
-    filled: FilledAccount, target: Qiniu, write: Write, fault: Fault
-) -> None:
-    """No answer, and nothing there: asked for once more. An upload is looked for three times."""
+def test_lost_write(filled: FilledAccount, target: Qiniu, write: Write, fault: Fault) -> None:
+    """The write had no effect and is repeated once. The effect of an upload is looked up three
+    times before.
+    """
     disturb(filled, write, fault)
 
-    assert write.do(filled, target) == write.found(filled)
+    assert write.do(filled, target) == write.effect(filled)
     assert 2 == filled.account.count(write.request)
     if write is WRITES["upload"]:
         assert [0.5, 1.5, 4.0] == [s for s in filled.account.time.pauses if 0.5 <= s < 10]
 
 
 @pytest.mark.parametrize("write", [w for w in WRITES if w != "live domain"])
-def test_write_that_is_late(filled: FilledAccount, write: str) -> None:
-    """Carried out after the answer was given up: seen, and not asked for again."""
+def test_late_write(filled: FilledAccount, write: str) -> None:
+    """The write takes effect after its time-out: the effect is observed, and the write is sent
+    once.
+    """
     filled.account.timeouts = SHORT
     disturb(filled, WRITES[write], Fault.delay(1.5))
     late = filled.account.target(pause=filled.account.until_all_is_done)
 
-    assert WRITES[write].do(filled, late) == WRITES[write].found(filled)
+    assert WRITES[write].do(filled, late) == WRITES[write].effect(filled)
     assert 1 == filled.account.count(WRITES[write].request)
 
 
 @pytest.mark.parametrize("fault", [Fault.reset_before(), Fault.status(503)], ids=fault_id)
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_qiniu_that_stays_broken(
-    filled: FilledAccount, target: Qiniu, write: Write, fault: Fault
-) -> None:
-    """Given up after a second attempt, for a later run, with everything as it was."""
+def test_broken_qiniu(filled: FilledAccount, target: Qiniu, write: Write, fault: Fault) -> None:
+    """A write is given up after a second try, a later run may retry, and the account is
+    unchanged.
+    """
     before = filled.account.labels()
     disturb(filled, write, fault, times=None)
 

@@ -1,4 +1,4 @@
-"""Copies of certificates in Qiniu's account: uploaded, and retired."""
+"""Copies of certificates in Qiniu's account: uploaded and retired."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.adapters.qiniu.account import (
 )
 from tests.sandbox import qiniu_calls
 
-# --- Uploading to Qiniu: once for each certificate, also when answers are lost
+# --- Uploading to Qiniu: once for each certificate, even with lost answers
 
 
 STUCK_LIST = Fault.status(200, b'{"code":200,"certs":null,"marker":""}')
@@ -54,41 +54,41 @@ UNDONE = [
 
 @pytest.fixture
 def made() -> CertificateBundle:
-    """Make a certificate of the lineage, of one name."""
+    """A certificate of the lineage with a single name."""
     return bundle(WWW)
 
 
-def test_an_upload_carries_our_mark(account: QiniuAccount, target: Qiniu) -> None:
-    """Label with lineage and fingerprint, first name as common name, chain without root, PKCS#8."""
+def test_content_of_an_upload(account: QiniuAccount, target: Qiniu) -> None:
+    """An upload has a mark of lineage and fingerprint, the first name as common name, the chain
+    without root, and a PKCS#8 key.
+    """
     made = bundle(WWW, "*.example.com")
     cert_id = target.upload("img", made)
 
     [stored] = account.service.certificates.stored()
     assert (cert_id, label_of("img", made.certificate.fingerprint)) == (stored.id, stored.name)
-    [sent] = account.service.requests("POST /sslcert")
+    [upload_request] = account.service.requests("POST /sslcert")
     assert {
         "name": stored.name,
         "common_name": WWW,
         "ca": made.fullchain_pem,
         "pri": made.privkey_pem.reveal(),
-    } == json.loads(sent.body)
+    } == json.loads(upload_request.body)
     assert made.privkey_pem.reveal().startswith("-----BEGIN PRIVATE KEY-----")
 
 
-def test_a_certificate_without_a_common_name(account: QiniuAccount, target: Qiniu) -> None:
-    """Where Qiniu takes it, its first name stands in."""
+def test_certificate_without_a_common_name(account: QiniuAccount, target: Qiniu) -> None:
+    """If Qiniu accepts the certificate, its first name is sent as common name."""
     account.service.certificates.rules.refuse_empty_common_name = False
 
     target.upload("img", bundle("b.example.com", "a.example.com", common_name=""))
 
-    [sent] = account.service.requests("POST /sslcert")
-    assert "b.example.com" == json.loads(sent.body)["common_name"]
+    [upload_request] = account.service.requests("POST /sslcert")
+    assert "b.example.com" == json.loads(upload_request.body)["common_name"]
 
 
-def test_uploading_again_adopts(
-    account: QiniuAccount, target: Qiniu, made: CertificateBundle
-) -> None:
-    """The second time, and from another process, the same id and nothing sent."""
+def test_second_upload(account: QiniuAccount, target: Qiniu, made: CertificateBundle) -> None:
+    """A second upload, even from another process, returns the same id without a request."""
     first = target.upload("img", made)
 
     assert first == target.upload("img", made)
@@ -96,9 +96,9 @@ def test_uploading_again_adopts(
     assert 1 == account.count("POST *")
 
 
-def test_the_oldest_of_equal_uploads_is_adopted(account: QiniuAccount, target: Qiniu) -> None:
-    """Two copies, as a lost answer may leave them: every run picks the same one, and both are
-    seen, so that both are retired one day.
+def test_oldest_of_equal_copies_is_used(account: QiniuAccount, target: Qiniu) -> None:
+    """A lost answer may leave two copies: every run uses the same copy, and both copies are
+    observed for retirement.
     """
     issued = qiniu_calls.issue(WWW)
     made = bundle_of(issued)
@@ -108,29 +108,29 @@ def test_the_oldest_of_equal_uploads_is_adopted(account: QiniuAccount, target: Q
     second = account.service.add_certificate(issued, label)
 
     assert first == target.upload("img", made)
-    found = target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
-    assert [first, second] == [remote.remote_id for remote in found]
+    remotes = target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+    assert [first, second] == [remote.remote_id for remote in remotes]
 
 
-def test_our_own_upload_is_seen_though_the_list_lags(
+def test_own_upload_beside_an_outdated_list(
     account: QiniuAccount, target: Qiniu, made: CertificateBundle
 ) -> None:
-    """A list that does not show an upload yet leads to no second one."""
+    """A list without the new upload does not cause a second upload."""
     cert_id = target.upload("img", made)
     account.time.pause(6)
     account.service.fusion.faults.add(STUCK_LIST, on="GET /sslcert", times=None)
 
-    found = target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+    remotes = target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
 
-    assert [cert_id] == [remote.remote_id for remote in found]
+    assert [cert_id] == [remote.remote_id for remote in remotes]
     assert cert_id == target.upload("img", made)
     assert 1 == account.count("POST *")
 
 
-def test_an_upload_that_others_removed_is_made_again(
+def test_upload_removed_by_others(
     account: QiniuAccount, target: Qiniu, made: CertificateBundle
 ) -> None:
-    """After two minutes, the list alone says what is there."""
+    """After two minutes the list alone counts, so the certificate is uploaded again."""
     cert_id = target.upload("img", made)
     qiniu_calls.Client(account.service).delete(cert_id)
     account.time.pause(OWN_WRITES_AGE)
@@ -139,9 +139,11 @@ def test_an_upload_that_others_removed_is_made_again(
     assert 1 == len(account.service.certificates.stored())
 
 
-def test_two_processes_and_a_list_that_lags(account: QiniuAccount, made: CertificateBundle) -> None:
-    """The second cannot see the first's upload. As soon as the list shows both, every run adopts
-    the same one, and both are seen, so that both are retired one day.
+def test_two_processes_beside_an_outdated_list(
+    account: QiniuAccount, made: CertificateBundle
+) -> None:
+    """The second process cannot see the first upload. Once the list shows both, every run uses the
+    same copy, and both copies are observed for retirement.
     """
     account.service.certificates.list_lag = timedelta(seconds=3)
     first = account.target().upload("img", made)
@@ -150,16 +152,16 @@ def test_two_processes_and_a_list_that_lags(account: QiniuAccount, made: Certifi
     account.time.pause(3)
 
     assert {first} == {account.target().upload("img", made) for _ in range(3)}
-    found = (
+    remotes = (
         account.target().observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
     )
-    assert [first, second] == [remote.remote_id for remote in found]
+    assert [first, second] == [remote.remote_id for remote in remotes]
 
 
-def test_a_list_that_cannot_be_had_stops_the_upload(
+def test_upload_needs_the_list(
     account: QiniuAccount, target: Qiniu, made: CertificateBundle
 ) -> None:
-    """Without knowing what is there, nothing is sent."""
+    """Without the list of certificates, no upload is sent."""
     account.service.fusion.faults.add(Fault.status(500), on="GET *", times=None)
 
     with pytest.raises(TargetUnavailable):
@@ -168,10 +170,8 @@ def test_a_list_that_cannot_be_had_stops_the_upload(
     assert [] == account.service.writes()
 
 
-def test_a_stopped_run_lets_the_next_one_upload(
-    account: QiniuAccount, made: CertificateBundle
-) -> None:
-    """An interruption passes, and delays no other thread."""
+def test_upload_after_a_stopped_run(account: QiniuAccount, made: CertificateBundle) -> None:
+    """After an interruption, the next run and other threads continue at once."""
     stopped: list[float] = []
 
     def pause(seconds: float) -> None:
@@ -199,7 +199,7 @@ def test_a_stopped_run_lets_the_next_one_upload(
     assert 1 == account.count("POST *")
 
 
-# --- what Qiniu refuses ---------------------------------------------------------------------
+# --- Refusals of Qiniu -------------------------------------------------------------------------
 
 STRANGER = Authority("Private")
 
@@ -214,10 +214,10 @@ STRANGER = Authority("Private")
         ({"common_name": ""}, 400348),
     ],
 )
-def test_a_certificate_that_is_refused(
+def test_refused_certificate(
     options: dict[str, Any], code: int, account: QiniuAccount, target: Qiniu
 ) -> None:
-    """Reported with its code and advice, not tried again, and nothing is left behind."""
+    """The error has code and hint, the upload is sent once, and the account is unchanged."""
     with pytest.raises(TargetRejected, match=str(code)) as caught:
         target.upload("img", bundle(WWW, **options))
 
@@ -228,7 +228,7 @@ def test_a_certificate_that_is_refused(
 
 
 def test_refused_keys(account: QiniuAccount, target: Qiniu, made: CertificateBundle) -> None:
-    """Asked by each way once."""
+    """Each way is tried once."""
     for host in (account.service.fusion, account.service.api):
         host.faults.add(refusal(401, None, "bad token"), on="POST *", times=None)
 
@@ -241,10 +241,10 @@ def test_refused_keys(account: QiniuAccount, target: Qiniu, made: CertificateBun
 @pytest.mark.parametrize(
     "fault", [*LOST, *UNDONE, refusal(400, 400322), refusal(401, None, "bad token")], ids=fault_id
 )
-def test_no_error_shows_a_key(
+def test_errors_hide_keys(
     fault: Fault, account: QiniuAccount, target: Qiniu, made: CertificateBundle
 ) -> None:
-    """Whatever happens to an upload, neither its key nor a token is in what is said about it."""
+    """Errors of an upload contain neither the private key nor a token."""
     account.service.fusion.faults.add(fault, on="POST *", times=None)
     account.service.fusion.faults.add(STUCK_LIST, on="GET *", times=None)
 
@@ -258,13 +258,13 @@ def test_no_error_shows_a_key(
     assert caught.value.__cause__ is None
 
 
-# --- Retiring at Qiniu: ours, unbound, and nothing else
+# --- Retiring at Qiniu: only unbound copies of certferry's
 
 
-def test_what_is_removed_is_not_seen_any_more(
+def test_removed_copy_beside_an_outdated_list(
     account: QiniuAccount, target: Qiniu, ours: str, label: str, made: CertificateBundle
 ) -> None:
-    """Not even while the list still shows it."""
+    """A removed copy is not observed, even if the list still shows the copy."""
     listed = qiniu_calls.Client(account.service).certificates().content
     target.retire(ours, label)
     account.service.fusion.faults.add(Fault.status(200, listed), on="GET *", times=None)
@@ -273,10 +273,10 @@ def test_what_is_removed_is_not_seen_any_more(
     assert () == target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
 
 
-def test_a_copy_that_another_process_removed_and_the_list_still_shows(
+def test_copy_removed_by_another_process(
     account: QiniuAccount, target: Qiniu, ours: str, label: str
 ) -> None:
-    """The list is wrong and Qiniu's refusal right: it was not there any more."""
+    """The list is outdated and Qiniu's refusal right: the copy was already gone."""
     account.time.pause(10)
     account.service.certificates.list_lag = timedelta(seconds=5)
     assert account.target().retire(ours, label)
@@ -284,18 +284,18 @@ def test_a_copy_that_another_process_removed_and_the_list_still_shows(
     assert not account.target().retire(ours, label)
 
 
-def test_a_copy_that_is_not_in_an_old_list(
+def test_copy_missing_in_an_outdated_list(
     account: QiniuAccount, target: Qiniu, made: CertificateBundle, label: str
 ) -> None:
-    """What another process uploaded after we last looked is found nevertheless."""
+    """A copy that another process uploaded after the list was read is found."""
     target.observe(Scope("img", (WWW,), (), Kind.AUTO, ()))
     cert_id = account.target().upload("img", made)
 
     assert target.retire(cert_id, label)
 
 
-def test_a_foreign_certificate(account: QiniuAccount, target: Qiniu) -> None:
-    """A label that is no mark of ours is refused, though the certificate carries it."""
+def test_foreign_certificate(account: QiniuAccount, target: Qiniu) -> None:
+    """A label without certferry's mark is refused, even if the certificate has that label."""
     foreign = qiniu_calls.seed(account.service, [WWW], "www.example.com")
 
     with pytest.raises(TargetRejected, match="does not carry certferry's mark") as caught:
@@ -309,8 +309,8 @@ def test_a_foreign_certificate(account: QiniuAccount, target: Qiniu) -> None:
     "label",
     ["certferry-", "certferry-img-", "certferry-img-0123", "x-certferry-img-" + "0" * 20, ""],
 )
-def test_something_like_a_mark(label: str, account: QiniuAccount, target: Qiniu) -> None:
-    """A name that only begins like ours is not ours."""
+def test_label_resembling_a_mark(label: str, account: QiniuAccount, target: Qiniu) -> None:
+    """A label with only the beginning of a mark is refused."""
     foreign = qiniu_calls.seed(account.service, [WWW], label)
 
     with pytest.raises(TargetRejected):
@@ -319,16 +319,16 @@ def test_something_like_a_mark(label: str, account: QiniuAccount, target: Qiniu)
     assert 0 == account.count("DELETE *")
 
 
-def test_a_lineage_without_latin_letters(account: QiniuAccount, target: Qiniu) -> None:
-    """Its mark has an empty middle, and is a mark all the same."""
+def test_lineage_without_latin_letters(account: QiniuAccount, target: Qiniu) -> None:
+    """The mark has an empty middle and is valid."""
     made = bundle(WWW)
     cert_id = target.upload("图片", made)
 
     assert target.retire(cert_id, label_of("图片", made.certificate.fingerprint))
 
 
-def test_a_copy_that_is_bound(account: QiniuAccount, target: Qiniu, ours: str, label: str) -> None:
-    """The domain says so: it is not yet, not a failure, and Qiniu is not even asked."""
+def test_bound_copy(account: QiniuAccount, target: Qiniu, ours: str, label: str) -> None:
+    """The domain shows the binding: the removal has to wait, and is not requested."""
     account.service.add_domain(WWW)
     target.bind(WWW, Kind.CDN, ours, DesiredHttps())
 
@@ -340,10 +340,10 @@ def test_a_copy_that_is_bound(account: QiniuAccount, target: Qiniu, ours: str, l
     assert 0 == account.count("DELETE *")
 
 
-def test_a_copy_whose_domain_is_not_seen(
+def test_copy_of_an_invisible_domain(
     account: QiniuAccount, target: Qiniu, ours: str, label: str
 ) -> None:
-    """400611 is the last check: of a domain that the list does not show yet, or cannot be read."""
+    """Qiniu's 400611 is the last check, for a domain that the list lacks or that is unreadable."""
     account.service.domains.list_lag = timedelta(hours=1)
     account.service.add_domain(WWW, https=ours)
 
@@ -358,20 +358,20 @@ def test_a_copy_whose_domain_is_not_seen(
     assert [label] == account.labels()
 
 
-def test_a_domain_that_it_does_not_cover_is_not_read(
+def test_uncovered_domain_is_not_read(
     account: QiniuAccount, target: Qiniu, ours: str, label: str
 ) -> None:
-    """Nothing is bound to a certificate that does not cover it."""
+    """A domain cannot be bound to a certificate that does not cover its name."""
     account.service.add_domain("img.example.com")
 
     assert target.retire(ours, label)
     assert 0 == account.count("GET /domain/*")
 
 
-def test_nothing_is_removed_while_domains_cannot_be_seen(
+def test_unreadable_domains_prevent_a_removal(
     account: QiniuAccount, target: Qiniu, ours: str, label: str
 ) -> None:
-    """Refused keys say nothing of what is in use."""
+    """Refused keys leave open whether a domain uses the copy."""
     account.service.add_domain(WWW)
     account.service.api.faults.add(refusal(403, 403024), on=f"GET /domain/{WWW}", times=None)
 
@@ -380,10 +380,10 @@ def test_nothing_is_removed_while_domains_cannot_be_seen(
     assert 0 == account.count("DELETE *")
 
 
-def test_a_copy_that_a_kodo_domain_uses(
+def test_copy_of_a_source_domain(
     account: QiniuAccount, target: Qiniu, ours: str, label: str
 ) -> None:
-    """The same for source domains, by their bindings, and by 400911 where these are hidden."""
+    """A source domain's binding prevents the removal, and 400911 does if bindings are hidden."""
     account.service.add_bucket_domain("src.example.com", "pictures", https=ours)
 
     with pytest.raises(TargetInUse, match=f"src.example.com is still bound to {label}"):
@@ -394,34 +394,36 @@ def test_a_copy_that_a_kodo_domain_uses(
         account.target().retire(ours, label)
 
 
-def others(target: Qiniu) -> dict[str, tuple[str, datetime | None]]:
-    """Return what is not ours: names and ends by id."""
-    look = Scope("img", (WWW,), (), Kind.AUTO, (), others=True)
-    return {o.remote_id: (o.label, o.not_after) for o in target.observe(look).others}
+def unmanaged_certificates(target: Qiniu) -> dict[str, tuple[str, datetime | None]]:
+    """Return names and ends of the other certificates by id."""
+    scope = Scope("img", (WWW,), (), Kind.AUTO, (), others=True)
+    return {o.remote_id: (o.label, o.not_after) for o in target.observe(scope).others}
 
 
-def test_every_page_of_others_is_read(account: QiniuAccount, target: Qiniu) -> None:
-    """Qiniu gives so many at a time."""
+def test_every_page_of_unmanaged_certificates(account: QiniuAccount, target: Qiniu) -> None:
+    """The list comes in pages of a limited size."""
     issued = qiniu_calls.issue(WWW)
     ids = {
         account.service.add_certificate(issued, "theirs") for _ in range(CERTIFICATES_PER_PAGE + 1)
     }
 
-    assert ids == set(others(target))
+    assert ids == set(unmanaged_certificates(target))
     assert 2 == account.count("GET /sslcert")
 
 
 @pytest.mark.parametrize("end", ["null", "99999999999999999"])
-def test_others_that_report_little(end: str, account: QiniuAccount, target: Qiniu) -> None:
-    """No name, and no end or none that a calendar knows."""
+def test_unmanaged_certificate_without_facts(
+    end: str, account: QiniuAccount, target: Qiniu
+) -> None:
+    """The name is missing, and the end is missing or outside of the calendar."""
     body = f'{{"code":200,"certs":[{{"certid":"x","name":null,"not_after":{end}}}]}}'
     account.service.fusion.faults.add(Fault.status(200, body.encode()), times=None)
 
-    assert {"x": ("", None)} == others(target)
+    assert {"x": ("", None)} == unmanaged_certificates(target)
 
 
-def test_unmanaged_that_a_domain_uses(account: QiniuAccount, target: Qiniu) -> None:
-    """A certificate that a domain is bound to stays, for every caller."""
+def test_unmanaged_certificate_in_use(account: QiniuAccount, target: Qiniu) -> None:
+    """A bound certificate stays, for every caller."""
     at_cdn, at_kodo = (qiniu_calls.seed(account.service, [WWW], "theirs") for _ in range(2))
     account.service.add_domain(WWW, https=at_cdn)
     account.service.add_bucket_domain("src.example.com", "pictures", https=at_kodo)
@@ -434,8 +436,8 @@ def test_unmanaged_that_a_domain_uses(account: QiniuAccount, target: Qiniu) -> N
     assert ["theirs", "theirs"] == account.labels()
 
 
-def test_unmanaged_without_a_name(account: QiniuAccount, target: Qiniu) -> None:
-    """An empty name is a name as well."""
+def test_unmanaged_certificate_without_a_name(account: QiniuAccount, target: Qiniu) -> None:
+    """A certificate with an empty name can be retired by that name."""
     cert_id = qiniu_calls.seed(account.service, [WWW], "")
 
     assert target.retire(cert_id, "", unmanaged=True)

@@ -1,4 +1,4 @@
-"""Qiniu's refusals and broken answers: which error, what it says, and what is tried again."""
+"""Qiniu's refusals and broken answers: kind of error, message, and retries."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _status_of(code: int) -> int:
     return code // 1000 if code > 999 else code
 
 
-# What is known of each code that matters: docs/facts/qiniu.md §4.5, §5.4, §5.6, §5.7, §9.
+# The facts about each relevant code: docs/facts/qiniu.md §4.5, §5.4, §5.6, §5.7, §9.
 KINDS: dict[type[DeployError], list[int]] = {
     TargetBusy: [400013, 400030],
     TargetInUse: [400611, 400911],
@@ -79,10 +79,12 @@ KINDS: dict[type[DeployError], list[int]] = {
 @pytest.mark.parametrize(
     ("kind", "code"), [(kind, code) for kind, codes in KINDS.items() for code in codes]
 )
-def test_a_code_of_the_page_of_facts(
+def test_code_of_the_page_of_facts(
     kind: type[DeployError], code: int, account: QiniuAccount, client: QiniuClient
 ) -> None:
-    """The right error with code, the server's words and X-Reqid; nothing is sent a second time."""
+    """The error has the right kind, the code, the server's message and X-Reqid; the call is sent
+    once.
+    """
     account.service.api.faults.add(refusal(_status_of(code), code, "正在处理"), on="PUT *")
 
     failure = _failure(lambda: client.httpsconf(WWW, CONF))
@@ -97,13 +99,13 @@ def test_a_code_of_the_page_of_facts(
 
 
 def test_every_code_with_a_meaning_is_tested() -> None:
-    """A line of the table that no test reads would say anything."""
+    """An untested line of the table could have any meaning."""
     assert set() == set(MEANINGS) - {code for codes in KINDS.values() for code in codes}
 
 
 @pytest.mark.parametrize("code", sorted(MEANINGS))
-def test_a_meaning_comes_with_advice(code: int, account: QiniuAccount, client: QiniuClient) -> None:
-    """Plain words in the message; what to do in the hint, before the X-Reqid."""
+def test_meaning_has_advice(code: int, account: QiniuAccount, client: QiniuClient) -> None:
+    """The message has plain words; the hint has advice before the X-Reqid."""
     account.service.api.faults.add(refusal(_status_of(code), code), on="PUT *")
 
     error = _failure(lambda: client.httpsconf(WWW, CONF)).error
@@ -112,12 +114,12 @@ def test_a_meaning_comes_with_advice(code: int, account: QiniuAccount, client: Q
     assert str(error.hint).startswith(str(CODES[str(code)].advice))
 
 
-def test_advice_is_right_for_another_clients_certificate_too() -> None:
-    """Which client makes it is not known here; `--renew` alone gives no new one from another
+def test_advice_for_a_certificate_of_another_client() -> None:
+    """The client of the certificate is unknown here, and `--renew` alone does not help with another
     client.
     """
     advice = {code: meaning.advice for code, meaning in MEANINGS.items()}
-    ours = {code for code, said in advice.items() if re.search(r"--renew|\[acme\]", said)}
+    ours = {code for code, text in advice.items() if re.search(r"--renew|\[acme\]", text)}
 
     pair = {400324, 400328}
     assert pair | {400045, 400319, 400322, 400327, 400329, 400348, 400514, 500233} == ours
@@ -135,10 +137,12 @@ def test_advice_is_right_for_another_clients_certificate_too() -> None:
         (CopyGone, Retry.NEVER),
     ],
 )
-def test_whether_trying_again_can_help(
+def test_retry_of_each_kind(
     kind: type[DeployError], retry: Retry, account: QiniuAccount, client: QiniuClient
 ) -> None:
-    """Busy, in use and unavailable pass; refused keys and refused certificates do not."""
+    """A busy or unavailable target and a used copy allow a retry; refused keys and certificates do
+    not.
+    """
     code = KINDS[kind][0]
     account.service.api.faults.add(refusal(_status_of(code), code), on="PUT *")
 
@@ -148,34 +152,34 @@ def test_whether_trying_again_can_help(
 @pytest.mark.parametrize(
     "body", [{}, {"code": 200}, {"code": 0}, {"code": 200, "error": "success"}]
 )
-def test_what_counts_as_success(
+def test_successful_answers(
     body: dict[str, object], account: QiniuAccount, client: QiniuClient
 ) -> None:
-    """2xx with code absent, 0 or 200; words alone say nothing."""
+    """A 2xx status succeeds with a code of 0, 200 or none, whatever the message."""
     account.service.api.faults.add(Fault.status(200, json.dumps(body).encode()), on="PUT *")
 
     client.httpsconf(WWW, CONF)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"ok"])
-def test_success_without_an_object(body: bytes, account: QiniuAccount, client: QiniuClient) -> None:
-    """A write's 200 counts whatever stands in its body."""
+def test_success_with_an_unexpected_body(
+    body: bytes, account: QiniuAccount, client: QiniuClient
+) -> None:
+    """A write with status 200 succeeds with any body."""
     account.service.api.faults.add(Fault.status(200, body), on="PUT *")
 
     client.httpsconf(WWW, CONF)
 
 
-def test_success_with_a_failing_code_is_a_failure(
-    account: QiniuAccount, client: QiniuClient
-) -> None:
-    """A 200 on the outside does not cover a 400030 within."""
+def test_success_status_with_an_error_code(account: QiniuAccount, client: QiniuClient) -> None:
+    """Status 200 with code 400030 is a failure."""
     account.service.api.faults.add(refusal(200, 400030), on="PUT *")
 
     assert TargetBusy is type(_failure(lambda: client.httpsconf(WWW, CONF)).error)
 
 
-def test_a_code_that_is_no_number(account: QiniuAccount, client: QiniuClient) -> None:
-    """An answer of another make is reported by its status."""
+def test_code_without_a_number(account: QiniuAccount, client: QiniuClient) -> None:
+    """The error reports the status instead of the unusable code."""
     body = b'{"code":"E1","error":{"message":"x"}}'
     account.service.api.faults.add(Fault.status(400, body), on="PUT *")
 
@@ -187,7 +191,7 @@ def test_a_code_that_is_no_number(account: QiniuAccount, client: QiniuClient) ->
 
 @pytest.mark.parametrize("keys", [("wrong", SECRET_KEY), (ACCESS_KEY, "wrong")])
 def test_wrong_keys(keys: tuple[str, str], account: QiniuAccount) -> None:
-    """Which two they are, for which hosts, how to check them; each way is asked once."""
+    """The error names the host and the tried ways, and the hint explains how to check the keys."""
     client = account.client(access_key=keys[0], secret=keys[1])
 
     failure = _failure(client.list_certificates)
@@ -206,10 +210,12 @@ def test_wrong_keys(keys: tuple[str, str], account: QiniuAccount) -> None:
 
 
 @pytest.mark.parametrize("code", [401001, 401002])
-def test_a_signature_that_is_refused_with_a_code(
+def test_signature_refused_with_a_code(
     code: int, account: QiniuAccount, client: QiniuClient
 ) -> None:
-    """It says no more than 401 does: the other scheme is tried, and what came first is reported."""
+    """The code adds nothing to status 401: the other scheme is tried, and the first answer is
+    reported.
+    """
     account.service.api.faults.add(refusal(401, code, "no"), on="PUT *", times=2)
 
     error = _failure(lambda: client.httpsconf(WWW, CONF)).error
@@ -220,7 +226,7 @@ def test_a_signature_that_is_refused_with_a_code(
 
 
 def test_keys_of_a_sub_account(account: QiniuAccount) -> None:
-    """Keys that begin with IAM- are known for lacking permissions."""
+    """The hint for a key that begins with IAM- names missing permissions."""
     account.service.add_iam_key("IAM-test", SECRET_KEY, owner=ACCESS_KEY)
     account.service.api.faults.add(refusal(403, None, "access denied"))
     client = account.client(access_key="IAM-test")
@@ -238,7 +244,7 @@ def test_keys_of_a_sub_account(account: QiniuAccount) -> None:
     ids=["429", "403024", "429 403024", "400039"],
 )
 def test_too_many_requests(fault: Fault, account: QiniuAccount, client: QiniuClient) -> None:
-    """The call is made again a few times, writes too, and then left to a later run."""
+    """The call is repeated a few times, even a write, then left to a later run."""
     account.service.api.faults.add(fault, on="PUT *", times=None)
 
     failure = _failure(lambda: client.httpsconf(WWW, CONF))
@@ -250,8 +256,8 @@ def test_too_many_requests(fault: Fault, account: QiniuAccount, client: QiniuCli
     assert 4 == account.count("PUT *")
 
 
-def test_a_rate_limit_that_lasts(account: QiniuAccount, client: QiniuClient) -> None:
-    """A long Retry-After becomes the moment to come back at."""
+def test_long_rate_limit(account: QiniuAccount, client: QiniuClient) -> None:
+    """A long Retry-After becomes the moment of the retry."""
     account.service.api.faults.add(Fault.too_many(3600))
 
     failure = _failure(client.list_domains)
@@ -277,10 +283,10 @@ def test_a_rate_limit_that_lasts(account: QiniuAccount, client: QiniuClient) -> 
         (Fault.status(200, b'{"domains":{"name":7}}'), "got `object` - at `$.domains`"),
     ],
 )
-def test_an_answer_that_is_none(
+def test_broken_answer(
     fault: Fault, words: str, account: QiniuAccount, client: QiniuClient
 ) -> None:
-    """Every kind of broken answer is one sentence, and worth trying later."""
+    """Each kind of broken answer gives a single sentence and allows a retry."""
     account.service.api.faults.add(fault, times=None)
 
     failure = _failure(client.list_domains)
@@ -290,8 +296,8 @@ def test_an_answer_that_is_none(
     assert failure.error.hint
 
 
-def test_an_answer_that_does_not_come(account: QiniuAccount) -> None:
-    """Asked again while that is harmless; a write may still be on its way, and is not."""
+def test_missing_answer(account: QiniuAccount) -> None:
+    """A read is repeated after its time-out; a write may still take effect, and is not repeated."""
     account.timeouts = SHORT
     account.service.api.faults.add(Fault.delay(10), on="PUT *")
     account.service.api.faults.add(Fault.delay(10), on="GET *")
@@ -319,10 +325,10 @@ def test_an_answer_that_does_not_come(account: QiniuAccount) -> None:
         (refusal(302, None, "moved"), False),
     ],
 )
-def test_whether_a_write_may_be_done(
+def test_doubt_about_a_write(
     fault: Fault, maybe_done: object, account: QiniuAccount, client: QiniuClient
 ) -> None:
-    """An upload without a readable answer may lie there all the same; it is sent once only."""
+    """An upload without a readable answer may have taken effect, and is sent once."""
     made = bundle(WWW)
     upload = UploadBody("certferry-x", WWW, made.fullchain_pem, made.privkey_pem.reveal())
     account.service.fusion.faults.add(fault, on="POST *", times=None)
@@ -341,10 +347,10 @@ def test_whether_a_write_may_be_done(
         ("bad input: -----BEGIN PRIVATE KEY-----\nabc", "bad input: •••"),
     ],
 )
-def test_what_is_kept_of_the_servers_words(
+def test_quoted_message_of_the_server(
     words: str, shown: str, account: QiniuAccount, client: QiniuClient
 ) -> None:
-    """One line, not too long, and nothing of a key that a server might quote."""
+    """The quotation is a single line of limited length, without private keys."""
     account.service.api.faults.add(refusal(400, 400000, words), on="PUT *")
 
     failure = _failure(lambda: client.httpsconf(WWW, CONF))

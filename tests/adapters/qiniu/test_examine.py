@@ -1,4 +1,6 @@
-"""What a Qiniu account lets its keys do, by which clock, and where its domains are to lead."""
+"""Examinations of a Qiniu account: permissions of its keys, its clock, and the CNAMEs of
+domains.
+"""
 
 from __future__ import annotations
 
@@ -21,33 +23,33 @@ IAM_KEY = "IAM-" + "k" * 40
 
 
 def examined(account: QiniuAccount, **keys: Any) -> dict[str, Problem]:
-    """Examine the account, and return the findings by code."""
-    found = account.target(**keys).examine("qiniu")
-    assert {"qiniu"} == {finding.subject for finding in found}
+    """Examine the account, and return the problems by code."""
+    findings = account.target(**keys).examine("qiniu")
+    assert {"qiniu"} == {finding.subject for finding in findings}
     assert [] == account.service.writes()
-    return {finding.code: finding for finding in found}
+    return {finding.code: finding for finding in findings}
 
 
-def test_keys_that_are_accepted_everywhere(account: QiniuAccount) -> None:
-    """Where each call is answered is reported, and how many certificates there are."""
+def test_fully_accepted_keys(account: QiniuAccount) -> None:
+    """The examination reports the host of each call and the number of certificates."""
     account.service.add_certificate(qiniu_calls.issue("img.example.com"), "by hand")
 
-    found = examined(account)
+    problems = examined(account)
 
-    assert {Code.WAYS, Code.CERTIFICATES_KEPT} == set(found)
+    assert {Code.WAYS, Code.CERTIFICATES_KEPT} == set(problems)
     hosts = account.hosts
     assert [
         f"domain at {hosts.api.removeprefix('http://')} (Qiniu)",
         f"sslcert at {hosts.fusion.removeprefix('http://')} (QBox)",
         f"buckets at {hosts.uc.removeprefix('http://')} (Qiniu)",
-    ] == str(found[Code.WAYS].message).removeprefix("Qiniu accepts the keys: ").split(", ")
-    assert "certificates in the account: 1;" in str(found[Code.CERTIFICATES_KEPT].message)
+    ] == str(problems[Code.WAYS].message).removeprefix("Qiniu accepts the keys: ").split(", ")
+    assert "certificates in the account: 1;" in str(problems[Code.CERTIFICATES_KEPT].message)
 
 
-def test_calls_that_are_made_beside_them_change_nothing_that_is_reported(
+def test_examination_is_independent_of_observations(
     account: QiniuAccount,
 ) -> None:
-    """Two examinations tell the same, whether other looks at the account came first or not."""
+    """Two examinations give the same result, with and without an observation between."""
     account.service.add_domain("img.example.com")
     target = account.target()
     alone = target.examine("qiniu")
@@ -56,19 +58,21 @@ def test_calls_that_are_made_beside_them_change_nothing_that_is_reported(
     assert alone == target.examine("qiniu")
 
 
-def test_way_that_is_not_the_usual_one_is_reported(account: QiniuAccount) -> None:
-    """As where only api.qiniu.com answers for certificates."""
+def test_unusual_way_is_reported(account: QiniuAccount) -> None:
+    """Only api.qiniu.com answers for certificates in this test."""
     account.service.hosting.certificates = {Host.API: QBOX}
 
-    found = examined(account)
+    problems = examined(account)
 
     assert f"sslcert at {account.hosts.api.removeprefix('http://')} (QBox)" in str(
-        found[Code.WAYS].message
+        problems[Code.WAYS].message
     )
 
 
-def test_nonsense_answers_say_nothing_of_keys(account: QiniuAccount) -> None:
-    """Paths that are no call answer 401 at Qiniu; none is asked (docs/facts/qiniu.md §1.3)."""
+def test_401_for_unknown_paths(account: QiniuAccount) -> None:
+    """Qiniu answers unknown paths with 401; the examination calls known paths only
+    (docs/facts/qiniu.md §1.3).
+    """
     account.service.hosting.unknown_is_401 = True
 
     assert Code.CALL_REFUSED not in examined(account)
@@ -82,54 +86,54 @@ def test_nonsense_answers_say_nothing_of_keys(account: QiniuAccount) -> None:
         ("uc", "GET /buckets", Severity.WARNING),
     ],
 )
-def test_call_that_the_keys_may_not_make(
-    account: QiniuAccount, host: str, call: str, severity: Severity
-) -> None:
-    """The others are accepted; without buckets only source domains are not seen."""
+def test_forbidden_call(account: QiniuAccount, host: str, call: str, severity: Severity) -> None:
+    """Other calls are accepted; without buckets, only source domains are invisible."""
     getattr(account.service, host).faults.add(
         refusal(403, words="no permission"), on=call, times=None
     )
 
-    found = examined(account)
+    problems = examined(account)
 
-    assert severity is found[Code.CALL_REFUSED].severity
-    assert Code.WAYS in found
+    assert severity is problems[Code.CALL_REFUSED].severity
+    assert Code.WAYS in problems
 
 
-def test_keys_that_are_accepted_nowhere(account: QiniuAccount) -> None:
-    """It is one error of the account, and not three."""
+def test_fully_refused_keys(account: QiniuAccount) -> None:
+    """Refused keys are a single error of the account."""
     with pytest.raises(TargetAccessDenied):
         account.target(secret="another").examine("qiniu")
 
 
-def test_wrong_clock_is_not_blamed_on_the_keys(account: QiniuAccount) -> None:
-    """It is said with how much, though only one of the schemes dates its requests."""
+def test_wrong_clock_in_an_examination(account: QiniuAccount) -> None:
+    """The examination reports the difference of the clocks, although a single scheme dates its
+    requests.
+    """
     account.time.offset = timedelta(minutes=20)
 
-    found = examined(account)
+    problems = examined(account)
 
-    assert "20 minutes ahead of Qiniu's" in str(found[Code.CLOCK_OFF].message)
-    assert Code.CALL_REFUSED not in found
+    assert "20 minutes ahead of Qiniu's" in str(problems[Code.CLOCK_OFF].message)
+    assert Code.CALL_REFUSED not in problems
 
 
 @pytest.mark.parametrize("minutes", [0, 7, -20])
-def test_clock_is_reported_without_keys(account: QiniuAccount, minutes: int) -> None:
-    """Whatever is answered to such a request has a Date."""
+def test_clock_without_keys(account: QiniuAccount, minutes: int) -> None:
+    """Any answer to a request without keys has a Date."""
     account.time.offset = timedelta(minutes=-minutes)
 
     assert timedelta(minutes=minutes) == account.target(secret="another").clock_ahead()
     assert "" == account.service.requests("GET /")[0].headers.get("Authorization", "")
 
 
-def test_clock_is_reported_by_a_web_page_too(account: QiniuAccount) -> None:
-    """Its Date is as good as any."""
+def test_clock_of_a_web_page(account: QiniuAccount) -> None:
+    """The Date of a web page counts as well."""
     account.service.api.faults.add(Fault.html(404), on="GET /")
 
     assert timedelta(0) == account.target().clock_ahead()
 
 
-def test_service_that_does_not_answer_reports_no_time(account: QiniuAccount) -> None:
-    """That is reported as it is."""
+def test_clock_of_an_unreachable_service(account: QiniuAccount) -> None:
+    """The unreachable service is the error."""
     account.service.api.faults.add(Fault.reset_before(), on="GET /", times=None)
 
     with pytest.raises(TargetUnavailable):
@@ -137,17 +141,17 @@ def test_service_that_does_not_answer_reports_no_time(account: QiniuAccount) -> 
 
 
 def test_key_of_a_sub_account(account: QiniuAccount) -> None:
-    """That it may read is seen; a change is not tried, so whether it may is not known."""
+    """The key is recognised as a sub-account's; its permission to write is not tested."""
     account.service.add_iam_key(IAM_KEY, "iam-secret", owner=ACCESS_KEY, reads_only=True)
 
-    found = examined(account, access_key=IAM_KEY, secret="iam-secret")
+    problems = examined(account, access_key=IAM_KEY, secret="iam-secret")
 
-    assert Severity.WARNING is found[Code.SUB_ACCOUNT_KEY].severity
+    assert Severity.WARNING is problems[Code.SUB_ACCOUNT_KEY].severity
     assert Code.SUB_ACCOUNT_KEY not in examined(account)
 
 
-def test_key_that_may_read_and_not_write(account: QiniuAccount) -> None:
-    """The change is refused with words that say so, and nothing is changed."""
+def test_read_only_key(account: QiniuAccount) -> None:
+    """A change is refused with a hint about the permission, and the account is unchanged."""
     account.service.add_iam_key(IAM_KEY, "iam-secret", owner=ACCESS_KEY, reads_only=True)
     account.service.add_domain("img.example.com")
     target = account.target(access_key=IAM_KEY, secret="iam-secret")
@@ -163,8 +167,8 @@ def test_key_that_may_read_and_not_write(account: QiniuAccount) -> None:
     assert None is account.service.bound("img.example.com")
 
 
-def test_cnames_are_those_of_domains_that_are_served_by_themselves(account: QiniuAccount) -> None:
-    """A child of a wildcard domain follows its parent; wildcards are spelled as ours."""
+def test_cnames_of_domains(account: QiniuAccount) -> None:
+    """A child of a wildcard domain is left out, and wildcards have certferry's spelling."""
     account.service.add_domain("img.example.com")
     account.service.add_domain(".w.example.com")
     account.service.add_domain("a.w.example.com", type="pan", parent=".w.example.com")

@@ -1,4 +1,4 @@
-"""Looking at Qiniu: what cannot be seen, our copies there, and lists that lineages share."""
+"""Failed and partial observations of Qiniu, copies of certferry's, and lists shared by lineages."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from certferry.errors import TargetAccessDenied, TargetUnavailable
 from certferry.values import replace
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.account import SHORT, WWW, QiniuAccount, bundle, bundle_of, refusal
-from tests.adapters.qiniu.test_observe import IMG, look
+from tests.adapters.qiniu.test_observe import IMG, scope_of
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY
 from tests.support.tiers import long
 
 
-def test_a_list_that_cannot_be_had(account: QiniuAccount, target: Qiniu) -> None:
-    """Which domains there are is not known: the observation fails, and is worth trying later."""
+def test_unreachable_list_of_domains(account: QiniuAccount, target: Qiniu) -> None:
+    """Without the list, the domains are unknown: the observation fails and allows a retry."""
     account.service.add_domain(WWW)
     account.service.api.faults.add(Fault.status(500), on="GET /domain", times=None)
 
     with pytest.raises(TargetUnavailable) as caught:
-        target.observe(look())
+        target.observe(scope_of())
 
     assert caught.value.retry.allowed
     assert caught.value.__cause__ is None
@@ -50,15 +50,15 @@ def test_a_list_that_cannot_be_had(account: QiniuAccount, target: Qiniu) -> None
     ],
     ids=str,
 )
-def test_a_domain_that_cannot_be_read(
+def test_unreadable_domain(
     fault: Fault, words: str, domains: tuple[str, ...], account: QiniuAccount, target: Qiniu
 ) -> None:
-    """It is reported, as worth trying later, and does not hide the others."""
+    """The domain is reported with a retry, and other domains are observed."""
     account.service.add_domain(WWW)
     account.service.add_domain(IMG)
     account.service.api.faults.add(fault, on=f"GET /domain/{WWW}", times=None)
 
-    broken, sound = target.observe(look(*domains, names=("*.example.com",))).domains
+    broken, sound = target.observe(scope_of(*domains, names=("*.example.com",))).domains
 
     assert (WWW, DomainState.UNAVAILABLE) == (broken.domain, broken.state)
     assert words in str(broken.problem)
@@ -67,14 +67,14 @@ def test_a_domain_that_cannot_be_read(
     assert (IMG, DomainState.READY) == (sound.domain, sound.state)
 
 
-def test_a_401_before_anything_was_given(account: QiniuAccount, target: Qiniu) -> None:
-    """It ends the look at the first named domain, whose every way was tried."""
+def test_401_for_the_first_domain(account: QiniuAccount, target: Qiniu) -> None:
+    """The observation ends at the first named domain after both ways were tried."""
     account.service.add_domain(WWW)
     account.service.add_domain(IMG)
     account.service.api.faults.add(refusal(401, None, "bad token"), on="GET /domain/*", times=None)
 
     with pytest.raises(TargetAccessDenied):
-        target.observe(look(WWW, IMG))
+        target.observe(scope_of(WWW, IMG))
 
     assert (2, 0) == (account.count(f"GET /domain/{WWW}"), account.count(f"GET /domain/{IMG}"))
 
@@ -89,54 +89,56 @@ def test_a_401_before_anything_was_given(account: QiniuAccount, target: Qiniu) -
     ],
     ids=str,
 )
-def test_what_would_befall_every_domain(
+def test_failure_common_to_all_domains(
     fault: Fault,
     error: type[Exception],
     domains: tuple[str, ...],
     account: QiniuAccount,
     target: Qiniu,
 ) -> None:
-    """Refused keys and a rate limit end the look at the first domain."""
+    """Refused keys and a rate limit end the observation at the first domain."""
     account.service.add_domain(WWW)
     account.service.add_domain(IMG)
     account.service.api.faults.add(fault, on="GET /domain/*", times=None)
 
     with pytest.raises(error):
-        target.observe(look(*domains, names=("*.example.com",)))
+        target.observe(scope_of(*domains, names=("*.example.com",)))
 
     assert 0 == account.count(f"GET /domain/{IMG}")
 
 
 def test_no_connection(account: QiniuAccount) -> None:
-    """No host answers: said once for the account, as worth trying later."""
+    """An account whose hosts do not answer gives a single error with a retry."""
     target = account.target()
     account.service.api.stop()
 
     with pytest.raises(TargetUnavailable, match="cannot connect") as caught:
-        target.observe(look(WWW, IMG))
+        target.observe(scope_of(WWW, IMG))
 
     assert caught.value.retry.allowed
 
 
 @long
-def test_one_silent_domain(account: QiniuAccount) -> None:
-    """Silence about one domain is that domain's; about two in a row, it is Qiniu's."""
+def test_silent_domain(account: QiniuAccount) -> None:
+    """Silence about a single domain concerns that domain; silence about two in a row concerns
+    Qiniu.
+    """
     account.timeouts = SHORT
     account.service.add_domain(WWW)
     account.service.add_domain(IMG)
     account.service.api.faults.add(Fault.delay(2), on=f"GET /domain/{WWW}", times=4)
 
-    silent, sound = account.target().observe(look(WWW, IMG)).domains
+    silent, sound = account.target().observe(scope_of(WWW, IMG)).domains
 
     assert (DomainState.UNAVAILABLE, DomainState.READY) == (silent.state, sound.state)
     account.service.api.faults.add(Fault.delay(2), on="GET /domain/*", times=None)
     with pytest.raises(TargetUnavailable, match="did not answer"):
-        account.target().observe(look(WWW, "a.example.com", "b.example.com"))
+        account.target().observe(scope_of(WWW, "a.example.com", "b.example.com"))
     assert 0 == account.count("GET /domain/b.example.com")
 
 
 def test_refused_keys(account: QiniuAccount) -> None:
-    """Access denied passes the port as such, and no secret with it."""
+    """The error is access denied, without the keys."""
     settings = Settings(
         Secret(ACCESS_KEY),
         Secret("another-secret"),
@@ -147,7 +149,7 @@ def test_refused_keys(account: QiniuAccount) -> None:
     target = connect(settings, account.context)
 
     with pytest.raises(TargetAccessDenied) as caught:
-        target.observe(look(WWW))
+        target.observe(scope_of(WWW))
 
     shown = f"{settings!r} {caught.value!r} {caught.value.hint}"
     assert ACCESS_KEY not in shown
@@ -155,7 +157,7 @@ def test_refused_keys(account: QiniuAccount) -> None:
 
 
 def test_settings_reach_the_target(account: QiniuAccount) -> None:
-    """Addresses, keys and the least remaining days are those of the settings."""
+    """The target uses the settings' addresses, keys and remaining days."""
     account.service.add_domain(WWW)
     settings = Settings(
         Secret(ACCESS_KEY),
@@ -167,16 +169,16 @@ def test_settings_reach_the_target(account: QiniuAccount) -> None:
     )
     target = connect(settings, account.context)
 
-    found = target.observe(look(WWW))
+    observed = target.observe(scope_of(WWW))
 
     usual = (timedelta(minutes=8), timedelta(minutes=15))
     wanted = TargetRules(timedelta(days=20), needs_common_name=True, usual_change=usual)
-    assert wanted == found.rules
-    assert [WWW] == [domain.domain for domain in found.domains]
+    assert wanted == observed.rules
+    assert [WWW] == [domain.domain for domain in observed.domains]
 
 
-def test_the_hosts_of_the_documents_are_the_default() -> None:
-    """Over HTTPS only."""
+def test_default_hosts() -> None:
+    """The default hosts are the documented hosts, over HTTPS."""
     settings = Settings(Secret("ak"), Secret("sk"))
 
     assert (
@@ -196,39 +198,39 @@ def made() -> CertificateBundle:
     "change",
     [{"names": (WWW,)}, {"not_before": timedelta(seconds=1)}, {"not_after": timedelta(seconds=-1)}],
 )
-def test_a_mark_on_something_else(
+def test_mark_on_another_certificate(
     change: dict[str, Any], account: QiniuAccount, target: Qiniu, made: CertificateBundle
 ) -> None:
-    """A label alone proves nothing: names and dates must be the certificate's own."""
+    """A mark is no proof: names and dates must equal the certificate's."""
     issued = qiniu_calls.issue(WWW, "*.example.com")
     ours = bundle_of(issued).certificate
     account.service.add_certificate(issued, label_of("img", ours.fingerprint))
     [(field, value)] = change.items()
     other = getattr(ours, field) + value if isinstance(value, timedelta) else value
 
-    assert () == target.observe(look(known=(replace(ours, **{field: other}),))).remotes
-    assert 1 == len(target.observe(look(known=(ours,))).remotes)
+    assert () == target.observe(scope_of(certificates=(replace(ours, **{field: other}),))).remotes
+    assert 1 == len(target.observe(scope_of(certificates=(ours,))).remotes)
 
 
 @pytest.mark.parametrize("names", ['["*.EXAMPLE.com","WWW.example.com"]', "null", "[]"])
-def test_names_in_another_order_or_not_reported(
+def test_reordered_or_missing_names(
     names: str, account: QiniuAccount, target: Qiniu, made: CertificateBundle
 ) -> None:
-    """Order and case of names do not matter, and what a list leaves out does not disagree."""
+    """Order and case of names are irrelevant, and missing names do not contradict."""
     label = label_of("img", made.certificate.fingerprint)
     body = f'{{"code":200,"certs":[{{"certid":"x","name":"{label}","dnsnames":{names}}}]}}'
     account.service.fusion.faults.add(Fault.status(200, body.encode()))
 
-    found = target.observe(look(known=(made.certificate,))).remotes
+    remotes = target.observe(scope_of(certificates=(made.certificate,))).remotes
 
-    assert ["x"] == [remote.remote_id for remote in found]
+    assert ["x"] == [remote.remote_id for remote in remotes]
 
 
-def test_copies_that_the_state_does_not_know(account: QiniuAccount, target: Qiniu) -> None:
-    """What has the lineage's mark and is not known is reported, with its moments: the state may
-    be an older copy. Other lineages' marks and other people's names are not.
+def test_copies_missing_in_the_state(account: QiniuAccount, target: Qiniu) -> None:
+    """A copy with the lineage's mark that the state lacks is reported with its start: the state may
+    be an older copy. Marks of other lineages and other names are ignored.
     """
-    known, issued = bundle_of(qiniu_calls.issue(WWW)).certificate, qiniu_calls.issue(WWW)
+    remembered, issued = bundle_of(qiniu_calls.issue(WWW)).certificate, qiniu_calls.issue(WWW)
     newer = bundle_of(issued).certificate
     marks_of_img = (label_of("img", newer.fingerprint), short_label_of("img", newer.fingerprint))
     for name in (
@@ -239,48 +241,46 @@ def test_copies_that_the_state_does_not_know(account: QiniuAccount, target: Qini
     ):
         account.service.add_certificate(issued, name)
 
-    found = target.observe(look(known=(known,))).unremembered
+    unremembered = target.observe(scope_of(certificates=(remembered,))).unremembered
 
-    assert sorted(marks_of_img) == sorted(other.label for other in found)
-    assert {newer.not_before} == {other.not_before for other in found}
-    assert () == target.observe(look(known=(known, newer))).unremembered
+    assert sorted(marks_of_img) == sorted(other.label for other in unremembered)
+    assert {newer.not_before} == {other.not_before for other in unremembered}
+    assert () == target.observe(scope_of(certificates=(remembered, newer))).unremembered
 
 
-def test_many_lineages_share_one_list(account: QiniuAccount, target: Qiniu) -> None:
-    """A hundred observations at once list certificates and domains once each."""
+def test_lineages_share_the_lists(account: QiniuAccount, target: Qiniu) -> None:
+    """A hundred simultaneous observations list certificates and domains once each."""
     account.service.add_domain("example.org")
-    known = (bundle_of(qiniu_calls.issue(WWW)).certificate,)
+    remembered = (bundle_of(qiniu_calls.issue(WWW)).certificate,)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: target.observe(look(known=known)), range(100)))
+        list(pool.map(lambda _: target.observe(scope_of(certificates=remembered)), range(100)))
 
     assert (1, 1) == (account.count("GET /sslcert"), account.count("GET /domain"))
 
 
-def test_lineage_without_certificates_has_no_copies_to_look_for(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """Before the first certificate is issued, the account's list is not asked for."""
-    target.observe(look())
+def test_lineage_without_certificates(account: QiniuAccount, target: Qiniu) -> None:
+    """Before the first certificate, the list of certificates is not requested."""
+    target.observe(scope_of())
 
     assert 0 == account.count("GET /sslcert")
 
 
-def test_lists_grow_old(account: QiniuAccount, target: Qiniu) -> None:
-    """After a few seconds, what others did at Qiniu is seen."""
-    assert () == target.observe(look()).domains
+def test_age_of_the_lists(account: QiniuAccount, target: Qiniu) -> None:
+    """After a few seconds, a new list shows the changes of others."""
+    assert () == target.observe(scope_of()).domains
     account.service.add_domain(WWW)
     account.time.pause(5)
 
-    assert [WWW] == [domain.domain for domain in target.observe(look()).domains]
+    assert [WWW] == [domain.domain for domain in target.observe(scope_of()).domains]
 
 
-def test_a_list_that_failed_is_asked_for_again(account: QiniuAccount, target: Qiniu) -> None:
-    """A failure is not remembered."""
+def test_failed_list_is_requested_again(account: QiniuAccount, target: Qiniu) -> None:
+    """A failure is not cached."""
     account.service.add_domain(WWW)
     account.service.api.faults.add(Fault.status(500), times=4)
 
     with pytest.raises(TargetUnavailable):
-        target.observe(look())
+        target.observe(scope_of())
 
-    assert 1 == len(target.observe(look()).domains)
+    assert 1 == len(target.observe(scope_of()).domains)

@@ -1,4 +1,4 @@
-"""Source domains of Kodo buckets: found, taken for what they are, bound, and reported honestly."""
+"""Source domains of Kodo buckets: discovered, recognised by kind, bound, and reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.habits import bindings_nowhere
 from certferry_sandbox.qiniu.kodo import DomainType
 from tests.adapters.qiniu.account import WWW, QiniuAccount, bundle, refusal
-from tests.adapters.qiniu.observations import NAMES, found, look, problem_of
+from tests.adapters.qiniu.observations import NAMES, problem_of, scope_of, usable_kinds
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY
 
@@ -29,7 +29,7 @@ KEEP = DesiredHttps()
 
 @pytest.fixture
 def sub_account(account: QiniuAccount) -> Qiniu:
-    """Return the target as a sub-account's key sees it: `/cert/...` refuses its signature."""
+    """The target with a sub-account's key, whose signature `/cert/...` refuses."""
     account.service.add_iam_key(IAM_KEY, "iam-secret", owner=ACCESS_KEY)
     return account.target(access_key=IAM_KEY, secret="iam-secret")
 
@@ -39,58 +39,54 @@ def new(account: QiniuAccount) -> str:
     return qiniu_calls.seed(account.service, list(NAMES), "new")
 
 
-def test_both_halves_are_found(account: QiniuAccount, target: Qiniu) -> None:
-    """CDN domains and source domains that the certificate covers, each once, of their kind."""
+def test_cdn_and_source_domains(account: QiniuAccount, target: Qiniu) -> None:
+    """Covered CDN domains and source domains appear once each, with their kinds."""
     account.service.add_domain(IMG)
     account.service.add_bucket("empty")
     for name, bucket in ((SRC, "pictures"), ("a.src.example.com", "films"), ("x.org", "films")):
         account.service.add_bucket_domain(name, bucket)
     account.service.add_bucket_domain(IMG, "pictures", domain_type=DomainType.CDN)
 
-    assert {IMG: Kind.CDN, SRC: KODO, "a.src.example.com": KODO} == found(target, look())
-    assert {SRC: KODO} == found(target, look(kind=KODO, names=(SRC,)))
-    assert {IMG: Kind.CDN} == found(target, look(kind=Kind.CDN))
+    assert {IMG: Kind.CDN, SRC: KODO, "a.src.example.com": KODO} == usable_kinds(target, scope_of())
+    assert {SRC: KODO} == usable_kinds(target, scope_of(kind=KODO, names=(SRC,)))
+    assert {IMG: Kind.CDN} == usable_kinds(target, scope_of(kind=Kind.CDN))
 
 
-def test_a_domain_that_both_halves_know_is_a_cdn_domain(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """Kodo refuses to bind it, so it is found once, and said to be what it is."""
+def test_domain_of_cdn_and_kodo(account: QiniuAccount, target: Qiniu) -> None:
+    """Kodo refuses to bind the domain, so the domain counts as a CDN domain."""
     account.service.add_domain(WWW)
     account.service.add_bucket_domain(WWW, "pictures", domain_type=DomainType.BOTH)
 
-    assert {WWW: Kind.CDN} == found(target, look())
-    assert {WWW: Kind.CDN} == found(target, look(WWW))
-    assert {} == found(target, look(kind=KODO))
+    assert {WWW: Kind.CDN} == usable_kinds(target, scope_of())
+    assert {WWW: Kind.CDN} == usable_kinds(target, scope_of(WWW))
+    assert {} == usable_kinds(target, scope_of(kind=KODO))
     problem = problem_of(target, WWW, KODO)
     assert "is a CDN domain, not a source domain" in str(problem)
     assert 'kind = "cdn"' in str(problem.hint)
 
 
-def test_a_domain_that_is_bound_both_ways_but_not_at_the_cdn(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """Type 2 without a CDN domain is served by Kodo alone."""
+def test_domain_of_both_types_without_the_cdn(account: QiniuAccount, target: Qiniu) -> None:
+    """Kodo alone serves a domain of type 2 without a CDN domain."""
     account.service.add_bucket_domain(SRC, "pictures", domain_type=DomainType.BOTH)
 
-    assert {SRC: KODO} == found(target, look())
+    assert {SRC: KODO} == usable_kinds(target, scope_of())
 
 
-def test_named_domains_are_what_they_are(account: QiniuAccount, target: Qiniu) -> None:
-    """In their order, without a word about kinds; buckets are asked once for many looks."""
+def test_kinds_of_named_domains(account: QiniuAccount, target: Qiniu) -> None:
+    """Named domains come in their order with their kinds; three observations list the buckets
+    once.
+    """
     account.service.add_domain(IMG)
     account.service.add_bucket_domain(SRC, "pictures")
 
     for _ in range(3):
-        assert {SRC: KODO, IMG: Kind.CDN} == found(target, look(SRC, IMG))
-    assert {SRC: KODO} == found(target, look(SRC, kind=KODO))
+        assert {SRC: KODO, IMG: Kind.CDN} == usable_kinds(target, scope_of(SRC, IMG))
+    assert {SRC: KODO} == usable_kinds(target, scope_of(SRC, kind=KODO))
     assert 1 == account.count("GET /buckets")
 
 
-def test_a_source_domain_that_was_asked_for_as_a_cdn_domain(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """It is called by its bucket, and the kind to set is reported."""
+def test_source_domain_named_as_a_cdn_domain(account: QiniuAccount, target: Qiniu) -> None:
+    """The error names the bucket, and the hint the right kind."""
     account.service.add_bucket_domain(SRC, "pictures")
 
     problem = problem_of(target, SRC, Kind.CDN)
@@ -99,14 +95,14 @@ def test_a_source_domain_that_was_asked_for_as_a_cdn_domain(
     assert 'kind = "kodo"' in str(problem.hint)
 
 
-def test_a_domain_that_is_nowhere(account: QiniuAccount, target: Qiniu) -> None:
-    """Neither half knows it; asked for as a source domain, buckets are spoken of."""
+def test_unknown_domain(account: QiniuAccount, target: Qiniu) -> None:
+    """Neither part has the domain; for a source domain, the error is about buckets."""
     assert "not a CDN domain of the account" in str(problem_of(target, WWW))
     assert "not a source domain of any Kodo bucket" in str(problem_of(target, WWW, KODO))
 
 
-def test_a_frozen_source_domain(account: QiniuAccount, target: Qiniu, new: str) -> None:
-    """Unavailable with Kodo's reason, and not written to."""
+def test_frozen_source_domain(account: QiniuAccount, target: Qiniu, new: str) -> None:
+    """The domain is unavailable with Kodo's reason, and is not written to."""
     account.service.add_bucket_domain(SRC, "pictures", freeze_types=["ICP_EXPIRED"])
 
     assert "frozen at Kodo (ICP_EXPIRED)" in str(problem_of(target, SRC))
@@ -115,16 +111,18 @@ def test_a_frozen_source_domain(account: QiniuAccount, target: Qiniu, new: str) 
     assert 0 == account.count("* /cert/bind")
 
 
-def test_a_source_domain_is_bound(account: QiniuAccount, target: Qiniu, new: str) -> None:
-    """With one POST of both names, at rest at once, and seen bound because Qiniu says so."""
+def test_binding_of_a_source_domain(account: QiniuAccount, target: Qiniu, new: str) -> None:
+    """A single POST with both names binds the domain at once, and the observation shows Qiniu's
+    binding.
+    """
     old = qiniu_calls.seed(account.service, [SRC])
     account.service.add_bucket_domain(SRC, "pictures", https=old)
-    [before] = target.observe(look(SRC)).domains
+    [before] = target.observe(scope_of(SRC)).domains
 
     target.bind(SRC, KODO, new, DesiredHttps(force_https=True, http2=True))
     target.bind(SRC, KODO, new, KEEP)
 
-    [domain] = target.observe(look(SRC)).domains
+    [domain] = target.observe(scope_of(SRC)).domains
     assert old == before.bound
     ready = ObservedDomain(SRC, KODO, DomainState.READY, new, HttpsSettings(), has_settings=False)
     assert ready == replace(domain, bound_until=None)
@@ -136,31 +134,31 @@ def test_a_source_domain_is_bound(account: QiniuAccount, target: Qiniu, new: str
     assert new == account.service.bound_at_kodo(SRC)
 
 
-def test_a_change_that_qiniu_took_and_did_not_make(
-    account: QiniuAccount, target: Qiniu, new: str
-) -> None:
-    """A 200 is not trusted: what is read back afterwards is what is reported."""
+def test_accepted_change_without_an_effect(account: QiniuAccount, target: Qiniu, new: str) -> None:
+    """The observation reports the binding that was read, whatever the 200."""
     account.service.add_bucket_domain(SRC, "pictures")
     account.service.api.faults.add(Fault.status(200, b"{}"), on="POST /cert/bind")
 
     target.bind(SRC, KODO, new, KEEP)
 
-    assert None is target.observe(look(SRC)).domains[0].bound
+    assert None is target.observe(scope_of(SRC)).domains[0].bound
 
 
 @pytest.mark.parametrize("body", [b"{}", b"", b'{"code":0}', b'{"code":200,"error":"success"}'])
-def test_any_success_is_one(body: bytes, account: QiniuAccount, target: Qiniu, new: str) -> None:
-    """The body of a success is not reliably anything."""
+def test_body_of_a_successful_change(
+    body: bytes, account: QiniuAccount, target: Qiniu, new: str
+) -> None:
+    """Any body with status 200 is a success."""
     account.service.add_bucket_domain(SRC, "pictures")
     account.service.api.faults.add(Fault.status(200, body), on="POST /cert/bind")
 
     target.bind(SRC, KODO, new, KEEP)
 
 
-def test_a_cdn_domain_that_was_taken_for_a_source_domain(
+def test_cdn_domain_bound_as_a_source_domain(
     account: QiniuAccount, target: Qiniu, new: str
 ) -> None:
-    """The refusal "domaintype is not allowed" leads to the CDN, where it is bound."""
+    """The refusal "domaintype is not allowed" leads to a binding at the CDN."""
     account.service.add_domain(WWW)
 
     target.bind(WWW, KODO, new, KEEP)
@@ -169,10 +167,10 @@ def test_a_cdn_domain_that_was_taken_for_a_source_domain(
     assert ["/cert/bind", f"/domain/{WWW}/sslize"] == [r.path for r in account.service.writes()]
 
 
-def test_a_source_domain_that_was_taken_for_a_cdn_domain(
+def test_source_domain_bound_as_a_cdn_domain(
     account: QiniuAccount, target: Qiniu, new: str
 ) -> None:
-    """404001 leads to Kodo, where it is bound; so does a kind that was left out."""
+    """The refusal 404001 leads to a binding at Kodo; so does a missing kind."""
     account.service.add_bucket_domain(SRC, "pictures")
     account.service.add_bucket_domain("a.src.example.com", "pictures")
 
@@ -190,15 +188,15 @@ def test_a_source_domain_that_was_taken_for_a_cdn_domain(
         ({"protocol": "https", "https": {"certId": "x"}}, "httpsconf"),
     ],
 )
-def test_a_domain_that_left_the_cdn_a_moment_ago(
+def test_domain_that_left_the_cdn(
     account: QiniuAccount, target: Qiniu, new: str, before: dict[str, object], change: str
 ) -> None:
-    """Qiniu's word for it is another for writes (612): it leads to Kodo, where it is bound, or is
-    the advice for a domain that is nowhere.
+    """A write gets 612 instead: the domain is bound at Kodo, or the error explains the missing
+    domain.
     """
     record = {"name": SRC, "type": "normal", "operatingState": "success", **before}
-    seen = Fault.status(200, json.dumps(record).encode())
-    account.service.api.faults.add(seen, on=f"GET /domain/{SRC}", times=2)
+    earlier = Fault.status(200, json.dumps(record).encode())
+    account.service.api.faults.add(earlier, on=f"GET /domain/{SRC}", times=2)
 
     with pytest.raises(TargetRejected, match=r"not a CDN domain of the account.*612"):
         target.bind(SRC, Kind.CDN, new, KEEP)
@@ -210,8 +208,8 @@ def test_a_domain_that_left_the_cdn_a_moment_ago(
     assert [f"/domain/{SRC}/{change}"] * 2 + ["/cert/bind"] == writes
 
 
-def test_a_cdn_domain_of_another_account(account: QiniuAccount, target: Qiniu, new: str) -> None:
-    """Kodo says that it is a CDN domain, and the CDN does not have it: the advice is reported."""
+def test_cdn_domain_of_another_account(account: QiniuAccount, target: Qiniu, new: str) -> None:
+    """Kodo names a CDN domain that the CDN lacks: the hint is reported."""
     account.service.add_bucket_domain(SRC, "pictures", domain_type=DomainType.CDN)
 
     with pytest.raises(TargetRejected, match="domaintype is not allowed") as caught:
@@ -220,10 +218,8 @@ def test_a_cdn_domain_of_another_account(account: QiniuAccount, target: Qiniu, n
     assert "the domain is a CDN domain" in str(caught.value.hint)
 
 
-def test_a_cdn_domain_at_work_is_not_looked_for_elsewhere(
-    account: QiniuAccount, target: Qiniu, new: str
-) -> None:
-    """Busy is busy, whatever Kodo knows."""
+def test_busy_cdn_domain_of_a_bucket(account: QiniuAccount, target: Qiniu, new: str) -> None:
+    """A busy CDN domain is busy, whatever Kodo lists."""
     account.service.add_domain(WWW, state="processing")
     account.service.add_bucket_domain(WWW, "pictures", domain_type=DomainType.BOTH)
 
@@ -231,8 +227,8 @@ def test_a_cdn_domain_at_work_is_not_looked_for_elsewhere(
         target.bind(WWW, Kind.CDN, new, KEEP)
 
 
-def test_a_certificate_that_does_not_fit(account: QiniuAccount, target: Qiniu) -> None:
-    """Kodo's words are passed on, whether it is the certificate or its id."""
+def test_certificate_for_another_domain(account: QiniuAccount, target: Qiniu) -> None:
+    """The error quotes Kodo about the certificate or its id."""
     account.service.add_bucket_domain(SRC, "pictures")
     foreign = qiniu_calls.seed(account.service, ["www.example.org"])
 
@@ -241,11 +237,11 @@ def test_a_certificate_that_does_not_fit(account: QiniuAccount, target: Qiniu) -
             target.bind(SRC, KODO, cert_id, KEEP)
 
 
-# --- keys that may not ----------------------------------------------------------------------
+# --- Keys with too few permissions ---------------------------------------------------------
 
 
-def test_a_sub_account_may_not_bind(account: QiniuAccount, sub_account: Qiniu, new: str) -> None:
-    """A "bad token" with a key that works elsewhere: the main account's keys are asked for."""
+def test_binding_with_a_sub_account(account: QiniuAccount, sub_account: Qiniu, new: str) -> None:
+    """A "bad token" for a key that works elsewhere gets a hint about the main account's keys."""
     account.service.add_bucket_domain(SRC, "pictures")
 
     with pytest.raises(TargetAccessDenied, match="bad token") as caught:
@@ -254,164 +250,160 @@ def test_a_sub_account_may_not_bind(account: QiniuAccount, sub_account: Qiniu, n
     assert "main account" in str(caught.value.hint)
 
 
-def test_a_key_that_does_not_say_what_it_is(account: QiniuAccount, target: Qiniu, new: str) -> None:
-    """Without the prefix of sub-accounts, what worked before gives it away."""
+def test_sub_account_key_without_the_prefix(account: QiniuAccount, target: Qiniu, new: str) -> None:
+    """Earlier successful calls reveal the sub-account's key without its prefix."""
     account.service.add_bucket_domain(SRC, "pictures")
     for host in (account.service.uc, account.service.api, account.service.api_backup):
         host.faults.add(refusal(401, None, "bad token"), on="* /cert/*", times=None)
 
-    seen = target.observe(look(SRC))
+    observed = target.observe(scope_of(SRC))
     with pytest.raises(TargetAccessDenied, match="bad token; tried") as caught:
         target.bind(SRC, KODO, "id", KEEP)
 
-    [unread] = seen.unread
+    [unread] = observed.unread
     assert isinstance(unread, TargetAccessDenied)
     for error in (unread, caught.value):
         assert "keys of the main account" in str(error.hint)
 
 
-def test_wrong_keys_are_reported_as_ever(account: QiniuAccount) -> None:
-    """A key that works nowhere is not explained by sub-accounts."""
+def test_wrong_keys(account: QiniuAccount) -> None:
+    """A key that works nowhere gets the usual hint."""
     with pytest.raises(TargetAccessDenied) as caught:
         account.target(secret="wrong").bind(SRC, KODO, "id", KEEP)
 
     assert "compare both" in str(caught.value.hint)
 
 
-def test_a_sub_account_goes_on_with_the_cdn(account: QiniuAccount, sub_account: Qiniu) -> None:
-    """A source domain that was found by itself is reported beside the others: its certificate
-    would run out unnoticed. Who wants the CDN alone can say so. One that is named is tried.
+def test_cdn_with_a_sub_account(account: QiniuAccount, sub_account: Qiniu) -> None:
+    """A discovered source domain is unavailable, because its certificate would expire unnoticed;
+    the hint offers the kind "cdn". A named source domain is tried.
     """
     account.service.add_domain(IMG)
     account.service.add_bucket_domain(SRC, "pictures")
 
-    image, source = sub_account.observe(look()).domains
+    image, source = sub_account.observe(scope_of()).domains
     assert (IMG, SRC) == (image.domain, source.domain)
     assert (DomainState.READY, DomainState.UNAVAILABLE) == (image.state, source.state)
     assert isinstance(source.problem, TargetAccessDenied)
     assert "main account" in str(source.problem.hint)
     assert 'set kind = "cdn"' in str(source.problem.hint)
-    named = sub_account.observe(look(IMG, SRC))
+    named = sub_account.observe(scope_of(IMG, SRC))
     assert [False, True] == [domain.binding_hidden for domain in named.domains]
     assert "main account" in str(named.unread[0].hint)
-    assert {IMG: Kind.CDN} == found(sub_account, look(kind=Kind.CDN))
+    assert {IMG: Kind.CDN} == usable_kinds(sub_account, scope_of(kind=Kind.CDN))
 
 
-@pytest.mark.parametrize("what", [look(kind=KODO), look()])
-def test_a_sub_account_with_source_domains_alone(
-    what: Scope, account: QiniuAccount, sub_account: Qiniu
+@pytest.mark.parametrize("scope", [scope_of(kind=KODO), scope_of()])
+def test_source_domains_alone_with_a_sub_account(
+    scope: Scope, account: QiniuAccount, sub_account: Qiniu
 ) -> None:
-    """Where there is nothing else, or they were asked for, it is the whole story."""
+    """With nothing else in scope, the observation fails."""
     account.service.add_bucket_domain(SRC, "pictures")
 
     with pytest.raises(TargetAccessDenied):
-        sub_account.observe(what)
+        sub_account.observe(scope)
 
 
-def test_keys_without_a_right_to_kodo(account: QiniuAccount, target: Qiniu) -> None:
-    """They cost nothing at the CDN, and are reported where source domains were asked for."""
+def test_keys_without_permission_for_kodo(account: QiniuAccount, target: Qiniu) -> None:
+    """CDN domains are observed; source domains in scope get the error."""
     account.service.add_domain(IMG)
     account.service.uc.faults.add(refusal(403, None, "no permission"), times=None)
 
-    assert {IMG: Kind.CDN} == found(target, look())
-    assert {} == found(target, look(names=("www.example.org",)))
-    assert {IMG: Kind.CDN} == found(target, look(IMG))
-    seen = target.observe(look(SRC, kind=KODO))
+    assert {IMG: Kind.CDN} == usable_kinds(target, scope_of())
+    assert {} == usable_kinds(target, scope_of(names=("www.example.org",)))
+    assert {IMG: Kind.CDN} == usable_kinds(target, scope_of(IMG))
+    observed = target.observe(scope_of(SRC, kind=KODO))
     assert [(SRC, KODO, DomainState.READY)] == [
-        (domain.domain, domain.kind, domain.state) for domain in seen.domains
+        (domain.domain, domain.kind, domain.state) for domain in observed.domains
     ]
-    assert isinstance(seen.unread[0], TargetAccessDenied)
+    assert isinstance(observed.unread[0], TargetAccessDenied)
     with pytest.raises(TargetAccessDenied, match="list of buckets"):
-        target.observe(look(kind=KODO))
+        target.observe(scope_of(kind=KODO))
     assert 1 == account.count("GET /buckets")
 
 
-def test_one_bucket_that_may_not_be_seen(account: QiniuAccount, target: Qiniu) -> None:
-    """It hides its own domains and no others."""
+def test_forbidden_bucket(account: QiniuAccount, target: Qiniu) -> None:
+    """The bucket hides its own domains only."""
     account.service.add_bucket_domain(WWW, "theirs")
     account.service.add_bucket_domain(SRC, "ours")
     account.service.uc.faults.add(refusal(403, None, "no"), on="GET /v3/domains")
 
-    assert {SRC: KODO} == found(target, look(kind=KODO))
+    assert {SRC: KODO} == usable_kinds(target, scope_of(kind=KODO))
     assert "cannot see" in str(problem_of(target, WWW))
 
 
-def test_a_silent_kodo(account: QiniuAccount, target: Qiniu) -> None:
-    """The CDN goes on; with nothing else to see, silence does not pass for an empty account."""
+def test_silent_kodo(account: QiniuAccount, target: Qiniu) -> None:
+    """CDN domains are observed; without them, silence is an error rather than an empty account."""
     account.service.add_domain(IMG)
     account.service.uc.faults.add(Fault.status(503), times=None)
 
-    assert {IMG: Kind.CDN} == found(target, look())
+    assert {IMG: Kind.CDN} == usable_kinds(target, scope_of())
     assert isinstance(problem_of(target, SRC), TargetUnavailable)
-    for what in (look(names=("www.example.org",)), look(kind=KODO)):
+    for scope in (scope_of(names=("www.example.org",)), scope_of(kind=KODO)):
         with pytest.raises(TargetUnavailable):
-            target.observe(what)
+            target.observe(scope)
 
 
-def test_domains_that_were_seen_are_not_forgotten(account: QiniuAccount, target: Qiniu) -> None:
-    """When the list grows old while Kodo is silent, what was there is still looked at."""
+def test_earlier_domains_during_silence(account: QiniuAccount, target: Qiniu) -> None:
+    """Source domains of an expired list are still observed while Kodo is silent."""
     account.service.add_domain(IMG)
     account.service.add_bucket_domain(SRC, "pictures")
-    assert {IMG: Kind.CDN, SRC: KODO} == found(target, look())
+    assert {IMG: Kind.CDN, SRC: KODO} == usable_kinds(target, scope_of())
     account.service.uc.faults.add(Fault.status(503), times=None)
     account.time.pause(301)
 
-    assert {IMG: Kind.CDN, SRC: KODO} == found(target, look())
+    assert {IMG: Kind.CDN, SRC: KODO} == usable_kinds(target, scope_of())
 
 
-def test_a_kodo_that_falls_silent_half_way(account: QiniuAccount, target: Qiniu) -> None:
-    """What was read until then is looked at; what was not may be anything."""
+def test_kodo_that_falls_silent_midway(account: QiniuAccount, target: Qiniu) -> None:
+    """Domains read before the silence are observed; other domains may be anything."""
     account.service.add_bucket_domain(SRC, "first")
     account.service.add_bucket_domain(WWW, "second")
     silence = Fault.status(503)
     account.service.uc.faults.add(Fault.delay(0), on="GET /v3/domains")
     account.service.uc.faults.add(silence, on="GET /v3/domains", times=None)
 
-    assert {SRC: KODO} == found(target, look())
+    assert {SRC: KODO} == usable_kinds(target, scope_of())
     assert isinstance(problem_of(target, WWW), TargetUnavailable)
 
 
-@pytest.mark.parametrize("what", [look(), look(SRC), look(kind=KODO)])
-def test_silence_about_bindings(what: Scope, account: QiniuAccount, target: Qiniu) -> None:
-    """It is reported, and holds nothing up: the edges show as well what is bound."""
+@pytest.mark.parametrize("scope", [scope_of(), scope_of(SRC), scope_of(kind=KODO)])
+def test_silence_about_bindings(scope: Scope, account: QiniuAccount, target: Qiniu) -> None:
+    """The silence is reported and stops nothing: the edges show bindings as well."""
     account.service.add_domain(IMG)
     account.service.add_bucket_domain(SRC, "pictures")
     account.service.uc.faults.add(Fault.status(503), on="GET /cert/bindings", times=None)
 
-    seen = target.observe(what)
+    observed = target.observe(scope)
 
-    source = seen.domains[-1]
+    source = observed.domains[-1]
     assert (SRC, DomainState.READY, True) == (source.domain, source.state, source.binding_hidden)
-    [unread] = seen.unread
+    [unread] = observed.unread
     assert isinstance(unread, TargetUnavailable)
     assert unread.retry.allowed
 
 
-def test_a_call_that_is_no_more(account: QiniuAccount, target: Qiniu) -> None:
-    """It is in no document: should it go one day, the CDN is served all the same, and what is not
-    is reported.
-    """
+def test_removed_call_for_bindings(account: QiniuAccount, target: Qiniu) -> None:
+    """The call is undocumented: without it, the CDN is observed, and missing facts are reported."""
     account.service.add_domain(IMG)
     account.service.add_bucket_domain(SRC, "pictures")
     bindings_nowhere(account.service)
 
-    image, source = target.observe(look()).domains
+    image, source = target.observe(scope_of()).domains
     assert (DomainState.READY, DomainState.UNAVAILABLE) == (image.state, source.state)
     assert isinstance(source.problem, TargetRejected)
     assert "list it under `domains`" in str(source.problem.hint)
-    [named] = target.observe(look(SRC)).domains
+    [named] = target.observe(scope_of(SRC)).domains
     assert (DomainState.READY, True) == (named.state, named.binding_hidden)
 
 
-def test_a_copy_that_a_source_domain_uses_is_seen_bound(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """What is ours is found at a source domain as at any other."""
+def test_bound_copy_of_a_source_domain(account: QiniuAccount, target: Qiniu) -> None:
+    """A source domain shows a copy of certferry's like other domains."""
     account.service.add_bucket_domain(SRC, "pictures")
     made = bundle(SRC)
     cert_id = target.upload("img", made)
     target.bind(SRC, KODO, cert_id, KEEP)
 
-    seen = target.observe(Scope("img", (SRC,), None, Kind.AUTO, (made.certificate,)))
+    observed = target.observe(Scope("img", (SRC,), None, Kind.AUTO, (made.certificate,)))
 
-    assert made.certificate.fingerprint == seen.fingerprint_of(seen.domains[0].bound)
+    assert made.certificate.fingerprint == observed.fingerprint_of(observed.domains[0].bound)

@@ -1,4 +1,4 @@
-"""Reading Qiniu's lists: globs, few requests, quotas, settings, and what a large account costs."""
+"""Qiniu's lists: patterns, few requests, quotas, settings, and the costs of a large account."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import seed
 from tests.support.tiers import sampled
 
-# --- How few requests it takes to know a Qiniu account's domains, and that none is missed for
-# it
+# --- Few requests for the domains of a Qiniu account, without missing a change
 
 
 KEEP = DesiredHttps()
@@ -39,27 +38,27 @@ READ = f"GET /domain/{WWW}"
 LIST = "GET /domain"
 
 
-def look(target: Qiniu, *domains: str) -> tuple[ObservedDomain, ...]:
+def observed_domains(target: Qiniu, *domains: str) -> tuple[ObservedDomain, ...]:
     return target.observe(
         Scope("img", ("*.example.com",), domains or (WWW,), Kind.AUTO, ())
     ).domains
 
 
 def the_domain(target: Qiniu) -> ObservedDomain:
-    [domain] = look(target)
+    [domain] = observed_domains(target)
     return domain
 
 
 @pytest.fixture
 def bound(account: QiniuAccount) -> str:
-    """A domain at rest, and the certificate that it is bound to."""
+    """The id of the certificate that a domain at rest is bound to."""
     cert_id = seed(account.service, [WWW])
     account.service.add_domain(WWW, https=cert_id)
     return cert_id
 
 
-def test_a_domain_at_rest_is_read_once(account: QiniuAccount, target: Qiniu, bound: str) -> None:
-    """While the list shows no change, its detail stands; after five minutes it is read again."""
+def test_domain_at_rest_is_read_once(account: QiniuAccount, target: Qiniu, bound: str) -> None:
+    """While the list shows no change, the detail stays valid for five minutes."""
     for _ in range(4):
         assert bound == the_domain(target).bound
         account.time.pause(LIST_AGE)
@@ -70,10 +69,8 @@ def test_a_domain_at_rest_is_read_once(account: QiniuAccount, target: Qiniu, bou
     assert 2 == account.count(READ)
 
 
-def test_a_change_by_others_is_seen_with_the_next_list(
-    account: QiniuAccount, target: Qiniu, bound: str
-) -> None:
-    """The list shows that there was one, and the domain is read for what it was."""
+def test_change_by_others(account: QiniuAccount, target: Qiniu, bound: str) -> None:
+    """The next list shows the change, and the domain is read again."""
     the_domain(target)
     certificate = account.service.certificates.stored()[0]
     account.service.change_in_console(WWW, HttpsConf(certificate, force_https=True))
@@ -83,11 +80,9 @@ def test_a_change_by_others_is_seen_with_the_next_list(
     assert 2 == account.count(READ)
 
 
-def test_domain_that_edges_contradict_is_read_though_the_list_shows_no_change(
-    account: QiniuAccount, bound: str
-) -> None:
-    """The note of an earlier run and the detail of this one count no more; a second doubt within
-    the age of a list costs no request.
+def test_doubted_domain_is_read_again(account: QiniuAccount, bound: str) -> None:
+    """A doubt from the edges replaces the notes of this run and of earlier runs; a second doubt
+    within the age of a list costs no request.
     """
     the_domain(account.target())
     foreign = seed(account.service, [WWW])
@@ -105,10 +100,8 @@ def test_domain_that_edges_contradict_is_read_though_the_list_shows_no_change(
     assert foreign == the_domain(account.target()).bound
 
 
-def test_a_list_that_reports_no_task_is_no_proof(
-    account: QiniuAccount, target: Qiniu, bound: str
-) -> None:
-    """Each look reads the domain, as if there were no list; also where the domain is not in it."""
+def test_list_without_a_task(account: QiniuAccount, target: Qiniu, bound: str) -> None:
+    """Each observation reads the domain, because neither list shows the domain's last change."""
     reported: tuple[dict[str, object], ...] = (
         {"name": WWW, "operatingState": "success"},
         {"name": "x"},
@@ -123,8 +116,8 @@ def test_a_list_that_reports_no_task_is_no_proof(
         assert count == account.count(READ)
 
 
-def test_a_list_that_cannot_be_read(account: QiniuAccount, target: Qiniu, bound: str) -> None:
-    """The domain is read by itself, and the list left alone for a moment."""
+def test_unreadable_list(account: QiniuAccount, target: Qiniu, bound: str) -> None:
+    """The domain is read alone, and the list is left alone for a moment."""
     the_domain(target)
     account.time.pause(LIST_AGE)
     account.service.api.faults.add(Fault.status(500), on=LIST, times=None)
@@ -134,10 +127,8 @@ def test_a_list_that_cannot_be_read(account: QiniuAccount, target: Qiniu, bound:
     assert 3 == account.count(READ)
 
 
-def test_refused_keys_are_reported_by_the_list_as_well(
-    account: QiniuAccount, target: Qiniu, bound: str
-) -> None:
-    """What every domain would be refused for ends the look."""
+def test_refusal_of_the_list(account: QiniuAccount, target: Qiniu, bound: str) -> None:
+    """A refusal that concerns every domain ends the observation."""
     the_domain(target)
     account.time.pause(LIST_AGE)
     account.service.api.faults.add(qiniu_refusal(403024), on=LIST, times=None)
@@ -148,14 +139,14 @@ def test_refused_keys_are_reported_by_the_list_as_well(
 
 
 def qiniu_refusal(code: int) -> Fault:
-    """A refusal that has nothing to do with any domain."""
+    """Return a refusal that concerns no single domain."""
     return Fault.status(403, json.dumps({"code": code, "error": "its words"}).encode())
 
 
-def test_waiting_for_a_change_reads_the_list_alone(
+def test_waiting_for_a_change_reads_only_the_list(
     account: QiniuAccount, target: Qiniu, bound: str
 ) -> None:
-    """From our write to its end no domain is read; then it is, once."""
+    """Between the write and the end of the change no domain is read, then a single read follows."""
     account.service.domains.processing_time = SOON
     new = seed(account.service, [WWW])
     target.bind(WWW, Kind.CDN, new, KEEP)
@@ -163,10 +154,10 @@ def test_waiting_for_a_change_reads_the_list_alone(
 
     for _ in range(9):
         account.time.pause(60)
-        found = the_domain(target)
-        assert (DomainState.PROCESSING, bound) == (found.state, found.bound)
-        assert found.task is not None
-        assert found.task.number is not None
+        observed = the_domain(target)
+        assert (DomainState.PROCESSING, bound) == (observed.state, observed.bound)
+        assert observed.task is not None
+        assert observed.task.number is not None
     assert reads == account.count(READ)
 
     account.time.pause(60)
@@ -174,10 +165,8 @@ def test_waiting_for_a_change_reads_the_list_alone(
     assert reads + 1 == account.count(READ)
 
 
-def test_a_change_that_does_not_end_is_read_now_and_then(
-    account: QiniuAccount, target: Qiniu, bound: str
-) -> None:
-    """What its detail tells meanwhile counts for whether it is stuck."""
+def test_long_change_is_read_sometimes(account: QiniuAccount, target: Qiniu, bound: str) -> None:
+    """The detail may show that the change is stuck."""
     account.service.hold(WWW)
     target.bind(WWW, Kind.CDN, seed(account.service, [WWW]), KEEP)
     reads = account.count(READ)
@@ -189,24 +178,24 @@ def test_a_change_that_does_not_end_is_read_now_and_then(
     assert reads + 1 == account.count(READ)
 
 
-def test_a_failed_change_is_passed_on(account: QiniuAccount, target: Qiniu, bound: str) -> None:
-    """The list shows that it is at work no more; what it failed of stands in the detail."""
+def test_failed_change(account: QiniuAccount, target: Qiniu, bound: str) -> None:
+    """The list shows the end of the work, and the detail the failure."""
     account.service.domains.processing_time = SOON
     account.service.fail_next(WWW)
     target.bind(WWW, Kind.CDN, seed(account.service, [WWW]), KEEP)
     account.time.pause(SOON.total_seconds())
 
-    found = the_domain(target)
+    observed = the_domain(target)
 
-    assert (DomainState.FAILED, bound) == (found.state, found.bound)
-    assert "verify https crt fail" in str(found.problem)
+    assert (DomainState.FAILED, bound) == (observed.state, observed.bound)
+    assert "verify https crt fail" in str(observed.problem)
 
 
 @pytest.mark.parametrize("lag", [0.5, 3, 8])
-def test_a_list_that_lags_behind_our_write(
+def test_outdated_list_after_a_write(
     lag: float, account: QiniuAccount, target: Qiniu, bound: str
 ) -> None:
-    """What it shows from before is not taken for the end of the change."""
+    """An outdated entry of the list does not count as the end of the change."""
     account.service.domains.list_lag = timedelta(seconds=lag)
     account.service.domains.processing_time = timedelta(seconds=20)
     account.time.pause(30)
@@ -227,10 +216,10 @@ def test_a_list_that_lags_behind_our_write(
     ("seconds", "others"),
     sampled([*product([0.1, 1, 3, 10, 47, 100, 480, 900, 4000], [0, CROWD + 1])], 8),
 )
-def test_the_end_of_a_change_is_seen_soon_after(
+def test_end_of_a_change_is_observed_soon(
     seconds: float, others: int, account: QiniuAccount, target: Qiniu, bound: str
 ) -> None:
-    """At most a tenth of the wait, and a second, after it has happened, by the core's looks."""
+    """With the core's intervals, the end is observed within a tenth of the wait and a second."""
     for number in range(others):
         account.service.add_domain(f"n{number}.example.com")
     account.service.domains.processing_time = timedelta(seconds=seconds)
@@ -246,10 +235,8 @@ def test_the_end_of_a_change_is_seen_soon_after(
     assert (account.time.now() - began).total_seconds() <= 1.1 * seconds + 1
 
 
-def test_a_write_goes_by_what_is_there_now(
-    account: QiniuAccount, target: Qiniu, bound: str
-) -> None:
-    """Settings that others changed a moment ago are kept, whatever the list still shows."""
+def test_write_keeps_the_current_settings(account: QiniuAccount, target: Qiniu, bound: str) -> None:
+    """Settings that others changed a moment ago stay, whatever the list still shows."""
     the_domain(target)
     certificate = account.service.certificates.stored()[0]
     account.service.change_in_console(WWW, HttpsConf(certificate, force_https=True))
@@ -264,10 +251,10 @@ def test_a_write_goes_by_what_is_there_now(
     )
 
 
-def test_a_long_list_is_not_read_for_each_of_many_uploads(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """Of 500 certificates it may be ten seconds old, of a few five: it takes as many requests."""
+def test_long_list_during_many_uploads(account: QiniuAccount, target: Qiniu) -> None:
+    """A list of 500 certificates may be ten seconds old, a short list five: the age follows the
+    number of requests.
+    """
     issued = qiniu_calls.issue(WWW)
     for number in range(10 * PER_SECOND):
         account.service.add_certificate(issued, f"old {number}")
@@ -282,8 +269,8 @@ def test_a_long_list_is_not_read_for_each_of_many_uploads(
     assert [pages, pages, 2 * pages] == counts
 
 
-def test_a_run_that_finds_nothing_to_do_reads_no_domain(account: QiniuAccount, bound: str) -> None:
-    """The list shows that nothing changed since an earlier run read it."""
+def test_run_without_changes_reads_no_domain(account: QiniuAccount, bound: str) -> None:
+    """The list shows that nothing changed since an earlier run's read."""
     the_domain(account.target())
     account.time.pause(86400)
 
@@ -292,8 +279,10 @@ def test_a_run_that_finds_nothing_to_do_reads_no_domain(account: QiniuAccount, b
     assert (1, 1) == (account.count(READ), account.count(LIST))
 
 
-def test_a_second_look_of_a_run_reads_really(account: QiniuAccount, bound: str) -> None:
-    """What is done about a domain is decided by what is there now."""
+def test_second_observation_of_a_run(account: QiniuAccount, bound: str) -> None:
+    """The second observation reads the domain, because a change follows from the current
+    settings.
+    """
     the_domain(account.target())
     later = account.target()
 
@@ -302,8 +291,10 @@ def test_a_second_look_of_a_run_reads_really(account: QiniuAccount, bound: str) 
     assert 2 == account.count(READ)
 
 
-def test_after_a_day_and_a_half_it_is_read_anew(account: QiniuAccount, bound: str) -> None:
-    """That each change shows in the list is a guess; so does a clock that was ahead."""
+def test_note_expires(account: QiniuAccount, bound: str) -> None:
+    """A note older than a day and a half is ignored, because the list may miss a change; a note
+    from the future is ignored as well.
+    """
     the_domain(account.target())
     account.time.pause(NOTE_AGE.total_seconds())
     assert bound == the_domain(account.target()).bound
@@ -315,15 +306,15 @@ def test_after_a_day_and_a_half_it_is_read_anew(account: QiniuAccount, bound: st
 
 
 @pytest.mark.parametrize("note", ["", "{}", '{"at": "soon"}'])
-def test_an_odd_note_is_none(note: str, account: QiniuAccount, bound: str) -> None:
-    """Another version of certferry may have written it."""
+def test_unreadable_note_of_a_domain(note: str, account: QiniuAccount, bound: str) -> None:
+    """A note of another version of certferry is ignored."""
     account.memory.update(f"domain: {WWW}", lambda _: note)
 
     assert bound == the_domain(account.target()).bound
 
 
-def test_a_run_that_was_killed_after_its_write(account: QiniuAccount, bound: str) -> None:
-    """Nothing that was read before the write is trusted afterwards, whatever the list shows."""
+def test_run_killed_after_its_write(account: QiniuAccount, bound: str) -> None:
+    """Notes from before the write are not trusted, whatever the list shows."""
     account.service.domains.list_lag = timedelta(minutes=1)
     account.time.pause(61)
     the_domain(account.target())
@@ -334,8 +325,8 @@ def test_a_run_that_was_killed_after_its_write(account: QiniuAccount, bound: str
     assert new == the_domain(account.target()).bound
 
 
-def test_a_domain_that_was_deleted(account: QiniuAccount, target: Qiniu, bound: str) -> None:
-    """It is in no list any more, and the domain's own answer says so."""
+def test_deleted_domain(account: QiniuAccount, target: Qiniu, bound: str) -> None:
+    """The list lacks the domain, and the read of the domain reports the deletion."""
     the_domain(target)
     account.service.domains.remove(WWW)
     account.time.pause(LIST_AGE)
@@ -345,7 +336,7 @@ def test_a_domain_that_was_deleted(account: QiniuAccount, target: Qiniu, bound: 
     assert bound
 
 
-# --- Looking at Qiniu with globs: which domains are read, and which are left alone
+# --- Observing Qiniu with patterns: included and excluded domains
 
 
 IMG = "img.example.com"
@@ -353,128 +344,130 @@ SRC = "src.example.com"
 NAMES = ("example.com", "*.example.com")
 
 
-def look_by_globs(
+def scope_by_globs(
     *globs: str,
     domains: tuple[str, ...] | None = (),
     exclude: tuple[str, ...] = (),
     kind: Kind = Kind.AUTO,
 ) -> Scope:
-    """Observe what these match, and at what is named."""
+    """Return the scope of these patterns and named domains."""
     return Scope("img", NAMES, domains, kind, (), globs=globs, exclude=exclude)
 
 
-def names(found: ObservedTarget) -> list[str]:
-    return [domain.domain for domain in found.domains]
+def names(observed: ObservedTarget) -> list[str]:
+    return [domain.domain for domain in observed.domains]
 
 
-def test_children_and_trial_domains_are_left_alone(account: QiniuAccount, target: Qiniu) -> None:
-    """A child has its parent's certificate, whatever the globs; it is neither read nor excluded."""
+def test_children_and_trial_domains_are_skipped(account: QiniuAccount, target: Qiniu) -> None:
+    """A child has its parent's certificate: the child is neither read nor listed as excluded,
+    whatever the patterns.
+    """
     account.service.add_domain(".example.com")
     account.service.add_domain(IMG, type="pan", parent=".example.com")
     account.service.add_domain(WWW, type="test")
 
-    found = target.observe(look_by_globs("*.example.com", exclude=("www.*",)))
+    observed = target.observe(scope_by_globs("*.example.com", exclude=("www.*",)))
 
-    assert ["*.example.com"] == names(found)
-    assert () == found.excluded
+    assert ["*.example.com"] == names(observed)
+    assert () == observed.excluded
     assert 0 == account.count(f"GET /domain/{IMG}")
 
 
-def test_glob_that_matches_children_alone_matches_nothing(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """There is nothing to bind; their parent is to be named."""
+def test_pattern_that_matches_children_only(account: QiniuAccount, target: Qiniu) -> None:
+    """Children cannot be bound, so the pattern counts as unmatched."""
     account.service.add_domain(".example.com")
     account.service.add_domain(IMG, type="pan", parent=".example.com")
     deployment = DesiredDeployment("qiniu", (), globs=("img.*",))
 
-    found = with_unmatched(target.observe(look_by_globs("img.*")), deployment)
+    observed = with_unmatched(target.observe(scope_by_globs("img.*")), deployment)
 
-    assert ("img.*",) == found.unmatched
+    assert ("img.*",) == observed.unmatched
 
 
-def test_what_is_excluded_is_not_read(account: QiniuAccount, target: Qiniu) -> None:
-    """Nothing that befalls it can be reported, and no request is made for it."""
+def test_excluded_domain_is_not_read(account: QiniuAccount, target: Qiniu) -> None:
+    """An excluded domain causes no request, and its problems are not reported."""
     for name in (IMG, WWW, SRC):
         account.service.add_domain(name)
     account.service.api.faults.add(refusal(400, 400001), on=f"GET /domain/{WWW}", times=None)
 
-    found = target.observe(look_by_globs(domains=None, exclude=("w*",)))
+    observed = target.observe(scope_by_globs(domains=None, exclude=("w*",)))
 
-    assert [IMG, SRC] == names(found)
-    assert (WWW,) == found.excluded
+    assert [IMG, SRC] == names(observed)
+    assert (WWW,) == observed.excluded
     assert 0 == account.count(f"GET /domain/{WWW}")
 
 
-def test_names_come_first_and_are_read_once(account: QiniuAccount, target: Qiniu) -> None:
-    """Also where a glob matches them; one that is missing is reported beside what is found."""
+def test_named_domains_beside_patterns(account: QiniuAccount, target: Qiniu) -> None:
+    """Named domains come first and are read once, even if a pattern matches; a missing domain is
+    reported.
+    """
     account.service.add_domain(IMG)
     account.service.add_domain(WWW)
 
-    found = target.observe(look_by_globs("*.example.com", domains=(WWW, "a.example.com")))
+    observed = target.observe(scope_by_globs("*.example.com", domains=(WWW, "a.example.com")))
 
-    assert [WWW, "a.example.com", IMG] == names(found)
-    assert DomainState.UNAVAILABLE is found.domains[1].state
+    assert [WWW, "a.example.com", IMG] == names(observed)
+    assert DomainState.UNAVAILABLE is observed.domains[1].state
     assert 1 == account.count(f"GET /domain/{WWW}")
 
 
-def test_source_domains_are_found_and_excluded(account: QiniuAccount, target: Qiniu) -> None:
-    """By the same patterns; what both halves of Qiniu know is a CDN domain."""
+def test_source_domains_by_patterns(account: QiniuAccount, target: Qiniu) -> None:
+    """Patterns include and exclude source domains; a domain of both parts is a CDN domain."""
     account.service.add_bucket_domain(SRC, "pictures")
     account.service.add_bucket_domain("src-2.example.com", "pictures")
     account.service.add_domain(IMG)
 
-    both = target.observe(look_by_globs("*", exclude=("src-*",)))
-    cdn = target.observe(look_by_globs("*", exclude=("src-*",), kind=Kind.CDN))
-    kodo = target.observe(look_by_globs("*", exclude=("src-*",), kind=Kind("kodo")))
+    of_both_kinds = target.observe(scope_by_globs("*", exclude=("src-*",)))
+    cdn = target.observe(scope_by_globs("*", exclude=("src-*",), kind=Kind.CDN))
+    kodo = target.observe(scope_by_globs("*", exclude=("src-*",), kind=Kind("kodo")))
 
-    assert [IMG, SRC] == names(both)
-    assert ("src-2.example.com",) == both.excluded == kodo.excluded
+    assert [IMG, SRC] == names(of_both_kinds)
+    assert ("src-2.example.com",) == of_both_kinds.excluded == kodo.excluded
     assert [IMG] == names(cdn)
     assert () == cdn.excluded
     assert [SRC] == names(kodo)
 
 
-def test_kodo_that_is_away_hides_no_named_domain(account: QiniuAccount, target: Qiniu) -> None:
-    """What is named at the CDN is reported, and that there may be more."""
+def test_silent_kodo_beside_named_domains(account: QiniuAccount, target: Qiniu) -> None:
+    """Named domains of the CDN are reported, with a note about possible further domains."""
     account.service.add_domain(WWW)
     account.service.uc.faults.add(Fault.status(503), times=None)
 
-    found = target.observe(look_by_globs("src.*", domains=(WWW,)))
+    observed = target.observe(scope_by_globs("src.*", domains=(WWW,)))
 
-    assert [WWW] == names(found)
-    [unread] = found.unread
+    assert [WWW] == names(observed)
+    [unread] = observed.unread
     assert isinstance(unread, TargetUnavailable)
 
 
 @pytest.mark.parametrize(
-    ("state", "said"), [("frozen", "frozen"), ("offlined", "offline"), ("deleted", "deleted")]
+    ("state", "word"), [("frozen", "frozen"), ("offlined", "offline"), ("deleted", "deleted")]
 )
-@pytest.mark.parametrize("wanted", [look_by_globs("*.example.com"), look_by_globs(domains=None)])
-def test_domain_that_is_switched_off_is_left_out(
-    wanted: Scope, state: str, said: str, account: QiniuAccount, target: Qiniu
+@pytest.mark.parametrize("wanted", [scope_by_globs("*.example.com"), scope_by_globs(domains=None)])
+def test_switched_off_domain_is_left_out(
+    wanted: Scope, state: str, word: str, account: QiniuAccount, target: Qiniu
 ) -> None:
-    """It was not named; it is reported, and why."""
+    """An unnamed domain that is switched off is left out with a reason."""
     account.service.add_domain(IMG)
     account.service.add_domain(WWW, state=state)
 
-    found = target.observe(wanted)
+    observed = target.observe(wanted)
 
-    assert [IMG] == names(found)
-    [left_out] = found.left_out
+    assert [IMG] == names(observed)
+    [left_out] = observed.left_out
     assert WWW == left_out.domain
-    assert f"{WWW} is {said} at Qiniu" == str(left_out.problem)
+    assert f"{WWW} is {word} at Qiniu" == str(left_out.problem)
 
 
-# --- What is known of how many certificates an account at Qiniu may hold
+# --- The quota of certificates of a Qiniu account
 
 
 def quota(target: Qiniu) -> Quota | None:
     return target.observe(Scope("img", (WWW,), (), Kind.AUTO, ())).quota
 
 
-def refused(account: QiniuAccount, held: int) -> None:
-    """Fill the account, and have one more refused."""
+def fill_to_the_quota(account: QiniuAccount, held: int) -> None:
+    """Fill the account, and have another certificate refused."""
     account.service.certificates.quota = held
     for number in range(held):
         qiniu_calls.seed(account.service, [WWW], f"old {number}")
@@ -482,41 +475,45 @@ def refused(account: QiniuAccount, held: int) -> None:
         account.target().upload("img", bundle(WWW))
 
 
-def test_before_anything_was_refused_nothing_is_known(target: Qiniu) -> None:
-    """No document says how many an account may hold."""
+def test_quota_before_a_refusal(target: Qiniu) -> None:
+    """The quota is undocumented, and therefore unknown."""
     assert None is quota(target)
 
 
-def test_a_refusal_is_remembered_for_a_day(account: QiniuAccount) -> None:
-    """With how many there were, also by later runs; then it is tried again."""
-    refused(account, 3)
+def test_refusal_is_remembered_for_a_day(account: QiniuAccount) -> None:
+    """The number of certificates is remembered across runs, then an upload is tried again."""
+    fill_to_the_quota(account, 3)
     account.time.pause(60)
 
-    found = quota(account.target())
+    remembered = quota(account.target())
 
-    assert found is not None
-    assert (3, 3, True) == (found.held, found.most, found.is_full(account.time.now()))
-    assert TRIED_AGAIN - timedelta(minutes=2) < found.until - account.time.now() < TRIED_AGAIN
+    assert remembered is not None
+    assert (3, 3, True) == (
+        remembered.held,
+        remembered.most,
+        remembered.is_full(account.time.now()),
+    )
+    assert TRIED_AGAIN - timedelta(minutes=2) < remembered.until - account.time.now() < TRIED_AGAIN
     account.time.pause(TRIED_AGAIN.total_seconds())
     assert None is quota(account.target())
 
 
-def test_what_is_removed_makes_room(account: QiniuAccount) -> None:
-    """The next look counts anew, and an upload that is taken ends it."""
-    refused(account, 3)
+def test_removal_frees_the_quota(account: QiniuAccount) -> None:
+    """The next observation counts again, and an accepted upload ends the refusal."""
+    fill_to_the_quota(account, 3)
     qiniu_calls.Client(account.service).delete(account.service.certificates.stored()[0].id)
     later = account.target()
 
-    found = quota(later)
+    remembered = quota(later)
 
-    assert found is not None
-    assert (2, False) == (found.held, found.is_full(account.time.now()))
+    assert remembered is not None
+    assert (2, False) == (remembered.held, remembered.is_full(account.time.now()))
     later.upload("img", bundle(WWW))
     assert None is quota(later)
 
 
-def test_a_list_that_cannot_be_read_then(account: QiniuAccount) -> None:
-    """Nothing is remembered that was not seen."""
+def test_refusal_beside_an_unreadable_list(account: QiniuAccount) -> None:
+    """Without the list, no number is remembered."""
     account.service.certificates.quota = 0
     target, made = account.target(), bundle(WWW)
     target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,)))
@@ -529,45 +526,45 @@ def test_a_list_that_cannot_be_read_then(account: QiniuAccount) -> None:
 
 
 @pytest.mark.parametrize("note", ["", "{}", '{"held": 3, "at": "soon"}'])
-def test_an_odd_note_of_a_quota_is_none(note: str, account: QiniuAccount) -> None:
-    """Another version of certferry may have written it."""
+def test_unreadable_note_of_a_quota(note: str, account: QiniuAccount) -> None:
+    """A note of another version of certferry is ignored."""
     account.memory.update("most certificates", lambda _: note)
 
     assert None is quota(account.target())
 
 
-# --- The benchmark of a large Qiniu account, with a small one: its promises hold in every gate
+# --- The benchmark of a large Qiniu account, with a small account: its promises hold in every gate
 
 
-def test_an_account_takes_few_requests() -> None:
-    """A first sync takes six for each domain, a renewal five, a run with nothing to do one; the
+def test_requests_of_an_account() -> None:
+    """A first sync needs six requests for each domain, a renewal five, an idle run one; the
     stand-in refuses more than ten in a second.
     """
     reported: list[str] = []
 
-    missed = many_domains.run(12, timedelta(seconds=2), reported.append)
+    broken = many_domains.run(12, timedelta(seconds=2), reported.append)
 
-    assert [] == missed
+    assert [] == broken
     assert ["first sync", "no-op", "no-op, a day later", "renewal"] == [
         line.split("  ")[0] for line in reported if "per domain" in line
     ]
     assert any(line.startswith("discover ") and "x those of plan" in line for line in reported)
-    # What nothing was asked about has not been measured.
+    # A benchmark without these requests would have measured nothing.
     assert any("PUT /domain/NAME/sslize" in line for line in reported)
     assert any("PUT /domain/NAME/httpsconf" in line for line in reported)
 
 
-def test_silence_that_lasts_too_long_fails() -> None:
-    """Here any does: how long an operator reads nothing new is promised as the requests are."""
+def test_long_silence_fails() -> None:
+    """Any silence is too long here: the benchmark limits the time without new output."""
     processing = timedelta(seconds=2)
 
-    missed = many_domains.run(2, processing, lambda _: None, most_silence=timedelta(seconds=0.1))
+    broken = many_domains.run(2, processing, lambda _: None, most_silence=timedelta(seconds=0.1))
 
-    assert any(what.startswith("first sync: silent for ") for what in missed)
+    assert any(promise.startswith("first sync: silent for ") for promise in broken)
 
 
 def test_silence_to_the_end_of_a_run_counts(tmp_path: Path) -> None:
-    """A run that tells nothing any more is silent until it ends."""
+    """A run without further output is silent until its end."""
     time = many_domains.VirtualTime(tmp_path / "clock")
     silence = many_domains.Silence(time)
     silence.begin()
@@ -580,8 +577,8 @@ def test_silence_to_the_end_of_a_run_counts(tmp_path: Path) -> None:
     assert 50 == silence.longest
 
 
-def test_a_promise_that_is_not_kept_is_reported() -> None:
-    """A change that takes a minute costs so small an account more looks than promised."""
-    missed = many_domains.run(1, timedelta(seconds=60), lambda _: None)
+def test_broken_promise_is_reported() -> None:
+    """A change of a minute needs more observations than a small account's promise allows."""
+    broken = many_domains.run(1, timedelta(seconds=60), lambda _: None)
 
-    assert any(what.startswith("renewal: ") for what in missed)
+    assert any(promise.startswith("renewal: ") for promise in broken)

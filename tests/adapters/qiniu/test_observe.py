@@ -1,4 +1,4 @@
-"""Looking at Qiniu: which domains, in which state, and which copies are ours."""
+"""Observations of Qiniu: domains, their states, and copies of certferry's."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ IMG = "img.example.com"
 OWN_ACCESS_KEY, OWN_SECRET_KEY = "aK7" * 13 + "x", "sK4_" * 10
 SIGNATURE, KEY_LINE = "c2lnbmF0dXJlIG9mIHJlcXVlc3Q=", "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49"
 PRIVATE_KEY = f"-----BEGIN PRIVATE KEY-----\n{KEY_LINE}\n-----END PRIVATE KEY-----"
-"""Formed like the real ones: all are hidden by their form."""
+"""Secrets with real forms: masking recognises the form."""
 
 
-def look(
+def scope_of(
     *domains: str,
     names: tuple[str, ...] = (WWW,),
     kind: Kind = Kind.AUTO,
-    known: tuple[Certificate, ...] = (),
+    certificates: tuple[Certificate, ...] = (),
 ) -> Scope:
-    """Observe these domains, or at every covered one when none is named."""
-    return Scope("img", names, domains or None, kind, known)
+    """Return the scope of these domains, or of every covered domain if none is given."""
+    return Scope("img", names, domains or None, kind, certificates)
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
-    [found] = target.observe(look(name)).domains
-    return found
+    [observed] = target.observe(scope_of(name)).domains
+    return observed
 
 
-def test_every_covered_domain_is_found(account: QiniuAccount, target: Qiniu) -> None:
-    """One label below a wildcard and no further; a wildcard domain under its own name only."""
+def test_every_covered_domain_is_observed(account: QiniuAccount, target: Qiniu) -> None:
+    """A wildcard covers one label, and a wildcard domain appears under its own name only."""
     for name in (
         "example.com",
         IMG,
@@ -59,114 +59,120 @@ def test_every_covered_domain_is_found(account: QiniuAccount, target: Qiniu) -> 
     ):
         account.service.add_domain(name)
 
-    def found(*names: str) -> set[str]:
-        return {domain.domain for domain in target.observe(look(names=names)).domains}
+    def observed_names(*names: str) -> set[str]:
+        return {domain.domain for domain in target.observe(scope_of(names=names)).domains}
 
-    assert {IMG, "a.img.example.com", "*.img.example.com"} == found(IMG, "*.img.example.com")
-    assert {IMG, WWW, "*.example.com"} == found("*.example.com")
-    assert {"example.com"} == found("example.com")
-    assert set() == found("img.example.net")
+    assert {IMG, "a.img.example.com", "*.img.example.com"} == observed_names(
+        IMG, "*.img.example.com"
+    )
+    assert {IMG, WWW, "*.example.com"} == observed_names("*.example.com")
+    assert {"example.com"} == observed_names("example.com")
+    assert set() == observed_names("img.example.net")
 
 
-def test_children_and_trial_domains_are_passed_over(account: QiniuAccount, target: Qiniu) -> None:
-    """A pan child takes its certificate from its parent, a trial domain is Qiniu's own."""
+def test_children_and_trial_domains_are_skipped(account: QiniuAccount, target: Qiniu) -> None:
+    """A child has its parent's certificate, and a trial domain belongs to Qiniu."""
     account.service.add_domain(".example.com")
     account.service.add_domain(IMG, type="pan", parent=".example.com")
     account.service.add_domain(WWW, type="test")
 
-    found = target.observe(look(names=("*.example.com",))).domains
+    domains = target.observe(scope_of(names=("*.example.com",))).domains
 
-    assert ["*.example.com"] == [domain.domain for domain in found]
+    assert ["*.example.com"] == [domain.domain for domain in domains]
 
 
 @pytest.mark.parametrize("state", ["offlined", "frozen"])
-def test_a_domain_that_is_switched_off(state: str, account: QiniuAccount, target: Qiniu) -> None:
-    """A forgotten one under a wildcard is left out, and reported as such; a named one fails."""
+def test_switched_off_domain(state: str, account: QiniuAccount, target: Qiniu) -> None:
+    """A discovered domain is left out with a report; a named domain is unavailable."""
     account.service.add_domain(WWW, state=state)
     account.service.add_domain(IMG)
 
-    found = target.observe(look(names=("*.example.com",)))
+    observed = target.observe(scope_of(names=("*.example.com",)))
 
-    assert [IMG] == [domain.domain for domain in found.domains]
-    assert [WWW] == [domain.domain for domain in found.left_out]
+    assert [IMG] == [domain.domain for domain in observed.domains]
+    assert [WWW] == [domain.domain for domain in observed.left_out]
     assert DomainState.UNAVAILABLE is the_domain(target).state
 
 
-def test_a_frozen_account_is_reported_in_any_case(account: QiniuAccount, target: Qiniu) -> None:
-    """Its domains are not left out: all of them would be, and nothing seem wrong."""
+def test_frozen_account_is_reported(account: QiniuAccount, target: Qiniu) -> None:
+    """Domains of a frozen account stay in the observation, because leaving all of them out would
+    hide the problem.
+    """
     account.service.add_domain(WWW)
     body = b'{"name":"www.example.com","operatingState":"success","uidIsFreezed":true}'
     account.service.api.faults.add(Fault.status(200, body), on=f"GET /domain/{WWW}")
 
-    [found] = target.observe(look()).domains
+    [domain] = target.observe(scope_of()).domains
 
-    assert DomainState.UNAVAILABLE is found.state
+    assert DomainState.UNAVAILABLE is domain.state
 
 
-def test_a_domain_that_vanishes_while_we_look(account: QiniuAccount, target: Qiniu) -> None:
-    """In the list and gone a moment later: the file does not name it, so it is left out."""
+def test_domain_that_vanishes_during_an_observation(account: QiniuAccount, target: Qiniu) -> None:
+    """An unnamed domain that disappears after the list was read is left out."""
     account.service.add_domain(WWW)
     account.service.add_domain(IMG)
     account.service.api.faults.add(refusal(404, 404001), on=f"GET /domain/{WWW}")
 
-    found = target.observe(look(names=("*.example.com",))).domains
+    domains = target.observe(scope_of(names=("*.example.com",))).domains
 
-    assert [IMG] == [domain.domain for domain in found]
+    assert [IMG] == [domain.domain for domain in domains]
 
 
-def test_domains_that_are_named(account: QiniuAccount, target: Qiniu) -> None:
-    """Each is read by itself, and the list is not asked for."""
+def test_named_domains(account: QiniuAccount, target: Qiniu) -> None:
+    """Named domains are read one by one, without the list."""
     account.service.add_domain(".example.com")
     account.service.add_domain(WWW)
 
-    found = target.observe(look("*.example.com", WWW)).domains
+    domains = target.observe(scope_of("*.example.com", WWW)).domains
 
-    assert [("*.example.com", Kind.CDN), (WWW, Kind.CDN)] == [(d.domain, d.kind) for d in found]
+    assert [("*.example.com", Kind.CDN), (WWW, Kind.CDN)] == [(d.domain, d.kind) for d in domains]
     assert 0 == account.count("GET /domain")
 
 
 @pytest.mark.parametrize("kind", [Kind("video")])
-def test_a_kind_that_is_not_deployed_to(kind: Kind, target: Qiniu) -> None:
-    """It says so before anything is asked."""
+def test_unknown_kind(kind: Kind, target: Qiniu) -> None:
+    """The error comes before any request."""
     with pytest.raises(TargetRejected, match=kind.value):
-        target.observe(look(WWW, kind=kind))
+        target.observe(scope_of(WWW, kind=kind))
 
 
 @pytest.mark.parametrize("absent", ["empty", "null", "missing"])
-def test_a_domain_without_https(absent: Any, account: QiniuAccount, target: Qiniu) -> None:
-    """Nothing is bound, and settings that are not in force are not reported."""
+def test_domain_without_https(absent: Any, account: QiniuAccount, target: Qiniu) -> None:
+    """The domain has no binding, and settings without effect are left out."""
     account.service.domains.absent_https = absent
     account.service.add_domain(WWW)
 
     assert ObservedDomain(WWW, Kind.CDN, DomainState.READY) == the_domain(target)
 
 
-def test_a_domain_with_https(account: QiniuAccount, target: Qiniu) -> None:
-    """The bound id and until when it is valid, the settings, TLS versions in rising order."""
+def test_domain_with_https(account: QiniuAccount, target: Qiniu) -> None:
+    """The observation has the bound id, the certificate's end, and the settings with TLS versions
+    in rising order.
+    """
     cert_id = qiniu_calls.seed(account.service, [WWW])
     account.service.add_domain(WWW, https=cert_id, http2=True, tls_versions=["TLSv1.3", "TLSv1.2"])
 
     settings = HttpsSettings(force_https=False, http2=True, tls_versions=("TLSv1.2", "TLSv1.3"))
-    found = the_domain(target)
+    observed = the_domain(target)
     assert ObservedDomain(WWW, Kind.CDN, DomainState.READY, cert_id, settings) == (
-        replace(found, bound_until=None)
+        replace(observed, bound_until=None)
     )
-    assert account.service.certificates.stored()[0].leaf.not_valid_after_utc == found.bound_until
+    assert account.service.certificates.stored()[0].leaf.not_valid_after_utc == observed.bound_until
 
 
-def test_a_pending_change(account: QiniuAccount, target: Qiniu) -> None:
-    """Processing, still bound to what was bound before, and no problem."""
+def test_pending_change(account: QiniuAccount, target: Qiniu) -> None:
+    """The domain is processing with the earlier binding, without a problem."""
     old, new = (qiniu_calls.seed(account.service, [WWW]) for _ in range(2))
     account.service.add_domain(WWW, https=old)
     account.service.hold(WWW)
     qiniu_calls.Client(account.service).httpsconf(WWW, new)
 
-    found = the_domain(target)
+    observed = the_domain(target)
 
-    assert (DomainState.PROCESSING, old, None) == (found.state, found.bound, found.problem)
+    assert (DomainState.PROCESSING, old, None) == (observed.state, observed.bound, observed.problem)
     account.service.release(WWW)
-    found = the_domain(target)
-    assert (DomainState.READY, new) == (found.state, found.bound)
+    observed = the_domain(target)
+    assert (DomainState.READY, new) == (observed.state, observed.bound)
 
 
 @pytest.mark.parametrize(
@@ -180,25 +186,25 @@ def test_a_pending_change(account: QiniuAccount, target: Qiniu) -> None:
         ("源站测试失败", "console"),
     ],
 )
-def test_a_change_that_failed(
-    description: str, advice: str, account: QiniuAccount, target: Qiniu
-) -> None:
-    """Its description is reported, and what was bound before stays."""
+def test_failed_change(description: str, advice: str, account: QiniuAccount, target: Qiniu) -> None:
+    """The problem has Qiniu's description, and the earlier binding stays."""
     old, new = (qiniu_calls.seed(account.service, [WWW]) for _ in range(2))
     account.service.add_domain(WWW, https=old)
     account.service.fail_next(WWW, description)
     qiniu_calls.Client(account.service).httpsconf(WWW, new)
 
-    found = the_domain(target)
+    observed = the_domain(target)
 
-    assert (DomainState.FAILED, old) == (found.state, found.bound)
-    assert f"Qiniu could not carry out modify_https_conf: {description}" == str(found.problem)
-    assert found.problem is not None
-    assert advice in str(found.problem.hint)
+    assert (DomainState.FAILED, old) == (observed.state, observed.bound)
+    assert f"Qiniu could not carry out modify_https_conf: {description}" == str(observed.problem)
+    assert observed.problem is not None
+    assert advice in str(observed.problem.hint)
 
 
-def test_a_failed_change_that_quotes_a_key(account: QiniuAccount, target: Qiniu) -> None:
-    """Qiniu's words are foreign ones: bounded, on one line, without what could be a key."""
+def test_failed_change_with_a_quoted_key(account: QiniuAccount, target: Qiniu) -> None:
+    """The quotation of Qiniu is a single line of limited length, without anything that resembles a
+    key.
+    """
     old, new = (qiniu_calls.seed(account.service, [WWW]) for _ in range(2))
     key = secrets.token_urlsafe(40)
     account.service.add_domain(WWW, https=old)
@@ -213,39 +219,47 @@ def test_a_failed_change_that_quotes_a_key(account: QiniuAccount, target: Qiniu)
     assert len(reported) < 1100
 
 
-def test_a_failed_change_that_left_its_certificate_behind(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """Bound to what was asked for, and failed all the same, as Qiniu says."""
+def test_failed_change_with_its_certificate_bound(account: QiniuAccount, target: Qiniu) -> None:
+    """The domain has failed, although Qiniu shows the wanted certificate."""
     old, new = (qiniu_calls.seed(account.service, [WWW]) for _ in range(2))
     account.service.add_domain(WWW, https=old)
     account.service.fail_next(WWW, sticks=True)
     qiniu_calls.Client(account.service).httpsconf(WWW, new)
 
-    found = the_domain(target)
+    observed = the_domain(target)
 
-    assert (DomainState.FAILED, new) == (found.state, found.bound)
-    assert "verify https crt fail" in str(found.problem)
+    assert (DomainState.FAILED, new) == (observed.state, observed.bound)
+    assert "verify https crt fail" in str(observed.problem)
 
 
 @pytest.mark.parametrize("absent", ["empty", "null", "missing"])
-def test_https_that_is_not_shown(absent: Any, account: QiniuAccount, target: Qiniu) -> None:
-    """HTTPS by `protocol`, and nothing under `https`: it is not HTTP, and what is bound is open."""
+def test_hidden_https(absent: Any, account: QiniuAccount, target: Qiniu) -> None:
+    """The `protocol` is HTTPS without details: the domain is not HTTP, and its binding is
+    hidden.
+    """
     account.service.domains.absent_https = absent
     cert_id = qiniu_calls.seed(account.service, [WWW])
     account.service.add_domain(WWW, https=cert_id).hides_https = True
 
-    found = the_domain(target)
+    observed = the_domain(target)
 
-    assert (DomainState.READY, None, True) == (found.state, found.bound, found.binding_hidden)
+    assert (DomainState.READY, None, True) == (
+        observed.state,
+        observed.bound,
+        observed.binding_hidden,
+    )
     account.service.domain(WWW).hides_https = False
     account.time.pause(DETAIL_AGE)
-    found = the_domain(target)
-    assert (DomainState.READY, cert_id, False) == (found.state, found.bound, found.binding_hidden)
+    observed = the_domain(target)
+    assert (DomainState.READY, cert_id, False) == (
+        observed.state,
+        observed.bound,
+        observed.binding_hidden,
+    )
 
 
-def test_a_free_certificate_of_qinius_own(account: QiniuAccount, target: Qiniu) -> None:
-    """Nothing of ours is bound, and the settings are reported."""
+def test_free_certificate_of_qiniu(account: QiniuAccount, target: Qiniu) -> None:
+    """The domain has no binding of the account's, and its settings are observed."""
     account.service.add_domain(WWW, free_certificate=True, force_https=True)
 
     settings = HttpsSettings(force_https=True, http2=False)
@@ -263,53 +277,51 @@ def test_a_free_certificate_of_qinius_own(account: QiniuAccount, target: Qiniu) 
         ({"type": "test"}, "trial domain"),
     ],
 )
-def test_a_domain_that_cannot_be_changed(
+def test_unavailable_domain(
     options: dict[str, Any], words: str, account: QiniuAccount, target: Qiniu
 ) -> None:
-    """Unavailable, with the reason and what to do."""
+    """The domain is unavailable, with reason and hint."""
     account.service.add_domain(WWW, **options)
 
-    found = the_domain(target)
+    observed = the_domain(target)
 
-    assert DomainState.UNAVAILABLE is found.state
-    assert found.problem is not None
-    assert words in str(found.problem)
-    assert found.problem.hint
+    assert DomainState.UNAVAILABLE is observed.state
+    assert observed.problem is not None
+    assert words in str(observed.problem)
+    assert observed.problem.hint
 
 
-def test_a_frozen_account(account: QiniuAccount, target: Qiniu) -> None:
-    """`uidIsFreezed` freezes all of an account's domains, whatever their state."""
+def test_flag_of_a_frozen_account(account: QiniuAccount, target: Qiniu) -> None:
+    """`uidIsFreezed` makes every domain of the account unavailable, whatever the domain's state."""
     body = b'{"name":"www.example.com","operatingState":"success","uidIsFreezed":true}'
     account.service.api.faults.add(Fault.status(200, body))
 
     assert DomainState.UNAVAILABLE is the_domain(target).state
 
 
-def test_a_change_of_a_domain_that_could_not_be_changed_otherwise(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """While a change goes on, `couldOperateBySelf` tells nothing about the time after it."""
+def test_change_in_progress_of_a_locked_domain(account: QiniuAccount, target: Qiniu) -> None:
+    """During a change, `couldOperateBySelf` has no meaning for the time after."""
     account.service.add_domain(WWW, state="processing", could_operate=False)
 
     assert DomainState.PROCESSING is the_domain(target).state
 
 
-def test_a_domain_that_is_nowhere(account: QiniuAccount, target: Qiniu) -> None:
-    """Not a CDN domain of the account; the other domains are looked at all the same."""
+def test_unknown_domain(account: QiniuAccount, target: Qiniu) -> None:
+    """The domain is no CDN domain of the account; other domains are observed."""
     account.service.add_domain(IMG)
     account.service.add_bucket_domain("other.example.com", "pictures")
 
-    unknown, known = target.observe(look(WWW, IMG)).domains
+    missing, existing = target.observe(scope_of(WWW, IMG)).domains
 
-    assert (WWW, DomainState.UNAVAILABLE) == (unknown.domain, unknown.state)
-    assert "the domain is not a CDN domain of the account (404001 无此域名)" in str(unknown.problem)
-    assert unknown.problem is not None
-    assert "X-Reqid" in str(unknown.problem.hint)
-    assert DomainState.READY is known.state
+    assert (WWW, DomainState.UNAVAILABLE) == (missing.domain, missing.state)
+    assert "the domain is not a CDN domain of the account (404001 无此域名)" in str(missing.problem)
+    assert missing.problem is not None
+    assert "X-Reqid" in str(missing.problem.hint)
+    assert DomainState.READY is existing.state
 
 
-def test_buckets_that_may_not_be_seen(account: QiniuAccount, target: Qiniu) -> None:
-    """Keys without a right to Kodo leave in doubt what a domain is, and nothing else."""
+def test_keys_without_permission_for_kodo(account: QiniuAccount, target: Qiniu) -> None:
+    """The problem mentions that the domain may belong to Kodo."""
     account.service.uc.faults.add(refusal(403, None, "no permission"), times=None)
 
     problem = str(the_domain(target).problem)
@@ -319,15 +331,15 @@ def test_buckets_that_may_not_be_seen(account: QiniuAccount, target: Qiniu) -> N
 
 
 @pytest.mark.parametrize("domains", [(), (WWW, IMG)])
-def test_a_domain_of_another_account(
+def test_domain_of_another_account(
     domains: tuple[str, ...], account: QiniuAccount, target: Qiniu
 ) -> None:
-    """One refused domain is reported; it does not hide the others."""
+    """The refused domain is reported, and other domains are observed."""
     account.service.add_domain(WWW)
     account.service.add_domain(IMG)
     account.service.api.faults.add(refusal(403, 403023), on=f"GET /domain/{WWW}")
 
-    other, own = target.observe(look(*domains, names=("*.example.com",))).domains
+    other, own = target.observe(scope_of(*domains, names=("*.example.com",))).domains
 
     assert "belongs to another account" in str(other.problem)
     assert DomainState.READY is own.state
@@ -338,12 +350,12 @@ def test_a_domain_of_another_account(
     [OWN_ACCESS_KEY, OWN_SECRET_KEY, f"QBox {OWN_ACCESS_KEY}:{SIGNATURE}", PRIVATE_KEY],
     ids=["access-key", "secret-key", "token", "private-key"],
 )
-@pytest.mark.parametrize("where", ["operationType", "operTaskId", "operatingStateDesc"])
-def test_ticket_holds_no_secret(where: str, secret: str, account: QiniuAccount) -> None:
-    """It is sent to others, and printed: not even where Qiniu's words of the task quote a key."""
+@pytest.mark.parametrize("task_field", ["operationType", "operTaskId", "operatingStateDesc"])
+def test_ticket_without_a_secret(task_field: str, secret: str, account: QiniuAccount) -> None:
+    """A ticket is sent to others, so keys in Qiniu's task are masked."""
     account.service.add_account(OWN_ACCESS_KEY, OWN_SECRET_KEY)
     account.service.add_domain(WWW)
-    record = {"name": WWW, "operatingState": "processing", where: secret}
+    record = {"name": WWW, "operatingState": "processing", task_field: secret}
     answer = Fault.status(200, json.dumps(record).encode(), headers=[("X-Reqid", REQUEST_ID)])
     account.service.api.faults.add(answer, on=f"GET /domain/{WWW}", times=None)
     target = account.target(access_key=OWN_ACCESS_KEY, secret=OWN_SECRET_KEY)
@@ -360,10 +372,8 @@ def test_ticket_holds_no_secret(where: str, secret: str, account: QiniuAccount) 
 
 
 @pytest.mark.parametrize("kind", [Kind.CDN, KODO, PILI])
-def test_what_another_run_has_done_is_seen_anew(
-    account: QiniuAccount, target: Qiniu, kind: Kind
-) -> None:
-    """Whatever was read a moment before, and though Qiniu's list of domains lags behind."""
+def test_changes_of_another_run(account: QiniuAccount, target: Qiniu, kind: Kind) -> None:
+    """An observation anew ignores earlier reads and Qiniu's outdated list."""
     match kind:
         case Kind.CDN:
             account.service.add_domain(WWW)
@@ -372,15 +382,15 @@ def test_what_another_run_has_done_is_seen_anew(
         case _:
             account.service.add_live_domain(WWW, "studio")
     made = bundle(WWW)
-    what = look(WWW, kind=kind, known=(made.certificate,))
-    assert () == target.observe(what).remotes
+    scope = scope_of(WWW, kind=kind, certificates=(made.certificate,))
+    assert () == target.observe(scope).remotes
     account.service.domains.list_lag = timedelta(seconds=2)
     other = account.target()
     remote_id = other.upload("img", made)
     other.bind(WWW, kind, remote_id, DesiredHttps())
 
-    found = target.observe(replace(what, anew=True))
+    observed = target.observe(replace(scope, anew=True))
 
-    assert [remote_id] == [remote.remote_id for remote in found.remotes]
-    [domain] = found.domains
+    assert [remote_id] == [remote.remote_id for remote in observed.remotes]
+    [domain] = observed.domains
     assert remote_id == domain.bound or domain.state is DomainState.PROCESSING

@@ -1,4 +1,4 @@
-"""Live domains of Pili: found, bound, and what cannot be seen."""
+"""Live domains of Pili: discovered, bound, and hidden."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from certferry.errors import (
 from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.account import QiniuAccount, fault_id, refusal
-from tests.adapters.qiniu.observations import found, look, problem_of
+from tests.adapters.qiniu.observations import problem_of, scope_of, usable_kinds
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import SECRET_KEY
 
-# --- Live domains of Pili's hubs: found, taken for what they are, and bound by name
+# --- Live domains of Pili's hubs: discovered, recognised by kind, and bound by name
 
 
 IMG = "img.example.com"
@@ -39,8 +39,8 @@ NAMES = ("*.example.com",)
 KEEP = DesiredHttps()
 
 
-def test_every_part_of_qiniu_is_found(account: QiniuAccount, target: Qiniu) -> None:
-    """CDN, DCDN, source and live domains that the certificate covers, each once, of its kind."""
+def test_domains_of_every_part_of_qiniu(account: QiniuAccount, target: Qiniu) -> None:
+    """Covered CDN, DCDN, source and live domains appear once each, with their kinds."""
     account.service.add_domain(IMG)
     account.service.add_domain("api.example.com", product="dcdn", platform="dynamic")
     account.service.add_bucket_domain("src.example.com", "pictures")
@@ -48,76 +48,78 @@ def test_every_part_of_qiniu_is_found(account: QiniuAccount, target: Qiniu) -> N
     account.service.add_live_domain("live.example.org", "studio")
 
     everything = {IMG: Kind.CDN, "api.example.com": Kind.DCDN, LIVE: PILI, "src.example.com": KODO}
-    assert everything == found(target, look())
-    assert everything == found(target, look(*everything))
-    assert {LIVE: PILI} == found(target, look(kind=PILI))
-    assert {LIVE: PILI} == found(target, look(LIVE, kind=PILI))
-    assert {IMG: Kind.CDN, "api.example.com": Kind.DCDN} == found(target, look(kind=Kind.CDN))
-    assert {"src.example.com": KODO} == found(target, look(kind=KODO))
+    assert everything == usable_kinds(target, scope_of())
+    assert everything == usable_kinds(target, scope_of(*everything))
+    assert {LIVE: PILI} == usable_kinds(target, scope_of(kind=PILI))
+    assert {LIVE: PILI} == usable_kinds(target, scope_of(LIVE, kind=PILI))
+    assert {IMG: Kind.CDN, "api.example.com": Kind.DCDN} == usable_kinds(
+        target, scope_of(kind=Kind.CDN)
+    )
+    assert {"src.example.com": KODO} == usable_kinds(target, scope_of(kind=KODO))
 
 
-def test_an_account_without_hubs_is_asked_once(account: QiniuAccount, target: Qiniu) -> None:
-    """For many looks, and where nothing is asked for that could be one, not at all."""
+def test_account_without_hubs(account: QiniuAccount, target: Qiniu) -> None:
+    """Three observations list the hubs once; a scope without possible live domains never does."""
     account.service.add_domain(IMG)
-    for what in (look(kind=Kind.CDN), look(IMG), look(kind=KODO, names=(IMG,))):
-        target.observe(what)
+    for scope in (scope_of(kind=Kind.CDN), scope_of(IMG), scope_of(kind=KODO, names=(IMG,))):
+        target.observe(scope)
     assert 0 == account.count("GET /v2/*")
 
     for _ in range(3):
-        assert {IMG: Kind.CDN} == found(target, look())
+        assert {IMG: Kind.CDN} == usable_kinds(target, scope_of())
 
     assert 1 == account.count("GET /v2/*")
 
 
-def test_hubs_and_domains_may_be_null(account: QiniuAccount, target: Qiniu) -> None:
-    """As every other list of Qiniu's."""
+def test_null_lists_of_pili(account: QiniuAccount, target: Qiniu) -> None:
+    """A null list of hubs or domains is an empty list, like other lists of Qiniu."""
     account.service.null_lists = True
     account.service.add_domain(IMG)
-    assert {IMG: Kind.CDN} == found(target, look())
+    assert {IMG: Kind.CDN} == usable_kinds(target, scope_of())
     account.service.live.add_hub("empty", account.service.accounts.uid())
 
-    assert {IMG: Kind.CDN} == found(account.target(), look())
+    assert {IMG: Kind.CDN} == usable_kinds(account.target(), scope_of())
 
 
-def test_an_odd_entry_hides_no_other(account: QiniuAccount, target: Qiniu) -> None:
-    """A hub or a domain without a sensible name is passed over: it would be part of a path."""
+def test_invalid_names_of_hubs_and_domains(account: QiniuAccount, target: Qiniu) -> None:
+    """A hub or domain with an invalid name is skipped, because the name would become part of a
+    path.
+    """
     account.service.add_live_domain(LIVE, "studio")
     hubs = json.dumps({"items": [{"name": "../x"}, {}, {"name": "studio"}]}).encode()
     account.service.pili.faults.add(Fault.status(200, hubs), on="GET /v2/hubs")
     listed = json.dumps({"domains": [{"domain": "a/b"}, {"domain": "Live.Example.com"}]}).encode()
     account.service.pili.faults.add(Fault.status(200, listed), on="GET /v2/hubs/studio/domains")
 
-    assert {LIVE: PILI} == found(target, look())
+    assert {LIVE: PILI} == usable_kinds(target, scope_of())
 
 
-def test_a_domain_for_rtmp_is_left_out_until_it_matters(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """Nothing is seen of it at port 443, unless it has a certificate, or the file names it."""
+def test_rtmp_domains(account: QiniuAccount, target: Qiniu) -> None:
+    """A domain for RTMP is left out, unless the domain has a certificate or the file names the
+    domain.
+    """
     account.service.add_live_domain(PUSH, "studio", type="publishRtmp")
     old = qiniu_calls.seed(account.service, list(NAMES), "by hand")
     account.service.add_live_domain("play.example.com", "studio", type="liveRtmp", https=old)
 
-    assert {"play.example.com": PILI} == found(target, look())
-    assert {PUSH: PILI} == found(target, look(PUSH))
+    assert {"play.example.com": PILI} == usable_kinds(target, scope_of())
+    assert {PUSH: PILI} == usable_kinds(target, scope_of(PUSH))
 
 
-def test_a_domain_that_the_cdn_knows_too_is_a_cdn_domain(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """It is found once; asked for as a live domain, it is what the file says."""
+def test_domain_of_cdn_and_pili(account: QiniuAccount, target: Qiniu) -> None:
+    """The domain counts as a CDN domain; with a kind in the file, the kind decides."""
     account.service.add_domain(LIVE)
     account.service.add_bucket_domain(PUSH, "pictures")
     for name in (LIVE, PUSH):
         account.service.add_live_domain(name, "studio")
 
-    assert {LIVE: Kind.CDN, PUSH: PILI} == found(target, look())
-    assert {LIVE: Kind.CDN, PUSH: KODO} == found(target, look(LIVE, PUSH))
-    assert {LIVE: PILI} == found(target, look(LIVE, kind=PILI))
+    assert {LIVE: Kind.CDN, PUSH: PILI} == usable_kinds(target, scope_of())
+    assert {LIVE: Kind.CDN, PUSH: KODO} == usable_kinds(target, scope_of(LIVE, PUSH))
+    assert {LIVE: PILI} == usable_kinds(target, scope_of(LIVE, kind=PILI))
 
 
-def test_a_domain_that_was_asked_for_as_another_kind(account: QiniuAccount, target: Qiniu) -> None:
-    """It is called what it is, and the kind to set is reported."""
+def test_domain_named_as_another_kind(account: QiniuAccount, target: Qiniu) -> None:
+    """The error names the real kind, and the hint the right setting."""
     account.service.add_domain(IMG)
     account.service.add_live_domain(LIVE, "studio")
 
@@ -132,29 +134,29 @@ def test_a_domain_that_was_asked_for_as_another_kind(account: QiniuAccount, targ
     assert "not a live domain of any Pili hub of the account" in str(nowhere)
 
 
-def test_the_binding_is_reported_by_name(
+def test_binding_by_name(
     account: QiniuAccount, target: Qiniu, ours: str, label: str, made: CertificateBundle
 ) -> None:
-    """Ours is found by the id of its copy; what is none of the account's stands for itself."""
+    """The name of a copy gives its id; an unknown name stands for itself."""
     account.service.add_live_domain(LIVE, "studio", https=ours)
     account.service.add_live_domain(PUSH, "studio")
-    known = Scope("img", NAMES, (LIVE, PUSH), PILI, (made.certificate,))
+    scope = Scope("img", NAMES, (LIVE, PUSH), PILI, (made.certificate,))
 
-    seen = target.observe(known)
+    observed = target.observe(scope)
 
     bound = ObservedDomain(LIVE, PILI, DomainState.READY, ours, HttpsSettings(), has_settings=False)
-    assert bound == seen.domains[0]
-    assert made.certificate.fingerprint == seen.fingerprint_of(seen.domains[0].bound)
-    assert (None, False) == (seen.domains[1].bound, seen.domains[1].binding_hidden)
+    assert bound == observed.domains[0]
+    assert made.certificate.fingerprint == observed.fingerprint_of(observed.domains[0].bound)
+    assert (None, False) == (observed.domains[1].bound, observed.domains[1].binding_hidden)
     qiniu_calls.Client(account.service).delete(ours)
     account.time.pause(OWN_WRITES_AGE)
-    assert label == target.observe(known).domains[0].bound
+    assert label == target.observe(scope).domains[0].bound
 
 
-def test_of_several_copies_the_oldest_is_meant(
+def test_binding_with_equal_names(
     account: QiniuAccount, target: Qiniu, ours: str, made: CertificateBundle, label: str
 ) -> None:
-    """As for an upload: another copy of the same name is the same certificate."""
+    """Several copies have the name: the oldest counts, as for an upload."""
     issued = account.service.certificates.stored()[0]
     account.time.pause(5)
     account.service.certificates.store(
@@ -167,31 +169,33 @@ def test_of_several_copies_the_oldest_is_meant(
     assert ours == domain.bound
 
 
-def test_a_binding_that_is_not_reported(account: QiniuAccount, target: Qiniu, ours: str) -> None:
-    """Hidden, when Pili tells no name, or the list of certificates cannot be read."""
+def test_hidden_binding(account: QiniuAccount, target: Qiniu, ours: str) -> None:
+    """The binding is hidden if Pili gives no name or the list of certificates is unreadable."""
     account.service.add_live_domain(LIVE, "studio", https=ours)
     account.service.fusion.faults.add(refusal(400, 400999), on="GET /sslcert", times=None)
-    [unlisted] = account.target().observe(look(LIVE)).domains
+    [unlisted] = account.target().observe(scope_of(LIVE)).domains
     account.service.live.names_certificates = False
 
-    [unnamed] = target.observe(look(LIVE)).domains
+    [unnamed] = target.observe(scope_of(LIVE)).domains
 
     assert [(None, True)] * 2 == [(d.bound, d.binding_hidden) for d in (unlisted, unnamed)]
 
 
-def test_a_live_domain_is_bound_by_name(
+def test_binding_of_a_live_domain(
     account: QiniuAccount, target: Qiniu, ours: str, label: str
 ) -> None:
-    """With one POST of the name of our upload, signed as Pili wants it; never twice."""
+    """A single POST with the name of the upload and Pili's signature binds the domain; a second
+    call sends no request.
+    """
     account.service.add_live_domain(LIVE, "studio")
-    [before] = target.observe(look(LIVE)).domains
+    [before] = target.observe(scope_of(LIVE)).domains
 
     request_id = target.bind(LIVE, PILI, ours, DesiredHttps(force_https=True))
     again = target.bind(LIVE, PILI, ours, KEEP)
 
     assert request_id
     assert None is again
-    [after] = target.observe(look(LIVE)).domains
+    [after] = target.observe(scope_of(LIVE)).domains
     assert (None, ours) == (before.bound, after.bound)
     [request] = account.service.requests("POST /v2/*")
     assert f"/v2/hubs/studio/domains/{LIVE}/cert" == request.path
@@ -200,10 +204,8 @@ def test_a_live_domain_is_bound_by_name(
     assert ours == account.service.bound_at_pili(LIVE)
 
 
-def test_an_account_whose_certificates_go_by_id(
-    account: QiniuAccount, target: Qiniu, ours: str
-) -> None:
-    """The documents' sample looks like an id: where the name is not known, the id is tried."""
+def test_account_with_bindings_by_id(account: QiniuAccount, target: Qiniu, ours: str) -> None:
+    """The sample in the documents resembles an id: after an unknown name, the id is tried."""
     account.service.live.certificates_by = "id"
     account.service.add_live_domain(LIVE, "studio")
 
@@ -212,11 +214,11 @@ def test_an_account_whose_certificates_go_by_id(
 
     assert ours == account.service.bound_at_pili(LIVE)
     assert 2 == account.count("POST /v2/*")
-    assert ours == target.observe(look(LIVE)).domains[0].bound
+    assert ours == target.observe(scope_of(LIVE)).domains[0].bound
 
 
-def test_a_certificate_without_a_name_goes_by_id(account: QiniuAccount, target: Qiniu) -> None:
-    """As other programs leave some."""
+def test_certificate_without_a_name(account: QiniuAccount, target: Qiniu) -> None:
+    """Another program's certificate without a name is bound by its id."""
     account.service.live.certificates_by = "id"
     unnamed = qiniu_calls.seed(account.service, list(NAMES), "")
     account.service.add_live_domain(LIVE, "studio")
@@ -226,8 +228,8 @@ def test_a_certificate_without_a_name_goes_by_id(account: QiniuAccount, target: 
     assert 1 == account.count("POST /v2/*")
 
 
-def test_a_certificate_that_does_not_fit(account: QiniuAccount, target: Qiniu) -> None:
-    """Pili's words are passed on."""
+def test_certificate_for_another_domain(account: QiniuAccount, target: Qiniu) -> None:
+    """The error quotes Pili."""
     account.service.add_live_domain(LIVE, "studio")
     foreign = qiniu_calls.seed(account.service, ["www.example.org"], "foreign")
 
@@ -235,8 +237,8 @@ def test_a_certificate_that_does_not_fit(account: QiniuAccount, target: Qiniu) -
         target.bind(LIVE, PILI, foreign, KEEP)
 
 
-def test_a_copy_that_is_no_more(account: QiniuAccount, target: Qiniu) -> None:
-    """There is no name to bind it by: it is to be uploaded again."""
+def test_missing_copy(account: QiniuAccount, target: Qiniu) -> None:
+    """The copy's name is gone, so the copy has to be uploaded again."""
     account.service.add_live_domain(LIVE, "studio")
 
     with pytest.raises(CopyGone):
@@ -245,8 +247,8 @@ def test_a_copy_that_is_no_more(account: QiniuAccount, target: Qiniu) -> None:
     assert 0 == account.count("POST /v2/*")
 
 
-def test_a_disabled_domain(account: QiniuAccount, target: Qiniu, ours: str) -> None:
-    """It is not written to, and what to do is reported."""
+def test_disabled_domain(account: QiniuAccount, target: Qiniu, ours: str) -> None:
+    """The domain is not written to, and the hint says how to enable the domain."""
     account.service.add_live_domain(LIVE, "studio").disabled = True
 
     with pytest.raises(TargetRejected, match=f"{LIVE} is disabled at Pili") as caught:
@@ -257,12 +259,14 @@ def test_a_disabled_domain(account: QiniuAccount, target: Qiniu, ours: str) -> N
 
 
 @pytest.mark.parametrize("status", [404, 612])
-def test_a_hub_that_is_gone(account: QiniuAccount, target: Qiniu, ours: str, status: int) -> None:
-    """Between look and change: said so, with what to do, and not looked for there again."""
+def test_removed_hub(account: QiniuAccount, target: Qiniu, ours: str, status: int) -> None:
+    """The hub was removed after the observation: the error has a hint, and later calls skip the
+    hub.
+    """
     account.service.live.not_found = 612 if status == 612 else 404
     account.service.add_live_domain(LIVE, "studio")
     account.service.add_live_domain(PUSH, "other", type="liveHls")
-    target.observe(look())
+    target.observe(scope_of())
     account.service.live.remove_hub("studio")
 
     with pytest.raises(
@@ -271,16 +275,16 @@ def test_a_hub_that_is_gone(account: QiniuAccount, target: Qiniu, ours: str, sta
         target.bind(LIVE, PILI, ours, KEEP)
 
     assert "remove the domain from `domains`" in str(e.value.hint)
-    assert {PUSH: PILI} == found(target, look())
+    assert {PUSH: PILI} == usable_kinds(target, scope_of())
     with pytest.raises(TargetRejected, match=f"the live domain {LIVE} is gone from Pili"):
         target.bind(LIVE, PILI, ours, KEEP)
     assert [] == account.service.requests("POST /v2/*")
 
 
-def test_a_domain_that_left_its_hub(account: QiniuAccount, target: Qiniu, ours: str) -> None:
-    """The same, of the domain; a hub that vanishes between two lists is no trouble."""
+def test_domain_removed_from_its_hub(account: QiniuAccount, target: Qiniu, ours: str) -> None:
+    """The removed domain is an error; a hub that vanishes between two lists is skipped."""
     account.service.add_live_domain(LIVE, "studio")
-    target.observe(look())
+    target.observe(scope_of())
     account.service.live.remove_domain(LIVE)
 
     with pytest.raises(TargetRejected, match="is gone from Pili"):
@@ -289,11 +293,11 @@ def test_a_domain_that_left_its_hub(account: QiniuAccount, target: Qiniu, ours: 
         refusal(404, None, "hub not found"), on="GET /v2/hubs/*/domains"
     )
 
-    seen = target.observe(look())
-    assert ((), ()) == (seen.domains, seen.unread)
+    observed = target.observe(scope_of())
+    assert ((), ()) == (observed.domains, observed.unread)
 
 
-# --- Live domains that cannot be seen, and certificates that they may use
+# --- Hidden live domains, and certificates that such domains may use
 
 
 NO_RIGHT = [
@@ -304,124 +308,128 @@ NO_RIGHT = [
 ]
 
 
-# --- accounts that may not see Pili, and a Pili that is silent ------------------------------
+# --- Accounts without permission for Pili, and a silent Pili -------------------------------
 
 
 @pytest.mark.parametrize("fault", NO_RIGHT, ids=fault_id)
-def test_an_account_without_a_right_to_pili(
+def test_account_without_permission_for_pili(
     fault: Fault, account: QiniuAccount, target: Qiniu, ours: str, label: str
 ) -> None:
-    """The CDN goes on, and what was not seen is reported, with how to leave it out; asked for live
-    domains, it is the whole story. A copy of ours goes all the same.
+    """CDN domains are observed, and the missing permission is reported with a hint; a scope of live
+    domains fails. Copies of certferry's can be retired.
     """
     account.service.add_domain(IMG)
     account.service.pili.faults.add(fault, times=None)
 
-    seen = target.observe(look())
+    observed = target.observe(scope_of())
 
-    assert {IMG: Kind.CDN} == {d.domain: d.kind for d in seen.domains}
-    [unread] = seen.unread
+    assert {IMG: Kind.CDN} == {d.domain: d.kind for d in observed.domains}
+    [unread] = observed.unread
     assert 'set kind = "cdn" or "kodo"' in str(unread.hint)
     assert "the list of hubs" in str(unread)
     assert "CDN domain" not in str(unread)
-    for what in (look(kind=PILI), look(LIVE, kind=PILI)):
+    for scope in (scope_of(kind=PILI), scope_of(LIVE, kind=PILI)):
         with pytest.raises(DeployError, match="the list of hubs"):
-            target.observe(what)
+            target.observe(scope)
     assert "cannot see Pili's domains" in str(problem_of(target, LIVE))
     assert target.retire(ours, label)
 
 
-def test_keys_that_work_elsewhere_lack_a_right(account: QiniuAccount, target: Qiniu) -> None:
-    """They are not called wrong; those that work nowhere are."""
+def test_keys_that_work_elsewhere(account: QiniuAccount, target: Qiniu) -> None:
+    """Keys that work elsewhere get a hint about Pili's permission; keys that work nowhere get the
+    usual hint.
+    """
     account.service.add_domain(IMG)
     account.service.pili.faults.add(refusal(403, None, "no permission"), times=None)
 
-    [unread] = target.observe(look()).unread
+    [unread] = target.observe(scope_of()).unread
     with pytest.raises(TargetAccessDenied) as caught:
-        account.target(secret=SECRET_KEY[::-1]).observe(look(kind=PILI))
+        account.target(secret=SECRET_KEY[::-1]).observe(scope_of(kind=PILI))
 
     assert isinstance(unread, TargetAccessDenied)
     assert "allow the keys to use Pili" in str(unread.hint)
     assert "the permissions of the keys" in str(caught.value.hint)
 
 
-def test_a_silent_pili(account: QiniuAccount, target: Qiniu) -> None:
-    """The CDN goes on; with nothing else to see, silence does not pass for an empty account."""
+def test_silent_pili(account: QiniuAccount, target: Qiniu) -> None:
+    """CDN domains are observed; without them, silence is an error rather than an empty account."""
     account.service.add_domain(IMG)
     account.service.pili.faults.add(Fault.status(503), times=None)
 
-    seen = target.observe(look())
-    assert [IMG] == [domain.domain for domain in seen.domains]
-    assert isinstance(seen.unread[0], TargetUnavailable)
+    observed = target.observe(scope_of())
+    assert [IMG] == [domain.domain for domain in observed.domains]
+    assert isinstance(observed.unread[0], TargetUnavailable)
     assert isinstance(problem_of(target, LIVE), TargetUnavailable)
-    for what in (look(names=("www.example.org",)), look(kind=PILI), look(LIVE, kind=PILI)):
+    for scope in (
+        scope_of(names=("www.example.org",)),
+        scope_of(kind=PILI),
+        scope_of(LIVE, kind=PILI),
+    ):
         with pytest.raises(TargetUnavailable):
-            target.observe(what)
+            target.observe(scope)
 
 
-def test_domains_that_were_seen_are_not_forgotten(
-    account: QiniuAccount, target: Qiniu, ours: str
-) -> None:
-    """While a hub is silent, what was there is still looked at, and what it is bound to is hidden;
-    the other hub is read, and one that is gone is gone.
+def test_earlier_domains_of_a_silent_hub(account: QiniuAccount, target: Qiniu, ours: str) -> None:
+    """Domains of a silent hub are still observed with hidden bindings; another hub is read, and a
+    removed hub is skipped.
     """
     for name, hub in ((LIVE, "studio"), (PUSH, "other"), ("b.example.com", "third")):
         account.service.add_live_domain(name, hub, https=ours)
-    assert 3 == len(found(target, look()))
+    assert 3 == len(usable_kinds(target, scope_of()))
     account.service.live.remove_hub("third")
     account.service.pili.faults.add(Fault.status(503), on="GET */studio/domains", times=None)
     account.time.pause(6)
 
-    seen = target.observe(look(kind=PILI))
+    observed = target.observe(scope_of(kind=PILI))
 
-    reported = {d.domain: (d.bound, d.binding_hidden) for d in seen.domains}
+    reported = {d.domain: (d.bound, d.binding_hidden) for d in observed.domains}
     assert {LIVE: (None, True), PUSH: (ours, False)} == reported
-    assert 1 == len(seen.unread)
+    assert 1 == len(observed.unread)
 
 
-def test_hubs_that_cannot_be_listed_any_more(
+def test_earlier_domains_without_the_list_of_hubs(
     account: QiniuAccount, target: Qiniu, ours: str
 ) -> None:
-    """What they had is looked at all the same; what it is bound to is hidden, and kept."""
+    """Domains of earlier hubs are observed with hidden bindings, and certificates stay."""
     account.service.add_live_domain(LIVE, "studio", https=ours)
-    assert {LIVE: PILI} == found(target, look())
+    assert {LIVE: PILI} == usable_kinds(target, scope_of())
     account.service.pili.faults.add(Fault.status(503), on="GET /v2/hubs", times=None)
     account.time.pause(301)
 
-    seen = target.observe(look())
+    observed = target.observe(scope_of())
 
-    assert [(LIVE, None, True)] == [(d.domain, d.bound, d.binding_hidden) for d in seen.domains]
-    assert isinstance(seen.unread[0], TargetUnavailable)
+    assert [(LIVE, None, True)] == [(d.domain, d.bound, d.binding_hidden) for d in observed.domains]
+    assert isinstance(observed.unread[0], TargetUnavailable)
     with pytest.raises(TargetInUse):
         target.retire(ours, account.labels()[0])
 
 
-def test_one_hub_that_may_not_be_seen(account: QiniuAccount, target: Qiniu) -> None:
-    """It hides its own domains and no others."""
+def test_forbidden_hub(account: QiniuAccount, target: Qiniu) -> None:
+    """The hub hides its own domains only."""
     account.service.add_live_domain(LIVE, "theirs")
     account.service.add_live_domain(PUSH, "ours")
     account.service.pili.faults.add(refusal(403, None, "no"), on="GET */theirs/domains", times=None)
 
-    seen = target.observe(look(kind=PILI))
+    observed = target.observe(scope_of(kind=PILI))
 
-    assert [PUSH] == [domain.domain for domain in seen.domains]
-    assert isinstance(seen.unread[0], TargetAccessDenied)
+    assert [PUSH] == [domain.domain for domain in observed.domains]
+    assert isinstance(observed.unread[0], TargetAccessDenied)
 
 
-def test_a_used_up_rate_ends_the_look(account: QiniuAccount, target: Qiniu) -> None:
+def test_rate_limit_ends_the_observation(account: QiniuAccount, target: Qiniu) -> None:
     """The next hub would be refused as well, after the same time."""
     for hub in ("one", "two", "three"):
         account.service.add_live_domain(f"{hub}.example.com", hub)
     account.service.pili.faults.add(refusal(429, None, "too many"), on="GET */domains", times=None)
 
     with pytest.raises(TargetUnavailable):
-        target.observe(look(kind=PILI))
+        target.observe(scope_of(kind=PILI))
 
     assert {"one"} == {r.path.split("/")[3] for r in account.service.requests("GET */domains")}
 
 
-def test_a_mirror_has_its_own_pili_or_none() -> None:
-    """Never Qiniu's own: that would send a mirror's keys there."""
+def test_pili_of_a_mirror() -> None:
+    """Qiniu's own Pili is never a mirror's default, because a mirror's keys would be sent there."""
     keys, mirror = (Secret("key"), Secret("secret")), "https://qiniu.example.org"
 
     assert "https://pili.qiniuapi.com" == Settings(*keys).hosts.pili
@@ -429,26 +437,26 @@ def test_a_mirror_has_its_own_pili_or_none() -> None:
     assert mirror == Settings(*keys, api=mirror, pili=f"{mirror}/").hosts.pili
 
 
-def test_a_mirror_without_pili(account: QiniuAccount) -> None:
-    """Nothing is asked, and nothing reported, unless live domains were asked for."""
+def test_mirror_without_pili(account: QiniuAccount) -> None:
+    """The observation sends no request to Pili, and fails only for a scope of live domains."""
     account.service.add_domain(IMG)
     hosts = account.hosts
     target = account.target(hosts=type(hosts)(hosts.api, hosts.fusion, hosts.uc))
 
-    seen = target.observe(look())
+    observed = target.observe(scope_of())
 
-    assert ([IMG], ()) == ([d.domain for d in seen.domains], seen.unread)
+    assert ([IMG], ()) == ([d.domain for d in observed.domains], observed.unread)
     assert "not a CDN domain" in str(problem_of(target, LIVE))
     assert {IMG} == {d.domain for d in target.survey(lambda *_: None).domains}
     with pytest.raises(TargetRejected, match="no address of Pili") as caught:
-        target.observe(look(kind=PILI))
+        target.observe(scope_of(kind=PILI))
     assert "set `pili`" in str(caught.value.hint)
 
 
-def test_a_certificate_that_a_live_domain_uses_is_kept(
+def test_certificate_of_a_live_domain_stays(
     account: QiniuAccount, target: Qiniu, ours: str, label: str
 ) -> None:
-    """Qiniu would remove it, whatever it is bound to: certferry asks for the domains first."""
+    """Qiniu would remove a bound certificate, so certferry reads the live domains first."""
     account.service.add_live_domain(LIVE, "studio", https=ours)
     theirs = qiniu_calls.seed(account.service, list(NAMES), "by hand")
     account.service.add_live_domain(PUSH, "studio", https=theirs)
@@ -464,11 +472,11 @@ def test_a_certificate_that_a_live_domain_uses_is_kept(
     assert target.retire(ours, label)
 
 
-def test_what_may_be_used_is_kept(
+def test_possibly_used_certificate_stays(
     account: QiniuAccount, target: Qiniu, ours: str, label: str
 ) -> None:
-    """While Pili is silent nothing goes; nothing of others' where Pili may not be seen, or does
-    not tell what a domain is bound to.
+    """While Pili is silent, all certificates stay; unmanaged certificates stay if Pili is forbidden
+    or hides bindings.
     """
     theirs = qiniu_calls.seed(account.service, list(NAMES), "by hand")
     account.service.add_live_domain(LIVE, "studio", https=theirs)
@@ -487,8 +495,8 @@ def test_what_may_be_used_is_kept(
     assert target.retire(ours, label)
 
 
-def test_they_are_surveyed(account: QiniuAccount, target: Qiniu) -> None:
-    """Each with its certificate's end; one for RTMP says that it has no HTTPS."""
+def test_survey_of_live_domains(account: QiniuAccount, target: Qiniu) -> None:
+    """A live domain has its certificate's end; a domain for RTMP is reported without HTTPS."""
     issued = qiniu_calls.issue(*NAMES)
     cert = account.service.add_certificate(issued, "by hand")
     account.service.add_live_domain(LIVE, "studio", https=cert)

@@ -1,4 +1,4 @@
-"""Qiniu as production's responses show it, and odd answers."""
+"""Qiniu with production's habits and odd answers."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from certferry_sandbox.qiniu.signing import Scheme
 from tests.adapters.qiniu.account import REQUEST_ID, WWW, QiniuAccount, bundle, refusal
 from tests.sandbox import qiniu_calls
 
-# --- What Qiniu answers in production, number by number (docs/facts/qiniu.md §10), over real
-# HTTP. Whole syncs under each of these are in `tests/acceptance/test_qiniu.py`
+# --- Answers of Qiniu in production, by number (docs/facts/qiniu.md §10), over real HTTP. Complete
+# syncs for each number are in `tests/acceptance/test_qiniu.py`
 
 
 IMG = "img.example.com"
@@ -36,53 +36,57 @@ SRC = "src.example.com"
 KEEP = DesiredHttps()
 
 
-def look(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = ()) -> Scope:
-    """Observe these domains, or at all below example.com."""
-    return Scope("img", ("*.example.com",), domains or None, kind, known)
+def scope_of(
+    *domains: str, kind: Kind = Kind.AUTO, certificates: Sequence[Certificate] = ()
+) -> Scope:
+    """Return the scope of these domains, or of all domains below example.com."""
+    return Scope("img", ("*.example.com",), domains or None, kind, certificates)
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
-    [found] = target.observe(look(name)).domains
-    return found
+    [observed] = target.observe(scope_of(name)).domains
+    return observed
 
 
 def bound(account: QiniuAccount, name: str = WWW, **options: Any) -> str:
-    """Have a domain with HTTPS, and return its certificate's id."""
+    """Add a domain with HTTPS, and return its certificate's id."""
     cert_id = qiniu_calls.seed(account.service, ["*.example.com"], f"old {name}")
     account.service.add_domain(name, https=cert_id, **options)
     return cert_id
 
 
 def seed(account: QiniuAccount) -> str:
-    """Have a new certificate for every domain, and return its id."""
+    """Add a certificate for every domain, and return its id."""
     return qiniu_calls.seed(account.service, ["*.example.com"], "new")
 
 
-def test_number_1_lists_that_are_null(account: QiniuAccount, target: Qiniu) -> None:
-    """An account without anything, and a bucket without domains, have none."""
+def test_number_1_null_lists(account: QiniuAccount, target: Qiniu) -> None:
+    """An empty account and a bucket without domains give empty lists."""
     habits.null_lists(account.service)
-    assert () == target.observe(look()).domains
+    assert () == target.observe(scope_of()).domains
 
     habits.bucket_domains_by_type(account.service)
     account.service.add_bucket("empty")
     account.time.pause(301)
-    seen = target.observe(look())
+    observed = target.observe(scope_of())
 
-    assert ((), (), ()) == (seen.domains, seen.remotes, seen.unread)
+    assert ((), (), ()) == (observed.domains, observed.remotes, observed.unread)
 
 
 @pytest.mark.parametrize(("takes", "scheme"), [(QBOX, "QBox"), (QINIU, "Qiniu")])
-def test_number_2_the_scheme_of_bind(
+def test_number_2_scheme_of_a_binding(
     takes: frozenset[Scheme], scheme: str, account: QiniuAccount
 ) -> None:
-    """QBox first; on 401 the other, which later runs try first, until it is refused."""
+    """QBox is tried first, then the other scheme after a 401; later runs begin with the accepted
+    scheme.
+    """
     account.service.hosting.bind = {Host.API: takes}
     account.service.add_bucket_domain(SRC, "pictures")
     for expected in ([scheme] if scheme == "QBox" else ["QBox", scheme], [scheme]):
         before = account.count("POST /cert/bind")
         account.target().bind(SRC, KODO, seed(account), KEEP)
-        asked = account.service.requests("POST /cert/bind")[before:]
-        assert expected == [request.headers["Authorization"].split()[0] for request in asked]
+        bindings = account.service.requests("POST /cert/bind")[before:]
+        assert expected == [request.headers["Authorization"].split()[0] for request in bindings]
 
     other = QINIU if takes is QBOX else QBOX
     account.service.hosting.bind = {Host.API: other}
@@ -92,7 +96,7 @@ def test_number_2_the_scheme_of_bind(
     assert new == account.service.bound_at_kodo(SRC)
 
 
-def test_number_2_both_schemes_refused(account: QiniuAccount, target: Qiniu) -> None:
+def test_number_2_refusal_of_both_schemes(account: QiniuAccount, target: Qiniu) -> None:
     """The error names both tries."""
     account.service.hosting.bind = {Host.API: frozenset()}
     account.service.add_bucket_domain(SRC, "pictures")
@@ -113,10 +117,10 @@ def test_number_2_both_schemes_refused(account: QiniuAccount, target: Qiniu) -> 
         (habits.bindings_at_backup, 4),
     ],
 )
-def test_number_3_where_bindings_are_read(
+def test_number_3_ways_to_bindings(
     habit: habits.Habit | None, requests: int, account: QiniuAccount
 ) -> None:
-    """Each other way costs one request, once for the account."""
+    """Each further way costs one request, once for the account."""
     if habit is not None:
         habit(account.service)
     old = qiniu_calls.seed(account.service, [SRC])
@@ -128,16 +132,16 @@ def test_number_3_where_bindings_are_read(
         assert expected == account.count("GET /cert/bindings") - before
 
 
-def test_number_3_bindings_that_nobody_answers(account: QiniuAccount, target: Qiniu) -> None:
-    """A domain that is named is bound all the same, and what could not be read is reported."""
+def test_number_3_unavailable_bindings(account: QiniuAccount, target: Qiniu) -> None:
+    """A named domain is bound, and the missing bindings are reported."""
     habits.bindings_nowhere(account.service)
     account.service.add_bucket_domain(SRC, "pictures")
     new = seed(account)
 
-    seen = target.observe(look(SRC))
+    observed = target.observe(scope_of(SRC))
     target.bind(SRC, KODO, new, KEEP)
 
-    [domain], [unread] = seen.domains, seen.unread
+    [domain], [unread] = observed.domains, observed.unread
     assert (DomainState.READY, None, True) == (domain.state, domain.bound, domain.binding_hidden)
     assert "the certificates of source domains" in str(unread)
     assert 4 == str(unread).count("127.0.0.1")
@@ -145,10 +149,10 @@ def test_number_3_bindings_that_nobody_answers(account: QiniuAccount, target: Qi
 
 
 @pytest.mark.parametrize("habit", [None, habits.mismatch_is_400324])
-def test_number_4_a_key_of_another_certificate(
+def test_number_4_key_of_another_certificate(
     habit: habits.Habit | None, account: QiniuAccount, target: Qiniu
 ) -> None:
-    """Either code is reported as what it is: the two do not belong together."""
+    """Both codes give the same error about certificate and key."""
     if habit is not None:
         habit(account.service)
     mixed = replace(bundle(WWW), privkey_pem=bundle(WWW).privkey_pem)
@@ -158,10 +162,10 @@ def test_number_4_a_key_of_another_certificate(
 
 
 @pytest.mark.parametrize("habit", [habits.flags_hidden, habits.https_hidden])
-def test_number_6_settings_that_the_detail_hides(
+def test_number_6_hidden_settings(
     habit: habits.Habit, account: QiniuAccount, target: Qiniu
 ) -> None:
-    """The certificate alone is sent, with what is desired; everything else stays."""
+    """A change has the certificate and the desired settings only; other settings stay."""
     bound(account, force_https=True, http2=True)
     habit(account.service)
     first, second = seed(account), seed(account)
@@ -175,8 +179,8 @@ def test_number_6_settings_that_the_detail_hides(
     assert (True, False) == (conf.force_https, conf.http2)
 
 
-def test_number_7_https_that_is_off_after_all(account: QiniuAccount, target: Qiniu) -> None:
-    """400302 leads to `sslize` in the same run, and no visitor is redirected."""
+def test_number_7_https_that_is_off(account: QiniuAccount, target: Qiniu) -> None:
+    """Qiniu's 400302 leads to `sslize` in the same run, without a redirect of visitors."""
     account.service.add_domain(WWW)
     habits.https_claimed(account.service)
     new = seed(account)
@@ -193,17 +197,17 @@ def test_number_7_https_that_is_off_after_all(account: QiniuAccount, target: Qin
     ("habit", "requests"),
     [(None, 1), (habits.certificates_at_api_qbox, 2), (habits.certificates_at_api_qiniu, 3)],
 )
-def test_number_8_where_certificates_are(
+def test_number_8_ways_to_certificates(
     habit: habits.Habit | None, requests: int, account: QiniuAccount
 ) -> None:
-    """fusion, then api under either scheme; what worked is asked first from then on."""
+    """The ways are fusion, then api with both schemes; the way that works is first from then on."""
     if habit is not None:
         habit(account.service)
     made = bundle(WWW)
 
     for expected in (requests, 1):
         before = account.count("GET /sslcert")
-        account.target().observe(look(known=[made.certificate]))
+        account.target().observe(scope_of(certificates=[made.certificate]))
         assert expected == account.count("GET /sslcert") - before
     cert_id = account.target().upload("img", made)
 
@@ -211,45 +215,45 @@ def test_number_8_where_certificates_are(
     assert cert_id == account.service.certificates.stored()[0].id
 
 
-def test_number_8_a_way_that_works_no_more(account: QiniuAccount) -> None:
-    """It is forgotten, and the first one needs no note."""
+def test_number_8_broken_way(account: QiniuAccount) -> None:
+    """A broken way is forgotten, and the first way needs no note."""
     habits.certificates_at_api_qbox(account.service)
-    known = [bundle(WWW).certificate]
-    account.target().observe(look(known=known))
+    certificates = [bundle(WWW).certificate]
+    account.target().observe(scope_of(certificates=certificates))
     assert f"QBox {account.service.api_url}" == account.memory.note("way: sslcert")
 
     account.service.hosting.certificates = {Host.FUSION: QBOX}
-    account.target().observe(look(known=known))
+    account.target().observe(scope_of(certificates=certificates))
 
     assert None is account.memory.note("way: sslcert")
 
 
-def test_number_9_a_name_that_is_too_long(account: QiniuAccount) -> None:
-    """A short one that still proves whose it is; later uploads take it at once, and it is retired
-    like any other.
+def test_number_9_short_names(account: QiniuAccount) -> None:
+    """A short name still proves its owner. Later uploads use the short name at once, and the copy
+    is retired like any other.
     """
     habits.short_names(account.service)
     first, second = bundle(WWW), bundle(WWW)
 
-    one = account.target().upload("a-lineage", first)
+    first_id = account.target().upload("a-lineage", first)
     account.target().upload("a-lineage", second)
 
     short = [short_label_of("a-lineage", made.certificate.fingerprint) for made in (first, second)]
     assert short == account.labels()
     assert {23} == {len(label) for label in account.labels()}
     assert 3 == account.count("POST /sslcert")
-    known = (first.certificate, second.certificate)
-    seen = account.target().observe(Scope("a-lineage", (WWW,), None, Kind.AUTO, known))
-    assert short == [remote.label for remote in seen.remotes]
-    assert one == account.target().upload("a-lineage", first)
-    assert account.target().retire(one, short[0])
+    certificates = (first.certificate, second.certificate)
+    observed = account.target().observe(Scope("a-lineage", (WWW,), None, Kind.AUTO, certificates))
+    assert short == [remote.label for remote in observed.remotes]
+    assert first_id == account.target().upload("a-lineage", first)
+    assert account.target().retire(first_id, short[0])
     assert short[1:] == account.labels()
 
 
-def test_number_10_a_certificate_that_is_in_use_for_minutes_more(
+def test_number_10_certificate_in_use_after_the_change(
     account: QiniuAccount, target: Qiniu
 ) -> None:
-    """400611 after the swap is no failure: it is left alone, and goes later."""
+    """The copy stays after 400611, and is removed later."""
     habits.in_use_goes_on(account.service)
     made = bundle(WWW)
     old = target.upload("img", made)
@@ -265,8 +269,10 @@ def test_number_10_a_certificate_that_is_in_use_for_minutes_more(
     assert target.retire(old, label)
 
 
-def test_number_12_a_401_proves_no_wrong_key(account: QiniuAccount, target: Qiniu) -> None:
-    """Where the same keys were accepted, one path's 401 blames the path, and the others go on."""
+def test_number_12_401_for_a_single_path(account: QiniuAccount, target: Qiniu) -> None:
+    """For keys that Qiniu accepts elsewhere, the error concerns the path, and other domains are
+    observed.
+    """
     habits.unknown_paths_401(account.service)
     account.service.add_domain(WWW)
     account.service.add_domain(IMG)
@@ -274,7 +280,7 @@ def test_number_12_a_401_proves_no_wrong_key(account: QiniuAccount, target: Qini
         refusal(401, None, "bad token"), on=f"GET /domain/{IMG}", times=None
     )
 
-    by_name = {domain.domain: domain for domain in target.observe(look()).domains}
+    by_name = {domain.domain: domain for domain in target.observe(scope_of()).domains}
 
     assert DomainState.READY is by_name[WWW].state
     problem = by_name[IMG].problem
@@ -286,21 +292,23 @@ def test_number_12_a_401_proves_no_wrong_key(account: QiniuAccount, target: Qini
     assert 401 == answer.status_code
 
 
-def test_number_15_source_domains_by_their_other_call(account: QiniuAccount) -> None:
-    """Asked for when the first is refused, once for the account, and read in its own words."""
+def test_number_15_other_call_for_source_domains(account: QiniuAccount) -> None:
+    """The other call follows the first refusal, once for the account, and its answer has other
+    fields.
+    """
     habits.bucket_domains_by_type(account.service)
     account.service.add_bucket_domain(SRC, "pictures")
     account.service.add_bucket_domain(IMG, "films")
 
     for expected in (1, 0):
         before = account.count("GET /v3/domains")
-        found = {domain.domain for domain in account.target().observe(look()).domains}
-        assert {SRC, IMG} == found
+        names = {domain.domain for domain in account.target().observe(scope_of()).domains}
+        assert {SRC, IMG} == names
         assert expected == (account.count("GET /v3/domains") - before > 0)
 
 
-def test_number_15_the_backup_of_uc(account: QiniuAccount) -> None:
-    """Asked when uc cannot be reached."""
+def test_number_15_backup_of_uc(account: QiniuAccount) -> None:
+    """The backup is used if uc is unreachable."""
     account.service.add_bucket_domain(SRC, "pictures")
     gone, service = account.service.uc_url, account.service
     hosts = Hosts(service.api_url, service.fusion_url, gone, uc_backup=service.uc_backup_url)
@@ -310,17 +318,17 @@ def test_number_15_the_backup_of_uc(account: QiniuAccount) -> None:
     assert [SRC] == [d.domain for d in account.client(hosts=hosts).list_bucket_domains("pictures")]
 
 
-def test_number_16_calls_that_are_not_used(account: QiniuAccount, target: Qiniu) -> None:
-    """Neither uc's `/v6/domains/…/https` nor `/domain/…/sslcert` is ever asked for."""
+def test_number_16_unused_calls(account: QiniuAccount, target: Qiniu) -> None:
+    """The calls of certferry exclude uc's `/v6/domains/…/https` and `/domain/…/sslcert`."""
     bound(account)
     account.service.add_bucket_domain(SRC, "pictures")
     made = bundle("*.example.com")
 
-    target.observe(look())
+    target.observe(scope_of())
     new = target.upload("img", made)
     target.bind(WWW, Kind.CDN, new, KEEP)
     target.bind(SRC, KODO, new, KEEP)
-    target.observe(look(WWW, SRC))
+    target.observe(scope_of(WWW, SRC))
 
     assert 0 == account.count("* /v6/*") + account.count("* /domain/*/sslcert")
 
@@ -336,11 +344,11 @@ def test_number_16_calls_that_are_not_used(account: QiniuAccount, target: Qiniu)
 def test_number_17_other_states(
     state: str, words: str, account: QiniuAccount, target: Qiniu
 ) -> None:
-    """Each in words, with what to do; the other domains go on."""
+    """Each state has a plain error with a hint, and other domains are observed."""
     account.service.add_domain(WWW, state=state)
     account.service.add_domain(IMG)
 
-    broken, sound = target.observe(look(WWW, IMG)).domains
+    broken, sound = target.observe(scope_of(WWW, IMG)).domains
 
     assert (DomainState.UNAVAILABLE, DomainState.READY) == (broken.state, sound.state)
     assert broken.problem is not None
@@ -351,10 +359,8 @@ def test_number_17_other_states(
 
 
 @pytest.mark.parametrize("operation", ["create_domain", "online_domain"])
-def test_number_18_a_domain_that_is_being_made(
-    operation: str, account: QiniuAccount, target: Qiniu
-) -> None:
-    """The run waits for it as for any other change."""
+def test_number_18_domain_in_creation(operation: str, account: QiniuAccount, target: Qiniu) -> None:
+    """A domain in creation is busy, as during any change."""
     account.service.add_domain(WWW, state="processing").operation = operation
 
     assert DomainState.PROCESSING is the_domain(target).state
@@ -362,10 +368,10 @@ def test_number_18_a_domain_that_is_being_made(
         target.bind(WWW, Kind.CDN, seed(account), KEEP)
 
 
-def test_number_18_a_change_that_is_said_to_be_immediate(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """What Qiniu says is reported; whether it is so, only the edges tell (see the acceptance)."""
+def test_number_18_change_reported_as_immediate(account: QiniuAccount, target: Qiniu) -> None:
+    """The observation repeats Qiniu's claim; only the edges show the truth (see the acceptance
+    tests).
+    """
     old = bound(account)
     habits.done_at_once(account.service)
     account.service.domains.processing_time = timedelta(minutes=10)
@@ -378,10 +384,12 @@ def test_number_18_a_change_that_is_said_to_be_immediate(
 
 
 @pytest.mark.parametrize("habit", [None, habits.days_in_words])
-def test_number_21_too_little_life(
+def test_number_21_short_remaining_life(
     habit: habits.Habit | None, account: QiniuAccount, target: Qiniu
 ) -> None:
-    """By code or in the console's words; a certificate of 45 days has 15 to be uploaded."""
+    """The refusal has a code or the console's words; a certificate of 45 days can be uploaded for
+    15 days.
+    """
     if habit is not None:
         habit(account.service)
     start = qiniu_calls.START
@@ -390,19 +398,17 @@ def test_number_21_too_little_life(
     assert target.upload("img", young)
     with pytest.raises(TargetRejected, match="too little of the certificate's life is left"):
         target.upload("img", old)
-    rules = target.observe(look()).rules
+    rules = target.observe(scope_of()).rules
     assert young.certificate.remaining(start) >= rules.min_remaining
     assert old.certificate.remaining(start) < rules.min_remaining
 
 
-def test_a_first_deployment_makes_no_more_requests_than_before(
-    account: QiniuAccount, target: Qiniu
-) -> None:
-    """Where the first way of each call works: the same calls as in version 0.1, once each."""
+def test_requests_of_a_first_deployment(account: QiniuAccount, target: Qiniu) -> None:
+    """If the first way of each call works, the calls are those of version 0.1, once each."""
     account.service.add_domain(WWW)
     account.service.add_bucket_domain(SRC, "pictures")
 
-    target.observe(look(WWW, SRC))
+    target.observe(scope_of(WWW, SRC))
     new = target.upload("img", bundle("*.example.com"))
     target.bind(WWW, Kind.CDN, new, KEEP)
     target.bind(SRC, KODO, new, KEEP)
@@ -422,15 +428,20 @@ def test_a_first_deployment_makes_no_more_requests_than_before(
     assert expected == {label: labels.count(label) for label in labels}
 
 
-def test_number_13_list_is_never_filtered(account: QiniuAccount, target: Qiniu) -> None:
-    """Whether Qiniu heeds a filter is not known, and half a list could be taken for the whole:
-    whatever is done, all domains are read, page by page.
+def test_number_13_list_is_read_in_full(account: QiniuAccount, target: Qiniu) -> None:
+    """Qiniu's filters are uncertain, and half a list could pass for the whole: all domains are
+    read, page by page.
     """
     cert_id = bound(account)
     account.service.add_domain(IMG)
     new = bundle("*.example.com")
-    for asked in (look(), look(WWW), replace(look(), others=True), replace(look(), globs=("*",))):
-        target.observe(asked)
+    for scope in (
+        scope_of(),
+        scope_of(WWW),
+        replace(scope_of(), others=True),
+        replace(scope_of(), globs=("*",)),
+    ):
+        target.observe(scope)
     remote_id = target.upload("img", new)
     target.bind(WWW, Kind.CDN, remote_id, KEEP)
     target.survey(lambda *_: None)
@@ -443,7 +454,7 @@ def test_number_13_list_is_never_filtered(account: QiniuAccount, target: Qiniu) 
     assert {"marker", "limit"} == {name for parameters in sent for name in parameters}
 
 
-# --- Answers of Qiniu that say something else: a wrong clock, other shapes, lists that are none
+# --- Unexpected answers of Qiniu: a wrong clock, other shapes, unreadable lists
 
 
 @pytest.mark.parametrize(
@@ -453,25 +464,25 @@ def test_number_13_list_is_never_filtered(account: QiniuAccount, target: Qiniu) 
         (timedelta(minutes=-20), "this host's clock is 20 minutes behind Qiniu's"),
     ],
 )
-def test_a_wrong_clock_is_reported_before_the_keys(
+def test_wrong_clock_is_reported_before_the_keys(
     offset: timedelta, words: str, account: QiniuAccount
 ) -> None:
-    """With how much, from the answer's Date; and what to do."""
+    """The error has the difference from the answer's Date, and a hint."""
     account.time.offset = offset
 
     with pytest.raises(ClockWrong, match=words) as caught:
-        account.target().observe(look(WWW))
+        account.target().observe(scope_of(WWW))
 
     assert "access_key" not in f"{caught.value} {caught.value.hint}"
     assert "timedatectl" in str(caught.value.hint)
 
 
-def test_wrong_keys_with_a_right_clock_are_reported_as_that(account: QiniuAccount) -> None:
-    """A second of difference explains nothing."""
+def test_wrong_keys_with_a_right_clock(account: QiniuAccount) -> None:
+    """A difference of seconds does not explain refused keys."""
     account.time.offset = timedelta(seconds=40)
 
     with pytest.raises(TargetAccessDenied, match="access_key and secret_key"):
-        account.target(secret="wrong").observe(look(WWW))
+        account.target(secret="wrong").observe(scope_of(WWW))
 
 
 SHAPES: dict[str, tuple[bytes, str, str]] = {
@@ -487,15 +498,17 @@ SHAPES: dict[str, tuple[bytes, str, str]] = {
 
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
-def test_an_answer_of_another_shape(shape: str, account: QiniuAccount, target: Qiniu) -> None:
-    """Reported with the request's id and the path of the wrong value; the other domains go on."""
+def test_answer_of_another_shape(shape: str, account: QiniuAccount, target: Qiniu) -> None:
+    """The error has the request's id and the path of the wrong value; other domains are
+    observed.
+    """
     body, content_type, words = SHAPES[shape]
     account.service.add_domain(WWW)
     account.service.add_domain(IMG)
     fault = Fault.status(200, body, content_type, [("X-Reqid", REQUEST_ID)])
     account.service.api.faults.add(fault, on=f"GET /domain/{WWW}", times=None)
 
-    broken, sound = target.observe(look(WWW, IMG)).domains
+    broken, sound = target.observe(scope_of(WWW, IMG)).domains
 
     assert (DomainState.UNAVAILABLE, DomainState.READY) == (broken.state, sound.state)
     assert broken.problem is not None
@@ -503,8 +516,8 @@ def test_an_answer_of_another_shape(shape: str, account: QiniuAccount, target: Q
     assert f"X-Reqid {REQUEST_ID}" in str(broken.problem.hint)
 
 
-def test_a_number_that_is_written_as_text_is_a_number(account: QiniuAccount, target: Qiniu) -> None:
-    """Dates of certificates may come so, and mean the same."""
+def test_number_written_as_text(account: QiniuAccount, target: Qiniu) -> None:
+    """Dates of certificates may be text, with the same meaning."""
     made = bundle(WWW)
     cert_id = target.upload("img", made)
     [wire] = [stored.to_wire() for stored in account.service.certificates.stored()]
@@ -512,76 +525,78 @@ def test_a_number_that_is_written_as_text_is_a_number(account: QiniuAccount, tar
     listed = json.dumps({"certs": [wire], "marker": ""}).encode()
     account.service.fusion.faults.add(Fault.status(200, listed), on="GET /sslcert", times=None)
 
-    seen = account.target().observe(Scope("img", (WWW,), None, Kind.AUTO, (made.certificate,)))
+    observed = account.target().observe(Scope("img", (WWW,), None, Kind.AUTO, (made.certificate,)))
 
-    assert [cert_id] == [remote.remote_id for remote in seen.remotes]
+    assert [cert_id] == [remote.remote_id for remote in observed.remotes]
 
 
-def test_a_bucket_that_cannot_be_read(account: QiniuAccount, target: Qiniu) -> None:
-    """It hides its own domains; the others, and the CDN, go on, and it is reported."""
+def test_unreadable_bucket(account: QiniuAccount, target: Qiniu) -> None:
+    """The bucket hides its own domains and is reported; other domains are observed."""
     account.service.add_domain(IMG)
     account.service.add_bucket_domain(WWW, "broken")
     account.service.add_bucket_domain(SRC, "sound")
     fault = Fault.status(200, b'{"a":"list","was":"expected"}')
     account.service.uc.faults.add(fault, on="GET /v3/domains")
 
-    seen = target.observe(look())
+    observed = target.observe(scope_of())
 
-    assert {IMG, SRC} == {domain.domain for domain in seen.domains}
-    [unread] = seen.unread
+    assert {IMG, SRC} == {domain.domain for domain in observed.domains}
+    [unread] = observed.unread
     assert "the domains of bucket broken" in str(unread)
     assert "set kind" in str(unread.hint)
 
 
-def test_a_list_of_certificates_that_cannot_be_read(account: QiniuAccount, target: Qiniu) -> None:
-    """The domains are observed, the upload and the binding go on, and it is reported."""
+def test_unreadable_list_of_certificates(account: QiniuAccount, target: Qiniu) -> None:
+    """The unreadable list is reported; observing, uploading and binding continue."""
     bound(account)
     fault = Fault.status(200, b'["a", "list"]')
     account.service.fusion.faults.add(fault, on="GET /sslcert", times=None)
 
-    seen = target.observe(look(WWW, known=[bundle(WWW).certificate]))
+    observed = target.observe(scope_of(WWW, certificates=[bundle(WWW).certificate]))
     new = target.upload("img", bundle(WWW))
     target.bind(WWW, Kind.CDN, new, KEEP)
 
-    assert (DomainState.READY, True) == (seen.domains[0].state, seen.remotes_hidden)
+    assert (DomainState.READY, True) == (observed.domains[0].state, observed.remotes_hidden)
     assert "certferry cannot read Qiniu's answer about the list of certificates" in str(
-        seen.unread[0]
+        observed.unread[0]
     )
     assert new == account.service.bound(WWW)
 
 
-def test_a_list_of_domains_that_cannot_be_read(account: QiniuAccount, target: Qiniu) -> None:
-    """Named domains go on, CDN domains and source domains."""
+def test_unreadable_list_of_domains(account: QiniuAccount, target: Qiniu) -> None:
+    """Named CDN domains and source domains are observed."""
     account.service.add_domain(IMG)
     account.service.add_bucket_domain(SRC, "pictures")
     account.service.api.faults.add(Fault.status(200, b"[]"), on="GET /domain", times=None)
 
-    assert [IMG] == [d.domain for d in target.observe(look(IMG)).domains]
-    seen = target.observe(look(SRC, kind=KODO))
+    assert [IMG] == [d.domain for d in target.observe(scope_of(IMG)).domains]
+    observed = target.observe(scope_of(SRC, kind=KODO))
 
-    assert [(SRC, DomainState.READY)] == [(d.domain, d.state) for d in seen.domains]
-    assert "certferry cannot read Qiniu's answer about the list of domains" in str(seen.unread[0])
+    assert [(SRC, DomainState.READY)] == [(d.domain, d.state) for d in observed.domains]
+    assert "certferry cannot read Qiniu's answer about the list of domains" in str(
+        observed.unread[0]
+    )
 
 
-def test_buckets_that_cannot_be_listed(account: QiniuAccount, target: Qiniu) -> None:
-    """A domain that the file calls a source domain is bound as one."""
+def test_unreadable_list_of_buckets(account: QiniuAccount, target: Qiniu) -> None:
+    """A domain with the kind of a source domain is bound as a source domain."""
     account.service.add_bucket_domain(SRC, "pictures")
     account.service.uc.faults.add(refusal(403, None, "no"), on="GET /buckets", times=None)
     new = seed(account)
 
-    [domain] = target.observe(look(SRC, kind=KODO)).domains
+    [domain] = target.observe(scope_of(SRC, kind=KODO)).domains
     target.bind(SRC, KODO, new, KEEP)
 
     assert (KODO, DomainState.READY, None) == (domain.kind, domain.state, domain.problem)
     assert new == account.service.bound_at_kodo(SRC)
 
 
-def test_a_source_domain_is_known_by_its_binding(account: QiniuAccount, target: Qiniu) -> None:
-    """Without the buckets, the bindings say that it is one."""
+def test_source_domain_recognised_by_its_binding(account: QiniuAccount, target: Qiniu) -> None:
+    """Without the list of buckets, the bindings show the kind."""
     old = qiniu_calls.seed(account.service, [SRC])
     account.service.add_bucket_domain(SRC, "pictures", https=old)
     account.service.uc.faults.add(refusal(403, None, "no"), on="GET /buckets", times=None)
 
-    found = the_domain(target, SRC)
+    observed = the_domain(target, SRC)
 
-    assert (KODO, old) == (found.kind, found.bound)
+    assert (KODO, old) == (observed.kind, observed.bound)

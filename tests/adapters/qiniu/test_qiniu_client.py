@@ -1,4 +1,4 @@
-"""The Qiniu client over real HTTP against a strict stand-in: calls, lists, hosts, rates."""
+"""The Qiniu client over real HTTP with a strict stand-in: calls, lists, hosts, rates."""
 
 from __future__ import annotations
 
@@ -51,28 +51,28 @@ def _conf(
     return HttpsConf(cert_id, force, http2, versions)
 
 
-def test_an_upload_is_compact_json_in_utf_8(account: QiniuAccount, client: QiniuClient) -> None:
-    """Sign and send the same bytes: no spaces, no escapes, exactly this content type."""
+def test_upload_is_compact_json_in_utf_8(account: QiniuAccount, client: QiniuClient) -> None:
+    """The signed bytes are sent: compact, unescaped, with the exact content type."""
     upload = _upload(WWW, name="证书")
 
     client.upload_certificate(upload)
 
-    [sent] = account.service.requests("POST /sslcert")
+    [upload_request] = account.service.requests("POST /sslcert")
     expected = {"name": "证书", "common_name": WWW, "ca": upload.ca, "pri": upload.pri}
     compact = json.dumps(expected, ensure_ascii=False, separators=(",", ":"))
-    assert compact.encode() == sent.body
-    assert "application/json" == sent.headers["Content-Type"]
+    assert compact.encode() == upload_request.body
+    assert "application/json" == upload_request.headers["Content-Type"]
 
 
-def test_an_empty_account(client: QiniuClient) -> None:
+def test_empty_account(client: QiniuClient) -> None:
     """`certs: null` is an empty list."""
     assert [] == client.list_certificates()
     assert [] == client.list_domains()
     assert [] == client.list_buckets()
 
 
-def test_a_certificate_is_never_read_back(account: QiniuAccount, client: QiniuClient) -> None:
-    """`GET /sslcert/<id>` would bring the private key with it, so certferry never calls it."""
+def test_certificate_is_never_read_back(account: QiniuAccount, client: QiniuClient) -> None:
+    """`GET /sslcert/<id>` would return the private key, so certferry never calls it."""
     client.upload_certificate(_upload(WWW))
     client.list_certificates()
 
@@ -80,10 +80,8 @@ def test_a_certificate_is_never_read_back(account: QiniuAccount, client: QiniuCl
 
 
 @pytest.mark.parametrize("count", [199, 200, 201, 450])
-def test_a_long_list_of_certificates(
-    count: int, account: QiniuAccount, client: QiniuClient
-) -> None:
-    """Page after page, each certificate once, also where the last page is null."""
+def test_long_list_of_certificates(count: int, account: QiniuAccount, client: QiniuClient) -> None:
+    """Every page is read and each certificate appears once, even if the last page is null."""
     issued = qiniu_calls.issue(WWW)
     ids = [account.service.add_certificate(issued, f"old-{n}") for n in range(count)]
 
@@ -91,8 +89,8 @@ def test_a_long_list_of_certificates(
     assert count // 200 + 1 == account.count("GET /sslcert")
 
 
-def test_a_long_list_of_domains(account: QiniuAccount, client: QiniuClient) -> None:
-    """A thousand and some domains come in two pages."""
+def test_long_list_of_domains(account: QiniuAccount, client: QiniuClient) -> None:
+    """A little more than a thousand domains come in two pages."""
     names = [f"d{n}.example.com" for n in range(1003)]
     for name in names:
         account.service.add_domain(name)
@@ -101,8 +99,10 @@ def test_a_long_list_of_domains(account: QiniuAccount, client: QiniuClient) -> N
     assert 2 == account.count("GET /domain")
 
 
-def test_a_marker_that_does_not_advance(account: QiniuAccount, client: QiniuClient) -> None:
-    """What lies behind it is not seen: half an account is not taken for the whole."""
+def test_marker_that_does_not_advance(account: QiniuAccount, client: QiniuClient) -> None:
+    """Entries after the marker are invisible, so the list is an error: half an account could pass
+    for the whole.
+    """
     issued = qiniu_calls.issue(WWW)
     for number in range(3):
         account.service.add_certificate(issued, f"old-{number}")
@@ -110,19 +110,17 @@ def test_a_marker_that_does_not_advance(account: QiniuAccount, client: QiniuClie
     account.service.add_domain(WWW)
     account.service.domains.pager.advances = False
 
-    for read, what in (
+    for read, list_name in (
         (client.list_certificates, "the list of certificates"),
         (client.list_domains, "the list of domains"),
     ):
-        with pytest.raises(QiniuFailure, match=f"{what} at Qiniu never ends"):
+        with pytest.raises(QiniuFailure, match=f"{list_name} at Qiniu never ends"):
             read()
     assert 2 == account.count("GET /sslcert") == account.count("GET /domain")
 
 
-def test_an_empty_page_with_a_marker_is_not_the_end(
-    account: QiniuAccount, client: QiniuClient
-) -> None:
-    """The list goes on where its marker leads."""
+def test_empty_page_with_a_marker(account: QiniuAccount, client: QiniuClient) -> None:
+    """The list continues at the marker."""
     ours = account.service.add_certificate(qiniu_calls.issue(WWW), "ours")
     first = base64.b64encode(b"0").decode()
     body = {"certs": None, "marker": first}
@@ -133,7 +131,7 @@ def test_an_empty_page_with_a_marker_is_not_the_end(
 
 
 def test_empty_pages_without_an_end() -> None:
-    """They are given up long before a list of many pages is."""
+    """Empty pages are given up long before a list of many pages."""
     pages = itertools.count(1)
 
     def answer(request: httpd.Request) -> httpd.Response:
@@ -149,8 +147,8 @@ def test_empty_pages_without_an_end() -> None:
     assert next(pages) < MOST_PAGES / 10
 
 
-def test_what_a_list_says_of_a_domain(account: QiniuAccount, client: QiniuClient) -> None:
-    """Its name, its type and product, and its CNAME."""
+def test_entry_of_a_domain(account: QiniuAccount, client: QiniuClient) -> None:
+    """A domain's entry has name, type, product and CNAME."""
     account.service.add_domain(WWW)
 
     [item] = client.list_domains()
@@ -164,7 +162,7 @@ def test_what_a_list_says_of_a_domain(account: QiniuAccount, client: QiniuClient
 
 
 def hubs_of(answer: Callable[[httpd.Request], httpd.Response]) -> list[str]:
-    """List the hubs and the domains of one hub at a service that answers so."""
+    """List the hubs and the domains of a hub at a service with these answers."""
     with httpd.HttpService(answer) as server:
         hosts = Hosts(server.url, server.url, server.url, pili=server.url)
         client = QiniuAccount(qiniu_calls.service()).client(hosts=hosts)
@@ -172,8 +170,10 @@ def hubs_of(answer: Callable[[httpd.Request], httpd.Response]) -> list[str]:
         return [*hubs, *(record.domain for record in client.list_live_domains("show"))]
 
 
-def test_lists_of_live_streaming_with_a_marker() -> None:
-    """No document knows it; where one is given, the list goes on there, or is half an account."""
+def test_lists_of_pili_with_a_marker() -> None:
+    """Markers of Pili are undocumented: a given marker continues the list, and a repeated marker is
+    an error.
+    """
 
     def answer(request: httpd.Request, *, goes_on: bool) -> httpd.Response:
         is_first = not request.query
@@ -202,10 +202,10 @@ ODD_CERTIFICATES = [
 
 
 @pytest.mark.parametrize("odd", ODD_CERTIFICATES, ids=str)
-def test_an_odd_certificate_is_passed_over(
+def test_invalid_certificate_is_skipped(
     odd: object, account: QiniuAccount, client: QiniuClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever another program left there, the others are listed; numbers may be strings."""
+    """Other certificates are listed beside any entry of another program; numbers may be strings."""
     caplog.set_level(logging.DEBUG)
     ours = {"certid": "ours", "name": None, "dnsnames": None, "not_before": "1700000000"}
     body = {"certs": [odd, ours | {"not_after": 1800000000.0, "create_time": None}]}
@@ -232,20 +232,16 @@ def test_an_odd_certificate_is_passed_over(
     ],
     ids=str,
 )
-def test_an_odd_domain_is_passed_over(
-    odd: object, account: QiniuAccount, client: QiniuClient
-) -> None:
-    """The others are listed, also without a type."""
+def test_invalid_domain_is_skipped(odd: object, account: QiniuAccount, client: QiniuClient) -> None:
+    """Other domains are listed, even without a type."""
     body = {"domains": [odd, {"name": WWW, "type": None}], "marker": None}
     account.service.api.faults.add(Fault.status(200, json.dumps(body).encode()))
 
     assert [DomainItem(WWW)] == client.list_domains()
 
 
-def test_a_page_of_odd_certificates_is_not_the_end(
-    account: QiniuAccount, client: QiniuClient
-) -> None:
-    """The list goes on behind entries that cannot be read."""
+def test_page_of_invalid_certificates(account: QiniuAccount, client: QiniuClient) -> None:
+    """The list continues after invalid entries."""
     issued = qiniu_calls.issue(WWW)
     ours = account.service.add_certificate(issued, "ours")
     body = {"certs": [{"certid": 1}, {"certid": 2}], "marker": base64.b64encode(b"0").decode()}
@@ -255,15 +251,15 @@ def test_a_page_of_odd_certificates_is_not_the_end(
 
 
 @given(marker=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
-def test_a_marker_comes_back_as_it_was_given(marker: str) -> None:
-    """Whatever is in a marker, the server finds the same in the next request, rightly signed."""
-    seen: list[str] = []
+def test_marker_is_returned_unchanged(marker: str) -> None:
+    """The next signed request returns any marker unchanged to the server."""
+    received: list[str] = []
 
     def answer(request: httpd.Request) -> httpd.Response:
         qiniu = qiniu_calls.service()
         qiniu.accounts.caller(request, START)
-        seen.append(request.query)
-        first = not seen[:-1]
+        received.append(request.query)
+        first = not received[:-1]
         return httpd.Response.json(
             {"certs": [{"certid": "a" if first else "b"}], "marker": marker if first else ""}
         )
@@ -274,11 +270,11 @@ def test_a_marker_comes_back_as_it_was_given(marker: str) -> None:
         listed = client.list_certificates()
 
     assert ["a", "b"] == [record.certid for record in listed]
-    assert [marker] == parse_qs(seen[1])["marker"]
+    assert [marker] == parse_qs(received[1])["marker"]
 
 
-def test_a_list_without_an_end() -> None:
-    """Half a list would be taken for the whole: it is reported, after very many pages."""
+def test_list_without_an_end() -> None:
+    """Half a list could pass for the whole, so the list is an error after very many pages."""
     pages = itertools.count(1)
 
     def answer(request: httpd.Request) -> httpd.Response:
@@ -295,7 +291,7 @@ def test_a_list_without_an_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("versions", "expected"),
     [
         ("TLSv1.2", ("TLSv1.2",)),
         ("TLSv1.3,TLSv1.2", ("TLSv1.2", "TLSv1.3")),
@@ -305,17 +301,15 @@ def test_a_list_without_an_end() -> None:
         (None, None),
     ],
 )
-def test_tls_versions_may_come_as_a_string(
-    written: str | tuple[str, ...] | None, expected: tuple[str, ...] | None
+def test_tls_versions_as_a_string(
+    versions: str | tuple[str, ...] | None, expected: tuple[str, ...] | None
 ) -> None:
-    """As the documents have it, and as an array, as the server does."""
-    assert expected == HttpsRecord(tls_versions=written).versions
+    """The documents have a string, and the server an array."""
+    assert expected == HttpsRecord(tls_versions=versions).versions
 
 
-def test_a_wildcard_domain_is_addressed_with_its_dot(
-    account: QiniuAccount, client: QiniuClient
-) -> None:
-    """The path holds `.example.com`, unescaped."""
+def test_path_of_a_wildcard_domain(account: QiniuAccount, client: QiniuClient) -> None:
+    """The path has `.example.com`, unescaped."""
     cert_id = client.upload_certificate(_upload("*.example.com"))
     account.service.add_domain(".example.com")
 
@@ -347,8 +341,8 @@ def _use_everything(account: QiniuAccount, client: QiniuClient) -> None:
     client.delete_certificate(spare)
 
 
-def test_hosts_and_schemes_of_the_documents(account: QiniuAccount, client: QiniuClient) -> None:
-    """A stand-in as strict as the documents of 2026 takes every call."""
+def test_documented_hosts_and_schemes(account: QiniuAccount, client: QiniuClient) -> None:
+    """A stand-in as strict as the documents of 2026 accepts every call."""
     _use_everything(account, client)
 
     service = account.service
@@ -359,20 +353,22 @@ def test_hosts_and_schemes_of_the_documents(account: QiniuAccount, client: Qiniu
     assert all(date.startswith("20260501T12") for date in dates)
 
 
-def test_one_host_for_certificates_and_domains() -> None:
-    """On a lenient api host, everything works with `fusion` set to it, at the slower pace."""
+def test_single_host_for_certificates_and_domains() -> None:
+    """With `fusion` set to a lenient api host, everything works at the slower pace."""
     with open_account(strict=False) as account:
         hosts = Hosts(account.service.api_url, account.service.api_url, account.service.uc_url)
 
         _use_everything(account, account.client(hosts=hosts))
 
         assert {"QBox", "Qiniu"} == _schemes(account.service.api.requests())
-        asked = len(account.service.api.requests())
-        assert (asked - 1) / 5 == pytest.approx(account.time.clock(), abs=0.3)
+        request_count = len(account.service.api.requests())
+        assert (request_count - 1) / 5 == pytest.approx(account.time.clock(), abs=0.3)
 
 
-def test_a_path_on_the_wrong_hosts_says_so(account: QiniuAccount) -> None:
-    """404 without a code at every address: the operator's are mixed up, and each is named."""
+def test_swapped_hosts(account: QiniuAccount) -> None:
+    """A 404 without a code from every host suggests swapped addresses: the error names each
+    host.
+    """
     uc = account.service.uc_url
     host = uc.removeprefix("http://")
 
@@ -384,7 +380,7 @@ def test_a_path_on_the_wrong_hosts_says_so(account: QiniuAccount) -> None:
 
 
 def test_requests_per_second(account: QiniuAccount, client: QiniuClient) -> None:
-    """Ten a second to the api host and five to fusion: the service's own limit never answers."""
+    """Ten requests a second to api and five to fusion stay below the service's limit."""
     account.service.add_domain(WWW)
     account.service.rate_limit.per_second = 10
     for _ in range(25):
@@ -401,10 +397,10 @@ def test_requests_per_second(account: QiniuAccount, client: QiniuClient) -> None
 
 
 @pytest.mark.parametrize("status", [403, 429])
-def test_a_rate_limit_is_waited_out(
+def test_rate_limit_of_another_program(
     status: int, account: QiniuAccount, client: QiniuClient
 ) -> None:
-    """Another program's requests use the account's rate up: the call is made again, writes too."""
+    """Another program uses the account's rate: each call is repeated, even a write."""
     account.service.add_domain(WWW)
     account.service.rate_limit.status = status  # type: ignore[assignment]  # one of the two
     account.service.rate_limit.per_second = 1
@@ -420,10 +416,10 @@ def test_a_rate_limit_is_waited_out(
     assert 2 == len(account.service.certificates.stored())
 
 
-def test_nothing_secret_is_logged(
+def test_log_without_secrets(
     account: QiniuAccount, client: QiniuClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At the most talkative level, no key, token or private key appears."""
+    """The log at its most detailed level has no key, token or private key."""
     caplog.set_level(logging.DEBUG)
     upload = _upload(WWW)
     account.service.fusion.faults.add(Fault.reset_before(), on="GET *")
@@ -437,15 +433,13 @@ def test_nothing_secret_is_logged(
         assert secret not in caplog.text
 
 
-def test_an_upload_does_not_print_its_key() -> None:
-    """The body of an upload has no key in its repr, and no chain."""
+def test_repr_of_an_upload() -> None:
+    """The repr of an upload's body has neither key nor chain."""
     assert "UploadBody('certferry-test')" == repr(_upload(WWW))
 
 
-def test_a_signature_is_dated_anew_for_each_attempt(
-    account: QiniuAccount, client: QiniuClient
-) -> None:
-    """After a pause of some seconds, the repeated request is signed for its own moment."""
+def test_date_of_a_repeated_request(account: QiniuAccount, client: QiniuClient) -> None:
+    """After a pause, the repeated request is signed with its own moment."""
     account.service.add_domain(WWW)
     account.service.api.faults.add(Fault.too_many(20))
 
@@ -455,15 +449,15 @@ def test_a_signature_is_dated_anew_for_each_attempt(
     assert ("20260501T120000Z", "20260501T120020Z") == (first, second)
 
 
-def test_a_request_that_is_prepared_holds_what_is_sent() -> None:
-    """A request's repr shows method and address only."""
+def test_repr_of_a_request() -> None:
+    """The repr of a request has method and address only."""
     assert "Request(method='GET', url='https://example.com/')" == repr(
         Request("GET", "https://example.com/", {"Authorization": SECRET_KEY})
     )
 
 
-def test_the_stand_in_refuses_an_old_date(account: QiniuAccount) -> None:
-    """A clock that is an hour off is reported as such: 403, and what to compare."""
+def test_old_date_is_refused(account: QiniuAccount) -> None:
+    """A wrong clock gives a 403 with a hint about the clock."""
     late = account.client()
     account.service.accounts.date_skew = timedelta(seconds=-1)
 

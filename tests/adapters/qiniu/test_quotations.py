@@ -1,4 +1,4 @@
-"""A private key that Qiniu was sent once, and quotes in any answer of any later run."""
+"""A private key that was sent to Qiniu once, and that Qiniu quotes in any later answer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WAYS: dict[str, Callable[[str], str]] = {
 
 
 def lists(quoted: str, name: str) -> dict[str, Any]:
-    """Return answers of every list, with the quotation wherever certferry reads words."""
+    """Return answers for every list, with the quotation in every text that certferry reads."""
     return {
         "GET /domain": {"domains": [detail(quoted, name), detail(quoted, quoted)], "marker": ""},
         "GET /sslcert": {
@@ -75,7 +75,7 @@ def lists(quoted: str, name: str) -> dict[str, Any]:
 
 
 def detail(quoted: str, name: str) -> dict[str, Any]:
-    """Return a domain of which every value but its name, and why it is shown, is a quotation."""
+    """Return a domain whose values are the quotation, except name, state and protocol."""
     words = ("cname", "operationType", "operatingStateDesc", "operTaskId", "modifyAt")
     https = {"certId": quoted, "tlsVersions": [quoted, "TLSv1.3"], "http2Enable": True}
     return {
@@ -88,20 +88,20 @@ def detail(quoted: str, name: str) -> dict[str, Any]:
     }
 
 
-class Heard:
-    """All that a target gives, raises, logs and stores."""
+class Output:
+    """Everything that a target returns, raises, logs and stores."""
 
     def __init__(self, account: QiniuAccount, log: pytest.LogCaptureFixture) -> None:
         self.account = account
         self._log = log
-        self._said: list[str] = []
+        self._texts: list[str] = []
 
     def call(self, call: Callable[[Qiniu], object]) -> None:
-        """Make a call in a process of its own."""
+        """Make a call as a new process would."""
         try:
-            self._said.append(repr(call(self.account.target())))
+            self._texts.append(repr(call(self.account.target())))
         except CertferryError as error:
-            self._said.append(f"{error} {error.hint}")
+            self._texts.append(f"{error} {error.hint}")
 
     def all_calls(self) -> None:
         for call in (
@@ -118,70 +118,78 @@ class Heard:
         ):
             self.call(call)
 
-    def parts_that_left(self, quoted: str) -> list[str]:
-        kept = self.account.memory._notes  # noqa: SLF001 - what the state has of the account
-        # No log of certferry's takes what libraries say of their requests.
-        ours = [one.getMessage() for one in self._log.records if one.name.startswith("certferry")]
-        said = "\n".join([*self._said, *ours, json.dumps(kept, ensure_ascii=False)])
-        assert len(said) > 1000
-        return [part for part in {*parts_of(quoted.removesuffix(".example.com"))} if part in said]
+    def quoted_parts(self, quoted: str) -> list[str]:
+        stored = self.account.memory._notes  # noqa: SLF001 - what the state has of the account
+        # Libraries log their own requests, which certferry's logs leave out.
+        messages = [
+            record.getMessage()
+            for record in self._log.records
+            if record.name.startswith("certferry")
+        ]
+        all_texts = "\n".join([*self._texts, *messages, json.dumps(stored, ensure_ascii=False)])
+        assert len(all_texts) > 1000
+        return [
+            part for part in {*parts_of(quoted.removesuffix(".example.com"))} if part in all_texts
+        ]
 
 
 @pytest.fixture
-def heard(caplog: pytest.LogCaptureFixture) -> Iterator[Heard]:
+def output(caplog: pytest.LogCaptureFixture) -> Iterator[Output]:
     caplog.set_level(logging.DEBUG)
     with open_account() as account:
         account.service.add_domain(WWW)
         account.service.add_bucket_domain(SOURCE, "pictures")
         account.service.add_live_domain(LIVE, "studio")
-        yield Heard(account, caplog)
+        yield Output(account, caplog)
 
 
 @pytest.mark.parametrize("way", sampled(sorted(WAYS)))
-def test_refusals(way: str, heard: Heard) -> None:
-    """Of every call, by its words and by the id of the request."""
+def test_refusals(way: str, output: Output) -> None:
+    """Refusals of every call quote the key in the message and in the request's id."""
     quoted = WAYS[way](KEY)
     header = quoted.encode("ascii", "ignore").decode().replace("\n", "")
     body = json.dumps({"code": 400999, "error": quoted}).encode()
-    for service in heard.account.service.services:
+    for service in output.account.service.services:
         service.faults.add(Fault.status(400, body, headers=[("X-Reqid", header)]), times=None)
 
-    heard.all_calls()
+    output.all_calls()
 
-    assert [] == heard.parts_that_left(quoted)
+    assert [] == output.quoted_parts(quoted)
 
 
 @pytest.mark.parametrize(
     ("way", "state"), sampled([*product(sorted(WAYS), ["failed", "success", "processing", ""])], 13)
 )
-def test_lists_and_domains(way: str, state: str, heard: Heard) -> None:
-    """States, tasks, ids, names and hosts: whatever has not its form is not shown."""
+def test_lists_and_domains(way: str, state: str, output: Output) -> None:
+    """Lists quote the key in states, tasks, ids, names and hosts: a value without its proper form
+    is hidden.
+    """
     quoted = WAYS[way](KEY)
     answers = lists(quoted, WWW) | {f"GET /domain/{WWW}": detail(quoted, WWW)}
     answers[f"GET /domain/{WWW}"]["operatingState"] = state or quoted
     for call, answer in answers.items():
         body = json.dumps(answer).encode()
-        for service in heard.account.service.services:
+        for service in output.account.service.services:
             service.faults.add(Fault.status(200, body), on=call, times=None)
 
-    heard.all_calls()
+    output.all_calls()
 
-    assert [] == heard.parts_that_left(quoted)
+    assert [] == output.quoted_parts(quoted)
 
 
-def test_what_an_operator_needs_stays(heard: Heard) -> None:
-    """Words, the id of a request, a task, a state, and the names of certificates and hosts."""
-    service = heard.account.service
+def test_useful_details_stay(output: Output) -> None:
+    """Messages, request ids, tasks, states, and names of certificates and hosts stay visible."""
+    service = output.account.service
     service.api.faults.add(
         Fault.status(400, b'{"code": 400999, "error": "the origin img.example.com is refused"}'),
         on="PUT *",
     )
     with pytest.raises(CertferryError, match=r"400999 the origin img\.example\.com is refused"):
-        heard.account.target().bind(WWW, Kind.CDN, HEX, DesiredHttps())
+        output.account.target().bind(WWW, Kind.CDN, HEX, DesiredHttps())
     record = {"name": WWW, "operatingState": "processing", "operationType": "modify_https_crt"}
     record |= {"operTaskId": HEX}
     service.api.faults.add(Fault.status(200, json.dumps(record).encode()), on=f"GET /domain/{WWW}")
 
-    [domain] = heard.account.target().observe(Scope("img", (WWW,), (WWW,), Kind.AUTO, ())).domains
+    [domain] = output.account.target().observe(Scope("img", (WWW,), (WWW,), Kind.AUTO, ())).domains
 
     assert TargetTask("processing", "modify_https_crt", None, HEX) == domain.task

@@ -1,4 +1,4 @@
-"""Qiniu's signatures, and the form in which its servers take settings."""
+"""Qiniu's signatures, and the form of settings that its servers accept."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ from certferry.values import replace
 from tests.adapters.qiniu.account import WWW, QiniuAccount, refusal
 from tests.sandbox import qiniu_calls
 
-# --- Qiniu's signatures against published and computed vectors, and against the vendor's own
-# SDK
+# --- Qiniu's signatures against published and computed vectors, and the vendor's SDK
 
 
 VECTORS = json.loads(
@@ -54,14 +53,14 @@ def _keys(vector: dict[str, Any]) -> QiniuKeys:
     return QiniuKeys(Secret(vector["access_key"]), Secret(vector["secret_key"]))
 
 
-def test_there_are_sixty_four_vectors() -> None:
-    """A file that lost its vectors would prove nothing."""
+def test_number_of_vectors() -> None:
+    """A file without its vectors would prove nothing."""
     assert 64 == len(COMPUTED) + len(PUBLISHED)
 
 
 @pytest.mark.parametrize("vector", COMPUTED, ids=lambda vector: vector["id"])
-def test_a_computed_vector(vector: dict[str, Any]) -> None:
-    """Message and Authorization are those of the vector, byte for byte."""
+def test_computed_vector(vector: dict[str, Any]) -> None:
+    """Message and Authorization equal the vector's, byte for byte."""
     body = None if vector["body"] is None else vector["body"].encode()
     headers = dict(vector["x_qiniu_headers"])
     if vector["content_type"] is not None:
@@ -78,12 +77,12 @@ def test_a_computed_vector(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", PUBLISHED, ids=lambda vector: vector["source"])
-def test_a_published_vector(vector: dict[str, Any]) -> None:
-    """The token of a published message is the published one."""
+def test_published_vector(vector: dict[str, Any]) -> None:
+    """The token of a published message equals the published token."""
     assert vector["token"] == token(_keys(vector), vector["string_to_sign"].encode())
 
 
-# --- against the vendor's SDK ---------------------------------------------------------------
+# --- Against the vendor's SDK ---------------------------------------------------------------
 
 words = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=8)
 hosts = st.one_of(words.map(lambda word: f"{word}.example.com"), st.just("127.0.0.1:18080"))
@@ -107,7 +106,7 @@ methods = st.sampled_from(["GET", "POST", "PUT", "DELETE"])
 
 
 @given(url=urls, content_type=content_types, body=bodies)
-def test_qbox_is_what_the_sdk_signs(url: str, content_type: str, body: str) -> None:
+def test_qbox_equals_the_sdk(url: str, content_type: str, body: str) -> None:
     """`qiniu.Auth.token_of_request` gives the same token for every request."""
     headers = {"Content-Type": content_type} if content_type else {}
 
@@ -117,7 +116,7 @@ def test_qbox_is_what_the_sdk_signs(url: str, content_type: str, body: str) -> N
 
 
 @given(method=methods, url=urls, content_type=content_types, body=bodies, extra=qiniu_headers)
-def test_qiniu_is_what_the_sdk_signs(
+def test_qiniu_equals_the_sdk(
     method: str, url: str, content_type: str, body: str, extra: dict[str, str]
 ) -> None:
     """`QiniuMacAuth.token_of_request` gives the same token for every request."""
@@ -135,7 +134,7 @@ def test_qiniu_is_what_the_sdk_signs(
 
 
 class Prepared:
-    """The parts of a prepared request that the SDK's hooks for `requests` look at."""
+    """The parts of a prepared request that the SDK's hooks for `requests` read."""
 
     def __init__(self, request: Request) -> None:
         self.method = request.method
@@ -158,8 +157,8 @@ class Prepared:
     ],
     ids=lambda request: request.method,
 )
-def test_a_signed_request_is_the_one_the_sdk_would_send(request_: Request) -> None:
-    """Not only the token: the headers that the SDK adds are the ones we add."""
+def test_signed_request_equals_the_sdks(request_: Request) -> None:
+    """Headers and token equal those of the SDK."""
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     ours = sign_qiniu(request_, KEYS, now)
 
@@ -186,17 +185,17 @@ def test_a_signed_request_is_the_one_the_sdk_would_send(request_: Request) -> No
         ("https://API.qiniu.com/x", "api.qiniu.com"),
     ],
 )
-def test_the_host_is_signed_as_it_is_sent(url: str, host: str) -> None:
-    """A port that is the scheme's own is not in the Host header, and so not in the signature."""
+def test_signed_host_equals_the_header(url: str, host: str) -> None:
+    """The scheme's default port is absent in the Host header and in the signature."""
     assert f"Host: {host}\n".encode() in qiniu_message("GET", url, {}, None)
 
 
-def test_keys_do_not_print() -> None:
-    """Neither key is in a repr."""
+def test_repr_of_keys() -> None:
+    """The repr has neither key."""
     assert "sk-of-mine" not in repr(QiniuKeys(Secret("ak-of-mine"), Secret("sk-of-mine")))
 
 
-# --- TLS versions at Qiniu: whichever form its server takes, found out once, and no drift
+# --- TLS versions at Qiniu: the server's form is detected once, without drift
 
 
 VERSIONS = ("TLSv1.2", "TLSv1.3")
@@ -204,34 +203,34 @@ DESIRED = DesiredHttps(force_https=True, http2=True, tls_versions=VERSIONS)
 
 
 def seed(account: QiniuAccount) -> str:
-    """Have a certificate, and return its id."""
+    """Add a certificate, and return its id."""
     return qiniu_calls.seed(account.service, [WWW])
 
 
-def look(target: Qiniu, name: str = WWW) -> ObservedDomain:
-    [found] = target.observe(Scope("img", (name,), (name,), Kind.AUTO, ())).domains
-    return found
+def observed_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
+    [domain] = target.observe(Scope("img", (name,), (name,), Kind.AUTO, ())).domains
+    return domain
 
 
-def sent(account: QiniuAccount) -> list[Any]:
-    """Return the versions of every change that was asked for, as they were written."""
+def sent_versions(account: QiniuAccount) -> list[Any]:
+    """Return the versions in every change request, as sent."""
     bodies = (json.loads(request.body) for request in account.service.requests("PUT *"))
     return [body.get("tlsVersions") for body in bodies]
 
 
-def test_a_server_that_wants_the_array(account: QiniuAccount, target: Qiniu) -> None:
-    """What the servers were seen to take is sent first, and that is all."""
+def test_server_that_accepts_an_array(account: QiniuAccount, target: Qiniu) -> None:
+    """The usual form is sent first, and accepted."""
     account.service.add_domain(WWW)
 
     target.bind(WWW, Kind.CDN, seed(account), DESIRED)
 
-    assert [list(VERSIONS)] == sent(account)
-    assert HttpsSettings(True, True, VERSIONS) == look(target).https  # noqa: FBT003 - as reported
+    assert [list(VERSIONS)] == sent_versions(account)
+    assert HttpsSettings(True, True, VERSIONS) == observed_domain(target).https  # noqa: FBT003 - as reported
 
 
 @pytest.mark.parametrize("call", ["httpsconf", "sslize"])
-def test_a_server_that_wants_the_string(call: str, account: QiniuAccount, target: Qiniu) -> None:
-    """Its complaint is understood, and the account is not asked with an array again."""
+def test_server_that_accepts_a_string(call: str, account: QiniuAccount, target: Qiniu) -> None:
+    """After the server's complaint, the account gets strings only."""
     account.service.domains.tls_versions = "string"
     account.service.add_domain(WWW, https=seed(account) if call == "httpsconf" else None)
 
@@ -239,13 +238,13 @@ def test_a_server_that_wants_the_string(call: str, account: QiniuAccount, target
         target.bind(WWW, Kind.CDN, seed(account), DESIRED)
 
     joined = ",".join(VERSIONS)
-    assert [list(VERSIONS), joined, joined] == sent(account)
+    assert [list(VERSIONS), joined, joined] == sent_versions(account)
     assert call == account.service.requests("PUT *")[0].path.rpartition("/")[2]
-    assert () == setting_changes(DESIRED, look(target))
+    assert () == setting_changes(DESIRED, observed_domain(target))
 
 
-def test_a_server_that_changes_its_mind(account: QiniuAccount, target: Qiniu) -> None:
-    """The other form is tried again, whichever it was."""
+def test_server_with_changed_forms(account: QiniuAccount, target: Qiniu) -> None:
+    """After a complaint, the other form is tried, whichever was used before."""
     account.service.add_domain(WWW)
     account.service.domains.tls_versions = "string"
     target.bind(WWW, Kind.CDN, seed(account), DESIRED)
@@ -254,11 +253,13 @@ def test_a_server_that_changes_its_mind(account: QiniuAccount, target: Qiniu) ->
     target.bind(WWW, Kind.CDN, seed(account), DESIRED)
 
     joined = ",".join(VERSIONS)
-    assert [list(VERSIONS), joined, joined, list(VERSIONS)] == sent(account)
+    assert [list(VERSIONS), joined, joined, list(VERSIONS)] == sent_versions(account)
 
 
-def test_a_complaint_about_something_else(account: QiniuAccount, target: Qiniu) -> None:
-    """It is not answered with another form: another field, no versions, or no complaint of Go's."""
+def test_unrelated_complaint(account: QiniuAccount, target: Qiniu) -> None:
+    """A complaint about another field, without versions, or in other words does not change the
+    form.
+    """
     account.service.add_domain(WWW)
     cert_id = seed(account)
     about_a_flag = "json: cannot unmarshal string into Go struct field SslizeArgs.forceHttps"
@@ -274,11 +275,11 @@ def test_a_complaint_about_something_else(account: QiniuAccount, target: Qiniu) 
         with pytest.raises(TargetRejected, match=r"400000"):
             target.bind(WWW, Kind.CDN, cert_id, wanted)
 
-    assert 3 == len(sent(account))
+    assert 3 == len(sent_versions(account))
 
 
-def test_a_server_that_takes_neither_form(account: QiniuAccount, target: Qiniu) -> None:
-    """The second answer is reported, and the array stays what is sent first."""
+def test_server_that_refuses_both_forms(account: QiniuAccount, target: Qiniu) -> None:
+    """The second answer is reported, and the array stays the first form."""
     account.service.add_domain(WWW)
     words = "json: cannot unmarshal value into Go struct field SslizeArgs.tlsVersions"
     account.service.api.faults.add(refusal(400, 400000, words), on="PUT *", times=2)
@@ -287,41 +288,45 @@ def test_a_server_that_takes_neither_form(account: QiniuAccount, target: Qiniu) 
         target.bind(WWW, Kind.CDN, seed(account), DESIRED)
     target.bind(WWW, Kind.CDN, seed(account), DESIRED)
 
-    assert [list(VERSIONS), ",".join(VERSIONS), list(VERSIONS)] == sent(account)
+    assert [list(VERSIONS), ",".join(VERSIONS), list(VERSIONS)] == sent_versions(account)
 
 
-def test_versions_that_are_never_reported(account: QiniuAccount, target: Qiniu) -> None:
-    """They are sent with every change, and differ for who does not remember that."""
+def test_unreported_versions(account: QiniuAccount, target: Qiniu) -> None:
+    """The versions are sent with every change; without a record of them, they count as
+    different.
+    """
     account.service.domains.tls_versions = "untold"
     account.service.add_domain(WWW)
 
     target.bind(WWW, Kind.CDN, seed(account), DESIRED)
 
-    assert [list(VERSIONS)] == sent(account)
-    found = look(target)
-    assert None is found.https.tls_versions
+    assert [list(VERSIONS)] == sent_versions(account)
+    observed = observed_domain(target)
+    assert None is observed.https.tls_versions
     record = RolloutRecord("img", "qiniu", WWW, "3f", datetime.now(UTC), sent=DESIRED)
-    assert () == setting_changes(DESIRED, replace(found, last=record))
-    [change] = setting_changes(DESIRED, found)
+    assert () == setting_changes(DESIRED, replace(observed, last=record))
+    [change] = setting_changes(DESIRED, observed)
     assert ("tls_versions", "unknown") == (change.setting, change.was)
 
 
-def test_versions_that_are_reported_once_they_are_set(account: QiniuAccount, target: Qiniu) -> None:
-    """Before, they are unknown; set by another change, they are as desired; changed, they drift."""
+def test_versions_reported_after_a_change(account: QiniuAccount, target: Qiniu) -> None:
+    """The versions are unknown before a change, as desired after, and drift if others change
+    them.
+    """
     cert_id = seed(account)
     account.service.add_domain(WWW, https=cert_id)
     assert {"force_https": "false", "http2": "false", "tls_versions": "unknown"} == {
-        change.setting: change.was for change in setting_changes(DESIRED, look(target))
+        change.setting: change.was for change in setting_changes(DESIRED, observed_domain(target))
     }
 
     target.bind(WWW, Kind.CDN, cert_id, DESIRED)
-    assert () == setting_changes(DESIRED, look(target))
+    assert () == setting_changes(DESIRED, observed_domain(target))
 
     qiniu_calls.Client(account.service).httpsconf(
         WWW, cert_id, forceHttps=True, http2Enable=True, tlsVersions=["TLSv1.0"]
     )
     account.time.pause(LIST_AGE)
-    [change] = setting_changes(DESIRED, look(target))
+    [change] = setting_changes(DESIRED, observed_domain(target))
     assert ("tls_versions", "TLSv1.0", "TLSv1.2, TLSv1.3") == (
         change.setting,
         change.was,

@@ -1,4 +1,4 @@
-"""Receivers for tests: bundles, programs of the operator's, and what lies in a directory."""
+"""Receivers for tests: bundles, an operator's programs, and the files in a directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINEAGE = "img"
 
 
 def no_pause(seconds: float) -> None:
-    """The run is never stopped."""
+    """Return at once: the run is never stopped."""
 
 
 def issue(*names: str) -> CertificateBundle:
@@ -31,7 +31,7 @@ def program(folder: Path, *arguments: str, timeout: float = 30) -> Program:
 
 
 def python(folder: Path, source: str, timeout: float = 30) -> Program:
-    """Run a Python program in a folder, without what makes its start slow."""
+    """Run a Python program in a folder, isolated so that it starts fast."""
     return program(folder, sys.executable, "-I", "-S", "-c", source, timeout=timeout)
 
 
@@ -39,16 +39,16 @@ def directory(delivery: FileDelivery) -> Receiver:
     return files.FilesReceiver(delivery, pause=no_pause)
 
 
-def held(folder: Path) -> dict[str, bytes]:
-    """Read the four files, as far as they are there."""
+def delivered_files(folder: Path) -> dict[str, bytes]:
+    """Read the existing files of the four."""
     return {name: (folder / name).read_bytes() for name in NAMES if (folder / name).is_file()}
 
 
 def holds(folder: Path, bundle: CertificateBundle) -> bool:
-    """Return whether the four files are this certificate's, and nothing else of ours lies there."""
+    """Return whether the directory holds this certificate's four files and the receipt alone."""
     expected = {*NAMES, ".certferry"}
-    there = {path.name for path in folder.iterdir()}
-    return held(folder) == contents(bundle) and there == expected
+    present = {path.name for path in folder.iterdir()}
+    return delivered_files(folder) == contents(bundle) and present == expected
 
 
 def mode(path: Path) -> int:

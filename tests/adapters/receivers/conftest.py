@@ -12,12 +12,12 @@ from tests.adapters.receivers.bench import program
 
 @pytest.fixture
 def ssl(tmp_path: Path) -> Path:
-    """A directory that is not there yet."""
+    """A directory that the delivery creates."""
     return tmp_path / "ssl"
 
 
 @pytest.fixture
 def delivery(ssl: Path, tmp_path: Path) -> FileDelivery:
-    """Four files there, and a program that writes down that it ran."""
+    """A delivery to `ssl`, with a program that records each of its runs."""
     reload = program(tmp_path, "/bin/sh", "-c", 'echo "$CERTFERRY_FINGERPRINT" >> ran; ls ssl')
     return FileDelivery(str(ssl), reload=reload)

@@ -1,10 +1,10 @@
-"""Deliver one new certificate to a directory in which another program writes at the same time.
+"""Deliver one new certificate to a directory while another program writes there.
 
 Usage: python disturbed_delivery.py DIRECTORY NAME HOW
 
-As soon as the four files have their names, and before certferry reads them back, the file of this
-name is written anew by another hand (HOW is `edit`) or opened to every user (`open`). Tells as JSON
-what the delivery said, what the next look says, and whether `reload` was run.
+As soon as the four files have their names, and before certferry reads them back, the file NAME is
+overwritten (HOW is `edit`) or opened to every user (`open`). Prints as JSON the delivery's message,
+the drift that the next observation reports, and whether `reload` was run.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from certferry.errors import DeployError
 from tests.adapters.receivers.bench import LINEAGE, directory, issue, program
 
 
-def meddle(path: Path, how: str) -> None:
-    """Wait for the last name to be taken and the first file to be read, then interfere, once."""
+def interfere(path: Path, how: str) -> None:
+    """Interfere once: after the last rename, when certferry reads the first file back."""
     renamed: set[str] = set()
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
@@ -38,11 +38,11 @@ def meddle(path: Path, how: str) -> None:
 
 
 def main(folder: Path, name: str, how: str) -> dict[str, object]:
-    """Deliver, and look."""
+    """Deliver, and observe afterwards."""
     reload = program(folder.parent, "touch", "reloaded")
     delivery = FileDelivery(str(folder), reload=reload)
     bundle = issue()
-    meddle(folder / name, how)
+    interfere(folder / name, how)
     reported: dict[str, object] = {"message": "delivered"}
     try:
         directory(delivery).deliver(LINEAGE, bundle)
@@ -55,5 +55,5 @@ def main(folder: Path, name: str, how: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    said = main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
-    print(json.dumps(said), flush=True)  # noqa: T201 - it is what the test hears
+    reported = main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+    print(json.dumps(reported), flush=True)  # noqa: T201 - the test reads this line

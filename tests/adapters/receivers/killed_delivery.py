@@ -1,12 +1,12 @@
-"""Kill a delivery before each of its system calls in turn, and tell what then lies there.
+"""Kill a delivery before each of its system calls in turn, and print the state of the files.
 
 Usage: python killed_delivery.py FOLDER
 
-For every position, in a fresh folder that holds certificate A: a child delivers B, and kills itself
-with SIGKILL before its n-th call of the system. Then B is delivered by a run that lives. One line
-of JSON tells which certificate each file belongs to after the kill and at the end, the modes of all
-that holds the key, though the umask takes nothing away, and how often `reload` ran and what it saw.
-Ends when a child lived through.
+Each position gets a fresh folder that holds certificate A. A child process delivers B, and kills
+itself with SIGKILL before its n-th system call. The parent then delivers B to the end. A line of
+JSON holds the certificate of each file after the kill and at the end, the modes of all files with
+the key (the umask is 0), and the content that each run of `reload` read. The program ends when a
+child survives.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def arm(position: int) -> None:
     sys.addaudithook(hook)
 
 
-def tell(folder: Path, old: CertificateBundle, new: CertificateBundle) -> dict[str, str]:
+def owners_of_files(folder: Path, old: CertificateBundle, new: CertificateBundle) -> dict[str, str]:
     by_content = dict.fromkeys(contents(old).items(), "A")
     by_content |= dict.fromkeys(contents(new).items(), "B")
-    # The issuer's is the same for both.
+    # chain.pem is the same in A and B.
     return {
         name: by_content.get((name, (folder / name).read_bytes()), "torn")
         for name in NAMES
@@ -56,7 +56,7 @@ def modes_of_keys(folder: Path) -> list[str]:
 def try_position(
     folder: Path, position: int, old: CertificateBundle, new: CertificateBundle
 ) -> bool:
-    """Kill at one position; tell whether there was anything to kill."""
+    """Kill at one position, and return whether the kill came before the end of the delivery."""
     delivery = FileDelivery(str(folder / "ssl"), reload=program(folder, "/bin/sh", "-c", RELOAD))
     directory(delivery).deliver(LINEAGE, old)
     child = os.fork()
@@ -65,20 +65,20 @@ def try_position(
         directory(delivery).deliver(LINEAGE, new)
         os._exit(0)
     _, status = os.waitpid(child, 0)
-    after_the_kill = tell(folder / "ssl", old, new)
+    after_the_kill = owners_of_files(folder / "ssl", old, new)
     keys = modes_of_keys(folder / "ssl")
-    found = directory(delivery).observe(None)
+    observed = directory(delivery).observe(None)
     directory(delivery).deliver(LINEAGE, new)
     line = {
         "position": position,
         "killed": after_the_kill,
         "keys": keys,
-        "in_order": found.drift is None and found.bound == new.certificate.fingerprint,
-        "finished": tell(folder / "ssl", old, new),
+        "in_order": observed.drift is None and observed.bound == new.certificate.fingerprint,
+        "finished": owners_of_files(folder / "ssl", old, new),
         "left": sorted(path.name for path in (folder / "ssl").iterdir() if path.name not in NAMES),
         "seen": (folder / "seen").read_text().splitlines(),
     }
-    print(json.dumps(line), flush=True)  # noqa: T201 - it is what the test hears
+    print(json.dumps(line), flush=True)  # noqa: T201 - the test reads this line
     return os.WIFSIGNALED(status)
 
 

@@ -1,6 +1,8 @@
-"""Look at a directory, deliver one new certificate to it, and tell as JSON how that went.
+"""Observe a directory, deliver one new certificate to it, and print the result as JSON.
 
-Usage: python one_delivery.py DIRECTORY   OWNER in the environment is whose the files are to be.
+Usage: python one_delivery.py DIRECTORY
+
+The environment variable OWNER names the files' owner.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from tests.adapters.receivers.bench import LINEAGE, directory, issue
 
 
 def main(path: str) -> dict[str, object]:
-    """Look, and deliver."""
+    """Observe, then deliver."""
     delivery = FileDelivery(path, owner=os.environ.get("OWNER"))
     problem = directory(delivery).observe(None).problem
-    seen = None if problem is None else str(problem.message)
+    observed = None if problem is None else str(problem.message)
     try:
         directory(delivery).deliver(LINEAGE, issue())
     except DeployError as error:
@@ -26,10 +28,10 @@ def main(path: str) -> dict[str, object]:
             "message": str(error.message),
             "hint": str(error.hint),
             "again": error.retry.allowed,
-            "seen": seen,
+            "seen": observed,
         }
     return {"message": "delivered"}
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1])), flush=True)  # noqa: T201 - it is what the test hears
+    print(json.dumps(main(sys.argv[1])), flush=True)  # noqa: T201 - the test reads this line

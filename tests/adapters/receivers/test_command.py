@@ -1,4 +1,4 @@
-"""A certificate handed to a command: what it is given, what it finds, and what is left of it."""
+"""A certificate handed to a command: the command's environment, its files, and their removal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from certferry.ports.receiver import Delivered, Receiver
 from certferry.text import Text
 from tests.adapters.receivers.bench import LINEAGE, issue, no_pause, program
 
-TELL = 'env | grep ^CERTFERRY_ > told; cp -p "$CERTFERRY_DIRECTORY"/* .; stat -c %a . * > modes'
+RECORD = 'env | grep ^CERTFERRY_ > told; cp -p "$CERTFERRY_DIRECTORY"/* .; stat -c %a . * > modes'
 
 
 @pytest.fixture
@@ -38,13 +38,15 @@ def shell(folder: Path, script: str) -> Receiver:
     return receiver(folder, program(folder, "/bin/sh", "-c", script))
 
 
-def left(folder: Path) -> list[Path]:
+def remaining_files(folder: Path) -> list[Path]:
     return list((folder / "handover").iterdir())
 
 
 def test_command_gets_everything(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """Names, fingerprint, end, and four paths, which lead to the four files."""
-    shell(tmp_path, TELL).deliver(LINEAGE, bundle)
+    """The environment has names, fingerprint, end of validity, and four paths that lead to the four
+    files.
+    """
+    shell(tmp_path, RECORD).deliver(LINEAGE, bundle)
 
     lines = (tmp_path / "told").read_text().splitlines()
     reported = dict(line.split("=", 1) for line in lines)
@@ -61,46 +63,46 @@ def test_command_gets_everything(tmp_path: Path, bundle: CertificateBundle) -> N
         "CERTFERRY_FULLCHAIN": f"{place}/fullchain.pem",
         "CERTFERRY_PRIVKEY": f"{place}/privkey.pem",
     } == reported
-    found = {name: (tmp_path / name).read_bytes() for name in contents(bundle)}
-    assert contents(bundle) == found
+    copied = {name: (tmp_path / name).read_bytes() for name in contents(bundle)}
+    assert contents(bundle) == copied
     assert tmp_path / "handover" == place.parent
 
 
-def test_files_are_the_commands_alone(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """No other user can read them while it runs, and they are gone when it has ended."""
+def test_files_of_a_command_are_private(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """Only the command's user can read the files; they are removed when the command ends."""
     script = 'stat -c %a "$CERTFERRY_DIRECTORY" "$CERTFERRY_DIRECTORY"/* > modes'
 
     shell(tmp_path, script).deliver(LINEAGE, bundle)
 
     assert ["700", "600", "600", "600", "600"] == (tmp_path / "modes").read_text().split()
-    assert [] == left(tmp_path)
+    assert [] == remaining_files(tmp_path)
     assert 0o700 == (tmp_path / "handover").stat().st_mode & 0o777
 
 
 def test_files_are_gone_after_a_failure(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """However it ends."""
+    """The files are removed after a failed command as well."""
     with pytest.raises(DeployError, match="exit code 1: no route to the load balancer"):
         shell(tmp_path, "echo no route to the load balancer; exit 1").deliver(LINEAGE, bundle)
 
-    assert [] == left(tmp_path)
+    assert [] == remaining_files(tmp_path)
 
 
-def test_what_a_killed_run_left_is_removed(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """Whichever command it was for: no process has its lock any more."""
+def test_leftover_of_a_killed_run(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """The next command removes the directory: a directory without a lock belongs to a dead
+    process.
+    """
     leftover = tmp_path / "handover" / "leftover"
     (leftover / "more").mkdir(parents=True)
     (leftover / "privkey.pem").write_text("an old key")
 
     shell(tmp_path, f"test ! -e {leftover}").deliver(LINEAGE, bundle)
 
-    assert [] == left(tmp_path)
+    assert [] == remaining_files(tmp_path)
 
 
-def test_what_another_process_is_at_work_with_stays(
-    tmp_path: Path, bundle: CertificateBundle
-) -> None:
-    """Another run of certferry looks for leftovers while a command has its files, and while it
-    delivers itself; a directory without a lock is gone after that.
+def test_leftovers_during_a_command(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """Another run of certferry removes a directory without a lock, and leaves the files of the
+    running command alone.
     """
     leftover = tmp_path / "handover" / "leftover"
     leftover.mkdir(parents=True)
@@ -118,13 +120,13 @@ def test_what_another_process_is_at_work_with_stays(
     shell(tmp_path, script).deliver(LINEAGE, bundle)
 
     assert bundle.privkey_pem.reveal() == (tmp_path / "key").read_text()
-    assert [] == left(tmp_path)
+    assert [] == remaining_files(tmp_path)
 
 
 def test_leftover_that_cannot_be_removed(
     tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is reported, and stops nothing."""
+    """The command runs, and the log names the leftover."""
     workspace = tmp_path / "handover"
     workspace.mkdir()
     (workspace / "link").symlink_to(tmp_path)
@@ -137,30 +139,30 @@ def test_leftover_that_cannot_be_removed(
 
 
 def test_command_that_removes_its_files_itself(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """That is no failure."""
+    """The delivery succeeds."""
     shell(tmp_path, 'rm -r "$CERTFERRY_DIRECTORY"').deliver(LINEAGE, bundle)
 
-    assert [] == left(tmp_path)
+    assert [] == remaining_files(tmp_path)
 
 
 REMOVES_ITSELF = 'mv "$CERTFERRY_DIRECTORY" moved; ln -s "$PWD/moved" "$CERTFERRY_DIRECTORY"'
-"""Leaves something in the place of its files that cannot be removed as they are."""
+"""The command replaces its directory with a link that certferry cannot remove."""
 
 
-def test_files_that_cannot_be_removed_are_no_failure(
+def test_irremovable_files_after_a_success(
     tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The command did its work: it is reported, and the command is not run again for that."""
+    """The delivery succeeds, so the command is not run again; the log names the files."""
     shell(tmp_path, REMOVES_ITSELF).deliver(LINEAGE, bundle)
 
-    [link] = left(tmp_path)
+    [link] = remaining_files(tmp_path)
     assert f"{link} cannot be removed: " in caplog.text
     assert "the file may contain a private key" in caplog.text
 
 
 @pytest.mark.parametrize("stopped", [True, False])
-def test_files_that_cannot_be_removed_hide_nothing(tmp_path: Path, *, stopped: bool) -> None:
-    """What the command failed of, or that the run was stopped, is what is reported."""
+def test_irremovable_files_after_a_failure(tmp_path: Path, *, stopped: bool) -> None:
+    """The delivery reports the command's failure or the stop of the run."""
 
     def pause(seconds: float) -> None:
         if stopped and (tmp_path / "moved").exists():
@@ -176,20 +178,22 @@ def test_files_that_cannot_be_removed_hide_nothing(tmp_path: Path, *, stopped: b
         port.deliver(LINEAGE, issue())
 
 
-def test_memory_is_the_states(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """What a command did cannot be seen: what was delivered is what the state says."""
-    found = shell(tmp_path, "true").observe(Delivered(bundle.certificate.fingerprint))
+def test_observation_repeats_the_state(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """A command's effect is invisible, so the observation repeats the delivery in the state."""
+    observed = shell(tmp_path, "true").observe(Delivered(bundle.certificate.fingerprint))
 
     assert (bundle.certificate.fingerprint, None, "push") == (
-        found.bound,
-        found.drift,
-        found.domain,
+        observed.bound,
+        observed.drift,
+        observed.domain,
     )
     assert None is shell(tmp_path, "true").observe(None).bound
 
 
 def test_command_that_was_edited(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """It has still to be run as it is now; whether one of long ago was edited is not known."""
+    """An edited command is due again; a delivery without a digest of its command counts as
+    current.
+    """
     fingerprint = bundle.certificate.fingerprint
     edited = shell(tmp_path, "true")
     as_it_is, as_it_was = (program(tmp_path, "/bin/sh", "-c", s) for s in ("true", "false"))
@@ -203,21 +207,21 @@ def test_command_that_was_edited(tmp_path: Path, bundle: CertificateBundle) -> N
         assert None is edited.observe(Delivered(fingerprint, program_digest=digest)).drift
 
 
-def test_command_that_is_not_there(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """Told by the look, with a hint; no key is written anywhere for it."""
+def test_missing_command(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """The observation reports the missing command with a hint, and no key is written."""
     missing = receiver(tmp_path, program(tmp_path, "no-such-command"))
 
-    found = missing.observe(None)
+    observed = missing.observe(None)
     with pytest.raises(TargetRejected) as refused:
         missing.deliver(LINEAGE, bundle)
 
-    assert DomainState.UNAVAILABLE is found.state
-    assert refused.value == found.problem
+    assert DomainState.UNAVAILABLE is observed.state
+    assert refused.value == observed.problem
     assert not (tmp_path / "handover").exists()
 
 
-def test_workspace_that_cannot_be_made(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """One message, and the command is not run."""
+def test_workspace_that_cannot_be_created(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """A single error with a hint reports the workspace, and the command is not run."""
     (tmp_path / "handover").touch()
 
     with pytest.raises(TargetRejected, match=r"cannot be read or written: File exists") as refused:
@@ -230,7 +234,7 @@ def test_workspace_that_cannot_be_made(tmp_path: Path, bundle: CertificateBundle
 def test_key_that_a_command_prints_is_not_logged(
     tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its other words are."""
+    """The log has the command's other output."""
     caplog.set_level(logging.INFO)
 
     shell(tmp_path, 'echo pushing; cat "$CERTFERRY_PRIVKEY"').deliver(LINEAGE, bundle)
@@ -246,7 +250,7 @@ def test_key_that_a_command_prints_is_not_logged(
 def test_key_that_a_command_dumps_is_neither_logged_nor_quoted(
     tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture, dump: str
 ) -> None:
-    """Where its output holds the key in pieces, nothing of the output is shown."""
+    """Output with pieces of the key is left out of the log and of the error."""
     caplog.set_level(logging.INFO)
     dump = f"sed '1d;$d' | {dump}"
     dumping = shell(tmp_path, f'cat "$CERTFERRY_PRIVKEY" | {dump}; exit 1')
@@ -263,18 +267,18 @@ def test_key_that_a_command_dumps_is_neither_logged_nor_quoted(
     )
     pieces = [line.strip() for line in dumped.stdout.splitlines() if len(line.strip()) >= 8]
     assert pieces
-    assert [] == [one for one in pieces if one in f"{caplog.text}{failed.value}"]
+    assert [] == [piece for piece in pieces if piece in f"{caplog.text}{failed.value}"]
 
 
 @pytest.mark.parametrize("lineage", ["../../out", "/out", ".."])
-def test_lineage_that_is_called_like_a_path(
+def test_lineage_with_the_name_of_a_path(
     tmp_path: Path, bundle: CertificateBundle, lineage: str
 ) -> None:
-    """The files are in a directory of the workspace: an earlier version let it be called so."""
+    """The files stay within the workspace: states of earlier versions may hold such a name."""
     workspace = tmp_path / "a" / "b"
     workspace.mkdir(parents=True)
 
-    shell(workspace, TELL).deliver(lineage, bundle)
+    shell(workspace, RECORD).deliver(lineage, bundle)
 
     reported = dict(line.split("=", 1) for line in (workspace / "told").read_text().splitlines())
     assert workspace / "handover" == Path(reported["CERTFERRY_DIRECTORY"]).parent

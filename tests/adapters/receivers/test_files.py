@@ -16,12 +16,20 @@ from certferry.core.observed.observation import Change, ObservedDomain
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DeployError
 from certferry.values import replace
-from tests.adapters.receivers.bench import LINEAGE, directory, held, holds, issue, mode, program
+from tests.adapters.receivers.bench import (
+    LINEAGE,
+    delivered_files,
+    directory,
+    holds,
+    issue,
+    mode,
+    program,
+)
 
 
 @pytest.fixture
 def ran(tmp_path: Path) -> Callable[[], list[str]]:
-    """Return the fingerprints that the program was given, one for each run."""
+    """Return the fingerprints from all runs of the program."""
 
     def read() -> list[str]:
         reported = tmp_path / "ran"
@@ -35,13 +43,13 @@ def look(delivery: FileDelivery) -> ObservedDomain:
 
 
 def is_in_order(delivery: FileDelivery, bundle: CertificateBundle) -> bool:
-    """Return whether it holds this certificate, and nothing is left to do."""
-    found = look(delivery)
-    return found.bound == bundle.certificate.fingerprint and found.drift is None
+    """Return whether the directory holds this certificate, with no drift."""
+    observed = look(delivery)
+    return observed.bound == bundle.certificate.fingerprint and observed.drift is None
 
 
-def test_files_are_certbots(delivery: FileDelivery, ssl: Path) -> None:
-    """Four names; the key is its owner's alone, every user may read the rest."""
+def test_files_have_certbots_names(delivery: FileDelivery, ssl: Path) -> None:
+    """The names are certbot's; the owner alone can read the key, every user the other files."""
     bundle = issue()
     umask = os.umask(0o077)
     try:
@@ -60,10 +68,10 @@ def test_files_are_certbots(delivery: FileDelivery, ssl: Path) -> None:
     assert 0o600 == mode(ssl / ".certferry")
 
 
-def test_program_is_run_once_for_all_files(
+def test_second_delivery_of_the_same_certificate(
     delivery: FileDelivery, ssl: Path, ran: Callable[[], list[str]]
 ) -> None:
-    """And not again for the same certificate, nor are the files touched."""
+    """The program is run once for all files, and the second delivery changes nothing."""
     bundle = issue()
     directory(delivery).deliver(LINEAGE, bundle)
     before = [(ssl / name).stat() for name in NAMES]
@@ -75,7 +83,7 @@ def test_program_is_run_once_for_all_files(
 
 
 def test_chosen_modes(delivery: FileDelivery, ssl: Path) -> None:
-    """Another mode is as good, and a file that has not got it any more is put right."""
+    """A file with another mode than the chosen mode is repaired."""
     delivery = replace(delivery, mode=0o640, key_mode=0o440)
     bundle = issue()
     directory(delivery).deliver(LINEAGE, bundle)
@@ -94,7 +102,7 @@ def test_chosen_modes(delivery: FileDelivery, ssl: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_chosen_owner(delivery: FileDelivery, ssl: Path) -> None:
-    """By name or by number, for all four; the directory stays whose it is."""
+    """All four files belong to the owner, given by name or number; the directory's owner stays."""
     nobody = pwd.getpwnam("nobody")
     delivery = replace(delivery, owner="nobody", group=str(nobody.pw_gid))
 
@@ -112,10 +120,12 @@ def test_chosen_owner(delivery: FileDelivery, ssl: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("how", ["deleted", "edited", "emptied", "opened"])
-def test_what_another_tool_has_changed(
+def test_file_changed_by_another_tool(
     delivery: FileDelivery, ssl: Path, ran: Callable[[], list[str]], name: str, how: str
 ) -> None:
-    """It is seen, repaired, and the program is run; other files in the directory stay."""
+    """The observation names the file; the next delivery repairs it, runs the program, and leaves
+    other files alone.
+    """
     bundle = issue()
     directory(delivery).deliver(LINEAGE, bundle)
     (ssl / "dhparam.pem").write_text("theirs")
@@ -129,35 +139,35 @@ def test_what_another_tool_has_changed(
     if how == "opened":
         path.chmod(0o666)
 
-    found = look(delivery)
+    observed = look(delivery)
     directory(delivery).deliver(LINEAGE, bundle)
 
-    assert bundle.certificate.fingerprint == found.bound
-    assert found.drift is not None
-    assert ReasonCode.DELIVERY_DRIFTED is found.drift.reason.code
-    assert [name] == [change.setting for change in found.drift.changes]
+    assert bundle.certificate.fingerprint == observed.bound
+    assert observed.drift is not None
+    assert ReasonCode.DELIVERY_DRIFTED is observed.drift.reason.code
+    assert [name] == [change.setting for change in observed.drift.changes]
     assert is_in_order(delivery, bundle)
     assert 2 == len(ran())
     assert "theirs" == (ssl / "dhparam.pem").read_text()
 
 
 def test_another_certificate_over_ours(delivery: FileDelivery, ssl: Path) -> None:
-    """What was delivered says nothing about its issuers: each file is reported once."""
+    """The observation names each changed file once; the digest of the chain is unknown."""
     ours, theirs = issue(), issue()
     directory(delivery).deliver(LINEAGE, ours)
     (ssl / "fullchain.pem").write_text(theirs.fullchain_pem)
     (ssl / "privkey.pem").write_text(theirs.privkey_pem.reveal())
 
-    found = look(delivery)
+    observed = look(delivery)
 
-    assert theirs.certificate.fingerprint == found.bound
-    assert found.fullchain_digest is None
-    assert found.drift is not None
-    assert ["fullchain.pem", "privkey.pem"] == sorted(c.setting for c in found.drift.changes)
+    assert theirs.certificate.fingerprint == observed.bound
+    assert observed.fullchain_digest is None
+    assert observed.drift is not None
+    assert ["fullchain.pem", "privkey.pem"] == sorted(c.setting for c in observed.drift.changes)
 
 
-def test_certificate_of_another_owner(delivery: FileDelivery, ssl: Path) -> None:
-    """What lies there is reported by its fingerprint, and replaced."""
+def test_certificate_of_another_lineage(delivery: FileDelivery, ssl: Path) -> None:
+    """The observation reports the certificate's fingerprint, and the next delivery replaces it."""
     ours, theirs = issue(), issue("www.example.org")
     directory(delivery).deliver(LINEAGE, ours)
     (ssl / "fullchain.pem").write_text(theirs.fullchain_pem)
@@ -167,24 +177,26 @@ def test_certificate_of_another_owner(delivery: FileDelivery, ssl: Path) -> None
     assert holds(ssl, ours)
 
 
-def test_certificate_that_another_client_left(delivery: FileDelivery, ssl: Path) -> None:
-    """The same one, but whether the server was told is not known: the program is run for it."""
+def test_files_of_another_client(delivery: FileDelivery, ssl: Path) -> None:
+    """The files hold the same certificate, but the server may still use an older certificate: the
+    program is due.
+    """
     bundle = issue()
     ssl.mkdir()
     for name, content in (("fullchain.pem", bundle.fullchain_pem), ("cert.pem", bundle.cert_pem)):
         (ssl / name).write_text(content)
 
-    found = look(delivery)
+    observed = look(delivery)
 
-    assert bundle.certificate.fingerprint == found.bound
-    assert found.drift is not None
-    assert ReasonCode.DELIVERY_UNFINISHED is found.drift.reason.code
+    assert bundle.certificate.fingerprint == observed.bound
+    assert observed.drift is not None
+    assert ReasonCode.DELIVERY_UNFINISHED is observed.drift.reason.code
     directory(delivery).deliver(LINEAGE, bundle)
     assert holds(ssl, bundle)
 
 
-def test_program_that_fails(delivery: FileDelivery, tmp_path: Path, ssl: Path) -> None:
-    """The files are all new, and the next look knows that the program has still to be run."""
+def test_failed_program(delivery: FileDelivery, tmp_path: Path, ssl: Path) -> None:
+    """All files are new, and the next observation reports that the program is due."""
     failing = replace(
         delivery, reload=program(tmp_path, "/bin/sh", "-c", "echo bad config >&2; exit 3")
     )
@@ -205,10 +217,12 @@ def test_program_that_fails(delivery: FileDelivery, tmp_path: Path, ssl: Path) -
     assert is_in_order(delivery, bundle)
 
 
-def test_program_that_fails_after_a_repair(
+def test_failed_program_after_a_repair(
     delivery: FileDelivery, tmp_path: Path, ssl: Path, ran: Callable[[], list[str]]
 ) -> None:
-    """The files are again what the last good delivery left, and yet the program has to be run."""
+    """The files equal the last complete delivery, and the observation still reports that the
+    program is due.
+    """
     delivery = replace(
         delivery,
         reload=program(tmp_path, "/bin/sh", "-c", "test ! -e broken && echo reloaded >> ran"),
@@ -234,7 +248,9 @@ def test_program_that_fails_after_a_repair(
 def test_drift_of_an_unfinished_delivery(
     delivery: FileDelivery, ssl: Path, *, reloads: bool
 ) -> None:
-    """What can be told without the receipt is in the plan beside what is left to do."""
+    """The drift lists changed modes, missing files and the program, although the receipt is
+    missing.
+    """
     bundle = issue()
     if not reloads:
         delivery = replace(delivery, reload=None)
@@ -258,10 +274,10 @@ def test_drift_of_an_unfinished_delivery(
     assert is_in_order(delivery, bundle)
 
 
-def test_another_program_is_run_for_the_same_files(
+def test_reload_is_added_later(
     delivery: FileDelivery, tmp_path: Path, ran: Callable[[], list[str]]
 ) -> None:
-    """An operator adds `reload` later because the server has not been told."""
+    """The operator adds `reload` to a complete delivery: the program is run for the same files."""
     bundle = issue()
     without = replace(delivery, reload=None)
     directory(without).deliver(LINEAGE, bundle)
@@ -275,10 +291,10 @@ def test_another_program_is_run_for_the_same_files(
     assert is_in_order(without, bundle)
 
 
-def test_program_that_was_edited(
+def test_edited_program(
     delivery: FileDelivery, tmp_path: Path, ran: Callable[[], list[str]]
 ) -> None:
-    """It has succeeded before, and it is that which is said; it is run for the same files."""
+    """The drift states that `reload` was edited, and the program is run for the same files."""
     bundle = issue()
     directory(delivery).deliver(LINEAGE, bundle)
     edited = replace(delivery, reload=program(tmp_path, "/bin/sh", "-c", "echo edited >> ran"))
@@ -299,8 +315,8 @@ def test_program_that_was_edited(
     [b"", b"{", b"[]", b'{"fingerprint": 1}', b"\xff", b"null", b"[" * 100_000],
     ids=["empty", "cut", "list", "half", "bytes", "null", "deep"],
 )
-def test_receipt_that_is_corrupt(delivery: FileDelivery, ssl: Path, corrupt: bytes) -> None:
-    """It is none: the delivery is made again."""
+def test_corrupt_receipt(delivery: FileDelivery, ssl: Path, corrupt: bytes) -> None:
+    """A corrupt receipt counts as missing: the next delivery is complete."""
     bundle = issue()
     directory(delivery).deliver(LINEAGE, bundle)
     (ssl / ".certferry").write_bytes(corrupt)
@@ -310,8 +326,8 @@ def test_receipt_that_is_corrupt(delivery: FileDelivery, ssl: Path, corrupt: byt
     assert is_in_order(delivery, bundle)
 
 
-def test_nothing_of_the_key_is_in_the_receipt(delivery: FileDelivery, ssl: Path) -> None:
-    """It holds digests."""
+def test_receipt_holds_no_key(delivery: FileDelivery, ssl: Path) -> None:
+    """The receipt holds digests."""
     bundle = issue()
     directory(delivery).deliver(LINEAGE, bundle)
 
@@ -319,4 +335,4 @@ def test_nothing_of_the_key_is_in_the_receipt(delivery: FileDelivery, ssl: Path)
 
     assert bundle.certificate.fingerprint in receipt
     assert "PRIVATE" not in receipt
-    assert str(held(ssl)["privkey.pem"].splitlines()[1]) not in receipt
+    assert str(delivered_files(ssl)["privkey.pem"].splitlines()[1]) not in receipt

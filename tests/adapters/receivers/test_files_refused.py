@@ -1,4 +1,4 @@
-"""Directories and links that a delivery to files does not follow, and what stops it halfway."""
+"""Directories and links that a delivery to files refuses, and deliveries stopped halfway."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tests.another_user import NOBODY, as_root, given_away
 from tests.house.tree import ROOT
 from tests.support.tiers import thorough
 
-KILLED = Path(__file__).with_name("killed_delivery.py")
+KILLED_DELIVERY = Path(__file__).with_name("killed_delivery.py")
 
-MEDDLED = Path(__file__).with_name("disturbed_delivery.py")
+DISTURBED_DELIVERY = Path(__file__).with_name("disturbed_delivery.py")
 
-ONE = Path(__file__).with_name("one_delivery.py")
+ONE_DELIVERY = Path(__file__).with_name("one_delivery.py")
 
 
 def a_file_in_its_place(ssl: Path) -> None:
@@ -43,7 +43,7 @@ def a_directory_in_the_keys_place(ssl: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "said", "hint"),
+    ("how", "message", "hint"),
     [
         (a_file_in_its_place, "{ssl} is not a directory", "correct `directory`, or move the file"),
         (
@@ -53,19 +53,19 @@ def a_directory_in_the_keys_place(ssl: Path) -> None:
         ),
     ],
 )
-def test_directory_that_is_none(
-    delivery: FileDelivery, ssl: Path, how: Callable[[Path], None], said: str, hint: str
+def test_wrong_kind_of_file(
+    delivery: FileDelivery, ssl: Path, how: Callable[[Path], None], message: str, hint: str
 ) -> None:
-    """The look tells it already, so that nothing is issued for it."""
+    """The observation already reports the file, so that no certificate is issued."""
     how(ssl)
 
-    must_be_refused(delivery, said.format(ssl=ssl), hint)
+    must_be_refused(delivery, message.format(ssl=ssl), hint)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("leads", [True, False])
 def test_file_that_is_a_link(delivery: FileDelivery, ssl: Path, name: str, *, leads: bool) -> None:
-    """As in certbot's `live`: it is neither followed nor replaced."""
+    """As in certbot's `live`, the delivery neither follows nor replaces the link."""
     (ssl / "archive").mkdir(parents=True)
     (ssl / name).symlink_to("archive/1.pem")
     if leads:
@@ -80,8 +80,8 @@ def test_file_that_is_a_link(delivery: FileDelivery, ssl: Path, name: str, *, le
 
 
 @pytest.mark.parametrize("to", ["nowhere", "ssl"])
-def test_directory_that_is_a_link_to_nothing(delivery: FileDelivery, ssl: Path, to: str) -> None:
-    """The look tells it; a link to itself is no better."""
+def test_directory_that_is_a_dangling_link(delivery: FileDelivery, ssl: Path, to: str) -> None:
+    """The observation reports the link; a link to itself counts as dangling."""
     ssl.symlink_to(to)
 
     must_be_refused(
@@ -91,7 +91,7 @@ def test_directory_that_is_a_link_to_nothing(delivery: FileDelivery, ssl: Path, 
 
 
 def test_directory_that_is_a_link(delivery: FileDelivery, ssl: Path) -> None:
-    """It is the directory that it leads to."""
+    """The delivery goes to the link's target."""
     bundle = issue()
     (ssl.parent / "real").mkdir()
     ssl.symlink_to("real")
@@ -105,9 +105,11 @@ def test_directory_that_is_a_link(delivery: FileDelivery, ssl: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize("owner", [None, str(NOBODY)])
-def test_link_of_a_tenants(delivery: FileDelivery, tmp_path: Path, owner: str | None) -> None:
-    """Who owns the directory above could have it lead to another's key: root overwrites none,
-    though the files be for the tenant.
+def test_link_that_a_tenant_controls(
+    delivery: FileDelivery, tmp_path: Path, owner: str | None
+) -> None:
+    """The owner of the parent directory could lead the link to another key: root overwrites
+    nothing, even if the files are for the tenant.
     """
     others, theirs = tmp_path / "others", issue()
     directory(FileDelivery(str(others))).deliver(LINEAGE, theirs)
@@ -118,19 +120,19 @@ def test_link_of_a_tenants(delivery: FileDelivery, tmp_path: Path, owner: str | 
     given_away(tenant)
     delivery = replace(delivery, directory=f"{tenant}/ssl", owner=owner)
 
-    said = {
+    messages = {
         None: f"{tenant}/ssl lies in {tenant}, which belongs to nobody",
         str(NOBODY): f"{tenant}/ssl is a symbolic link that nobody can change",
     }
-    must_be_refused(delivery, said[owner], "")
+    must_be_refused(delivery, messages[owner], "")
     assert holds(others, theirs)
     assert (0, 0o600) == ((others / "privkey.pem").stat().st_uid, mode(others / "privkey.pem"))
 
 
 @as_root
 @pytest.mark.parametrize("name", [*NAMES, ".certferry", ".certferry-draft-x"])
-def test_links_of_a_tenants_in_the_directory(tmp_path: Path, name: str) -> None:
-    """What they lead to is neither read nor written, given away nor opened."""
+def test_links_of_a_tenant_in_the_directory(tmp_path: Path, name: str) -> None:
+    """The target of the link keeps its content, owner and mode."""
     precious = tmp_path / "precious"
     precious.write_text("root's")
     precious.chmod(0o600)
@@ -149,7 +151,7 @@ def test_links_of_a_tenants_in_the_directory(tmp_path: Path, name: str) -> None:
 
 @as_root
 def test_directory_of_the_files_owner(tmp_path: Path) -> None:
-    """It is written to, for them; for another it is refused, with what to do."""
+    """A delivery for the directory's owner succeeds; the error for another owner has a hint."""
     ssl, bundle = tmp_path / "ssl", issue()
     ssl.mkdir()
     given_away(ssl)
@@ -169,7 +171,7 @@ def test_directory_of_the_files_owner(tmp_path: Path) -> None:
 
 @as_root
 def test_directory_in_the_home_of_a_user(tmp_path: Path) -> None:
-    """A key in a user's home is either theirs, which `owner` says, or in the wrong place."""
+    """A key in a user's home needs that user as `owner`."""
     home = tmp_path / "home"
     (home / "ssl").mkdir(parents=True)
     given_away(home)
@@ -185,8 +187,8 @@ def test_directory_in_the_home_of_a_user(tmp_path: Path) -> None:
     assert NOBODY == (home / "ssl" / "privkey.pem").stat().st_uid
 
 
-def test_directory_that_others_may_write(delivery: FileDelivery, ssl: Path) -> None:
-    """They could put files there in the place of ours."""
+def test_directory_that_other_users_can_change(delivery: FileDelivery, ssl: Path) -> None:
+    """Other users could replace the files, so the delivery is refused."""
     ssl.mkdir()
     ssl.chmod(0o1777)
 
@@ -196,8 +198,8 @@ def test_directory_that_others_may_write(delivery: FileDelivery, ssl: Path) -> N
 
 @as_root
 def test_directory_that_is_swapped_during_a_delivery(tmp_path: Path) -> None:
-    """A tenant puts a link to another's directory in the place of the one that is open: the key
-    goes where it was to go, and nowhere else.
+    """A tenant replaces the open directory with a link to another directory: the key goes to the
+    opened directory, and the link's target stays unchanged.
     """
     tenant, others, theirs = tmp_path / "tenant", tmp_path / "others", issue()
     directory(FileDelivery(str(others))).deliver(LINEAGE, theirs)
@@ -216,8 +218,8 @@ def test_directory_that_is_swapped_during_a_delivery(tmp_path: Path) -> None:
     assert holds(others, theirs)
 
 
-def test_path_that_is_not_there(delivery: FileDelivery, tmp_path: Path) -> None:
-    """Only the last directory is made: the disk may not be mounted."""
+def test_missing_parent_directory(delivery: FileDelivery, tmp_path: Path) -> None:
+    """The delivery creates the last directory only: the disk may not be mounted."""
     delivery = replace(delivery, directory=str(tmp_path / "mnt" / "ssl"))
 
     must_be_refused(
@@ -226,22 +228,20 @@ def test_path_that_is_not_there(delivery: FileDelivery, tmp_path: Path) -> None:
     assert not (tmp_path / "mnt").exists()
 
 
-@pytest.mark.parametrize(("key", "what"), [("owner", "user"), ("group", "group")])
+@pytest.mark.parametrize(("key", "kind"), [("owner", "user"), ("group", "group")])
 @pytest.mark.parametrize("name", ["no-such", "4294967295", "9" * 5000])
-def test_owner_that_is_not_known(
-    delivery: FileDelivery, ssl: Path, key: str, what: str, name: str
-) -> None:
-    """Nothing is written."""
+def test_unknown_owner(delivery: FileDelivery, ssl: Path, key: str, kind: str, name: str) -> None:
+    """The delivery is refused before any file is written."""
     delivery = replace(delivery, **{key: name})  # type: ignore[arg-type]  # both are names
 
     must_be_refused(
-        delivery, f"this host has no {what} called {name}", "create the user or group first"
+        delivery, f"this host has no {kind} called {name}", "create the user or group first"
     )
     assert not ssl.exists()
 
 
-def test_program_that_is_not_there(delivery: FileDelivery, tmp_path: Path, ssl: Path) -> None:
-    """Nothing is written: a server that is not told is worse than one that has the old one."""
+def test_missing_program(delivery: FileDelivery, tmp_path: Path, ssl: Path) -> None:
+    """The delivery is refused: new files that the server has not read are worse than old files."""
     delivery = replace(delivery, reload=program(tmp_path, "no-such-program"))
 
     must_be_refused(
@@ -250,22 +250,22 @@ def test_program_that_is_not_there(delivery: FileDelivery, tmp_path: Path, ssl: 
     assert not ssl.exists()
 
 
-def must_be_refused(delivery: FileDelivery, said: str, hint: str) -> None:
-    """The look and the delivery say the same, and what to do."""
-    found = look(delivery)
+def must_be_refused(delivery: FileDelivery, message: str, hint: str) -> None:
+    """Observation and delivery must give the same error, with this message and hint."""
+    observed = look(delivery)
     with pytest.raises(TargetRejected) as refused:
         directory(delivery).deliver(LINEAGE, issue())
 
-    assert DomainState.UNAVAILABLE is found.state
-    assert refused.value == found.problem
-    assert str(refused.value.message).startswith(said)
+    assert DomainState.UNAVAILABLE is observed.state
+    assert refused.value == observed.problem
+    assert str(refused.value.message).startswith(message)
     assert str(refused.value.hint).startswith(hint)
 
 
 def in_another_process(folder: Path, *wrapped_in: str) -> dict[str, object]:
-    """Deliver a new certificate in a process with fewer rights, or a smaller disk."""
+    """Deliver a new certificate in a process with fewer rights or a smaller disk."""
     result = subprocess.run(
-        [*wrapped_in, sys.executable, str(ONE), str(folder)],
+        [*wrapped_in, sys.executable, str(ONE_DELIVERY), str(folder)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         capture_output=True,
@@ -277,14 +277,14 @@ def in_another_process(folder: Path, *wrapped_in: str) -> dict[str, object]:
 
 
 def without_rights() -> tuple[str, ...]:
-    """Root may write everywhere; without its capabilities it is a user like others."""
+    """Return a wrapper that drops root's capabilities, which leaves an ordinary user's rights."""
     if os.geteuid() != 0:
         return ()
     return ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 
 
-def test_directory_that_may_not_be_written_to(ssl: Path) -> None:
-    """It is reported with its path; what is there stays."""
+def test_directory_without_write_permission(ssl: Path) -> None:
+    """The error names the path; the earlier files stay."""
     bundle = issue()
     directory(FileDelivery(str(ssl))).deliver(LINEAGE, bundle)
     ssl.chmod(0o555)
@@ -298,8 +298,8 @@ def test_directory_that_may_not_be_written_to(ssl: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [True, False])
-def test_disk_that_is_mounted_read_only(tmp_path: Path, *, made: bool) -> None:
-    """Root, who may write anywhere, learns it from the look already."""
+def test_read_only_disk(tmp_path: Path, *, made: bool) -> None:
+    """The observation already reports the disk, even to root."""
     disk = in_a_namespace_of_its_own(tmp_path)
     mounted = shlex.quote(str(tmp_path))
     script = f'cd {mounted} && mkdir -p {"ssl" if made else "."} && mount -o remount,ro . && "$@"'
@@ -314,8 +314,8 @@ def test_disk_that_is_mounted_read_only(tmp_path: Path, *, made: bool) -> None:
     )
 
 
-def test_owner_that_may_not_be_given(ssl: Path) -> None:
-    """Who is not root gives no files away: told, with what to do, before anything is replaced."""
+def test_owner_without_root(ssl: Path) -> None:
+    """Only root can give files away; the error and its hint come before any file is replaced."""
     ssl.mkdir()
 
     reported = in_another_process(ssl, *without_rights(), "env", "OWNER=65534")
@@ -333,8 +333,8 @@ def test_owner_that_may_not_be_given(ssl: Path) -> None:
 
 
 @pytest.mark.parametrize("blocks", [0, 1])
-def test_file_that_may_not_grow(ssl: Path, blocks: int) -> None:
-    """The old files are whole, and no draft is left behind."""
+def test_limit_on_the_size_of_files(ssl: Path, blocks: int) -> None:
+    """The old files stay whole, and the drafts are removed."""
     bundle = issue()
     directory(FileDelivery(str(ssl))).deliver(LINEAGE, bundle)
     limited = f'ulimit -f {blocks}; exec "$@"'
@@ -347,8 +347,8 @@ def test_file_that_may_not_grow(ssl: Path, blocks: int) -> None:
     assert holds(ssl, bundle)
 
 
-def test_disk_that_is_full(tmp_path: Path) -> None:
-    """On a real, tiny file system that another program has filled: no draft is left behind."""
+def test_full_disk(tmp_path: Path) -> None:
+    """On a small file system that another program has filled, the delivery removes its drafts."""
     (tmp_path / "disk").mkdir()
     disk = in_a_namespace_of_its_own(tmp_path / "disk")
     mounted = shlex.quote(str(tmp_path / "disk"))
@@ -357,7 +357,16 @@ def test_disk_that_is_full(tmp_path: Path) -> None:
     )
 
     result = subprocess.run(
-        [*disk, "sh", "-c", fill, "sh", sys.executable, str(ONE), str(tmp_path / "disk" / "ssl")],
+        [
+            *disk,
+            "sh",
+            "-c",
+            fill,
+            "sh",
+            sys.executable,
+            str(ONE_DELIVERY),
+            str(tmp_path / "disk" / "ssl"),
+        ],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         capture_output=True,
@@ -365,18 +374,18 @@ def test_disk_that_is_full(tmp_path: Path) -> None:
         check=True,
     )
 
-    reported, *left = result.stdout.splitlines()
+    reported, *remaining = result.stdout.splitlines()
     assert "the disk is full" in json.loads(reported)["message"]
-    assert [] == left
+    assert [] == remaining
 
 
 @thorough
 def test_delivery_that_is_killed_anywhere(tmp_path: Path) -> None:
-    """Before each call of the system: no file is torn, the pair is mixed in one instant only, and
-    the next run ends with the new certificate and a program that has seen all of it.
+    """Before any system call: every file is whole, key and certificate differ at a single position,
+    and the next run ends with the new certificate and a program that has read all files.
     """
     result = subprocess.run(
-        [sys.executable, str(KILLED), str(tmp_path)],
+        [sys.executable, str(KILLED_DELIVERY), str(tmp_path)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         capture_output=True,
@@ -395,17 +404,19 @@ def test_delivery_that_is_killed_anywhere(tmp_path: Path) -> None:
         assert {"0600"} == set(line["keys"]), line
         assert {"B"} == set(line["finished"].values()), line
         assert [".certferry"] == line["left"], line
-        # Never a mixture; once for A, then for B until it was known to have run.
+        # `reload` reads A, then B once or twice: a killed delivery may not have recorded its run.
         assert 2 == len(set(line["seen"])), line
         assert 2 <= len(line["seen"]) <= 3, line
         assert line["in_order"] <= (len(line["seen"]) == 2), line
 
 
 @pytest.mark.parametrize(("name", "how"), [("fullchain.pem", "edit"), ("privkey.pem", "open")])
-def test_another_program_writes_there_at_the_same_time(ssl: Path, name: str, how: str) -> None:
-    """The files are read back before a server is notified, and the next look knows."""
+def test_another_program_writes_during_a_delivery(ssl: Path, name: str, how: str) -> None:
+    """The files are read back before the server is notified, and the change is reported; the next
+    observation names the drift.
+    """
     result = subprocess.run(
-        [sys.executable, str(MEDDLED), str(ssl), name, how],
+        [sys.executable, str(DISTURBED_DELIVERY), str(ssl), name, how],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         capture_output=True,
@@ -421,5 +432,5 @@ def test_another_program_writes_there_at_the_same_time(ssl: Path, name: str, how
 
 
 def mixes(owners: dict[str, str]) -> bool:
-    """Return whether what a server reads does not belong together."""
+    """Return whether a server reads a key and a certificate of different deliveries."""
     return owners["privkey.pem"] != owners["fullchain.pem"]

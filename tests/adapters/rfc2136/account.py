@@ -1,4 +1,4 @@
-"""An account at a real BIND, by the key that may change its zones."""
+"""An account at a real BIND, with the key that may change its zones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support.bind import KEY_NAME, SECRET, Bind
 def connected(
     server: str, now: Callable[[], datetime] | None = None, **settings: Any
 ) -> UpdateServer:
-    """Return a provider that speaks to a server by the key, if nothing else is set."""
-    written: dict[str, Any] = {
+    """Return a provider for a server, with the test's key as the default."""
+    defaults: dict[str, Any] = {
         "server": server,
         "key_name": KEY_NAME,
         "key_secret": Secret(SECRET),
@@ -26,11 +26,11 @@ def connected(
     }
     clock = now or (lambda: datetime.now(UTC))
     context = connected_with(pause=RecordedPauses(), now=clock)
-    provider = connect(Settings(**{**written, **settings}), context)
+    provider = connect(Settings(**{**defaults, **settings}), context)
     assert isinstance(provider, UpdateServer)
     return provider
 
 
 def at(bind: Bind, **settings: Any) -> UpdateServer:
-    """Return a provider of a BIND's zones, as another process would make it."""
+    """Return a new provider for a BIND's zones, as another process would make it."""
     return connected(bind.address, **settings)

@@ -1,4 +1,4 @@
-"""A name server on loopback that answers as a test says."""
+"""A name server on loopback whose answers a test chooses."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Turn = Callable[[bytes], bytes]
 
 @dataclass
 class Scripted:
-    """Has the zone example.com, and answers updates with a code. `bend` changes what it signs,
-    `turn` what it sends.
+    """A server with the zone example.com that answers updates with a code. `bend` changes a message
+    before it is signed, `turn` after.
     """
 
     update: dns.rcode.Rcode = dns.rcode.NOERROR
@@ -49,7 +49,7 @@ class Scripted:
         return f"{HOST}:{self.port}"
 
     def handle(self, wire: bytes, _: Transport) -> Reply | None:
-        """Answer a question about the zone, or an update, or hang up."""
+        """Answer a question about the zone or an update, or hang up."""
         if self.drops():
             raise ConnectionResetError
         query = dns.message.from_wire(wire, keyring=KEY)
@@ -67,7 +67,7 @@ class Scripted:
 
 
 def _signed(wire: bytes, number: int, mac: bytes) -> bytes:
-    """Put a signature behind a message, whatever it is."""
+    """Append a signature to any message."""
     template = dns.rdtypes.ANY.TSIG.TSIG(  # type: ignore[no-untyped-call]  # dnspython types it not
         dns.rdataclass.ANY, dns.rdatatype.TSIG, KEY.algorithm, 0, 300, b"", number, 0, b""
     )
@@ -83,7 +83,7 @@ def _signed(wire: bytes, number: int, mac: bytes) -> bytes:
 
 @contextmanager
 def scripted() -> Iterator[Scripted]:
-    """Run it for the time of a `with` block."""
+    """Run the server for the time of a `with` block."""
     server = Scripted()
     daemon = DnsDaemon({HOST: server.handle}).start()
     server.port = daemon.port

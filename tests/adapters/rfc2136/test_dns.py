@@ -1,4 +1,4 @@
-"""Dynamic updates at a real BIND, and what may go wrong with them."""
+"""Dynamic updates at a real BIND, and each failure of an update."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.support.bind import KEY_NAME, LIMITED, SECRET, Bind
 from tests.support.ports import HOST
 
 NAME = "_acme-challenge.img.example.com"
-LATEST = 5.0  # seconds, with room for a busy machine
+LATEST = 5.0  # in seconds, with room for a busy machine
 ALLOWED = "_acme-challenge.host.limited.example"
 
 
@@ -46,14 +46,14 @@ def server() -> Iterator[Scripted]:
 
 
 def test_zone_is_the_longest_that_the_server_has(bind: Bind) -> None:
-    """By its own word, without a list."""
+    """The server is asked for the zone of a name; a list of zones is unavailable."""
     assert FoundZone("example.com") == at(bind).zone_of(NAME)
     assert FoundZone("sub.example.com") == at(bind).zone_of("_acme-challenge.a.b.sub.example.com")
     assert at(bind).zones() is None
 
 
 def test_record_goes_into_the_longest_zone(bind: Bind) -> None:
-    """What was put into the one above it would be seen by no resolver."""
+    """A record in the parent zone would be invisible to resolvers."""
     name = "_acme-challenge.sub.example.com"
 
     at(bind).add_txt(name, VALUE)
@@ -62,8 +62,8 @@ def test_record_goes_into_the_longest_zone(bind: Bind) -> None:
     assert at(bind).remove_txt(name, VALUE, None)
 
 
-def test_name_that_is_delegated_away_is_reported(bind: Bind) -> None:
-    """The server would take the record, and no resolver would see it."""
+def test_delegated_name_is_reported(bind: Bind) -> None:
+    """The server would accept the record, and resolvers would ask another server."""
     with pytest.raises(ZoneNotFound, match=r"delegates away\.example\.com") as reported:
         at(bind).add_txt("_acme-challenge.img.away.example.com", VALUE)
 
@@ -71,7 +71,9 @@ def test_name_that_is_delegated_away_is_reported(bind: Bind) -> None:
 
 
 def test_zones_may_be_declared(bind: Bind) -> None:
-    """Then no other is written into, and one that the server lacks is reported."""
+    """A name outside the declared zones is refused, and a declared zone that the server lacks is
+    reported.
+    """
     provider = at(bind, zones=("Sub.example.com.", "example.org"))
 
     here, missing = provider.zones() or ()
@@ -85,20 +87,20 @@ def test_zones_may_be_declared(bind: Bind) -> None:
         at(bind, zones=("例子.中国",)).add_txt("_acme-challenge.xn--fsqu00a.xn--fiqs8s", VALUE)
 
 
-def test_declared_zones_that_do_not_hold_the_name_are_not_asked_for(server: Scripted) -> None:
-    """A key for a hundred zones would otherwise ask a hundred times for each name."""
-    asked = itertools.count()
-    server.drops = lambda: next(asked) < 0
+def test_only_the_declared_zone_of_the_name_is_queried(server: Scripted) -> None:
+    """A key for a hundred zones would otherwise send a hundred queries for each name."""
+    queries = itertools.count()
+    server.drops = lambda: next(queries) < 0
     zones = ("example.com", *(f"{number}.example.org" for number in range(9)))
 
     assert FoundZone("example.com") == connected(server.address, zones=zones).zone_of(NAME)
-    assert 1 == next(asked)
+    assert 1 == next(queries)
 
 
 def test_names_do_not_wait_for_one_another(
     server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that is silent costs a run one time-out, and not one for each certificate."""
+    """A silent server costs a run a single time-out for all its certificates."""
     together, addresses_of = threading.Barrier(2), socket.getaddrinfo
 
     def addresses_for_both(*args: Any, **kwargs: Any) -> Any:
@@ -115,7 +117,9 @@ def test_names_do_not_wait_for_one_another(
 
 
 def test_other_records_keep_their_time_to_live(bind: Bind) -> None:
-    """One name's values have one, and it is not ours to change (RFC 2181 §5.2)."""
+    """The values of a name share a time to live (RFC 2181 §5.2), and certferry leaves it
+    unchanged.
+    """
     bind.put("example.com", NAME, "TXT", THEIRS, ttl=7200)
 
     at(bind).add_txt(NAME, OURS)
@@ -125,15 +129,15 @@ def test_other_records_keep_their_time_to_live(bind: Bind) -> None:
     assert [THEIRS] == bind.values(NAME)
 
 
-def test_record_of_ours_is_kept_for_a_minute(bind: Bind) -> None:
-    """By resolvers, where nothing else is at the name."""
+def test_new_record_lives_for_a_minute(bind: Bind) -> None:
+    """A record at an empty name has a time to live of a minute."""
     at(bind).add_txt(NAME, OURS)
 
     assert 60 == bind.ttl(NAME)
 
 
 def test_cname_at_the_name_is_reported(bind: Bind) -> None:
-    """BIND says NOERROR to the update and ignores it (RFC 2136 §3.4.2.2)."""
+    """BIND answers an update of a CNAME with NOERROR and ignores the update (RFC 2136 §3.4.2.2)."""
     bind.put("example.com", NAME, "CNAME", "elsewhere.example.net.")
 
     with pytest.raises(DnsRejected, match=r"CNAME to elsewhere\.example\.net"):
@@ -142,7 +146,7 @@ def test_cname_at_the_name_is_reported(bind: Bind) -> None:
 
 
 def test_key_may_be_limited_to_one_name(bind: Bind) -> None:
-    """What it may not change is reported with what to grant."""
+    """A refused change of another name has a hint about the policy."""
     provider = at(bind, key_name=LIMITED, algorithm=Algorithm.SHA512)
 
     handle = provider.add_txt(ALLOWED, VALUE)
@@ -155,18 +159,16 @@ def test_key_may_be_limited_to_one_name(bind: Bind) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "code"),
     [
         ({"key_name": "unknown."}, "BADKEY"),
         ({"algorithm": Algorithm.SHA512}, "BADKEY"),
         ({"key_secret": Secret("MDEyMzQ1Njc4OWFiY2RlZg==")}, "BADSIG"),
     ],
 )
-def test_key_that_is_not_the_servers_is_reported(
-    bind: Bind, changed: dict[str, Any], said: str
-) -> None:
-    """With what to compare; the secret is not shown."""
-    with pytest.raises(DnsAccessDenied, match=f"{NAME}.*{said}") as reported:
+def test_unknown_key_is_reported(bind: Bind, changed: dict[str, Any], code: str) -> None:
+    """The hint names a program that shows the server's keys; the secret stays hidden."""
+    with pytest.raises(DnsAccessDenied, match=f"{NAME}.*{code}") as reported:
         at(bind, **changed).add_txt(NAME, VALUE)
 
     assert "named-checkconf" in str(reported.value.hint)
@@ -174,10 +176,12 @@ def test_key_that_is_not_the_servers_is_reported(
 
 
 @pytest.mark.parametrize("late", [timedelta(minutes=20), -timedelta(minutes=20)])
-def test_clock_that_is_wrong_is_reported(
+def test_wrong_clock_is_reported(
     bind: Bind, monkeypatch: pytest.MonkeyPatch, late: timedelta
 ) -> None:
-    """And how far, when it is asked for. dnspython signs by the system's clock."""
+    """The hint names the clock, and `clock_ahead` the difference. dnspython signs by the system's
+    clock.
+    """
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() - late.total_seconds())
     provider = at(bind, now=lambda: datetime.fromtimestamp(time.time(), UTC))
@@ -191,8 +195,8 @@ def test_clock_that_is_wrong_is_reported(
     assert abs(late - ahead) < timedelta(seconds=30)
 
 
-def test_clock_that_is_right_is_reported(bind: Bind, server: Scripted) -> None:
-    """By the signature; a server that does not sign tells nothing."""
+def test_right_clock_is_reported(bind: Bind, server: Scripted) -> None:
+    """The time comes from the signature; the clock of an unsigned answer is unknown."""
     ahead = at(bind).clock_ahead()
     server.signs = False
 
@@ -216,7 +220,9 @@ def test_clock_that_is_right_is_reported(bind: Bind, server: Scripted) -> None:
 def test_refusal_of_an_update_says_what_to_do(
     server: Scripted, code: dns.rcode.Rcode, kind: type[DnsError], advice: str, *, signs: bool
 ) -> None:
-    """Also where the server refuses before it looks at the key."""
+    """The hint fits the code with and without a signature: a server may refuse before it reads the
+    key.
+    """
     server.update = code
     server.signs_updates = signs
 
@@ -226,8 +232,8 @@ def test_refusal_of_an_update_says_what_to_do(
     assert advice in str(reported.value.hint)
 
 
-def test_server_that_is_not_the_primary_is_reported(server: Scripted) -> None:
-    """Its answer is signed, so that the key is the right one."""
+def test_secondary_server_is_reported(server: Scripted) -> None:
+    """The signed answer proves the key, so the error names the zone's primary."""
     server.update = dns.rcode.NOTAUTH
 
     with pytest.raises(ZoneNotFound, match=f"{NAME}.*NOTAUTH") as reported:
@@ -238,7 +244,7 @@ def test_server_that_is_not_the_primary_is_reported(server: Scripted) -> None:
 
 @pytest.mark.parametrize("to", ["question", "update"])
 def test_refusal_without_a_signature_is_of_the_key(server: Scripted, to: str) -> None:
-    """Knot and PowerDNS say NOTAUTH where BIND says BADKEY, BADSIG or BADTIME."""
+    """Knot and PowerDNS answer NOTAUTH in cases of BIND's BADKEY, BADSIG and BADTIME."""
     setattr(server, to, dns.rcode.NOTAUTH)
     server.signs, server.signs_updates = to == "update", False
 
@@ -249,8 +255,8 @@ def test_refusal_without_a_signature_is_of_the_key(server: Scripted, to: str) ->
     assert "clock" in str(reported.value.hint)
 
 
-def test_update_that_is_ignored_is_reported(server: Scripted) -> None:
-    """What was accepted is read back."""
+def test_ignored_update_is_reported(server: Scripted) -> None:
+    """An accepted update is read back."""
     with pytest.raises(DnsUnavailable, match=f"{NAME}.*does not show it"):
         connected(server.address).add_txt(NAME, VALUE)
 
@@ -258,18 +264,18 @@ def test_update_that_is_ignored_is_reported(server: Scripted) -> None:
 @pytest.mark.parametrize(
     ("code", "kind"), [(dns.rcode.SERVFAIL, DnsUnavailable), (dns.rcode.FORMERR, DnsRejected)]
 )
-def test_zone_that_cannot_be_looked_for_is_reported(
+def test_failed_search_for_the_zone_is_reported(
     server: Scripted, code: dns.rcode.Rcode, kind: type[DnsError]
 ) -> None:
-    """The zone above is not taken in its place: the one looked for may be there."""
+    """The parent zone is no substitute: the zone itself may exist."""
     server.question = code
 
     with pytest.raises(kind, match=dns.rcode.to_text(code)):
         connected(server.address).add_txt(NAME, VALUE)
 
 
-def test_records_that_may_not_be_read_are_reported(server: Scripted) -> None:
-    """The key may need a permission for that as well."""
+def test_unreadable_records_are_reported(server: Scripted) -> None:
+    """Reading records may need a permission of its own."""
     provider = connected(server.address)
     provider.remove_txt(NAME, VALUE, None)
     server.question = dns.rcode.REFUSED
@@ -280,7 +286,7 @@ def test_records_that_may_not_be_read_are_reported(server: Scripted) -> None:
 
 @pytest.mark.parametrize("signed", ["neither", "with another key"])
 def test_answer_without_our_signature_is_not_trusted(server: Scripted, signed: str) -> None:
-    """Any machine on the way could have sent it."""
+    """Any machine on the path could have sent the answer."""
     if signed == "neither":
         server.signs = False
     else:
@@ -291,7 +297,7 @@ def test_answer_without_our_signature_is_not_trusted(server: Scripted, signed: s
 
 
 def test_absence_without_our_signature_is_not_trusted(server: Scripted) -> None:
-    """A record would be left in the zone, as one that is gone."""
+    """A forged answer would leave a record in the zone that certferry takes for removed."""
     server.signs, server.question = False, dns.rcode.NXDOMAIN
 
     with pytest.raises(DnsUnavailable, match="lacks the signature"):
@@ -299,8 +305,8 @@ def test_absence_without_our_signature_is_not_trusted(server: Scripted) -> None:
 
 
 @pytest.mark.parametrize("turn", [lambda wire: wire[:20], lambda wire: b"\0\0" + wire[2:]])
-def test_answer_that_is_none_is_reported(server: Scripted, turn: Turn) -> None:
-    """Cut short, or to another question."""
+def test_unreadable_answer_is_reported(server: Scripted, turn: Turn) -> None:
+    """The answer is cut short or belongs to another question."""
     server.turn = turn
 
     with pytest.raises(DnsUnavailable, match=r"unreadable answer|another question"):
@@ -309,8 +315,8 @@ def test_answer_that_is_none_is_reported(server: Scripted, turn: Turn) -> None:
         connected(server.address).clock_ahead()
 
 
-def test_server_that_is_silent_is_reported() -> None:
-    """After the time-out, and one more try."""
+def test_silent_server_is_reported() -> None:
+    """The error comes after the time-out and a second try."""
     with socket.create_server((HOST, 0)) as silent:
         address = f"{HOST}:{silent.getsockname()[1]}"
         with pytest.raises(DnsUnavailable, match=f"{NAME}.*{address}.*no answer") as reported:
@@ -319,11 +325,11 @@ def test_server_that_is_silent_is_reported() -> None:
     assert "TCP" in str(reported.value.hint)
 
 
-def test_slow_answer_is_given_up_in_time_although_the_clock_is_set_back(
+def test_slow_answer_ends_in_time_although_the_clock_is_set_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A server that sends single bytes holds an exchange for the time-out, by no clock that an
-    administrator sets.
+    """A server that sends single bytes holds an exchange until the time-out, which a monotonic
+    clock measures.
     """
     readings = itertools.count(time.time(), -600)
     with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor() as threads:
@@ -353,14 +359,14 @@ def _drip(listener: socket.socket) -> None:
                     client.sendall(b"\0")
 
 
-def test_server_with_many_addresses_that_are_silent_is_reported(
+def test_many_silent_addresses_are_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All of them together have three times the time-out: who answers for its name decides how many
-    there are.
+    """All addresses together get three times the time-out: another operator's DNS chooses their
+    number.
     """
     with socket.create_server((HOST, 0), backlog=0) as full, ExitStack() as waiting:
-        # Linux drops what comes while the queue is full (listen(2)), and leaves it unanswered.
+        # Linux drops connection attempts while the queue is full (listen(2)), without an answer.
         for _ in range(3):
             client = waiting.enter_context(socket.socket())
             client.settimeout(0)
@@ -374,8 +380,8 @@ def test_server_with_many_addresses_that_are_silent_is_reported(
     assert time.monotonic() - begun < LATEST
 
 
-def test_server_that_is_not_there_is_reported() -> None:
-    """With what the system says."""
+def test_refused_connection_is_reported() -> None:
+    """The error quotes the system."""
     with socket.create_server((HOST, 0)) as closed:
         address = f"{HOST}:{closed.getsockname()[1]}"
 
@@ -383,16 +389,16 @@ def test_server_that_is_not_there_is_reported() -> None:
         connected(address).add_txt(NAME, VALUE)
 
 
-def test_server_that_hangs_up_is_reported(server: Scripted) -> None:
-    """After one more try."""
+def test_closed_connection_is_reported(server: Scripted) -> None:
+    """The error comes after a second try."""
     server.drops = lambda: True
 
     with pytest.raises(DnsUnavailable, match="closed before an answer"):
         connected(server.address).add_txt(NAME, VALUE)
 
 
-def test_answer_that_was_lost_is_asked_for_again(server: Scripted) -> None:
-    """An update may be repeated: it says what is to be there."""
+def test_update_is_repeated_after_a_lost_answer(server: Scripted) -> None:
+    """An update is safe to repeat, because it states the wanted records."""
     lost = iter([True])
     server.drops = lambda: next(lost, False)
 
@@ -400,7 +406,7 @@ def test_answer_that_was_lost_is_asked_for_again(server: Scripted) -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "said"),
+    ("server", "message"),
     [
         ("", "not a name server"),
         ("https://ns.example.com", "not a name server"),
@@ -411,9 +417,9 @@ def test_answer_that_was_lost_is_asked_for_again(server: Scripted) -> None:
         (f"{'n' * 64}.example.com", "not a name server"),
     ],
 )
-def test_server_that_can_be_none_is_reported(server: str, said: str) -> None:
-    """Before anything is sent."""
-    with pytest.raises(ConfigError, match=said) as reported:
+def test_invalid_server_is_reported(server: str, message: str) -> None:
+    """The error comes before any query."""
+    with pytest.raises(ConfigError, match=message) as reported:
         connected(server)
 
     assert "192.0.2.1:53" in str(reported.value.hint)
@@ -422,21 +428,21 @@ def test_server_that_can_be_none_is_reported(server: str, said: str) -> None:
 @pytest.mark.parametrize(
     "server", ["ns1.example.com", "192.0.2.1:5353", "::1", "[::1]:53", "[::1]"]
 )
-def test_servers_may_be_written_like_this(server: str) -> None:
-    """By name or address, with a port or without one; it may be kept in the environment."""
+def test_valid_servers(server: str) -> None:
+    """A name or an address, with or without a port, possibly from the environment."""
     connected(server)
     connect(Settings(Secret(server), Secret(KEY_NAME), Secret(SECRET)), connected_with())
 
 
 @pytest.mark.parametrize("name", ["", ".", 'key "certferry."', "a..b"])
-def test_key_name_that_can_be_none_is_reported(name: str) -> None:
-    """Before anything is sent."""
+def test_invalid_key_name_is_reported(name: str) -> None:
+    """The error comes before any query."""
     with pytest.raises(ConfigError, match="`key_name`"):
         connected(HOST, key_name=name)
 
 
 @pytest.mark.parametrize(
-    ("secret", "said"),
+    ("secret", "message"),
     [
         ('key "certferry." { algorithm hmac-sha256; secret "c2VjcmV0"; };', "whole key statement"),
         ("hmac-sha256:certferry.:c2VjcmV0", "nsupdate -y"),
@@ -447,9 +453,9 @@ def test_key_name_that_can_be_none_is_reported(name: str) -> None:
         ("", "empty"),
     ],
 )
-def test_secret_that_can_be_none_is_explained(secret: str, said: str) -> None:
-    """What was pasted in its place is named, and not shown."""
-    with pytest.raises(ConfigError, match=said) as reported:
+def test_invalid_secret_is_explained(secret: str, message: str) -> None:
+    """The error recognises the pasted text, and leaves the secret out."""
+    with pytest.raises(ConfigError, match=message) as reported:
         connected(HOST, key_secret=Secret(secret))
 
     assert reported.value.hint is not None

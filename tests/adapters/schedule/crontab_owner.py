@@ -1,5 +1,5 @@
-"""A user whose crontab a test may write: one made for it, or, without root, the one who runs the
-tests, one test at a time, and their crontab is put back. A process called crond runs meanwhile.
+"""A user whose crontab a test may write, beside a process called crond. Root creates a user;
+without root, the crontab of the current user is lent to one test at a time and restored afterwards.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ exec setpriv --reuid={name} --regid={name} --init-groups {crontab} "$@"
 
 @dataclass(frozen=True)
 class CrontabOwner:
-    """A user, and the directory in whose `crontab`, the real one, runs as that user."""
+    """A user, and a directory with a program that runs the real `crontab` as that user."""
 
     name: str | None
     programs: Path | None
@@ -41,7 +41,7 @@ class CrontabOwner:
     def run(
         self, option: str, content: bytes = b"", **environ: str
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run `crontab`."""
+        """Run `crontab` with an option."""
         return subprocess.run(
             ["crontab", option],
             input=content,
@@ -51,9 +51,9 @@ class CrontabOwner:
         )
 
     def read(self) -> bytes | None:
-        """Return the crontab, `None` when there is none.
+        """Return the crontab, or `None` if the user has no crontab.
 
-        A listing is not exact, so this asks in the way in which an editor gets it.
+        A listing is not exact, so `crontab -e` reads the content, as an editor receives it.
         """
         result = self.run("-l")
         if result.returncode == 0:
@@ -70,12 +70,12 @@ class CrontabOwner:
 
     @property
     def stored(self) -> Path:
-        """Where cron keeps the crontab; only root can reach it."""
+        """The crontab's file in cron's spool; only root can reach the file."""
         return SPOOL / str(self.name)
 
     @contextmanager
     def denied(self) -> Iterator[None]:
-        """Forbid the user to have a crontab, for a `with` block."""
+        """Forbid the user to have a crontab, for the time of a `with` block."""
         with _alone():
             before = DENY.read_bytes() if DENY.exists() else None
             DENY.write_bytes((before or b"") + f"{self.name}\n".encode())
@@ -91,7 +91,7 @@ class CrontabOwner:
 
 @contextmanager
 def crontab_owner() -> Iterator[CrontabOwner]:
-    """Return a user without a crontab; afterwards everything is as it was."""
+    """Return a user without a crontab, and restore everything afterwards."""
     with ExitStack() as stack:
         stack.enter_context(cron_daemon())
         if AS_ROOT:
@@ -109,7 +109,7 @@ def crontab_owner() -> Iterator[CrontabOwner]:
 
 @contextmanager
 def cron_daemon() -> Iterator[None]:
-    """Have a process that is called as a cron daemon is, and starts nothing."""
+    """Run a process with the name of a cron daemon, which starts no jobs."""
     script = "open('/proc/self/comm', 'w').write('crond'); print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -131,7 +131,7 @@ def _somebody() -> Iterator[CrontabOwner]:
             _PROGRAM.format(name=name, crontab=program_path("crontab")), encoding="ascii"
         )
         program.chmod(0o755)
-        with _alone():  # the user database is locked by one program at a time
+        with _alone():  # the user database allows a single writer
             _must("useradd", "--system", "--no-create-home", "--user-group", name)
         try:
             yield CrontabOwner(name, Path(folder))
@@ -142,7 +142,7 @@ def _somebody() -> Iterator[CrontabOwner]:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Wait until no other test is at the system's files."""
+    """Wait until no other test uses the system's files."""
     path = Path(tempfile.gettempdir()) / f"certferry-tests-{os.geteuid()}.lock"
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The crontab and the daemon that follows it."""
+"""The crontab, and the daemon that reads it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ from certferry.text import Text
 from certferry.values import replace
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner
 
-# --- The real `crontab`: what it accepts survives, and what it refuses is reported and changes
-# nothing
+# --- The real `crontab`: accepted lines survive, and a refusal is reported and changes nothing
 
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -42,9 +41,9 @@ DRAWN = (3 * 59 + 17) * 60 + 42
 
 with_root = pytest.mark.skipif(not AS_ROOT, reason="only root can reach where cron keeps crontabs")
 
-# What crontab lets pass beside entries, and a listing shows exactly.
+# Lines that crontab accepts beside entries, and that a listing shows exactly.
 ACCEPTED = st.one_of(
-    st.binary(max_size=20).map(lambda rest: b"#" + rest.translate(None, b"\n\r\b\\")),
+    st.binary(max_size=20).map(lambda text: b"#" + text.translate(None, b"\n\r\b\\")),
     st.sampled_from(
         [b"", b"MAILTO=a@example.com", b'A="b % c"', b"0 4 * * * backup \xff % x", b"@daily \\n"]
     ),
@@ -58,12 +57,12 @@ def cron(environ: Mapping[str, str], number: int = DRAWN) -> Cron:
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A directory for a `crontab` of the test's own."""
+    """A directory for a `crontab` program of the test."""
     return tmp_path
 
 
-def stand_in(programs: Path, script: str) -> Cron:
-    """Return the keeper of a `crontab` that does what no real one can be made to do."""
+def cron_with_script(programs: Path, script: str) -> Cron:
+    """Return the keeper of a `crontab` program that runs this script."""
     program = programs / "crontab"
     program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     program.chmod(0o755)
@@ -72,8 +71,10 @@ def stand_in(programs: Path, script: str) -> Cron:
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(CRONTABS)
-def test_a_real_crontab_is_the_same_afterwards(owner: CrontabOwner, crontab: bytes) -> None:
-    """Installed twice and removed, it is what it was, byte for byte."""
+def test_installation_and_removal_restore_a_real_crontab(
+    owner: CrontabOwner, crontab: bytes
+) -> None:
+    """After two installations and a removal, the crontab is the same byte for byte."""
     owner.write(crontab or None)
     keeper = cron(owner.environ)
 
@@ -87,7 +88,7 @@ def test_a_real_crontab_is_the_same_afterwards(owner: CrontabOwner, crontab: byt
 
 
 def test_another_command_replaces_only_our_line(owner: CrontabOwner) -> None:
-    """The time of the first installation stays, and so does everything after the line."""
+    """The time of the first installation stays, and so do all other lines."""
     cron(owner.environ).install(JOB)
     owner.write((owner.read() or b"") + b"A=x\n")
     other = Job(("/usr/bin/certferry", "sync"), environment={"HOME": "/srv/50%"})
@@ -99,22 +100,22 @@ def test_another_command_replaces_only_our_line(owner: CrontabOwner) -> None:
     ) == owner.read()
 
 
-def test_what_is_installed_is_found(owner: CrontabOwner) -> None:
-    """The command, the time, and the next run of it."""
+def test_installed_entry(owner: CrontabOwner) -> None:
+    """The installed entry gives the command, the time and the next run."""
     keeper = cron(owner.environ)
     assert keeper.find() is None
     keeper.install(JOB)
 
-    found = keeper.find()
+    scheduled = keeper.find()
 
-    assert found is not None
-    assert COMMAND == found.command
-    assert "every day at 03:18:42 and 15:18:42, by this host's clock" == str(found.when)
-    assert datetime(2026, 11, 25, 15, 18, 42, tzinfo=UTC) == found.next_run
+    assert scheduled is not None
+    assert COMMAND == scheduled.command
+    assert "every day at 03:18:42 and 15:18:42, by this host's clock" == str(scheduled.when)
+    assert datetime(2026, 11, 25, 15, 18, 42, tzinfo=UTC) == scheduled.next_run
 
 
-def test_entry_with_another_command_keeps_its_rhythm(owner: CrontabOwner) -> None:
-    """The operator's rhythm and the other lines stay; a second installation changes nothing."""
+def test_entry_with_another_command_keeps_its_times(owner: CrontabOwner) -> None:
+    """The operator's times and the other lines stay; a second installation changes nothing."""
     owner.write(b"*/30 2 * * 1 /usr/bin/certferry sync # certferry schedule\nA=x\n")
 
     assert Installation.REPLACED is cron(owner.environ).install(JOB)[0]
@@ -123,39 +124,39 @@ def test_entry_with_another_command_keeps_its_rhythm(owner: CrontabOwner) -> Non
     assert Installation.UNCHANGED is cron(owner.environ, 5).install(JOB)[0]
 
 
-def test_line_that_the_operator_has_made_daily_stays_so(owner: CrontabOwner) -> None:
-    """The rhythm is the operator's choice."""
+def test_entry_that_the_operator_made_daily(owner: CrontabOwner) -> None:
+    """The times are the operator's choice."""
     owner.write(b"30 4 * * * " + COMMAND.encode() + b" # certferry schedule\n")
 
-    change, found = cron(owner.environ).install(JOB)
+    change, scheduled = cron(owner.environ).install(JOB)
 
     assert Installation.UNCHANGED is change
-    assert "every day at 04:30, by this host's clock" == str(found.when)
-    assert datetime(2026, 11, 26, 4, 30, tzinfo=UTC) == found.next_run
+    assert "every day at 04:30, by this host's clock" == str(scheduled.when)
+    assert datetime(2026, 11, 26, 4, 30, tzinfo=UTC) == scheduled.next_run
 
 
-def test_a_rhythm_of_the_operators_own_has_no_next_run(owner: CrontabOwner) -> None:
-    """What is not understood is shown as it is written."""
+def test_unusual_times_have_no_next_run(owner: CrontabOwner) -> None:
+    """Times beyond certferry's understanding are shown as in the crontab."""
     owner.write(b"*/30 2 * * 1 certferry sync # certferry schedule\n")
 
-    found = cron(owner.environ).find()
+    scheduled = cron(owner.environ).find()
 
-    assert found is not None
-    assert found.next_run is None
-    assert "as edited by hand: */30 2 * * 1" == str(found.when)
+    assert scheduled is not None
+    assert scheduled.next_run is None
+    assert "as edited by hand: */30 2 * * 1" == str(scheduled.when)
 
 
 def test_without_a_daemon_there_is_no_next_run(owner: CrontabOwner) -> None:
-    """What is to be done first is reported with what is installed."""
+    """The schedule names the daemon to start instead of a next run."""
     to_do = Text("start it")
     keeper = Cron(owner.environ, lambda _: 0, lambda: NOON, lambda: to_do)
     keeper.install(JOB)
 
-    found = keeper.find()
+    scheduled = keeper.find()
 
-    assert found is not None
-    assert to_do is found.to_do
-    assert found.next_run is None
+    assert scheduled is not None
+    assert to_do is scheduled.to_do
+    assert scheduled.next_run is None
 
 
 @pytest.mark.parametrize(
@@ -166,30 +167,32 @@ def test_without_a_daemon_there_is_no_next_run(owner: CrontabOwner) -> None:
         (NIGHT_MOMENTS - 1, b"59 5,17 * * * /bin/sleep 59; /usr"),
     ],
 )
-def test_the_second_is_the_random_sources(owner: CrontabOwner, number: int, time: bytes) -> None:
-    """It is asked for one of all the seconds of the night, and what it gives is written."""
-    asked: list[int] = []
+def test_random_moment_of_an_entry(owner: CrontabOwner, number: int, time: bytes) -> None:
+    """The random source picks one of all seconds of the night, and the entry starts then."""
+    limits: list[int] = []
 
     def pick(below: int) -> int:
-        asked.append(below)
+        limits.append(below)
         return number
 
     Cron(owner.environ, pick, lambda: NOON, lambda: None).install(JOB)
 
-    assert [NIGHT_MOMENTS] == asked
+    assert [NIGHT_MOMENTS] == limits
     assert (owner.read() or b"").startswith(time)
 
 
-def test_the_next_run_is_always_ahead() -> None:
-    """Today if one of the times is still to come, tomorrow otherwise."""
+def test_next_run_is_in_the_future() -> None:
+    """The next run is today if one of the times is still ahead, otherwise tomorrow."""
     assert NOON.replace(hour=12, minute=1) == next_run([time(12, 1)], NOON)
     assert NOON.replace(day=26) == next_run([time(12, 0)], NOON)
     assert NOON.replace(hour=15) == next_run([time(3), time(15)], NOON)
     assert NOON.replace(day=26, hour=3) == next_run([time(3), time(11)], NOON)
 
 
-def test_without_the_program_the_hint_knows_another_way(tmp_path: Path) -> None:
-    """A machine without cron says so, and names systemd; there is nothing to find."""
+def test_machine_without_cron(tmp_path: Path) -> None:
+    """Installation fails with a hint about systemd; finding and removing return without an
+    error.
+    """
     keeper = cron({"PATH": str(tmp_path)})
 
     with pytest.raises(ScheduleError, match="`crontab` cannot be run: No such file") as caught:
@@ -201,8 +204,8 @@ def test_without_the_program_the_hint_knows_another_way(tmp_path: Path) -> None:
 
 
 @with_root
-def test_a_user_whom_cron_refuses_is_reported(owner: CrontabOwner) -> None:
-    """The real crontab's own words, and another way."""
+def test_user_denied_by_cron(owner: CrontabOwner) -> None:
+    """The error quotes the real crontab, and the hint offers systemd."""
     if Path("/etc/cron.allow").exists():
         pytest.skip("this machine says in /etc/cron.allow who has a crontab")
     with owner.denied():
@@ -214,8 +217,8 @@ def test_a_user_whom_cron_refuses_is_reported(owner: CrontabOwner) -> None:
     assert owner.read() is None
 
 
-def test_a_line_that_is_too_long_for_cron(owner: CrontabOwner) -> None:
-    """Cron's own words, and another way; the crontab stays."""
+def test_line_too_long_for_cron(owner: CrontabOwner) -> None:
+    """The error quotes cron, the hint offers systemd, and the crontab stays."""
     owner.write(b"# whole\n")
 
     with pytest.raises(ScheduleError, match="command too long") as caught:
@@ -226,8 +229,8 @@ def test_a_line_that_is_too_long_for_cron(owner: CrontabOwner) -> None:
 
 
 @with_root
-def test_a_crontab_that_is_broken_already_stays_as_it_is(owner: CrontabOwner) -> None:
-    """Where the real crontab refuses the other lines, nothing is replaced."""
+def test_broken_crontab_stays_unchanged(owner: CrontabOwner) -> None:
+    """The real crontab refuses the other lines, so the crontab stays as before."""
     owner.write(b"# whole\n")
     broken = owner.stored.read_bytes() + b"this is no entry\n"
     owner.stored.write_bytes(broken)
@@ -240,8 +243,10 @@ def test_a_crontab_that_is_broken_already_stays_as_it_is(owner: CrontabOwner) ->
 
 
 @with_root
-def test_a_last_line_without_its_end_gets_one(owner: CrontabOwner) -> None:
-    """The real crontab accepts no other; ours does not continue what stands there."""
+def test_last_line_without_a_line_end(owner: CrontabOwner) -> None:
+    """The real crontab requires the line end; without it, the new entry would continue the last
+    line.
+    """
     owner.write(b"# whole\n")
     owner.stored.write_bytes(b"A=b\n0 4 * * * backup")
 
@@ -258,19 +263,17 @@ def test_a_last_line_without_its_end_gets_one(owner: CrontabOwner) -> None:
         ('[ "$1" = -l ] || { echo disk full >&2; exit 1; }', "cannot be written: disk full"),
     ],
 )
-def test_a_crontab_that_fails_is_reported_in_its_own_words(
-    programs: Path, script: str, message: str
-) -> None:
-    """Not read or not written: one message, and a hint that names nothing which has just failed."""
+def test_failed_crontab_is_quoted(programs: Path, script: str, message: str) -> None:
+    """A failure to read or write gives one message, and the hint offers systemd."""
     with pytest.raises(ScheduleError, match=message) as caught:
-        stand_in(programs, script).install(JOB)
+        cron_with_script(programs, script).install(JOB)
 
     assert "--systemd" in str(caught.value.hint)
     assert "crontab -" not in str(caught.value.hint)
 
 
-def test_a_program_that_cannot_be_run_is_reported(programs: Path) -> None:
-    """A file that is no program is not called missing."""
+def test_crontab_that_is_no_program(programs: Path) -> None:
+    """The error differs from the error about a missing program."""
     program = programs / "crontab"
     program.write_bytes(b"\x00\x01")
     program.chmod(0o755)
@@ -280,26 +283,26 @@ def test_a_program_that_cannot_be_run_is_reported(programs: Path) -> None:
         keeper.find()
 
 
-def test_busyboxes_words_for_no_crontab_are_understood(programs: Path) -> None:
-    """Without a crontab there is nothing to find, whichever cron says so."""
+def test_busybox_without_a_crontab(programs: Path) -> None:
+    """BusyBox's message for a missing crontab counts as an empty schedule."""
     words = "crontab: can't open 'root': No such file or directory"
 
-    assert stand_in(programs, f'echo "{words}" >&2; exit 1').find() is None
+    assert cron_with_script(programs, f'echo "{words}" >&2; exit 1').find() is None
 
 
-def test_the_real_program_is_here() -> None:
-    """These tests have run with a real crontab."""
+def test_real_crontab_is_installed() -> None:
+    """The tests above have run with a real crontab."""
     assert shutil.which("crontab")
 
 
-# --- Our entry in any crontab: it comes and goes, and nothing else changes by a byte
+# --- certferry's entry in any crontab: installation and removal leave the other lines unchanged
 
 
 TIMES = st.builds(time, st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
 COMMANDS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\n")), min_size=1)
 TIME = time(3, 17)
 
-# Lines as people have them, and what only bytes can be.
+# Common lines, and lines of arbitrary bytes.
 LINES = st.one_of(
     st.sampled_from(
         [
@@ -332,26 +335,28 @@ ANY = st.builds(
 
 
 def closed(crontab: bytes) -> bytes:
-    """Return a crontab whose last line has its end, as cron requires."""
+    """Return a crontab with a line end after its last line, as cron requires."""
     return crontab + b"\n" if crontab and not crontab.endswith(b"\n") else crontab
 
 
 def is_ours(line: bytes) -> bool:
-    """Repeat it, in other words than the code: an entry that ends with our mark."""
+    """Decide independently of the code: an entry that ends with certferry's mark."""
     ends = line.rstrip(b" \t")[-len(MARK) - 1 :] == b" " + MARK
     fields = line.removesuffix(MARK).split()
     return ends and fields[0][:1] in b"0123456789*~@" and len(fields) > 1
 
 
 def foreign(crontab: bytes) -> list[bytes]:
-    """Return the lines that are not ours."""
+    """Return the lines of other owners."""
     lines = closed(crontab).split(b"\n")[:-1] if crontab else []
     return [line for line in lines if not is_ours(line)]
 
 
 @given(OTHERS, COMMANDS, TIMES)
-def test_what_comes_and_goes_leaves_no_trace(crontab: bytes, words: list[str], at: time) -> None:
-    """Installed and removed again, the crontab is what it was, byte for byte."""
+def test_installation_and_removal_restore_any_crontab(
+    crontab: bytes, words: list[str], at: time
+) -> None:
+    """After installation and removal, the crontab is the same byte for byte."""
     assume(not any(map(is_ours, crontab.split(b"\n"))))
     installed = with_entry(crontab, shell_command(words, {}), at)
 
@@ -362,7 +367,9 @@ def test_what_comes_and_goes_leaves_no_trace(crontab: bytes, words: list[str], a
 
 @given(ANY, COMMANDS, TIMES)
 def test_every_line_of_others_survives(crontab: bytes, words: list[str], at: time) -> None:
-    """Whatever is there already, ours or not, no byte and no place of another's line changes."""
+    """Every other line keeps its bytes and its place, whether or not the crontab has an entry of
+    certferry.
+    """
     installed = with_entry(crontab, shell_command(words, {}), at)
 
     assert foreign(crontab) == foreign(installed)
@@ -371,22 +378,22 @@ def test_every_line_of_others_survives(crontab: bytes, words: list[str], at: tim
 
 
 @given(ANY, COMMANDS, TIMES, TIMES)
-def test_the_second_time_nothing_changes(
+def test_second_installation_changes_nothing(
     crontab: bytes, words: list[str], first: time, second: time
 ) -> None:
-    """Whatever number is drawn: an entry keeps the time that it has."""
+    """An existing entry keeps its time, whatever the random number."""
     command = shell_command(words, {})
-    once = with_entry(crontab, command, first)
+    installed_once = with_entry(crontab, command, first)
 
-    assert once == with_entry(once, command, second)
-    assert without_entry(once) == without_entry(without_entry(once))
+    assert installed_once == with_entry(installed_once, command, second)
+    assert without_entry(installed_once) == without_entry(without_entry(installed_once))
 
 
 @given(OTHERS, OTHERS, TIMES, TIMES)
-def test_another_command_replaces_the_line_in_its_place(
+def test_another_command_replaces_the_entry_in_place(
     before: bytes, after: bytes, first: time, second: time
 ) -> None:
-    """The time stays, the place stays, and so does everything around it."""
+    """The time, the place and the lines around the entry stay."""
     assume(not any(map(is_ours, (before + b"\n" + after).split(b"\n"))))
     old = with_entry(before, b"certferry --config /etc/old.toml sync", first) + after
     new = with_entry(old, b"certferry --config /etc/new.toml sync", second)
@@ -395,8 +402,8 @@ def test_another_command_replaces_the_line_in_its_place(
     assert [twice(first)] == [entry.times for entry in own_entries(new)]
 
 
-def test_a_time_that_the_user_has_changed_is_kept() -> None:
-    """The operator's own rhythm survives a new command."""
+def test_times_changed_by_the_user_stay() -> None:
+    """The operator's times survive a new command."""
     crontab = b"*/30 2-4 * * 1 certferry sync # certferry schedule\nMAILTO=x\n"
 
     assert b"*/30 2-4 * * 1 certferry -q sync # certferry schedule\nMAILTO=x\n" == with_entry(
@@ -404,16 +411,16 @@ def test_a_time_that_the_user_has_changed_is_kept() -> None:
     )
 
 
-def test_a_time_that_no_clock_shows_is_no_time() -> None:
-    """A line that came there by other means than `crontab` may say anything."""
+def test_impossible_times_are_ignored() -> None:
+    """A line may reach the crontab without the checks of `crontab`."""
     assert (time(23, 59),) == CronEntry(b"59 23 * * *", b"").times
     assert (time(3, 17, 5), time(15, 17, 5)) == CronEntry(b"17 3,15 * * *", b"", delay=5).times
     for when in (b"60 3 * * *", b"17 24 * * *", b"17 3,24 * * *", b"17 1,9,17 * * *"):
         assert () == CronEntry(when, b"").times
 
 
-def test_an_entry_that_is_commented_out_is_not_ours_any_more() -> None:
-    """A line that the user has switched off by hand is a comment of theirs."""
+def test_commented_entry_belongs_to_the_user() -> None:
+    """A disabled line is the user's comment."""
     crontab = b"#17 3 * * * certferry sync # certferry schedule\n"
 
     assert [] == own_entries(crontab)
@@ -421,22 +428,22 @@ def test_an_entry_that_is_commented_out_is_not_ours_any_more() -> None:
 
 
 @given(st.integers(0, NIGHT_MOMENTS - 1))
-def test_every_moment_lies_in_the_night_and_on_no_full_hour(number: int) -> None:
-    """A chosen time is one of the six hours after midnight, when few others begin."""
+def test_random_moments_are_at_night_off_the_full_hour(number: int) -> None:
+    """A random time is within six hours after midnight, when few other jobs begin."""
     at = night_time(number)
 
     assert 0 <= at.hour < 6
     assert 1 <= at.minute <= 59
 
 
-def test_the_moments_are_all_different() -> None:
-    """Every number gives a time of its own."""
+def test_every_random_number_gives_another_moment() -> None:
+    """Each number has a distinct time."""
     assert NIGHT_MOMENTS == len({night_time(n) for n in range(NIGHT_MOMENTS)})
 
 
 @given(TIMES)
 def test_the_two_moments_of_a_day_are_half_a_day_apart(at: time) -> None:
-    """Whichever of them is known, in the order of the day."""
+    """The pair is in the order of the day, and includes the given time."""
     first, second = twice(at)
 
     assert at in (first, second)
@@ -445,24 +452,26 @@ def test_the_two_moments_of_a_day_are_half_a_day_apart(at: time) -> None:
 
 
 def as_cron_reads(command: bytes) -> bytes:
-    """Take the percent signs as cron does: bare, one ends the command; escaped, it is itself.
+    """Read percent signs as cron does: a bare sign ends the command, an escaped sign stands for
+    itself.
 
-    Written from the loop in `child_process()` of Vixie cron's do_command.c, which every cron keeps.
+    The loop of `child_process()` in Vixie cron's do_command.c does the same, and every cron has
+    that loop.
     """
-    read, escaped = bytearray(), False
+    output, escaped = bytearray(), False
     for byte in command:
         character = bytes([byte])
         if escaped:
             if character == b"%":
-                read.pop()
-            read += character
+                output.pop()
+            output += character
             escaped = False
         elif character == b"%":
             break
         else:
-            read += character
+            output += character
             escaped = character == b"\\"
-    return bytes(read)
+    return bytes(output)
 
 
 TRICKY = st.text(
@@ -473,8 +482,8 @@ TRICKY = st.text(
 
 
 @given(st.lists(TRICKY, max_size=5), st.dictionaries(st.just("HOME"), TRICKY))
-def test_a_command_arrives_as_it_was_meant(words: list[str], environment: dict[str, str]) -> None:
-    """Through cron's percent signs and the shell's quotes, each word reaches the program."""
+def test_command_arrives_unchanged(words: list[str], environment: dict[str, str]) -> None:
+    """Each word reaches the program through cron's percent signs and the shell's quotes."""
     command = shell_command(["/usr/bin/printf", "%s\\0", "x", *words], environment)
     line = as_cron_reads(command + b" " + MARK)
 
@@ -485,7 +494,7 @@ def test_a_command_arrives_as_it_was_meant(words: list[str], environment: dict[s
     assert ["x", *words] == result.stdout.decode().split("\0")[:-1]
 
 
-# What Debian's cron (3.0pl1-197) put into PATH for a line below each of these.
+# Debian's cron (3.0pl1-197) gave a line below each of these texts this PATH.
 @pytest.mark.parametrize(
     ("words", "environment"),
     [
@@ -494,10 +503,8 @@ def test_a_command_arrives_as_it_was_meant(words: list[str], environment: dict[s
     ],
     ids=["path", "variable"],
 )
-def test_a_line_end_makes_no_line_of_the_crontab(
-    words: list[str], environment: dict[str, str]
-) -> None:
-    """It is refused before anything is written, and the word is named on one line."""
+def test_line_end_in_a_command_is_refused(words: list[str], environment: dict[str, str]) -> None:
+    """A line end would begin another entry; the error shows the word on a single line."""
     with pytest.raises(ScheduleError, match="line end") as caught:
         shell_command(words, environment)
 
@@ -516,8 +523,8 @@ def test_a_line_end_makes_no_line_of_the_crontab(
         (b"#PATH=/x\nMYPATH=/y\n0 4 * * * PATH=/z backup\n", "/usr/bin:/bin"),
     ],
 )
-def test_the_path_of_a_line_is_the_last_one_above_it(above: bytes, path: str) -> None:
-    """A PATH below it, or in another command, counts for others."""
+def test_path_of_an_entry(above: bytes, path: str) -> None:
+    """The last PATH above the entry counts; a PATH below, or within another command, is ignored."""
     crontab = with_entry(above, b"certferry sync", TIME)
 
     assert [path] == [entry.path for entry in own_entries(crontab + b"PATH=/late\n")]
@@ -525,17 +532,19 @@ def test_the_path_of_a_line_is_the_last_one_above_it(above: bytes, path: str) ->
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
 @pytest.mark.parametrize("code", [0, 1, 137])
-def test_a_run_that_fails_is_followed_by_its_report(tmp_path: Path, shell: str, code: int) -> None:
-    """Reported how it ended, with the same options; the line's own exit code stays the run's."""
+def test_failed_run_is_followed_by_its_report(tmp_path: Path, shell: str, code: int) -> None:
+    """The report gets the run's exit code and options, and the line keeps the run's exit code."""
     program, calls = tmp_path / "a 'run' $HOME", tmp_path / "calls"
     program.write_text(
         f'#!/bin/sh\necho "$MONITOR_EXIT_STATUS:$*" >>{calls}\n'
         f'case "$*" in *sync*) exit {code};; esac\n'
     )
     program.chmod(0o755)
-    both = (str(program), "--config", "/etc/c 100%.toml")
-    words = watched((*both, "sync", "--scheduled"), (*both, "notify", "failed"))
-    # What cron makes of the line: `\%` is a percent sign.
+    program_and_options = (str(program), "--config", "/etc/c 100%.toml")
+    words = watched(
+        (*program_and_options, "sync", "--scheduled"), (*program_and_options, "notify", "failed")
+    )
+    # cron turns `\%` into a percent sign.
     line = shell_command(words, {"HOME": "/"}).decode().replace("\\%", "%")
 
     ended = subprocess.run([shell, "-c", line], check=False)

@@ -1,4 +1,4 @@
-"""systemd's units, written, installed, and the daemon behind them."""
+"""systemd's units: their installation, and the manager that runs them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from certferry.values import replace
 from tests.adapters.schedule.crontab_owner import cron_daemon
 from tests.support.programs import needs
 
-# --- The units: systemd itself accepts them, and they come and go without a trace
+# --- The units: systemd accepts them, and their removal leaves no trace
 
 
 UNITS = ["certferry-failed.service", "certferry.service", "certferry.timer"]
 
 
 def make_program(path: Path) -> str:
-    """Make a program, since systemd looks whether there is one."""
+    """Create an executable program, because systemd checks for one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("#!/bin/sh\n", encoding="ascii")
     path.chmod(0o755)
@@ -45,7 +45,7 @@ def make_program(path: Path) -> str:
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    """A job with everything in its words that a unit can hold and could be read otherwise."""
+    """A job whose words contain every character that a unit could misread."""
     odd = tmp_path / "50% of #é; =[x]"
     return Job(
         command=(make_program(odd / "certferry"), "--config", str(odd / "c.toml"), "sync"),
@@ -57,7 +57,7 @@ def job(tmp_path: Path) -> Job:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """Where the units lie: not there yet, as for a user who has none."""
+    """The directory of the units, which does not exist yet, as for a user without units."""
     return tmp_path / "systemd" / "user"
 
 
@@ -73,7 +73,7 @@ def timer(directory: Path, *, for_system: bool = True, **environ: str) -> System
 
 
 def server(directory: Path, *, for_system: bool = True) -> SystemdServer:
-    """Return the keeper of the service that goes on, where systemd does not run."""
+    """Return the keeper of the permanent service, on a machine where systemd does not run."""
     nowhere = directory / "none"
     return SystemdServer(
         directory, os.environ, for_system=for_system, booted=nowhere, lingering=nowhere
@@ -81,12 +81,12 @@ def server(directory: Path, *, for_system: bool = True) -> SystemdServer:
 
 
 def verified(directory: Path, *scope: str, units: Sequence[str] = UNITS) -> tuple[int, str]:
-    """Let systemd read the units; give its verdict and everything it says."""
+    """Let systemd read the units; return its exit code and its messages about certferry."""
     result = subprocess.run(
         ["systemd-analyze", *scope, "verify", "--man=no", *(directory / name for name in units)],
         capture_output=True,
         text=True,
-        # What the machine's own units have wrong is not said.
+        # Hide systemd's messages about the machine's own units.
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{directory}:", "XDG_RUNTIME_DIR": str(directory)},
         check=False,
     )
@@ -94,8 +94,10 @@ def verified(directory: Path, *scope: str, units: Sequence[str] = UNITS) -> tupl
     return result.returncode, "\n".join(ours)
 
 
-def test_what_a_reload_starts_outlives_the_run(directory: Path, job: Job) -> None:
-    """By itself it would end with the service. Where no program is run, nothing is left to end."""
+def test_reloaded_program_outlives_the_run(directory: Path, job: Job) -> None:
+    """`KillMode=process` spares programs that a reload starts; a job without programs needs no
+    exception.
+    """
     timer(directory).install(replace(job, runs_programs=True))
     assert "\nKillMode=process\n" in (directory / "certferry.service").read_text()
 
@@ -109,7 +111,7 @@ def test_what_a_reload_starts_outlives_the_run(directory: Path, job: Job) -> Non
 def test_systemd_accepts_the_units(
     directory: Path, job: Job, *, for_system: bool, runs_programs: bool
 ) -> None:
-    """`systemd-analyze verify` has nothing to say, whatever the paths are called."""
+    """`systemd-analyze verify` is silent for any name of a path."""
     timer(directory, for_system=for_system).install(replace(job, runs_programs=runs_programs))
 
     assert (0, "") == verified(directory, *([] if for_system else ["--user"]))
@@ -118,20 +120,22 @@ def test_systemd_accepts_the_units(
 @needs("systemd-analyze")
 @pytest.mark.parametrize("runs_programs", [False, True])
 @pytest.mark.parametrize("for_system", [True, False])
-def test_systemd_accepts_the_service_that_goes_on(
+def test_systemd_accepts_the_permanent_service(
     directory: Path, job: Job, *, for_system: bool, runs_programs: bool
 ) -> None:
-    """As it accepts the others; beside its own directory for the socket."""
+    """The unit is valid; beside the directory for the socket, the unit may write the declared
+    directory.
+    """
     own = str(directory / "of the proxy")
     job = replace(job, runs_programs=runs_programs, sockets=("/run/certferry", own))
     server(directory, for_system=for_system).install(job)
 
     scope = [] if for_system else ["--user"]
     assert (0, "") == verified(directory, *scope, units=["certferry-serve.service"])
-    written = (directory / "certferry-serve.service").read_text()
-    assert "\nExecReload=/bin/sh -c 'kill -HUP $MAINPID'\n" in written  # without procps as well
-    assert ("\nRuntimeDirectory=certferry\n" in written) is for_system
-    assert f'\nReadWritePaths=-"{own}"\n' in written
+    unit = (directory / "certferry-serve.service").read_text()
+    assert "\nExecReload=/bin/sh -c 'kill -HUP $MAINPID'\n" in unit  # works without procps as well
+    assert ("\nRuntimeDirectory=certferry\n" in unit) is for_system
+    assert f'\nReadWritePaths=-"{own}"\n' in unit
 
 
 @needs("systemd-analyze")
@@ -143,7 +147,7 @@ def test_systemd_accepts_the_service_that_goes_on(
     ],
     ids=["sync", "serve"],
 )
-def test_systemd_finds_the_service_well_guarded(
+def test_systemd_rates_the_service_as_guarded(
     directory: Path,
     tmp_path: Path,
     keeper: Callable[[Path], SystemdTimer | SystemdServer],
@@ -151,14 +155,14 @@ def test_systemd_finds_the_service_well_guarded(
     unit: str,
     most: int,
 ) -> None:
-    """`systemd-analyze security` rates the exposure of root's service below 2.5 of 10, or 2.6;
-    that of Debian 12, which counts the clock's device, 0.2 higher.
+    """`systemd-analyze security` rates the exposure of root's service below 2.5 of 10, or 2.6 for
+    the permanent service. The version of Debian 12 counts the clock's device, and rates 0.2 higher.
     """
     program = make_program(tmp_path / "certferry")
     keeper(directory).install(Job((program, word), writes=("/var/lib",)))
 
-    asked = subprocess.run(["systemd-analyze", "--version"], capture_output=True, check=True)
-    if int(asked.stdout.split()[1]) < 253:
+    version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, check=True)
+    if int(version.stdout.split()[1]) < 253:
         most += 2
     words = ("systemd-analyze", "security", "--offline=yes", f"--threshold={most}", "--no-pager")
     result = subprocess.run([*words, directory / unit], capture_output=True, text=True, check=False)
@@ -166,10 +170,8 @@ def test_systemd_finds_the_service_well_guarded(
     assert 0 == result.returncode, result.stdout + result.stderr
 
 
-def test_the_service_that_goes_on_comes_and_goes_beside_the_timer(
-    directory: Path, job: Job
-) -> None:
-    """Neither takes the other away, and both are found."""
+def test_permanent_service_beside_the_timer(directory: Path, job: Job) -> None:
+    """Installing and removing the service leaves the timer alone."""
     timer(directory).install(job)
     change, installed = server(directory).install(job)
 
@@ -183,8 +185,10 @@ def test_the_service_that_goes_on_comes_and_goes_beside_the_timer(
     assert sorted(path.name for path in directory.iterdir()) == UNITS
 
 
-def test_the_timer_makes_up_for_a_missed_run(directory: Path, job: Job) -> None:
-    """Twice a day, not at the same moment on every machine, and later if the machine was off."""
+def test_timer_makes_up_for_a_missed_run(directory: Path, job: Job) -> None:
+    """The timer starts twice a day, at another moment on each machine, and after a boot if the
+    machine was off.
+    """
     timer(directory).install(job)
 
     lines = (directory / "certferry.timer").read_text().splitlines()
@@ -195,7 +199,7 @@ def test_the_timer_makes_up_for_a_missed_run(directory: Path, job: Job) -> None:
 
 @needs("systemd-analyze")
 def test_systemd_elapses_twice_a_day() -> None:
-    """As systemd itself reads what the timer says."""
+    """By systemd's own reading, the timer gives two runs a day."""
     [calendar] = [row for row in TIMER_TEXT.splitlines() if row.startswith("OnCalendar=")]
     begin = "--base-time=2026-11-26 03:00:00 UTC"
     words = ["systemd-analyze", "calendar", "--iterations=4", begin]
@@ -215,7 +219,7 @@ def test_systemd_elapses_twice_a_day() -> None:
 
 
 def test_units_of_an_earlier_version_are_replaced(directory: Path, job: Job) -> None:
-    """They ran once a day; installed again, they are those of this version."""
+    """The earlier units ran once a day; a new installation writes the units of this version."""
     keeper = timer(directory)
     keeper.install(job)
     unit = directory / "certferry.timer"
@@ -226,16 +230,18 @@ def test_units_of_an_earlier_version_are_replaced(directory: Path, job: Job) -> 
     assert Installation.UNCHANGED is keeper.install(job)[0]
 
 
-def test_the_state_is_there_before_the_sandbox_opens_it(directory: Path, job: Job) -> None:
-    """A sandbox cannot open a directory that is missing; it is made, for its owner alone."""
+def test_state_directory_is_created_for_the_sandbox(directory: Path, job: Job) -> None:
+    """The sandbox cannot open a missing directory, so installation creates it for its owner
+    alone.
+    """
     timer(directory).install(job)
 
     assert 0o700 == Path(job.writes[0]).stat().st_mode & 0o777
     assert "ProtectSystem=strict" in (directory / "certferry.service").read_text()
 
 
-def test_the_second_time_nothing_is_written(directory: Path, job: Job) -> None:
-    """The files are the same ones, not written again."""
+def test_second_installation_writes_nothing(directory: Path, job: Job) -> None:
+    """The files keep their inodes and times."""
     keeper = timer(directory)
     assert Installation.INSTALLED is keeper.install(job)[0]
     before = [(directory / name).stat() for name in UNITS]
@@ -248,20 +254,20 @@ def test_the_second_time_nothing_is_written(directory: Path, job: Job) -> None:
 
 
 def test_another_job_replaces_the_units(directory: Path, job: Job) -> None:
-    """What is shown is what will be run."""
+    """The schedule shows the new command."""
     keeper = timer(directory)
     keeper.install(job)
 
     change, _ = keeper.install(Job(("/usr/bin/certferry", "--lang", "zh", "sync")))
 
     assert Installation.REPLACED is change
-    found = keeper.find()
-    assert found is not None
-    assert "/usr/bin/certferry --lang zh sync" == found.command
+    scheduled = keeper.find()
+    assert scheduled is not None
+    assert "/usr/bin/certferry --lang zh sync" == scheduled.command
 
 
-def test_where_systemd_does_not_run_it_is_said_what_to_type(directory: Path, job: Job) -> None:
-    """Written is not running."""
+def test_units_without_a_running_systemd(directory: Path, job: Job) -> None:
+    """The units are written, and the schedule names the command that starts them."""
     linger = f" && loginctl enable-linger {user_name(os.getuid())}"
     for for_system, systemctl, then in (
         (True, "systemctl", ""),
@@ -269,14 +275,14 @@ def test_where_systemd_does_not_run_it_is_said_what_to_type(directory: Path, job
     ):
         keeper = timer(directory, for_system=for_system)
         keeper.install(job)
-        found = keeper.find()
+        scheduled = keeper.find()
 
-        assert found is not None
-        assert f"{systemctl} enable --now certferry.timer{then}" == str(found.to_do)
+        assert scheduled is not None
+        assert f"{systemctl} enable --now certferry.timer{then}" == str(scheduled.to_do)
 
 
-def test_what_is_removed_leaves_no_trace(directory: Path, job: Job) -> None:
-    """The units and the link that started them go; what lies beside them stays."""
+def test_removal_leaves_no_trace(directory: Path, job: Job) -> None:
+    """The units and the link that started them go; other units stay."""
     keeper = timer(directory)
     keeper.install(job)
     (directory / "nginx.service").write_text("[Service]\n")
@@ -293,8 +299,8 @@ def test_what_is_removed_leaves_no_trace(directory: Path, job: Job) -> None:
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_unit_of_another_program_stays_as_it_is(directory: Path, job: Job, name: str) -> None:
-    """A unit of the same name that certferry did not write is neither replaced nor removed."""
+def test_unit_of_another_program_stays_unchanged(directory: Path, job: Job, name: str) -> None:
+    """A unit of the same name by another program is neither replaced nor removed."""
     directory.mkdir(parents=True)
     (directory / name).write_text("[Unit]\n# mine\n")
 
@@ -308,8 +314,8 @@ def test_unit_of_another_program_stays_as_it_is(directory: Path, job: Job, name:
     assert "[Unit]\n# mine\n" == (directory / name).read_text()
 
 
-def test_a_masked_timer_stays_masked(directory: Path, job: Job) -> None:
-    """Who has masked the unit does not want it started."""
+def test_masked_timer_stays_masked(directory: Path, job: Job) -> None:
+    """An operator who masks the unit forbids its start."""
     directory.mkdir(parents=True)
     (directory / "certferry.timer").symlink_to("/dev/null")
 
@@ -317,16 +323,16 @@ def test_a_masked_timer_stays_masked(directory: Path, job: Job) -> None:
         timer(directory).install(job)
 
 
-def test_a_directory_that_cannot_be_written_is_reported(tmp_path: Path, job: Job) -> None:
-    """One message with the path, and nothing half done."""
+def test_unwritable_directory_is_reported(tmp_path: Path, job: Job) -> None:
+    """A single error names the path."""
     (tmp_path / "file").touch()
 
     with pytest.raises(ScheduleError, match=f"{tmp_path}/file.*: Not a directory"):
         timer(tmp_path / "file" / "user").install(job)
 
 
-def test_a_unit_that_cannot_be_replaced_leaves_the_other_alone(directory: Path, job: Job) -> None:
-    """Both or none."""
+def test_failed_replacement_of_a_unit(directory: Path, job: Job) -> None:
+    """The other unit is not written either."""
     (directory / "certferry.timer").mkdir(parents=True)
 
     with pytest.raises(ScheduleError, match=r"certferry\.timer: Is a directory"):
@@ -335,8 +341,8 @@ def test_a_unit_that_cannot_be_replaced_leaves_the_other_alone(directory: Path, 
     assert ["certferry.timer"] == [path.name for path in directory.iterdir()]
 
 
-def test_a_users_units_lie_where_systemd_looks() -> None:
-    """systemd.unit(5): below `$XDG_CONFIG_HOME`, or `~/.config`."""
+def test_directory_of_a_users_units() -> None:
+    """systemd.unit(5) names `$XDG_CONFIG_HOME` and `~/.config`."""
     home = Path("/srv/a")
 
     assert Path("/srv/a/.config/systemd/user") == units_directory({}, home)
@@ -344,8 +350,8 @@ def test_a_users_units_lie_where_systemd_looks() -> None:
 
 
 # ---------------------------------------------------------------------------------------------
-# A manager that runs: there is none where tests run, so this `systemctl` stands in for it. It
-# knows what systemctl(1) says of these commands, refuses every other, and keeps its journal.
+# A running manager: tests have no systemd, so this `systemctl` stands in for it. The program
+# follows systemctl(1) for the commands below, refuses other commands, and records each call.
 
 SYSTEMCTL = """#!/bin/sh
 here=$(dirname "$0")
@@ -367,8 +373,8 @@ esac
 """
 
 
-class Manager:
-    """A running systemd, and what it was reported."""
+class Systemd:
+    """A running systemd, and the commands that it received."""
 
     def __init__(self, folder: Path, directory: Path, *, for_system: bool = True) -> None:
         self.folder = folder
@@ -381,7 +387,7 @@ class Manager:
         )
 
     def reported(self) -> list[str]:
-        """Return what changed something, since the last time this was asked."""
+        """Return the commands since the last call that changed something."""
         journal = self.folder / "journal"
         lines = journal.read_text().splitlines() if journal.exists() else []
         journal.unlink(missing_ok=True)
@@ -389,13 +395,13 @@ class Manager:
 
 
 @pytest.fixture
-def manager(tmp_path: Path, directory: Path) -> Manager:
+def manager(tmp_path: Path, directory: Path) -> Systemd:
     (tmp_path / "manager").mkdir()
-    return Manager(tmp_path / "manager", directory)
+    return Systemd(tmp_path / "manager", directory)
 
 
-def test_a_running_systemd_is_asked_once(manager: Manager, job: Job) -> None:
-    """Read again and enabled the first time; not bothered the second time."""
+def test_running_systemd_is_reloaded_once(manager: Systemd, job: Job) -> None:
+    """The first installation reloads systemd and enables the timer; the second sends no command."""
     manager.timer.install(job)
     assert ["daemon-reload", "enable --now certferry.timer"] == manager.reported()
 
@@ -403,8 +409,8 @@ def test_a_running_systemd_is_asked_once(manager: Manager, job: Job) -> None:
     assert [] == manager.reported()
 
 
-def test_a_timer_that_was_stopped_is_started(manager: Manager, job: Job) -> None:
-    """Installed means that it runs, also when the files are there already."""
+def test_stopped_timer_is_started(manager: Systemd, job: Job) -> None:
+    """Installation starts the timer, even if the units are unchanged."""
     manager.timer.install(job)
     (manager.folder / "on").unlink()
     manager.reported()
@@ -413,19 +419,19 @@ def test_a_timer_that_was_stopped_is_started(manager: Manager, job: Job) -> None
     assert ["daemon-reload", "enable --now certferry.timer"] == manager.reported()
 
 
-def test_a_running_timer_shows_its_next_run(manager: Manager, job: Job) -> None:
-    """The manager knows when; nothing is left to do."""
+def test_running_timer_has_a_next_run(manager: Systemd, job: Job) -> None:
+    """The next run comes from systemd, and nothing is left to do."""
     manager.timer.install(job)
 
-    found = manager.timer.find()
+    scheduled = manager.timer.find()
 
-    assert found is not None
-    assert found.to_do is None
-    assert datetime.fromtimestamp(1795588800, UTC) == found.next_run
+    assert scheduled is not None
+    assert scheduled.to_do is None
+    assert datetime.fromtimestamp(1795588800, UTC) == scheduled.next_run
 
 
-def test_a_running_timer_is_stopped_before_it_goes(manager: Manager, job: Job) -> None:
-    """Disabled first, so that no link is left, and read again at the end."""
+def test_removal_stops_a_running_timer(manager: Systemd, job: Job) -> None:
+    """Removal disables the timer first, so that the link goes, and reloads systemd at the end."""
     manager.timer.install(job)
     manager.reported()
 
@@ -435,8 +441,8 @@ def test_a_running_timer_is_stopped_before_it_goes(manager: Manager, job: Job) -
 
 
 @pytest.fixture
-def packaged(manager: Manager, directory: Path, tmp_path: Path) -> PackagedTimer:
-    """The timer of a package, which is not enabled yet."""
+def packaged(manager: Systemd, directory: Path, tmp_path: Path) -> PackagedTimer:
+    """The timer of a package, not yet enabled."""
 
     class Here(PackagedTimer):
         packages = tmp_path / "package"
@@ -448,10 +454,12 @@ def packaged(manager: Manager, directory: Path, tmp_path: Path) -> PackagedTimer
     return Here(directory, environ, for_system=True, booted=manager.folder)
 
 
-def test_a_packages_timer_is_switched_on_and_off(
-    packaged: PackagedTimer, manager: Manager, directory: Path, job: Job
+def test_timer_of_a_package_is_switched_on_and_off(
+    packaged: PackagedTimer, manager: Systemd, directory: Path, job: Job
 ) -> None:
-    """No unit is written: a second schedule beside the package's would order twice."""
+    """Installation enables the package's timer without writing a unit: a second schedule would
+    order twice.
+    """
     assert packaged.find() is None
 
     change, scheduled = packaged.install(job)
@@ -467,10 +475,10 @@ def test_a_packages_timer_is_switched_on_and_off(
     assert packaged.remove() is None
 
 
-def test_units_of_the_time_before_the_package_go(
-    packaged: PackagedTimer, manager: Manager, directory: Path, job: Job
+def test_earlier_units_beside_a_package_are_removed(
+    packaged: PackagedTimer, manager: Systemd, directory: Path, job: Job
 ) -> None:
-    """Units below /etc would hide the package's."""
+    """Units below /etc would hide the package's units."""
     manager.timer.install(job)
 
     change, scheduled = packaged.install(job)
@@ -479,38 +487,40 @@ def test_units_of_the_time_before_the_package_go(
     assert (Installation.REPLACED, "/usr/bin/certferry sync") == (change, scheduled.command)
 
 
-def test_the_users_own_manager_is_asked(tmp_path: Path, directory: Path, job: Job) -> None:
-    """Without root, every word goes to the user's systemd."""
-    manager = Manager(tmp_path, directory, for_system=False)
+def test_user_without_root(tmp_path: Path, directory: Path, job: Job) -> None:
+    """Every command goes to the user's systemd."""
+    manager = Systemd(tmp_path, directory, for_system=False)
 
     manager.timer.install(job)
 
     assert ["--user daemon-reload", "--user enable --now certferry.timer"] == manager.reported()
 
 
-def test_a_user_who_logs_out_keeps_the_timer(tmp_path: Path, directory: Path, job: Job) -> None:
-    """A user's manager ends with the last session unless it lingers; until then it is to do."""
-    manager = Manager(tmp_path, directory, for_system=False)
+def test_lingering_of_a_user(tmp_path: Path, directory: Path, job: Job) -> None:
+    """A user's systemd ends with the last session unless it lingers; until then, the schedule names
+    the command for lingering.
+    """
+    manager = Systemd(tmp_path, directory, for_system=False)
     manager.timer.install(job)
-    found = manager.timer.find()
-    assert found is not None
-    assert f"loginctl enable-linger {user_name(os.getuid())}" == str(found.to_do)
-    assert found.next_run is not None
+    scheduled = manager.timer.find()
+    assert scheduled is not None
+    assert f"loginctl enable-linger {user_name(os.getuid())}" == str(scheduled.to_do)
+    assert scheduled.next_run is not None
 
     manager.lingering.mkdir()
     (manager.lingering / user_name(os.getuid())).touch()
 
-    found = manager.timer.find()
-    assert found is not None
-    assert found.to_do is None
+    scheduled = manager.timer.find()
+    assert scheduled is not None
+    assert scheduled.to_do is None
 
 
 @pytest.mark.parametrize(("act", "verb"), [("install", "enable"), ("remove", "disable")])
-def test_a_manager_that_refuses_is_quoted(
-    manager: Manager, job: Job, directory: Path, act: str, verb: str
+def test_refusal_of_systemd_is_quoted(
+    manager: Systemd, job: Job, directory: Path, act: str, verb: str
 ) -> None:
-    """The units are in place: another installation goes on from there, and a unit whose file is
-    gone would still be started.
+    """The units stay, so that another installation can continue, and so that systemd knows the file
+    of each unit it starts.
     """
     if act == "remove":
         manager.timer.install(job)
@@ -523,10 +533,8 @@ def test_a_manager_that_refuses_is_quoted(
     assert UNITS == sorted(path.name for path in directory.iterdir())
 
 
-def test_a_manager_that_still_knows_removed_units_is_reloaded(
-    manager: Manager, job: Job, directory: Path
-) -> None:
-    """The units are gone all the same."""
+def test_failed_reload_after_a_removal(manager: Systemd, job: Job, directory: Path) -> None:
+    """The units are removed all the same."""
     manager.timer.install(job)
     (manager.folder / "fails").write_text("daemon-reload")
 
@@ -536,8 +544,8 @@ def test_a_manager_that_still_knows_removed_units_is_reloaded(
     assert [] == list(directory.iterdir())
 
 
-def test_a_unit_that_cannot_be_removed_is_named(directory: Path, job: Job) -> None:
-    """With what the system says of it."""
+def test_irremovable_unit_is_named(directory: Path, job: Job) -> None:
+    """The error quotes the system."""
     keeper = timer(directory)
     keeper.install(job)
     wants = directory / "timers.target.wants" / "certferry.timer"
@@ -547,8 +555,8 @@ def test_a_unit_that_cannot_be_removed_is_named(directory: Path, job: Job) -> No
         keeper.remove()
 
 
-def test_a_missing_systemctl_is_reported(tmp_path: Path, directory: Path, job: Job) -> None:
-    """Where systemd runs and its command is not found, that is the problem."""
+def test_missing_systemctl_is_reported(tmp_path: Path, directory: Path, job: Job) -> None:
+    """A running systemd without its command is the reported problem."""
     keeper = SystemdTimer(
         directory, {"PATH": str(tmp_path / "none")}, for_system=True, booted=tmp_path
     )
@@ -558,12 +566,12 @@ def test_a_missing_systemctl_is_reported(tmp_path: Path, directory: Path, job: J
             act()
 
 
-# --- Whether a cron daemon runs: reported only where it can be seen that there is none
+# --- Whether a cron daemon runs: a missing daemon is reported only if all processes are visible
 
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Path:
-    """The processes of a system: its first one, and another."""
+    """The processes of a system: its first process, and another."""
     run(tmp_path, 1, "systemd")
     run(tmp_path, 17, "cron-helper")
     (tmp_path / "uptime").touch()
@@ -576,8 +584,8 @@ def run(processes: Path, number: int, name: str) -> None:
     (process / "comm").write_text(f"{name}\n")
 
 
-def test_a_machine_without_one_is_shown_how_to_start_it(processes: Path) -> None:
-    """By the name that the service has there."""
+def test_machine_without_a_cron_daemon(processes: Path) -> None:
+    """The hint names the service as this machine calls it."""
     assert re.fullmatch(
         "start the cron daemon, which does not seem to run: service crond? start",
         str(daemon_to_start(processes)),
@@ -585,16 +593,16 @@ def test_a_machine_without_one_is_shown_how_to_start_it(processes: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["cron", "crond"])
-def test_a_daemon_that_runs_is_seen(processes: Path, name: str) -> None:
-    """By the name of its process; one that ends meanwhile does not matter."""
+def test_running_cron_daemon(processes: Path, name: str) -> None:
+    """The process has the daemon's name; a process that ends meanwhile is skipped."""
     run(processes, 4711, name)
     (processes / "4712/comm").mkdir(parents=True)
 
     assert daemon_to_start(processes) is None
 
 
-def test_where_processes_are_hidden_nothing_is_said(processes: Path) -> None:
-    """No /proc, or one without the processes of others."""
+def test_hidden_processes(processes: Path) -> None:
+    """Without /proc, or without other users' processes, a missing daemon is not reported."""
     (processes / "1/comm").unlink()
 
     assert daemon_to_start(processes) is None
@@ -602,7 +610,7 @@ def test_where_processes_are_hidden_nothing_is_said(processes: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
-def test_a_real_process_is_seen() -> None:
-    """On this machine, with a process that is called so."""
+def test_real_process_counts_as_a_daemon() -> None:
+    """A process of this machine with the daemon's name is found."""
     with cron_daemon():
         assert daemon_to_start() is None

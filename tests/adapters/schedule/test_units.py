@@ -1,4 +1,4 @@
-"""The units, word for word: each setting is there for a reason, and none may get lost."""
+"""The units, word for word: each setting has a reason, and a lost setting fails here."""
 
 from __future__ import annotations
 
@@ -93,12 +93,14 @@ KillMode=process
 
 
 def test_the_timer() -> None:
-    """Twice a day, at a second of this machine's own that stays, and made up for if missed."""
+    """The timer starts twice a day at a second of this machine's own, and makes up for missed
+    runs.
+    """
     assert TIMER == TIMER_TEXT
 
 
 @pytest.mark.parametrize(
-    ("for_system", "runs_programs", "rest"),
+    ("for_system", "runs_programs", "sandbox"),
     [
         (True, False, HARDENED + SYSTEM),
         (False, False, HARDENED),
@@ -106,10 +108,10 @@ def test_the_timer() -> None:
         (False, True, OPEN),
     ],
 )
-def test_the_service(rest: str, *, for_system: bool, runs_programs: bool) -> None:
-    """What is left for the next run is no failure, nothing is readable to others, no privilege is
-    gained; the sandbox is whole unless programs of the operator's run in it. A user's manager
-    cannot take capabilities away.
+def test_the_service(sandbox: str, *, for_system: bool, runs_programs: bool) -> None:
+    """Work left for the next run is a success, other users can read no file, and no privilege is
+    gained. The sandbox is whole unless the operator's programs run in it. A user's systemd cannot
+    take capabilities away.
     """
     job = Job(
         ("/usr/bin/certferry", "--quiet", "sync"),
@@ -118,7 +120,7 @@ def test_the_service(rest: str, *, for_system: bool, runs_programs: bool) -> Non
         runs_programs=runs_programs,
     )
 
-    assert SERVICE + rest == service_text(job, for_system=for_system)
+    assert SERVICE + sandbox == service_text(job, for_system=for_system)
 
 
 FAILED = """\
@@ -141,7 +143,7 @@ ExecStart=/usr/bin/certferry notify failed
 
 
 def test_the_service_that_reports_a_failure() -> None:
-    """It is started by the other, and by nothing else; it is guarded as that is."""
+    """The main service starts the report on failure, and the report has the same sandbox."""
     job = Job(
         ("/usr/bin/certferry", "--quiet", "sync"),
         {"HOME": "/srv"},
@@ -156,8 +158,8 @@ def test_the_service_that_reports_a_failure() -> None:
 
 
 @pytest.mark.parametrize("character", ["\n", "'", '"', "\\", "$"])
-def test_a_word_that_no_unit_holds_is_refused(character: str) -> None:
-    """A line end would begin another setting; the others are replaced where they stand."""
+def test_unrepresentable_word_is_refused(character: str) -> None:
+    """A line end would begin another setting, and systemd would interpret the other characters."""
     with pytest.raises(ScheduleError, match="cannot hold") as caught:
         service_text(Job(("/bin/certferry", f"a{character}b")), for_system=True)
 

@@ -1,4 +1,4 @@
-"""A state, and a program that can change every row and table of the state, and has no key."""
+"""A state, and a program that can change every row and table of the state, but lacks the key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ FAR = "2299-01-01T00:00:00.000000Z"
 
 @dataclass(frozen=True, slots=True)
 class Attacked:
-    """A state, what it was filled with, and what another program writes to its rows with."""
+    """A state with a certificate, and `write`, by which another program runs statements on the
+    rows.
+    """
 
     store: StateStore
     write: Callable[[str], object]
@@ -33,19 +35,19 @@ class Attacked:
 
 
 def delivery(lineage: str) -> RolloutRecord:
-    """Return that a command has taken a certificate."""
+    """Return the record of a certificate that a command has accepted."""
     return RolloutRecord(lineage, "command", "push", "ab", NOW, verified_at=NOW)
 
 
 def filled(store: StateStore) -> CertificateBundle:
-    """Store a row of everything that is bound; of a version, two."""
+    """Store a row of every table with proofs; of a version, two."""
     bundle = make_bundle("img.example.com", not_before=NOW)
     for lineage in ("img", "static"):
         lease = store.acquire(lineage, NOW)
-        known = bundle if lineage == "img" else make_bundle("static.example.com", not_before=NOW)
-        store.save_version(lease, known, NOW)
+        stored = bundle if lineage == "img" else make_bundle("static.example.com", not_before=NOW)
+        store.save_version(lease, stored, NOW)
         window = RenewalWindow(NOW, LATER, "https://ca.test/why")
-        store.save_renewal_info(lineage, known.certificate.fingerprint, window, LATER)
+        store.save_renewal_info(lineage, stored.certificate.fingerprint, window, LATER)
         order = AcmeOrder(lineage, DIRECTORY, f"order/{lineage}", (lineage,), make_key(), NOW)
         store.save_order(lease, order)
         store.save_upload(Upload(lineage, "qiniu", lineage, "label", "ab", NOW))
@@ -78,7 +80,7 @@ OWN = {
     "challenge_record": "lineage = 'img'",
     "rollout": "lineage = 'img'",
 }
-"""The row of each table that is changed."""
+"""The row of each table that a test changes."""
 
 
 Reads = Callable[[StateStore], object]
@@ -108,7 +110,7 @@ READS: dict[str, list[Reads]] = {
     "console_user": [
         lambda store: store.user("anna"),
         lambda store: store.user("eve"),
-        lambda store: [one for one in store.users() if one.name != "bert"],
+        lambda store: [user for user in store.users() if user.name != "bert"],
         lambda store: store.link("link of anna", NOW),
         lambda store: store.session("session of anna", NOW),
     ],
@@ -123,7 +125,7 @@ READS: dict[str, list[Reads]] = {
     "console_token": [
         lambda store: store.token("token of anna", NOW),
         lambda store: store.token("token of another", NOW),
-        lambda store: [one for one in store.tokens() if one.name != "bert"],
+        lambda store: [token for token in store.tokens() if token.name != "bert"],
     ],
     "upload": [
         lambda store: store.uploads("img", "qiniu"),
@@ -131,8 +133,8 @@ READS: dict[str, list[Reads]] = {
         lambda store: store.uploads("gone", "qiniu"),
     ],
     "challenge_record": [
-        lambda store: [one for one in store.challenge_records("img") if one.is_ours],
-        lambda store: [one for one in store.challenge_records("gone") if one.is_ours],
+        lambda store: [record for record in store.challenge_records("img") if record.is_ours],
+        lambda store: [record for record in store.challenge_records("gone") if record.is_ours],
     ],
     "rollout": [
         lambda store: store.remembered("img").rollouts,
@@ -140,20 +142,20 @@ READS: dict[str, list[Reads]] = {
         lambda store: store.open_rollouts("command"),
     ],
 }
-"""What is read of that row, as it was or as it is changed."""
+"""The reads of that row, by its own keys and by the keys of the changed row."""
 
 
-def believed(store: StateStore, table: str) -> list[object]:
-    """Return what is read of a row and counts for something."""
-    found: list[object] = []
+def accepted_reads(store: StateStore, table: str) -> list[object]:
+    """Return the results that certferry accepts from the reads of a table."""
+    results: list[object] = []
     for read in READS[table]:
         with suppress(StateError):
-            found += filter(None, [read(store)])
-    return found
+            results += filter(None, [read(store)])
+    return results
 
 
-def others(store: StateStore) -> list[object]:
-    """Read what lies beside the row that is changed."""
+def other_rows(store: StateStore) -> list[object]:
+    """Read the rows beside the changed row."""
     return [
         store.remembered("static"),
         store.bundle("static", 1),

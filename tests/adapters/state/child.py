@@ -1,4 +1,6 @@
-"""A process that works on a state, and the conversation with it: a line of JSON at a time."""
+"""A process that works on a state, and the conversation with the process: a line of JSON at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 PROGRAM = Path(__file__).with_name("child_program.py")
-PATIENCE = 10  # seconds for a child to end by itself
+PATIENCE = 10  # in seconds, for a child to end by itself
 
 
 class Child:
-    """A running program of `child_program.py`. Leaving the block ends it: it hears nothing more."""
+    """A running program of `child_program.py`. Leaving the block closes its pipes and ends the
+    child.
+    """
 
     def __init__(self, program: str, folder: Path, wrapped_in: tuple[str, ...] = ()) -> None:
         self._process = subprocess.Popen(
@@ -28,10 +32,10 @@ class Child:
             text=True,
         )
 
-    def hear(self) -> Any:
+    def receive(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, f"the child ended with {self._process.wait()} and said nothing"
+        assert line, f"the child ended with {self._process.wait()} and wrote no line"
         return json.loads(line)
 
     def go_on(self) -> None:
@@ -40,7 +44,7 @@ class Child:
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """Send SIGKILL; it has ended on return, and its parent has not waited (a zombie)."""
+        """Send SIGKILL, and wait until the child is a zombie: ended, but not yet reaped."""
         self._process.kill()
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
 
@@ -50,7 +54,9 @@ class Child:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Suspend it for a `with` block; it stands still when the block begins."""
+        """Suspend the child for the time of a `with` block, which begins after the child has
+        stopped.
+        """
         self._process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
         try:
@@ -58,7 +64,7 @@ class Child:
         finally:
             self._process.send_signal(signal.SIGCONT)
 
-    def bury(self) -> None:
+    def reap(self) -> None:
         self._process.wait()
 
     def __enter__(self) -> Self:

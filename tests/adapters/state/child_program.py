@@ -1,4 +1,4 @@
-"""What the tests run in processes of their own: `child_program.py PROGRAM FOLDER`."""
+"""Programs that tests run in a child process: `child_program.py PROGRAM FOLDER`."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ BLOCK = 4096
 PLENTY = 1000
 
 
-def say(what: Any) -> None:
-    print(json.dumps(what), flush=True)  # noqa: T201 - this is the conversation
+def send(message: Any) -> None:
+    print(json.dumps(message), flush=True)  # noqa: T201 - the parent reads this line
 
 
 def wait() -> None:
@@ -40,7 +40,7 @@ def wait() -> None:
 
 
 def opened(folder: Path) -> StateStore:
-    """Open the state of a folder, as the tests' fixture does."""
+    """Open the state of a folder, as the fixture does."""
     return connect(folder / "state.db", folder / "secret.key")
 
 
@@ -49,62 +49,62 @@ def bundle(number: int = 1) -> CertificateBundle:
 
 
 def take_lease(folder: Path) -> None:
-    """Race for the lease of a lineage; the winner keeps it."""
-    say("ready")
+    """Race for the lease of a lineage; the winner keeps the lease."""
+    send("ready")
     wait()
     store = opened(folder)
     try:
-        say(store.acquire("img", NOW).token)
+        send(store.acquire("img", NOW).token)
     except LeaseHeld:
-        say(None)
+        send(None)
     wait()
 
 
 def take_lease_and_start_a_program(folder: Path) -> None:
-    """Hold a lease, and start a program under it that knows nothing of its end."""
+    """Hold a lease, and start a program that outlives the holder."""
     opened(folder).acquire("img", NOW)
     program = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
-    say(program.pid)
+    send(program.pid)
     wait()
 
 
 def begin_a_run(folder: Path) -> None:
-    """Begin a run, and report one event of it."""
+    """Begin a run, and report one event."""
     store = opened(folder)
     number = store.begin_run(NOW).number
     run = StoredRun("a", RunKind.SYNC, RunSource.SCHEDULE, "root", store.host, NOW, number=number)
     store.save_run_begin(run)
     store.append_run_events("a", [RunEvent(1, NOW, "img", "issue", Text("issues"))])
-    say(number)
+    send(number)
     wait()
 
 
 def register(folder: Path) -> None:
-    """Race with a new account key, in a state that is not there yet."""
+    """Race with a new account key, in a state that does not exist yet."""
     account = AcmeAccount(DIRECTORY, make_key())
-    say("ready")
+    send("ready")
     wait()
     store = opened(folder)
-    say(store.save_account(account).key_pem.reveal())
+    send(store.save_account(account).key_pem.reveal())
     store.close()
 
 
 def write(folder: Path) -> None:
-    """Write an order, then the version it leads to, again and again, telling each beforehand."""
+    """Write an order, then its version, again and again; announce each write beforehand."""
     store = opened(folder)
     lease = store.acquire("img", NOW)
     for number in itertools.count(len(store.versions("img")) + 1):
         names = (f"v{number}.example.com",)
-        say("order")
+        send("order")
         store.save_order(
             lease, AcmeOrder("img", DIRECTORY, f"order/{number}", names, make_key(), created_at=NOW)
         )
-        say("version")
+        send("version")
         store.save_version(lease, bundle(number), NOW)
 
 
 def run_out_of_allowed_size(folder: Path) -> None:
-    """Write until no file may grow any more, then once the limit is gone."""
+    """Write up to a limit on the size of files, then once without the limit."""
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit() -> None:
@@ -115,7 +115,7 @@ def run_out_of_allowed_size(folder: Path) -> None:
 
 
 def run_out_of_disk(folder: Path) -> None:
-    """Write on a disk that another program has filled, then once there is room again."""
+    """Write on a disk that another program has filled, then once after space is free again."""
     filler = folder / "filler"
 
     def fill() -> None:
@@ -128,16 +128,16 @@ def run_out_of_disk(folder: Path) -> None:
     try:
         opened(folder)
     except StateError as error:
-        say([error.code, str(error), str(error.hint)])
+        send([error.code, str(error), str(error.hint)])
 
 
 def look(folder: Path) -> None:
-    """Open the state as a command does that only looks, and read it."""
+    """Open the state as a reading command does, and read from the state."""
     try:
         with closing(connect(folder / "state.db", folder / "secret.key", reads_only=True)) as store:
-            say(sorted(store.versions_in_use()))
+            send(sorted(store.versions_in_use()))
     except StateError as error:
-        say([error.code, str(error), str(error.hint)])
+        send([error.code, str(error), str(error.hint)])
 
 
 def _write_around(folder: Path, fill: Callable[[], None], make_room: Callable[[], None]) -> None:
@@ -149,24 +149,24 @@ def _write_around(folder: Path, fill: Callable[[], None], make_room: Callable[[]
         for number in itertools.count(2):
             store.save_version(lease, bundle(number), NOW)
     except StateError as error:
-        kept = len(store.versions("img"))
-        say([error.code, str(error), str(error.hint), error.retry.allowed, kept, number - 1])
+        stored = len(store.versions("img"))
+        send([error.code, str(error), str(error.hint), error.retry.allowed, stored, number - 1])
     make_room()
-    say(store.save_version(lease, bundle(number), NOW).number)
+    send(store.save_version(lease, bundle(number), NOW).number)
     store.close()
 
 
 def open_as_somebody_else(folder: Path) -> None:
-    """Open the state without the right to: as another user when it is root who runs the tests."""
+    """Open the state without permission: root becomes another user first."""
     with tempfile.TemporaryDirectory() as elsewhere:
-        # Read once: another user may not even read certferry's own files.
+        # Import all modules first: another user may be unable to read certferry's files.
         opened(Path(elsewhere)).close()
     if os.geteuid() == 0:
         os.seteuid(NOBODY)
     try:
         opened(folder)
     except StateError as error:
-        say([error.code, str(error), str(error.hint)])
+        send([error.code, str(error), str(error.hint)])
     os.seteuid(os.getuid())
 
 

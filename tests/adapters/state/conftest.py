@@ -1,4 +1,4 @@
-"""A state in a folder of its own, and programs that work on it in processes of their own."""
+"""A state in a folder of its own, and child processes that work on the state."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.support.postgresql import KEY, Postgresql
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the database is, or will be."""
+    """The path of the database, which may not exist yet."""
     return tmp_path / "state.db"
 
 
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
-    """Where the key is, or will be."""
+    """The path of the key file, which may not exist yet."""
     return tmp_path / "secret.key"
 
 
@@ -45,7 +45,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Child]]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def attacked(request: pytest.FixtureRequest, path: Path, key_file: Path) -> Iterator[Attacked]:
-    """A state with two lineages, a user who is logged in, and a token."""
+    """A state with two lineages, a user with a session, and a token."""
     if request.param == "sqlite":
         with (
             closing(connect(path, key_file)) as store,
@@ -56,10 +56,15 @@ def attacked(request: pytest.FixtureRequest, path: Path, key_file: Path) -> Iter
     server: Postgresql = request.getfixturevalue("postgresql")
     name = server.new_state()
     with closing(connect(server.url(name), KEY, host="web-1")) as store:
-        # Its owner may leave out what keys demand of one another.
-        alone = "SET session_replication_role = replica; "
+        # The owner of a database can switch off foreign keys and triggers.
+        without_triggers = "SET session_replication_role = replica; "
         bundle = filled(store)
-        yield Attacked(store, lambda one: server.ask(alone + one, name), bundle, is_shared=True)
+        yield Attacked(
+            store,
+            lambda statement: server.ask(without_triggers + statement, name),
+            bundle,
+            is_shared=True,
+        )
 
 
 @pytest.fixture
@@ -70,6 +75,6 @@ def name(postgresql: Postgresql) -> str:
 
 @pytest.fixture
 def database(postgresql: Postgresql, name: str) -> Iterator[PostgresqlDatabase]:
-    """The database, as a host has it open."""
+    """The database, as a host opens it."""
     with closing(PostgresqlDatabase(postgresql.url(name))) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""Work in a process that is killed before one of its statements, or of its changes of files."""
+"""Work in a process that is killed before a statement or before a change of a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 _SERVERS = {"Connection.execute", "Cursor.executemany"}
 _FILES = {"link", "rename", "replace", "unlink"}
-# A server that imports once: each process of it begins within milliseconds.
+# A fork server imports the modules once, so that each process begins within milliseconds.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
     ["certferry.adapters.state.move", "certferry.adapters.state.postgresql", __name__]
@@ -21,8 +21,8 @@ _PROCESSES.set_forkserver_preload(
 
 
 def is_killed_at(number: int, work: Callable[..., object], *args: object) -> bool:
-    """Carry out work in a process that is killed (SIGKILL) before this statement of it, counted
-    from one; return whether it was, or had ended before.
+    """Do work in a process that is killed (SIGKILL) before its statement of this number, counted
+    from 1; return `False` if the work ended before.
     """
     process = _PROCESSES.Process(target=_carry_out, args=(number, work, args))
     process.start()
@@ -32,17 +32,17 @@ def is_killed_at(number: int, work: Callable[..., object], *args: object) -> boo
 
 
 def _carry_out(number: int, work: Callable[..., object], args: tuple[object, ...]) -> None:
-    left = number
+    remaining = number
 
     def count(frame: FrameType, event: str, called: Any) -> None:
-        nonlocal left
+        nonlocal remaining
         if (event == "c_call" and _is_change(called)) or (
             event == "call"
             and frame.f_code.co_qualname in _SERVERS
             and str(frame.f_globals.get("__name__")).startswith("psycopg")
         ):
-            left -= 1
-            if not left:
+            remaining -= 1
+            if not remaining:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.setprofile(count)

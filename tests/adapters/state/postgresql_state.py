@@ -1,4 +1,4 @@
-"""An entry for states in PostgreSQL, and the error of a state that refuses to open."""
+"""A history entry for states in PostgreSQL, and the error of a refused opening."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENTRY = HistoryEntry(NOW, "img", "issued", "root@host", {"detail": "证书"})
 def refused(
     open_it: Callable[[], object], kind: type[CertferryError] = ConfigError
 ) -> CertferryError:
-    """Return the error of what cannot be opened."""
+    """Return the error that opening raises."""
     with pytest.raises(kind) as error:
         open_it()
     return error.value

@@ -1,4 +1,4 @@
-"""A backup: made while runs write, whole and opened by its key or refused, and put back in one."""
+"""Backups: taken while runs write, complete or refused, and restored."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ SOURCE = Path("backup.tar")
 
 
 def filled(folder: Path, *lineages: str) -> tuple[Path, Path]:
-    """Make a state with an account, and an order and a version of each lineage; give where it and
-    its key are.
+    """Make a state with an account, and with an order and a version of each lineage; return the
+    paths of database and key.
     """
     path, key_file = folder / "state.db", folder / "secret.key"
     with closing(connect(path, key_file)) as store:
@@ -59,8 +59,8 @@ def put_back(archive: bytes, folder: Path) -> Restored:
     return restore(archive, SOURCE, folder / "state.db", folder / "secret.key")
 
 
-def known_in(folder: Path) -> tuple[str, ...]:
-    """Open a state, the key of each of its certificates included, and give the lineages."""
+def lineages_in(folder: Path) -> tuple[str, ...]:
+    """Return the lineages of a state, after opening every private key."""
     with closing(connect(folder / "state.db", folder / "secret.key")) as store:
         must_open(store)
         return store.lineages()
@@ -73,8 +73,8 @@ def must_open(store: StateStore) -> None:
         assert store.order(lineage)
 
 
-def test_state_in_which_nothing_is_sealed_yet(tmp_path: Path) -> None:
-    """Its key is made for the backup, and what is sealed later is opened by the same."""
+def test_backup_of_a_state_without_secrets(tmp_path: Path) -> None:
+    """The backup creates the key, and the same key opens secrets that are stored later."""
     for folder in ("old", "new"):
         (tmp_path / folder).mkdir()
     with closing(connect(tmp_path / "old/state.db", tmp_path / "old/secret.key")) as store:
@@ -86,8 +86,8 @@ def test_state_in_which_nothing_is_sealed_yet(tmp_path: Path) -> None:
     filled(tmp_path / "new", "img")
     filled(tmp_path / "old", "www")
 
-    assert ("img",) == known_in(tmp_path / "new")
-    assert ("www",) == known_in(tmp_path / "old")
+    assert ("img",) == lineages_in(tmp_path / "new")
+    assert ("www",) == lineages_in(tmp_path / "old")
     with closing(connect(tmp_path / "new/state.db", tmp_path / "old/secret.key")) as store:
         must_open(store)
         assert LastRun(NOW, NOW) == store.last_run()
@@ -103,7 +103,7 @@ def old(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def new(tmp_path: Path) -> Path:
-    """Where nothing is yet."""
+    """A directory that does not exist yet."""
     return tmp_path / "new" / "lib"
 
 
@@ -114,8 +114,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return archive_of(folder)
 
 
-def test_on_a_new_machine(old: Path, new: Path) -> None:
-    """State and key are made where they are to be, for their owner alone, and everything opens."""
+def test_restore_on_a_new_machine(old: Path, new: Path) -> None:
+    """Restoring creates state and key for their owner alone, and every key opens."""
     archive = archive_of(old)
 
     done = put_back(archive, new)
@@ -125,35 +125,37 @@ def test_on_a_new_machine(old: Path, new: Path) -> None:
         path.stat().st_mode & 0o777 for path in (new, new / "state.db", new / "secret.key")
     ]
     assert ["secret.key", "state.db"] == sorted(path.name for path in new.iterdir())
-    assert ("img", "www") == known_in(new)
+    assert ("img", "www") == lineages_in(new)
 
 
-def test_what_was_there_is_kept(old: Path, tmp_path: Path) -> None:
-    """With its own key, under names that are told; a second restore keeps that as well."""
-    there = tmp_path / "there"
-    there.mkdir()
-    filled(there, "other")
+def test_restore_keeps_the_earlier_state(old: Path, tmp_path: Path) -> None:
+    """The earlier state and key get new names, which the result gives; a second restore keeps
+    both.
+    """
+    existing = tmp_path / "there"
+    existing.mkdir()
+    filled(existing, "other")
     archive = archive_of(old)
 
-    done = put_back(archive, there)
+    done = put_back(archive, existing)
 
-    assert (there / "state.db.bak", there / "secret.key.bak") == done.kept
-    assert ("img", "www") == known_in(there)
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    shutil.copy(there / "state.db.bak", kept / "state.db")
-    shutil.copy(there / "secret.key.bak", kept / "secret.key")
-    assert ("other",) == known_in(kept)
-    assert 0o600 == (there / "state.db.bak").stat().st_mode & 0o777
+    assert (existing / "state.db.bak", existing / "secret.key.bak") == done.kept
+    assert ("img", "www") == lineages_in(existing)
+    copy = tmp_path / "kept"
+    copy.mkdir()
+    shutil.copy(existing / "state.db.bak", copy / "state.db")
+    shutil.copy(existing / "secret.key.bak", copy / "secret.key")
+    assert ("other",) == lineages_in(copy)
+    assert 0o600 == (existing / "state.db.bak").stat().st_mode & 0o777
 
-    assert (there / "state.db.bak.2",) == put_back(archive, there).kept  # the key is the same
+    assert (existing / "state.db.bak.2",) == put_back(archive, existing).kept  # the key is the same
 
 
-def test_while_runs_write(start: Callable[[str], Child], tmp_path: Path, new: Path) -> None:
-    """Each backup is whole, whatever moment it is made at."""
+def test_backups_while_runs_write(start: Callable[[str], Child], tmp_path: Path, new: Path) -> None:
+    """Each backup is complete at any moment."""
     child = start("write")
     for _ in range(5):
-        while "version" != child.hear():
+        while "version" != child.receive():
             pass
         done = put_back(archive_of(tmp_path), new)
         assert {"img"} >= set(done.lineages)
@@ -164,8 +166,8 @@ def test_while_runs_write(start: Callable[[str], Child], tmp_path: Path, new: Pa
     child.kill()
 
 
-def test_while_another_process_has_the_state_open(old: Path) -> None:
-    """A run between two writes has it too. Nothing is changed then, and nothing is left."""
+def test_restore_over_an_open_state(old: Path) -> None:
+    """The restore is refused and changes nothing; an idle run counts as well."""
     archive = archive_of(old)
     with closing(connect(old / "state.db", old / "secret.key")) as store:
         store.lineages()
@@ -179,53 +181,54 @@ def test_while_another_process_has_the_state_open(old: Path) -> None:
     put_back(archive, old)
 
 
-def test_while_a_run_holds_a_lease(
+def test_restore_during_a_run(
     start: Callable[[str], Child], tmp_path: Path, archive: bytes
 ) -> None:
-    """In a process of its own, between two writes."""
+    """The run is another process between two writes."""
     run = start("take_lease")
-    run.hear()
+    run.receive()
     run.go_on()
-    assert 1 == run.hear()
+    assert 1 == run.receive()
 
     with pytest.raises(LeaseHeld):
         put_back(archive, tmp_path)
 
     run.kill()
-    run.bury()
+    run.reap()
     assert ("img",) == put_back(archive, tmp_path).lineages
 
 
-def test_a_run_that_waits_for_the_restore_sees_what_it_put_there(old: Path, tmp_path: Path) -> None:
-    """The file stays the same one, so that none works with what was moved away."""
-    there = tmp_path / "there"
-    there.mkdir()
-    path, _ = filled(there, "other")
+def test_restore_keeps_the_file_of_the_database(old: Path, tmp_path: Path) -> None:
+    """The file keeps its inode, so that a waiting run opens the restored state."""
+    existing = tmp_path / "there"
+    existing.mkdir()
+    path, _ = filled(existing, "other")
     before = path.stat().st_ino
 
-    put_back(archive_of(old), there)
+    put_back(archive_of(old), existing)
 
     assert before == path.stat().st_ino
 
 
 @pytest.mark.parametrize("content", [b"no database" * 1000, b"SQLite format 3\0" + b"x" * 5000])
-def test_in_place_of_a_broken_state(old: Path, tmp_path: Path, content: bytes) -> None:
-    """What cannot be read is moved away as it is; this is when a backup is needed."""
-    there = tmp_path / "there"
-    there.mkdir()
-    (there / "state.db").write_bytes(content)
-    (there / "state.db-wal").write_bytes(b"of that")
+def test_restore_over_a_broken_state(old: Path, tmp_path: Path, content: bytes) -> None:
+    """An unreadable state is moved away unchanged; a backup is needed most in this case."""
+    existing = tmp_path / "there"
+    existing.mkdir()
+    (existing / "state.db").write_bytes(content)
+    (existing / "state.db-wal").write_bytes(b"of that")
 
-    done = put_back(archive_of(old), there)
+    done = put_back(archive_of(old), existing)
 
-    assert (there / "state.db.bak",) == done.kept
-    assert content == (there / "state.db.bak").read_bytes()
-    assert not (there / "state.db-wal").exists()  # it would be taken for the new one's
-    assert ("img", "www") == known_in(there)
+    assert (existing / "state.db.bak",) == done.kept
+    assert content == (existing / "state.db.bak").read_bytes()
+    # SQLite would apply the old log to the new database.
+    assert not (existing / "state.db-wal").exists()
+    assert ("img", "www") == lineages_in(existing)
 
 
-def test_without_the_key(old: Path) -> None:
-    """A state without its key, or with another, is no backup, and this is the moment to say so."""
+def test_backup_without_the_key(old: Path) -> None:
+    """A backup is refused if the key is missing or belongs to another state."""
     (old / "secret.key").rename(old / "gone")
     with pytest.raises(StateError, match=r"secret\.key is missing"):
         archive_of(old)
@@ -238,8 +241,8 @@ def test_without_the_key(old: Path) -> None:
         archive_of(old)
 
 
-def test_a_private_key_that_does_not_open(old: Path) -> None:
-    """Each is opened, not only the seal of the whole."""
+def test_backup_with_an_unreadable_private_key(old: Path) -> None:
+    """A backup opens each private key, beside the check of the state's key."""
     with closing(sqlite3.connect(old / "state.db")) as raw, raw:
         raw.execute(
             "UPDATE version_pem SET sealed_privkey_pem = (SELECT sealed_privkey_pem FROM"
@@ -251,19 +254,19 @@ def test_a_private_key_that_does_not_open(old: Path) -> None:
 
 
 def packed(**files: bytes) -> bytes:
-    written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w") as archive:
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name.replace("_", "."))
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    return written.getvalue()
+    return output.getvalue()
 
 
 def parts(archive: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
-        found = {one.name.replace(".", "_"): opened.extractfile(one) for one in opened}
-        return {name: file.read() for name, file in found.items() if file}
+        members = {member.name.replace(".", "_"): opened.extractfile(member) for member in opened}
+        return {name: file.read() for name, file in members.items() if file}
 
 
 def raw_archive(folder: Path) -> bytes:
@@ -274,34 +277,34 @@ def raw_archive(folder: Path) -> bytes:
     )
 
 
-def must_refuse(archive: bytes, folder: Path, said: str) -> None:
-    """Restore what cannot be restored: it is refused, and nothing has changed."""
+def must_refuse(archive: bytes, folder: Path, message: str) -> None:
+    """Restore an invalid archive: the error has the message, and no file changes."""
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
-    with pytest.raises(StateError, match=said):
+    with pytest.raises(StateError, match=message):
         put_back(archive, folder)
 
     assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_what_is_no_backup(old: Path) -> None:
-    """Other archives, half of one, none at all."""
+def test_invalid_backups(old: Path) -> None:
+    """Other archives, incomplete archives and other files are refused."""
     archive = archive_of(old)
-    there = parts(archive)
+    members = parts(archive)
 
     no_backup = "backup.tar is not a backup of certferry"
     for other in (b"", b"text", packed(), packed(state_db=b""), archive[: len(archive) // 2]):
         must_refuse(other, old, no_backup)
     not_whole = "backup.tar does not contain a complete state that its key opens"
-    must_refuse(packed(state_db=b"", secret_key=there["secret_key"]), old, not_whole)
-    must_refuse(packed(state_db=b"x" * 100, secret_key=there["secret_key"]), old, not_whole)
-    must_refuse(packed(state_db=there["state_db"], secret_key=b"short"), old, not_whole)
-    half = there["state_db"][: len(there["state_db"]) // 2]
-    must_refuse(packed(state_db=half, secret_key=there["secret_key"]), old, not_whole)
+    must_refuse(packed(state_db=b"", secret_key=members["secret_key"]), old, not_whole)
+    must_refuse(packed(state_db=b"x" * 100, secret_key=members["secret_key"]), old, not_whole)
+    must_refuse(packed(state_db=members["state_db"], secret_key=b"short"), old, not_whole)
+    half = members["state_db"][: len(members["state_db"]) // 2]
+    must_refuse(packed(state_db=half, secret_key=members["secret_key"]), old, not_whole)
 
 
 def test_state_and_key_of_two_machines(old: Path, tmp_path: Path) -> None:
-    """They do not belong together."""
+    """The key does not open the state of another machine."""
     other = tmp_path / "other"
     other.mkdir()
     filled(other, "x")
@@ -310,8 +313,8 @@ def test_state_and_key_of_two_machines(old: Path, tmp_path: Path) -> None:
     must_refuse(packed(**mixed), old, "does not contain a complete state that its key opens")
 
 
-def test_a_backup_of_a_newer_version(old: Path) -> None:
-    """It is told as that."""
+def test_backup_of_a_newer_version(old: Path) -> None:
+    """The error names the newer version."""
     with closing(sqlite3.connect(old / "state.db")) as newer, newer:
         newer.execute("INSERT INTO certferry_migration VALUES (9001, '9001_new')")
 
@@ -320,7 +323,7 @@ def test_a_backup_of_a_newer_version(old: Path) -> None:
 
 
 def test_backup_from_before_the_first_release(old: Path, new: Path) -> None:
-    """A restore refuses the backup, names the backup's file, and puts nothing in place."""
+    """A restore refuses the backup, names the backup's file, and creates no file."""
     with closing(sqlite3.connect(old / "state.db")) as older, older:
         older.execute("UPDATE certferry_migration SET number = 22")
 
@@ -330,26 +333,26 @@ def test_backup_from_before_the_first_release(old: Path, new: Path) -> None:
     assert [] == list(new.iterdir())
 
 
-def test_a_restore_that_was_killed_between_key_and_state(old: Path, tmp_path: Path) -> None:
-    """No run goes on with the two that do not fit; the same restore does."""
-    there = tmp_path / "there"
-    there.mkdir()
-    filled(there, "other")
+def test_restore_killed_between_key_and_state(old: Path, tmp_path: Path) -> None:
+    """A run refuses the mismatched pair; repeating the restore repairs the pair."""
+    existing = tmp_path / "there"
+    existing.mkdir()
+    filled(existing, "other")
     archive = archive_of(old)
-    shutil.copy(old / "secret.key", there / "secret.key")
+    shutil.copy(old / "secret.key", existing / "secret.key")
 
     with (
-        closing(connect(there / "state.db", there / "secret.key")) as store,
+        closing(connect(existing / "state.db", existing / "secret.key")) as store,
         pytest.raises(StateError, match="does not open"),
     ):
         store.must_unseal()
-    put_back(archive, there)
+    put_back(archive, existing)
 
-    assert ("img", "www") == known_in(there)
+    assert ("img", "www") == lineages_in(existing)
 
 
-def test_a_key_that_cannot_be_written_and_need_not_be(old: Path) -> None:
-    """Kubernetes mounts it read-only; a link to it stays one."""
+def test_restore_with_a_mounted_key(old: Path) -> None:
+    """Kubernetes mounts the key read-only; a link to the same key stays a link."""
     archive = archive_of(old)
     real = (old / "secret.key").rename(old.parent / "mounted")
     (old / "secret.key").symlink_to(real)
@@ -361,27 +364,27 @@ def test_a_key_that_cannot_be_written_and_need_not_be(old: Path) -> None:
 
 
 @given(st.data())
-def test_bent_archives(
+def test_altered_archives(
     archive: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Whatever bytes are others: it is refused in our words, or everything in it opens."""
-    bent = bytearray(archive)
+    """Restoring altered bytes raises an error of the state, or everything in the archive opens."""
+    altered = bytearray(archive)
     for _ in range(data.draw(st.integers(1, 4))):
-        bent[data.draw(st.integers(0, len(bent) - 1))] = data.draw(st.integers(0, 255))
-    end = data.draw(st.one_of(st.none(), st.integers(0, len(bent))))
+        altered[data.draw(st.integers(0, len(altered) - 1))] = data.draw(st.integers(0, 255))
+    end = data.draw(st.one_of(st.none(), st.integers(0, len(altered))))
     folder = tmp_path_factory.mktemp("new")
 
     try:
-        put_back(bytes(bent[:end]), folder)
+        put_back(bytes(altered[:end]), folder)
     except StateError:
         assert [] == list(folder.iterdir())
     else:
-        assert ("img",) == known_in(folder)
+        assert ("img",) == lineages_in(folder)
 
 
-def test_while_a_run_is_under_way(old: Path, new: Path) -> None:
-    """Where it is put back, nothing is said of a run that did not end: how it ended is unknown.
-    Those that had ended are there, and the one that was killed.
+def test_backup_during_a_run(old: Path, new: Path) -> None:
+    """The restored state lists ended and killed runs. The run in progress during the backup is left
+    out, because its end is unknown.
     """
     begun = StoredRun("killed", RunKind.SYNC, RunSource.COMMAND, "root", "here", NOW)
     event = RunEvent(1, NOW, "img", "step", Text("issues"))
@@ -399,8 +402,8 @@ def test_while_a_run_is_under_way(old: Path, new: Path) -> None:
         assert [(event,), (event,), ()] == [*map(store.run_events, ("killed", "ended", "on"))]
 
 
-def test_while_a_browser_is_logged_in(old: Path, new: Path) -> None:
-    """Where it is put back, users and tokens are as they were, and users log in again."""
+def test_backup_during_a_session(old: Path, new: Path) -> None:
+    """Users and tokens are restored, and users have to log in again."""
     token = Token("ci", "a token", "cf_abcde", Role.VIEWER, NOW)
     with closing(connect(old / "state.db", old / "secret.key")) as store:
         store.add_user(anna := User("anna", Role.OPERATOR, NOW, "hash", NOW))
@@ -415,17 +418,17 @@ def test_while_a_browser_is_logged_in(old: Path, new: Path) -> None:
         assert store.link("a link", NOW) is None
 
 
-def test_a_key_that_is_given(tmp_path: Path, new: Path) -> None:
-    """It is in the archive, as one in a file is; put back, it must be the same one."""
+def test_backup_with_a_given_key(tmp_path: Path, new: Path) -> None:
+    """The archive holds a given key as well, and the restore requires the same key."""
     key = Secret(new_key())
     with closing(connect(tmp_path / "state.db", key)) as store:
         store.save_account(AcmeAccount(DIRECTORY, make_key()))
     archive, _ = back_up(tmp_path / "state.db", key, NOW)
-    there = new / "state.db"
+    restored_path = new / "state.db"
 
     with pytest.raises(ConfigError, match="was sealed with a key other than `key` of"):
-        restore(archive, SOURCE, there, Secret(new_key()))
-    assert not there.exists()
-    restore(archive, SOURCE, there, key)
-    with closing(connect(there, key)) as store:
+        restore(archive, SOURCE, restored_path, Secret(new_key()))
+    assert not restored_path.exists()
+    restore(archive, SOURCE, restored_path, key)
+    with closing(connect(restored_path, key)) as store:
         assert store.account(DIRECTORY)

@@ -1,4 +1,6 @@
-"""The history as a chain: what another program does to it is found, and the first of it named."""
+"""The history as a chain: any change by another program is found, and the first changed
+entry named.
+"""
 
 from __future__ import annotations
 
@@ -43,17 +45,17 @@ COLUMNS = ("number", "at", "lineage", "event", "who", "facts", "host", "link")
 
 Rows = list[dict[str, Any]]
 Draw = Any
-"""Hypothesis's, of any kind of value."""
+"""Hypothesis's `draw`, for any kind of value."""
 
 
 def entry(lineage: str, number: int) -> HistoryEntry:
-    """Make an entry of its own moment."""
+    """Make an entry with a distinct moment."""
     at = NOW + number * timedelta(minutes=1)
     return HistoryEntry(at, lineage, "issued", "root@web", {"fingerprint": f"{number:x}"})
 
 
 class World(Protocol):
-    """A state, and the rows of its database as another program has them."""
+    """A state with two hosts, and the database's rows as another program sees them."""
 
     stores: Sequence[StateStore]
 
@@ -63,7 +65,7 @@ class World(Protocol):
 
 
 class InMemory:
-    """SQLite, seen by two hosts."""
+    """SQLite with two hosts."""
 
     def __init__(self) -> None:
         memory = MemoryState()
@@ -74,7 +76,7 @@ class InMemory:
 
 
 class OnServer:
-    """PostgreSQL, seen by two hosts."""
+    """PostgreSQL with two hosts."""
 
     def __init__(self, url: str) -> None:
         self.stores: Sequence[StateStore] = [
@@ -95,14 +97,14 @@ class OnServer:
             store.close()
 
 
-def fill(world: World, written: Sequence[tuple[int, int]]) -> None:
-    """Store entries of lineages, each by a host."""
-    for at, (which, host) in enumerate(written):
-        world.stores[host].append_history(entry(LINEAGES[which], at))
+def fill(world: World, entries: Sequence[tuple[int, int]]) -> None:
+    """Store entries, each for a lineage and by a host."""
+    for at, (lineage, host) in enumerate(entries):
+        world.stores[host].append_history(entry(LINEAGES[lineage], at))
 
 
 def tables_of(world: World) -> dict[str, Rows]:
-    """Return what a thief of the database has."""
+    """Return the tables as an attacker could copy them."""
     return {
         "history": world.read("SELECT * FROM history ORDER BY number"),
         "history_head": world.read("SELECT * FROM history_head"),
@@ -110,7 +112,7 @@ def tables_of(world: World) -> dict[str, Rows]:
 
 
 def put_back(world: World, tables: dict[str, Rows]) -> None:
-    """Make the tables what they were."""
+    """Restore earlier tables."""
     for table, rows in tables.items():
         world.write(f"DELETE FROM {table}")  # noqa: S608 - constants of this module
         for row in rows:
@@ -123,17 +125,17 @@ def put(world: World, table: str, row: dict[str, Any]) -> None:
     world.write(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", *row.values())  # noqa: S608 - constants of this module
 
 
-# --- What another program may do, once or several times
+# --- Attacks of another program, once or several times
 
 
 def edit(world: World, draw: Draw, rows: Rows) -> None:
-    """Change any column of any entry to that of another, or to anything."""
+    """Set a column of an entry to another entry's value or to an arbitrary value."""
     row, column = draw(st.sampled_from(rows)), draw(st.sampled_from(COLUMNS))
-    values = [one[column] for one in rows]
+    values = [entry_row[column] for entry_row in rows]
     if column == "number":
         values = [number for number in range(-9, len(rows) + 9) if number not in values]
     elif column in {"host", "link"}:
-        values += [None, "x", "1..x", *(str(one["link"])[:-1] for one in rows)]
+        values += [None, "x", "1..x", *(str(entry_row["link"])[:-1] for entry_row in rows)]
     value = draw(st.sampled_from(values))
     world.write(f"UPDATE history SET {column} = ? WHERE number = ?", value, row["number"])  # noqa: S608 - constants of this module
 
@@ -144,7 +146,7 @@ def remove(world: World, draw: Draw, rows: Rows) -> None:
 
 
 def cut(world: World, draw: Draw, rows: Rows) -> None:
-    """Remove the end of a lineage, or all of it, and perhaps correct the head."""
+    """Remove the end of a lineage or all of the lineage, and perhaps adapt the head."""
     row = draw(st.sampled_from(rows))
     lineage, number = row["lineage"], row["number"]
     world.write("DELETE FROM history WHERE lineage = ? AND number >= ?", lineage, number)
@@ -158,14 +160,14 @@ def cut(world: World, draw: Draw, rows: Rows) -> None:
 
 def swap(world: World, draw: Draw, rows: Rows) -> None:
     """Exchange two entries."""
-    one, other = (draw(st.sampled_from(rows))["number"] for _ in range(2))
-    for before, after in ((one, -1000), (other, one), (-1000, other)):
+    first, second = (draw(st.sampled_from(rows))["number"] for _ in range(2))
+    for before, after in ((first, -1000), (second, first), (-1000, second)):
         world.write("UPDATE history SET number = ? WHERE number = ?", after, before)
 
 
 def insert(world: World, draw: Draw, rows: Rows) -> None:
-    """Put an entry in, a copy or with anything for a seal: of this lineage or another, anywhere."""
-    numbers = [one["number"] for one in rows]
+    """Insert a copy, or an entry with an arbitrary seal, anywhere in any lineage."""
+    numbers = [entry_row["number"] for entry_row in rows]
     places = [number for number in range(-9, len(rows) + 9) if number not in numbers]
     row = draw(st.sampled_from(rows)) | {"number": draw(st.sampled_from(places))}
     row["lineage"] = draw(st.sampled_from(LINEAGES))
@@ -174,7 +176,7 @@ def insert(world: World, draw: Draw, rows: Rows) -> None:
 
 
 def change_head(world: World, draw: Draw, _: Rows) -> None:
-    """Change or remove the head of a lineage, or the count of all."""
+    """Change or remove the head of a lineage, or the count of all lineages."""
     change = draw(
         st.sampled_from(["entries = entries - 1", "entries = entries + 1", "link = 'x.y'", ""])
     )
@@ -186,18 +188,18 @@ def change_head(world: World, draw: Draw, _: Rows) -> None:
 ATTACKS = [edit, remove, cut, swap, insert, change_head]
 
 
-def named(was: Rows, rows: Rows) -> set[int | None]:
-    """Return which entries may be named as the first that is not as it was: the first that differs,
-    or the one before it, where one is missing.
+def numbers_to_name(before: Rows, after: Rows) -> set[int | None]:
+    """Return the numbers that may be named as the first change: the first different entry, or its
+    predecessor if an entry is missing.
     """
-    same = sum(1 for _ in itertools.takewhile(lambda two: two[0] == two[1], zip(was, rows)))  # noqa: B905 - the shorter counts
-    allowed = {rows[same - 1]["number"] if same else None}
-    allowed |= {rows[same]["number"]} if same < len(rows) else set()
+    same = sum(1 for _ in itertools.takewhile(lambda two: two[0] == two[1], zip(before, after)))  # noqa: B905 - the shorter sequence counts
+    allowed = {after[same - 1]["number"] if same else None}
+    allowed |= {after[same]["number"]} if same < len(after) else set()
     return allowed
 
 
 def must_find(world: World, draw: Draw) -> None:
-    """Attack, and hold what is found against what is there and was."""
+    """Attack, and compare the reported breaks with the real changes."""
     before = tables_of(world)
     for _ in range(draw(st.integers(1, 2))):
         if rows := world.read("SELECT * FROM history ORDER BY number"):
@@ -205,38 +207,38 @@ def must_find(world: World, draw: Draw) -> None:
     after = tables_of(world)
     result = world.stores[0].verify_history()
     assert result == world.stores[1].verify_history()
-    found = {one.lineage: one for one in result.breaks}
+    reported = {chain.lineage: chain for chain in result.breaks}
 
     heads = [{row["lineage"]: row for row in tables["history_head"]} for tables in (before, after)]
     for lineage in LINEAGES:
-        was, rows = (
+        original, rows = (
             [row for row in tables["history"] if row["lineage"] == lineage]
             for tables in (before, after)
         )
-        head, head_now = (one.get(lineage) for one in heads)
+        head, head_now = (head_of.get(lineage) for head_of in heads)
         is_there = head_now is not None or bool(rows)
-        if (was == rows and head == head_now) or not is_there:
-            assert lineage not in found
+        if (original == rows and head == head_now) or not is_there:
+            assert lineage not in reported
         else:
-            assert found[lineage].number in named(was, rows)
+            assert reported[lineage].number in numbers_to_name(original, rows)
     is_counted = len(heads[0]) == len(heads[1]) and heads[0].get("") == heads[1].get("")
     # Without any head the chain has not begun, as before the first entry.
-    assert (is_counted or not heads[1]) == ("" not in found)
+    assert (is_counted or not heads[1]) == ("" not in reported)
 
 
-WRITTEN = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), min_size=1, max_size=12)
+ENTRIES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), min_size=1, max_size=12)
 
 
 @settings(max_examples=1500 if THOROUGH else 200, deadline=None)
-@given(written=WRITTEN, data=st.data())
-def test_any_change_is_found_and_named(written: list[tuple[int, int]], data: st.DataObject) -> None:
-    """Whatever another program does to entries, to the end, or to the head of a history; and what
-    two hosts wrote in whatever order is found as they wrote it.
+@given(entries=ENTRIES, data=st.data())
+def test_any_change_in_sqlite_is_named(entries: list[tuple[int, int]], data: st.DataObject) -> None:
+    """Every change of entries, of the end or of the head is named; entries that two hosts write in
+    any order are intact.
     """
     world = InMemory()
-    fill(world, written)
+    fill(world, entries)
     result = world.stores[0].verify_history()
-    assert (len(written), ()) == (result.entries, result.breaks)
+    assert (len(entries), ()) == (result.entries, result.breaks)
 
     must_find(world, data.draw)
 
@@ -247,8 +249,8 @@ def on_server(postgresql: Postgresql) -> Iterator[OnServer]:
         yield world
 
 
-def test_any_change_on_a_server_is_found_and_named(on_server: OnServer) -> None:
-    """The same in PostgreSQL, whose administrator takes the trigger away."""
+def test_any_change_in_postgresql_is_named(on_server: OnServer) -> None:
+    """The administrator of the server disables the trigger first."""
     fill(on_server, [(number % 3, number % 2) for number in range(10)])
     whole = tables_of(on_server)
 
@@ -267,13 +269,13 @@ def world(request: pytest.FixtureRequest) -> World:
     """A state of either kind."""
     if request.param == "sqlite":
         return InMemory()
-    found: World = request.getfixturevalue("on_server")
-    return found
+    server: World = request.getfixturevalue("on_server")
+    return server
 
 
-def test_a_whole_older_history_passes(world: World) -> None:
-    """What a chain cannot find: all that was there once, put back. Its length says so. The entries
-    alone, or the head alone, do not pass.
+def test_restored_older_history(world: World) -> None:
+    """A complete older history passes, and its length shows the loss. Entries alone, or heads
+    alone, fail.
     """
     fill(world, [(0, 0), (1, 0)])
     older = tables_of(world)
@@ -289,8 +291,8 @@ def test_a_whole_older_history_passes(world: World) -> None:
     assert VerifiedHistory(2, 2) == world.stores[0].verify_history()
 
 
-def test_emptied_history_that_counts_none_is_found(world: World) -> None:
-    """All entries and heads are gone, and only the count of lineages stays, as nought."""
+def test_emptied_history_with_a_count_of_zero(world: World) -> None:
+    """All entries and heads are removed, and the count of lineages is set to zero."""
     fill(world, [(0, 0), (0, 1)])
     world.write("DELETE FROM history")
     world.write("DELETE FROM history_head WHERE lineage <> ''")
@@ -304,9 +306,9 @@ def named_as(damage: Damage, numbers: Sequence[int]) -> dict[str, tuple[Damage, 
 
 
 def breaks(world: World) -> dict[str, tuple[Damage, int | None]]:
-    """Return where each history is damaged first."""
-    found = world.stores[0].verify_history().breaks
-    return {one.lineage: (one.damage, one.number) for one in found}
+    """Return the first break of each history."""
+    broken_chains = world.stores[0].verify_history().breaks
+    return {chain.lineage: (chain.damage, chain.number) for chain in broken_chains}
 
 
 @pytest.mark.parametrize(
@@ -318,27 +320,27 @@ def breaks(world: World) -> dict[str, tuple[Damage, int | None]]:
         "UPDATE history_head SET entries = entries - 1",
     ],
 )
-def test_what_happens_afterwards_hides_nothing(world: World, change: str) -> None:
-    """Who cuts the end off and takes the head away finds that the next entry does not take its
-    place: it is stored, and the break stays.
+def test_later_entries_hide_no_break(world: World, change: str) -> None:
+    """An attacker removes the end and changes the head: the next entry is stored, and the break
+    stays.
     """
     fill(world, [(1, 0), (1, 1), (1, 0)])
     world.write("DELETE FROM history WHERE number = 3")
     world.write(change)
     fill(world, [(1, 0), (1, 1)])
 
-    found = world.stores[0].verify_history()
-    assert 4 == found.entries
-    assert "img2" in [one.lineage for one in found.breaks]
+    result = world.stores[0].verify_history()
+    assert 4 == result.entries
+    assert "img2" in [chain.lineage for chain in result.breaks]
     assert 4 == len(world.stores[0].history("img2", 10))
 
 
-def test_an_entry_is_not_stored_without_the_key(store: StateStore, key_file: Path) -> None:
-    """One without a seal would be another program's. Who stores it gets an error, as the keeper of
-    a run does, which warns; with the key in its place, the next one is stored.
+def test_entry_without_the_key(store: StateStore, key_file: Path) -> None:
+    """Without the key, storing an entry is an error, because an unsealed entry would look like
+    another program's. With the key restored, the next entry is stored.
     """
     store.append_history(entry("img", 1))
-    kept = key_file.rename(key_file.with_name("kept"))
+    moved_key = key_file.rename(key_file.with_name("kept"))
     with closing(connect(key_file.with_name("state.db"), key_file)) as other:
         for refused in (
             lambda: other.append_history(entry("img", 2)),
@@ -347,15 +349,13 @@ def test_an_entry_is_not_stored_without_the_key(store: StateStore, key_file: Pat
             with pytest.raises(StateError, match="key file"):
                 refused()
         assert 1 == len(other.history(None, 10))
-        kept.rename(key_file)
+        moved_key.rename(key_file)
         other.append_history(entry("img", 3))
         assert VerifiedHistory(2, 1) == other.verify_history()
 
 
-def test_another_key_keeps_the_chain(store: StateStore, path: Path, key_file: Path) -> None:
-    """Where the key of a state is replaced, the key of its chain is kept, sealed with the new one:
-    nothing of the history is written anew.
-    """
+def test_rotation_keeps_the_chain(store: StateStore, path: Path, key_file: Path) -> None:
+    """The new key seals the key of the chain, and the entries stay unchanged."""
     store.append_history(entry("img", 1))
     rotate(Address(path, key_file), Secret(new_key()), "web-1", NOW)
 
@@ -366,21 +366,23 @@ def test_another_key_keeps_the_chain(store: StateStore, path: Path, key_file: Pa
 
 
 class Counted(Reader):
-    """A reader whose questions are counted."""
+    """A reader that counts its queries."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self.most = self.count = 0
 
     def rows(self, query: str, *values: Value) -> Sequence[Row]:
-        found = self._reader.rows(query, *values)
+        rows = self._reader.rows(query, *values)
         self.count += 1
-        self.most = max(self.most, len(found))
-        return found
+        self.most = max(self.most, len(rows))
+        return rows
 
 
-def test_a_long_history_is_read_in_pages(store: StateStore, path: Path, key_file: Path) -> None:
-    """A question for each thousand entries and a few more, however many lineages there are."""
+def test_long_history_is_read_in_pages(store: StateStore, path: Path, key_file: Path) -> None:
+    """Verifying takes a query for each thousand entries and a few more, for any number of
+    lineages.
+    """
     for number in range(3):
         store.append_history(entry("img", number))
     with closing(SqliteDatabase(path)) as database:
@@ -395,9 +397,9 @@ def test_a_long_history_is_read_in_pages(store: StateStore, path: Path, key_file
 
         database.run(add_entries)
         counted = Counted(database)
-        found = verified(counted, Sealing(key_file).history_key)
+        result = verified(counted, Sealing(key_file).history_key)
 
-    assert VerifiedHistory(4203, 701) == found
+    assert VerifiedHistory(4203, 701) == result
     assert counted.most <= 1000
     assert counted.count <= 4203 / 1000 + 7
 
@@ -429,7 +431,7 @@ state.close()
 def test_processes_that_append_at_once(
     path: Path, key_file: Path, postgresql: Postgresql, *, is_shared: bool
 ) -> None:
-    """No entry is lost, on either database, and each lineage has one chain."""
+    """Every entry is stored in both databases, and each lineage has a single chain."""
     url, words = postgresql.url(postgresql.new_state()), (str(EACH), "shared" if is_shared else "")
     at_once(WRITE, str(path), *words, key=str(key_file), hosts=WRITERS)
     at_once(WRITE, url, *words, hosts=WRITERS)
@@ -437,12 +439,12 @@ def test_processes_that_append_at_once(
     expected = VerifiedHistory(WRITERS * EACH, 1 if is_shared else WRITERS)
     with closing(connect(path, key_file)) as store, closing(connect(url, KEY)) as shared:
         assert expected == store.verify_history() == shared.verify_history()
-        written = {(one.who, one.facts["number"]) for one in shared.history(None, 1000)}
-        assert WRITERS * EACH == len(written)
+        entries = {(record.who, record.facts["number"]) for record in shared.history(None, 1000)}
+        assert WRITERS * EACH == len(entries)
 
 
-def test_a_lineage_waits_for_no_other(postgresql: Postgresql) -> None:
-    """While another host has a history in its hands, those of others go on."""
+def test_lineages_append_independently(postgresql: Postgresql) -> None:
+    """While another host locks a history, entries of other lineages are stored."""
     url = postgresql.url(postgresql.new_state())
     with closing(connect(url, KEY, host="web-1")) as store:
         for lineage in ("img", "static"):
@@ -454,8 +456,8 @@ def test_a_lineage_waits_for_no_other(postgresql: Postgresql) -> None:
         assert VerifiedHistory(22, 2) == store.verify_history()
 
 
-def test_history_removed_beside_a_version_is_found(store: StateStore, path: Path) -> None:
-    """The count of lineages was deleted as well: the version shows that there was a history."""
+def test_history_removed_beside_a_version(store: StateStore, path: Path) -> None:
+    """The count of lineages was deleted as well: the version proves that a history existed."""
     assert () == store.verify_history().breaks
     store.save_version(
         store.acquire("img", NOW), make_bundle("img.example.com", not_before=NOW), NOW
@@ -472,7 +474,7 @@ def test_history_removed_beside_a_version_is_found(store: StateStore, path: Path
     ]
 
 
-def test_facts_of_another_type_are_a_change(on_server: OnServer) -> None:
+def test_facts_of_another_type(on_server: OnServer) -> None:
     """Another program changed the column's type: the entries count as changed."""
     fill(on_server, [(0, 0)])
     on_server.write("ALTER TABLE history ALTER facts TYPE bytea USING facts::bytea")

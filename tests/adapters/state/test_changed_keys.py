@@ -24,7 +24,7 @@ from tests.adapters.state.child_program import NOW
 
 
 def test_exchanged_chain(attacked: Attacked) -> None:
-    """The leaf and its key are as they were, and nothing is delivered."""
+    """The error names the chain, although leaf and private key match."""
     other = make_bundle("other.example.com", not_before=NOW)
     fullchain = attacked.bundle.fullchain_pem + other.cert_pem
     attacked.write(f"UPDATE version_pem SET fullchain_pem = '{fullchain}' WHERE lineage = 'img'")  # noqa: S608 - a test's own
@@ -36,7 +36,7 @@ def test_exchanged_chain(attacked: Attacked) -> None:
 
 
 def test_exchanged_private_keys(attacked: Attacked) -> None:
-    """The version is named, and not the key of the state, which opens everything else."""
+    """The error names the version; the key of the state opens everything else."""
     store = attacked.store
     store.save_version(
         store.acquire("img", NOW), make_bundle("img.example.com", not_before=LATER), LATER
@@ -52,9 +52,7 @@ def test_exchanged_private_keys(attacked: Attacked) -> None:
 
 
 def test_changed_check_of_the_key(attacked: Attacked) -> None:
-    """A run that has opened the state believes no row that it cannot prove, whatever the check of
-    the key says by then.
-    """
+    """An open state trusts only proven rows, even if the check of the key changes later."""
     attacked.store.must_unseal()
     attacked.write(
         f"UPDATE sealing SET sealed_check = 'none'; UPDATE version SET not_after = '{FAR}'"  # noqa: S608 - a test's own
@@ -67,7 +65,9 @@ def test_changed_check_of_the_key(attacked: Attacked) -> None:
 
 
 def test_new_key_for_a_state_with_a_changed_version(path: Path, key_file: Path) -> None:
-    """Everything else is sealed with the new key, and what the old one does not open is named."""
+    """Everything else is sealed with the new key; the result names the secrets that the old key
+    does not open.
+    """
     with closing(connect(path, key_file)) as store:
         filled(store)
     with closing(sqlite3.connect(path)) as raw, raw:

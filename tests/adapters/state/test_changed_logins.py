@@ -1,4 +1,4 @@
-"""A program without the key changes users, tokens and counted logins: no other user is let in."""
+"""A program without the key changes users, tokens and counted logins: only real users get in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.adapters.state.child_program import NOW
 
 
 def test_user_and_token_added_by_another_program(attacked: Attacked) -> None:
-    """Neither is let in; an operator removes them, or gives their names to others."""
+    """Both are refused, and an operator can remove them or reuse their names."""
     store = attacked.store
     attacked.write(
         "INSERT INTO console_user (id, name, role, made_at, password, password_at)"  # noqa: S608 - a test's own
@@ -45,7 +45,7 @@ def test_user_and_token_added_by_another_program(attacked: Attacked) -> None:
 
 
 def test_removing_a_changed_user(attacked: Attacked) -> None:
-    """The command that the hint names does that."""
+    """The command in the hint removes the user."""
     attacked.write("UPDATE console_user SET role = 'operator' WHERE id = 'anna'")
     [(_, error)] = attacked.store.foreign()
     assert "certferry console user remove anna" in str(error.hint)
@@ -59,7 +59,7 @@ def test_removing_a_changed_user(attacked: Attacked) -> None:
 
 @pytest.mark.parametrize("guesses", [-(10**12), 10**12, 2**63 - 1])
 def test_forged_counts_of_failed_logins(attacked: Attacked, guesses: int) -> None:
-    """They neither lock out nor let guess: what is counted is what was counted here."""
+    """Forged counts neither lock a user out nor allow more guesses: the real count goes on."""
     store = attacked.store
     store.count_guess("anna", NOW)
     attacked.write(f"UPDATE console_guess SET guesses = {guesses}")  # noqa: S608 - a test's own

@@ -19,8 +19,8 @@ from tests.adapters.state.child_program import NOW
 
 
 def test_undone_revocation(attacked: Attacked) -> None:
-    """The history says that the certificate was revoked: the row of before undoes nothing, and is
-    named until there is a newer certificate.
+    """The history has the revocation, so the version counts as revoked. The restored row is named
+    until a newer certificate exists.
     """
     store = attacked.store
     fingerprint = attacked.bundle.certificate.fingerprint
@@ -56,7 +56,9 @@ def test_undone_revocation(attacked: Attacked) -> None:
 
 
 def test_deleted_withdrawal(attacked: Attacked) -> None:
-    """The history has it; one that its target refused stays away."""
+    """The history has the withdrawal, so the withdrawal counts; a withdrawal that its target
+    refused does not return.
+    """
     store = attacked.store
     leaf = attacked.bundle.certificate.fingerprint
     for domain in ("a.example.com", "b.example.com"):
@@ -69,7 +71,10 @@ def test_deleted_withdrawal(attacked: Attacked) -> None:
 
     attacked.write(f"DELETE FROM withdrawal WHERE fingerprint = '{leaf}'")  # noqa: S608 - a test's own
 
-    withdrawn = [(one.domain, one.fingerprint) for one in store.remembered("img").withdrawals]
+    withdrawn = [
+        (withdrawal.domain, withdrawal.fingerprint)
+        for withdrawal in store.remembered("img").withdrawals
+    ]
     assert [("img.example.com", "ab"), ("a.example.com", leaf)] == withdrawn
     [(subject, error)] = store.foreign()
     assert "img" == subject
@@ -77,7 +82,7 @@ def test_deleted_withdrawal(attacked: Attacked) -> None:
 
 
 def test_history_entry_written_by_another_program(attacked: Attacked) -> None:
-    """It revokes nothing."""
+    """The forged entry revokes no certificate."""
     leaf = attacked.bundle.certificate.fingerprint
     attacked.write(
         "INSERT INTO history (number, at, lineage, event, who, facts, host, link) VALUES (99,"  # noqa: S608 - a test's own
@@ -89,7 +94,7 @@ def test_history_entry_written_by_another_program(attacked: Attacked) -> None:
 
 
 def test_mark_of_a_move_written_by_another_program(attacked: Attacked) -> None:
-    """Nothing is done in a state that may have moved, and no URL of the mark is shown."""
+    """A state that may have moved is refused, and the forged URL stays hidden."""
     attacked.write(
         "INSERT INTO moved (destination, at, proof)"  # noqa: S608 - a test's own
         f" SELECT 'https://evil.test/', '{FAR}', proof FROM version"
@@ -104,16 +109,16 @@ def test_mark_of_a_move_written_by_another_program(attacked: Attacked) -> None:
     attacked.store.must_unseal()
 
 
-def test_trigger_that_pretends_a_move(attacked: Attacked) -> None:
-    """The words of a trigger lead an operator to no other place."""
-    said = "the state was moved to https://evil.test/"
+def test_trigger_that_claims_a_move(attacked: Attacked) -> None:
+    """The error hides the trigger's text, so no operator follows its URL."""
+    message = "the state was moved to https://evil.test/"
     attacked.write(
         "CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS"
-        f" $$BEGIN RAISE EXCEPTION '{said}'; END$$; CREATE TRIGGER evil BEFORE INSERT ON history"
+        f" $$BEGIN RAISE EXCEPTION '{message}'; END$$; CREATE TRIGGER evil BEFORE INSERT ON history"
         " FOR EACH ROW EXECUTE FUNCTION evil()"
         if attacked.is_shared
         else "CREATE TRIGGER evil BEFORE INSERT ON history"
-        f" BEGIN SELECT RAISE(ABORT, '{said}'); END"
+        f" BEGIN SELECT RAISE(ABORT, '{message}'); END"
     )
 
     with pytest.raises(StateMoved) as error:

@@ -1,5 +1,5 @@
-"""A program without the key changes rows: a changed row alters nothing and is named, and all other
-rows count as before.
+"""A program without the key changes rows: each changed row is named and has no effect, and all
+other rows count as before.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tests.adapters.state.attacked import (
     LATER,
     OWN,
     Attacked,
-    believed,
+    accepted_reads,
     delivery,
-    others,
+    other_rows,
 )
 from tests.adapters.state.child_program import NOW
 from tests.support.tiers import sampled
@@ -130,7 +130,7 @@ CHANGES: dict[str, dict[str, str]] = {
         "attempts": "attempts + 1",
     },
 }
-"""What another program writes into each column that is bound."""
+"""A value of another program for each proven column."""
 
 
 def named(rule: ProofRule) -> str:
@@ -139,29 +139,29 @@ def named(rule: ProofRule) -> str:
 
 @pytest.mark.parametrize("rule", PROOF_RULES, ids=named)
 def test_row_with_a_changed_column(attacked: Attacked, rule: ProofRule) -> None:
-    """Whichever column it is, the row counts for nothing, and is named; what lies beside it is read
-    as before. Put back as it was, it counts again.
+    """With any column changed, the row is named and has no effect, and the other rows are read as
+    before. The restored row counts again.
     """
     store, table, changes = attacked.store, rule.table, CHANGES[rule.table]
-    others_rows = {"target"} if table == "rollout" else set()  # another target's row is observed
-    assert {*rule.columns} - others_rows == {*changes}
-    before, around = believed(store, table), others(store)
+    unproven = {"target"} if table == "rollout" else set()  # the rows of other targets are observed
+    assert {*rule.columns} - unproven == {*changes}
+    before, around = accepted_reads(store, table), other_rows(store)
     assert before
     attacked.write(f"CREATE TABLE kept AS SELECT * FROM {table}")  # noqa: S608 - a test's own
 
     for column, value in changes.items():
         attacked.write(f"UPDATE {table} SET {column} = {value} WHERE {OWN[table]}")  # noqa: S608 - a test's own
 
-        assert [] == believed(store, table), column
+        assert [] == accepted_reads(store, table), column
         [(subject, error)] = store.foreign()
         assert isinstance(error, StateForeign)
         assert subject
         assert "contains data that certferry did not write" in str(error)
         assert error.hint
-        assert around == others(store)
+        assert around == other_rows(store)
 
         attacked.write(f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept")  # noqa: S608 - a test's own
-        assert before == believed(store, table), column
+        assert before == accepted_reads(store, table), column
 
 
 PROOFS = ["NULL", "''", "'not base64'", "(SELECT sealed_check FROM sealing)"]
@@ -169,32 +169,32 @@ PROOFS = ["NULL", "''", "'not base64'", "(SELECT sealed_check FROM sealing)"]
 
 @pytest.mark.parametrize(("rule", "proof"), sampled([*product(PROOF_RULES, PROOFS)], 15))
 def test_row_with_a_forged_proof(attacked: Attacked, rule: ProofRule, proof: str) -> None:
-    """Nothing that it finds in the database proves it."""
+    """Any proof that the program finds in the database is refused."""
     table = rule.table
     attacked.write(f"UPDATE {table} SET proof = {proof} WHERE {OWN[table]}")  # noqa: S608 - a test's own
 
-    assert [] == believed(attacked.store, table)
+    assert [] == accepted_reads(attacked.store, table)
     assert 1 == len(attacked.store.foreign())
 
 
-def test_row_with_the_proof_of_another_row(attacked: Attacked) -> None:
-    """A row that certferry wrote lends its proof to none: no viewer becomes an operator."""
+def test_row_with_another_rows_proof(attacked: Attacked) -> None:
+    """A proof is valid for its own row alone, so a viewer cannot become an operator."""
     for table in ("console_user", "console_token"):
         attacked.write(
             f"UPDATE {table} SET role = 'operator', proof = (SELECT proof FROM {table} AS other"  # noqa: S608 - a test's own
             " WHERE other.id = 'bert') WHERE id = 'anna'"
         )
 
-        assert [] == believed(attacked.store, table)
+        assert [] == accepted_reads(attacked.store, table)
 
 
 def test_versions_with_exchanged_numbers(attacked: Attacked) -> None:
-    """Which of two is newer is bound as well."""
+    """The proof includes the number, which decides which version is newer."""
     store = attacked.store
     newer = make_bundle("img.example.com", not_before=LATER)
     lease = store.acquire("img", NOW)
     store.save_version(lease, newer, LATER)
-    assert [2, 1] == [one.number for one in store.versions("img")]
+    assert [2, 1] == [version.number for version in store.versions("img")]
 
     for table in ("version", "version_pem"):
         attacked.write(
@@ -219,7 +219,7 @@ def test_versions_with_exchanged_numbers(attacked: Attacked) -> None:
     ids=["version", "revocation", "renewal"],
 )
 def test_writing_to_a_changed_row(attacked: Attacked, write: Callable[..., object]) -> None:
-    """What is written to it would make it certferry's own."""
+    """Writing to the row is refused, because a new proof would cover the change."""
     attacked.write(f"UPDATE version SET not_after = '{FAR}' WHERE lineage = 'img'")  # noqa: S608 - a test's own
     lease = attacked.store.acquire("img", NOW)
 
@@ -230,7 +230,7 @@ def test_writing_to_a_changed_row(attacked: Attacked, write: Callable[..., objec
 
 
 def test_delivery_written_by_another_program(attacked: Attacked) -> None:
-    """The command has not run: its row is named, and the next delivery takes its place."""
+    """The delivery counts as due: the row is named, and the next delivery replaces the row."""
     store = attacked.store
     attacked.write("UPDATE rollout SET fingerprint = 'cd', proof = NULL WHERE lineage = 'img'")
 
@@ -254,8 +254,8 @@ LEASES: Mapping[str, str] = {
 
 @pytest.mark.parametrize("change", LEASES.values(), ids=LEASES)
 def test_changed_lease(attacked: Attacked, change: str) -> None:
-    """Its holder writes nothing under it any more, whatever another program makes of it; no other
-    run is let write beside it.
+    """The holder of a changed lease can write nothing, and no other run can write beside the
+    holder.
     """
     store = attacked.store
     lease = store.acquire("img", NOW)
@@ -268,7 +268,9 @@ def test_changed_lease(attacked: Attacked, change: str) -> None:
 
 
 def test_statements_that_delete_a_row(attacked: Attacked) -> None:
-    """They are whole, in the order that the tables ask for, and quote what a program wrote."""
+    """The statements are complete, in the order that the tables require, and quote the other
+    program's text.
+    """
     store, evil = attacked.store, "x'' OR ''1''=''1"
     for table in ("version", "version_pem"):
         attacked.write(f"UPDATE {table} SET lineage = '{evil}' WHERE lineage = 'img'")  # noqa: S608 - a test's own

@@ -1,5 +1,5 @@
-"""A program changes the tables: triggers, rules, columns and indexes made by another program are
-named, and no altered write is proven.
+"""A program changes the tables: foreign triggers, rules, columns and indexes are named, and no
+altered write gets a proof.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tests.adapters.state.attacked import (
     LATER,
     OWN,
     Attacked,
-    believed,
+    accepted_reads,
     delivery,
 )
 from tests.adapters.state.child_program import NOW
 
 
 def trigger(attacked: Attacked, table: str, change: str) -> str:
-    """Return the statements for a trigger that changes the row of `img` whenever it is written."""
+    """Return the statements of a trigger that changes the row of `img` on every write."""
     if attacked.is_shared:
         return (
             "CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS"
@@ -33,9 +33,9 @@ def trigger(attacked: Attacked, table: str, change: str) -> str:
             " FOR EACH ROW EXECUTE FUNCTION evil()"
         )
     return "".join(
-        f"CREATE TRIGGER evil_{one} AFTER {one} ON {table}"  # noqa: S608 - a test's own
+        f"CREATE TRIGGER evil_{event} AFTER {event} ON {table}"  # noqa: S608 - a test's own
         f" BEGIN UPDATE {table} SET {change} WHERE rowid = NEW.rowid; END;"
-        for one in ("INSERT", "UPDATE")
+        for event in ("INSERT", "UPDATE")
     )
 
 
@@ -76,18 +76,18 @@ WRITES: dict[str, tuple[str, str, Callable[[StateStore, CertificateBundle], obje
 
 
 @pytest.mark.parametrize(("table", "change", "write"), WRITES.values(), ids=WRITES)
-def test_trigger_that_changes_what_is_written(
+def test_trigger_that_changes_a_write(
     attacked: Attacked, table: str, change: str, write: Callable[..., object]
 ) -> None:
-    """What certferry did not mean is never proven: the write is refused, and leaves nothing."""
+    """The write is refused and leaves no row: altered values never get a proof."""
     store = attacked.store
-    before = [believed(store, one) for one in OWN]
+    before = [accepted_reads(store, own_table) for own_table in OWN]
     attacked.write(trigger(attacked, table, change))
 
     with pytest.raises(StateForeign, match="changes certferry's data on writing"):
         write(store, attacked.bundle)
 
-    assert before == [believed(store, one) for one in OWN]
+    assert before == [accepted_reads(store, own_table) for own_table in OWN]
     assert () == store.versions("new")
     assert () == store.remembered("new").rollouts
     assert None is store.user("eve")
@@ -95,7 +95,7 @@ def test_trigger_that_changes_what_is_written(
 
 
 def test_trigger_that_undoes_a_write(attacked: Attacked) -> None:
-    """A revocation that the database does not keep is no revocation that was stored."""
+    """The lost revocation is an error, because the database returns the earlier row."""
     keeps = "fingerprint = OLD.fingerprint, revoked_at = OLD.revoked_at, proof = OLD.proof"
     attacked.write(
         "CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN OLD; END$$;"
@@ -174,11 +174,11 @@ ALIEN = {
 }
 
 
-@pytest.mark.parametrize(("in_file", "in_server", "said"), ALIEN.values(), ids=ALIEN)
+@pytest.mark.parametrize(("in_file", "in_server", "message"), ALIEN.values(), ids=ALIEN)
 def test_tables_changed_by_another_program(
-    attacked: Attacked, in_file: str | None, in_server: str, said: str
+    attacked: Attacked, in_file: str | None, in_server: str, message: str
 ) -> None:
-    """It is named; a statement that is given removes it."""
+    """The change is named, and the hint's statement removes the change."""
     assert () == attacked.store.damage()
     query = in_server if attacked.is_shared else in_file
     if query is None:
@@ -188,15 +188,15 @@ def test_tables_changed_by_another_program(
 
     first, *_ = attacked.store.damage()
     assert isinstance(first, StateForeign)
-    assert said in str(first.message)
+    assert message in str(first.message)
     statement = str(first.hint).partition("then run: ")[2]
-    if statement and "history" not in said.lower():
+    if statement and "history" not in message.lower():
         attacked.write(statement)
         assert () == attacked.store.damage()
 
 
 def test_tables_of_the_operator(attacked: Attacked) -> None:
-    """What else is in the database is its owner's."""
+    """Other objects in the database belong to the operator, and are not reported."""
     attacked.write(
         "CREATE TABLE report (at TEXT); CREATE VIEW ends AS SELECT lineage, not_after FROM version;"
         " CREATE INDEX mine ON run (who)"

@@ -1,4 +1,4 @@
-"""The state in SQLite: opened, connected, shared by processes."""
+"""The state in SQLite: opened, connected, and shared by processes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ENTRY = HistoryEntry(NOW, "img", "issued", "root")
 def test_ways_to_name_a_state(
     path: Path, key_file: Path, url: Callable[[Path], str | Path]
 ) -> None:
-    """A path, as the configuration gives it, and a URL lead to the same database."""
+    """A path in the configuration and a URL lead to the same database."""
     with closing(connect(path, key_file)) as store:
         store.append_history(ENTRY)
 
@@ -54,7 +54,7 @@ def test_ways_to_name_a_state(
 def test_path_of_a_url_may_be_relative(
     tmp_path: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind three slashes it begins where the process stands."""
+    """A path behind three slashes is relative to the working directory."""
     monkeypatch.chdir(tmp_path)
 
     connect("sqlite:///below/state.db", key_file).close()
@@ -63,8 +63,8 @@ def test_path_of_a_url_may_be_relative(
 
 
 @pytest.mark.parametrize("beginning", ["oracle://", "sqlite://", "SQLite:///"])
-def test_url_that_leads_to_no_state(tmp_path: Path, key_file: Path, beginning: str) -> None:
-    """Its beginning is named, without what may be a password, and nothing is made."""
+def test_invalid_url_of_a_state(tmp_path: Path, key_file: Path, beginning: str) -> None:
+    """The error shows the URL's beginning, without a possible password, and no file is created."""
     with pytest.raises(ConfigError, match=f"^there is no state at {beginning}$") as refused:
         connect(f"{beginning}certferry:secret@host/state", key_file)
 
@@ -73,14 +73,14 @@ def test_url_that_leads_to_no_state(tmp_path: Path, key_file: Path, beginning: s
 
 
 def refused(path: Path) -> tuple[str, str]:
-    """Give why a state is not opened, and the advice."""
+    """Return the message and the hint of a refused opening."""
     with pytest.raises(StateError) as caught:
         connect(path, path.with_name("secret.key"))
     return str(caught.value.message), str(caught.value.hint)
 
 
-def test_state_that_others_can_write(tmp_path: Path) -> None:
-    """What it holds is uploaded, deployed and removed by: it is not opened."""
+def test_state_writable_by_other_users(tmp_path: Path) -> None:
+    """The state decides uploads, deployments and removals, so an unsafe file is refused."""
     path = tmp_path / "state.db"
     connect(path, tmp_path / "secret.key").close()
     path.chmod(0o666)
@@ -93,54 +93,54 @@ def test_state_that_others_can_write(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777])
 @pytest.mark.parametrize("made", [True, False])
-def test_state_in_a_directory_that_others_can_write(
+def test_state_in_a_directory_writable_by_other_users(
     tmp_path: Path, mode: int, *, made: bool
 ) -> None:
-    """Others could put SQLite's files beside it, which it would believe."""
+    """Other users could add SQLite's own files, which SQLite would read."""
     path = tmp_path / "open" / "state.db"
     path.parent.mkdir()
     if made:
         connect(path, tmp_path / "secret.key").close()
-    there = sorted(path.parent.iterdir())
+    before = sorted(path.parent.iterdir())
     path.parent.chmod(mode)
 
-    said, _ = refused(path)
+    message, _ = refused(path)
 
-    assert f"{path.parent} can be changed by every user (mode {mode:04o})" == said
-    assert there == sorted(path.parent.iterdir())
+    assert f"{path.parent} can be changed by every user (mode {mode:04o})" == message
+    assert before == sorted(path.parent.iterdir())
 
 
-def test_state_behind_a_link_to_where_others_can_write(tmp_path: Path) -> None:
-    """Where it leads to counts."""
+def test_state_behind_a_link_to_an_unsafe_directory(tmp_path: Path) -> None:
+    """The target of the link decides."""
     (tmp_path / "open").mkdir()
     connect(tmp_path / "open" / "state.db", tmp_path / "secret.key").close()
     (tmp_path / "state.db").symlink_to("open/state.db")
     (tmp_path / "open").chmod(0o777)
 
-    said, _ = refused(tmp_path / "state.db")
+    message, _ = refused(tmp_path / "state.db")
 
-    assert "where every user can replace it" in said
+    assert "where every user can replace it" in message
 
 
 @as_root
 def test_state_of_another_user(tmp_path: Path) -> None:
-    """Root goes by none but its own, and makes nothing there that would lock its user out."""
+    """Root refuses another user's state, and creates no file that would lock the user out."""
     path = tmp_path / "state.db"
     connect(path, tmp_path / "secret.key").close()
     given_away(path)
-    there = sorted(tmp_path.iterdir())
+    before = sorted(tmp_path.iterdir())
 
-    said, hint = refused(path)
+    message, hint = refused(path)
 
-    assert f"{path} belongs to nobody, who can change it" == said
+    assert f"{path} belongs to nobody, who can change it" == message
     advice = f"run certferry as the owner: sudo -u nobody certferry …; or run: chown -h root {path}"
     assert advice == hint
-    assert there == sorted(tmp_path.iterdir())
+    assert before == sorted(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("lineage", ["../../out", "/out", ".."])
-def test_lineage_that_is_called_like_a_path(tmp_path: Path, lineage: str) -> None:
-    """Its lock lies beside the state, whatever an earlier version let it be called."""
+def test_lineage_with_the_name_of_a_path(tmp_path: Path, lineage: str) -> None:
+    """The lock stays in the state's folder: states of earlier versions may hold such a name."""
     folder = tmp_path / "a" / "b"
     with closing(connect(folder / "state.db", folder / "secret.key")) as store:
         store.release(store.acquire(lineage, NOW))
@@ -150,8 +150,7 @@ def test_lineage_that_is_called_like_a_path(tmp_path: Path, lineage: str) -> Non
     assert [folder] == list((tmp_path / "a").iterdir())
 
 
-# --- The database file: who can read it, who has it open, and what is said when it cannot be
-# used
+# --- The database file: its readers, its open connections, and the errors of an unusable file
 
 
 THREADS = 20
@@ -159,7 +158,7 @@ THREADS = 20
 
 @pytest.fixture
 def no_umask() -> Iterator[None]:
-    """Forbid nothing, so that what is made has only the modes it was made with."""
+    """Set the umask to 0, so that files show the modes of their creation."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -178,8 +177,10 @@ def open_files(folder: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("no_umask")
-def test_what_is_made_is_its_owners_alone(tmp_path: Path) -> None:
-    """Folders 0700, files 0600, also the log beside the database and the locks of leases."""
+def test_files_of_a_state_are_private(tmp_path: Path) -> None:
+    """Folders have 0700 and files 0600, including the log beside the database and the locks of
+    leases.
+    """
     folder = tmp_path / "new" / "certferry"
     with closing(connect(folder / "state.db", folder / "keys" / "secret.key")) as store:
         store.acquire("img", NOW)
@@ -192,9 +193,9 @@ def test_what_is_made_is_its_owners_alone(tmp_path: Path) -> None:
     assert [0o700] * 3 == [mode(folder), mode(folder.parent), mode(locks)]
 
 
-def test_a_look_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no state, an empty one is read, by every thread, also where nothing at all
-    can be written.
+def test_reading_creates_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every thread reads an empty state if the file is missing, even on a disk without write
+    permission.
     """
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
 
@@ -207,17 +208,17 @@ def test_a_look_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [] == list(tmp_path.iterdir())
 
 
-def test_a_look_sees_what_is_there(path: Path, key_file: Path, store: StateStore) -> None:
-    """A state that exists is the one that is read."""
+def test_reading_an_existing_state(path: Path, key_file: Path, store: StateStore) -> None:
+    """Reading shows the entries of the existing file."""
     store.append_history(ENTRY)
 
-    with closing(connect(path, key_file, reads_only=True)) as seen:
-        assert (ENTRY,) == seen.history("img", 1)
+    with closing(connect(path, key_file, reads_only=True)) as reader:
+        assert (ENTRY,) == reader.history("img", 1)
 
 
-def test_state_that_cannot_be_looked_for_is_not_taken_for_none(tmp_path: Path) -> None:
-    """Behind a closed port, or on a disk that is not there just now, it may be there: that is an
-    error, not an empty state.
+def test_inaccessible_state_is_an_error(tmp_path: Path) -> None:
+    """A state in an inaccessible folder or on an unmounted disk is an error; a missing state would
+    read as empty.
     """
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("unmounted")
@@ -229,8 +230,8 @@ def test_state_that_cannot_be_looked_for_is_not_taken_for_none(tmp_path: Path) -
             connect(path, tmp_path / "secret.key", reads_only=True)
 
 
-def test_link_to_where_the_state_will_be_made_leads_to_none_yet(tmp_path: Path) -> None:
-    """What the first sync makes is not missing before."""
+def test_link_to_a_future_state(tmp_path: Path) -> None:
+    """The first sync creates the target, so the state reads as empty before."""
     (tmp_path / "state.db").symlink_to(tmp_path / "made.db")
 
     with closing(connect(tmp_path / "state.db", tmp_path / "secret.key", reads_only=True)) as store:
@@ -239,8 +240,8 @@ def test_link_to_where_the_state_will_be_made_leads_to_none_yet(tmp_path: Path) 
     assert not (tmp_path / "made.db").exists()
 
 
-def test_writes_are_on_the_disk_when_they_return(path: Path, store: StateStore) -> None:
-    """Write-ahead log, synchronous in full, foreign keys: on every thread's connection."""
+def test_writes_are_durable(path: Path, store: StateStore) -> None:
+    """Every thread's connection has a write-ahead log, full synchronisation and foreign keys."""
     with closing(SqliteDatabase(path)) as database, ThreadPoolExecutor(1) as pool:
         for ask in (database.rows, lambda query: pool.submit(database.rows, query).result()):
             for pragma, expected in (
@@ -252,10 +253,8 @@ def test_writes_are_on_the_disk_when_they_return(path: Path, store: StateStore) 
                 assert [(expected,)] == list(map(tuple, ask(f"PRAGMA {pragma}")))
 
 
-def test_reading_neither_waits_for_a_writer_nor_writes(
-    path: Path, key_file: Path, store: StateStore
-) -> None:
-    """Everything that reads works while another process is writing, opening the state included."""
+def test_reading_beside_a_writer(path: Path, key_file: Path, store: StateStore) -> None:
+    """All reads, including the opening of the state, work while another process writes."""
     store.append_history(ENTRY)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
@@ -270,8 +269,8 @@ def test_reading_neither_waits_for_a_writer_nor_writes(
             assert () == reader.remembered("img").rollouts
 
 
-def test_database_that_stays_locked(path: Path, store: StateStore) -> None:
-    """A writer gives up after its patience, says so, and may come again."""
+def test_locked_database(path: Path, store: StateStore) -> None:
+    """A writer gives up after its patience with an error, and may try again."""
     with (
         closing(SqliteDatabase(path, patience=timedelta(milliseconds=20))) as impatient,
         closing(sqlite3.connect(path, isolation_level=None)) as writer,
@@ -288,8 +287,8 @@ def test_database_that_stays_locked(path: Path, store: StateStore) -> None:
     assert (ENTRY,) == store.history(None, 10)
 
 
-def test_new_database_that_stays_locked(path: Path) -> None:
-    """Also the switch to the write-ahead log waits no longer than patience lasts."""
+def test_locked_new_database(path: Path) -> None:
+    """The switch to the write-ahead log waits only for the writer's patience."""
     with (
         closing(SqliteDatabase(path, patience=timedelta(milliseconds=20))) as late,
         closing(sqlite3.connect(path, isolation_level=None)) as writer,
@@ -300,7 +299,7 @@ def test_new_database_that_stays_locked(path: Path) -> None:
 
 
 def test_file_system_that_cannot_share_a_database() -> None:
-    """A database that cannot have a write-ahead log, as on some networks, is refused."""
+    """A file system without support for the write-ahead log, as on some networks, is refused."""
     with (
         closing(SqliteDatabase(Path(":memory:"))) as lonely,
         pytest.raises(StateUnavailable, match="cannot share a database") as refused,
@@ -310,8 +309,8 @@ def test_file_system_that_cannot_share_a_database() -> None:
     assert "put the state on a local disk" == str(refused.value.hint)
 
 
-def test_function_that_raises_leaves_nothing(path: Path, store: StateStore) -> None:
-    """A transaction that is interrupted has not happened, and the connection can go on."""
+def test_function_that_raises_is_rolled_back(path: Path, store: StateStore) -> None:
+    """An interrupted transaction leaves no row, and the connection stays usable."""
     with closing(SqliteDatabase(path)) as database:
 
         def write(transaction: Transaction) -> None:
@@ -328,8 +327,8 @@ def test_function_that_raises_leaves_nothing(path: Path, store: StateStore) -> N
         assert 1 == len(database.rows("SELECT * FROM lease"))
 
 
-def test_function_that_meets_a_lock_runs_again(path: Path, store: StateStore) -> None:
-    """What its earlier tries wrote has not happened."""
+def test_function_runs_again_after_a_lock(path: Path, store: StateStore) -> None:
+    """The writes of earlier tries are rolled back."""
     tries: list[int] = []
     with (
         closing(SqliteDatabase(path)) as database,
@@ -349,7 +348,7 @@ def test_function_that_meets_a_lock_runs_again(path: Path, store: StateStore) ->
 
 @pytest.mark.parametrize("use", ["rows", "read", "run"])
 def test_function_that_uses_the_database_itself(path: Path, store: StateStore, use: str) -> None:
-    """It has to use its transaction: another database would not read in that."""
+    """A function has to use its transaction: the database would read outside of the transaction."""
     with closing(SqliteDatabase(path)) as database:
         uses: dict[str, Callable[[object], object]] = {
             "rows": lambda _: database.rows("SELECT 1"),
@@ -361,8 +360,8 @@ def test_function_that_uses_the_database_itself(path: Path, store: StateStore, u
         assert [] == database.rows("SELECT * FROM lease")
 
 
-def test_state_can_be_closed_under_threads_that_read_it(path: Path, key_file: Path) -> None:
-    """A second Ctrl-C waits for no thread: those that are at work are told, and nothing crashes."""
+def test_closing_under_reading_threads(path: Path, key_file: Path) -> None:
+    """A second Ctrl-C closes the state at once: reading threads get an error, without a crash."""
     at_work = threading.Barrier(5, timeout=20)
 
     def read(store: StateStore) -> None:
@@ -382,7 +381,7 @@ def test_state_can_be_closed_under_threads_that_read_it(path: Path, key_file: Pa
 
 
 def test_closing_closes_the_connections_of_every_thread(path: Path, key_file: Path) -> None:
-    """Nothing stays open, of threads that have ended or of those that have not."""
+    """Connections of ended and of living threads are closed."""
     store = connect(path, key_file)
     with ThreadPoolExecutor(2) as pool:
         pool.submit(store.lineages).result()
@@ -399,10 +398,8 @@ def test_closing_closes_the_connections_of_every_thread(path: Path, key_file: Pa
                 ask()
 
 
-def test_threads_that_come_and_go_leave_no_connections_behind(
-    path: Path, store: StateStore
-) -> None:
-    """A process that runs for ever with ever new threads does not run out of files."""
+def test_ended_threads_leave_no_connections(path: Path, store: StateStore) -> None:
+    """A permanent process with ever new threads keeps a constant number of open files."""
 
     def visit() -> None:
         visitor = threading.Thread(target=store.lineages)
@@ -417,27 +414,29 @@ def test_threads_that_come_and_go_leave_no_connections_behind(
     assert before == len(open_files(path.parent))
 
 
-def test_file_that_is_moved_away_and_back(path: Path, store: StateStore) -> None:
-    """Meanwhile every thread says that it is gone, and none makes another; then each goes on."""
+def test_file_moved_away_and_back(path: Path, store: StateStore) -> None:
+    """Every thread reports the missing file, without creating another; later every thread goes
+    on.
+    """
     store.append_history(ENTRY)
     entries, away = partial(store.history, "img", 9), path.with_name("away")
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(entries).result()
         path.rename(away)
-        late = threading.Thread(target=lambda: missed.append(missed_by(entries)))
-        missed = [missed_by(entries), pool.submit(missed_by, entries).result()]
+        late = threading.Thread(target=lambda: messages.append(message_of(entries)))
+        messages = [message_of(entries), pool.submit(message_of, entries).result()]
         late.start()
         late.join()
 
-        assert 3 * [f"{path} is gone"] == missed
+        assert 3 * [f"{path} is gone"] == messages
         assert not path.exists()
         away.rename(path)
         assert 2 * [1] == [len(entries()), len(pool.submit(entries).result())]
 
 
-def test_file_that_is_replaced(path: Path, key_file: Path, store: StateStore) -> None:
-    """What is there now is read and written, and not the file that was."""
+def test_replaced_file(path: Path, key_file: Path, store: StateStore) -> None:
+    """The new file is read and written."""
     store.append_history(ENTRY)
     with closing(connect(path.with_name("other.db"), key_file)) as other:
         assert not other.history(None, 9)
@@ -451,16 +450,16 @@ def test_file_that_is_replaced(path: Path, key_file: Path, store: StateStore) ->
         assert 1 == len(again.history(None, 9))
 
 
-def missed_by(ask: Callable[[], object]) -> str:
-    """Return with which words a question to the state is refused."""
+def message_of(ask: Callable[[], object]) -> str:
+    """Return the message of a refused call to the state."""
     with pytest.raises(StateUnavailable) as problem:
         ask()
     return str(problem.value)
 
 
 @pytest.mark.parametrize("content", [b"not a database at all\n" * 100, b"SQLite format 3\0" * 99])
-def test_file_that_is_no_database(path: Path, key_file: Path, content: bytes) -> None:
-    """It is named, and left as it is."""
+def test_file_of_another_format(path: Path, key_file: Path, content: bytes) -> None:
+    """The error names the file, and the file stays unchanged."""
     path.write_bytes(content)
 
     with pytest.raises(StateError, match="is not a state of certferry") as refused:
@@ -472,7 +471,7 @@ def test_file_that_is_no_database(path: Path, key_file: Path, content: bytes) ->
 
 
 def test_database_of_another_program(path: Path, key_file: Path) -> None:
-    """Nothing is added to it."""
+    """The database of another program stays unchanged."""
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE bookmark (url TEXT)")
     before = path.read_bytes()
@@ -483,8 +482,8 @@ def test_database_of_another_program(path: Path, key_file: Path) -> None:
     assert before == path.read_bytes()
 
 
-def test_database_that_is_damaged(path: Path, key_file: Path) -> None:
-    """A page that was overwritten is an error of ours, not of SQLite's."""
+def test_damaged_database(path: Path, key_file: Path) -> None:
+    """An overwritten page is an error of the state, instead of SQLite's own error."""
     with closing(connect(path, key_file)) as store:
         store.append_history(ENTRY)
     with path.open("r+b") as file:
@@ -496,13 +495,13 @@ def test_database_that_is_damaged(path: Path, key_file: Path) -> None:
 
 
 def test_folder_in_place_of_the_file(tmp_path: Path, key_file: Path) -> None:
-    """A folder cannot be opened."""
+    """A folder cannot be opened as a database."""
     with pytest.raises(StateUnavailable, match="cannot be opened"):
         connect(tmp_path, key_file)
 
 
 def test_file_in_place_of_the_folder(path: Path, key_file: Path) -> None:
-    """No folder can be made below a file."""
+    """A file cannot contain a folder."""
     path.touch()
 
     with pytest.raises(StateUnavailable, match="cannot be opened: Not a directory"):
@@ -511,14 +510,14 @@ def test_file_in_place_of_the_folder(path: Path, key_file: Path) -> None:
 
 @pytest.mark.parametrize("folder_mode", [0o000, 0o555])
 def test_state_file_of_another_user(folder_mode: int) -> None:
-    """Who may not read it, or may only read it, is told whose place it is to run certferry."""
+    """A user without read or write permission learns the owner's part in the hint."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         connect(folder / "state.db", folder / "secret.key").close()
         (folder / "state.db").chmod(0o444)
         folder.chmod(folder_mode)
         with Child("open_as_somebody_else", folder) as child:
-            code, message, hint = child.hear()
+            code, message, hint = child.receive()
         folder.chmod(0o700)
 
     assert "state_unavailable" == code
@@ -527,7 +526,7 @@ def test_state_file_of_another_user(folder_mode: int) -> None:
 
 
 def test_unforeseen_error(path: Path) -> None:
-    """What SQLite says otherwise is passed on as an error of the state."""
+    """An unexpected error of SQLite becomes an error of the state."""
     with (
         closing(SqliteDatabase(path)) as database,
         pytest.raises(StateError, match=r"state\.db: no such table: nowhere"),
@@ -537,16 +536,16 @@ def test_unforeseen_error(path: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_file_system_without_room(path: Path, code: int) -> None:
-    """A key file that finds no room is told like a database that finds none."""
+    """A key file without space has the same error as a database without space."""
     with pytest.raises(StateUnavailable, match="the disk is full"), translating_errors(path):
         raise OSError(code, os.strerror(code))
 
 
-# --- Rows that certferry did not write
+# --- Rows of other programs
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         ("'a', 1, printf('%.*c', 68000000, 'x')", "the table lease returns more than 64 MiB"),
         (
@@ -561,8 +560,8 @@ def test_file_system_without_room(path: Path, code: int) -> None:
     ],
     ids=["a long one", "long ones", "many"],
 )
-def test_rows_of_another_program(path: Path, store: StateStore, columns: str, said: str) -> None:
-    """They are an error of the state that names the table, and no more of them is read."""
+def test_rows_of_another_program(path: Path, store: StateStore, columns: str, message: str) -> None:
+    """The error names the table, and reading stops at a limit."""
     numbers = (
         "WITH RECURSIVE numbers(number) AS"
         " (SELECT 1 UNION ALL SELECT number + 1 FROM numbers LIMIT 700000)"
@@ -574,10 +573,10 @@ def test_rows_of_another_program(path: Path, store: StateStore, columns: str, sa
         reads: list[Callable[[], object]] = [
             lambda: database.rows("SELECT * FROM lease"),
             lambda: database.read(lambda reader: reader.rows("SELECT * FROM lease")),
-            lambda: database.run(lambda one: one.rows("SELECT * FROM lease")),
+            lambda: database.run(lambda transaction: transaction.rows("SELECT * FROM lease")),
         ]
         for read in reads:
-            with pytest.raises(StateError, match=said) as error:
+            with pytest.raises(StateError, match=message) as error:
                 read()
             assert str(path) in str(error.value)
         assert 1 == len(database.rows("SELECT 1"))

@@ -1,4 +1,4 @@
-"""A disk that is full or only read: nothing is half written, and the operator is told."""
+"""A full or read-only disk: each write is complete or absent, and the operator gets an error."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import NOW
 
 
-def test_database_that_may_not_grow(path: Path) -> None:
-    """SQLite's own "full" is told with the folder to free space in; what was there is there."""
+def test_limit_on_the_size_of_a_database(path: Path) -> None:
+    """SQLite's "full" becomes an error with the folder's path, and the earlier rows stay."""
     path.touch()
     with closing(SqliteDatabase(path)) as database:
         sealing = Sealing(path.with_name("secret.key"))
@@ -44,63 +44,61 @@ def test_database_that_may_not_grow(path: Path) -> None:
         store.append_history(HistoryEntry(NOW, "img", "x" * 100_000, "root"))
 
 
-def test_file_that_may_not_grow(start: Callable[[str], Child], tmp_path: Path) -> None:
-    """A write that the system refuses half-way is not there; after the limit it succeeds."""
+def test_limit_on_the_size_of_files(start: Callable[[str], Child], tmp_path: Path) -> None:
+    """An interrupted write leaves no row; after the limit is lifted, writing succeeds."""
     child = start("run_out_of_allowed_size")
-    code, message, hint, again, kept, written = child.hear()
+    code, message, hint, again, stored, successful_writes = child.receive()
 
     assert "state_unavailable" == code
     assert f"{tmp_path / 'state.db'} cannot be read or written" in message
     assert f"free some space at {tmp_path}" in hint
     assert again
-    assert written == kept
-    assert written + 1 == child.hear()
+    assert successful_writes == stored
+    assert successful_writes + 1 == child.receive()
 
 
-def test_disk_that_is_full(tmp_path: Path) -> None:
-    """The same on a real, tiny file system that another program has filled."""
+def test_full_disk(tmp_path: Path) -> None:
+    """A write on a small file system that another program has filled leaves no row."""
     mount = in_a_namespace_of_its_own(tmp_path)
     with Child("run_out_of_disk", tmp_path, wrapped_in=mount) as child:
-        code, message, hint, again, kept, written = child.hear()
-        number = child.hear()
-        said_when_opened = child.hear()
+        code, message, hint, again, stored, successful_writes = child.receive()
+        number = child.receive()
+        error_on_opening = child.receive()
 
     assert "state_unavailable" == code
     assert f"{tmp_path / 'state.db'} cannot be written: the disk is full" == message
     assert f"free some space at {tmp_path}" == hint
     assert again
-    assert written == kept
-    assert written + 1 == number
-    assert ["state_unavailable", message, hint] == said_when_opened
+    assert successful_writes == stored
+    assert successful_writes + 1 == number
+    assert ["state_unavailable", message, hint] == error_on_opening
 
 
-@pytest.mark.parametrize("left", ["nothing", "half a restore"])
-def test_disk_that_is_only_read(tmp_path: Path, left: str) -> None:
-    """What was kept can be looked at, unless it has to be changed before: then that is told of the
-    disk, and not of the state.
-    """
+@pytest.mark.parametrize("unfinished", ["nothing", "half a restore"])
+def test_read_only_disk(tmp_path: Path, unfinished: str) -> None:
+    """Reading works, unless the state needs a change first: then the error names the disk."""
     path = tmp_path / "state.db"
     with closing(connect(path, tmp_path / "secret.key")) as store:
         lease = store.acquire("img", NOW)
         store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
-    if left == "half a restore":
+    if unfinished == "half a restore":
         path.with_name("state.db-journal").write_bytes(b"pages as they were")
 
     name = shlex.quote(str(tmp_path))
     read_only = _mounted(f"mount --bind {name} {name} && mount -o remount,bind,ro {name}")
     with Child("look", tmp_path, wrapped_in=read_only) as child:
-        found = child.hear()
+        answer = child.receive()
 
-    if left == "nothing":
-        assert ["img"] == found
+    if unfinished == "nothing":
+        assert ["img"] == answer
     else:
         assert ["state_unavailable", f"{path} cannot be opened: the file system is read-only"] == (
-            found[:2]
+            answer[:2]
         )
 
 
 def in_a_namespace_of_its_own(folder: Path) -> tuple[str, ...]:
-    """Give the command that mounts a disk of 1 MiB at a folder, for the program behind it only."""
+    """Return a command that mounts a disk of 1 MiB at a folder, visible to its own program only."""
     return _mounted(f"mount -t tmpfs -o size=1m,mode=0700 tmpfs {shlex.quote(str(folder))}")
 
 

@@ -1,4 +1,4 @@
-"""A state in a bucket: generations, each created once, of which the newest counts."""
+"""A state in a bucket: a sequence of generations, each created once; the newest is the state."""
 
 from __future__ import annotations
 
@@ -60,21 +60,21 @@ def numbers(objects: MemoryObjects) -> list[int]:
 
 
 def note(state: StateStore, event: str) -> None:
-    """Write what may be lost."""
+    """Write a row that may be lost."""
     state.append_history(HistoryEntry(NOW, "img", event, "anna", {}))
 
 
 def events(objects: MemoryObjects) -> list[str]:
     with closing(opened(objects, reads_only=True)) as state:
-        return [one.event for one in state.history("img", 100)]
+        return [entry.event for entry in state.history("img", 100)]
 
 
-# --- What is stored, and when
+# --- The content and the moment of each generation
 
 
-def test_each_call_follows_the_writes_that_it_depends_on(objects: MemoryObjects) -> None:
-    """Before the first call under a lease the lease is stored, then each order; what may be lost
-    causes no request before the end.
+def test_writes_are_stored_before_dependent_calls(objects: MemoryObjects) -> None:
+    """The first call under a lease stores the lease, and each further call the orders before;
+    writes that may be lost wait for the end.
     """
     prepare(objects, KEY, init=True)
     with closing(opened(objects)) as state:
@@ -96,8 +96,8 @@ def test_each_call_follows_the_writes_that_it_depends_on(objects: MemoryObjects)
     assert ["looked"] == events(objects)
 
 
-def test_run_that_changes_nothing_stores_nothing(objects: MemoryObjects) -> None:
-    """Nor does one that only reads, of what may be lost."""
+def test_run_without_changes_stores_no_generation(objects: MemoryObjects) -> None:
+    """Two reads leave the bucket unchanged, even with a note that may be lost."""
     with closing(opened(objects)) as state:
         note(state, "begun")
     before = dict(objects.objects)
@@ -110,25 +110,27 @@ def test_run_that_changes_nothing_stores_nothing(objects: MemoryObjects) -> None
     assert before == objects.objects
 
 
-def test_every_table_is_known_to_be_lost_or_not(objects: MemoryObjects) -> None:
-    """A new one is stored before the next call until it is listed."""
+def test_every_table_is_classified(objects: MemoryObjects) -> None:
+    """A table outside of `MAY_BE_LOST` is stored before the next call."""
     with closing(opened(objects)) as state:
         database, _ = state.database_and_sealing
-        named = {
+        tables = {
             row["name"]
             for row in database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
         }
-    kept = (
+    stored = (
         "acme_account acme_order certferry_migration certferry_schema challenge_record failed_proof"
         " hold issuance issue_try lease moved rollout sealing sqlite_sequence upload version"
         " version_pem withdrawal"
     )
-    assert named >= MAY_BE_LOST
-    assert {*kept.split()} >= named - MAY_BE_LOST
+    assert tables >= MAY_BE_LOST
+    assert {*stored.split()} >= tables - MAY_BE_LOST
 
 
 def test_threads_that_write_at_once(objects: MemoryObjects) -> None:
-    """Each finds in the bucket what it wrote before its call; all of it is there in the end."""
+    """Each thread's write is in the bucket before the thread's next call, and all writes are there
+    at the end.
+    """
     missing: list[str] = []
 
     def work(state: StateStore, lineage: str) -> None:
@@ -138,9 +140,9 @@ def test_threads_that_write_at_once(objects: MemoryObjects) -> None:
                 order = AcmeOrder(lineage, "d", f"u{number}", ("a.b",), Secret("k"), NOW)
                 state.save_order(lease, order)
                 must_still_hold()
-                with closing(opened(objects, reads_only=True)) as stored:
-                    known = stored.order(lineage)
-                if known is None or known.url < order.url:
+                with closing(opened(objects, reads_only=True)) as reader:
+                    order_in_bucket = reader.order(lineage)
+                if order_in_bucket is None or order_in_bucket.url < order.url:
                     missing.append(f"{lineage} {number}")
         state.release(lease)
 
@@ -156,8 +158,8 @@ def test_threads_that_write_at_once(objects: MemoryObjects) -> None:
 
 
 def test_many_generations(objects: MemoryObjects) -> None:
-    """The oldest are deleted, thirty stay, and their chain holds."""
-    for number in range(KEPT + generations._SPARE + 2):  # noqa: SLF001 - how many it lets grow
+    """The oldest generations are deleted, thirty stay, and their chain is intact."""
+    for number in range(KEPT + generations._SPARE + 2):  # noqa: SLF001 - the number of spare generations
         with closing(opened(objects)) as state:
             note(state, str(number))
     assert KEPT + 1 == len(objects.objects)
@@ -168,8 +170,8 @@ def test_many_generations(objects: MemoryObjects) -> None:
 # --- Two runs at once
 
 
-def test_of_two_runs_that_read_the_same_one_goes_on(objects: MemoryObjects) -> None:
-    """The other has made no call that the first does not know, and stores nothing any more."""
+def test_two_runs_from_the_same_generation(objects: MemoryObjects) -> None:
+    """The first run continues; the second makes no call under its lease, and stores nothing."""
     with closing(opened(objects)) as first:
         note(first, "before")
     first, second = opened(objects), opened(objects)
@@ -180,27 +182,29 @@ def test_of_two_runs_that_read_the_same_one_goes_on(objects: MemoryObjects) -> N
         for _ in range(2):
             with pytest.raises(StateOvertaken, match="another run has stored the state"):
                 must_still_hold()
-    asked = len(objects.calls)
+    calls = len(objects.calls)
     note(second, "in vain")
     with pytest.raises(StateOvertaken):
         second.close()
-    assert asked == len(objects.calls)
+    assert calls == len(objects.calls)
     note(first, "after")
     first.close()
     assert ["after", "before"] == events(objects)
 
 
 def test_later_run_takes_over(objects: MemoryObjects) -> None:
-    """As after a kill; the earlier one ends before its next call that depends on a write."""
+    """A second run takes over as after a kill; the first run ends before its next call that depends
+    on a write.
+    """
     earlier = opened(objects)
     lease = earlier.acquire("img", NOW)
     with holding(earlier, lease):
         must_still_hold()
         later = opened(objects)
-        taken = later.acquire("img", NOW)
-        with holding(later, taken):
+        later_lease = later.acquire("img", NOW)
+        with holding(later, later_lease):
             must_still_hold()
-        must_still_hold()  # nothing depends on a write
+        must_still_hold()  # no write is waiting
         earlier.save_order(lease, ORDER)
         with pytest.raises(StateOvertaken):
             must_still_hold()
@@ -209,8 +213,8 @@ def test_later_run_takes_over(objects: MemoryObjects) -> None:
         earlier.close()
 
 
-def test_first_runs_of_all_at_once(objects: MemoryObjects) -> None:
-    """One of them makes the state."""
+def test_first_runs_at_once(objects: MemoryObjects) -> None:
+    """A single run makes the state."""
     states = [opened(objects) for _ in range(3)]
     for number, state in enumerate(states):
         note(state, str(number))
@@ -221,26 +225,28 @@ def test_first_runs_of_all_at_once(objects: MemoryObjects) -> None:
     assert ["1"] == events(objects)
 
 
-# --- A run that may go on elsewhere
+# --- A run that may continue elsewhere
 
 
-def test_run_without_an_end_is_accused_only_when_it_must_have_ended(
+def test_unended_run_is_reported_after_the_longest_run(
     objects: MemoryObjects,
 ) -> None:
-    """Until then it may go on elsewhere: no notice, and the state is neither moved nor rotated."""
+    """Earlier, the run may continue elsewhere: no notice, and the state is neither moved nor
+    rotated.
+    """
     first = opened(objects)
     first.begin_run(first.now() - LONGEST_RUN + timedelta(minutes=5))
     first.flush()
 
     with closing(opened(objects, reads_only=True)) as reader:
         assert () == reader.unended_runs()
-        assert [True] == [one.running_since is not None for one in reader.hosts()]
+        assert [True] == [host.running_since is not None for host in reader.hosts()]
     with pytest.raises(LeaseHeld):
         rotate(Address(objects, KEY), Secret(new_key()), "runner", NOW)
 
     with closing(opened(objects)) as second:
         begun = second.begin_run(second.now() - LONGEST_RUN - timedelta(minutes=1))
-        assert () == second.unended_runs()  # it is this one
+        assert () == second.unended_runs()  # the run itself does not count
         assert 1 == begun.number
     with closing(opened(objects, reads_only=True)) as reader:
         assert 1 == len(reader.unended_runs())
@@ -250,23 +256,21 @@ def test_run_without_an_end_is_accused_only_when_it_must_have_ended(
 
 
 def failing(call: str, failures: int) -> Callable[[str, str], None]:
-    """Return what fails so many times when a bucket is asked for this call."""
-    left = [failures]
+    """Return a hook that fails so many times at this call to a bucket."""
+    remaining = [failures]
 
-    def fail(asked: str, _: str) -> None:
-        if asked == call and left[0]:
-            left[0] -= 1
+    def fail(current_call: str, _: str) -> None:
+        if current_call == call and remaining[0]:
+            remaining[0] -= 1
             raise DatabaseUnavailable(Text("the bucket does not answer"))
 
     return fail
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_bucket_that_fails_ends_the_run_and_forgets_nothing(
-    objects: MemoryObjects, when: str
-) -> None:
-    """No step takes it for its own failure. Whether the generation was stored or not, the end of
-    the run stores everything.
+def test_failed_bucket_ends_the_run(objects: MemoryObjects, when: str) -> None:
+    """The error is distinct from a failed step. The end of the run stores everything, whether or
+    not the failed generation was created.
     """
     with closing(opened(objects)) as state:
         lease = state.acquire("img", NOW)
@@ -283,8 +287,8 @@ def test_bucket_that_fails_ends_the_run_and_forgets_nothing(
         assert () == state.damage()
 
 
-def test_end_that_cannot_be_stored_is_said_once(objects: MemoryObjects) -> None:
-    """What a run was told by `flush` it is not told again when it closes."""
+def test_failure_to_store_the_end_is_reported_once(objects: MemoryObjects) -> None:
+    """Closing is silent after `flush` has reported the error."""
     state = opened(objects)
     note(state, "done")
     objects.before = failing("create", 99)
@@ -294,29 +298,29 @@ def test_end_that_cannot_be_stored_is_said_once(objects: MemoryObjects) -> None:
     assert [] == numbers(objects)
 
 
-# --- What is in the bucket
+# --- The content of the bucket
 
 
-def test_bucket_is_tried_before_the_first_generation(objects: MemoryObjects) -> None:
-    """Once; nothing of the trial is left."""
+def test_bucket_is_probed_before_the_first_generation(objects: MemoryObjects) -> None:
+    """The bucket is probed once, and the probe is removed."""
     for _ in range(2):
         with closing(opened(objects)) as state:
             note(state, "run")
-    tried = [call for call, name in objects.calls if name.startswith("probe-")]
-    assert ["create", "create", "anybody", "remove"] == tried
+    probes = [call for call, name in objects.calls if name.startswith("probe-")]
+    assert ["create", "create", "anybody", "remove"] == probes
     assert [1, 2] == numbers(objects)
 
 
 def test_bucket_that_overwrites(objects: MemoryObjects) -> None:
-    """It is refused before anything is in it."""
+    """The bucket is refused before the first generation."""
     objects.overwrites = True
     with pytest.raises(ConfigError, match="overwrites objects that certferry creates only"):
         opened(objects)
     assert {} == objects.objects
 
 
-def test_bucket_that_anybody_may_read(objects: MemoryObjects) -> None:
-    """It takes no state; one that was made public later is found by the check."""
+def test_public_bucket(objects: MemoryObjects) -> None:
+    """A public bucket is refused; the check reports a bucket that becomes public later."""
     objects.is_private = False
     with pytest.raises(ConfigError, match="is public"):
         opened(objects)
@@ -328,7 +332,7 @@ def test_bucket_that_anybody_may_read(objects: MemoryObjects) -> None:
     objects.is_private = False
     with closing(opened(objects, reads_only=True)) as state:
         assert ["memory://bucket is public: anyone can read it without a key"] == [
-            str(one.message) for one in state.damage()
+            str(error.message) for error in state.damage()
         ]
 
 
@@ -341,15 +345,17 @@ def three(objects: MemoryObjects) -> MemoryObjects:
     return objects
 
 
-def test_another_key(three: MemoryObjects) -> None:
-    """It is told apart from what was changed."""
+def test_generation_of_another_key(three: MemoryObjects) -> None:
+    """The error differs from the error about a changed generation."""
     with pytest.raises(ConfigError, match="was sealed with another key"):
         opened(three, key=Secret(new_key()))
 
 
 @pytest.mark.parametrize("length", [0, 10, 150, 400, -1])
-def test_cut(three: MemoryObjects, length: int) -> None:
-    """Wherever; deleted, the run goes on from the one before."""
+def test_truncated_generation(three: MemoryObjects, length: int) -> None:
+    """Truncation anywhere is an error; without the generation, the run continues from its
+    predecessor.
+    """
     name = max(three.objects)
     three.objects[name] = three.objects[name][:length]
     with pytest.raises(ConfigError, match="generation 3 in memory://bucket is not as"):
@@ -358,24 +364,24 @@ def test_cut(three: MemoryObjects, length: int) -> None:
     assert ["2", "1"] == events(three)
 
 
-def test_older_one_in_a_newer_ones_place(three: MemoryObjects) -> None:
-    """Its number is sealed with it."""
+def test_older_generation_under_a_newer_number(three: MemoryObjects) -> None:
+    """The number is sealed with the generation."""
     first, _, last = sorted(three.objects)
     three.objects[last] = three.objects[first]
     with pytest.raises(ConfigError, match="generation 3 in memory://bucket is not as"):
         opened(three)
 
 
-def test_chain_that_was_broken(three: MemoryObjects) -> None:
-    """The check names the generation that is not the one which the next was made from."""
+def test_broken_chain(three: MemoryObjects) -> None:
+    """The check names the generation whose successor was made from another generation."""
     with closing(opened(three, reads_only=True)) as state:
         assert () == state.damage()
     _, second, last = sorted(three.objects)
-    kept = three.objects.pop(last)
+    third = three.objects.pop(last)
     del three.objects[second]
     with closing(opened(three)) as state:
         note(state, "another second")
-    three.objects[last] = kept
+    three.objects[last] = third
     with closing(opened(three, reads_only=True)) as state:
         [broken] = state.damage()
     assert "the generation after 2 in memory://bucket was made from a different one" == str(
@@ -383,8 +389,8 @@ def test_chain_that_was_broken(three: MemoryObjects) -> None:
     )
 
 
-def test_generation_that_is_missing_in_the_middle(three: MemoryObjects) -> None:
-    """The check names those on both sides; a run goes on from the newest."""
+def test_gap_between_generations(three: MemoryObjects) -> None:
+    """The check names the generations on both sides; a run continues from the newest."""
     _, second, _ = sorted(three.objects)
     del three.objects[second]
     with closing(opened(three)) as state:
@@ -394,8 +400,8 @@ def test_generation_that_is_missing_in_the_middle(three: MemoryObjects) -> None:
     assert ["4", "3", "2", "1"] == events(three)
 
 
-def test_deletion_of_the_oldest_that_was_cut_short(objects: MemoryObjects) -> None:
-    """What it has left below those that stay is no damage."""
+def test_interrupted_deletion_of_old_generations(objects: MemoryObjects) -> None:
+    """A gap among the generations to delete is no damage."""
     for number in range(KEPT + 3):
         with closing(opened(objects)) as state:
             note(state, str(number))
@@ -404,8 +410,8 @@ def test_deletion_of_the_oldest_that_was_cut_short(objects: MemoryObjects) -> No
         assert () == state.damage()
 
 
-def test_states_with_one_key_that_were_exchanged(three: MemoryObjects) -> None:
-    """Each is bound to its bucket and prefix, whichever API they are reached by."""
+def test_exchanged_states_with_the_same_key(three: MemoryObjects) -> None:
+    """A generation is bound to its bucket and prefix, but not to the API."""
     other = MemoryObjects("memory://bucket/other")
     other.objects = dict(three.objects)
     with pytest.raises(
@@ -417,8 +423,8 @@ def test_states_with_one_key_that_were_exchanged(three: MemoryObjects) -> None:
     assert ["3", "2", "1"] == events(same)
 
 
-def test_generation_that_names_no_place(three: MemoryObjects) -> None:
-    """One of a version before is read; the next one is bound."""
+def test_generation_without_a_place(three: MemoryObjects) -> None:
+    """A generation of an earlier version is read; the next generation names the bucket."""
     bucket = Generations(three, KEY)
     newest = bucket.read(3)
     facts = json.dumps({"certferry": 1, "number": 3, "before": newest.digest}).encode()
@@ -431,8 +437,10 @@ def test_generation_that_names_no_place(three: MemoryObjects) -> None:
 
 
 @pytest.mark.parametrize("line", [b"[" * 100_000, b"[[]]", b"7", b'{"number": NaN}'])
-def test_first_line_that_is_none(three: MemoryObjects, line: bytes) -> None:
-    """It is refused as every change is, and found by the check."""
+def test_unreadable_first_line(three: MemoryObjects, line: bytes) -> None:
+    """Opening refuses the generation like any changed generation; the check reports no damage of
+    the chain.
+    """
     name = max(three.objects)
     with closing(opened(three)) as state:
         three.objects[name] = line + b"\n" + three.objects[name].partition(b"\n")[2]
@@ -441,8 +449,8 @@ def test_first_line_that_is_none(three: MemoryObjects, line: bytes) -> None:
         opened(three)
 
 
-def test_generation_that_is_listed_before_it_is_read(three: MemoryObjects) -> None:
-    """Waiting helps."""
+def test_generation_listed_before_it_is_readable(three: MemoryObjects) -> None:
+    """The error asks to wait."""
 
     def not_yet(call: str, name: str) -> None:
         if call == "read":
@@ -453,8 +461,8 @@ def test_generation_that_is_listed_before_it_is_read(three: MemoryObjects) -> No
         opened(three)
 
 
-def test_objects_of_others_beside_it(three: MemoryObjects) -> None:
-    """They are neither read nor deleted."""
+def test_other_objects_in_the_bucket(three: MemoryObjects) -> None:
+    """Other objects are neither read nor deleted."""
     three.objects |= {"readme.txt": b"hello", "12": b"", "probe-x": b""}
     with closing(opened(three)) as state:
         note(state, "4")
@@ -466,17 +474,17 @@ def test_objects_of_others_beside_it(three: MemoryObjects) -> None:
 
 
 def with_schema(objects: MemoryObjects, change: str) -> None:
-    """Change the newest generation as another release would have stored it."""
+    """Change the newest generation, as another release would have stored it."""
     bucket = Generations(objects, KEY)
     last = bucket.numbers()[-1]
     newest = bucket.read(last)
     with closing(BucketDatabase(bucket, newest, "runner")) as database:
-        database.run(lambda one: one.execute(change))
+        database.run(lambda transaction: transaction.execute(change))
         database.store()
 
 
 def test_newer_schema(three: MemoryObjects) -> None:
-    """It is refused, and stays as it is."""
+    """Opening is refused, and the bucket stays unchanged."""
     with_schema(three, "INSERT INTO certferry_migration VALUES (999, '999_future')")
     before = dict(three.objects)
     with pytest.raises(StateTooNew, match="written by a newer certferry"):
@@ -485,7 +493,7 @@ def test_newer_schema(three: MemoryObjects) -> None:
 
 
 def test_schema_from_before_the_first_release(three: MemoryObjects) -> None:
-    """Opening, migrating and reading refuse the state, and every object stays as it is."""
+    """Opening, migrating and reading refuse the state, and every object stays unchanged."""
     with_schema(three, "UPDATE certferry_migration SET number = 22")
     before = dict(three.objects)
     for open_it in (
@@ -499,7 +507,7 @@ def test_schema_from_before_the_first_release(three: MemoryObjects) -> None:
 
 
 def test_init(objects: MemoryObjects) -> None:
-    """It makes the state once, sealed; without it there is nothing to migrate or to move."""
+    """`init` makes the state once, sealed; before, migrating and moving are refused."""
     for ask in (lambda: prepare(objects, KEY, init=False), lambda: open_whole(objects, KEY)):
         with pytest.raises(ConfigError, match="there is no state at memory://bucket"):
             ask()
@@ -510,7 +518,7 @@ def test_init(objects: MemoryObjects) -> None:
 
 
 def test_new_key(three: MemoryObjects) -> None:
-    """It opens what is stored from then on; the one before opens the older generations."""
+    """The new key opens later generations; the old key opens older generations."""
     new = Secret(new_key())
     with closing(opened(three)) as state:
         state.save_order(state.acquire("img", NOW), ORDER)

@@ -1,4 +1,6 @@
-"""Hosts that share a state: one clock, whatever theirs say; two of one name; one that is gone."""
+"""Hosts that share a state: a single clock despite wrong ones, two hosts of one name, a lost
+host.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,10 @@ from tests.support.forks import start
 from tests.support.postgresql import KEY, Postgresql
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-EXACT = timedelta(milliseconds=1)
-"""How exact the sums of this test's seconds are."""
-EXACTLY = timedelta(seconds=0.5)
-"""Half of the longest time in which an answer of the database's clock is taken."""
+ROUNDING = timedelta(milliseconds=1)
+"""The precision of this test's sums of seconds."""
+PRECISION = timedelta(seconds=0.5)
+"""Half of the longest answer of the database's clock that certferry accepts."""
 
 WRITING = """
 import sys
@@ -62,7 +64,7 @@ state.end_run(run)
 
 @dataclass
 class World:
-    """A database whose clock is right, a network that takes its time, and a host's clocks."""
+    """A database with the right clock, a slow network, and a host's clocks."""
 
     passed: float = 0.0
     away: float = 0.0
@@ -71,16 +73,16 @@ class World:
     taken: float = 0.0
 
     def ask(self) -> str:
-        """Return what the database says at the moment at which the question reaches it."""
+        """Return the database's moment when the question arrives."""
         self.passed += self.away
-        said = self.database
+        moment = self.database
         self.passed += self.back
         self.taken = self.away + self.back
-        return from_moment(said)
+        return from_moment(moment)
 
     @property
     def database(self) -> datetime:
-        """This moment by the database's clock."""
+        """The current moment of the database's clock."""
         return NOW + timedelta(seconds=self.passed)
 
 
@@ -92,33 +94,33 @@ steps = st.lists(
 
 @given(steps)
 def test_moments_are_the_databases(
-    ones: list[tuple[float, float, float, datetime]],
+    world_steps: list[tuple[float, float, float, datetime]],
 ) -> None:
-    """However long an answer takes, and whatever the clock of the host says, a moment is off by at
-    most half of that time, and none is before an earlier one: what two hosts write stands in the
-    order in which they wrote it, and what begins now has not begun in the future.
+    """For any latency and any clock of the host, a moment is wrong by at most half of the latency,
+    and moments never go back: the writes of two hosts are in their order, and no run begins in the
+    future.
     """
     world = World()
     clock = SharedClock(world.ask, lambda: world.passed, lambda: world.machine)
     latest = clock.now()
     most = world.taken
-    for passed, world.away, world.back, world.machine in ones:
+    for passed, world.away, world.back, world.machine in world_steps:
         world.passed += passed
-        asked = world.passed
-        clock.set(world.ask(), asked)
+        asked_at = world.passed
+        clock.set(world.ask(), asked_at)
         most = max(world.taken, most) if world.taken <= 1 else most
         assert latest <= clock.now()
         latest = clock.now()
-        assert abs(latest - world.database) <= timedelta(seconds=most / 2) + EXACT
+        assert abs(latest - world.database) <= timedelta(seconds=most / 2) + ROUNDING
         ahead = world.machine - world.database
-        assert abs(clock.ahead() - ahead) <= timedelta(seconds=most / 2) + EXACT
+        assert abs(clock.ahead() - ahead) <= timedelta(seconds=most / 2) + ROUNDING
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(-1e6, 1e6)), min_size=1))
 @example([(1.0, -600.0)])
 def test_server_whose_clock_is_set_back(jumps: list[tuple[float, float]]) -> None:
-    """After a jump of the server's clock to either side, time still passes: a deadline comes at
-    most a ninth later than asked for.
+    """After the server's clock jumps to either side, time still passes: a deadline comes at most a
+    ninth late.
     """
     moment, passed = datetime(2026, 12, 1, tzinfo=UTC), 0.0
     clock = SharedClock(moment.isoformat, lambda: passed, lambda: moment)
@@ -129,19 +131,19 @@ def test_server_whose_clock_is_set_back(jumps: list[tuple[float, float]]) -> Non
         passed += seconds
         moment += timedelta(seconds=seconds)
 
-        assert clock.now() - before >= timedelta(seconds=0.9 * seconds) - EXACT
+        assert clock.now() - before >= timedelta(seconds=0.9 * seconds) - ROUNDING
         before = clock.now()
 
 
 @pytest.fixture
 def url(postgresql: Postgresql) -> str:
-    """Where an empty state is."""
+    """The URL of an empty state."""
     return postgresql.url(postgresql.new_state())
 
 
 @pytest.fixture
 def state(url: str) -> Iterator[StateStore]:
-    """The state as `web-1` sees it."""
+    """The state as the host `web-1` opens it."""
     with closing(connect(url, KEY, host="web-1")) as store:
         yield store
 
@@ -149,7 +151,7 @@ def state(url: str) -> Iterator[StateStore]:
 def opened(
     url: str, host: str = "web-2", ahead: timedelta = timedelta(0), **more: str
 ) -> SharedState:
-    """Open the state on a host whose clock is wrong."""
+    """Open the state on a host with a wrong clock."""
     return SharedState(
         PostgresqlDatabase(url),
         Sealing(KEY),
@@ -160,8 +162,8 @@ def opened(
 
 
 def test_hosts_whose_clocks_are_off_or_jump(url: str, state: StateStore) -> None:
-    """Two processes write in turn: one lives tomorrow, the other's clock jumps to and fro. What
-    they write stands in its order, as exactly as the database answers, and is of this moment.
+    """Two processes write in turn, one a day ahead, the other with a jumping clock. Their entries
+    are in order, within the precision of the database's answers, and have the current moment.
     """
     words = [sys.executable, "-c", WRITING, url, KEY.reveal()]
     jumps = {"web-2": ["24"], "web-3": ["-24", "7000", "0", "-1"]}
@@ -172,27 +174,27 @@ def test_hosts_whose_clocks_are_off_or_jump(url: str, state: StateStore) -> None
             )
             for name, hours in jumps.items()
         ]
-        for one in hosts * 4:
-            assert one.stdin is not None
-            assert one.stdout is not None
-            one.stdin.write("\n")
-            one.stdin.flush()
-            assert "written\n" == one.stdout.readline()
-        for one in hosts:
-            one.communicate()
+        for host in hosts * 4:
+            assert host.stdin is not None
+            assert host.stdout is not None
+            host.stdin.write("\n")
+            host.stdin.flush()
+            assert "written\n" == host.stdout.readline()
+        for host in hosts:
+            host.communicate()
 
-    written = [entry.at for entry in reversed(state.history("img", 100))]
-    assert 8 == len(written)
-    assert all(later - earlier > -2 * EXACTLY for earlier, later in pairwise(written))
-    assert written[-1] - written[0] < timedelta(minutes=1)
-    assert abs(state.now() - written[-1]) < timedelta(minutes=1)
+    moments = [entry.at for entry in reversed(state.history("img", 100))]
+    assert 8 == len(moments)
+    assert all(later - earlier > -2 * PRECISION for earlier, later in pairwise(moments))
+    assert moments[-1] - moments[0] < timedelta(minutes=1)
+    assert abs(state.now() - moments[-1]) < timedelta(minutes=1)
     for name, hours in (("web-2", 24), ("web-3", -24)):
-        found = host_of(state, name)
-        assert abs((found.clock_ahead or timedelta(0)) - timedelta(hours=hours)) < timedelta(
+        observed = host_of(state, name)
+        assert abs((observed.clock_ahead or timedelta(0)) - timedelta(hours=hours)) < timedelta(
             minutes=1
         )
-        assert found.last_run is not None
-        assert abs(found.last_run.ended_at - written[-1]) < timedelta(minutes=1)
+        assert observed.last_run is not None
+        assert abs(observed.last_run.ended_at - moments[-1]) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
@@ -205,49 +207,53 @@ def test_hosts_whose_clocks_are_off_or_jump(url: str, state: StateStore) -> None
     ],
     ids=str,
 )
-def test_host_learns_that_its_clock_is_off(url: str, ahead: timedelta, codes: list[str]) -> None:
-    """By more than a minute: with both moments, and what goes by this clock nevertheless."""
+def test_wrong_clock_of_a_host(url: str, ahead: timedelta, codes: list[str]) -> None:
+    """A difference of more than a minute is reported with both moments; the hint names the uses of
+    the host's own clock.
+    """
     with closing(opened(url, ahead=ahead)) as store:
-        found = list(problems_of_this_host(store))
-        assert codes == [one.code for one in found]
-        for one in found:
-            moments = [one.message.values[name] for name in ("machine", "shared")]
+        problems = list(problems_of_this_host(store))
+        assert codes == [problem.code for problem in problems]
+        for problem in problems:
+            moments = [problem.message.values[name] for name in ("machine", "shared")]
             machine, shared = [moment for moment in moments if isinstance(moment, datetime)]
             assert abs(machine - shared - ahead) < timedelta(seconds=5)
-            assert "TLS" in str(one.hint)
+            assert "TLS" in str(problem.hint)
 
 
 def test_two_machines_of_one_name(url: str, state: StateStore) -> None:
-    """Each learns of the other when it runs, and none of a machine that runs alone."""
+    """Each machine learns of the other during its runs; other hosts learn nothing."""
     with (
-        closing(opened(url, "web-2", machine="one")) as one,
-        closing(opened(url, "web-2", machine="other")) as other,
+        closing(opened(url, "web-2", machine="one")) as first_machine,
+        closing(opened(url, "web-2", machine="other")) as second_machine,
     ):
-        for first, second in ((one, other), (other, one)):
+        for first, second in ((first_machine, second_machine), (second_machine, first_machine)):
             run = first.begin_run(first.now())
             again = second.begin_run(second.now())
             assert run.number != again.number, "each has its own run"
             assert first.other_machine_seen_at() is not None
             assert second.other_machine_seen_at() is None
-            [found] = problems_of_this_host(first)
-            assert "host_name_twice" == found.code
-            assert 'host = "web-2-2"' in str(found.hint)
+            [problem] = problems_of_this_host(first)
+            assert "host_name_twice" == problem.code
+            assert 'host = "web-2-2"' in str(problem.hint)
             first.end_run(run)
             assert host_of(state, "web-2").running_since == again.began_at
             second.end_run(again)
     assert state.other_machine_seen_at() is None
 
 
-def test_machine_that_took_another_ones_place(url: str) -> None:
-    """A day later there is nothing to report."""
+def test_replaced_machine(url: str) -> None:
+    """A day after the last run of the old machine, nothing is reported."""
     with closing(opened(url, "web-2", machine="old")) as old:
         old.end_run(old.begin_run(old.now() - timedelta(hours=27)))
     with closing(opened(url, "web-2", machine="new")) as new:
         assert [] == list(problems_of_this_host(new))
 
 
-def test_host_that_runs_is_not_forgotten_by_another(url: str, state: StateStore) -> None:
-    """Once it has ended, or was killed and its lease with it, it is."""
+def test_running_host_cannot_be_forgotten(url: str, state: StateStore) -> None:
+    """After the run has ended, or after the host was killed and its lease has ended, the host can
+    be forgotten.
+    """
     with closing(opened(url)) as other:
         run = other.begin_run(other.now())
         with pytest.raises(LeaseHeld, match="web-2 stays: a run has been in progress there since"):
@@ -255,11 +261,11 @@ def test_host_that_runs_is_not_forgotten_by_another(url: str, state: StateStore)
         other.end_run(run)
         other.begin_run(other.now())
     assert () == state.forget_host("web-2")
-    assert ["web-1"] == [one.name for one in state.hosts()]
+    assert ["web-1"] == [host.name for host in state.hosts()]
 
 
 def test_host_that_stays_away(url: str, state: StateStore) -> None:
-    """The others notice after 26 hours, and until it runs again: while it does, already."""
+    """Other hosts notice after 26 hours, until a new run begins."""
     with closing(opened(url)) as away:
         assert () == notices_of(state), "it never ran"
         last = state.now() - timedelta(hours=26, minutes=1)
@@ -281,19 +287,19 @@ def test_host_that_stays_away(url: str, state: StateStore) -> None:
 
 def notices_of(state: StateStore) -> list[str] | tuple[()]:
     """Return the hosts that stay away."""
-    found = with_away((), others_of(state), state.now())
-    return [one.subject.host for one in found] or ()
+    notices = with_away((), others_of(state), state.now())
+    return [notice.subject.host for notice in notices] or ()
 
 
-def test_machine_is_known_by_a_digest() -> None:
-    """The id itself is not to be shown (machine-id(5))."""
+def test_machine_is_identified_by_a_digest() -> None:
+    """The id itself is confidential (machine-id(5))."""
     assert this_machine() == this_machine()
     assert 32 == len(this_machine())
 
 
-def test_what_each_host_works_on_and_declares(postgresql: Postgresql) -> None:
-    """A lease counts while it lasts, and a declaration is outdated while another host has a newer
-    one.
+def test_work_and_declarations_of_hosts(postgresql: Postgresql) -> None:
+    """A lease counts until its end; a declaration is outdated while another host has a newer
+    declaration.
     """
     url = postgresql.url(postgresql.new_state())
     with ExitStack() as opened:

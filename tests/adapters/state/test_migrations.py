@@ -1,4 +1,4 @@
-"""Migrations: every one once, all or nothing, and never backwards."""
+"""Migrations: each applied once, all or none of them, and never backwards."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_empty_file_is_migrated(path: Path, key_file: Path) -> None:
         assert 1 == len(store.history("img", 10))
 
 
-def test_only_what_is_missing_is_applied(database: SqliteDatabase) -> None:
-    """Each migration runs once, whatever stands in it between semicolons."""
+def test_missing_migrations_are_applied(database: SqliteDatabase) -> None:
+    """Each migration runs once, with any text between semicolons."""
     apply(database, [SHIPS])
     apply(database, [SHIPS, PORTS])
     apply(database, [SHIPS, PORTS])
@@ -84,8 +84,8 @@ def test_only_what_is_missing_is_applied(database: SqliteDatabase) -> None:
         database.rows("DELETE FROM port")
 
 
-def test_migrations_that_fail_leave_nothing(database: SqliteDatabase) -> None:
-    """One that is broken takes back those before it, and the database is as it was."""
+def test_failed_migrations_are_rolled_back(database: SqliteDatabase) -> None:
+    """A broken migration rolls back the migrations before, and the database stays unchanged."""
     with pytest.raises(StateError, match="NONSENSE"):
         apply(database, [SHIPS, PORTS, BROKEN])
     assert set() == tables(database)
@@ -97,7 +97,7 @@ def test_migrations_that_fail_leave_nothing(database: SqliteDatabase) -> None:
 
 
 def test_database_of_a_newer_version(path: Path, key_file: Path) -> None:
-    """It is refused with both numbers and what to do, and not a byte of it changes."""
+    """The refusal has both numbers and a hint, and the file stays unchanged."""
     connect(path, key_file).close()
     newest = read_migrations("sqlite")[-1].number
     with closing(sqlite3.connect(path)) as newer, newer:
@@ -113,8 +113,8 @@ def test_database_of_a_newer_version(path: Path, key_file: Path) -> None:
     assert [path] == list(path.parent.iterdir())
 
 
-def test_second_process_finds_the_work_done(database: SqliteDatabase, path: Path) -> None:
-    """Who waited for another's migration applies nothing again."""
+def test_second_process_applies_no_migration(database: SqliteDatabase, path: Path) -> None:
+    """A process that waited for another's migrations finds the schema up to date."""
     with closing(SqliteDatabase(path)) as first:
         apply(first, [SHIPS])
     apply(database, [SHIPS])
@@ -145,8 +145,8 @@ UNRELEASED = {
 
 @pytest.mark.parametrize("kind", UNRELEASED)
 def test_state_from_before_the_first_release(path: Path, key_file: Path, kind: str) -> None:
-    """Every way to open the state refuses the state with both numbers and the way out, and changes
-    no byte.
+    """Every way to open the state is refused with both numbers and a hint, and the file stays
+    unchanged.
     """
     connect(path, key_file).close()
     change, number = UNRELEASED[kind]
@@ -177,8 +177,8 @@ def test_state_from_before_the_first_release(path: Path, key_file: Path, kind: s
     assert [path] == list(path.parent.iterdir())
 
 
-def test_state_that_is_prepared(path: Path, key_file: Path) -> None:
-    """It is made by `init` alone, and brought up to date once."""
+def test_prepared_state(path: Path, key_file: Path) -> None:
+    """`init` alone makes the state, and a second preparation changes nothing."""
     with pytest.raises(ConfigError, match="there is no state at"):
         prepare(path, key_file, init=False)
     assert not path.exists()

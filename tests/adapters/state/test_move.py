@@ -1,4 +1,4 @@
-"""The whole of a state: carried to another database and back, and sealed anew with another key."""
+"""A complete state: moved to another database and back, and sealed with a new key."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from tests.adapters.state.killed import is_killed_at
 from tests.support.postgresql import KEY, Postgresql
 from tests.support.tiers import long, spread, thorough
 
-OWN = {"certferry_migration", "certferry_schema", "moved", "sealing"}
-"""Tables that are not carried."""
+NOT_COPIED = {"certferry_migration", "certferry_schema", "moved", "sealing"}
+"""Tables that a move does not copy."""
 
-Held = tuple[dict[str, list[dict[str, object]]], list[object]]
+Content = tuple[dict[str, list[dict[str, object]]], list[object]]
 
 
 @pytest.fixture
 def origin(path: Path, key_file: Path) -> Address:
-    """A state in a file that has a row in every table."""
+    """A state in a file with a row in every table."""
     with closing(connect(path, key_file, host="web-1")) as store:
         store_everything(store)
     with closing(sqlite3.connect(path)) as raw, raw:
@@ -45,7 +45,7 @@ def origin(path: Path, key_file: Path) -> Address:
 
 @pytest.fixture
 def shared(origin: Address, postgresql: Postgresql) -> str:
-    """A database with the same."""
+    """The name of a database with the same content."""
     name = postgresql.new_database()
     copy = next(copies(origin))
     move(copy, Address(postgresql.url(name), KEY), "web-1", NOW)
@@ -53,9 +53,9 @@ def shared(origin: Address, postgresql: Postgresql) -> str:
 
 
 def fill(raw: sqlite3.Connection) -> None:
-    """Put a row into each table that has none."""
-    named = raw.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-    for table in {name for (name,) in named} - OWN:
+    """Insert a row into each empty table."""
+    tables = raw.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    for table in {name for (name,) in tables} - NOT_COPIED:
         if not raw.execute(f"SELECT 1 FROM {table}").fetchall():  # noqa: S608 - a test's own
             kinds = [row[2] for row in raw.execute(f"PRAGMA table_info({table})")]
             row = [1 if kind == "INTEGER" else "2026-03-01T12:00:00Z" for kind in kinds]
@@ -63,7 +63,7 @@ def fill(raw: sqlite3.Connection) -> None:
 
 
 def copies(origin: Address) -> Iterator[Address]:
-    """Return a state in a file again and again, each in a folder of its own."""
+    """Yield copies of a state in a file, each in a folder of its own."""
     path = Path(str(origin.url))
     while True:
         folder = Path(tempfile.mkdtemp(dir=path.parent))
@@ -72,19 +72,19 @@ def copies(origin: Address) -> Iterator[Address]:
         yield Address(folder / "state.db", folder / "secret.key")
 
 
-def held(address: Address) -> Held:
-    """Return what a state holds: the rows of every table, but for what is sealed in them and who
-    has held a lease; and what is sealed, opened.
+def content_of(address: Address) -> Content:
+    """Return the content of a state: the rows of every table, without sealed columns and holders of
+    leases; and the opened secrets.
     """
-    shut = {(one.table, one.column) for one in SEALED}
+    shut = {(sealed.table, sealed.column) for sealed in SEALED}
     shut |= {("lease", column) for column in ("holder", "since", "until")}
-    found: dict[str, list[dict[str, object]]] = {}
+    contents: dict[str, list[dict[str, object]]] = {}
     with closing(open_whole(address.url, address.key, host="web-1")) as store:
         database, _ = store.database_and_sealing
         for column in database.rows(database.dialect.columns):
-            if column["table_name"] not in OWN:
-                found.setdefault(column["table_name"], [])
-        for table, rows in found.items():
+            if column["table_name"] not in NOT_COPIED:
+                contents.setdefault(column["table_name"], [])
+        for table, rows in contents.items():
             names = [
                 column["name"]
                 for column in database.rows(database.dialect.columns)
@@ -101,7 +101,7 @@ def held(address: Address) -> Held:
             store.uploads("img", "qiniu"),
             store.verify_history(),
         ]
-    return found, secrets
+    return contents, secrets
 
 
 def _same(value: object) -> object:
@@ -109,7 +109,7 @@ def _same(value: object) -> object:
 
 
 def refused(address: Address) -> CertferryError | None:
-    """Return the error of opening a state, `None` where it is in use."""
+    """Return the error of opening a state, or `None` for a usable state."""
     try:
         connect(address.url, address.key, host="web-1", reads_only=True).close()
     except CertferryError as error:
@@ -118,28 +118,28 @@ def refused(address: Address) -> CertferryError | None:
 
 
 def test_move_to_a_server_and_back(origin: Address, postgresql: Postgresql, tmp_path: Path) -> None:
-    """Every row of every table is there again, what is sealed opens with the new key, and a file
-    has the host that it had.
+    """The destination has every row of every table, the new key opens the secrets, and a file keeps
+    its host.
     """
-    before = held(origin)
+    before = content_of(origin)
     shared = Address(postgresql.url(postgresql.new_database()), KEY)
     back = Address(tmp_path / "back" / "state.db", tmp_path / "back" / "secret.key")
 
-    there = move(origin, shared, "renamed", NOW)
-    assert before == held(shared)
-    home = move(shared, back, "elsewhere", NOW)
-    assert before == held(back)
+    moved = move(origin, shared, "renamed", NOW)
+    assert before == content_of(shared)
+    returned = move(shared, back, "elsewhere", NOW)
+    assert before == content_of(back)
 
     assert all(before[0].values())
-    assert there.rows == home.rows == {table: len(rows) for table, rows in before[0].items()}
-    assert ("web-1",) == there.hosts == home.hosts
+    assert moved.rows == returned.rows == {table: len(rows) for table, rows in before[0].items()}
+    assert ("web-1",) == moved.hosts == returned.hosts
     with closing(connect(back.url, back.key, host="elsewhere")) as store:
         assert "web-1" == store.host
 
 
-def test_history_goes_on_after_a_move(origin: Address, postgresql: Postgresql) -> None:
-    """The database numbers after the rows that have arrived, and a lineage's next token is
-    greater than the last one.
+def test_history_continues_after_a_move(origin: Address, postgresql: Postgresql) -> None:
+    """New rows get higher numbers than the moved rows, and a lineage's next token is higher than
+    its last.
     """
     shared = Address(postgresql.url(postgresql.new_database()), KEY)
     move(origin, shared, "web-1", NOW)
@@ -151,9 +151,9 @@ def test_history_goes_on_after_a_move(origin: Address, postgresql: Postgresql) -
         assert 2 == store.acquire("img", NOW).token
 
 
-def test_state_that_was_moved(origin: Address, postgresql: Postgresql, tmp_path: Path) -> None:
-    """A command that opens it says where it went, without a password; a process that has it open
-    already can write nothing, and says which command knows where; it is moved no second time.
+def test_moved_state(origin: Address, postgresql: Postgresql, tmp_path: Path) -> None:
+    """A command that opens the state names the new place, without a password. A process with the
+    state open cannot write, and names a command that shows the place. A second move is refused.
     """
     name = postgresql.new_database()
     late = connect(origin.url, origin.key, host="web-1")
@@ -183,19 +183,19 @@ def test_state_that_was_moved(origin: Address, postgresql: Postgresql, tmp_path:
     late.close()
 
 
-def test_shared_state_that_was_moved(shared: str, postgresql: Postgresql, tmp_path: Path) -> None:
-    """Another host that has it open can neither write nor take a lease; opening or
-    making it is an error that says where it went.
+def test_moved_shared_state(shared: str, postgresql: Postgresql, tmp_path: Path) -> None:
+    """Another host with the state open can neither write nor take a lease; opening and creating the
+    state name the new place.
     """
     here = Address(postgresql.url(shared), KEY)
     late = connect(here.url, KEY, host="web-1")
-    there = Address(tmp_path / "new" / "state.db", KEY)
+    destination = Address(tmp_path / "new" / "state.db", KEY)
 
-    move(here, there, "web-1", NOW)
+    move(here, destination, "web-1", NOW)
 
     error = refused(here)
     assert isinstance(error, ConfigError)
-    assert f"was moved to {there.url}" in str(error)
+    assert f"was moved to {destination.url}" in str(error)
     for write in (
         lambda: late.acquire("img", NOW),
         lambda: late.save_run(NOW, succeeded=True),
@@ -206,53 +206,53 @@ def test_shared_state_that_was_moved(shared: str, postgresql: Postgresql, tmp_pa
     late.close()
 
 
-@pytest.mark.parametrize("what", ["a lease", "a run"])
+@pytest.mark.parametrize("work", ["a lease", "a run"])
 @pytest.mark.parametrize("is_shared", [False, True])
-def test_move_while_a_run_is_at_work(
+def test_move_during_a_run(
     origin: Address,
     shared: str,
     postgresql: Postgresql,
     tmp_path: Path,
-    what: str,
+    work: str,
     *,
     is_shared: bool,
 ) -> None:
-    """It is refused with who is at work, and both states are as before."""
+    """The error names the working host, and both states stay unchanged."""
     here = Address(postgresql.url(shared), KEY) if is_shared else origin
-    there = Address(tmp_path / "new" / "state.db", KEY)
+    destination = Address(tmp_path / "new" / "state.db", KEY)
     with closing(connect(here.url, here.key, host="web-1")) as store:
-        if what == "a run":
+        if work == "a run":
             store.begin_run(NOW)
         else:
             store.acquire("static", NOW)
 
         with pytest.raises(LeaseHeld, match="has been working since 2026-03-01"):
-            move(here, there, "web-1", NOW)
+            move(here, destination, "web-1", NOW)
 
         assert refused(here) is None
-    assert not Path(str(there.url)).exists()
-    move(here, there, "web-1", NOW)
+    assert not Path(str(destination.url)).exists()
+    move(here, destination, "web-1", NOW)
 
 
-def test_destination_that_is_not_empty(
-    origin: Address, shared: str, postgresql: Postgresql
-) -> None:
-    """Nothing is added to another state, be it the same one; a file is not moved onto itself."""
-    there = Address(postgresql.url(shared), KEY)
-    before = held(there)
-    for destination, said in (
-        (there, "already holds a state"),
+def test_occupied_destination(origin: Address, shared: str, postgresql: Postgresql) -> None:
+    """A destination with a state is refused, even a copy; so is a move of a file onto itself."""
+    occupied = Address(postgresql.url(shared), KEY)
+    before = content_of(occupied)
+    for destination, message in (
+        (occupied, "already holds a state"),
         (origin, "the state is already in"),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             move(origin, destination, "web-1", NOW)
 
     assert refused(origin) is None
-    assert before == held(there)
+    assert before == content_of(occupied)
 
 
-def test_several_hosts_are_not_one(shared: str, postgresql: Postgresql, tmp_path: Path) -> None:
-    """A file has one host: while there are others, theirs would be lost."""
+def test_move_of_several_hosts_to_a_file(
+    shared: str, postgresql: Postgresql, tmp_path: Path
+) -> None:
+    """A file has a single host, so the move would lose the others."""
     here = Address(postgresql.url(shared), KEY)
     with closing(connect(here.url, KEY, host="web-2")) as store:
         store.end_run(store.begin_run(NOW))
@@ -264,8 +264,8 @@ def test_several_hosts_are_not_one(shared: str, postgresql: Postgresql, tmp_path
     assert refused(here) is None
 
 
-def test_rows_that_do_not_arrive_as_they_were_sent(origin: Address, postgresql: Postgresql) -> None:
-    """What the destination holds is read back: a database that changes it is found out, and the
+def test_rows_changed_by_the_destination(origin: Address, postgresql: Postgresql) -> None:
+    """The destination's rows are read back: a database that changes rows is an error, and the
     origin stays in use.
     """
     name = postgresql.new_state()
@@ -285,15 +285,15 @@ def test_rows_that_do_not_arrive_as_they_were_sent(origin: Address, postgresql: 
     assert refused(origin) is None
 
 
-def test_key_that_does_not_open(origin: Address, tmp_path: Path) -> None:
-    """Nothing is moved that could not be opened there; a row with another program's proof is no
-    more ours afterwards than before.
+def test_move_of_a_row_with_a_bad_proof(origin: Address, tmp_path: Path) -> None:
+    """A secret that the key cannot open stops the move; a row with a forged proof stays rejected
+    after the move.
     """
     with closing(sqlite3.connect(str(origin.url))) as raw, raw:
         raw.execute("UPDATE upload SET proof = 'forged'")
-    forged, there = next(copies(origin)), Address(tmp_path / "new" / "state.db", KEY)
-    move(forged, there, "web-1", NOW)
-    with closing(connect(there.url, KEY)) as store:
+    forged, destination = next(copies(origin)), Address(tmp_path / "new" / "state.db", KEY)
+    move(forged, destination, "web-1", NOW)
+    with closing(connect(destination.url, KEY)) as store:
         assert () == store.uploads("img", "qiniu")
 
     with closing(sqlite3.connect(str(origin.url))) as raw, raw:
@@ -303,31 +303,35 @@ def test_key_that_does_not_open(origin: Address, tmp_path: Path) -> None:
     assert refused(origin) is None
 
 
-def test_move_that_did_not_end_of_another_state(origin: Address, tmp_path: Path) -> None:
-    """What it has left is refused, and names where it came from; a move of another state does not
-    replace it, and that of the same one does.
+def test_unfinished_move_of_another_state(origin: Address, tmp_path: Path) -> None:
+    """The unfinished destination is refused with the name of its origin. A move of another state
+    does not replace the destination; a move of the same state does.
     """
-    key, there = tmp_path / "shared.key", Address(tmp_path / "new" / "state.db", KEY)
+    key, destination = tmp_path / "shared.key", Address(tmp_path / "new" / "state.db", KEY)
     make_file(key, KEY.reveal().encode())
-    by_file = Address(there.url, key)
+    by_file = Address(destination.url, key)
     number = 250
-    while not (Path(str(there.url)).exists() and "was interrupted" in str(refused(there))):
+    while not (
+        Path(str(destination.url)).exists() and "was interrupted" in str(refused(destination))
+    ):
         number += 1
         here = next(copies(origin))
         shutil.rmtree(tmp_path / "new", ignore_errors=True)
         assert is_killed_at(number, move, here, by_file, "web-1", NOW)
-    assert f"from {here.url} to {there.url} was interrupted" in str(refused(there))
+    assert f"from {here.url} to {destination.url} was interrupted" in str(refused(destination))
 
     with pytest.raises(ConfigError, match=r"from .* was interrupted"):
-        move(origin, there, "web-1", NOW)
+        move(origin, destination, "web-1", NOW)
 
     assert refused(origin) is None
-    move(here, there, "web-1", NOW)
-    assert refused(there) is None
+    move(here, destination, "web-1", NOW)
+    assert refused(destination) is None
 
 
-def test_backup_of_a_state_that_was_moved(origin: Address, tmp_path: Path) -> None:
-    """None is taken, and none is put back: what happens since is not in it. One from before is."""
+def test_backup_of_a_moved_state(origin: Address, tmp_path: Path) -> None:
+    """A backup is refused, because the moved state changes elsewhere. A backup from before the move
+    can be restored.
+    """
     path, key = Path(str(origin.url)), Path(str(origin.url)).with_name("secret.key")
     archive, _ = back_up(path, key, NOW)
     move(origin, Address(tmp_path / "new" / "state.db", KEY), "web-1", NOW)
@@ -339,21 +343,21 @@ def test_backup_of_a_state_that_was_moved(origin: Address, tmp_path: Path) -> No
     assert refused(origin) is None
 
 
-def test_every_sealed_column_is_known(path: Path, key_file: Path) -> None:
-    """What is sealed in a table is opened and sealed by a move: none is forgotten."""
+def test_every_sealed_column_is_moved(path: Path, key_file: Path) -> None:
+    """A move opens and seals every sealed column of the schema."""
     connect(path, key_file).close()
     with closing(sqlite3.connect(path)) as raw:
-        named = raw.execute(
+        columns = raw.execute(
             "SELECT one.name, own.name FROM sqlite_schema AS one"
             " JOIN pragma_table_info(one.name) AS own WHERE one.type = 'table'"
             " AND (own.name LIKE 'sealed%' OR own.name = 'proof') AND one.name <> 'sealing'"
         ).fetchall()
-    # A state that was moved is carried nowhere.
-    assert {*named} - {("moved", "proof")} == {(one.table, one.column) for one in SEALED}
+    # A moved state is never moved again.
+    assert {*columns} - {("moved", "proof")} == {(sealed.table, sealed.column) for sealed in SEALED}
 
 
 @long
-@pytest.mark.timeout(900)  # the thorough tier kills at each of some hundred statements
+@pytest.mark.timeout(900)  # the thorough tier kills at some hundred statements
 @pytest.mark.parametrize(
     "way",
     [
@@ -361,46 +365,46 @@ def test_every_sealed_column_is_known(path: Path, key_file: Path) -> None:
         *(pytest.param(way, marks=thorough) for way in ("file to server", "server to file")),
     ],
 )
-def test_move_that_is_killed_anywhere(
+def test_move_killed_before_any_statement(
     origin: Address, shared: str, postgresql: Postgresql, tmp_path: Path, way: str
 ) -> None:
-    """Before any statement: the origin is as it was, or marked and the destination complete. The
-    next move ends it, and the two are never in use beside each other.
+    """The origin is unchanged, or marked with a complete destination. The next move finishes the
+    work, and the two states are never in use together.
     """
-    before, files, key = held(origin), copies(origin), tmp_path / "shared.key"
+    before, files, key = content_of(origin), copies(origin), tmp_path / "shared.key"
     make_file(key, KEY.reveal().encode())
     for number in spread(range(1, 2000), 101):
-        here, there = next(files), Address(tmp_path / f"new-{number}" / "state.db", key)
+        here, destination = next(files), Address(tmp_path / f"new-{number}" / "state.db", key)
         if way == "server to file":
             here = Address(postgresql.url(postgresql.new_database(shared)), key)
         if way == "file to server":
-            there = Address(postgresql.url(postgresql.new_database()), key)
+            destination = Address(postgresql.url(postgresql.new_database()), key)
 
-        is_killed = is_killed_at(number, move, here, there, "web-1", NOW)
+        is_killed = is_killed_at(number, move, here, destination, "web-1", NOW)
 
         if refused(here) is None:
             assert is_killed
-            assert before == held(here)
+            assert before == content_of(here)
         else:
-            assert before == held(there)
-        if (is_killed and refused(there) is not None) or refused(here) is None:
-            move(here, there, "web-1", NOW)
-        assert before == held(there)
-        assert refused(there) is None
+            assert before == content_of(destination)
+        if (is_killed and refused(destination) is not None) or refused(here) is None:
+            move(here, destination, "web-1", NOW)
+        assert before == content_of(destination)
+        assert refused(destination) is None
         assert refused(here) is not None
         if not is_killed:
             return
     pytest.fail("it has no end")
 
 
-# --- Sealed anew with another key
+# --- Sealed with a new key
 
 
-def test_key_file_that_is_changed(origin: Address) -> None:
-    """Its place has the new key, and nothing is left beside it; the old one is refused with when
-    and where it was changed.
+def test_rotation_of_a_key_file(origin: Address) -> None:
+    """The file holds the new key, without files beside it; the old key is refused with the moment
+    and host of the change.
     """
-    path, before = Path(str(origin.url)), held(origin)
+    path, before = Path(str(origin.url)), content_of(origin)
     key_file, old = path.with_name("secret.key"), path.with_name("secret.key").read_bytes()
     new = new_key()
 
@@ -409,7 +413,7 @@ def test_key_file_that_is_changed(origin: Address) -> None:
     assert f"{new}\n" == key_file.read_text()
     assert 0o600 == stat.S_IMODE(key_file.stat().st_mode)
     assert [] == list(path.parent.glob("secret.key?*"))
-    assert before == held(origin)
+    assert before == content_of(origin)
     key_file.write_bytes(old)
     with closing(connect(path, key_file)) as store, pytest.raises(StateError) as error:
         store.must_unseal()
@@ -417,17 +421,17 @@ def test_key_file_that_is_changed(origin: Address) -> None:
     assert "on host web-1" in str(error.value)
 
 
-def test_key_of_several_hosts_that_is_changed(shared: str, postgresql: Postgresql) -> None:
-    """A host with the old one is refused when it opens the state; one that has it open reads
-    nothing that was sealed anew, and seals nothing with the old key.
+def test_rotation_of_a_shared_key(shared: str, postgresql: Postgresql) -> None:
+    """A host with the old key cannot open the state; a host with the state open can neither read
+    newly sealed secrets nor seal others.
     """
     url, new = postgresql.url(shared), Secret(new_key())
-    before = held(Address(url, KEY))
+    before = content_of(Address(url, KEY))
     late = connect(url, KEY, host="web-1")
 
     rotate(Address(url, KEY), new, "web-2", NOW)
 
-    assert before == held(Address(url, new))
+    assert before == content_of(Address(url, new))
     error = refused(Address(url, KEY))
     assert "the key of the state was changed" in str(error)
     assert "on host web-2" in str(error)
@@ -439,14 +443,14 @@ def test_key_of_several_hosts_that_is_changed(shared: str, postgresql: Postgresq
             use()
     late.close()
     rotate(Address(url, new), KEY, "web-1", NOW)
-    assert before == held(Address(url, KEY))
+    assert before == content_of(Address(url, KEY))
 
 
 @pytest.mark.parametrize("is_shared", [False, True])
-def test_key_is_not_changed_during_a_run(
+def test_rotation_during_a_run(
     origin: Address, shared: str, postgresql: Postgresql, *, is_shared: bool
 ) -> None:
-    """Nothing is sealed anew, and no file is left."""
+    """No secret is sealed anew, and no file is left."""
     here = Address(postgresql.url(shared), KEY) if is_shared else origin
     with closing(connect(here.url, here.key, host="web-1")) as store:
         store.begin_run(NOW)
@@ -457,8 +461,8 @@ def test_key_is_not_changed_during_a_run(
     assert [] == list(Path(str(origin.url)).parent.glob("secret.key?*"))
 
 
-def test_mode_of_a_key_file_that_is_changed(origin: Address) -> None:
-    """The new one is for the same readers."""
+def test_rotation_keeps_the_mode_of_the_key_file(origin: Address) -> None:
+    """The new key has the same readers."""
     key_file = Path(str(origin.url)).with_name("secret.key")
     key_file.chmod(0o400)
 
@@ -467,36 +471,36 @@ def test_mode_of_a_key_file_that_is_changed(origin: Address) -> None:
     assert 0o400 == stat.S_IMODE(key_file.stat().st_mode)
 
 
-def test_key_file_that_could_not_be_put_in_its_place(origin: Address) -> None:
-    """Where a change was stopped and the old file is still there, what opens the state is not
-    removed before the next change has taken its place.
+def test_interrupted_replacement_of_the_key_file(origin: Address) -> None:
+    """The new key, still under its temporary name, opens the state and stays until the next
+    rotation has succeeded.
     """
     path, key_file = Path(str(origin.url)), Path(str(origin.url)).with_name("secret.key")
-    before, old = held(origin), key_file.read_text()
+    before, old = content_of(origin), key_file.read_text()
     rotate(origin, Secret(new_key()), "web-1", NOW)
     key_file.rename(key_file.with_name("secret.key.new-12345678"))
     make_file(key_file, old.encode())
 
-    assert before == held(origin)
+    assert before == content_of(origin)
     assert [key_file] == list(path.parent.glob("secret.key*"))
     rotate(origin, Secret(new_key()), "web-1", NOW)
-    assert before == held(origin)
+    assert before == content_of(origin)
 
 
-def test_value_that_is_no_key(origin: Address) -> None:
-    """It is refused, and not shown."""
+def test_rotation_to_an_invalid_key(origin: Address) -> None:
+    """The error leaves the value out."""
     with pytest.raises(ConfigError, match="is not a key: 32 bytes in base64"):
         rotate(origin, Secret("short"), "web-1", NOW)
 
 
 @pytest.mark.parametrize("is_shared", [False, True])
-def test_change_of_a_key_that_is_killed_anywhere(
+def test_rotation_killed_before_any_change(
     origin: Address, shared: str, postgresql: Postgresql, tmp_path: Path, *, is_shared: bool
 ) -> None:
-    """Before any statement, and any change of a file: one key opens everything, and it is the one
-    in the file; the next change leaves nothing beside it.
+    """Before any statement and any change of a file: the key in the file opens everything, and the
+    next rotation leaves no other file.
     """
-    before, files, new = held(origin), copies(origin), tmp_path / "next.key"
+    before, files, new = content_of(origin), copies(origin), tmp_path / "next.key"
     make_file(new, new_key().encode())
     for number in spread(range(1, 200), 13):
         here = next(files)
@@ -507,7 +511,7 @@ def test_change_of_a_key_that_is_killed_anywhere(
 
         is_killed = is_killed_at(number, change_key_of, here, new)
 
-        assert before == held(here)
+        assert before == content_of(here)
         with closing(connect(here.url, key_file)) as store:
             store.must_unseal()
             store.save_account(AcmeAccount("https://third.test", make_key()))

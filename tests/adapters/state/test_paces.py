@@ -58,13 +58,13 @@ state.close()
 
 @pytest.fixture(scope="module")
 def url(postgresql: Postgresql) -> str:
-    """Where an empty state is."""
+    """The URL of an empty state."""
     return postgresql.url(postgresql.new_state())
 
 
 @pytest.fixture(scope="module")
 def hosts(url: str) -> Iterator[list[StateStore]]:
-    """The state as each host sees it."""
+    """The state as each host opens it."""
     with ExitStack() as opened:
         names = (f"web-{number}" for number in range(HOSTS))
         yield [opened.enter_context(closing(connect(url, KEY, host=name))) for name in names]
@@ -72,19 +72,19 @@ def hosts(url: str) -> Iterator[list[StateStore]]:
 
 @pytest.fixture(scope="module")
 def database(url: str) -> Iterator[PostgresqlDatabase]:
-    """The database behind it."""
+    """The database of the state."""
     with closing(PostgresqlDatabase(url)) as opened:
         yield opened
 
 
 def end_of(database: PostgresqlDatabase, account: str) -> datetime:
-    """Return until when an account's requests are reserved."""
+    """Return the end of the reserved requests of an account."""
     [row] = database.rows("SELECT until FROM pace WHERE account = ?", account)
     return datetime.fromisoformat(row["until"])
 
 
 @given(
-    asked=st.lists(
+    requests=st.lists(
         st.tuples(st.integers(0, HOSTS - 1), st.integers(1, 5), st.sampled_from([0, 0, 0.02])),
         min_size=2,
         max_size=12,
@@ -94,14 +94,14 @@ def end_of(database: PostgresqlDatabase, account: str) -> datetime:
 def test_no_second_holds_more_than_the_limit(
     hosts: list[StateStore],
     database: PostgresqlDatabase,
-    asked: list[tuple[int, int, float]],
+    requests: list[tuple[int, int, float]],
     per_second: int,
 ) -> None:
-    """In whichever order hosts ask, for how many, and after whatever pauses."""
+    """The limit holds for any order of hosts, numbers of requests and pauses."""
     account, interval = uuid4().hex, SECOND / per_second
     interval += timedelta(microseconds=SECOND > interval * per_second)
     moments: list[datetime] = []
-    for host, count, pause in asked:
+    for host, count, pause in requests:
         time.sleep(pause)
         began = datetime.now(UTC)
         ahead = hosts[host].reserve(account, "https://api", interval, count)
@@ -112,41 +112,41 @@ def test_no_second_holds_more_than_the_limit(
 
     assert sorted(moments) == moments
     for moment in moments:
-        assert per_second >= sum(moment <= one < moment + SECOND for one in moments)
+        assert per_second >= sum(moment <= other < moment + SECOND for other in moments)
 
 
 @pytest.mark.parametrize("place", ["server", "file"])
 def test_processes_keep_one_pace_together(url: str, place: str, tmp_path: Path) -> None:
-    """Hosts that share a server, and processes of one host with a file: each has threads, all call
-    at once, and no request is sent before as many turns have come.
+    """Hosts with a server, and processes of one host with a file, call with several threads at
+    once: each request waits for its turn.
     """
     if place == "file":
         url = f"sqlite:///{tmp_path}/state.db"
         connect(url, KEY, host="web-1").close()
     per_second, began = 20, time.time()
-    said = at_once(CALLING, url, str(per_second), str(THREADS), str(EACH))
-    sent = sorted(float(one) for answer in said for one in answer.split())
+    answers = at_once(CALLING, url, str(per_second), str(THREADS), str(EACH))
+    sent = sorted(float(moment) for answer in answers for moment in answer.split())
 
     assert HOSTS * THREADS * EACH == len(sent)
-    assert [] == [n for n, one in enumerate(sent) if one < began + n / per_second]
+    assert [] == [n for n, moment in enumerate(sent) if moment < began + n / per_second]
 
 
 SET_BACK = [timedelta(minutes=10), timedelta(days=365_000)]
 
 
 def reserved_until(ahead: timedelta) -> str:
-    """Return a moment, as a table of paces has it."""
+    """Return a moment in the format of a table of paces."""
     return (datetime.now(UTC) + ahead).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @pytest.mark.parametrize("set_back", SET_BACK)
-def test_clock_of_the_server_that_was_set_back(
+def test_server_clock_set_back(
     hosts: list[StateStore], database: PostgresqlDatabase, set_back: timedelta
 ) -> None:
-    """No host waits for a moment that only a wrong clock has written; then they queue again."""
+    """A host ignores reserved turns of a wrong clock; later turns queue again."""
     hosts[0].reserve("late", "https://api", SECOND, 1)
     until = reserved_until(set_back)
-    database.run(lambda one: one.execute("UPDATE pace SET until = ?", until))
+    database.run(lambda transaction: transaction.execute("UPDATE pace SET until = ?", until))
 
     ahead = [host.reserve("late", "https://api", SECOND, 20) for host in hosts[:2]]
 
@@ -156,16 +156,16 @@ def test_clock_of_the_server_that_was_set_back(
 
 
 @pytest.mark.parametrize("set_back", [timedelta(minutes=1), *SET_BACK])
-def test_clock_of_the_host_that_was_set_back(tmp_path: Path, set_back: timedelta) -> None:
-    """Turns reserved before the clock was set back are dropped, and the next turns follow each
-    other.
-    """
+def test_host_clock_set_back(tmp_path: Path, set_back: timedelta) -> None:
+    """Turns reserved before the change are dropped, and the next turns follow each other."""
     url = f"sqlite:///{tmp_path}/state.db"
     until = reserved_until(set_back)
     with closing(connect(url, KEY, host="web-1")) as state:
         state.reserve("late", "https://api", SECOND, 1)
         with closing(SqliteDatabase(tmp_path / "state.db")) as database:
-            database.run(lambda one: one.execute("UPDATE pace SET until = ?", until))
+            database.run(
+                lambda transaction: transaction.execute("UPDATE pace SET until = ?", until)
+            )
 
         ahead = [state.reserve("late", "https://api", SECOND, 20) for _ in range(2)]
 
@@ -174,8 +174,8 @@ def test_clock_of_the_host_that_was_set_back(tmp_path: Path, set_back: timedelta
     assert 20 * SECOND >= ahead[1] > 10 * SECOND
 
 
-def test_database_that_is_gone() -> None:
-    """The error is the database's, for each request; they go on when it is there again."""
+def test_stopped_database() -> None:
+    """Each request gets the database's error; requests continue after the database is back."""
     with running_postgresql() as server:
         url = server.url(server.new_state())
         with closing(SharedState(impatient(url), Sealing(KEY), "web-1")) as state:
@@ -225,13 +225,15 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
     ids=["an account in three hours", "a domain in a week", "the same names in a week"],
 )
 def test_limits_of_a_ca_hold_for_all_hosts(postgresql: Postgresql, name: str, most: int) -> None:
-    """They order as fast as they can, at once: as many as Let's Encrypt allows, and no more."""
+    """Hosts that order as fast as possible, at once, get exactly the number that Let's Encrypt
+    allows.
+    """
     url = postgresql.url(postgresql.new_state())
     tries = (most + 20) // HOSTS + 1
 
-    said = at_once(ORDERING, url, LETS_ENCRYPT, str(tries), name)
+    answers = at_once(ORDERING, url, LETS_ENCRYPT, str(tries), name)
 
-    assert most == sum(len(one.split()) for one in said)
+    assert most == sum(len(answer.split()) for answer in answers)
 
 
 SPENDING = """
@@ -264,10 +266,10 @@ with closing(connect(url, Secret(key), host=host)) as state:
 """
 
 
-def test_budget_of_an_hour_is_that_of_all_hosts(postgresql: Postgresql) -> None:
-    """No two spend the same request: those that may go at once are a sixth of the hour's."""
+def test_hosts_share_the_budget_of_an_hour(postgresql: Postgresql) -> None:
+    """Each request is spent once: all hosts together send a sixth of the hour's budget at once."""
     url = postgresql.url(postgresql.new_state())
 
-    said = at_once(SPENDING, url, "300")
+    answers = at_once(SPENDING, url, "300")
 
-    assert 50 == sum(len(one.split()) for one in said)
+    assert 50 == sum(len(answer.split()) for answer in answers)

@@ -1,5 +1,5 @@
-"""Connections to a state in PostgreSQL: keys, passwords, URLs and servers that are refused, with a
-sentence that names the database and no password.
+"""Connections to a state in PostgreSQL: refused keys, passwords, URLs and servers, with an error
+that names the database and hides the password.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PASSWORD = "s3cret-of-the-tests"
 
 
 def test_key_of_another_state(postgresql: Postgresql, name: str) -> None:
-    """It is refused before anything is written, also by one who would only migrate."""
+    """The key is refused before any write, for connecting and for migrating."""
     other = Secret(new_key())
     for open_it in (
         lambda: connect(postgresql.url(name), other, host="web-7"),
@@ -51,15 +51,15 @@ def test_key_of_another_state(postgresql: Postgresql, name: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "short", "x" * 44, "@" * 44])
-def test_key_that_is_none(postgresql: Postgresql, name: str, key: str) -> None:
-    """It is not shown."""
+def test_invalid_key(postgresql: Postgresql, name: str, key: str) -> None:
+    """The error leaves the key out."""
     error = refused(lambda: connect(postgresql.url(name), Secret(key)))
 
     assert "`key` of [state] is not a key: 32 bytes in base64" == str(error.message)
 
 
-def test_database_that_is_not_there(postgresql: Postgresql) -> None:
-    """Waiting makes none."""
+def test_missing_database(postgresql: Postgresql) -> None:
+    """The error is final, and the hint has the command that creates a database."""
     error = refused(lambda: connect(postgresql.url("nowhere"), KEY))
 
     assert (
@@ -70,8 +70,8 @@ def test_database_that_is_not_there(postgresql: Postgresql) -> None:
 
 
 def test_wrong_password(postgresql: Postgresql, name: str) -> None:
-    """Neither the right one nor the wrong one is shown; without any, the hint says where one may
-    stand. The right one opens.
+    """The error hides right and wrong passwords, and the hint names the places for a password. The
+    right password opens the state.
     """
     if not postgresql.ask("SELECT 1 FROM pg_roles WHERE rolname = 'secured'"):
         postgresql.ask(f"CREATE ROLE secured SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
@@ -86,11 +86,11 @@ def test_wrong_password(postgresql: Postgresql, name: str) -> None:
 
 
 @contextmanager
-def listener_that_asks(request: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Listen as a server that is none, and asks who begins a connection so; give its port, and what
-    it is answered.
+def listener_demanding(request: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Listen as a false server that demands this authentication; yield the port, and the client's
+    answers.
     """
-    answered: list[bytes] = []
+    answers: list[bytes] = []
 
     def serve(listener: socket.socket) -> None:
         with suppress(OSError):
@@ -100,35 +100,37 @@ def listener_that_asks(request: bytes) -> Iterator[tuple[int, list[bytes]]]:
                     while client.recv(4096)[4:8] in NOT_ENCRYPTED:
                         client.sendall(b"N")
                     client.sendall(b"R" + struct.pack("!I", 4 + len(request)) + request)
-                    answered.append(client.recv(4096))
+                    answers.append(client.recv(4096))
 
     with socket.create_server((HOST, 0)) as listener:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        yield listener.getsockname()[1], answered
+        yield listener.getsockname()[1], answers
         listener.shutdown(socket.SHUT_RDWR)
 
 
 NOT_ENCRYPTED = {struct.pack("!I", 80877103), struct.pack("!I", 80877104)}
-"""Asked for TLS, or for GSSAPI (PostgreSQL, "Message Formats")."""
+"""Requests for TLS and for GSSAPI (PostgreSQL, "Message Formats")."""
 
 
 @pytest.mark.parametrize(
     "request_", [struct.pack("!I", 3), struct.pack("!I", 5) + b"salt"], ids=["clear", "md5"]
 )
-def test_password_for_a_listener(request_: bytes) -> None:
-    """Without proof of who the server is, it goes neither in clear nor by md5."""
-    with listener_that_asks(request_) as (port, answered):
+def test_password_at_an_unproven_server(request_: bytes) -> None:
+    """The password is sent neither in clear nor by md5 to a server that has not proven its
+    identity.
+    """
+    with listener_demanding(request_) as (port, answers):
         url = f"postgresql://certferry@{HOST}:{port}/x"
         error = refused(lambda: connect(url, KEY, password=Secret(PASSWORD)))
 
     assert "authentication method requirement" in str(error)
     assert "scram-sha-256" in str(error.hint)
     assert "sslmode=verify-full" in str(error.hint)
-    assert not b"".join(answered)
+    assert not b"".join(answers)
 
 
 def demanding(iterations: int) -> Callable[[socket.socket], None]:
-    """Return a server that asks for a proof by SCRAM with these iterations (RFC 5802 §5.1)."""
+    """Return a server that demands a proof by SCRAM with these iterations (RFC 5802 §5.1)."""
 
     def converse(client: socket.socket) -> None:
         while client.recv(4096)[4:8] in NOT_ENCRYPTED:
@@ -143,8 +145,8 @@ def demanding(iterations: int) -> Callable[[socket.socket], None]:
     return converse
 
 
-def test_listener_that_demands_hours_of_computing() -> None:
-    """The connection ends in time; libpq goes on in a thread, here for some seconds."""
+def test_server_that_demands_long_computations() -> None:
+    """The connection attempt ends in time; libpq computes on in a thread, here for some seconds."""
     with peer(demanding(600_000)) as place:
         began = time.monotonic()
         with pytest.raises(psycopg.OperationalError, match="timeout expired"):
@@ -163,28 +165,30 @@ def test_listener_that_demands_hours_of_computing() -> None:
 def test_environment_that_accepts_a_password_in_clear(
     methods: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PGREQUIREAUTH cannot loosen the demand on an unproven server."""
+    """PGREQUIREAUTH cannot weaken the requirement for an unproven server."""
     monkeypatch.setenv("PGREQUIREAUTH", methods)
-    with listener_that_asks(struct.pack("!I", 3)) as (port, answered):
+    with listener_demanding(struct.pack("!I", 3)) as (port, answers):
         url = f"postgresql://certferry@{HOST}:{port}/x"
         error = refused(lambda: connect(url, KEY, password=Secret(PASSWORD)))
 
     assert "authentication method requirement" in str(error)
-    assert not b"".join(answered)
+    assert not b"".join(answers)
 
 
 @pytest.mark.parametrize("methods", ["scram-sha-256", "!password,!md5,!none"])
-def test_stricter_demand_on_a_server(methods: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demand of the environment reaches libpq unchanged."""
+def test_stricter_requirement_of_the_environment(
+    methods: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The requirement of the environment reaches libpq unchanged."""
     monkeypatch.setenv("PGREQUIREAUTH", methods)
-    with listener_that_asks(struct.pack("!I", 0)) as (port, _):
+    with listener_demanding(struct.pack("!I", 0)) as (port, _):
         error = refused(lambda: connect(f"postgresql://certferry@{HOST}:{port}/x", KEY))
 
     assert f'"{methods}"' in str(error)
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("postgresql://a@db.example.com/x", "db.example.com is another machine"),
         ("postgresql://a@db.example.com/x?sslmode=require", "must say sslmode=verify-full"),
@@ -202,32 +206,30 @@ def test_stricter_demand_on_a_server(methods: str, monkeypatch: pytest.MonkeyPat
         ("postgresql://127.0.0.1:port/x", ""),
     ],
 )
-def test_url_that_is_refused(url: str, said: str) -> None:
-    """Before a connection is made; it is not shown, since a password may stand in it."""
+def test_refused_url(url: str, message: str) -> None:
+    """The error comes before a connection, and hides the URL, which may contain a password."""
     error = refused(lambda: connect(url, KEY))
 
-    assert said in str(error)
+    assert message in str(error)
     assert "hidden" not in f"{error}{error.hint}"
 
 
 @pytest.mark.parametrize(
-    ("url", "kind", "said"),
+    ("url", "kind", "message"),
     [
         ("postgresql://127.0.0.1:1/x?sslmode=often", ConfigError, 'invalid sslmode value: "often"'),
         ("postgresql://[::1]:1/x", DatabaseUnavailable, "Connection refused"),
     ],
 )
-def test_what_prevents_a_connection_is_said_in_full(
-    url: str, kind: type[CertferryError], said: str
-) -> None:
-    """In the words of libpq, without where they say again what was to be opened."""
+def test_failed_connection_is_explained(url: str, kind: type[CertferryError], message: str) -> None:
+    """The error has libpq's message, without its repetition of the address."""
     error = refused(lambda: connect(url, KEY), kind)
 
-    assert f"{url.partition('?')[0]} cannot be opened: {said}" == str(error)
+    assert f"{url.partition('?')[0]} cannot be opened: {message}" == str(error)
 
 
 def test_environment_that_names_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What libpq reads beside the URL counts: PGHOST, PGSSLMODE."""
+    """Variables of libpq count as well: PGHOST, PGSSLMODE."""
     monkeypatch.setenv("PGHOST", "db.example.com")
     error = refused(lambda: connect("postgresql:///x", KEY))
     assert "db.example.com is another machine" in str(error)
@@ -244,14 +246,14 @@ def authority() -> CA:
 
 
 @pytest.mark.parametrize(
-    ("host", "is_trusted", "said"),
+    ("host", "is_trusted", "message"),
     [
         ("localhost", True, None),
         ("127.0.0.1", True, 'certificate for "localhost" does not match host name "127.0.0.1"'),
         ("localhost", False, "certificate verify failed"),
     ],
 )
-def test_server_is_known_by_its_certificate(
+def test_certificate_of_the_server(
     postgresql: Postgresql,
     name: str,
     authority: CA,
@@ -259,29 +261,27 @@ def test_server_is_known_by_its_certificate(
     *,
     host: str,
     is_trusted: bool,
-    said: str | None,
+    message: str | None,
 ) -> None:
-    """With `verify-full` over TLS: another name, or another CA, is refused in one sentence, with
-    what to write as its hint.
-    """
+    """`verify-full` refuses another name or another CA, and the hint names the setting."""
     (authority if is_trusted else CA()).cert_pem.write_to_path(tmp_path / "ca.pem")
     with running_pgbouncer(postgresql, authority.issue_cert("localhost")) as port:
         url = (
             f"postgresql://postgres@{host}:{port}/{name}"
             f"?sslmode=verify-full&sslrootcert={tmp_path / 'ca.pem'}&gssencmode=disable"
         )
-        if said is None:
+        if message is None:
             with closing(connect(url, KEY)) as store:
                 assert () == store.lineages()
             return
         error = refused(lambda: connect(url, KEY))
-    assert said in str(error)
+    assert message in str(error)
     assert "sslrootcert=FILE" in str(error.hint)
 
 
 @thorough
 def test_read_replica(postgresql: Postgresql, name: str) -> None:
-    """It would answer with old rows, and takes none."""
+    """A replica would answer with old rows, and cannot be written."""
     with running_replica(postgresql) as replica:
         error = refused(lambda: connect(replica.url(name), KEY))
 

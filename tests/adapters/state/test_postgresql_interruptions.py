@@ -1,5 +1,5 @@
-"""A transaction in PostgreSQL while the server refuses, is slow, or goes away: the write happens
-once or not at all.
+"""A transaction in PostgreSQL while the server refuses, is slow, or stops: each write happens once
+or is absent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("53100", "cannot be written: the server's disk is full"),
         ("53300", "has no room for the data: because"),
@@ -43,17 +43,17 @@ from tests.support.waiting import eventually
         ("57P03", "does not answer: because"),
     ],
 )
-def test_trouble_that_passes(postgresql: Postgresql, name: str, code: str, said: str) -> None:
-    """Another try may help, and the sentence names the database."""
+def test_temporary_refusal(postgresql: Postgresql, name: str, code: str, message: str) -> None:
+    """The error allows another try, and names the database."""
     fail = f"DO $$ BEGIN RAISE EXCEPTION 'because' USING ERRCODE = '{code}'; END $$"
     with closing(impatient(postgresql.url(name))) as database:
         database.rows("SELECT 1")
 
         with pytest.raises(DatabaseUnavailable) as error:
-            database.run(lambda one: one.execute(fail))
+            database.run(lambda transaction: transaction.execute(fail))
 
         assert error.value.retry.allowed
-        assert f"{database.place} {said}" == str(error.value.message)
+        assert f"{database.place} {message}" == str(error.value.message)
         assert 1 == len(database.rows("SELECT 1"))
 
 
@@ -68,34 +68,36 @@ def test_trouble_that_passes(postgresql: Postgresql, name: str, code: str, said:
 def test_time_out_of_the_server(
     postgresql: Postgresql, name: str, setting: str, statement: str
 ) -> None:
-    """It is named, with what to change; certferry waits for other writes as long as it does."""
+    """The error names the time-out with a remedy; certferry itself waits longer for other
+    writes.
+    """
     with ExitStack() as stack:
         database = stack.enter_context(closing(impatient(postgresql.url(name))))
         if setting == "lock_timeout":
             other = stack.enter_context(closing(PostgresqlDatabase(postgresql.url(name))))
-            held, is_over = threading.Event(), threading.Event()
+            is_held, is_over = threading.Event(), threading.Event()
 
-            def hold(one: Transaction) -> None:
-                one.rows("SELECT 1 FROM lease")
-                one.execute("LOCK TABLE lease")
-                one.rows("SELECT 1")
-                held.set()
+            def hold(transaction: Transaction) -> None:
+                transaction.rows("SELECT 1 FROM lease")
+                transaction.execute("LOCK TABLE lease")
+                transaction.rows("SELECT 1")
+                is_held.set()
                 is_over.wait(9)
 
             holding = stack.enter_context(ThreadPoolExecutor(1))
             holding.submit(other.run, hold)
             stack.callback(is_over.set)
-            assert held.wait(9)
+            assert is_held.wait(9)
         postgresql.ask(f"ALTER DATABASE {name} SET {setting} = '50ms'")
 
         def in_transaction(query: str) -> None:
-            def work(one: Transaction) -> None:
-                one.execute(query)
-                one.rows("SELECT 1")
+            def work(transaction: Transaction) -> None:
+                transaction.execute(query)
+                transaction.rows("SELECT 1")
 
             database.run(work)
 
-        # In a transaction the time of a statement is certferry's.
+        # In a transaction, certferry sets the time-out for statements.
         ask = database.rows if setting == "statement_timeout" else in_transaction
         with pytest.raises(DatabaseUnavailable) as error:
             ask(statement)
@@ -104,14 +106,20 @@ def test_time_out_of_the_server(
 
 
 def test_unforeseen_error(database: PostgresqlDatabase) -> None:
-    """What the server says otherwise is passed on as an error of the state."""
+    """Other messages of the server become errors of the state."""
     with pytest.raises(StateError, match="division by zero"):
         database.rows("SELECT 1 / 0")
 
 
-def test_function_that_cannot_be_serialized_runs_again(database: PostgresqlDatabase) -> None:
-    """Of two that read what the other writes, one runs twice, and both are right."""
-    database.run(lambda one: one.execute("INSERT INTO lease (lineage, token) VALUES ('sum', 0)"))
+def test_serialization_failure_is_retried(database: PostgresqlDatabase) -> None:
+    """Two functions read each other's writes: one function runs twice, and both results are
+    right.
+    """
+    database.run(
+        lambda transaction: transaction.execute(
+            "INSERT INTO lease (lineage, token) VALUES ('sum', 0)"
+        )
+    )
     together, tries = threading.Barrier(2, timeout=20), []
 
     def add(_: int) -> None:
@@ -137,7 +145,7 @@ def test_function_that_cannot_be_serialized_runs_again(database: PostgresqlDatab
 
 @pytest.mark.parametrize("use", ["rows", "read", "run"])
 def test_function_that_uses_the_database_itself(database: PostgresqlDatabase, use: str) -> None:
-    """It has to use its transaction."""
+    """A function has to use its transaction."""
     uses: dict[str, Callable[[object], object]] = {
         "rows": lambda _: database.rows("SELECT 1"),
         "read": lambda _: database.read(lambda _: None),
@@ -149,11 +157,11 @@ def test_function_that_uses_the_database_itself(database: PostgresqlDatabase, us
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_connection_that_is_ended_between_two_statements(
+def test_connection_ended_between_statements(
     postgresql: Postgresql, name: str, database: PostgresqlDatabase, after: int
 ) -> None:
-    """The function runs again over another connection; what it wrote before has not happened. An
-    idle one that was ended is not noticed at all.
+    """The function runs again over a new connection, and its earlier writes are rolled back. The
+    end of an idle connection goes unnoticed.
     """
     tries: list[int] = []
 
@@ -183,7 +191,7 @@ def test_connection_that_is_ended_between_two_statements(
 def test_commit_whose_answer_is_lost(
     postgresql: Postgresql, name: str, *, is_forwarded: bool
 ) -> None:
-    """The server is asked what became of it: it is not written twice, and not forgotten."""
+    """The server is asked for the transaction's result: the entry is stored exactly once."""
     with cut_at_commit(postgresql.port, is_forwarded=is_forwarded) as port:
         url = f"postgresql://postgres@{HOST}:{port}/{name}?sslmode=disable&gssencmode=disable"
         with closing(connect(url, KEY)) as store:
@@ -192,7 +200,9 @@ def test_commit_whose_answer_is_lost(
 
 
 class Cutter:
-    """A proxy that ends the connection of the first commit: when the server has it, or before."""
+    """A proxy that closes the connection at the first commit, before or after the server receives
+    the commit.
+    """
 
     def __init__(self, server: int, *, is_forwarded: bool) -> None:
         self._server = server
@@ -204,10 +214,10 @@ class Cutter:
         with suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                there = socket.create_connection((HOST, self._server))
-                ways = ((self._ask, client, there), (self._answer, there, client))
-                for pump, one, other in ways:
-                    threading.Thread(target=pump, args=(one, other), daemon=True).start()
+                upstream = socket.create_connection((HOST, self._server))
+                ways = ((self._ask, client, upstream), (self._answer, upstream, client))
+                for pump, source, sink in ways:
+                    threading.Thread(target=pump, args=(source, sink), daemon=True).start()
 
     def _answer(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError), source, sink:
@@ -225,14 +235,14 @@ class Cutter:
                 self.was_cut.set()
                 if self._is_forwarded:
                     sink.sendall(data)
-                    time.sleep(0.2)  # the server carries it out
+                    time.sleep(0.2)  # commit takes effect on the server
                 source.shutdown(socket.SHUT_RDWR)
                 sink.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
 def cut_at_commit(server: int, *, is_forwarded: bool) -> Iterator[int]:
-    """Run a `Cutter`; give its port."""
+    """Run a `Cutter`, and yield its port."""
     cutter = Cutter(server, is_forwarded=is_forwarded)
     with socket.create_server((HOST, 0)) as listener:
         threading.Thread(target=cutter.serve, args=(listener,), daemon=True).start()
@@ -248,9 +258,9 @@ def own_server() -> Iterator[Postgresql]:
         yield server
 
 
-def test_server_that_comes_and_goes(own_server: Postgresql) -> None:
-    """Gone at the start, it is an error at once; while it starts again, a host that was connected
-    waits; gone for ever, it is one sentence, and the next call does not wait again.
+def test_server_that_stops_and_starts(own_server: Postgresql) -> None:
+    """A stopped server is an error at once for a new host. A connected host waits while the server
+    restarts; after the wait, each call has an error without another wait.
     """
     url = own_server.url(own_server.new_state())
     with closing(connect(url, KEY)) as store:
@@ -278,9 +288,9 @@ def test_server_that_comes_and_goes(own_server: Postgresql) -> None:
 
 
 @thorough
-def test_server_that_refuses_for_a_while(postgresql: Postgresql) -> None:
-    """A failover may lead to a server that refuses at first: who was admitted once waits, and is
-    told to try later; its leases are renewed again when it is over.
+def test_server_that_refuses_logins_for_a_while(postgresql: Postgresql) -> None:
+    """After a failover, a server may refuse logins at first: an admitted host waits, then gets an
+    error. Its leases are renewed again afterwards.
     """
     postgresql.ask("CREATE ROLE fickle LOGIN SUPERUSER")
     name, length = postgresql.new_state(), timedelta(seconds=6)

@@ -1,4 +1,4 @@
-"""Rows in PostgreSQL not written by certferry: too many, too long, unreadable, or removed."""
+"""Rows in PostgreSQL of other programs: too many, too long, unreadable, or removed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ READS: list[Callable[[PostgresqlDatabase], object]] = [
     lambda database: database.rows("SELECT * FROM lease"),
     lambda database: database.each(("SELECT 1 AS one", ()), ("SELECT holder FROM lease", ())),
     lambda database: database.read(lambda reader: reader.rows("SELECT * FROM lease")),
-    lambda database: database.run(lambda one: one.rows("SELECT * FROM lease FOR SHARE")),
+    lambda database: database.run(
+        lambda transaction: transaction.rows("SELECT * FROM lease FOR SHARE")
+    ),
 ]
 
 
-def test_rows_that_another_program_removed(postgresql: Postgresql, name: str) -> None:
-    """A table that is missing is named."""
+def test_table_removed_by_another_program(postgresql: Postgresql, name: str) -> None:
+    """The error names the missing table."""
     with closing(connect(postgresql.url(name), KEY)) as store:
         postgresql.ask("DROP TABLE upload", name)
         with pytest.raises(StateError, match=r'is not a state of certferry: .*"upload"') as error:
@@ -41,10 +43,12 @@ def test_rows_that_another_program_removed(postgresql: Postgresql, name: str) ->
         pytest.param("NULL", 700_000, id="many", marks=thorough),
     ],
 )
-def test_more_rows_than_a_state_has(
+def test_too_many_rows(
     postgresql: Postgresql, name: str, database: PostgresqlDatabase, holder: str, count: int
 ) -> None:
-    """The server sends none of them, and the table is named; so many as there may be are read."""
+    """The server sends none of the rows, and the error names the table; a query for fewer rows
+    succeeds.
+    """
     rows = f"INSERT INTO lease (lineage, token, holder) SELECT 'n' || n, 1, {holder}"
     postgresql.ask(f"{rows} FROM generate_series(1, {count}) AS n", name)
     for read in READS:
@@ -55,7 +59,7 @@ def test_more_rows_than_a_state_has(
 
 
 def test_text_that_is_not_utf8(postgresql: Postgresql) -> None:
-    """A database without an encoding holds any bytes: the table is named."""
+    """A database without an encoding holds any bytes: the error names the table."""
     name = postgresql.new_database("template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
     postgresql.ask("CREATE TABLE lease (holder TEXT)", name)
     postgresql.ask("INSERT INTO lease VALUES (convert_from('\\xff'::bytea, 'SQL_ASCII'))", name)

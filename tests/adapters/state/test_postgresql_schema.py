@@ -1,5 +1,5 @@
-"""The schema of a state in PostgreSQL: equal to that of SQLite, made on demand alone, and refused
-if another release or program made it.
+"""The schema of a state in PostgreSQL: equal to SQLite's, made on demand alone, and refused if
+another release or program made the schema.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tests.support.postgresql import (
 )
 
 
-def test_schema_is_that_of_sqlite(postgresql: Postgresql, name: str, tmp_path: Path) -> None:
-    """The same tables, columns and keys; what may be empty may be empty in both."""
+def test_schema_equals_sqlites(postgresql: Postgresql, name: str, tmp_path: Path) -> None:
+    """Tables, columns, keys and nullable columns are equal."""
     connect(tmp_path / "state.db", tmp_path / "secret.key").close()
     ours = {
         (table, column, is_nullable == "YES")
@@ -43,8 +43,8 @@ def test_schema_is_that_of_sqlite(postgresql: Postgresql, name: str, tmp_path: P
     theirs: set[tuple[str, str, bool]] = set()
     their_keys: dict[str, list[str]] = {}
     with closing(sqlite3.connect(tmp_path / "state.db")) as file:
-        named = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'certferry%'"
-        for (table,) in file.execute(named).fetchall():
+        query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'certferry%'"
+        for (table,) in file.execute(query).fetchall():
             columns = file.execute(f"PRAGMA table_info({table})").fetchall()
             key = sorted((place, column) for _, column, _, _, _, place in columns if place)
             if key:
@@ -58,8 +58,8 @@ def test_schema_is_that_of_sqlite(postgresql: Postgresql, name: str, tmp_path: P
     assert their_keys == dict(keys)
 
 
-def test_indexes_are_those_of_sqlite(postgresql: Postgresql, name: str, tmp_path: Path) -> None:
-    """The same indexes and unique columns, in the same order of columns, over the same rows."""
+def test_indexes_equal_sqlites(postgresql: Postgresql, name: str, tmp_path: Path) -> None:
+    """Indexes and unique columns are equal, with the same order of columns and the same rows."""
     connect(tmp_path / "state.db", tmp_path / "secret.key").close()
     indexes = postgresql.ask(
         "SELECT indrelid::regclass::text, CASE WHEN conname IS NULL THEN relname::text END,"
@@ -79,14 +79,14 @@ def test_indexes_are_those_of_sqlite(postgresql: Postgresql, name: str, tmp_path
         )
         for table, index, origin, is_unique, is_partial in file.execute(query).fetchall():
             columns = tuple(row[2] for row in file.execute(f"PRAGMA index_info({index})"))
-            named = index if origin == "c" else None
-            theirs.add((table, named, columns, bool(is_unique), bool(is_partial)))
+            index_name = index if origin == "c" else None
+            theirs.add((table, index_name, columns, bool(is_unique), bool(is_partial)))
 
     assert theirs == {(row[0], row[1], tuple(row[2]), *row[3:]) for row in indexes}
 
 
-def test_columns_hold_what_they_hold_in_sqlite(postgresql: Postgresql, name: str) -> None:
-    """Text is compared by its bytes, and numbers have 64 bits, whatever the database's locale."""
+def test_types_equal_sqlites(postgresql: Postgresql, name: str) -> None:
+    """Text is compared by bytes, and numbers have 64 bits, for any locale of the database."""
     columns = postgresql.ask(
         "SELECT data_type, collation_name FROM information_schema.columns"
         " WHERE table_schema = 'public' AND table_name <> 'certferry_migration'",
@@ -96,8 +96,8 @@ def test_columns_hold_what_they_hold_in_sqlite(postgresql: Postgresql, name: str
     assert {("text", "C"), ("bigint", None), ("boolean", None)} == set(columns)
 
 
-def test_history_is_never_changed(postgresql: Postgresql, name: str) -> None:
-    """By its own administrator neither, unless the trigger is taken away first."""
+def test_history_is_append_only(postgresql: Postgresql, name: str) -> None:
+    """Even the administrator has to remove the trigger before a change."""
     with closing(connect(postgresql.url(name), KEY)) as store:
         store.append_history(ENTRY)
     for change in ("UPDATE history SET who = 'x'", "DELETE FROM history", "TRUNCATE history"):
@@ -105,8 +105,10 @@ def test_history_is_never_changed(postgresql: Postgresql, name: str) -> None:
             postgresql.ask(change, name)
 
 
-def test_state_that_several_hosts_make_at_once(postgresql: Postgresql) -> None:
-    """One makes it, the others find it; each is known by its name from its first run on."""
+def test_state_made_by_several_hosts_at_once(postgresql: Postgresql) -> None:
+    """A single host makes the state, and the others find the state; a host is recorded with its
+    first run.
+    """
     url = postgresql.url(postgresql.new_database())
     with ThreadPoolExecutor(4) as hosts:
         made = list(hosts.map(lambda n: prepare(url, KEY, host=f"web-{n}", init=True), range(4)))
@@ -121,8 +123,8 @@ def test_state_that_several_hosts_make_at_once(postgresql: Postgresql) -> None:
     assert ("web-9",) in names
 
 
-def test_extension_of_the_server_is_no_other_program(postgresql: Postgresql) -> None:
-    """What administrators install beside it, as to see slow queries, is in nothing's way."""
+def test_extension_of_the_server(postgresql: Postgresql) -> None:
+    """The tables of an extension do not count as another program's."""
     name = postgresql.new_database()
     postgresql.ask("CREATE TABLE spatial_ref_sys (id INTEGER)", name)
     postgresql.ask(
@@ -134,8 +136,8 @@ def test_extension_of_the_server_is_no_other_program(postgresql: Postgresql) -> 
     assert prepare(postgresql.url(name), KEY, init=True)
 
 
-def test_state_is_never_made_by_accident(postgresql: Postgresql) -> None:
-    """Neither by opening an empty database, nor by migrating it."""
+def test_empty_database_without_init(postgresql: Postgresql) -> None:
+    """Opening and migrating an empty database are errors, and create no table."""
     name = postgresql.new_database()
     url = postgresql.url(name)
     for open_it in (
@@ -149,7 +151,7 @@ def test_state_is_never_made_by_accident(postgresql: Postgresql) -> None:
     assert [] == postgresql.ask("SELECT 1 FROM pg_tables WHERE schemaname = 'public'", name)
 
 
-def test_user_without_the_right_to_make_tables(postgresql: Postgresql) -> None:
+def test_user_without_permission_to_create_tables(postgresql: Postgresql) -> None:
     """The hint has the grant."""
     name = postgresql.new_database()
     if not postgresql.ask("SELECT 1 FROM pg_roles WHERE rolname = 'guest'"):
@@ -162,7 +164,7 @@ def test_user_without_the_right_to_make_tables(postgresql: Postgresql) -> None:
 
 
 def test_database_of_another_program(postgresql: Postgresql) -> None:
-    """Nothing is added to it."""
+    """The database of another program stays unchanged."""
     name = postgresql.new_database()
     postgresql.ask("CREATE TABLE bookmark (url TEXT)", name)
 
@@ -174,8 +176,8 @@ def test_database_of_another_program(postgresql: Postgresql) -> None:
     )
 
 
-def test_schema_that_is_newer(postgresql: Postgresql, name: str) -> None:
-    """It is used as long as it has all that this version needs, and refused from then on."""
+def test_newer_schema(postgresql: Postgresql, name: str) -> None:
+    """A newer schema is used until its release ends the support for this version."""
     url = postgresql.url(name)
     postgresql.ask("INSERT INTO certferry_migration VALUES (900, 'later')", name)
     connect(url, KEY).close()
@@ -187,7 +189,7 @@ def test_schema_that_is_newer(postgresql: Postgresql, name: str) -> None:
 
 
 def test_schema_of_the_next_release(postgresql: Postgresql, name: str) -> None:
-    """Rows stay, and this release goes on working until a later script ends its support."""
+    """Rows stay, and this release works until a later script ends its support."""
     url, first = postgresql.url(name), read_migrations("postgresql")
     adds = Migration(24, "0024_adds", "ALTER TABLE notice ADD COLUMN later TEXT;")
     ends = Migration(25, "0025_ends", "UPDATE certferry_schema SET oldest = 24;")
@@ -207,7 +209,7 @@ def test_schema_of_the_next_release(postgresql: Postgresql, name: str) -> None:
 
 
 def test_schema_from_before_the_first_release(postgresql: Postgresql, name: str) -> None:
-    """Every way to open the state refuses the state, and changes nothing."""
+    """Every way to open the state is refused, and changes nothing."""
     url = postgresql.url(name)
     postgresql.ask("UPDATE certferry_migration SET number = 22", name)
     for open_it in (
@@ -223,8 +225,8 @@ def test_schema_from_before_the_first_release(postgresql: Postgresql, name: str)
     assert [(22,)] == postgresql.ask("SELECT number FROM certferry_migration", name)
 
 
-def test_database_that_is_not_in_utf8(postgresql: Postgresql) -> None:
-    """Chinese words would be an error on the day on which one comes."""
+def test_database_in_another_encoding(postgresql: Postgresql) -> None:
+    """The database is refused, because Chinese text would be an error later."""
     name = postgresql.new_database("template0 ENCODING 'LATIN1' LOCALE 'C'")
 
     error = refused(lambda: prepare(postgresql.url(name), KEY, init=True))

@@ -1,4 +1,4 @@
-"""The state with several processes at work on it, and with processes that are killed."""
+"""The state with several processes at work, and with killed processes."""
 
 from __future__ import annotations
 
@@ -29,62 +29,64 @@ Start = Callable[[str], Child]
 
 
 def race(start: Start, program: str) -> list[object]:
-    """Let processes begin at the same moment, and give what each of them says."""
+    """Start processes at the same moment, and return the answer of each."""
     racers = [start(program) for _ in range(RACERS)]
-    assert ["ready"] * RACERS == [racer.hear() for racer in racers]
+    assert ["ready"] * RACERS == [racer.receive() for racer in racers]
     for racer in racers:
         racer.go_on()
-    return [racer.hear() for racer in racers]
+    return [racer.receive() for racer in racers]
 
 
 def take(child: Child) -> int:
-    """Let it take the lease, and give the token."""
-    child.hear()
+    """Let the child take the lease, and return the token."""
+    child.receive()
     child.go_on()
-    token = child.hear()
+    token = child.receive()
     assert isinstance(token, int)
     return token
 
 
-def test_processes_that_race_for_a_lease(start: Start, store: StateStore) -> None:
-    """Exactly one of them gets it, and has it."""
-    said = race(start, "take_lease")
+def test_race_for_a_lease(start: Start, store: StateStore) -> None:
+    """Exactly one process gets the lease and keeps it."""
+    answers = race(start, "take_lease")
 
-    assert [1] == [token for token in said if token is not None]
+    assert [1] == [token for token in answers if token is not None]
     with pytest.raises(LeaseHeld):
         store.acquire("img", NOW)
 
 
-def test_processes_that_race_on_a_new_state(start: Start, path: Path, key_file: Path) -> None:
-    """Database, key file and account are made once: all of them work with the first key."""
-    said = race(start, "register")
+def test_race_on_a_new_state(start: Start, path: Path, key_file: Path) -> None:
+    """Database, key file and account are made once: all processes work with the first key."""
+    answers = race(start, "register")
 
     with closing(connect(path, key_file)) as store:
         account = store.account(DIRECTORY)
     assert account is not None
-    assert {account.key_pem.reveal()} == set(said)
+    assert {account.key_pem.reveal()} == set(answers)
     assert ["secret.key", "state.db"] == sorted(
         file.name for file in path.parent.iterdir() if not file.name.startswith("state.db-")
     )
 
 
-@pytest.mark.parametrize("buried", [False, True])
-def test_killed_holder_is_followed_at_once(start: Start, store: StateStore, buried: object) -> None:
-    """A dead process holds nothing, also while it is still a zombie."""
+@pytest.mark.parametrize("is_reaped", [False, True])
+def test_lease_of_a_killed_holder(start: Start, store: StateStore, is_reaped: object) -> None:
+    """A dead process holds no lease, even as a zombie."""
     child = start("take_lease")
     token = take(child)
     with pytest.raises(LeaseHeld, match=f"process {child.pid} on "):
         store.acquire("img", NOW)
 
     child.kill()
-    if buried:
-        child.bury()
+    if is_reaped:
+        child.reap()
 
     assert token + 1 == store.acquire("img", NOW).token
 
 
 def test_stopped_holder_keeps_its_lease(start: Start, store: StateStore) -> None:
-    """Suspended, it may wake up in the middle of its work; a clock that jumps ends nothing."""
+    """A suspended holder may continue in the middle of its work; a jump of the clock ends no
+    lease.
+    """
     child = start("take_lease")
     take(child)
 
@@ -92,10 +94,10 @@ def test_stopped_holder_keeps_its_lease(start: Start, store: StateStore) -> None
         store.acquire("img", NOW + timedelta(days=400))
 
 
-def test_program_that_outlives_the_holder_that_started_it(start: Start, store: StateStore) -> None:
-    """It inherits no lease."""
+def test_program_that_outlives_its_holder(start: Start, store: StateStore) -> None:
+    """The program does not inherit the lease."""
     child = start("take_lease_and_start_a_program")
-    program = child.hear()
+    program = child.receive()
     child.kill()
     try:
         os.kill(program, 0)
@@ -104,8 +106,8 @@ def test_program_that_outlives_the_holder_that_started_it(start: Start, store: S
         os.kill(program, signal.SIGKILL)
 
 
-def test_state_that_is_copied_under_a_holder(start: Start, path: Path, tmp_path: Path) -> None:
-    """In a backup that is put back, no lease is held, whatever the database says."""
+def test_copy_of_a_state_with_a_holder(start: Start, path: Path, tmp_path: Path) -> None:
+    """In a copy, no lease is held, whatever the database contains."""
     take(start("take_lease"))
     copied = shutil.copytree(path.parent, tmp_path / "backup")
 
@@ -113,10 +115,10 @@ def test_state_that_is_copied_under_a_holder(start: Start, path: Path, tmp_path:
         assert "img" == restored.acquire("img", NOW).lineage
 
 
-def test_database_that_is_put_back_under_a_holder(
+def test_older_database_under_a_holder(
     start: Start, path: Path, key_file: Path, tmp_path: Path
 ) -> None:
-    """An older one knows nothing of the holder, which keeps its lease all the same."""
+    """The older database has no record of the holder, but the holder keeps its lease."""
     earlier = tmp_path / "earlier.db"
     connect(earlier, key_file).close()
     with start("take_lease") as child:
@@ -134,25 +136,27 @@ def test_database_that_is_put_back_under_a_holder(
             assert "img" == store.acquire("img", NOW).lineage
 
 
-def test_lock_that_is_removed_under_its_holder(path: Path, store: StateStore) -> None:
-    """The next run takes over, and what the first one still writes is refused."""
+def test_lock_removed_under_its_holder(path: Path, store: StateStore) -> None:
+    """The next run takes over, and later writes of the first run are refused."""
     lost = store.acquire("img", NOW)
     for lock in path.with_name("state.db-leases").iterdir():
         lock.unlink()
 
-    held = store.acquire("img", NOW)
+    current = store.acquire("img", NOW)
 
     with pytest.raises(LeaseLost):
         store.extend(lost)
     store.release(lost)
-    store.extend(held)
+    store.extend(current)
     with pytest.raises(LeaseHeld):
         store.acquire("img", NOW)
 
 
 @pytest.mark.parametrize(("hours", "is_over"), [(1, False), (-1, True)])
-def test_lease_with_an_end(path: Path, store: StateStore, hours: int, is_over: object) -> None:
-    """One that another kind of store has written down ends by the database's clock."""
+def test_lease_with_an_end_in_the_database(
+    path: Path, store: StateStore, hours: int, is_over: object
+) -> None:
+    """A lease of another kind of store ends by the database's clock."""
     lease = store.acquire("img", NOW)
     until = from_moment(datetime.now(UTC) + timedelta(hours=hours))
     with closing(sqlite3.connect(path)) as raw, raw:
@@ -163,8 +167,8 @@ def test_lease_with_an_end(path: Path, store: StateStore, hours: int, is_over: o
             write()
 
 
-def test_two_ways_to_one_state(path: Path, key_file: Path, store: StateStore) -> None:
-    """Through a link, its leases are the same."""
+def test_state_behind_a_link(path: Path, key_file: Path, store: StateStore) -> None:
+    """A state has the same leases through a link."""
     link = path.with_name("link.db")
     link.symlink_to(path)
     store.acquire("img", NOW)
@@ -174,14 +178,12 @@ def test_two_ways_to_one_state(path: Path, key_file: Path, store: StateStore) ->
 
 
 @pytest.mark.parametrize("lines", [(1, 2, 3), (4, 7, 12)])
-def test_killed_writer_leaves_no_torn_write(
-    start: Start, path: Path, key_file: Path, lines: tuple[int, ...]
-) -> None:
-    """Whenever it is killed: each version whole, with its key, and never beside its own order."""
+def test_killed_writer(start: Start, path: Path, key_file: Path, lines: tuple[int, ...]) -> None:
+    """Killed at any moment: each version is complete with its key, and its order is gone."""
     for count in lines:
         child = start("write")
         for _ in range(count):
-            child.hear()
+            child.receive()
         child.kill()
 
         with closing(sqlite3.connect(path)) as raw:
@@ -196,12 +198,12 @@ def test_killed_writer_leaves_no_torn_write(
         assert order is None or f"order/{len(versions) + 1}" == order.url
 
 
-def test_run_that_is_killed(start: Start, store: StateStore) -> None:
-    """It is in progress as long as its process lives, stopped or not; then it died, at once, and
-    what it reported stays.
+def test_killed_run(start: Start, store: StateStore) -> None:
+    """A run is in progress while its process lives, even suspended. After a kill the run has died,
+    and its events stay.
     """
     child = start("begin_a_run")
-    assert 1 == child.hear()
+    assert 1 == child.receive()
     with child.stopped():
         assert [RunState.RUNNING] == [run.state for run in store.stored_runs(9)]
     child.kill()

@@ -1,4 +1,4 @@
-"""What the state's tables keep, and who may read it."""
+"""The records of the state's tables, and programs that may change them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from certferry.text import Text, verbatim
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.adapters.state.child_program import NOW
 
-# --- Moments and windows as they stand in the database
+# --- Moments and windows in the database
 
 
 moments = st.datetimes(
@@ -60,16 +60,18 @@ moments = st.datetimes(
 
 
 @pytest.mark.parametrize(
-    "written", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "9000-01-01T00:00:00Z"]
+    "moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "9000-01-01T00:00:00Z"]
 )
-def test_moment_at_an_end_of_the_calendar(written: str) -> None:
-    """It is none of ours: what is added to one, or taken from it, is a moment again."""
+def test_moment_at_an_end_of_the_calendar(moment: str) -> None:
+    """The moment is rejected, so that every stored moment allows additions and subtractions."""
     with pytest.raises(StateError, match="certferry did not write"):
-        to_moment(written)
+        to_moment(moment)
 
 
 def test_certificate_without_an_end_is_read_back() -> None:
-    """The last second of the calendar is what RFC 5280 §4.1.2.5 writes for it."""
+    """The last second of the calendar stands for a certificate without an end (RFC 5280
+    §4.1.2.5).
+    """
     last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
     assert last == to_validity(from_moment(last))
@@ -78,19 +80,19 @@ def test_certificate_without_an_end_is_read_back() -> None:
 
 
 @given(moments, moments)
-def test_moments_sort_as_text(one: datetime, other: datetime) -> None:
-    """The database may compare them without knowing what they are."""
-    in_time = one.astimezone(UTC) < other.astimezone(UTC)
+def test_moments_sort_as_text(first: datetime, second: datetime) -> None:
+    """Text comparison in the database gives the order of the moments."""
+    in_time = first.astimezone(UTC) < second.astimezone(UTC)
 
-    assert in_time == (from_moment(one) < from_moment(other))
+    assert in_time == (from_moment(first) < from_moment(second))
 
 
 @pytest.mark.parametrize(
     "corrupt", ["", "soon", "2026-11-26T12:00:00", "[", "7", "null", "[" * 100_000, "{" * 100_000]
 )
 @pytest.mark.parametrize("read", [to_moment, FACTS.read, DESIRED.read, SETTINGS.read])
-def test_column_that_another_program_wrote(read: Callable[[str], object], corrupt: str) -> None:
-    """A state that was tampered with is told as such, whatever stands in it."""
+def test_column_of_another_program(read: Callable[[str], object], corrupt: str) -> None:
+    """Any foreign value is reported as a change by another program."""
     with pytest.raises(StateError, match="contains data that certferry did not write") as caught:
         read(corrupt)
 
@@ -98,8 +100,8 @@ def test_column_that_another_program_wrote(read: Callable[[str], object], corrup
 
 
 @pytest.mark.parametrize("corrupt", ["", "[", "7", "[" * 100_000])
-def test_names_that_another_program_wrote(path: Path, store: StateStore, corrupt: str) -> None:
-    """The lineage fails with the state's own error."""
+def test_names_of_another_program(path: Path, store: StateStore, corrupt: str) -> None:
+    """The lineage's reads fail with the state's error."""
     lease = store.acquire("img", NOW)
     store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
     with closing(sqlite3.connect(path)) as raw, raw:
@@ -125,10 +127,10 @@ def _packed(report: bytes) -> str:
     ],
     ids=["empty", "7", "nothing", "a number", "no sentence", "longer than may be read"],
 )
-def test_report_that_another_program_wrote(
+def test_report_of_another_program(
     path: Path, store: StateStore, corrupt: Callable[[], str]
 ) -> None:
-    """The run's report cannot be read, and the error says who wrote the report."""
+    """Reading the report is an error about another program's data."""
     run = StoredRun("a", RunKind.SYNC, RunSource.COMMAND, "root", store.host, NOW)
     store.save_run_begin(run)
     store.save_run_end("a", RunState.DONE, NOW, RunReport({"ok": Text("{a}", a=1)}))
@@ -139,18 +141,18 @@ def test_report_that_another_program_wrote(
         store.run_report("a")
 
 
-def test_report_has_no_key(store: StateStore) -> None:
-    """What a service said of one is hidden before it is stored."""
+def test_report_without_a_secret(store: StateStore) -> None:
+    """A secret in a service's message is masked before the report is stored."""
     run = StoredRun("a", RunKind.SYNC, RunSource.COMMAND, "root", store.host, NOW)
     store.save_run_begin(run)
-    said = Text("{words}", words=verbatim("login_token=12,HIDDEN"))
-    store.save_run_end("a", RunState.FAILED, NOW, RunReport({"detail": said}))
+    detail = Text("{words}", words=verbatim("login_token=12,HIDDEN"))
+    store.save_run_end("a", RunState.FAILED, NOW, RunReport({"detail": detail}))
 
     assert "HIDDEN" not in str(store.run_report("a"))
 
 
-def test_revocation_that_another_program_wrote(path: Path, store: StateStore) -> None:
-    """A reason that there is not is no reason to read on."""
+def test_revocation_of_another_program(path: Path, store: StateStore) -> None:
+    """An unknown reason is an error."""
     lease = store.acquire("img", NOW)
     store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
     store.save_revocation(lease, 1, Revocation(NOW, RevocationReason.SUPERSEDED))
@@ -162,7 +164,7 @@ def test_revocation_that_another_program_wrote(path: Path, store: StateStore) ->
 
 
 def grown(times: int) -> str:
-    """Return a sentence that has another one a thousand times, which has another one, and so on."""
+    """Return a sentence that contains a sentence a thousand times, nested to a depth."""
     plain: object = "x" * 1000
     for _ in range(times):
         plain = {"text": "{a}" * 1000, "values": {"a": plain}}
@@ -170,7 +172,7 @@ def grown(times: int) -> str:
 
 
 @pytest.mark.parametrize(
-    "written",
+    "stored",
     [
         "",
         "{",
@@ -195,9 +197,9 @@ def grown(times: int) -> str:
         '{"text": 7, "values": {}}',
     ],
 )
-def test_a_sentence_that_certferry_did_not_write(written: str) -> None:
-    """It is told as that, whatever it is, and stops nothing."""
-    assert "the state contains a sentence that certferry did not write" == str(to_text(written))
+def test_sentence_of_another_program(stored: str) -> None:
+    """Any invalid sentence is replaced by a sentence about the change, without an error."""
+    assert "the state contains a sentence that certferry did not write" == str(to_text(stored))
 
 
 # --- History is append-only, for every program
@@ -206,10 +208,8 @@ def test_a_sentence_that_certferry_did_not_write(written: str) -> None:
 @pytest.mark.parametrize(
     "statement", ["UPDATE history SET who = 'nobody'", "DELETE FROM history WHERE number = 1"]
 )
-def test_history_is_neither_changed_nor_removed(
-    path: Path, store: StateStore, statement: str
-) -> None:
-    """The database itself refuses, also from another program."""
+def test_history_is_append_only(path: Path, store: StateStore, statement: str) -> None:
+    """The database itself refuses the change, even from another program."""
     entry = HistoryEntry(NOW, "img", "issued", "root@host", {"fingerprint": "ab"})
     store.append_history(entry)
 
@@ -229,23 +229,23 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 SHOP = ("www.shop.example",)
-USED_UP = 50  # certificates of a registered domain, as many as Let's Encrypt allows in a week
+USED_UP = 50  # certificates of a registered domain, the limit of Let's Encrypt for a week
 
 
 def limits(directory: str = DIRECTORY) -> Limits:
-    found = limits_at(directory)
-    assert found is not None
-    return found
+    known_limits = limits_at(directory)
+    assert known_limits is not None
+    return known_limits
 
 
-def test_no_limit_by_account_counts_more_orders_than_are_read() -> None:
-    """Or certferry would let go one too many."""
+def test_reads_cover_the_limit_of_an_account() -> None:
+    """Fewer orders than the limit would let an order pass that the CA refuses."""
     for directory in (DIRECTORY, STAGING):
         assert limits(directory).orders.most <= MOST_ORDERS
 
 
 def orders_of_a_month() -> list[PastOrder]:
-    """Six days ago a domain's budget was used up, by names that vary; then came many others."""
+    """Names of a domain used up its budget six days ago; many other orders followed."""
     shop = [
         PastOrder((f"{number}.shop.example",), ORDER_NOW - 6 * DAY + number * MINUTE)
         for number in range(USED_UP)
@@ -267,9 +267,9 @@ def orders_of_a_month() -> list[PastOrder]:
     ],
     ids=lambda wanted: f"{wanted.names[0]}{wanted.renews or ''}",
 )
-def test_what_is_read_decides_as_all_of_it_would(tmp_path: Path, wanted: PlannedOrder) -> None:
-    """Of thousands of orders only those that may count are read: the last ones, and those of the
-    same registered domain or the same names.
+def test_relevant_orders_decide_like_all_orders(tmp_path: Path, wanted: PlannedOrder) -> None:
+    """Few of thousands of orders are read: the last orders, and orders of the same registered
+    domain or of the same names.
     """
     path, orders = tmp_path / "state.db", orders_of_a_month()
     with closing(connect(path, tmp_path / "secret.key")) as store:
@@ -278,31 +278,31 @@ def test_what_is_read_decides_as_all_of_it_would(tmp_path: Path, wanted: Planned
                 "INSERT INTO issuance (number, directory, lineage, names, renews, ordered_at)"
                 " VALUES (?, ?, '', ?, 0, ?)",
                 [
-                    (number, DIRECTORY, from_names(one.names), from_moment(one.ordered_at))
-                    for number, one in enumerate(orders)
+                    (number, DIRECTORY, from_names(order.names), from_moment(order.ordered_at))
+                    for number, order in enumerate(orders)
                 ],
             )
-        read = store.spent(DIRECTORY, wanted)
+        relevant = store.spent(DIRECTORY, wanted)
 
-    assert len(read.orders) <= MOST_ORDERS + USED_UP + 1
+    assert len(relevant.orders) <= MOST_ORDERS + USED_UP + 1
     for moment in (
         ORDER_NOW,
         ORDER_NOW - 5 * DAY,
         ORDER_NOW + DAY + 40 * MINUTE,
         ORDER_NOW + 2 * DAY,
     ):
-        decided = rate_limit_hold(limits(), read, wanted, moment)
+        decided = rate_limit_hold(limits(), relevant, wanted, moment)
         assert rate_limit_hold(limits(), Spent(tuple(orders)), wanted, moment) == decided
 
 
-# --- The runs that are under way, while another process looks which of them are
+# --- Running runs, while another process checks them
 
 
 Opened = Callable[[LeaseLocks], HostState]
 
 
 class Watched(LeaseLocks):
-    """Locks of a process to which something happens when it takes the first one."""
+    """Locks of a process with a hook before and after the first taking."""
 
     def __init__(
         self, directory: Path, before: Callable[[], object] = str, after: Callable[[], object] = str
@@ -311,13 +311,13 @@ class Watched(LeaseLocks):
         self._before, self._after = [before], [after]
 
     def take(self, lineage: str) -> ExitStack | None:
-        """Take it, and let that happen."""
+        """Take a lock, with the hooks around."""
         while self._before:
             self._before.pop()()
-        taken = super().take(lineage)
+        lock = super().take(lineage)
         while self._after:
             self._after.pop()()
-        return taken
+        return lock
 
 
 @pytest.fixture
@@ -325,31 +325,31 @@ def opened(path: Path) -> Iterator[Opened]:
     """Open a state, as each process does for itself."""
     path.touch()
     sealing = Sealing(path.with_name("secret.key"))
-    with ExitStack() as all_of_them:
+    with ExitStack() as stack:
 
         def another(locks: LeaseLocks) -> HostState:
             database = SqliteDatabase(path)
             migrate(database, "localhost")
             database.use_write_ahead_log()
-            return all_of_them.enter_context(
-                closing(HostState(database, sealing, locks, "localhost"))
-            )
+            return stack.enter_context(closing(HostState(database, sealing, locks, "localhost")))
 
         yield another
 
 
-def test_run_that_ends_while_another_process_looks(opened: Opened, tmp_path: Path) -> None:
-    """It has ended, and nothing is told of it."""
+def test_run_that_ends_during_a_check(opened: Opened, tmp_path: Path) -> None:
+    """The run counts as ended."""
     running = opened(LeaseLocks(tmp_path))
     run = running.begin_run(NOW)
 
-    looking = opened(Watched(tmp_path, before=lambda: running.end_run(run)))
+    checking = opened(Watched(tmp_path, before=lambda: running.end_run(run)))
 
-    assert () == looking.unended_runs()
+    assert () == checking.unended_runs()
 
 
-def test_run_that_begins_while_another_process_looks(opened: Opened, tmp_path: Path) -> None:
-    """That has the lock of a run that was killed for a moment. The run is kept all the same."""
+def test_run_that_begins_during_a_check(opened: Opened, tmp_path: Path) -> None:
+    """The checking process briefly holds the lock of a killed run, so the new run takes another
+    number. After two runs have begun, every recorded run is in progress.
+    """
     locks = LeaseLocks(tmp_path)
     killed = opened(locks)
     number = killed.begin_run(NOW).number

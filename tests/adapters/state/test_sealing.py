@@ -1,4 +1,4 @@
-"""Private keys at rest: the key file, what a sealed text is bound to, and the bytes on the disk."""
+"""Private keys at rest: the key file, the binding of sealed texts, and the bytes on the disk."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ LINEAGES = ("img", "static")
 
 @pytest.fixture
 def bundles(store: StateStore) -> dict[str, CertificateBundle]:
-    """A state with an account at two directories, and two lineages with an order and a version."""
-    kept = {}
+    """A state with an account at two directories, and two lineages with an order and a version
+    each.
+    """
+    stored = {}
     for directory in (DIRECTORY, OTHER_DIRECTORY):
         store.save_account(AcmeAccount(directory, make_key()))
     for lineage in LINEAGES:
         lease = store.acquire(lineage, NOW)
-        kept[lineage] = make_bundle(f"{lineage}.example.com", not_before=NOW)
-        store.save_version(lease, kept[lineage], NOW)
+        stored[lineage] = make_bundle(f"{lineage}.example.com", not_before=NOW)
+        store.save_version(lease, stored[lineage], NOW)
         store.save_order(
             lease, AcmeOrder(lineage, DIRECTORY, f"order/{lineage}", (lineage,), make_key(), NOW)
         )
-    return kept
+    return stored
 
 
 @pytest.fixture
@@ -75,14 +77,14 @@ USES: list[Callable[[StateStore], object]] = [
 @pytest.mark.parametrize(
     "key", [bytes(32), b"\xff" * 32, b"secrets!" * 4, b"0123456" * 4 + b"0123"]
 )
-def test_key_that_can_be_guessed(key_file: Path, key: bytes) -> None:
-    """Zeros, or a few characters again and again, are refused, given or in a file; the hint says
-    how a key is made.
+def test_guessable_key(key_file: Path, key: bytes) -> None:
+    """Zeros and repeated characters are refused, as a value or in a file; the hint names the
+    command that makes a key.
     """
-    written = base64.b64encode(key)
+    encoded = base64.b64encode(key)
     with pytest.raises(ConfigError, match=r"`key` of \[state\] is easy to guess") as given:
-        keys.key_of(Secret(written.decode()))
-    key_file.write_bytes(written)
+        keys.key_of(Secret(encoded.decode()))
+    key_file.write_bytes(encoded)
     key_file.chmod(0o600)
     with pytest.raises(StateError, match="is easy to guess") as in_file:
         keys.key_of(key_file)
@@ -90,8 +92,8 @@ def test_key_that_can_be_guessed(key_file: Path, key: bytes) -> None:
         assert "`certferry state key` prints" in str(refused.value.hint)
 
 
-def test_key_file_is_made_by_the_first_secret(key_file: Path, store: StateStore) -> None:
-    """Reading makes none; it is 32 bytes in base64 that only its owner can read."""
+def test_first_secret_creates_the_key_file(key_file: Path, store: StateStore) -> None:
+    """Reading creates no file; the file has 32 bytes in base64 that its owner alone can read."""
     assert None is store.account(DIRECTORY)
     store.acquire("img", NOW)
     assert not key_file.exists()
@@ -101,8 +103,10 @@ def test_key_file_is_made_by_the_first_secret(key_file: Path, store: StateStore)
     assert 0o600 == key_file.stat().st_mode & 0o777
 
 
-def test_seal_is_whole_while_its_key_is_there(key_file: Path, store: StateStore) -> None:
-    """Before the first secret no key is wanted; the one that was made opens what it sealed."""
+def test_key_file_is_required_after_the_first_secret(key_file: Path, store: StateStore) -> None:
+    """Before the first secret, a missing key is no error; afterwards the created key opens the
+    state.
+    """
     store.must_unseal()
     assert not key_file.exists()
 
@@ -111,8 +115,8 @@ def test_seal_is_whole_while_its_key_is_there(key_file: Path, store: StateStore)
     store.must_unseal()
 
 
-def test_key_file_that_is_there_is_used(path: Path, key_file: Path, store: StateStore) -> None:
-    """An operator may bring the key; it is not touched."""
+def test_existing_key_file(path: Path, key_file: Path, store: StateStore) -> None:
+    """An operator may provide the key; the file stays unchanged."""
     content = base64.b64encode(bytes(range(32)))
     key_file.write_bytes(content)
     key_file.chmod(0o400)
@@ -126,10 +130,10 @@ def test_key_file_that_is_there_is_used(path: Path, key_file: Path, store: State
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.usefixtures("bundles")
-def test_key_file_that_is_open_to_others(
+def test_key_file_readable_by_others(
     key_file: Path, store: StateStore, mode: int, use: Callable[[StateStore], object]
 ) -> None:
-    """Nothing is sealed or opened with a key that another user may know or change."""
+    """A key that another user can read or change neither seals nor opens."""
     key_file.chmod(mode)
 
     with pytest.raises(StateError, match="other users can read") as refused:
@@ -145,7 +149,7 @@ def test_key_file_that_is_open_to_others(
 def test_key_file_of_another_state(
     key_file: Path, store: StateStore, use: Callable[[StateStore], object]
 ) -> None:
-    """Neither are secrets opened with it, nor is anything sealed with a second key."""
+    """The state's secrets stay closed, and a second key seals nothing."""
     key_file.write_bytes(base64.b64encode(os.urandom(32)))
 
     with pytest.raises(StateError, match=re.escape(str(key_file))) as refused:
@@ -157,10 +161,10 @@ def test_key_file_of_another_state(
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.usefixtures("bundles")
-def test_key_file_that_was_lost(
+def test_lost_key_file(
     key_file: Path, store: StateStore, use: Callable[[StateStore], object]
 ) -> None:
-    """No new key is made in its place, since it would open nothing."""
+    """A new key would open nothing, so none is created."""
     key_file.unlink()
 
     with pytest.raises(StateError, match=re.escape(f"the key file {key_file} is missing")):
@@ -171,7 +175,7 @@ def test_key_file_that_was_lost(
 
 @pytest.mark.timeout(20)
 @pytest.mark.usefixtures("bundles")
-def test_fifo_in_the_place_of_the_key_file(key_file: Path, store: StateStore) -> None:
+def test_fifo_instead_of_a_key_file(key_file: Path, store: StateStore) -> None:
     """A run does not wait for a writer."""
     key_file.unlink()
     os.mkfifo(key_file, 0o600)
@@ -186,7 +190,7 @@ def test_fifo_in_the_place_of_the_key_file(key_file: Path, store: StateStore) ->
 def test_key_file_of_another_user(
     key_file: Path, store: StateStore, use: Callable[[StateStore], object]
 ) -> None:
-    """They know the key, or can have another used."""
+    """The other user knows the key, and could replace it."""
     given_away(key_file)
 
     with pytest.raises(StateError, match="belongs to nobody, who can change it") as refused:
@@ -199,8 +203,8 @@ def test_key_file_of_another_user(
 
 @as_root
 @pytest.mark.parametrize(("mode", "is_read"), [(0o440, True), (0o460, False), (0o444, False)])
-def test_key_file_that_root_gave_to_the_group(mode: int, *, is_read: bool) -> None:
-    """A pod reads by its `fsGroup` what Kubernetes mounts, whatever `defaultMode` says."""
+def test_key_file_of_roots_group(mode: int, *, is_read: bool) -> None:
+    """A pod reads a mounted key by its `fsGroup`, whatever `defaultMode` Kubernetes applies."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         path = Path(folder) / "secret.key"
@@ -218,32 +222,32 @@ def test_key_file_that_root_gave_to_the_group(mode: int, *, is_read: bool) -> No
 
 
 @as_root
-def test_key_file_is_not_made_in_a_directory_of_another_users(tmp_path: Path) -> None:
-    """Not the first time, either."""
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    given_away(theirs)
-    store = connect(tmp_path / "state.db", theirs / "keys" / "secret.key")
+def test_key_file_in_another_users_directory(tmp_path: Path) -> None:
+    """The first secret is refused, and no file is created."""
+    tenant = tmp_path / "theirs"
+    tenant.mkdir()
+    given_away(tenant)
+    store = connect(tmp_path / "state.db", tenant / "keys" / "secret.key")
 
-    with pytest.raises(StateError, match=re.escape(f"{theirs} belongs to nobody")):
+    with pytest.raises(StateError, match=re.escape(f"{tenant} belongs to nobody")):
         store.save_account(AcmeAccount(DIRECTORY, make_key()))
 
     store.close()
-    assert [] == list(theirs.iterdir())
+    assert [] == list(tenant.iterdir())
 
 
 @pytest.mark.parametrize("content", [b"", b"short", "钥匙".encode(), base64.b64encode(bytes(31))])
 @pytest.mark.usefixtures("bundles")
-def test_file_that_is_not_a_key(key_file: Path, store: StateStore, content: bytes) -> None:
-    """What is wrong with it is said without quoting it."""
+def test_invalid_key_file(key_file: Path, store: StateStore, content: bytes) -> None:
+    """The error describes the file without quoting its content."""
     key_file.write_bytes(content)
 
     with pytest.raises(StateError, match="does not contain a key"):
         store.account(DIRECTORY)
 
 
-def test_key_file_that_cannot_be_read(store: StateStore, key_file: Path) -> None:
-    """A folder in its place is an error of the state."""
+def test_folder_instead_of_a_key_file(store: StateStore, key_file: Path) -> None:
+    """A folder is an error of the state."""
     key_file.mkdir()
 
     with pytest.raises(StateError, match=re.escape(str(key_file))):
@@ -260,7 +264,7 @@ def test_key_file_that_cannot_be_read(store: StateStore, key_file: Path) -> None
     ],
 )
 @pytest.mark.usefixtures("bundles")
-def test_sealed_text_stays_shut_in_another_row(
+def test_sealed_text_in_another_row(
     store: StateStore, raw: sqlite3.Connection, table: str, column: str, kind: str
 ) -> None:
     """Two rows of a table cannot exchange their secrets."""
@@ -276,10 +280,10 @@ def test_sealed_text_stays_shut_in_another_row(
 
 @pytest.mark.parametrize("kind", READS)
 @pytest.mark.usefixtures("bundles")
-def test_sealed_text_stays_shut_in_another_table(
+def test_sealed_text_in_another_table(
     store: StateStore, raw: sqlite3.Connection, kind: str
 ) -> None:
-    """A secret of one kind cannot stand for one of another, nor can text that was changed."""
+    """A secret of another kind, or changed text, does not open."""
     ((sealed,),) = raw.execute("SELECT sealed_check FROM sealing").fetchall()
     for stranger in (sealed, "not base64", base64.b64encode(b"short").decode()):
         raw.execute("UPDATE acme_account SET sealed_key_pem = ?", (stranger,))
@@ -290,10 +294,10 @@ def test_sealed_text_stays_shut_in_another_table(
             READS[kind](store)
 
 
-def test_certificate_in_anothers_place(
+def test_certificate_of_another_row(
     store: StateStore, raw: sqlite3.Connection, bundles: dict[str, CertificateBundle]
 ) -> None:
-    """The certificates, which are not sealed, are compared with the fingerprint of their row."""
+    """Certificates are stored unsealed, and are compared with the fingerprint of their row."""
     raw.execute("UPDATE version_pem SET fullchain_pem = ?", (bundles["static"].fullchain_pem,))
 
     assert bundles["static"] == store.bundle("static", 1)
@@ -313,10 +317,10 @@ def test_certificate_in_anothers_place(
         "proof = (SELECT sealed_check FROM sealing)",
     ],
 )
-def test_upload_that_was_changed_is_none_of_ours(
-    store: StateStore, raw: sqlite3.Connection, change: str
-) -> None:
-    """What its row says would be bound to a domain. The one that is as it was written still is."""
+def test_changed_upload(store: StateStore, raw: sqlite3.Connection, change: str) -> None:
+    """A changed upload is ignored, because its certificate would be bound to a domain; the row as
+    written counts.
+    """
     ours = Upload("img", "qiniu", "ours", "label", "fingerprint", NOW)
     store.save_upload(ours)
     assert (ours,) == store.uploads("img", "qiniu")
@@ -341,22 +345,20 @@ def test_upload_that_was_changed_is_none_of_ours(
         "proof = (SELECT sealed_check FROM sealing)",
     ],
 )
-def test_challenge_record_that_was_changed_is_none_of_ours(
-    store: StateStore, raw: sqlite3.Connection, change: str
-) -> None:
-    """What its row says would be removed at DNS. It is told until it is dropped; the one that is as
-    it was written is ours, with its handle or before.
+def test_changed_challenge_record(store: StateStore, raw: sqlite3.Connection, change: str) -> None:
+    """A changed record is listed as foreign until it is dropped, because its record would be
+    removed at DNS. The row as written counts, with or without a handle.
     """
     ours = ChallengeRecord("img", "_acme-challenge.img", "value", NOW)
-    for written in (ours, replace(ours, handle="1|2")):
-        store.save_challenge_record(written)
-        assert (written,) == store.challenge_records("img")
+    for record in (ours, replace(ours, handle="1|2")):
+        store.save_challenge_record(record)
+        assert (record,) == store.challenge_records("img")
 
     raw.execute(f"UPDATE challenge_record SET {change}")  # noqa: S608 - from the list above
 
-    found = [record for name in LINEAGES for record in store.challenge_records(name)]
-    assert [False] == [record.is_ours for record in found]
-    store.drop_challenge_record(found[0])
+    records = [record for name in LINEAGES for record in store.challenge_records(name)]
+    assert [False] == [record.is_ours for record in records]
+    store.drop_challenge_record(records[0])
     assert () == store.lineages_in_challenge_records()
 
     store.save_challenge_record(ours)
@@ -364,8 +366,8 @@ def test_challenge_record_that_was_changed_is_none_of_ours(
 
 
 @pytest.mark.usefixtures("bundles")
-def test_certificate_that_cannot_be_read(store: StateStore, raw: sqlite3.Connection) -> None:
-    """A chain that was damaged is an error of the state."""
+def test_damaged_certificate(store: StateStore, raw: sqlite3.Connection) -> None:
+    """A damaged chain is an error of the state."""
     raw.execute("UPDATE version_pem SET fullchain_pem = 'gone'")
 
     with pytest.raises(StateError, match="version 1 of img: the certificate cannot be read"):
@@ -373,7 +375,7 @@ def test_certificate_that_cannot_be_read(store: StateStore, raw: sqlite3.Connect
 
 
 def test_no_secret_is_on_the_disk(path: Path, key_file: Path, store: StateStore) -> None:
-    """Neither database nor log holds a key in any form that could be recognised."""
+    """Database and log hold no private key in any recognisable form."""
     secrets = [make_key(), make_key()]
     store.save_account(AcmeAccount(DIRECTORY, secrets[0]))
     lease = store.acquire("img", NOW)
@@ -395,7 +397,7 @@ def test_no_secret_is_on_the_disk(path: Path, key_file: Path, store: StateStore)
 
 
 def test_no_secret_is_in_an_error(path: Path, key_file: Path) -> None:
-    """What cannot be opened is not quoted."""
+    """The error leaves the sealed text out."""
     key = make_key()
     with closing(connect(path, key_file)) as store:
         store.save_account(AcmeAccount(DIRECTORY, key))
@@ -403,19 +405,21 @@ def test_no_secret_is_in_an_error(path: Path, key_file: Path) -> None:
         with pytest.raises(StateError) as refused:
             store.account(DIRECTORY)
 
-    told = f"{refused.value!r} {refused.value} {refused.value.hint} {refused.value.__cause__!r}"
-    assert "PRIVATE" not in told
-    assert base64.b64encode(bytes(32)).decode() not in told
+    message = f"{refused.value!r} {refused.value} {refused.value.hint} {refused.value.__cause__!r}"
+    assert "PRIVATE" not in message
+    assert base64.b64encode(bytes(32)).decode() not in message
 
 
 def on_the_disk(path: Path) -> bytes:
-    """Give the bytes of the database and of what lies beside it."""
+    """Return the bytes of the database and of the files beside it."""
     beside = sorted(path.parent.glob(f"{path.name}*"))
     return b"".join(file.read_bytes() for file in beside if file.is_file())
 
 
 def forms_of(secret: Secret) -> set[bytes]:
-    """Give the lines of a private key's PEM, and its DER without the header that all keys share."""
+    """Return the lines of a private key's PEM, and its DER without the header that all keys
+    share.
+    """
     lines = secret.reveal().splitlines()[1:-1]
     der = base64.b64decode("".join(lines))
     return {line.encode() for line in lines} | {der, der[36:68]}

@@ -1,4 +1,4 @@
-"""Leases by the database's clock: what a host does that dies, freezes or loses the database."""
+"""Leases by the database's clock: a host that is killed, freezes or loses the database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.waiting import eventually
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SHORT = timedelta(seconds=1.5)
-"""A lease's length in these tests: two minutes would be as right."""
+"""The length of a lease in these tests; the product's is two minutes."""
 
 AT_WORK = """
 import sys
@@ -57,25 +57,25 @@ for write in (lambda: state.extend(lease), lambda: state.save_order(lease, make_
 
 @pytest.fixture
 def url(postgresql: Postgresql) -> str:
-    """Where an empty state is."""
+    """The URL of an empty state."""
     return postgresql.url(postgresql.new_state())
 
 
 @pytest.fixture
 def state(url: str) -> Iterator[SharedState]:
-    """The state as this host sees it."""
+    """The state as this host opens it."""
     with closing(opened(url)) as store:
         yield store
 
 
 def opened(url: str, host: str = "web-1", length: timedelta = SHORT) -> SharedState:
-    """Open a state whose leases are short."""
+    """Open a state with short leases."""
     return SharedState(PostgresqlDatabase(url), Sealing(KEY), host, length)
 
 
 @pytest.fixture
 def other_host(url: str) -> Iterator[subprocess.Popen[str]]:
-    """Another host, which is at work on `img`; told so, it writes."""
+    """Another host with a lease on `img`; after a line of input, the host writes."""
     words = [sys.executable, "-c", AT_WORK, url, KEY.reveal(), str(SHORT.total_seconds())]
     with (
         start(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child,
@@ -96,10 +96,10 @@ def is_free(state: SharedState, lineage: str = "img") -> bool:
     return True
 
 
-def test_host_that_works_keeps_its_lease(
+def test_working_host_keeps_its_lease(
     state: SharedState, other_host: subprocess.Popen[str]
 ) -> None:
-    """For as long as it works, whatever the clocks of the hosts say: one lives in 2030."""
+    """The lease lasts as long as the work, for any clock: the other host's clock shows 2030."""
     end = time.monotonic() + 2 * SHORT.total_seconds()
     while time.monotonic() < end:
         assert not is_free(state)
@@ -108,15 +108,15 @@ def test_host_that_works_keeps_its_lease(
     assert ["written\n", "written\n"] == answers(other_host)
 
 
-def test_host_that_was_killed(state: SharedState, other_host: subprocess.Popen[str]) -> None:
-    """Its lease ends by time, and the next holder's token is greater."""
+def test_lease_of_a_killed_host(state: SharedState, other_host: subprocess.Popen[str]) -> None:
+    """The lease ends by time, and the next holder's token is greater."""
     other_host.kill()
     assert eventually(lambda: is_free(state))
     assert 1 < token_of(state)
 
 
-def test_host_that_freezes(state: SharedState, other_host: subprocess.Popen[str]) -> None:
-    """When it wakes up, its next call raises `LeaseLost`, and it writes nothing."""
+def test_frozen_host(state: SharedState, other_host: subprocess.Popen[str]) -> None:
+    """The next call of the woken host raises `LeaseLost`, and writes nothing."""
     other_host.send_signal(signal.SIGSTOP)
     assert eventually(lambda: is_free(state))
     other_host.send_signal(signal.SIGCONT)
@@ -126,8 +126,8 @@ def test_host_that_freezes(state: SharedState, other_host: subprocess.Popen[str]
     assert state.order("img") is None
 
 
-def test_run_of_a_host_that_was_killed(url: str, other_host: subprocess.Popen[str]) -> None:
-    """That host reports it from the end of its lease until the next run begins."""
+def test_run_of_a_killed_host(url: str, other_host: subprocess.Popen[str]) -> None:
+    """The same host reports the run from the end of the lease until its next run begins."""
     with closing(opened(url, "web-2")) as again, closing(opened(url)) as elsewhere:
         assert () == again.unended_runs()
         other_host.kill()
@@ -137,16 +137,16 @@ def test_run_of_a_host_that_was_killed(url: str, other_host: subprocess.Popen[st
         assert () == again.unended_runs()
 
 
-def test_lease_of_a_store_that_is_closed_is_free_at_once(url: str, state: SharedState) -> None:
-    """No host has to wait for the end of what ended well."""
+def test_lease_of_a_closed_store(url: str, state: SharedState) -> None:
+    """Closing frees the lease at once."""
     with closing(opened(url, "web-2")) as other:
         other.acquire("img", NOW)
     assert is_free(state)
 
 
 def test_round_trips(postgresql: Postgresql) -> None:
-    """A lease is taken and given back in two, and each of the rest takes one: but a lease that was
-    taken or renewed a moment ago is not renewed.
+    """A lease is taken and released in two round trips, and every other call takes one. A fresh
+    lease is extended without a round trip.
     """
     passed = 0.0
     with ExitStack() as ended:
@@ -169,8 +169,8 @@ def test_round_trips(postgresql: Postgresql) -> None:
         assert 1 == cost(lambda: state.reserve("qiniu", "", timedelta(seconds=1), 5))
 
 
-def test_write_ends_before_the_lease_is_taken(url: str, state: SharedState) -> None:
-    """What takes a lease over comes after a write that began in time, and sees it."""
+def test_takeover_waits_for_a_write(url: str, state: SharedState) -> None:
+    """The takeover comes after a write that began in time, and its holder sees the write."""
     database = PostgresqlDatabase(url)
     with (
         closing(opened(url, "web-2", timedelta(seconds=0.4))) as slow,
@@ -181,7 +181,7 @@ def test_write_ends_before_the_lease_is_taken(url: str, state: SharedState) -> N
 
         def write(transaction: Transaction) -> int:
             must_be_in_force(transaction, database.dialect, lease)
-            slow._is_closed.set()  # noqa: SLF001 - nothing renews it any more
+            slow._is_closed.set()  # noqa: SLF001 - stops the renewal of the lease
             taking.append(pool.submit(is_free, state))
             time.sleep(1)
             assert not taking[0].done()
@@ -193,10 +193,10 @@ def test_write_ends_before_the_lease_is_taken(url: str, state: SharedState) -> N
     database.close()
 
 
-def test_database_that_is_gone() -> None:
-    """While the last renewal is young, the error says that the database is gone; from half of the
-    lease's length on, that its lease is lost, since another host may have it soon. No clock of the
-    host is asked.
+def test_lease_without_a_database() -> None:
+    """Up to half of the lease's length after the last renewal, the error names the database; later
+    the lease counts as lost, since another host may take it soon. The clock of the host is
+    irrelevant.
     """
     passed = 0.0
     with running_postgresql() as server:
@@ -219,8 +219,8 @@ def test_database_that_is_gone() -> None:
             assert 1 == lease.token
 
 
-def test_lease_that_is_another_ones(state: SharedState) -> None:
-    """Neither holder nor token may be made up."""
+def test_forged_lease(state: SharedState) -> None:
+    """Holder and token must both be right."""
     lease = state.acquire("img", NOW)
     for other in (Lease("img", "another", 1), Lease("img", lease.holder, 2)):
         with pytest.raises(LeaseLost):
@@ -228,13 +228,13 @@ def test_lease_that_is_another_ones(state: SharedState) -> None:
 
 
 def token_of(state: SharedState) -> int:
-    """Return the token that `img` has now."""
+    """Return the current token of `img`."""
     [row] = state._database.rows("SELECT token FROM lease WHERE lineage = 'img'")  # noqa: SLF001 - the row itself
     return int(row["token"])
 
 
 def answers(child: subprocess.Popen[str]) -> list[str]:
-    """Have the other host write, and return what it says of it."""
+    """Let the other host write, and return its answers."""
     assert child.stdin is not None
     assert child.stdout is not None
     child.stdin.write("\n")

@@ -1,5 +1,5 @@
-"""Rows with values that their columns cannot have, of another program or a failing disk: each
-counts as absent, is named, and stops nothing but what it concerns.
+"""Rows with impossible values, of another program or a failing disk: each counts as absent and is
+named, and affects only its own subject.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ PARSED = {
     "told": ["at", "since", "topic"],
     "upload": ["in_use_until", "uploaded_at"],
 }
-"""The columns that hold moments, names, words and sentences; but for those that proofs are of."""
+"""The columns with moments, names, words and sentences, except columns under a proof."""
 
 WHOLE = {"certferry_migration", "moved", "sealing"}
-"""Tables of which the state has one row, or which say what the tables are."""
+"""Tables with a single row of the state, or with the description of the tables."""
 
 CHAINED = {"history", "history_head"}
-"""Tables that `verify_history` follows, and which are never changed."""
+"""Tables that `verify_history` reads, and that are never changed."""
 
 PLACE = ("static", "qiniu", "static.example.com")
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A state, and what another program writes to it with."""
+    """A state, and `ask`, by which another program runs a query."""
 
     store: StateStore
     ask: Callable[[str], list[tuple[object, ...]]]
@@ -78,7 +78,7 @@ class Opened:
 
 @pytest.fixture
 def opened(path: Path, key_file: Path) -> Iterator[Opened]:
-    """A state in a file with a row in every table, and another lineage in some."""
+    """A state in a file with a row in every table, and rows of another lineage."""
     with (
         closing(connect(path, key_file, host="web-1")) as store,
         closing(sqlite3.connect(path, isolation_level=None)) as raw,
@@ -90,12 +90,12 @@ def opened(path: Path, key_file: Path) -> Iterator[Opened]:
 
 @pytest.fixture
 def shared(postgresql: Postgresql) -> Iterator[Opened]:
-    """A database with the same."""
+    """A database with the same content."""
     name = postgresql.new_state()
-    alone = "SET session_replication_role = replica; "
+    without_triggers = "SET session_replication_role = replica; "
     with closing(connect(postgresql.url(name), KEY, host="web-1")) as store:
         fill(store)
-        yield Opened(store, lambda query: postgresql.ask(alone + query, name))
+        yield Opened(store, lambda query: postgresql.ask(without_triggers + query, name))
 
 
 def fill(store: StateStore) -> None:
@@ -114,20 +114,24 @@ def fill(store: StateStore) -> None:
 
 
 def of_static(store: StateStore) -> list[object]:
-    """Read what is stored of the other lineage."""
+    """Read the rows of the other lineage."""
     return [
         store.remembered("static"),
         store.bundle("static", 1),
         store.uploads("static", "qiniu"),
         store.versions_in_use()["static"],
-        [one for one in store.sightings() if one.lineage == "static"],
-        [one for one in store.notices() if one.subject.lineage == "static"],
-        [one.lineage for one in recorded(store).sightings if one.lineage == "static"],
+        [sighting for sighting in store.sightings() if sighting.lineage == "static"],
+        [notice for notice in store.notices() if notice.subject.lineage == "static"],
+        [
+            sighting.lineage
+            for sighting in recorded(store).sightings
+            if sighting.lineage == "static"
+        ],
     ]
 
 
 def read_and_write_all(store: StateStore) -> None:
-    """Do the calls of every run, and of every command that reads the whole state."""
+    """Make the calls of every run, and of every command that reads the whole state."""
     run = store.begin_run(NOW)
     store.declare({"static": "cd" * 32}, "/etc/certferry.toml", lambda _: False)
     store.contested({"static": "ef" * 32, "img": "ef" * 32})
@@ -160,7 +164,7 @@ def damaged(opened: Opened, table: str, values: Callable[[str], Sequence[str]]) 
     database, _ = opened.store.database_and_sealing  # type: ignore[attr-defined]  # as every state in a database
     rows = database.rows(database.dialect.columns)
     names = {row["name"] for row in rows if row["table_name"] == table}
-    if table == "issuance":  # whose `number` is the row's own in SQLite, and takes numbers alone
+    if table == "issuance":  # SQLite numbers these rows itself, and the column takes numbers alone
         names -= {"number"}
     of_img = " WHERE lineage = 'img'" if "lineage" in names and table == "rollout" else ""
     for column in sorted(names):
@@ -174,15 +178,15 @@ def damaged(opened: Opened, table: str, values: Callable[[str], Sequence[str]]) 
 
 
 def must_be_isolated(opened: Opened, table: str, around: list[object]) -> None:
-    """Read all, beside what the row concerns, as it was before."""
+    """Read everything: the other lineage's rows must be as before."""
     assert around == of_static(opened.store)
     read_and_write_all(opened.store)
     with suppress(StateForeign):
         opened.store.remembered("img")
 
 
-def named(store: StateStore, table: str) -> list[str]:
-    """Return how the unreadable rows of a table are named."""
+def messages_about(store: StateStore, table: str) -> list[str]:
+    """Return the messages about unreadable rows of a table."""
     return [str(error) for _, error in store.foreign() if f"in the table {table}" in str(error)]
 
 
@@ -191,52 +195,52 @@ TABLES += ["acme_account", "acme_order", "console_user_session", "console_user_l
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_value_that_is_no_text(opened: Opened, table: str) -> None:
-    """Bytes, text that is not UTF-8: the row is named by its table, its key and the column, or by
-    what it is, and everything else is read and written as before.
+def test_value_of_bytes(opened: Opened, table: str) -> None:
+    """Bytes and text outside UTF-8: the row is named by its table, key and column, or by its kind,
+    and all other rows are read and written as before.
     """
     around = of_static(opened.store)
     for column in damaged(
         opened, table, lambda _: sampled(["CAST(x'ff41' AS TEXT)", "x'00ff'"], 1)
     ):
-        found = opened.store.foreign()
-        assert found, column
-        assert all(error.hint for _, error in found)
+        foreign = opened.store.foreign()
+        assert foreign, column
+        assert all(error.hint for _, error in foreign)
         must_be_isolated(opened, table, around)
     assert () == opened.store.foreign()
 
 
-def test_every_table_is_tried(opened: Opened) -> None:
-    """A table that is added is among them."""
+def test_every_table_is_covered(opened: Opened) -> None:
+    """A new table has to be added to the lists above."""
     tables = {name for (name,) in opened.ask("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     assert {*TABLES, "console_guess"} | WHOLE | CHAINED == tables
 
 
 @pytest.mark.parametrize("table", PARSED)
-def test_value_that_is_of_another_kind(opened: Opened, table: str) -> None:
-    """Words and numbers in the place of moments, names, sentences, numbers and flags."""
-    around, seen = of_static(opened.store), set()
+def test_value_of_another_kind(opened: Opened, table: str) -> None:
+    """Words and numbers replace moments, names, sentences, numbers and flags."""
+    around, reported = of_static(opened.store), set()
     kinds = {name: kind for _, name, kind, *_ in opened.ask(f"PRAGMA table_info({table})")}
     values = sampled(["'nonsense'", "'9999-99-99'", "'[1]'", "7.5"], 1)
     for column in damaged(opened, table, lambda _: values):
-        for message in named(opened.store, table):
-            seen.add(column)
+        for message in messages_about(opened.store, table):
+            reported.add(column)
             assert f"certferry did not write: {column} of the row" in message
         must_be_isolated(opened, table, around)
     numbers = {name for name, kind in kinds.items() if kind != "TEXT"}
     numbers -= {"number"} if table == "issuance" else set()
-    assert {*PARSED[table], *numbers} == seen
+    assert {*PARSED[table], *numbers} == reported
 
 
 @pytest.mark.parametrize("table", sampled([*PARSED], 6))
-def test_value_that_is_of_another_kind_in_a_shared_state(shared: Opened, table: str) -> None:
-    """The same in PostgreSQL, which itself refuses bytes and words in the place of numbers."""
-    around, seen = of_static(shared.store), set()
+def test_value_of_another_kind_in_a_shared_state(shared: Opened, table: str) -> None:
+    """PostgreSQL itself refuses bytes, and words in place of numbers; other values are named."""
+    around, reported = of_static(shared.store), set()
     values = sampled(["'nonsense'", "'9999-99-99'", "'[1]'"], 1)
     for column in damaged(shared, table, lambda column: values if column in PARSED[table] else []):
-        seen |= {column} if named(shared.store, table) else set()
+        reported |= {column} if messages_about(shared.store, table) else set()
         must_be_isolated(shared, table, around)
-    assert {*PARSED[table]} == seen
+    assert {*PARSED[table]} == reported
 
 
 @pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date"])
@@ -246,12 +250,12 @@ def test_column_of_moments_beyond_the_calendar(shared: Opened, kind: str) -> Non
     """
     shared.ask(f"ALTER TABLE last_run ALTER ended_at TYPE {kind} USING 'infinity'")
 
-    assert ["ended_at" in message for message in named(shared.store, "last_run")] == [True]
+    assert ["ended_at" in message for message in messages_about(shared.store, "last_run")] == [True]
     must_be_isolated(shared, "last_run", of_static(shared.store))
 
 
-def test_lineage_whose_rows_are_unreadable(opened: Opened) -> None:
-    """It goes on as if they were not there, and what is stored of it anew is read."""
+def test_lineage_with_unreadable_rows(opened: Opened) -> None:
+    """The lineage continues as without the rows, and new rows are read."""
     for table in ("rollout", "upload", "sighting", "notice", "issue_try", "last_run", "host"):
         [column, *_] = PARSED[table] if table != "rollout" else ["started_at"]
         opened.ask(f"UPDATE {table} SET {column} = x'00'")  # noqa: S608 - a test's own
@@ -272,13 +276,11 @@ def test_lineage_whose_rows_are_unreadable(opened: Opened) -> None:
     assert (rollout,) == store.remembered("img").rollouts
     assert (sighting,) == store.sightings()
     assert store.last_run()
-    assert ["web-1"] == [one.name for one in store.hosts()]
+    assert ["web-1"] == [host.name for host in store.hosts()]
 
 
-def test_host_that_another_program_added_to_a_file(
-    opened: Opened, path: Path, key_file: Path
-) -> None:
-    """The file keeps its own; without a readable one, it is the host that opens it."""
+def test_host_added_to_a_file(opened: Opened, path: Path, key_file: Path) -> None:
+    """The file keeps its host; without a readable host, the opening host takes the place."""
     opened.ask("INSERT INTO host (name) VALUES ('a'), (x'00')")
     with closing(connect(path, key_file, host="web-2")) as again:
         assert "web-1" == again.host
@@ -290,7 +292,7 @@ def test_host_that_another_program_added_to_a_file(
 
 
 def test_history_with_bytes(opened: Opened) -> None:
-    """The entry is a break of its chain, and the chains of others are followed to their end."""
+    """The entry is a break of its chain, and verification continues to the end."""
     opened.ask("DROP TRIGGER history_is_not_changed")
     opened.ask("UPDATE history SET lineage = x'00ff' WHERE lineage = 'img'")
 
@@ -298,15 +300,15 @@ def test_history_with_bytes(opened: Opened) -> None:
 
 
 def test_state_with_bytes_is_moved(opened: Opened, path: Path, key_file: Path) -> None:
-    """Its bytes arrive as they were."""
+    """The bytes arrive unchanged."""
     opened.ask("UPDATE sighting SET fingerprint = x'00ff', domain = CAST(x'ff' AS TEXT)")
     opened.ask("DELETE FROM lease")
     opened.store.close()
-    there = path.with_name("there.db")
+    destination = path.with_name("there.db")
 
     with suppress(StateError):
-        move(Address(path, key_file), Address(there, key_file), "web-1", NOW)
-    with closing(sqlite3.connect(there)) as raw:
+        move(Address(path, key_file), Address(destination, key_file), "web-1", NOW)
+    with closing(sqlite3.connect(destination)) as raw:
         assert [(b"\x00\xff",)] == raw.execute(
             "SELECT DISTINCT fingerprint FROM sighting"
         ).fetchall()

@@ -1,4 +1,4 @@
-"""One account at the stand-in of Tencent Cloud, with a clock that only pauses move."""
+"""An account at the stand-in of Tencent Cloud, with a clock that only pauses move."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dns.zone_account import ZoneAccount
 
-# Without a word of the tests' domains: `3EXAMPLE` would be masked in `n143.example.com`.
+# The keys avoid words of the tests' domains: `3EXAMPLE` would be masked in `n143.example.com`.
 SECRET_ID = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3Qw7Rt2u"
 SECRET_KEY = "Gu5t9xGARNpq86cd98joQYCN3Qw7Rt2u"
 
 
 class TencentCloudAccount(ZoneAccount):
-    """The stand-in with one key; its zones' clock is the sum of the pauses so far. `ahead` is how
-    far the machine's clock is before the service's.
+    """The stand-in with one key; its zones' clock is the sum of the pauses so far. `ahead` is the
+    difference of the machine's clock to the service's.
     """
 
     def __init__(self) -> None:
@@ -38,15 +38,15 @@ class TencentCloudAccount(ZoneAccount):
         self.service.add_domain(name)
 
     def connect(self, **settings: Any) -> DnsProvider:
-        """Return a provider, as another process would make it; not paced unless asked for."""
-        written = {
+        """Return a provider as another process would make it, unpaced by default."""
+        defaults = {
             "secret_id": Secret(SECRET_ID),
             "secret_key": Secret(SECRET_KEY),
             "api": self.service.url,
             "requests_per_second": 1e6,
         }
         context = connected_with(pause=self.waits, now=self.now)
-        return connect(Settings(**{**written, **settings}), context)
+        return connect(Settings(**{**defaults, **settings}), context)
 
     def actions(self) -> list[str]:
         return [call.action for call in self.service.calls()]

@@ -36,7 +36,7 @@ from tests.adapters.tencentcloud.account import (
     tencentcloud_account,
 )
 
-# --- DNSPod through Tencent Cloud's API 3.0: what is sent, and what each refusal means
+# --- DNSPod through Tencent Cloud's API 3.0: the calls, and the meaning of each refusal
 
 
 NAME = "_acme-challenge.img.example.com"
@@ -67,7 +67,9 @@ def connected(account: TencentCloudAccount) -> DnspodRecords:
 def test_record_is_a_plain_txt_on_the_default_line(
     account: TencentCloudAccount, provider: DnspodRecords
 ) -> None:
-    """The domain is named and numbered, the line's id is that of every site, and the value raw."""
+    """The call gives the domain's name and number, every site's id of the default line, and the raw
+    value.
+    """
     handle = provider.add_txt(NAME, "gfj9Xq-_Rg85nM")
 
     [record] = account.zones.records(name=NAME, rtype="TXT")
@@ -87,10 +89,10 @@ def test_record_is_a_plain_txt_on_the_default_line(
     assert f"{domain.id}|{record.id}" == handle
 
 
-def test_another_process_looks_at_a_record_before_it_removes_it(
+def test_another_process_reads_a_record_before_removing_it(
     account: TencentCloudAccount, provider: DnspodRecords
 ) -> None:
-    """By its id, since a list may not show it yet; and then it asks for nothing more."""
+    """The process reads the record by id, because a list may lag, and then stops searching."""
     account.service.records.index_delay = 30.0
     handle = provider.add_txt(NAME, "value")
     before = len(account.actions())
@@ -103,7 +105,7 @@ def test_another_process_looks_at_a_record_before_it_removes_it(
 def test_handle_of_another_type_of_record_removes_nothing(
     account: TencentCloudAccount, provider: DnspodRecords
 ) -> None:
-    """Nor does one that is no number."""
+    """A record of another type stays; so does a handle without a number."""
     [domain] = account.key.domains
     other = account.zones.create(NAME, "A", "192.0.2.1")
 
@@ -115,14 +117,14 @@ def test_handle_of_another_type_of_record_removes_nothing(
 @pytest.mark.parametrize(
     ("grade", "min_ttl", "ttls"), [("DP_Plus", None, [60]), ("DP_Plus", 600, [60, 600])]
 )
-def test_ttl_is_the_plans_least_or_that_of_a_free_one(
+def test_ttl_of_each_plan(
     account: TencentCloudAccount,
     provider: DnspodRecords,
     grade: str,
     min_ttl: int | None,
     ttls: list[int],
 ) -> None:
-    """What a plan refuses is raised once."""
+    """The call is repeated once with a free plan's time to live, if the plan refuses the lowest."""
     account.service.add_domain("example.org", grade=grade, min_ttl=min_ttl)
 
     provider.add_txt("_acme-challenge.example.org", "value")
@@ -131,10 +133,10 @@ def test_ttl_is_the_plans_least_or_that_of_a_free_one(
 
 
 @pytest.mark.parametrize("fault", [Fault.reset_after(), Fault.html(), Fault.truncated()])
-def test_lost_answer_is_looked_for_before_the_record_is_written_again(
+def test_lost_answer_leaves_one_record(
     account: TencentCloudAccount, provider: DnspodRecords, fault: Fault
 ) -> None:
-    """One record, whichever way its answer got lost."""
+    """The record is looked up before a second call, so the name has a single record."""
     provider.zones()
     account.service.faults.add(fault, on="POST /")
 
@@ -143,10 +145,10 @@ def test_lost_answer_is_looked_for_before_the_record_is_written_again(
     assert ["value"] == account.values(NAME)
 
 
-def test_error_of_the_services_own_may_have_done_the_work(
+def test_internal_error_after_a_change(
     account: TencentCloudAccount, provider: DnspodRecords
 ) -> None:
-    """An internal error says nothing of what became of the call."""
+    """The service may have made the change despite the error, so the record is looked up."""
     account.service.answer_next("CreateRecord", "InternalError.DbError", does_the_work=True)
 
     handle = provider.add_txt(NAME, "value")
@@ -159,7 +161,7 @@ def test_error_of_the_services_own_may_have_done_the_work(
 def test_reading_is_repeated_after_an_internal_error(
     account: TencentCloudAccount, provider: DnspodRecords
 ) -> None:
-    """And given up after some tries."""
+    """Reading is given up after three tries."""
     account.service.answer_next("DescribeDomainList", "InternalError", times=2)
     provider.add_txt(NAME, "value")
 
@@ -169,10 +171,10 @@ def test_reading_is_repeated_after_an_internal_error(
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"[" * 100_000, b'{"Response": 1}', b"\xff"])
-def test_answer_that_cannot_be_read_says_nothing_of_the_work(
+def test_unreadable_answer(
     account: TencentCloudAccount, provider: DnspodRecords, body: bytes
 ) -> None:
-    """A read is made again, and given up; a record is looked for before it is written again."""
+    """A read is repeated, then given up; a change is looked up before the next try."""
     account.service.faults.add(Fault.status(200, body), on="POST /", times=3)
     with pytest.raises(DnsUnavailable, match=r"cannot be read \(HTTP status 200\)"):
         provider.add_txt(NAME, "value")
@@ -185,10 +187,8 @@ def test_answer_that_cannot_be_read_says_nothing_of_the_work(
     assert account.service.calls("DescribeRecordList")
 
 
-def test_gateway_that_counts_calls_is_waited_for(
-    account: TencentCloudAccount, provider: DnspodRecords
-) -> None:
-    """As where the service itself does."""
+def test_rate_limit_of_a_gateway(account: TencentCloudAccount, provider: DnspodRecords) -> None:
+    """The change is repeated after the pause that the gateway asks for."""
     account.service.faults.add(Fault.too_many(retry_after=2), on="POST /")
 
     provider.add_txt(NAME, "value")
@@ -196,10 +196,8 @@ def test_gateway_that_counts_calls_is_waited_for(
     assert ["value"] == account.values(NAME)
 
 
-def test_many_calls_in_a_second_are_made_again(
-    account: TencentCloudAccount, provider: DnspodRecords
-) -> None:
-    """They were turned down undone, with status 200."""
+def test_rate_limit_of_the_service(account: TencentCloudAccount, provider: DnspodRecords) -> None:
+    """The refusal has status 200 and the call had no effect, so the call is repeated."""
     account.service.calls_per_second = 1
     for number in range(3):
         provider.add_txt(NAME, f"value-{number}")
@@ -213,10 +211,10 @@ def test_many_calls_in_a_second_are_made_again(
 # the zone
 
 
-def test_zones_are_listed_with_their_servers_and_what_is_in_their_way(
+def test_zones_with_their_servers_and_problems(
     account: TencentCloudAccount, provider: DnspodRecords
 ) -> None:
-    """In pages, and by their A-labels."""
+    """The list is read in pages, and zones have A-labels."""
     account.service.records.page_limit = 2
     account.service.add_domain("示例.com", status="spam")
     account.service.add_domain("dev.example.com", status="pause")
@@ -231,8 +229,8 @@ def test_zones_are_listed_with_their_servers_and_what_is_in_their_way(
     assert 2 == len(account.service.calls("DescribeDomainList"))
 
 
-def test_account_without_domains_has_none(account: TencentCloudAccount) -> None:
-    """Which the service calls an error."""
+def test_account_without_domains(account: TencentCloudAccount) -> None:
+    """The service answers with an error; certferry takes the answer as an empty list."""
     account.key.domains.clear()
 
     assert () == connected(account).zones()
@@ -241,7 +239,7 @@ def test_account_without_domains_has_none(account: TencentCloudAccount) -> None:
 
 
 def test_list_without_an_end_is_reported(account: TencentCloudAccount) -> None:
-    """It is not read for ever."""
+    """Reading stops after a number of pages."""
     account.service.records.page_limit = 1
     for number in range(MOST_PAGES + 1):
         account.service.add_domain(f"example{number}.net")
@@ -274,14 +272,14 @@ def test_list_without_an_end_is_reported(account: TencentCloudAccount) -> None:
         ("UnauthorizedOperation", DnsAccessDenied, "QcloudDNSPodFullAccess"),
     ],
 )
-def test_refusal_has_its_kind_and_its_advice(
+def test_refusal_has_a_kind_and_a_hint(
     account: TencentCloudAccount,
     provider: DnspodRecords,
     code: str,
     kind: type[DnsError],
     advice: str,
 ) -> None:
-    """And it names the code and the request."""
+    """The error names the code and the request."""
     account.service.answer_next("CreateRecord", code)
 
     with pytest.raises(kind, match=code) as refused:
@@ -296,7 +294,7 @@ def test_refusal_has_its_kind_and_its_advice(
 def test_key_is_in_no_message(
     account: TencentCloudAccount, provider: DnspodRecords, place: str
 ) -> None:
-    """Not even when the service itself repeats it, in whatever place of its answer."""
+    """The key is masked even if the service repeats it, in each field of the answer."""
     reported = {"Code": "LimitExceeded", "Message": "no", "RequestId": "a-1", place: SECRET_KEY}
     error = {"Code": reported["Code"], "Message": reported["Message"]}
     body = json.dumps({"Response": {"Error": error, "RequestId": reported["RequestId"]}})
@@ -314,7 +312,7 @@ def test_key_is_in_no_message(
 def test_refused_key_is_not_sent_again(
     account: TencentCloudAccount, wrong: dict[str, Secret]
 ) -> None:
-    """One call, however often the account is asked; the hint tells of the other kind of key."""
+    """The account is called once for three records; the hint names the other kind of key."""
     provider = account.connect(**wrong)
 
     for _ in range(3):
@@ -326,18 +324,18 @@ def test_refused_key_is_not_sent_again(
     assert 1 == len(account.service.calls())
 
 
-def test_key_of_the_other_site_gets_its_address(account: TencentCloudAccount) -> None:
-    """Each site knows its own keys alone, and says of others that there are none."""
+def test_key_of_the_other_site(account: TencentCloudAccount) -> None:
+    """Each site knows its own keys only; the hint gives the other site's address."""
     with pytest.raises(DnsAccessDenied, match="SecretIdNotFound") as refused:
         account.connect(secret_id=Secret("IKIDabroad")).add_txt(NAME, "value")
 
     assert "https://dnspod.intl.tencentcloudapi.com" in str(refused.value.hint)
 
 
-def test_key_that_may_only_read_is_refused_with_which_policy_it_needs(
+def test_read_only_key(
     account: TencentCloudAccount,
 ) -> None:
-    """The domains can be listed with it, and nothing written."""
+    """The key lists domains, and a change is refused."""
     account.key.reads_only = True
 
     with pytest.raises(DnsAccessDenied, match="UnauthorizedOperation"):
@@ -348,7 +346,9 @@ def test_key_that_may_only_read_is_refused_with_which_policy_it_needs(
 def test_wrong_clock_is_not_blamed_on_the_key(
     account: TencentCloudAccount, provider: DnspodRecords, ahead: timedelta
 ) -> None:
-    """A signature is good for five minutes; how far the clock is off can be asked without a key."""
+    """The service accepts a signature for five minutes; the difference of the clocks needs no
+    key.
+    """
     account.ahead = ahead
 
     with pytest.raises(DnsRejected, match="SignatureExpire") as refused:
@@ -360,8 +360,8 @@ def test_wrong_clock_is_not_blamed_on_the_key(
     provider.add_txt(NAME, "value")
 
 
-def test_service_that_does_not_answer_is_reported(account: TencentCloudAccount) -> None:
-    """For the clock, for reading, and for what was never sent."""
+def test_unreachable_service_is_reported(account: TencentCloudAccount) -> None:
+    """Reading the clock, a change and a first call each report the service."""
     provider, another = connected(account), account.connect()
     provider.zones()
     account.service.stop()
@@ -387,10 +387,10 @@ def test_service_that_does_not_answer_is_reported(account: TencentCloudAccount) 
         ({"requests_per_second": 0.0}, "remove the setting"),
     ],
 )
-def test_what_can_be_no_key_is_reported_before_anything_is_sent(
+def test_invalid_key_is_reported_before_any_call(
     account: TencentCloudAccount, settings: dict[str, Secret], advice: str
 ) -> None:
-    """A DNSPod token among them, which is the usual mistake."""
+    """A common mistake is a DNSPod token."""
     with pytest.raises(ConfigError) as wrong:
         account.connect(**settings)
 
@@ -399,8 +399,7 @@ def test_what_can_be_no_key_is_reported_before_anything_is_sent(
     assert not any(part in str(wrong.value) for part in (SECRET_ID, SECRET_KEY))
 
 
-# --- Tencent Cloud's signatures against a computed vector, the vendor's own SDK, and the
-# stand-in
+# --- Tencent Cloud's signatures against a computed vector, the vendor's SDK, and the stand-in
 
 
 MOMENT = datetime.fromtimestamp(1_767_225_600, UTC)
@@ -424,7 +423,7 @@ def signed(body: bytes = BODY, moment: datetime = MOMENT, keys: TencentKeys = KE
 
 
 def test_vector_of_the_page_of_facts() -> None:
-    """docs/facts/dnspod.md §2.1 has the signature of one call, byte for byte."""
+    """docs/facts/dnspod.md §2.1 has the signature of a call, byte for byte."""
     assert signed() == (
         "TC3-HMAC-SHA256 Credential=AKIDEXAMPLE/2026-01-01/dnspod/tc3_request, "
         "SignedHeaders=content-type;host, "
@@ -433,7 +432,7 @@ def test_vector_of_the_page_of_facts() -> None:
 
 
 def sdk_signature(body: bytes, moment: datetime, secret_key: str) -> str:
-    """Ask the vendor's client for the signature of a call, and for nothing else."""
+    """Let the vendor's client sign a call, without sending it."""
     request = SimpleNamespace(
         method="POST",
         uri="/",
@@ -455,8 +454,8 @@ SECRETS = st.from_regex(r"[A-Za-z0-9]{1,40}", fullmatch=True)
 
 
 @given(body=st.text(), moment=MOMENTS, secret_key=SECRETS)
-def test_signature_is_the_sdks(body: str, moment: datetime, secret_key: str) -> None:
-    """Whatever the body, the moment and the key."""
+def test_signature_equals_the_sdks(body: str, moment: datetime, secret_key: str) -> None:
+    """The signatures agree for any body, moment and key."""
     data = body.encode(errors="replace")
 
     ours = signed(data, moment, TencentKeys("AKIDEXAMPLE", Secret(secret_key)))
@@ -475,8 +474,8 @@ def request(authorized: str, body: bytes = BODY, moment: datetime = MOMENT) -> R
 
 
 @given(body=st.binary(), moment=MOMENTS, secret_key=SECRETS)
-def test_stand_in_accepts_what_is_signed(body: bytes, moment: datetime, secret_key: str) -> None:
-    """It finds out by itself who signed."""
+def test_stand_in_accepts_a_signed_call(body: bytes, moment: datetime, secret_key: str) -> None:
+    """The stand-in recognises the key of the signature."""
     authorized = signed(body, moment, TencentKeys("AKIDEXAMPLE", Secret(secret_key)))
 
     keys = {"AKIDEXAMPLE": secret_key}
@@ -484,7 +483,7 @@ def test_stand_in_accepts_what_is_signed(body: bytes, moment: datetime, secret_k
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"),
+    ("signed_request", "code"),
     [
         (request(""), "InvalidAuthorization"),
         (request(signed().replace("dnspod/tc3", "cvm/tc3")), "InvalidAuthorization"),
@@ -496,9 +495,9 @@ def test_stand_in_accepts_what_is_signed(body: bytes, moment: datetime, secret_k
         (request(signed(), moment=MOMENT + timedelta(seconds=301)), "SignatureExpire"),
     ],
 )
-def test_stand_in_refuses_what_is_signed_otherwise(sent: Request, code: str) -> None:
-    """Each with the vendor's code."""
+def test_stand_in_refuses_a_wrong_signature(signed_request: Request, code: str) -> None:
+    """The stand-in answers each mistake with the vendor's code."""
     with pytest.raises(Refused) as refused:
-        signed_by(sent, {"AKIDEXAMPLE": "SECRETEXAMPLE"}, MOMENT)
+        signed_by(signed_request, {"AKIDEXAMPLE": "SECRETEXAMPLE"}, MOMENT)
 
     assert refused.value.code == f"AuthFailure.{code}"

@@ -1,4 +1,4 @@
-"""What the agenda says of all certificates, and that it says what `check` and `status` say."""
+"""The agenda of all certificates, and its agreement with `check` and `status`."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ ages = st.integers(-1, 100).map(lambda days: NOW - days * DAY)
 
 
 def made(fingerprint: str, begin: datetime, number: int = 1) -> Version:
-    """One of 90 days."""
+    """Return a version of 90 days."""
     return version(number, certificate(fingerprint, not_before=begin))
 
 
 @st.composite
 def lineages_of(draw: st.DrawFn, name: str) -> tuple[Expected, tuple[Version, ...], list[Sighting]]:
-    """A lineage, with up to two certificates, and what its places were seen to have."""
+    """Draw a lineage with up to two certificates, and the sightings of its places."""
     least = draw(st.sampled_from([timedelta(0), 30 * DAY]))
     expected = Expected(name, draw(st.booleans()), least)
-    found = [made(NEW, draw(ages), 2), made(OLD, draw(ages), 1)][: draw(st.integers(0, 2))]
+    versions = [made(NEW, draw(ages), 2), made(OLD, draw(ages), 1)][: draw(st.integers(0, 2))]
     is_revoked = draw(st.booleans())
-    if found and is_revoked:
+    if versions and is_revoked:
         revocation = Revocation(NOW - HOUR, RevocationReason.SUPERSEDED)
-        found[0] = replace(found[0], revocation=revocation)
+        versions[0] = replace(versions[0], revocation=revocation)
     places = [
         Sighting(
             name,
@@ -76,22 +76,22 @@ def lineages_of(draw: st.DrawFn, name: str) -> tuple[Expected, tuple[Version, ..
     ]
     if not places and draw(st.booleans()):
         places = [Sighting(name, "qiniu", "", served=True, since=NOW)]
-    return expected, tuple(found), places
+    return expected, tuple(versions), places
 
 
 @st.composite
 def fleets(draw: st.DrawFn) -> tuple[list[Expected], Recorded]:
-    """Some lineages, and trouble of any kind."""
-    found = [draw(lineages_of(name)) for name in NAMES[: draw(st.integers(0, 3))]]
+    """Draw some lineages with trouble of any kind."""
+    lineages = [draw(lineages_of(name)) for name in NAMES[: draw(st.integers(0, 3))]]
     subjects = st.sampled_from(
         [Subject(), Subject("img"), Subject("img", "qiniu"), Subject(channel="ops")]
     )
     topics = st.sampled_from([Topic.TROUBLE, Topic.FOUND])
     notices = draw(st.lists(st.tuples(topics, subjects), max_size=3, unique=True))
-    return [one for one, _, _ in found], Recorded(
-        {one.lineage: versions for one, versions, _ in found if versions},
-        [place for _, _, places in found for place in places],
-        [Notice(*one, NOW - DAY, Problem("target_rejected", Text("said no"))) for one in notices],
+    return [expected for expected, _, _ in lineages], Recorded(
+        {expected.lineage: versions for expected, versions, _ in lineages if versions},
+        [place for _, _, places in lineages for place in places],
+        [Notice(*key, NOW - DAY, Problem("target_rejected", Text("said no"))) for key in notices],
         draw(st.sampled_from([None, RAN, LastRun(NOW - 9 * DAY)])),
     )
 
@@ -101,47 +101,51 @@ def agenda(fleet: tuple[Sequence[Expected], Recorded], now: datetime = NOW) -> A
 
 
 @given(fleet=fleets())
-def test_it_judges_as_check_does(fleet: tuple[list[Expected], Recorded]) -> None:
-    """What needs a person is what `check` lists, in its order; the verdict is as bad as its worst,
-    and all is in order exactly where `check` says OK.
+def test_agenda_judges_as_check_does(fleet: tuple[list[Expected], Recorded]) -> None:
+    """The agenda lists the concerns of `check` in the order of `check`. The verdict has the
+    severity of the worst concern, and counts no concern exactly if `check` says OK.
     """
-    found, judged = agenda(fleet), checkup(*fleet, NOW)
+    observed, judged = agenda(fleet), checkup(*fleet, NOW)
 
-    assert judged == found.checkup
-    assert list(judged.concerns) == [one.concern for one in found.needs]
-    worst = max((one.problem.severity.rank for one in judged.concerns), default=0)
-    assert worst == found.verdict.severity.rank
+    assert judged == observed.checkup
+    assert list(judged.concerns) == [need.concern for need in observed.needs]
+    worst = max((concern.problem.severity.rank for concern in judged.concerns), default=0)
+    assert worst == observed.verdict.severity.rank
     is_ok = plugin_status_of(judged.concerns) is PluginStatus.OK
-    assert is_ok is (found.verdict.troubled + found.verdict.others == 0)
+    assert is_ok is (observed.verdict.troubled + observed.verdict.others == 0)
 
 
 @given(fleet=fleets())
-def test_nothing_is_lost_and_what_ends_first_is_on_top(
+def test_lives_are_complete_and_ordered_by_their_ends(
     fleet: tuple[list[Expected], Recorded],
 ) -> None:
-    """Each certificate has one life, each life has its concerns, and what has no certificate comes
-    before what ends.
+    """Each certificate has one life with all its concerns. Lives without a certificate come first,
+    then the earliest end.
     """
-    found = agenda(fleet)
-    ends = [one.until for one in found.lives]
+    observed = agenda(fleet)
+    ends = [life.until for life in observed.lives]
 
-    assert sorted(one.lineage for one in fleet[0]) == sorted(one.lineage for one in found.lives)
+    assert sorted(expected.lineage for expected in fleet[0]) == sorted(
+        life.lineage for life in observed.lives
+    )
     assert sorted(ends, key=lambda end: (end is not None, end)) == ends
-    for life in found.lives:
-        assert life is found.life(life.lineage)
+    for life in observed.lives:
+        assert life is observed.life(life.lineage)
         assert life.concerns == tuple(
-            one for one in found.checkup.concerns if one.subject.lineage == life.lineage
+            concern
+            for concern in observed.checkup.concerns
+            if concern.subject.lineage == life.lineage
         )
-        assert {life.lineage} >= {one.lineage for one in life.places}
-    of_lives = sum(len(one.concerns) for one in found.lives)
-    assert len(found.needs) == of_lives + found.verdict.others
+        assert {life.lineage} >= {place.lineage for place in life.places}
+    of_lives = sum(len(life.concerns) for life in observed.lives)
+    assert len(observed.needs) == of_lives + observed.verdict.others
 
 
 @given(fleet=fleets())
-def test_the_count_of_the_verdict(fleet: tuple[list[Expected], Recorded]) -> None:
-    """Each certificate is in trouble, pending or in order, as its life says."""
-    found = agenda(fleet)
-    verdict, lives = found.verdict, found.lives
+def test_counts_of_the_verdict(fleet: tuple[list[Expected], Recorded]) -> None:
+    """Each certificate counts as in trouble, pending or in order, as its life says."""
+    observed = agenda(fleet)
+    verdict, lives = observed.verdict, observed.lives
 
     assert len(lives) == verdict.certificates
     assert sum(life.concerns != () for life in lives) == verdict.troubled
@@ -154,32 +158,34 @@ def test_the_count_of_the_verdict(fleet: tuple[list[Expected], Recorded]) -> Non
 def test_every_milestone_of_the_next_days_has_its_day(
     fleet: tuple[list[Expected], Recorded], hours: int
 ) -> None:
-    """Fourteen days beginning with today, and in each what happens in it, in its order."""
+    """The agenda has fourteen days from today, each with its milestones in their order."""
     now = NOW.replace(hour=hours)
-    found = agenda(fleet, now)
-    shown = [one for day in found.days for one in day.coming]
-    coming = [one for life in found.lives for one in life.coming(now)]
+    observed = agenda(fleet, now)
+    shown = [milestone for day in observed.days for milestone in day.coming]
+    coming = [milestone for life in observed.lives for milestone in life.coming(now)]
 
-    assert [now.date() + number * DAY for number in range(DAYS)] == [day.date for day in found.days]
+    assert [now.date() + number * DAY for number in range(DAYS)] == [
+        day.date for day in observed.days
+    ]
     end = now.date() + DAYS * DAY
     assert sorted(shown, key=repr) == sorted(
-        (one for one in coming if one.at.date() < end), key=repr
+        (milestone for milestone in coming if milestone.at.date() < end), key=repr
     )
-    assert sorted(shown, key=lambda one: one.at) == shown
-    assert end == found.after.date
-    assert sorted((one for one in coming if one.at.date() == end), key=repr) == (
-        sorted(found.after.coming, key=repr)
+    assert sorted(shown, key=lambda milestone: milestone.at) == shown
+    assert end == observed.after.date
+    assert sorted((milestone for milestone in coming if milestone.at.date() == end), key=repr) == (
+        sorted(observed.after.coming, key=repr)
     )
-    assert all(one.at >= now for one in shown)
-    assert all(one.at.date() == day.date for day in found.days for one in day.coming)
+    assert all(milestone.at >= now for milestone in shown)
+    assert all(milestone.at.date() == day.date for day in observed.days for milestone in day.coming)
 
 
 @given(situation=situations())
-def test_a_renewal_is_when_status_says(
+def test_renewal_is_at_the_moment_of_status(
     situation: tuple[DesiredCertificate, Observation],
 ) -> None:
-    """By what a run stored of an observation, the agenda has the moment that `status` has by the
-    observation itself, and the same certificate.
+    """The agenda reads a stored observation and `status` reads the observation itself: both give
+    the same moment of renewal and the same certificate.
     """
     desired, observed = situation
     status = status_of(desired, observed, NOW)
@@ -191,10 +197,9 @@ def test_a_renewal_is_when_status_says(
 
 
 def stored_life(desired: DesiredCertificate, observed: Observation) -> Life:
-    seen = after_run((), {desired.lineage: sighted(desired.lineage, observed, NOW)})
-    known = {desired.lineage: observed.versions} if observed.versions else {}
-    found = agenda(([Expected(desired.lineage)], Recorded(known, seen, (), RAN)))
-    return found.lives[0]
+    sightings = after_run((), {desired.lineage: sighted(desired.lineage, observed, NOW)})
+    versions = {desired.lineage: observed.versions} if observed.versions else {}
+    return agenda(([Expected(desired.lineage)], Recorded(versions, sightings, (), RAN))).lives[0]
 
 
 @given(
@@ -202,22 +207,24 @@ def stored_life(desired: DesiredCertificate, observed: Observation) -> Life:
     begun=st.integers(-30, 60),
     lasts=st.integers(1, 30),
 )
-def test_the_window_of_the_ca_is_the_one_of_status(
+def test_window_of_the_ca_is_the_window_of_status(
     situation: tuple[DesiredCertificate, Observation], begun: int, lasts: int
 ) -> None:
-    """Also where it is none that a certificate could have."""
+    """Agenda and status agree also on a window outside the certificate's life."""
     desired, observed = situation
     start = NOW + begun * DAY
     window = RenewalWindow(start, start + lasts * DAY)
-    versions = tuple(replace(one, window=window) for one in observed.versions)
+    versions = tuple(
+        replace(version_of_window, window=window) for version_of_window in observed.versions
+    )
     observed = replace(observed, versions=versions)
     status, life = status_of(desired, observed, NOW), stored_life(desired, observed)
 
     assert (status.renew_at, status.window) == (life.renew_at, life.window)
 
 
-def test_a_place_that_went_back_is_renewed_sooner() -> None:
-    """The certificate that it serves ends first, and decides when the next one is issued."""
+def test_place_with_an_earlier_certificate_is_renewed_sooner() -> None:
+    """The certificate that the place serves ends first, and sets the moment of the next order."""
     older = made(OLD, NOW - 50 * DAY)
     newer = replace(made(NEW, NOW - 10 * DAY, 2), saved_at=NOW - 10 * DAY)
     back = Sighting(
@@ -231,16 +238,18 @@ def test_a_place_that_went_back_is_renewed_sooner() -> None:
     assert older.certificate.not_after - 14 * DAY == life.renew_at
 
 
-def test_a_place_with_another_certificate_ends_with_that() -> None:
-    """That end is the first one, and on its day, also where ours is yet to be issued."""
+def test_certificate_of_another_tool_at_a_place_gives_the_end() -> None:
+    """Its end is the first end of the agenda, on its day, also before our certificate is issued."""
     end, newer = NOW + 5 * DAY, made(NEW, NOW - 10 * DAY)
-    seen = Sighting("img", "qiniu", "img.example.com", served=False, since=NOW, other_until=end)
-    for known in {}, {"img": (newer,)}:
-        found = agenda(([Expected("img")], Recorded(known, [seen], (), RAN)))
+    sighting = Sighting("img", "qiniu", "img.example.com", served=False, since=NOW, other_until=end)
+    for versions in {}, {"img": (newer,)}:
+        observed = agenda(([Expected("img")], Recorded(versions, [sighting], (), RAN)))
 
-        assert end == found.lives[0].ends_at == found.lives[0].until
-        assert found.lives[0].in_use is None
-        assert (end, Milestone.EXPIRY) in {(one.at, one.milestone) for one in found.days[5].coming}
+        assert end == observed.lives[0].ends_at == observed.lives[0].until
+        assert observed.lives[0].in_use is None
+        assert (end, Milestone.EXPIRY) in {
+            (milestone.at, milestone.milestone) for milestone in observed.days[5].coming
+        }
 
 
 @pytest.mark.parametrize(
@@ -258,23 +267,23 @@ def test_certificate_in_use_is_the_first_to_end_at_a_place(
 ) -> None:
     """The newest version is in use once every place has it, or if no run has seen a place."""
     versions = (made(NEW, NOW - 5 * DAY, 2), made(OLD, NOW - 40 * DAY))
-    seen = [
+    sightings = [
         Sighting("img", "qiniu", domain, fingerprint == NEW, NOW - DAY, fingerprint)
         for domain, fingerprint in places
     ]
 
-    [life] = agenda(([Expected("img")], Recorded({"img": versions}, seen, (), RAN))).lives
+    [life] = agenda(([Expected("img")], Recorded({"img": versions}, sightings, (), RAN))).lives
 
     assert in_use == (life.in_use and life.in_use.fingerprint)
     assert is_pending is life.is_pending
     assert (life.in_use or versions[0]).certificate.not_after == life.until
 
 
-# --- what a run is the fix for
+# --- Concerns that a run fixes
 
 
-def run_for(known: Recorded, *expected: Expected) -> list[tuple[str, tuple[str, ...] | None]]:
-    return [(one.concern.problem.code, one.run) for one in agenda((expected, known)).needs]
+def run_for(recorded: Recorded, *expected: Expected) -> list[tuple[str, tuple[str, ...] | None]]:
+    return [(need.concern.problem.code, need.run) for need in agenda((expected, recorded)).needs]
 
 
 IMG, OTHERS = Expected("img"), Expected("img", is_imported=True)
@@ -282,7 +291,7 @@ LATE = Recorded({"img": (made(NEW, NOW - 85 * DAY),)}, (), (), RAN)
 
 
 @pytest.mark.parametrize(
-    ("known", "expected", "found"),
+    ("recorded", "expected", "answer"),
     [
         (Recorded(last_run=RAN), IMG, ("never_issued", ("img",))),
         (
@@ -295,13 +304,15 @@ LATE = Recorded({"img": (made(NEW, NOW - 85 * DAY),)}, (), (), RAN)
         (Recorded(last_run=RAN), None, ("none_declared", None)),
     ],
 )
-def test_a_run_is_the_fix_where_it_can_be(
-    known: Recorded, expected: Expected | None, found: tuple[str, tuple[str, ...] | None]
+def test_run_as_the_fix_of_a_concern(
+    recorded: Recorded, expected: Expected | None, answer: tuple[str, tuple[str, ...] | None]
 ) -> None:
-    """For one certificate, for all, or not: what another client makes, that client renews."""
-    meant = [] if expected is None else [expected]
+    """A run is the fix for a single certificate or for all. A certificate of another client is
+    renewed by that client.
+    """
+    declared = [] if expected is None else [expected]
 
-    assert [found] == run_for(known, *meant)
+    assert [answer] == run_for(recorded, *declared)
 
 
 @pytest.mark.parametrize(
@@ -315,47 +326,49 @@ def test_a_run_is_the_fix_where_it_can_be(
         (Topic.TROUBLE, Subject("img", "files", "/etc/tls", host="web-2"), None),
     ],
 )
-def test_what_runs_left_is_for_a_run_or_not(
+def test_run_as_the_fix_of_an_earlier_runs_notice(
     topic: Topic, subject: Subject, expected: tuple[str, ...] | None
 ) -> None:
-    """A run tries again what failed in one; what it left on purpose, a channel, or another host it
-    does not mend.
+    """A run tries again after a failure. Drift left on purpose, a channel and another host stay
+    with the operator.
     """
     notice = Notice(topic, subject, NOW - DAY, Problem("said", Text("no")))
-    known = Recorded({"img": (made(NEW, NOW),)}, (), [notice], RAN)
+    recorded = Recorded({"img": (made(NEW, NOW),)}, (), [notice], RAN)
 
-    assert [expected] == [run for _, run in run_for(known, IMG)]
+    assert [expected] == [run for _, run in run_for(recorded, IMG)]
 
 
 @pytest.mark.parametrize(
     ("left", "expected"), [(31 * DAY, ("img",)), (29 * DAY, None)], ids=["in time", "too late"]
 )
-def test_what_is_too_late_to_upload_is_for_its_client(
+def test_file_that_is_too_late_to_upload_is_for_its_client(
     left: timedelta, expected: tuple[str, ...] | None
 ) -> None:
-    """A run brings the files of another client to a target as long as that takes them."""
+    """A run delivers the files of another client while the target still accepts them."""
     imported = Expected("img", is_imported=True, least_life=30 * DAY)
     versions = {"img": (made(NEW, NOW + left - 90 * DAY),)}
-    found = run_for(Recorded(versions, [place(served=False)], (), RAN), imported)
+    answer = run_for(Recorded(versions, [place(served=False)], (), RAN), imported)
 
-    assert [("upload_deadline", expected)] == found
+    assert [("upload_deadline", expected)] == answer
 
 
-# --- milestones
+# --- Milestones
 
 
 def coming(*places: Sighting, age: timedelta = 55 * DAY) -> list[tuple[Milestone, datetime]]:
-    known = Recorded({"img": (made(NEW, NOW - age),)}, places, (), RAN)
-    [life] = agenda(([Expected("img", least_life=30 * DAY)], known)).lives
-    return [(one.milestone, one.at) for one in life.coming(NOW)]
+    recorded = Recorded({"img": (made(NEW, NOW - age),)}, places, (), RAN)
+    [life] = agenda(([Expected("img", least_life=30 * DAY)], recorded)).lives
+    return [(milestone.milestone, milestone.at) for milestone in life.coming(NOW)]
 
 
 def place(*, served: bool) -> Sighting:
     return Sighting("img", "qiniu", "img.example.com", served, NOW - DAY, NEW if served else None)
 
 
-def test_the_last_moment_to_upload_comes_where_a_place_lacks_it() -> None:
-    """What has it everywhere has none, as in `status`; the renewal and the end come in any case."""
+def test_last_moment_to_upload_comes_if_a_place_lacks_the_certificate() -> None:
+    """As in `status`, the moment vanishes once every place has the certificate. The renewal and the
+    end come in either case.
+    """
     renewal, end = (Milestone.RENEWAL, NOW + 5 * DAY), (Milestone.EXPIRY, NOW + 35 * DAY)
 
     assert [renewal, end] == coming(place(served=True))
@@ -376,20 +389,20 @@ def test_newer_certificate_that_no_place_has_yet() -> None:
     assert Milestone.UPLOAD in dict(coming(replace(lagging, is_uploaded=False)))
 
 
-def test_a_renewal_that_is_due_is_one_of_now() -> None:
-    """It does not vanish from the days because its moment has passed."""
+def test_renewal_that_is_due_is_now() -> None:
+    """An overdue renewal stays on the agenda, at the present moment."""
     assert (Milestone.RENEWAL, NOW) == coming(place(served=True), age=70 * DAY)[0]
 
 
-def test_what_others_serve_has_no_milestones() -> None:
-    """Nothing is ordered for it, and nothing ends that a domain serves."""
+def test_certificate_that_others_serve_has_no_milestones() -> None:
+    """Nothing is ordered for the certificate, and no domain loses it at its end."""
     assert [] == coming(Sighting("img", "qiniu", "", served=True, since=NOW))
 
 
-def test_the_next_of_the_verdict_is_the_first_renewal() -> None:
-    """Or the first end, where certferry renews nothing."""
-    known = {"img": (made(NEW, NOW - 10 * DAY),), "shop": (made(OLD, NOW - 20 * DAY),)}
-    recorded = Recorded(known, (), (), RAN)
+def test_next_event_of_the_verdict_is_the_first_renewal() -> None:
+    """The first end takes its place if certferry renews no certificate."""
+    versions = {"img": (made(NEW, NOW - 10 * DAY),), "shop": (made(OLD, NOW - 20 * DAY),)}
+    recorded = Recorded(versions, (), (), RAN)
     ours = agenda(([Expected("img"), Expected("shop")], recorded)).verdict
     theirs = agenda(([OTHERS, Expected("shop", is_imported=True)], recorded)).verdict
 

@@ -1,4 +1,4 @@
-"""Concerns with one cause, at one certificate and at thousands."""
+"""The grouping of concerns by cause, for a single certificate and for thousands."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def concern(
 
 
 def denied(lineage: str, account: str = "qiniu") -> Concern:
-    """Return that an account's key is refused; the service quotes each request's id."""
+    """Return the concern of an account that refuses its key.
+
+    The service quotes each request's id.
+    """
     message = Text(
         "{target} refuses the key: {answer}", target=account, answer=Quoted(f"bad token {lineage}")
     )
@@ -49,7 +52,7 @@ def denied(lineage: str, account: str = "qiniu") -> Concern:
 
 
 def ends(lineage: str, days: int) -> Concern:
-    """Return that a certificate ends and is not renewed."""
+    """Return the concern of a certificate that ends without a renewal."""
     message = Text("the certificate ends at {end}, and is not renewed", end=NOW + days * DAY)
     return concern("ends_soon", message, Subject(lineage), days=days)
 
@@ -85,24 +88,22 @@ def test_every_concern_belongs_to_exactly_one_cause(concerns: list[Concern]) -> 
     causes = causes_of(concerns)
 
     assert Counter(map(repr, concerns)) == Counter(
-        repr(found) for cause in causes for found in cause.everything
+        repr(grouped) for cause in causes for grouped in cause.everything
     )
     assert all(cause.concerns for cause in causes)
 
 
 @given(CONCERNS)
 def test_no_deadline_is_lost_in_a_group(concerns: list[Concern]) -> None:
-    """A cause's deadline is not later than that of any certificate it touches, and its severity
-    not lower.
-    """
+    """A cause has the earliest deadline and the highest severity of its certificates."""
     for cause in causes_of(concerns):
-        for found in cause.everything:
-            assert found.problem.severity.rank <= cause.problem.severity.rank
-            if found.deadline is not None:
+        for grouped in cause.everything:
+            assert grouped.problem.severity.rank <= cause.problem.severity.rank
+            if grouped.deadline is not None:
                 assert cause.deadline is not None
-                assert cause.deadline <= found.deadline
-            if found.subject.lineage:
-                assert found.subject.lineage in cause.lineages
+                assert cause.deadline <= grouped.deadline
+            if grouped.subject.lineage:
+                assert grouped.subject.lineage in cause.lineages
 
 
 @given(CONCERNS, st.randoms(use_true_random=False))
@@ -115,7 +116,7 @@ def test_order_of_concerns_does_not_matter(concerns: list[Concern], random: Rand
 
 
 def summary(causes: tuple[Cause, ...]) -> list[tuple[str, tuple[str, ...], object]]:
-    """Return what an operator sees first of each cause."""
+    """Return the first line of each cause, for an operator."""
     return sorted(
         (cause.problem.code, tuple(sorted(cause.lineages)), str(cause.deadline)) for cause in causes
     )
@@ -144,7 +145,7 @@ def test_keys_of_two_accounts_are_two_causes() -> None:
     assert [("m1",), ("m2", "m3")] == sorted(cause.lineages for cause in causes)
 
 
-def test_client_that_stopped_renewing_is_the_cause_of_what_follows() -> None:
+def test_client_that_stopped_renewing_is_the_cause_of_later_concerns() -> None:
     """The target rejects the old files, then the time for an upload ends, then the certificate."""
     message = Text("{path}: not renewed yet, and expires at {moment}", path="/tls/a", moment=NOW)
     too_old = Text("the certificate has too little life left")
@@ -164,7 +165,9 @@ def test_client_that_stopped_renewing_is_the_cause_of_what_follows() -> None:
 
 
 def test_runs_that_no_longer_start_are_the_cause_of_certificates_that_end() -> None:
-    """One sentence about the schedule, with the certificates that the missing runs would renew."""
+    """The schedule has a single sentence, with the certificates that the missing runs would
+    renew.
+    """
     overdue = concern("run_overdue", Text("the last run ended at {moment}", moment=NOW))
 
     (cause,) = causes_of([ends("m1", 3), ends("m2", 4), overdue])
@@ -251,7 +254,7 @@ REPORTS = st.dictionaries(
 
 @given(REPORTS)
 def test_every_failed_step_of_a_run_belongs_to_exactly_one_cause(report: SyncReport) -> None:
-    """Neither a step nor the deadline of a certificate is lost."""
+    """Every step and every deadline of a certificate is grouped."""
     causes = causes_of_run(report)
 
     bad = [
@@ -274,7 +277,7 @@ def test_every_failed_step_of_a_run_belongs_to_exactly_one_cause(report: SyncRep
 
 
 def test_database_that_goes_away_is_one_cause_of_a_run() -> None:
-    """Whatever the run was doing with 200 certificates, at whichever account."""
+    """The cause is the same for 200 certificates at all accounts."""
     gone = DatabaseUnavailable(Text("the database is gone"), hint=Text("start the database"))
     targets = [None, "qiniu", "aliyun"]
     lineages = tuple(
@@ -287,8 +290,8 @@ def test_database_that_goes_away_is_one_cause_of_a_run() -> None:
     assert (200, gone.hint) == (len(cause.lineages), cause.problem.hint)
 
 
-def test_limit_of_a_ca_is_one_cause_that_is_no_failure() -> None:
-    """The orders wait; the first of the certificates to end gives the deadline."""
+def test_limit_of_a_ca_is_one_cause_with_a_warning() -> None:
+    """The orders wait; the certificate that ends first gives the deadline."""
     lineages = []
     for n in range(50):
         moment = NOW + n * timedelta(minutes=1)
@@ -306,9 +309,9 @@ def test_limit_of_a_ca_is_one_cause_that_is_no_failure() -> None:
 def test_ten_thousand_problems_take_a_moment() -> None:
     """The time is a small multiple of sorting the concerns, which every checkup does."""
     concerns = [
-        found
+        each
         for number in range(5000)
-        for found in (denied(f"m{number}", f"account{number % 50}"), ends(f"m{number}", number))
+        for each in (denied(f"m{number}", f"account{number % 50}"), ends(f"m{number}", number))
     ]
     begin = time.process_time()
 

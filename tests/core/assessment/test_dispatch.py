@@ -1,4 +1,4 @@
-"""What a channel is sent of the standing notices, when, and once."""
+"""The notices that a channel is sent, their moments, and their repetition."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from certferry.text import Quoted, Text
 from certferry.values import replace
 from tests.core.strategies import NOW
 
-# --- What a channel is sent: each beginning, each end, and a reminder a day
+# --- Notices of a channel: each beginning, each end, and a reminder a day
 
 
 SUBJECTS = [Subject("img"), Subject("img", "qiniu", "a.example.com"), Subject(channel="boss")]
@@ -51,13 +51,15 @@ def trouble(
     return Notice(Topic.TROUBLE, subject, since, DENIED, deadline)
 
 
-def sent(found: Dispatch) -> list[tuple[Topic, Subject]]:
-    """What a channel is sent, and of what."""
-    return [one.notice.key for one in found.notifications]
+def sent(dispatched: Dispatch) -> list[tuple[Topic, Subject]]:
+    """Return topic and subject of each notice for the channel."""
+    return [notification.notice.key for notification in dispatched.notifications]
 
 
 def test_trouble_is_reported_once_reminded_of_daily_and_its_end_once() -> None:
-    """The story of a wrong key: begins, five runs later nothing, a day later again, over."""
+    """A refused key is reported as the trouble begins, again a day later, and as it ends; runs
+    between report nothing.
+    """
     began = dispatch("ops", [trouble()], ChannelState(), USUAL, NOW)
     soon = dispatch("ops", [trouble()], began.state, USUAL, NOW + HOUR)
     later = dispatch("ops", [trouble()], soon.state, USUAL, NOW + A_DAY)
@@ -73,7 +75,7 @@ def test_trouble_is_reported_once_reminded_of_daily_and_its_end_once() -> None:
 
 
 def test_trouble_near_its_deadline_is_reported_more_often() -> None:
-    """Every six hours, where the old certificate ends within three days."""
+    """In the last three days of the old certificate, reminders come every six hours."""
     near = trouble(deadline=NOW + timedelta(days=2))
     far = trouble(SUBJECTS[1], deadline=NOW + timedelta(days=20))
 
@@ -85,7 +87,9 @@ def test_trouble_near_its_deadline_is_reported_more_often() -> None:
 
 
 def test_order_that_is_postponed_is_reported_once_and_again_near_the_deadline() -> None:
-    """Until when was sent, and there is nothing to do before; its end is sent as any."""
+    """The first notice names the moment of the order, so reminders begin near the deadline. The end
+    is reported as usual.
+    """
     held = replace(trouble(), problem=replace(DENIED, code=OrderPostponed.code))
     near = replace(held, deadline=NOW + timedelta(days=4))
 
@@ -100,15 +104,15 @@ def test_order_that_is_postponed_is_reported_once_and_again_near_the_deadline() 
 
 
 def test_trouble_that_begins_anew_is_reported_anew() -> None:
-    """Also where no run came between its end and the new beginning."""
+    """The second beginning is reported also if no run came between."""
     first = dispatch("ops", [trouble()], ChannelState(), USUAL, NOW)
     anew = dispatch("ops", [trouble(since=NOW + HOUR)], first.state, USUAL, NOW + HOUR)
 
-    assert [False] == [one.again for one in anew.notifications]
+    assert [False] == [notification.again for notification in anew.notifications]
 
 
-def test_a_channel_is_reported_what_its_table_asks_for() -> None:
-    """An event that it asks for once; the end of trouble only where it asks for that."""
+def test_channel_with_chosen_topics() -> None:
+    """A chosen event is reported once; ends of trouble are reported only if chosen."""
     renewed = Notice(Topic.RENEWED, SUBJECTS[0], NOW, Problem("renewed", Text("issued")))
     topics = (Topic.TROUBLE, Topic.RENEWED)
 
@@ -116,23 +120,25 @@ def test_a_channel_is_reported_what_its_table_asks_for() -> None:
     again = dispatch("ops", [renewed], first.state, topics, NOW + A_DAY)
     newer = dispatch("ops", [replace(renewed, since=NOW + HOUR)], again.state, topics, NOW + A_DAY)
 
-    assert [Topic.TROUBLE, Topic.RENEWED] == [one.notice.topic for one in first.notifications]
+    assert [Topic.TROUBLE, Topic.RENEWED] == [
+        notification.notice.topic for notification in first.notifications
+    ]
     assert () == again.notifications
-    assert [renewed.key] == [one.key for one in again.state.sent_notices]
-    assert [Topic.RENEWED] == [one.notice.topic for one in newer.notifications]
+    assert [renewed.key] == [notice.key for notice in again.state.sent_notices]
+    assert [Topic.RENEWED] == [notification.notice.topic for notification in newer.notifications]
     assert () == dispatch("ops", [renewed], ChannelState(), USUAL, NOW).notifications
 
 
-def test_a_channel_is_not_reported_of_itself() -> None:
-    """The others are sent that it takes no messages."""
+def test_channel_that_refuses_messages_is_reported_to_other_channels() -> None:
+    """The channel itself is sent nothing about its own trouble."""
     refused = trouble(Subject(channel="boss"))
 
     assert () == dispatch("boss", [refused], ChannelState(), USUAL, NOW).notifications
     assert 1 == len(dispatch("ops", [refused], ChannelState(), USUAL, NOW).notifications)
 
 
-def test_news_that_were_not_taken_are_reported_by_a_later_run() -> None:
-    """An end, a beginning and a reminder come again as they were."""
+def test_refused_notices_are_sent_by_a_later_run() -> None:
+    """A beginning, an end and a reminder come again unchanged."""
     first = dispatch("ops", [trouble(), trouble(SUBJECTS[1])], ChannelState(), USUAL, NOW)
     now = NOW + A_DAY
     second = dispatch("ops", [trouble(), trouble(SUBJECTS[2])], first.state, USUAL, now)
@@ -140,11 +146,13 @@ def test_news_that_were_not_taken_are_reported_by_a_later_run() -> None:
     third = dispatch("ops", [trouble(), trouble(SUBJECTS[2])], back, USUAL, now + HOUR)
 
     assert second.notifications == third.notifications
-    assert {Topic.TROUBLE, Topic.RECOVERED} == {one.notice.topic for one in third.notifications}
+    assert {Topic.TROUBLE, Topic.RECOVERED} == {
+        notification.notice.topic for notification in third.notifications
+    }
 
 
-def test_a_channel_is_sent_one_message_a_minute_on_average() -> None:
-    """After five at once it waits, and is sent all of it then."""
+def test_channel_is_sent_a_message_a_minute_on_average() -> None:
+    """After five messages in a row the channel waits, and then is sent all news."""
     state = ChannelState()
     for number in range(AT_ONCE):
         state = dispatch("ops", [trouble(since=NOW + number * MINUTE / 9)], state, USUAL, NOW).state
@@ -156,8 +164,8 @@ def test_a_channel_is_sent_one_message_a_minute_on_average() -> None:
     assert 1 == len(later.notifications)
 
 
-def test_a_service_that_asks_for_patience_gets_it() -> None:
-    """Until the moment that it named."""
+def test_service_that_asks_for_a_delay() -> None:
+    """The channel is sent nothing until the moment that the service named."""
     state = ChannelState(again_at=NOW + HOUR)
 
     assert not may_be_sent(state, NOW + HOUR - timedelta(microseconds=1))
@@ -165,8 +173,8 @@ def test_a_service_that_asks_for_patience_gets_it() -> None:
 
 
 @given(st.timedeltas(timedelta(days=3), timedelta(days=4000)))
-def test_a_clock_that_was_ahead_silences_no_channel(ahead: timedelta) -> None:
-    """Neither by the moment that its service named, nor by messages that it was sent."""
+def test_clock_that_was_ahead_silences_no_channel(ahead: timedelta) -> None:
+    """Moments in the future, of the service or of earlier messages, are ignored."""
     state = ChannelState(again_at=NOW + ahead, sent=(NOW + ahead,) * AT_ONCE)
 
     assert may_be_sent(state, NOW)
@@ -176,8 +184,8 @@ moments = st.timedeltas(timedelta(0), timedelta(days=400)).map(lambda passed: NO
 
 
 @given(now=moments)
-def test_nothing_is_sent_as_the_hour_or_its_half_begins(now: datetime) -> None:
-    """Waiting is short, and leads out of the crowd."""
+def test_messages_avoid_the_full_and_the_half_hour(now: datetime) -> None:
+    """A wait of at most four seconds avoids the moment at which other programs send."""
     wait = until_quiet(now)
     then = now + wait
 
@@ -189,52 +197,60 @@ def test_nothing_is_sent_as_the_hour_or_its_half_begins(now: datetime) -> None:
 @given(
     runs=st.lists(
         st.tuples(
-            st.sets(st.sampled_from(SUBJECTS)),  # what is in trouble then
+            st.sets(st.sampled_from(SUBJECTS)),  # the subjects with trouble
             st.sampled_from(["sent", "refused", "killed"]),
             st.integers(1, 40),  # hours until the next run
         ),
         max_size=12,
     )
 )
-def test_any_story_is_reported_without_a_word_twice(
+def test_any_sequence_of_runs_repeats_no_notice(
     runs: Sequence[tuple[set[Subject], str, int]],
 ) -> None:
-    """Whatever happens in whichever run: a beginning is received at most once, an end at most once
-    and only after its beginning was claimed, and nothing is received twice within six hours.
+    """A beginning is received at most once, an end at most once and only after its beginning, and
+    the same notice at most once in six hours.
     """
     state, now = ChannelState(), NOW
     standing: dict[Subject, Notice] = {}
     received: list[tuple[datetime, Notification]] = []
     for subjects, fate, hours in runs:
-        standing = {one: standing.get(one, trouble(one, now)) for one in subjects}
-        found = dispatch("ops", list(standing.values()), state, USUAL, now)
+        standing = {subject: standing.get(subject, trouble(subject, now)) for subject in subjects}
+        dispatched = dispatch("ops", list(standing.values()), state, USUAL, now)
         refused = fate == "refused"
-        state = taken_back(found.notifications, state, found.state) if refused else found.state
+        state = (
+            taken_back(dispatched.notifications, state, dispatched.state)
+            if refused
+            else dispatched.state
+        )
         if fate == "sent":
-            received += [(now, one) for one in found.notifications]
+            received += [(now, notification) for notification in dispatched.notifications]
         now += timedelta(hours=hours)
 
-    prefixes = [(one.notice.subject, one.notice.since) for _, one in received if not one.again]
-    ends = [one for one in prefixes if prefixes.count(one) > 2]
-    assert [] == ends  # one beginning and one end for each trouble
+    prefixes = [
+        (notification.notice.subject, notification.notice.since)
+        for _, notification in received
+        if not notification.again
+    ]
+    ends = [prefix for prefix in prefixes if prefixes.count(prefix) > 2]
+    assert [] == ends  # each trouble has a beginning and an end
     by_topic = [(*n.notice.key, n.notice.since) for _, n in received if not n.again]
     assert len(by_topic) == len(set(by_topic))
-    for at, one in received:
-        same = [then for then, other in received if replace(other, again=False) == one]
+    for at, notification in received:
+        same = [then for then, other in received if replace(other, again=False) == notification]
         assert all(at == then or abs(at - then) >= A_DAY for then in same)
 
 
 @given(subjects=st.sets(st.sampled_from(SUBJECTS)))
-def test_what_is_over_is_forgotten(subjects: set[Subject]) -> None:
-    """A channel that was sent the end remembers nothing of it."""
-    first = dispatch("ops", [trouble(one) for one in subjects], ChannelState(), ALL, NOW)
+def test_trouble_that_is_over_is_forgotten(subjects: set[Subject]) -> None:
+    """After the end was sent, the channel's state has no notice of the trouble."""
+    first = dispatch("ops", [trouble(subject) for subject in subjects], ChannelState(), ALL, NOW)
     last = dispatch("ops", [], first.state, ALL, NOW + HOUR)
 
-    assert subjects == {one.notice.subject for one in last.notifications}
+    assert subjects == {notification.notice.subject for notification in last.notifications}
     assert () == last.state.sent_notices
 
 
-# --- One message for each cause
+# --- A single message for each cause
 
 
 ACCOUNTS = st.sampled_from(["qiniu", "second"])
@@ -244,7 +260,7 @@ KINDS = st.sampled_from(["target_access_denied", "target_rejected", OrderPostpon
 
 @st.composite
 def troubles(draw: st.DrawFn, *, since: datetime = NOW) -> dict[Subject, Notice]:
-    """Return trouble at some places, by subject; some have deadlines."""
+    """Draw trouble at some places, by subject; some have deadlines."""
     notices = {}
     for subject in draw(st.sets(PLACES)):
         problem = Problem(draw(KINDS), Text("no: {answer}", answer=Quoted(subject.lineage)))
@@ -255,7 +271,7 @@ def troubles(draw: st.DrawFn, *, since: datetime = NOW) -> dict[Subject, Notice]
 
 
 def test_certificate_that_joins_a_cause_waits_for_the_reminder() -> None:
-    """The reminder names all; only an earlier end is sent at once."""
+    """The reminder names all certificates; only an earlier deadline is sent at once."""
     first = trouble(Subject("m1"), deadline=NOW + timedelta(days=20))
     later = trouble(Subject("m2"), NOW + HOUR, NOW + timedelta(days=30))
     earlier = trouble(Subject("m3"), NOW + HOUR, NOW + timedelta(days=10))
@@ -268,12 +284,12 @@ def test_certificate_that_joins_a_cause_waits_for_the_reminder() -> None:
     assert [[first.key], []] == [sent(began), sent(joined)]
     assert [later.key, earlier.key] == sent(nearer)
     assert [(first.key, True), (later.key, False)] == [
-        (one.notice.key, one.again) for one in reminder.notifications
+        (notification.notice.key, notification.again) for notification in reminder.notifications
     ]
 
 
-def test_end_of_trouble_that_was_not_sent_is_not_sent() -> None:
-    """A certificate that joined a cause and recovered before the reminder is no news."""
+def test_end_of_trouble_that_was_never_sent() -> None:
+    """A certificate that joined a cause and recovered before the reminder is left out."""
     first, joined = trouble(Subject("m1")), trouble(Subject("m2"), NOW + HOUR)
     began = dispatch("ops", [first], ChannelState(), USUAL, NOW)
     quiet = dispatch("ops", [first, joined], began.state, USUAL, NOW + HOUR)
@@ -284,35 +300,37 @@ def test_end_of_trouble_that_was_not_sent_is_not_sent() -> None:
     )
 
 
-def test_certificate_with_another_failure_than_before_hides_no_new_cause() -> None:
-    """The certificate was sent for another reason, so the cause of both is new to the channel."""
+def test_certificate_with_another_failure_than_before() -> None:
+    """The channel knows the certificate for another reason, so the new cause is reported."""
     before = trouble(Subject("m1"))
     began = dispatch("ops", [before], ChannelState(), USUAL, NOW)
     limited = Problem("rate_limited", Text("too many orders"))
-    both = [replace(before, problem=limited), replace(trouble(Subject("m2")), problem=limited)]
+    failing = [replace(before, problem=limited), replace(trouble(Subject("m2")), problem=limited)]
 
-    assert [both[1].key] == sent(dispatch("ops", both, began.state, USUAL, NOW + HOUR))
+    assert [failing[1].key] == sent(dispatch("ops", failing, began.state, USUAL, NOW + HOUR))
 
 
 @given(troubles())
 def test_every_trouble_is_in_exactly_one_paragraph(notices: dict[Subject, Notice]) -> None:
-    """The paragraphs are the causes, and the first notice has the first deadline of its kind."""
+    """Each paragraph is a cause, and begins with the notice of the earliest deadline."""
     due = dispatch("ops", list(notices.values()), ChannelState(), USUAL, NOW).notifications
 
-    written = list(paragraphs(due))
+    grouped = list(paragraphs(due))
 
-    assert Counter(map(repr, due)) == Counter(repr(one) for group in written for one in group)
-    assert {one.notice for one in due} == set(notices.values())
-    keys = [(group[0].notice.problem.code, group[0].notice.subject.target) for group in written]
+    assert Counter(map(repr, due)) == Counter(
+        repr(notification) for group in grouped for notification in group
+    )
+    assert {notification.notice for notification in due} == set(notices.values())
+    keys = [(group[0].notice.problem.code, group[0].notice.subject.target) for group in grouped]
     assert len(keys) == len(set(keys))
 
 
 @given(troubles(), st.lists(st.integers(0, 5), min_size=40, max_size=40), st.sampled_from([0, 1]))
-def test_records_of_an_earlier_certferry_are_kept(
+def test_records_of_an_earlier_certferry(
     notices: dict[Subject, Notice], hours: list[int], codes: int
 ) -> None:
-    """Each notice has a record and a moment of its own, in old rows without a code: nothing is sent
-    twice, and the reminder comes within a day of the last moment.
+    """In old rows each notice has its own moment and no code: nothing is sent twice, and the
+    reminder comes within a day of the last moment.
     """
     standing = list(notices.values())
     records = tuple(
@@ -323,17 +341,17 @@ def test_records_of_an_earlier_certferry_are_kept(
 
     assert () == dispatch("ops", standing, state, USUAL, NOW).notifications
     due = dispatch("ops", standing, state, USUAL, NOW + A_DAY).notifications
-    assert all(one.again for one in due)
+    assert all(notification.again for notification in due)
     repeated = {notice for notice in standing if notice.problem.code != OrderPostponed.code}
-    assert repeated <= {one.notice for one in due}
+    assert repeated <= {notification.notice for notification in due}
 
 
 @given(st.lists(st.tuples(troubles(), st.sampled_from(["sent", "refused"])), max_size=12))
 def test_no_trouble_and_no_deadline_is_lost(
     runs: Sequence[tuple[dict[Subject, Notice], str]],
 ) -> None:
-    """After each message that the channel took, the channel knows of every cause, with a deadline
-    that is as early as any in the cause. No trouble is sent twice within six hours.
+    """The channel has received every cause of the accepted messages, with the earliest deadline of
+    each. Trouble is repeated after six hours at the earliest.
     """
     state, now = ChannelState(), NOW
     standing: dict[Subject, Notice] = {}
@@ -347,12 +365,12 @@ def test_no_trouble_and_no_deadline_is_lost(
             )
             for subject, notice in notices.items()
         }
-        found = dispatch("ops", list(standing.values()), state, USUAL, now)
-        if fate == "refused" and found.notifications:
-            state = taken_back(found.notifications, state, found.state)
+        dispatched = dispatch("ops", list(standing.values()), state, USUAL, now)
+        if fate == "refused" and dispatched.notifications:
+            state = taken_back(dispatched.notifications, state, dispatched.state)
         else:
-            state = found.state
-            for notice in (one.notice for one in found.notifications):
+            state = dispatched.state
+            for notice in (notification.notice for notification in dispatched.notifications):
                 beginning = (notice.key, notice.since, notice.problem.code)
                 assert now - received.get(beginning, NOW - A_DAY) >= NEAR_AGAIN
                 received[beginning] = now
@@ -361,10 +379,12 @@ def test_no_trouble_and_no_deadline_is_lost(
 
 
 def must_be_known(standing: Sequence[Notice], received: set[tuple[object, object]]) -> None:
-    """Raise `AssertionError` if a channel knows nothing of a cause, or only of later deadlines."""
+    """Raise `AssertionError` for a cause that the channel has not received or has with a later
+    deadline.
+    """
     never = NOW + timedelta(days=1000)
     for members in by_cause(standing):
-        known = [notice for notice in members if (notice.key, notice.since) in received]
-        assert known
-        earliest = min(notice.deadline or never for notice in known)
+        received_notices = [notice for notice in members if (notice.key, notice.since) in received]
+        assert received_notices
+        earliest = min(notice.deadline or never for notice in received_notices)
         assert all(earliest <= (notice.deadline or never) for notice in members)

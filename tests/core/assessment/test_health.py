@@ -1,4 +1,4 @@
-"""How certificates stand, and what needs a person first."""
+"""Concerns about certificates by the recorded state, and the order in which they need a person."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from certferry.text import Text
 from certferry.values import replace
 from tests.core.strategies import NOW, certificate
 
-# --- How bad it is, by what is recorded
+# --- Severity by the recorded state
 
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -63,7 +63,7 @@ OLD, NEW = "aa" * 32, "bb" * 32
 def version(
     left: timedelta, lifetime: timedelta = NINETY, fingerprint: str = NEW, saved: timedelta = DAY
 ) -> Version:
-    """One that ends after so long, and was saved so long ago."""
+    """Return a version with so much life left that was saved so long ago."""
     made = certificate(fingerprint, not_before=NOW + left - lifetime, lifetime=lifetime)
     return Version(1, made, NOW - saved)
 
@@ -75,18 +75,21 @@ def place(*, served: bool, fingerprint: str | None = NEW) -> Sighting:
 def recorded(
     *versions: Version, places: Sequence[Sighting] = (), notices: Sequence[Notice] = ()
 ) -> Recorded:
-    known = {"img": versions} if versions else {}
-    return Recorded(known, places, notices, LastRun(NOW - HOUR, NOW - HOUR))
+    versions_by_lineage = {"img": versions} if versions else {}
+    return Recorded(versions_by_lineage, places, notices, LastRun(NOW - HOUR, NOW - HOUR))
 
 
-def judged(known: Recorded, expected: Expected = IMG) -> list[tuple[Severity, str]]:
-    return [(one.problem.severity, one.problem.code) for one in concerns_of([expected], known, NOW)]
+def judged(state: Recorded, expected: Expected = IMG) -> list[tuple[Severity, str]]:
+    return [
+        (concern.problem.severity, concern.problem.code)
+        for concern in concerns_of([expected], state, NOW)
+    ]
 
 
 @pytest.mark.parametrize("lifetime", LIFETIMES, ids=str)
 @given(share=st.floats(0, 1))
-def test_a_certificate_that_is_not_due_is_in_order(lifetime: timedelta, share: float) -> None:
-    """Renewed on time, and for half of the time that a renewal may take, there is no warning."""
+def test_certificate_that_is_not_due_is_in_order(lifetime: timedelta, share: float) -> None:
+    """Until the renewal is due, and for the first half of the time after, there is no warning."""
     made = version(lifetime, lifetime).certificate
     begun, due = made.not_before, renew_at(made)
     half = due + (made.not_after - due) / 2 - timedelta(seconds=1)
@@ -100,12 +103,14 @@ def test_a_certificate_that_is_not_due_is_in_order(lifetime: timedelta, share: f
     lifetime=st.timedeltas(HOUR, timedelta(days=400)),
     moments=st.lists(st.floats(-0.5, 1.5), min_size=2, max_size=5),
 )
-def test_it_only_gets_worse(lifetime: timedelta, moments: list[float]) -> None:
-    """What was critical does not become a warning by waiting, and what has ended is critical."""
+def test_severity_rises_with_time(lifetime: timedelta, moments: list[float]) -> None:
+    """A critical certificate stays critical, and an expired certificate is critical."""
     made = version(lifetime, lifetime).certificate
-    found = [by_share_of_life(made, made.not_before + lifetime * one) for one in sorted(moments)]
+    severities = [
+        by_share_of_life(made, made.not_before + lifetime * share) for share in sorted(moments)
+    ]
 
-    ranks = [one.rank for one in found]
+    ranks = [severity.rank for severity in severities]
     assert sorted(ranks) == ranks
     assert Severity.ERROR is by_share_of_life(made, made.not_after)
 
@@ -119,30 +124,32 @@ def test_it_only_gets_worse(lifetime: timedelta, moments: list[float]) -> None:
         (-1, [(Severity.ERROR, "expired")]),
     ],
 )
-def test_a_certificate_that_ends(days: float, expected: list[tuple[Severity, str]]) -> None:
-    """Of 90 days: a warning with a sixth left, critical with a twelfth."""
+def test_certificate_that_ends(days: float, expected: list[tuple[Severity, str]]) -> None:
+    """A certificate of 90 days has a warning with a sixth of its life left and is critical with a
+    twelfth.
+    """
     assert expected == judged(recorded(version(days * DAY)))
 
 
-def test_one_of_45_days_is_in_no_warning_when_it_is_renewed_on_time() -> None:
-    """With 28 days left of 45, nothing is wrong; days alone would warn half of its life."""
+def test_certificate_of_45_days_that_is_renewed_on_time() -> None:
+    """With 28 of 45 days left there is no warning; a limit in days would warn for half the life."""
     assert [] == judged(recorded(version(28 * DAY, timedelta(days=45))))
 
 
-def test_what_was_never_issued_is_critical() -> None:
-    """Also where its first order has just failed, with since when that is."""
+def test_certificate_that_was_never_issued_is_critical() -> None:
+    """Also if the first order has just failed, with the moment of the failure."""
     trouble = notice(Topic.TROUBLE, Subject("img"))
 
-    found = concerns_of([IMG], recorded(notices=[trouble]), NOW)
+    concerns = concerns_of([IMG], recorded(notices=[trouble]), NOW)
 
     assert [(Severity.ERROR, "never_issued"), (Severity.WARNING, "dns_access_denied")] == [
-        (one.problem.severity, one.problem.code) for one in found
+        (each.problem.severity, each.problem.code) for each in concerns
     ]
-    assert trouble.since == found[0].problem.since
+    assert trouble.since == concerns[0].problem.since
 
 
-def test_a_revoked_certificate_is_critical() -> None:
-    """Visitors' browsers refuse it, whatever is left of it."""
+def test_revoked_certificate_is_critical() -> None:
+    """Browsers refuse the certificate, however much life is left."""
     revoked = replace(
         version(60 * DAY), revocation=Revocation(NOW - HOUR, RevocationReason.KEY_COMPROMISE)
     )
@@ -150,8 +157,8 @@ def test_a_revoked_certificate_is_critical() -> None:
     assert [(Severity.ERROR, "revoked")] == judged(recorded(revoked))
 
 
-def test_a_certificate_whose_signer_has_expired_is_critical() -> None:
-    """Visitors' browsers refuse the chain, whatever is left of the certificate."""
+def test_certificate_with_an_expired_issuer_is_critical() -> None:
+    """Browsers refuse the chain, however much life the certificate has left."""
     ended = replace(version(60 * DAY), issuer_not_after=NOW)
     ends = replace(version(60 * DAY), issuer_not_after=NOW + HOUR)
 
@@ -159,9 +166,9 @@ def test_a_certificate_whose_signer_has_expired_is_critical() -> None:
     assert [] == judged(recorded(ends))
 
 
-def test_a_revocation_that_did_not_end_is_reported_until_it_has() -> None:
-    """Of the certificate in force, it is as bad as one that did; an earlier one is to be finished,
-    while it is valid.
+def test_unfinished_revocation_is_reported_until_its_end() -> None:
+    """An unfinished revocation of the certificate in force is critical. For an earlier certificate
+    it is a warning until the certificate expires.
     """
     begun = Revocation(NOW - HOUR, RevocationReason.SUPERSEDED, is_answered=False)
     newest, earlier = version(60 * DAY), replace(version(30 * DAY), revocation=begun)
@@ -179,7 +186,7 @@ def notice(topic: Topic, subject: Subject, code: str = "dns_access_denied") -> N
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("reported", "expected"),
     [
         (notice(Topic.TROUBLE, Subject("img", "qiniu", "a")), ["dns_access_denied"]),
         (notice(Topic.TROUBLE, Subject()), ["dns_access_denied"]),
@@ -190,16 +197,17 @@ def notice(topic: Topic, subject: Subject, code: str = "dns_access_denied") -> N
         (notice(Topic.TROUBLE, Subject("other")), []),
     ],
 )
-def test_trouble_and_drift_are_warnings(said: Notice, expected: list[str]) -> None:
-    """While a certificate has time; an account that is unreadable in part and good news are none,
-    and other certificates' trouble is not asked for.
+def test_trouble_and_drift_are_warnings(reported: Notice, expected: list[str]) -> None:
+    """Trouble and drift are warnings while the certificate has time. A partly unreadable account,
+    good news and other certificates' trouble give no concern.
     """
-    found = concerns_of([IMG], recorded(version(60 * DAY), notices=[said]), NOW)
+    concerns = concerns_of([IMG], recorded(version(60 * DAY), notices=[reported]), NOW)
 
-    assert expected == [one.problem.code for one in found]
-    assert all(one.problem.severity is Severity.WARNING for one in found)
+    assert expected == [each.problem.code for each in concerns]
+    assert all(each.problem.severity is Severity.WARNING for each in concerns)
     assert all(
-        (one.problem.since, one.problem.hint) == (said.since, said.problem.hint) for one in found
+        (each.problem.since, each.problem.hint) == (reported.since, reported.problem.hint)
+        for each in concerns
     )
 
 
@@ -212,69 +220,69 @@ def test_trouble_and_drift_are_warnings(said: Notice, expected: list[str]) -> No
         (33.7, [(Severity.ERROR, "upload_deadline")]),
     ],
 )
-def test_a_new_certificate_that_its_target_takes_no_longer(
+def test_new_certificate_that_its_target_will_soon_refuse(
     days: float, expected: list[tuple[Severity, str]]
 ) -> None:
-    """A target that wants 30 days takes one of 45 for 15 days: a warning with half of that left,
-    critical with a quarter.
+    """A target with a limit of 30 days takes a certificate of 45 days for 15 days: a warning with
+    half of that time left, critical with a quarter.
     """
     lifetime = timedelta(days=45)
     made = version(days * DAY, lifetime, saved=(45 - days) * DAY)
-    known = recorded(made, places=[place(served=False, fingerprint=None)])
+    state = recorded(made, places=[place(served=False, fingerprint=None)])
 
-    assert expected == judged(known, replace(IMG, least_life=30 * DAY))
-    assert [] == judged(known)
+    assert expected == judged(state, replace(IMG, least_life=30 * DAY))
+    assert [] == judged(state)
     here = recorded(made, places=[place(served=True)])
     assert [] == judged(here, replace(IMG, least_life=30 * DAY))
 
 
 @pytest.mark.parametrize(
-    ("days", "said"),
+    ("days", "sentence"),
     [
         (33, "the new certificate must be uploaded by 2026-"),
         (29, "the last moment to upload the new certificate was 2026-"),
     ],
 )
-def test_last_moment_to_upload_is_told_as_one(days: int, said: str) -> None:
-    """No sentence reads as if a target had the new certificate until then."""
+def test_sentence_about_the_last_moment_to_upload(days: int, sentence: str) -> None:
+    """The sentence says that the upload must still come, or that its moment has passed."""
     made = version(days * DAY, timedelta(days=45), saved=(45 - days) * DAY)
-    known = recorded(made, places=[place(served=False, fingerprint=None)])
-    (concern,) = concerns_of([replace(IMG, least_life=30 * DAY)], known, NOW)
+    state = recorded(made, places=[place(served=False, fingerprint=None)])
+    (concern,) = concerns_of([replace(IMG, least_life=30 * DAY)], state, NOW)
 
-    assert str(concern.problem.message).startswith(said)
+    assert str(concern.problem.message).startswith(sentence)
 
 
 @pytest.mark.parametrize(
     ("days", "expected"),
     [(20, []), (10, [Severity.WARNING]), (5, [Severity.ERROR]), (-1, [Severity.ERROR])],
 )
-def test_a_place_that_still_has_the_earlier_certificate(
-    days: int, expected: list[Severity]
-) -> None:
-    """Judged by that one's life, which visitors get. What no place has any more says nothing."""
+def test_place_with_the_earlier_certificate(days: int, expected: list[Severity]) -> None:
+    """The earlier certificate is judged by its own life while a place serves it."""
     old = version(days * DAY, fingerprint=OLD)
-    kept = (version(89 * DAY), old)
+    versions = (version(89 * DAY), old)
 
-    found = concerns_of([IMG], recorded(*kept, places=[place(served=False, fingerprint=OLD)]), NOW)
+    concerns = concerns_of(
+        [IMG], recorded(*versions, places=[place(served=False, fingerprint=OLD)]), NOW
+    )
 
-    assert [(one, "earlier_ends") for one in expected] == [
-        (o.problem.severity, o.problem.code) for o in found
+    assert [(severity, "earlier_ends") for severity in expected] == [
+        (each.problem.severity, each.problem.code) for each in concerns
     ]
-    assert [] == judged(recorded(*kept, places=[place(served=True)]))
+    assert [] == judged(recorded(*versions, places=[place(served=True)]))
 
 
 @pytest.mark.parametrize(
     ("days", "expected"), [(20, []), (10, [Severity.WARNING]), (-1, [Severity.ERROR])]
 )
-def test_a_place_that_has_another_certificate(days: int, expected: list[Severity]) -> None:
-    """Judged by the end of what visitors get, whichever of ours it had before."""
-    known = version(89 * DAY), version(80 * DAY, fingerprint=OLD)
+def test_place_with_a_certificate_of_another_tool(days: int, expected: list[Severity]) -> None:
+    """The end of the other tool's certificate is judged, whichever of ours the place had before."""
+    versions = version(89 * DAY), version(80 * DAY, fingerprint=OLD)
     other = replace(place(served=False, fingerprint=OLD), other_until=NOW + days * DAY)
 
-    found = concerns_of([IMG], recorded(*known, places=[other]), NOW)
+    concerns = concerns_of([IMG], recorded(*versions, places=[other]), NOW)
 
-    assert [(one, "earlier_ends", NOW + days * DAY) for one in expected] == [
-        (one.problem.severity, one.problem.code, one.deadline) for one in found
+    assert [(severity, "earlier_ends", NOW + days * DAY) for severity in expected] == [
+        (each.problem.severity, each.problem.code, each.deadline) for each in concerns
     ]
 
 
@@ -282,7 +290,7 @@ WANTED, FOREIGN = "cc" * 32, "dd" * 32
 
 
 def seen_of(*addresses: Served, bound: str = "other") -> Sighting:
-    """Return what a run stores of a domain whose bound certificate ends in ten days."""
+    """Return a run's sighting of a domain whose bound certificate ends in ten days."""
     until = NOW + 10 * DAY if bound == "other" else None
     domain = ObservedDomain(
         "img.example.com", Kind.CDN, DomainState.READY, bound, bound_until=until
@@ -291,8 +299,8 @@ def seen_of(*addresses: Served, bound: str = "other") -> Sighting:
     target = ObservedTarget("qiniu", domains=(domain,), remotes=(ours,))
     target = replace(target, served={"img.example.com": addresses})
     versions = (version(80 * DAY, fingerprint=WANTED),)
-    [found] = sighted("img", Observation(versions, (target,)), NOW).places
-    return found
+    [place_seen] = sighted("img", Observation(versions, (target,)), NOW).places
+    return place_seen
 
 
 def address(fingerprint: str | None, days: int = 80, *, silent: bool = False) -> Served:
@@ -300,8 +308,10 @@ def address(fingerprint: str | None, days: int = 80, *, silent: bool = False) ->
     return Served("192.0.2.1", fingerprint, valid=True, not_after=end, silent=silent)
 
 
-def test_the_end_of_another_certificate_is_stored() -> None:
-    """The first of those that addresses present; where none was asked, of what is bound."""
+def test_end_of_another_tools_certificate_is_stored() -> None:
+    """The first end among the addresses counts; with no address asked, the end of the bound
+    certificate.
+    """
     own, silent = address(WANTED), address(None, silent=True)
     mixed = own, address(FOREIGN, 30), address("ee" * 32, 20)
 
@@ -344,7 +354,7 @@ def test_domains_behind_a_lagging_address() -> None:
     [cause] = causes_of(concerns_of(expected, state, NOW))
 
     assert "earlier_ends" == cause.problem.code
-    assert "1 of 2 addresses (192.0.2.7) still serve" in str(cause.problem.message)
+    assert "1 of 2 addresses (192.0.2.7) still serves" in str(cause.problem.message)
     assert set(names) == set(cause.lineages)
     assert "qiniu" in str(cause.problem.hint)
 
@@ -359,63 +369,65 @@ def test_copy_that_the_target_has_already() -> None:
     assert [] != judged(recorded(made, places=[replace(uploaded, is_uploaded=False)]), imported)
 
 
-def test_another_certificate_that_is_replaced_is_forgotten() -> None:
-    """Its end goes with it; since when the place was not served stays."""
+def test_replaced_certificate_of_another_tool_is_forgotten() -> None:
+    """Its end goes; the moment since which the place was not served stays."""
     first = replace(seen_of(), since=NOW - DAY)
     again = replace(seen_of(address(FOREIGN, 30)), since=NOW)
     served = replace(seen_of(address(WANTED)), since=NOW)
 
-    [kept] = after_run([first], {"img": Sighted((again,))})
-    [ended] = after_run([kept], {"img": Sighted((served,))})
+    [stored] = after_run([first], {"img": Sighted((again,))})
+    [ended] = after_run([stored], {"img": Sighted((served,))})
 
-    assert (NOW - DAY, NOW + 30 * DAY) == (kept.since, kept.other_until)
+    assert (NOW - DAY, NOW + 30 * DAY) == (stored.since, stored.other_until)
     assert (NOW, True, None) == (ended.since, ended.served, ended.other_until)
 
 
-def test_runs_that_stay_away() -> None:
-    """After the time that is allowed; where there is none at all, that is reported too."""
-    known = recorded(version(60 * DAY))
-    late = replace(known, last_run=LastRun(NOW - 49 * HOUR))
+def test_runs_that_are_missing() -> None:
+    """A run that is later than allowed is reported, and so is a state without a run."""
+    state = recorded(version(60 * DAY))
+    late = replace(state, last_run=LastRun(NOW - 49 * HOUR))
 
     assert [(Severity.WARNING, "run_overdue")] == judged(late)
     assert [] == list(concerns_of([IMG], late, NOW, timedelta(hours=50)))
-    assert [(Severity.WARNING, "run_missing")] == judged(replace(known, last_run=None))
+    assert [(Severity.WARNING, "run_missing")] == judged(replace(state, last_run=None))
 
 
-@pytest.mark.parametrize("what", ["run", "certificate"])
-def test_a_clock_that_is_years_behind(what: str) -> None:
-    """Nothing is known then: what is recorded lies in the future."""
-    known = recorded(version(60 * DAY))
-    if what == "run":
-        known = replace(known, last_run=LastRun(NOW + 700 * DAY))
+@pytest.mark.parametrize("recorded_in_future", ["run", "certificate"])
+def test_clock_that_is_years_behind(recorded_in_future: str) -> None:
+    """Recorded moments lie in the future, so the result is UNKNOWN."""
+    state = recorded(version(60 * DAY))
+    if recorded_in_future == "run":
+        state = replace(state, last_run=LastRun(NOW + 700 * DAY))
     else:
-        known = replace(known, versions={"img": [version(800 * DAY)]})
+        state = replace(state, versions={"img": [version(800 * DAY)]})
 
-    assert (Severity.WARNING, "clock_off") in judged(known)
-    assert PluginStatus.UNKNOWN is plugin_status_of(checkup([IMG], known, NOW).concerns)
+    assert (Severity.WARNING, "clock_off") in judged(state)
+    assert PluginStatus.UNKNOWN is plugin_status_of(checkup([IMG], state, NOW).concerns)
 
 
 def test_files_that_are_gone_are_counted() -> None:
-    """Each with its path."""
+    """Each missing file is a concern with its path."""
     gone = replace(IMG, gone=("/opt/a.pem", "/opt/b.pem"))
 
-    found = concerns_of([gone], recorded(version(60 * DAY)), NOW)
+    concerns = concerns_of([gone], recorded(version(60 * DAY)), NOW)
 
-    assert ["files_gone"] * 2 == [one.problem.code for one in found]
+    assert ["files_gone"] * 2 == [each.problem.code for each in concerns]
     assert ["/opt/a.pem is missing", "/opt/b.pem is missing"] == [
-        str(o.problem.message) for o in found
+        str(o.problem.message) for o in concerns
     ]
 
 
-def test_a_certificate_that_others_serve_may_end() -> None:
-    """Other lineages serve everything that it was for: it is not renewed, on purpose."""
+def test_certificate_that_others_serve_may_end() -> None:
+    """Other lineages serve all its domains, so the renewal is left out on purpose."""
     owned_elsewhere = Sighting("img", "qiniu", "", served=True, since=NOW)
 
     assert [] == judged(recorded(version(-1 * DAY), places=[owned_elsewhere]))
 
 
-def test_a_certificate_that_others_serve_need_not_be_issued() -> None:
-    """As `status` has it: a run orders nothing for it, so the advice to run one would be wrong."""
+def test_certificate_that_others_serve_need_not_be_issued() -> None:
+    """A run orders nothing for the certificate, as `status` says, so advice to start a run would be
+    wrong.
+    """
     owned_elsewhere = Sighting("img", "qiniu", "", served=True, since=NOW)
 
     assert [] == judged(recorded(places=[owned_elsewhere]))
@@ -433,9 +445,9 @@ def concern(code: str, severity: Severity, deadline: datetime | None = None) -> 
     return Concern(Problem(code, Text("so"), severity=severity), deadline=deadline)
 
 
-def test_what_is_certainly_bad_comes_first() -> None:
-    """Critical, then what is not known, then warnings; of those, what ends first."""
-    found = [
+def test_order_of_concerns() -> None:
+    """Critical concerns come first, then unknown ones, then warnings by their deadline."""
+    concerns = [
         concern("late", Severity.WARNING, NOW + DAY),
         concern("clock_off", Severity.WARNING),
         concern("early", Severity.WARNING, NOW),
@@ -443,30 +455,32 @@ def test_what_is_certainly_bad_comes_first() -> None:
     ]
 
     assert ["over", "clock_off", "early", "late"] == [
-        one.problem.code for one in worst_first(found)
+        each.problem.code for each in worst_first(concerns)
     ]
-    assert PluginStatus.CRITICAL is plugin_status_of(found)
-    assert PluginStatus.UNKNOWN is plugin_status_of(found[:2])
+    assert PluginStatus.CRITICAL is plugin_status_of(concerns)
+    assert PluginStatus.UNKNOWN is plugin_status_of(concerns[:2])
     assert PluginStatus.OK is plugin_status_of([])
 
 
-def test_all_at_a_glance() -> None:
-    """What is served, and what ends first: also an earlier certificate that a place still has."""
+def test_counts_of_a_checkup() -> None:
+    """A checkup counts served places, and names the first end, also of an earlier certificate in
+    use.
+    """
     old = version(30 * DAY, fingerprint=OLD)
-    known = recorded(version(89 * DAY), old, places=[place(served=False, fingerprint=OLD)])
+    before = recorded(version(89 * DAY), old, places=[place(served=False, fingerprint=OLD)])
 
-    def glance(known: Recorded) -> tuple[int, int, int, int]:
-        found: Checkup = checkup([IMG], known, NOW)
-        assert found.soonest is not None
-        left = (found.soonest.certificate.not_after - NOW).days
-        return found.certificates, found.served, found.places, left
+    def glance(state: Recorded) -> tuple[int, int, int, int]:
+        counted: Checkup = checkup([IMG], state, NOW)
+        assert counted.soonest is not None
+        left = (counted.soonest.certificate.not_after - NOW).days
+        return counted.certificates, counted.served, counted.places, left
 
-    assert (1, 0, 1, 30) == glance(known)
-    assert (1, 1, 1, 89) == glance(replace(known, sightings=[place(served=True)]))
+    assert (1, 0, 1, 30) == glance(before)
+    assert (1, 1, 1, 89) == glance(replace(before, sightings=[place(served=True)]))
     assert None is checkup([IMG], Recorded(), NOW).soonest
 
 
-# --- Which certificates and domains need a person first
+# --- The order in which certificates and domains need a person
 
 
 REFUSED = LastFailure(Problem("target_rejected", Text("refused")), NOW, NOW)
@@ -493,25 +507,29 @@ STATUSES = st.builds(
 
 
 @given(st.lists(STATUSES, max_size=6))
-def test_no_row_stands_before_one_that_needs_a_person_more(statuses: list[LineageStatus]) -> None:
-    """Neither a certificate nor a domain of one; none is lost, and order stays order."""
+def test_rows_are_ordered_by_need(statuses: list[LineageStatus]) -> None:
+    """Certificates and their domains are ordered by severity; each row stays, and ordering again
+    changes nothing.
+    """
     ordered = most_needed_first(statuses)
 
-    needs = [-one.severity.rank for one in ordered]
+    needs = [-status.severity.rank for status in ordered]
     assert sorted(needs) == needs
-    for one in ordered:
-        of_domains = [-each.severity.rank for each in one.domains]
+    for status in ordered:
+        of_domains = [-each.severity.rank for each in status.domains]
         assert sorted(of_domains) == of_domains
-    assert sorted(one.lineage for one in statuses) == sorted(one.lineage for one in ordered)
+    assert sorted(status.lineage for status in statuses) == sorted(
+        status.lineage for status in ordered
+    )
     assert ordered == most_needed_first(ordered)
 
 
 @given(STATUSES)
-def test_what_failed_needs_a_person(status: LineageStatus) -> None:
-    """Whatever else is in order; and nothing does where all is."""
+def test_failed_certificate_needs_a_person(status: LineageStatus) -> None:
+    """A failure needs a person whatever else is in order; a certificate in order needs none."""
     assert Severity.ERROR is replace(status, last_failure=REFUSED).severity
     in_order = [
-        replace(one, standing=Standing.VERIFIED, last_failure=None) for one in status.domains
+        replace(domain, standing=Standing.VERIFIED, last_failure=None) for domain in status.domains
     ]
     calm = replace(status, domains=tuple(in_order), standing=Standing.VALID, last_failure=None)
     assert Severity.OK is calm.severity
@@ -520,9 +538,9 @@ def test_what_failed_needs_a_person(status: LineageStatus) -> None:
 @pytest.mark.parametrize(
     "code", [ReasonCode.REVOKED, ReasonCode.ISSUER_EXPIRED, ReasonCode.OVERDUE]
 )
-def test_what_check_calls_critical_needs_a_person(code: ReasonCode) -> None:
-    """A certificate that visitors' clients may refuse does not wait for the next run, which would
-    replace it; what is only due does.
+def test_certificate_that_check_calls_critical_needs_a_person(code: ReasonCode) -> None:
+    """A certificate that browsers may refuse needs a person before the next run; a due certificate
+    waits for the run.
     """
     due = LineageStatus("img", (), None, None, None, (), standing=Standing.DUE)
     refused = replace(due, reason=Reason(code, Text("revoked")))
@@ -531,8 +549,10 @@ def test_what_check_calls_critical_needs_a_person(code: ReasonCode) -> None:
     assert not are_in_order([refused], Recorded())
 
 
-def test_of_two_alike_the_one_that_ends_first_stands_first() -> None:
-    """What another client should have renewed stands before both; equals stay as in the file."""
+def test_certificates_of_equal_severity_are_ordered_by_their_ends() -> None:
+    """A certificate that another client should have renewed comes first; equals keep the order of
+    the file.
+    """
     late = LineageStatus("late", (), None, None, None, (), until=NOW + timedelta(days=9))
     soon = replace(late, lineage="soon", until=NOW + timedelta(days=1))
     missing = replace(late, lineage="missing", until=None)
@@ -543,4 +563,4 @@ def test_of_two_alike_the_one_that_ends_first_stands_first() -> None:
 
     ordered = most_needed_first([missing, late, soon, overdue, twin])
 
-    assert ["overdue", "soon", "twin", "late", "missing"] == [one.lineage for one in ordered]
+    assert ["overdue", "soon", "twin", "late", "missing"] == [status.lineage for status in ordered]

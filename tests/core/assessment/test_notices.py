@@ -1,4 +1,4 @@
-"""What a run leaves to be reported."""
+"""The notices that a run leaves for channels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from certferry.text import Text
 from certferry.values import replace
 from tests.core.strategies import NOW, certificate
 
-# --- What a run leaves to be sent
+# --- Notices of a run
 
 
 LATER = NOW + timedelta(hours=5)
@@ -67,61 +67,63 @@ def after(
     return noticed(ran, before, now, versions={"img": versions}, declared=declared)
 
 
-def test_a_failure_is_trouble_with_what_to_do_and_the_time_left() -> None:
-    """What happened where, what to do, and until when the certificate at hand is valid."""
+def test_failure_is_trouble_with_a_hint_and_a_deadline() -> None:
+    """The notice has the place, the problem, the hint, and the end of the certificate in force."""
     version = Version(1, certificate(), NOW)
 
-    (found,) = after(report(ISSUE_DENIED), versions=[version])
+    (notice,) = after(report(ISSUE_DENIED), versions=[version])
 
-    assert (Topic.TROUBLE, Subject("img")) == found.key
+    assert (Topic.TROUBLE, Subject("img")) == notice.key
     assert ("dns_access_denied", "the token is refused") == (
-        found.problem.code,
-        str(found.problem.message),
+        notice.problem.code,
+        str(notice.problem.message),
     )
-    assert Text("check it") == found.problem.hint
-    assert version.certificate.not_after == found.deadline
+    assert Text("check it") == notice.problem.hint
+    assert version.certificate.not_after == notice.deadline
 
 
-def test_what_is_one_hosts_alone() -> None:
-    """Its receivers and its file are trouble of that host, which no run of another one ends; of a
-    target it is trouble of all. A state of one host has no hosts in it.
+def test_trouble_of_a_single_host() -> None:
+    """Trouble of a receiver or of the declaration belongs to its host, and ends with that host's
+    run. Trouble of a target belongs to all hosts. A state of a single host names no host.
     """
     failed = [step(Action.DEPLOY, Outcome.FAILED, target) for target in ("files", "qiniu")]
     old = StepOutcome.of(None, DeclarationOutdated(Text("older")))
     whole = report(*failed, old)
-    known: dict[str, Any] = {"versions": {"img": ()}, "declared": ["img"]}
+    recorded: dict[str, Any] = {"versions": {"img": ()}, "declared": ["img"]}
 
-    found = noticed(whole, (), NOW, **known, host="web-1")
+    notices = noticed(whole, (), NOW, **recorded, host="web-1")
     about = {("files", "web-1"), ("qiniu", ""), ("", "web-1")}
-    assert about == {(one.subject.target, one.subject.host) for one in found}
+    assert about == {(notice.subject.target, notice.subject.host) for notice in notices}
 
     well = report(step(Action.DEPLOY, Outcome.UNCHANGED))
-    left = noticed(well, found, LATER, **known, host="web-2")
-    assert {*about} - {("qiniu", "")} == {(one.subject.target, one.subject.host) for one in left}
-    assert () == noticed(well, left, LATER, **known, host="web-1")
-    assert {""} == {one.subject.host for one in noticed(whole, (), NOW, **known)}
+    left = noticed(well, notices, LATER, **recorded, host="web-2")
+    assert {*about} - {("qiniu", "")} == {
+        (notice.subject.target, notice.subject.host) for notice in left
+    }
+    assert () == noticed(well, left, LATER, **recorded, host="web-1")
+    assert {""} == {notice.subject.host for notice in noticed(whole, (), NOW, **recorded)}
 
 
-def test_what_ends_one_hosts_run() -> None:
-    """A mistake in its file, metrics that it cannot write, a channel that it cannot reach: they are
-    over when this host's next run says so, and not by the run of another.
+def test_error_that_ends_the_run_of_a_host() -> None:
+    """An error in the file, unwritable metrics and an unreachable channel end with the next run of
+    the same host, never with another host's run.
     """
     error = ConfigError(Text("a mistake"))
     problem = error.problem()
     stood = failed_run(error, (), NOW, host="web-1")
     stood = of_channel("[metrics]", problem, stood, NOW, host="web-1")
-    known: dict[str, Any] = {"versions": {}, "declared": ["img"]}
+    recorded: dict[str, Any] = {"versions": {}, "declared": ["img"]}
     well = report(step(Action.DEPLOY, Outcome.UNCHANGED))
 
     other = of_channel("[metrics]", None, without_channels(stood, (), "web-2"), LATER, host="web-2")
-    assert stood == noticed(well, other, LATER, **known, host="web-2")
+    assert stood == noticed(well, other, LATER, **recorded, host="web-2")
 
     own = of_channel("[metrics]", None, stood, LATER, host="web-1")
-    assert () == noticed(well, own, LATER, **known, host="web-1")
+    assert () == noticed(well, own, LATER, **recorded, host="web-1")
 
 
-def test_a_deployment_that_failed_has_the_time_of_the_certificate_before() -> None:
-    """The newest is not served: its end says nothing. Without one before, there is no time."""
+def test_deployment_that_failed_has_the_end_of_the_certificate_before() -> None:
+    """Visitors still get the certificate before; a first certificate has no deadline."""
     old = Version(1, certificate(lifetime=timedelta(days=12)), NOW)
     new = Version(2, certificate("cd" * 32), NOW)
     failed = step(Action.DEPLOY, Outcome.FAILED)
@@ -134,31 +136,33 @@ def test_a_deployment_that_failed_has_the_time_of_the_certificate_before() -> No
 
 
 def held_until(until: datetime) -> StepOutcome:
-    """An order that no CA is asked for before a moment."""
+    """Return an order that is postponed until a moment."""
     error = OrderPostponed(Text("certferry orders nothing before then"), retry=Retry.at(until))
-    said = StepOutcome.of(Action.ISSUE, error)
-    return replace(said, outcome=Outcome.WAITING)
+    outcome = StepOutcome.of(Action.ISSUE, error)
+    return replace(outcome, outcome=Outcome.WAITING)
 
 
 @given(lifetime=st.timedeltas(timedelta(days=6), timedelta(days=400)), share=st.floats(0.0, 1.5))
 def test_order_that_is_postponed_too_long_is_trouble(lifetime: timedelta, share: float) -> None:
-    """Where it ends in time for the renewal, nothing is wrong; later, the operator is notified
-    until when it is, and how long the certificate in force is valid.
+    """A delay that ends in time for the renewal is in order. A longer delay is reported with its
+    end and with the end of the certificate in force.
     """
     fresh = replace(certificate(), not_before=NOW, not_after=NOW + lifetime)
     current = Version(1, fresh, NOW)
     until = NOW + lifetime * share
 
-    found = after(report(held_until(until)), versions=[current])
+    notices = after(report(held_until(until)), versions=[current])
 
-    assert is_overdue(current.certificate, until) is bool(found)
-    for notice in found:
+    assert is_overdue(current.certificate, until) is bool(notices)
+    for notice in notices:
         assert (Topic.TROUBLE, "order_held_back") == (notice.topic, notice.problem.code)
         assert current.certificate.not_after == notice.deadline
 
 
 def test_first_certificate_that_is_postponed_for_long_is_trouble() -> None:
-    """A day is no trouble; a revoked certificate counts as none. It stands until one comes."""
+    """A delay of a day is in order, a week is trouble until a certificate comes. A revoked
+    certificate counts as missing.
+    """
     revoked = Version(
         1, certificate(), NOW, revocation=Revocation(NOW, RevocationReason.SUPERSEDED)
     )
@@ -174,15 +178,15 @@ def test_first_certificate_that_is_postponed_for_long_is_trouble() -> None:
 
 
 def test_trouble_that_goes_on_keeps_its_beginning_and_gets_its_newest_cause() -> None:
-    """It is one trouble, whatever the service says today."""
+    """The trouble stays the same if the service's answer changes."""
     before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
-    (found,) = after(report(step(Action.DEPLOY, Outcome.REFUSED)), before)
+    (notice,) = after(report(step(Action.DEPLOY, Outcome.REFUSED)), before)
 
-    assert (NOW, "refused") == (found.since, found.problem.code)
+    assert (NOW, "refused") == (notice.since, notice.problem.code)
 
 
-def test_trouble_is_over_when_a_run_has_seen_it() -> None:
-    """A run of other topics, one that was stopped or found nothing leaves it as it was."""
+def test_trouble_is_over_when_a_run_has_seen_its_end() -> None:
+    """A run of other lineages, a stopped run and a run without observations leave the trouble."""
     before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
     unread = step(None, Outcome.SKIPPED, None, None)
 
@@ -196,8 +200,8 @@ def test_trouble_is_over_when_a_run_has_seen_it() -> None:
     assert () == after(report(step(Action.VERIFY, Outcome.WAITING, target="files")), before)
 
 
-def test_a_certificate_that_came_ends_the_trouble_of_issuing() -> None:
-    """Although a domain waits still."""
+def test_issued_certificate_ends_the_trouble_of_its_order() -> None:
+    """Also while a domain still waits."""
     before = after(report(ISSUE_DENIED))
 
     came = report(
@@ -207,33 +211,35 @@ def test_a_certificate_that_came_ends_the_trouble_of_issuing() -> None:
     assert () == after(came, before)
 
 
-def test_trouble_of_a_whole_target_is_not_over_before_its_domains_are_seen() -> None:
-    """One of its domains says nothing of the others."""
+def test_trouble_of_a_whole_target_is_over_when_all_its_domains_are_seen() -> None:
+    """A single waiting domain leaves the trouble."""
     before = after(report(step(None, Outcome.FAILED, domain=None)))
 
     assert before == after(report(step(Action.VERIFY, Outcome.WAITING)), before)
     assert () == after(report(step(Action.VERIFY, Outcome.UNCHANGED)), before)
 
 
-def test_what_is_declared_no_more_is_over() -> None:
-    """An operator who took the certificate out of the file waits for nothing."""
+def test_trouble_of_a_certificate_that_left_the_file_is_over() -> None:
+    """An operator who removed the certificate expects no further notice."""
     before = after(report(ISSUE_DENIED))
 
     assert () == after(SyncReport(()), before, declared=["other"])
     assert before == after(SyncReport(()), before)
 
 
-def test_one_trouble_a_place() -> None:
-    """The first that happened there: the others follow from it."""
+def test_place_has_a_single_trouble() -> None:
+    """The first failure at a place is its trouble; later failures follow from it."""
     verify = step(Action.VERIFY, Outcome.FAILED)
-    (found,) = after(report(step(Action.DEPLOY, Outcome.REFUSED), verify))
+    (notice,) = after(report(step(Action.DEPLOY, Outcome.REFUSED), verify))
 
-    assert "refused" == found.problem.code
+    assert "refused" == notice.problem.code
 
 
-def test_what_was_done_is_reported_of_each_place_when_it_is_seen() -> None:
-    """Bound is not served; a receiver has nothing to be seen at."""
-    found = after(
+def test_deployments_are_reported_by_place_once_served() -> None:
+    """A bound certificate is reported when a visitor gets it; a receiver's files are reported at
+    once.
+    """
+    notices = after(
         report(
             step(Action.ISSUE, Outcome.DONE, None, None),
             step(Action.DEPLOY, Outcome.DONE, domain="a"),
@@ -248,11 +254,11 @@ def test_what_was_done_is_reported_of_each_place_when_it_is_seen() -> None:
         (Topic.RENEWED, Subject("img")),
         (Topic.DEPLOYED, Subject("img", "qiniu", "a")),
         (Topic.DEPLOYED, Subject("img", "files", "/etc/ssl")),
-    ] == [one.key for one in found]
+    ] == [notice.key for notice in notices]
 
 
-def test_an_event_is_kept_for_a_day() -> None:
-    """For a channel that takes no message now; then it is news no more."""
+def test_event_is_stored_for_a_day() -> None:
+    """A channel that takes no message now may get the event later, until it is old."""
     before = after(report(step(Action.ISSUE, Outcome.DONE, None, None)))
     quiet = report(step(Action.VERIFY, Outcome.UNCHANGED))
 
@@ -260,8 +266,8 @@ def test_an_event_is_kept_for_a_day() -> None:
     assert () == noticed(quiet, before, NOW + KEPT, versions={}, declared=["img"])
 
 
-def test_what_was_found_and_what_ends_soon() -> None:
-    """A target that cannot be read in part, another tool's change, a certificate near its end."""
+def test_observations_of_a_run_and_an_end_that_is_near() -> None:
+    """A partly unreadable target, another tool's change and a near end are each a notice."""
     unread = replace(step(None, Outcome.SKIPPED, "qiniu", None), notice=True)
     left = StepOutcome(
         Action.DEPLOY, Outcome.UNCHANGED, Text("changed"), "qiniu", "a", hint=Text("find out")
@@ -270,41 +276,43 @@ def test_what_was_found_and_what_ends_soon() -> None:
         1, certificate(not_before=NOW - timedelta(days=85), lifetime=timedelta(days=90)), NOW
     )
 
-    found = after(report(unread, left), versions=[ending])
-    again = after(report(unread, left), found, [ending])
+    notices = after(report(unread, left), versions=[ending])
+    again = after(report(unread, left), notices, [ending])
 
     assert [
         (Topic.FOUND, Subject("img", "qiniu")),
         (Topic.FOUND, Subject("img", "qiniu", "a")),
         (Topic.DEADLINE, Subject("img")),
-    ] == [one.key for one in found]
-    assert found == again
-    assert ending.certificate.not_after == found[-1].deadline
-    assert () == after(report(step(Action.VERIFY, Outcome.UNCHANGED)), found)
+    ] == [notice.key for notice in notices]
+    assert notices == again
+    assert ending.certificate.not_after == notices[-1].deadline
+    assert () == after(report(step(Action.VERIFY, Outcome.UNCHANGED)), notices)
 
 
-def test_a_run_without_a_report_is_trouble_until_there_is_one() -> None:
-    """With the error's code; what stood before stands."""
+def test_run_without_a_report_is_trouble_until_the_next_report() -> None:
+    """The trouble has the code of the error; earlier notices stay."""
     before = after(report(ISSUE_DENIED))
     error = ConfigError(Text("DP_Key is not set"), hint=Text("set it"))
 
     failed = failed_run(error, before, LATER)
 
-    assert [Subject("img"), Subject()] == [one.subject for one in failed]
+    assert [Subject("img"), Subject()] == [notice.subject for notice in failed]
     assert "config" == failed[-1].problem.code
     assert before == after(report(ISSUE_DENIED), failed)
 
 
-def test_a_channel_that_takes_no_messages_is_trouble() -> None:
-    """Until it takes one, or is in the file no more; no run ends it."""
-    first, again = (refused("ops", Text(said)) for said in ("wrong key", "still"))
-    found = of_channel("ops", first, (), NOW)
+def test_channel_that_takes_no_messages_is_trouble() -> None:
+    """The trouble ends when the channel takes a message or leaves the file, with or without a
+    run.
+    """
+    first, again = (refused("ops", Text(answer)) for answer in ("wrong key", "still"))
+    notices = of_channel("ops", first, (), NOW)
 
-    assert found == after(report(), found)
-    assert [NOW] == [one.since for one in of_channel("ops", again, found, LATER)]
-    assert () == of_channel("ops", None, found, LATER)
-    assert found == without_channels(found, ["ops"])
-    assert () == without_channels(found, ["boss"])
+    assert notices == after(report(), notices)
+    assert [NOW] == [notice.since for notice in of_channel("ops", again, notices, LATER)]
+    assert () == of_channel("ops", None, notices, LATER)
+    assert notices == without_channels(notices, ["ops"])
+    assert () == without_channels(notices, ["boss"])
 
 
 OUTCOMES = st.builds(
@@ -318,17 +326,22 @@ OUTCOMES = st.builds(
 
 @given(first=st.lists(OUTCOMES, max_size=5), second=st.lists(OUTCOMES, max_size=5))
 def test_any_two_runs(first: list[StepOutcome], second: list[StepOutcome]) -> None:
-    """One notice a key; every failure is trouble; where all is in order, nothing is."""
-    found = after(report(*second), after(report(*first)))
+    """Each key has one notice, every failure is trouble, and a run that did all its work itself,
+    without a failure, leaves no trouble.
+    """
+    notices = after(report(*second), after(report(*first)))
 
-    keys = [one.key for one in found]
+    keys = [notice.key for notice in notices]
     assert len(keys) == len(set(keys))
-    troubles = {one.subject for one in found if one.topic is Topic.TROUBLE}
+    troubles = {notice.subject for notice in notices if notice.topic is Topic.TROUBLE}
     bad = {Outcome.FAILED, Outcome.REFUSED}
     assert {
-        Subject("img", one.target or "", one.domain or "") for one in second if one.outcome in bad
+        Subject("img", outcome.target or "", outcome.domain or "")
+        for outcome in second
+        if outcome.outcome in bad
     } <= troubles
-    if report(*second).ok:
+    is_elsewhere = any(lineage.is_elsewhere for lineage in report(*second).lineages)
+    if report(*second).ok and not is_elsewhere:
         assert set() == troubles
 
 
@@ -336,12 +349,14 @@ def test_any_two_runs(first: list[StepOutcome], second: list[StepOutcome]) -> No
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-lines = words.map(lambda said: " ".join(said.split()))
+lines = words.map(lambda text: " ".join(text.split()))
 
 
 @given(title=lines, paragraphs=st.lists(words, max_size=6), most=st.integers(20, 400))
 def test_any_message_fits(title: str, paragraphs: list[str], most: int) -> None:
-    """Never more bytes than may be; what fits is whole, and what was cut shows it."""
+    """The message has at most the given number of bytes. A text that fits is whole, and a cut text
+    shows the cut.
+    """
     message = Message(title, tuple(paragraphs))
     whole = "\n\n".join(paragraphs)
 
@@ -351,21 +366,21 @@ def test_any_message_fits(title: str, paragraphs: list[str], most: int) -> None:
     assert len(text.encode()) <= most
     assert (body == whole) or body.endswith(CUT)
     assert (len(whole.encode()) > most) or body == whole
-    kept = body.removesuffix(CUT).rstrip()
-    assert whole.startswith(kept) or body == whole
+    beginning = body.removesuffix(CUT).rstrip()
+    assert whole.startswith(beginning) or body == whole
 
 
-@given(said=words, most=st.integers(3, 80))
-def test_no_character_is_cut(said: str, most: int) -> None:
-    """What is left is the beginning of the words."""
-    short = shortened(said, most)
+@given(text=words, most=st.integers(3, 80))
+def test_no_character_is_cut(text: str, most: int) -> None:
+    """The shortened text is a beginning of the whole text."""
+    short = shortened(text, most)
 
     assert len(short.encode()) <= max(most, 0)
-    assert short == said or said.startswith(short.removesuffix(CUT))
+    assert short == text or text.startswith(short.removesuffix(CUT))
 
 
-def test_the_title_stays_whatever_is_cut() -> None:
-    """It says how many there are."""
+def test_title_stays_when_the_text_is_cut() -> None:
+    """The title says how many notices there are."""
     message = Message("certferry on web1: Trouble (9)", ("证书" * 500,))
 
     assert message.text(120).startswith("certferry on web1: Trouble (9)\n\n证书")

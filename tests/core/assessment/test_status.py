@@ -1,4 +1,4 @@
-"""How a domain stands, one situation each."""
+"""The standing of a domain in each situation."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ THIS = version(3, CURRENT)
     ],
 )
 def test_each_situation_has_its_word(observed: Observation, standing: Standing) -> None:
-    """One word tells how a domain stands."""
+    """Every situation of a domain has a single word."""
     status = status_of(declared(), observed, NOW)
 
     assert [standing] == [domain.standing for domain in status.domains]
 
 
 def test_drifted_settings_show() -> None:
-    """A domain that serves the certificate but not as asked has drifted."""
+    """A domain that serves the certificate with other settings than the file has drifted."""
     desired = declared(https=DesiredHttps(http2=True))
 
     observed = without_problem(world(THIS, https=HttpsSettings(http2=False)))
@@ -61,8 +61,8 @@ def test_drifted_settings_show() -> None:
     )
 
 
-def test_settings_of_a_domain_that_has_not_come_so_far_are_no_problem_yet() -> None:
-    """They go along with the certificate that it waits for."""
+def test_settings_of_a_domain_that_waits_for_its_certificate() -> None:
+    """The settings come with the certificate, so they are no problem yet."""
     desired = declared(https=DesiredHttps(http2=True))
     observed = without_problem(world(THIS, bound=None, https=HttpsSettings(http2=False)))
 
@@ -77,7 +77,7 @@ def without_problem(observed: Observation) -> Observation:
     return replace(observed, targets=(replace(target, domains=domains),))
 
 
-def test_upload_deadline_is_where_the_target_begins_to_refuse() -> None:
+def test_upload_deadline_is_the_moment_from_which_the_target_refuses() -> None:
     """The last moment to upload lies the target's floor before the end."""
     status = status_of(declared(), world(THIS), NOW)
 
@@ -85,17 +85,17 @@ def test_upload_deadline_is_where_the_target_begins_to_refuse() -> None:
 
 
 def test_copy_that_is_at_the_target_is_reported_as_uploaded() -> None:
-    """Also where the domain is bound to another one."""
+    """Also if the domain is bound to another certificate."""
     observed = world(THIS, bound="theirs")
 
-    assert [True] == [one.is_uploaded for one in status_of(declared(), observed, NOW).domains]
+    assert [True] == [domain.is_uploaded for domain in status_of(declared(), observed, NOW).domains]
     (target,) = observed.targets
     gone = replace(observed, targets=(replace(target, remotes=()),))
-    assert [False] == [one.is_uploaded for one in status_of(declared(), gone, NOW).domains]
+    assert [False] == [domain.is_uploaded for domain in status_of(declared(), gone, NOW).domains]
 
 
 def test_unreadable_target_leaves_named_domains_unknown() -> None:
-    """What cannot be read is reported as unknown, with the reason."""
+    """Domains of an unreadable target are reported as unknown, with the reason."""
     failure = TargetRejected("bad token")
     observed = Observation((THIS,), (ObservedTarget("qiniu", failure=failure),))
 
@@ -108,20 +108,20 @@ def test_unreadable_target_leaves_named_domains_unknown() -> None:
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 0.9, 0.93, 0.99])
 def test_end_of_a_certificate_is_judged_as_by_check(share: float) -> None:
-    """Where `check` is CRITICAL for the end of the newest certificate, `status` exits with 1."""
+    """If `check` is CRITICAL for the end of the newest certificate, `status` exits with 1."""
     certificate = THIS.certificate
     now = certificate.not_before + certificate.lifetime * share
 
     recorded = Recorded({"img": (THIS,)}, last_run=LastRun(now, now))
-    found = concerns_of([Expected("img")], recorded, now)
+    concerns = concerns_of([Expected("img")], recorded, now)
     status = status_of(declared(), world(THIS), now)
 
-    is_critical = any(one.problem.is_error for one in found)
+    is_critical = any(concern.problem.is_error for concern in concerns)
     assert is_critical == (Severity.ERROR is status.severity)
 
 
 @given(situations())
-def test_verified_exactly_where_the_plan_is_silent(
+def test_verified_exactly_if_the_plan_is_silent(
     situation: tuple[DesiredCertificate, Observation],
 ) -> None:
     """Status and plan never contradict each other about a domain."""

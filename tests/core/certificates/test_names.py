@@ -31,7 +31,7 @@ from certferry.core.certificates.names import (
 from certferry.errors import ConfigError
 from tests.core.strategies import hostnames, labels
 
-# --- Patterns over domain names: what each matches, and what is none
+# --- Patterns over domain names
 
 
 pieces = st.sampled_from(["*", "a", "b", ".", "img", "x.com"])
@@ -42,7 +42,7 @@ names = st.builds(lambda name, wild: f"*.{name}" if wild else name, hostnames, s
 
 @given(globs.map(lambda glob: re.sub(r"\*+", "*", glob)).filter(is_glob), domains)
 def test_star_stands_for_any_characters_or_none(glob: str, domain: str) -> None:
-    """As the slow and obvious expression has it, whatever the characters are."""
+    """A glob matches as the obvious regular expression does, for all characters."""
     obvious = ".*".join(re.escape(part) for part in glob.split("*"))
 
     assert (re.fullmatch(obvious, domain) is not None) == matches(glob, domain)
@@ -50,7 +50,7 @@ def test_star_stands_for_any_characters_or_none(glob: str, domain: str) -> None:
 
 @given(names, names)
 def test_name_matches_itself_alone(domain: str, other: str) -> None:
-    """The wildcard domain of a name is another than the name, and has a pattern of its own."""
+    """A name and its wildcard domain each have a pattern of their own."""
     pattern = pattern_of(domain)
 
     assert not is_glob(pattern)
@@ -61,8 +61,8 @@ def test_name_matches_itself_alone(domain: str, other: str) -> None:
 
 @given(hostnames, hostnames)
 def test_star_below_a_name(name: str, below: str) -> None:
-    """Every name below it at any depth, and its wildcard domain; neither it nor one that ends
-    alike.
+    """A star before a name matches every name below at any depth, and the wildcard domain, but
+    neither the name itself nor a name with the same end.
     """
     glob = read_pattern(f"*.{name}")
 
@@ -74,10 +74,10 @@ def test_star_below_a_name(name: str, below: str) -> None:
 
 
 @given(globs, globs, domains)
-def test_wide_pattern_takes_all_that_a_narrow_one_matches(
+def test_wide_pattern_takes_all_matches_of_a_narrow_pattern(
     wide: str, narrow: str, domain: str
 ) -> None:
-    """Or else it does not say so: a deployment is never emptied by a guess."""
+    """The answer is yes only if proven, so that a guess never empties a deployment."""
     if takes_all(wide, narrow) and matches(narrow, domain):
         assert matches(wide, domain)
 
@@ -96,24 +96,26 @@ def test_wide_pattern_takes_all_that_a_narrow_one_matches(
         ("img.example.com", "im*.example.com", False),
     ],
 )
-def test_which_pattern_takes_all_of_another(wide: str, narrow: str, *, expected: bool) -> None:
-    """The wildcard domain is only one of those that its name with a star matches."""
+def test_pattern_that_takes_all_matches_of_another(
+    wide: str, narrow: str, *, expected: bool
+) -> None:
+    """A star before a name matches the wildcard domain and more."""
     assert expected is takes_all(wide, narrow)
 
 
 @given(st.one_of(names.map(pattern_of), globs))
-def test_reading_twice_changes_nothing(written: str) -> None:
-    """The one spelling of a pattern is the spelling of itself."""
+def test_reading_a_pattern_twice_changes_nothing(spelling: str) -> None:
+    """The normal spelling of a pattern is read unchanged."""
     try:
-        once = read_pattern(written)
+        once = read_pattern(spelling)
     except ConfigError:
         return
 
-    assert once == read_pattern(once) == read_pattern(f" {written.upper()} ")
+    assert once == read_pattern(once) == read_pattern(f" {spelling.upper()} ")
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("spelling", "expected"),
     [
         ("IMG.Example.com.", "img.example.com"),
         (".Example.com", ".example.com"),
@@ -124,13 +126,15 @@ def test_reading_twice_changes_nothing(written: str) -> None:
         ("*", "*"),
     ],
 )
-def test_spelling(written: str, expected: str) -> None:
-    """Lower case, A-labels, no final dot; two stars say no more than one."""
-    assert expected == read_pattern(written)
+def test_spelling_of_a_pattern(spelling: str, expected: str) -> None:
+    """A pattern is stored in lower case, with A-labels, without a final dot, and with single
+    stars.
+    """
+    assert expected == read_pattern(spelling)
 
 
 @pytest.mark.parametrize(
-    ("written", "problem"),
+    ("spelling", "problem"),
     [
         ("img?.example.com", "'img?.example.com' is not understood"),
         ("[ab].example.com", "is not understood"),
@@ -147,22 +151,22 @@ def test_spelling(written: str, expected: str) -> None:
         ("", "is not a domain name"),
     ],
 )
-def test_what_is_no_pattern_is_refused_with_a_hint(written: str, problem: str) -> None:
-    """A shell's other signs, addresses, parts of names in another script."""
+def test_text_that_is_no_pattern_is_refused_with_a_hint(spelling: str, problem: str) -> None:
+    """Other signs of a shell, addresses and parts of names in another script are refused."""
     with pytest.raises(ConfigError) as caught:
-        read_pattern(written)
+        read_pattern(spelling)
 
     assert problem in str(caught.value)
     assert caught.value.hint
 
 
 def test_no_pattern_takes_long() -> None:
-    """One that an expression would try in ever more ways."""
+    """A regular expression would need exponential time for this pattern."""
     assert not matches("*a" * 100 + "*b", "a" * 250)
 
 
 def test_first_pattern_that_matches() -> None:
-    """In the order of the file."""
+    """The order of the file decides."""
     patterns = ("img.example.com", "*.example.com", "*")
 
     assert "*.example.com" == match_of(patterns, "www.example.com")
@@ -171,7 +175,7 @@ def test_first_pattern_that_matches() -> None:
 
 
 def test_longer_globs_describe_a_domain_more_closely() -> None:
-    """Nothing at all says least, and only what matches counts."""
+    """A domain without globs has the lowest rank, and only matching globs count."""
     assert 0 == closeness((), "img-1.example.com")
     wide = closeness(("*.example.com",), "img-1.example.com")
     near = closeness(("*", "img-*.example.com"), "img-1.example.com")
@@ -179,19 +183,19 @@ def test_longer_globs_describe_a_domain_more_closely() -> None:
     assert 0 == closeness(("img-*.example.com",), "www.example.com")
 
 
-# --- DNS names: one spelling, one-label wildcards, challenge names
+# --- DNS names: their spelling, their wildcards, their challenge names
 
 
 @given(hostnames, st.booleans())
-def test_normalising_twice_changes_nothing(name: str, wildcard: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
-    """The one spelling of a name is the spelling of itself."""
+def test_normalising_twice_changes_nothing(name: str, wildcard: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
+    """The normal spelling of a name is read unchanged."""
     once = identifiers.normalise(f"*.{name}" if wildcard else name)
 
     assert once == identifiers.normalise(once)
 
 
 @given(hostnames)
-def test_case_and_final_dot_do_not_matter(name: str) -> None:
+def test_name_in_capitals_with_a_final_dot(name: str) -> None:
     """DNS compares without case, and the final dot is only notation."""
     assert identifiers.normalise(name) == identifiers.normalise(f" {name.upper()}. ")
 
@@ -208,7 +212,7 @@ def test_unicode_becomes_a_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    "written",
+    "spelling",
     [
         "",
         "localhost",
@@ -225,16 +229,16 @@ def test_unicode_becomes_a_labels() -> None:
         "xn--\u00ad.example.com",
     ],
 )
-def test_what_is_no_name_is_refused_with_a_hint(written: str) -> None:
-    """A mistake in the file is reported at once, not by the CA."""
+def test_text_that_is_no_name_is_refused_with_a_hint(spelling: str) -> None:
+    """An error in the file is reported while reading, before the CA sees the name."""
     with pytest.raises(ConfigError) as caught:
-        identifiers.normalise(written)
+        identifiers.normalise(spelling)
 
     assert caught.value.hint is not None
 
 
 @given(labels, hostnames)
-def test_wildcard_covers_exactly_one_label(label: str, parent: str) -> None:
+def test_wildcard_covers_a_single_label(label: str, parent: str) -> None:
     """`*.x` covers `a.x`, but neither `x` nor `b.a.x`."""
     wildcard = f"*.{parent}"
 
@@ -245,7 +249,7 @@ def test_wildcard_covers_exactly_one_label(label: str, parent: str) -> None:
 
 @given(labels, hostnames)
 def test_wildcard_domain_needs_the_same_wildcard(label: str, parent: str) -> None:
-    """A domain that stands for many is covered only by a name that stands for the same."""
+    """A wildcard domain is covered only by the same wildcard name."""
     domain = f"*.{parent}"
 
     assert covers(domain, domain)
@@ -264,7 +268,7 @@ def test_apex_and_wildcard_share_their_challenge_name(name: str) -> None:
 
 
 def test_suffixes_go_from_the_name_to_two_labels() -> None:
-    """A zone is looked for from the longest candidate down."""
+    """The search for a zone begins with the longest candidate."""
     expected = ("a.b.example.com", "b.example.com", "example.com")
 
     assert expected == identifiers.suffixes("a.b.example.com")
@@ -272,13 +276,13 @@ def test_suffixes_go_from_the_name_to_two_labels() -> None:
 
 @given(hostnames)
 def test_zone_is_spelled_as_the_names_in_it(name: str) -> None:
-    """However it is written; it may be below a label that no host has."""
+    """Any spelling gives the same zone, also below a label with an underscore."""
     assert identifiers.normalise(name) == identifiers.zone_name(f".{name.upper()}.")
     assert identifiers.challenge_name(name) == identifiers.zone_name(f"_acme-challenge.{name}")
 
 
 def test_zone_in_unicode_becomes_a_labels() -> None:
-    """As the names of certificates do; what has none is refused."""
+    """A zone is converted as the names of certificates are; an invalid label is refused."""
     assert "_acme-challenge.xn--fsqu00a.xn--fiqs8s" == identifiers.zone_name(
         "_acme-challenge.例子.中国."
     )
@@ -286,7 +290,7 @@ def test_zone_in_unicode_becomes_a_labels() -> None:
         identifiers.zone_name("a\u2028b.com")
 
 
-# --- The marks by which our uploads are known, long and short
+# --- Labels of our uploads, long and short
 
 
 LINEAGES = st.text(min_size=1, max_size=80)
@@ -294,8 +298,8 @@ FINGERPRINTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 
 @given(LINEAGES, FINGERPRINTS)
-def test_a_label_shows_its_lineage(lineage: str, fingerprint: str) -> None:
-    """Both forms, so that no other tool's clean-up takes them for unclaimed."""
+def test_label_shows_its_lineage(lineage: str, fingerprint: str) -> None:
+    """Both forms name the lineage, so that clean-up by other tools recognises our uploads."""
     assert labels_of(lineage, fingerprint) == (
         label_of(lineage, fingerprint),
         short_label_of(lineage, fingerprint),
@@ -305,8 +309,8 @@ def test_a_label_shows_its_lineage(lineage: str, fingerprint: str) -> None:
 
 
 @given(LINEAGES, FINGERPRINTS)
-def test_a_short_label_has_23_characters(lineage: str, fingerprint: str) -> None:
-    """What Qiniu takes from a widely used client; letters, digits and dashes alone."""
+def test_short_label_has_23_characters(lineage: str, fingerprint: str) -> None:
+    """Qiniu accepts that length from a widely used client: letters, digits and dashes alone."""
     label = short_label_of(lineage, fingerprint)
 
     assert 23 == len(label)
@@ -315,19 +319,19 @@ def test_a_short_label_has_23_characters(lineage: str, fingerprint: str) -> None
 
 @given(st.text(max_size=40))
 def test_other_labels_are_untrusted(label: str) -> None:
-    """Whatever an operator calls a certificate by hand."""
+    """A name that an operator chose by hand has no owner."""
     assert owner_of(label) is None or label.startswith(("certferry-", "cf-"))
 
 
 def test_labels_that_are_almost_marks() -> None:
-    """A digit too few, another prefix, upper case."""
+    """A missing digit, another prefix and upper case each make a label foreign."""
     for label in ("cf-0123456-0123456789a", "cf-0123456-0123456789AB", "cx-0123456-0123456789ab"):
         assert None is owner_of(label)
 
 
 @given(FINGERPRINTS)
-def test_a_name_that_is_cut_in_a_label_proves_nothing(fingerprint: str) -> None:
-    """Two long names that begin alike have one long mark, but not one short mark."""
+def test_name_that_is_cut_in_a_label_proves_nothing(fingerprint: str) -> None:
+    """Two long names with the same beginning share their long label; their short labels differ."""
     ours, theirs = "static.assets.example.com.cn", "static.assets.example.com.hk"
     assert owner_of(label_of(theirs, fingerprint)) in owners(ours)
 

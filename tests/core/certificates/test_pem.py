@@ -1,4 +1,4 @@
-"""Reading certificates, chains and keys."""
+"""The parsing of certificates, chains and keys."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def issued(authority: Authority) -> Issued:
 
 
 def test_facts_of_a_leaf_are_read(issued: Issued) -> None:
-    """Names in order, validity in UTC, and the fingerprint as the identity."""
+    """The names come in order, the validity in UTC, and the fingerprint as the identity."""
     bundle = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem))
 
     leaf = bundle.certificate
@@ -59,7 +59,7 @@ def test_facts_of_a_leaf_are_read(issued: Issued) -> None:
 
 
 def test_root_is_left_out(authority: Authority, issued: Issued) -> None:
-    """A chain that brings its root is taken without it."""
+    """A chain with its root is stored without the root."""
     plain = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem))
     with_root = parse_bundle(issued.fullchain_pem + authority.root_pem, Secret(issued.privkey_pem))
 
@@ -68,14 +68,18 @@ def test_root_is_left_out(authority: Authority, issued: Issued) -> None:
 
 
 def test_leaf_alone_is_incomplete(issued: Issued) -> None:
-    """Without its issuer certificate a chain counts as incomplete, for safety to refuse."""
+    """A chain without the issuer certificate is incomplete, so that safety rules refuse the
+    chain.
+    """
     leaf = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem)).cert_pem
 
     assert not parse_bundle(leaf, Secret(issued.privkey_pem)).chain_complete
 
 
-def test_chain_in_the_wrong_order_is_incomplete(authority: Authority, issued: Issued) -> None:
-    """An issuer certificate that issued something else does not complete a chain."""
+def test_issuer_certificate_of_another_ca_completes_no_chain(
+    authority: Authority, issued: Issued
+) -> None:
+    """The issuer certificate must have signed the leaf."""
     other = Authority("Other CA").issue(NAMES, NOW, NOW + timedelta(days=90))
     stranger = parse_bundle(other.fullchain_pem, Secret(other.privkey_pem)).chain_pem
     leaf = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem)).cert_pem
@@ -84,7 +88,7 @@ def test_chain_in_the_wrong_order_is_incomplete(authority: Authority, issued: Is
 
 
 def test_leaf_that_issued_another_completes_no_chain(issued: Issued) -> None:
-    """Every holder of a certificate could sign with its key; no client takes that."""
+    """Every holder of a certificate could sign with its key; clients refuse such a chain."""
     signer = serialization.load_pem_private_key(issued.privkey_pem.encode(), password=None)
     pem, key_pem = signed_by(issued.leaf.subject, signer, may_issue=False)
 
@@ -92,7 +96,7 @@ def test_leaf_that_issued_another_completes_no_chain(issued: Issued) -> None:
 
 
 def test_certificate_that_may_issue_is_no_leaf_even_with_its_key(issued: Issued) -> None:
-    """A server that had one could make certificates for every name."""
+    """A server with such a certificate could sign certificates for every name."""
     signer = serialization.load_pem_private_key(issued.privkey_pem.encode(), password=None)
     pem, key_pem = signed_by(issued.leaf.subject, signer, may_issue=True)
 
@@ -101,7 +105,7 @@ def test_certificate_that_may_issue_is_no_leaf_even_with_its_key(issued: Issued)
 
 
 def signed_by(issuer: x509.Name, signer: object, *, may_issue: bool) -> tuple[str, Secret]:
-    """Make a certificate that another key has signed."""
+    """Return a certificate that another key has signed, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
         x509.CertificateBuilder()
@@ -121,7 +125,7 @@ def signed_by(issuer: x509.Name, signer: object, *, may_issue: bool) -> tuple[st
 
 
 def ca_alone(bundle: CertificateBundle) -> str:
-    """Return the issuer certificate of a public CA's kind: it has no subject alternative name."""
+    """Return an issuer certificate of a public CA's kind, without a subject alternative name."""
     issuer = x509.load_pem_x509_certificate(bundle.chain_pem.encode())
     with pytest.raises(x509.ExtensionNotFound):
         issuer.extensions.get_extension_for_class(x509.SubjectAlternativeName)
@@ -129,7 +133,7 @@ def ca_alone(bundle: CertificateBundle) -> str:
 
 
 def test_issuer_certificate_first_is_the_wrong_order() -> None:
-    """It is said before anything is said of names, which an issuer certificate has none of."""
+    """The order is reported first, since an issuer certificate has no names to compare."""
     bundle = make_bundle(*NAMES, not_before=NOW)
     turned = ca_alone(bundle) + bundle.cert_pem
 
@@ -140,7 +144,7 @@ def test_issuer_certificate_first_is_the_wrong_order() -> None:
 
 
 def test_issuer_certificate_is_no_leaf() -> None:
-    """A chain without its leaf is reported as what it is."""
+    """A chain without its leaf is reported as such."""
     bundle = make_bundle(*NAMES, not_before=NOW)
 
     with pytest.raises(CertificateError, match="an issuer certificate is in the leaf's"):
@@ -148,7 +152,7 @@ def test_issuer_certificate_is_no_leaf() -> None:
 
 
 def test_name_in_the_subject_alone_is_reported() -> None:
-    """The hint is about names, and not about the order."""
+    """The hint is about names, and the order is in order."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAMES[0])])
     leaf = (
@@ -172,7 +176,7 @@ def test_name_in_the_subject_alone_is_reported() -> None:
 
 
 def test_foreign_key_is_reported(authority: Authority, issued: Issued) -> None:
-    """A key of another certificate is read, and reported not to match."""
+    """A key of another certificate is read, and reported as different."""
     other = authority.issue(NAMES, NOW, NOW + timedelta(days=90), key_type="rsa2048")
 
     bundle = parse_bundle(issued.fullchain_pem, Secret(other.privkey_pem))
@@ -181,7 +185,7 @@ def test_foreign_key_is_reported(authority: Authority, issued: Issued) -> None:
 
 
 def test_keys_become_pkcs8(issued: Issued) -> None:
-    """Whatever form a key came in, it leaves in the one that every target takes."""
+    """A key in any form is stored in the form that every target takes."""
     key = serialization.load_pem_private_key(issued.privkey_pem.encode(), None)
     traditional = key.private_bytes(
         serialization.Encoding.PEM,
@@ -196,7 +200,7 @@ def test_keys_become_pkcs8(issued: Issued) -> None:
 
 
 def test_rsa_leaf_shows_its_key_type(authority: Authority) -> None:
-    """The key type is the operator's word for it."""
+    """The key type has the operator's word."""
     issued = authority.issue(NAMES, NOW, NOW + timedelta(days=90), key_type="rsa2048")
 
     bundle = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem))
@@ -216,8 +220,8 @@ def _with_passphrase() -> str:
     )
 
 
-def test_unreadable_key_is_reported_without_showing_it(issued: Issued) -> None:
-    """An error about a key never quotes it, also not through its cause."""
+def test_unreadable_key_is_reported_without_its_text(issued: Issued) -> None:
+    """An error about a key never quotes the key, even in its cause."""
     for key in ("no key at all", _with_passphrase(), issued.privkey_pem.replace("M", "")):
         with pytest.raises(CertificateError) as caught:
             parse_bundle(issued.fullchain_pem, Secret(key))
@@ -228,7 +232,7 @@ def test_unreadable_key_is_reported_without_showing_it(issued: Issued) -> None:
 
 
 def refused(fullchain: str, privkey: str) -> CertificateError:
-    """Read a pair that cannot be taken."""
+    """Return the error of a pair that is refused."""
     with pytest.raises(CertificateError) as caught:
         parse_bundle(fullchain, Secret(privkey))
     assert caught.value.__cause__ is None
@@ -241,8 +245,8 @@ def refused(fullchain: str, privkey: str) -> CertificateError:
     ids=["SM2", "unknown"],
 )
 def test_kind_that_cannot_be_read_is_reported(issued: Issued, curve: bytes, name: str) -> None:
-    """A key or certificate on a curve that is not known is not damaged, and is called by its name;
-    the hint says what to have instead.
+    """A key or certificate on an unknown curve is called by the curve's name, never damaged. The
+    hint names the supported kinds.
     """
     of_key = refused(issued.fullchain_pem, on_curve(issued.privkey_pem, curve))
     of_certificate = refused(on_curve(issued.fullchain_pem, curve), issued.privkey_pem)
@@ -254,15 +258,17 @@ def test_kind_that_cannot_be_read_is_reported(issued: Issued, curve: bytes, name
 
 
 def test_signature_that_cannot_be_read_is_reported(issued: Issued) -> None:
-    """Who signed the leaf cannot be proven, and that is no incomplete chain."""
-    leaf, end, rest = issued.fullchain_pem.partition("-----END CERTIFICATE-----\n")
-    error = refused(signed_as(leaf + end, SM2_SM3) + rest, issued.privkey_pem)
+    """The signer of the leaf cannot be proven, so the error names the kind, not an incomplete
+    chain.
+    """
+    leaf, end, chain = issued.fullchain_pem.partition("-----END CERTIFICATE-----\n")
+    error = refused(signed_as(leaf + end, SM2_SM3) + chain, issued.privkey_pem)
 
     assert "certferry cannot read this kind of certificate: SM2" == str(error)
 
 
-def test_root_is_left_out_whatever_it_is(authority: Authority, issued: Issued) -> None:
-    """No client is shown it: a curve or an extension that cannot be read there stops nothing."""
+def test_unreadable_root_is_left_out(authority: Authority, issued: Issued) -> None:
+    """Clients get no root, so an unknown curve or a damaged extension in the root is ignored."""
     plain = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem))
     roots = (on_curve(authority.root_pem), with_odd_extension(authority.root_pem))
 
@@ -283,7 +289,7 @@ def with_odd_extension(pem: str) -> str:
 
 
 def test_unreadable_certificate_is_reported(issued: Issued) -> None:
-    """What is no PEM, and a key in the certificate's place, are named as such."""
+    """Text that is no PEM, and a key in place of the certificate, are reported."""
     for pem in ("", "nonsense", issued.privkey_pem):
         with pytest.raises(CertificateError):
             parse_bundle(pem, Secret(issued.privkey_pem))
@@ -293,23 +299,23 @@ def test_unreadable_certificate_is_reported(issued: Issued) -> None:
 @settings(deadline=None, max_examples=60)
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 def test_damaged_certificate_is_reported_in_words(issued: Issued, at: int, *, cut: bool) -> None:
-    """Whichever byte of its DER is another or the last one, no parser's own words are shown."""
-    first, rest = issued.fullchain_pem.split("-----END CERTIFICATE-----\n", 1)
+    """For any changed or missing byte of the DER, the error shows no words of the parser."""
+    first, chain = issued.fullchain_pem.split("-----END CERTIFICATE-----\n", 1)
     der = bytearray(b64decode(first.partition("\n")[2]))
     at %= len(der)
     der[at] ^= 0xFF
     body = b64encode(der[:at] if cut else der).decode()
-    pem = f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n{rest}"
+    pem = f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n{chain}"
 
     try:
         parse_bundle(pem, Secret(issued.privkey_pem))
     except CertificateError as error:
-        said = f"{error} {error.hint}"
-        assert not any(word in said for word in ("ParseError", "kind:", "ASN.1"))
+        sentences = f"{error} {error.hint}"
+        assert not any(word in sentences for word in ("ParseError", "kind:", "ASN.1"))
 
 
-def test_leaf_from_before_there_were_any(authority: Authority) -> None:
-    """The year 1 is a damage; what is counted back from it would leave the calendar."""
+def test_leaf_of_the_year_1(authority: Authority) -> None:
+    """The date counts as damage; a moment computed from the year 1 would leave the calendar."""
     far = datetime(2055, 1, 1, tzinfo=UTC)  # from 2050 on with four digits (RFC 5280 §4.1.2.5)
     issued = authority.issue(NAMES, NOW, far)
     der = issued.leaf.public_bytes(_DER).replace(b"20550101000000Z", b"00010101000000Z")
@@ -330,7 +336,7 @@ def signed_by_a_root(root_name: str) -> tuple[str, str, Secret]:
     names = x509.SubjectAlternativeName([x509.DNSName(NAMES[0])])
     leaf = leaf.add_extension(names, critical=False)
     leaf_pem, root_pem = (
-        certificate_pem(one.sign(root_key, hashes.SHA256())) for one in (leaf, issuer)
+        certificate_pem(unsigned.sign(root_key, hashes.SHA256())) for unsigned in (leaf, issuer)
     )
     return leaf_pem, root_pem, pkcs8_pem(key)
 
@@ -340,8 +346,8 @@ def named(common_name: str) -> x509.Name:
 
 
 def test_root_that_is_the_leafs_issuer_stays(authority: Authority) -> None:
-    """The chain of a private CA without an intermediate is whole with it, also when it is read
-    again, and no stranger's root is taken for it, were it called the same.
+    """The chain of a private CA without an intermediate is complete with its root, also when read
+    again. Another root of the same name is left out.
     """
     leaf, root, key = signed_by_a_root("Company Root")
     _, namesake, _ = signed_by_a_root("Company Root")
@@ -358,12 +364,12 @@ def test_root_that_is_the_leafs_issuer_stays(authority: Authority) -> None:
     "beside", [b"", b"not PEM", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
 )
 def test_issuer_of_a_leaf_that_came_alone(beside: bytes) -> None:
-    """It is looked for in a bundle; one that cannot be read has none."""
+    """The issuer is searched in a bundle of certificates; an unreadable bundle adds nothing."""
     leaf, root, _ = signed_by_a_root("Company Root")
     alone = parse_chain(leaf)
 
-    found = with_issuer(alone, root.encode() + beside)
+    completed = with_issuer(alone, root.encode() + beside)
 
     is_readable = b"BEGIN" not in beside
-    assert (root if is_readable else leaf) == certificate_pem(found[-1])
+    assert (root if is_readable else leaf) == certificate_pem(completed[-1])
     assert alone == with_issuer(alone, beside)

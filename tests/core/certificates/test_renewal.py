@@ -1,4 +1,6 @@
-"""When a certificate is renewed, and which chains count as served."""
+"""The moment of a renewal, the faults of a served chain, and the checks of an issued
+certificate.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.core.strategies import NOW, certificate
 
-# --- When a certificate is due
+# --- The moment of renewal
 
 
 lifetimes = st.timedeltas(timedelta(hours=1), timedelta(days=400))
@@ -49,7 +51,7 @@ MIDNIGHT = NOW.replace(hour=0)
 
 
 @given(lifetimes)
-def test_a_third_is_left_or_half_of_a_short_one(lifetime: timedelta) -> None:
+def test_renewal_with_a_third_or_half_of_the_life_left(lifetime: timedelta) -> None:
     """The moment follows the lifetime, so that 90, 64, 45 and 6 days all work."""
     leaf = certificate(not_before=NOW, lifetime=lifetime)
 
@@ -58,8 +60,8 @@ def test_a_third_is_left_or_half_of_a_short_one(lifetime: timedelta) -> None:
 
 
 @given(lifetimes, st.timedeltas(timedelta(0), timedelta(days=400)))
-def test_due_exactly_from_that_moment_on(lifetime: timedelta, later: timedelta) -> None:
-    """Before the moment it is not due, from then on it stays due."""
+def test_due_exactly_from_the_moment_of_renewal(lifetime: timedelta, later: timedelta) -> None:
+    """Before the moment the certificate is not due, and from then on always."""
     leaf = certificate(not_before=NOW, lifetime=lifetime)
     moment = renew_at(leaf)
 
@@ -75,8 +77,8 @@ def is_due(leaf: Certificate, now: datetime, window: RenewalWindow | None = None
 def test_moment_lies_in_the_window_and_is_always_the_same(
     lifetime: timedelta, start: float, length: float, fingerprint: str
 ) -> None:
-    """It comes half a day before the window's end where there is that much room, so that a look
-    twice a day comes within it, and never so late that one failure would be the end.
+    """The moment is half a day before the window's end if the window is long enough, so that a run
+    twice a day falls into the window, and early enough for a second try after a failure.
     """
     leaf = certificate(fingerprint, not_before=NOW, lifetime=lifetime)
     begins = NOW + lifetime * 0.9 * start
@@ -89,8 +91,8 @@ def test_moment_lies_in_the_window_and_is_always_the_same(
     assert moment >= window.start or moment > renew_at(leaf)
 
 
-def test_certificates_of_one_day_are_spread_over_the_window() -> None:
-    """A CA that names one window for all is not asked by all at once."""
+def test_certificates_of_the_same_day_are_spread_over_the_window() -> None:
+    """A CA with a single window for all certificates gets its orders spread over time."""
     window = RenewalWindow(NOW + timedelta(days=58), NOW + timedelta(days=62))
     drawn = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(400)]
     moments = [renew_at(certificate(each, not_before=NOW), window) - window.start for each in drawn]
@@ -107,11 +109,11 @@ def test_certificates_of_one_day_are_spread_over_the_window() -> None:
     st.timedeltas(timedelta(days=-4000), timedelta(days=4000)),
     st.timedeltas(timedelta(days=-4000), timedelta(days=4000)),
 )
-def test_window_that_cannot_be_the_certificates_counts_for_nothing(
+def test_implausible_window_is_ignored(
     lifetime: timedelta, start: timedelta, length: timedelta
 ) -> None:
-    """One that ends before it starts, or after the certificate's life: it is renewed as if the CA
-    had said nothing.
+    """A window that ends before its start, or after the certificate's life, leaves the usual
+    moment.
     """
     leaf = certificate(not_before=NOW, lifetime=lifetime)
     window = RenewalWindow(NOW + start, NOW + start + length)
@@ -122,8 +124,8 @@ def test_window_that_cannot_be_the_certificates_counts_for_nothing(
         assert renew_at(leaf) == renew_at(leaf, window)
 
 
-def test_window_in_the_past_makes_it_due_at_once() -> None:
-    """So does a CA say that it will revoke the certificate."""
+def test_window_in_the_past_makes_a_certificate_due_at_once() -> None:
+    """A CA names such a window before it revokes the certificate."""
     leaf = certificate(not_before=NOW - timedelta(days=10))
     window = RenewalWindow(NOW - timedelta(hours=2), NOW - timedelta(hours=1))
 
@@ -132,18 +134,18 @@ def test_window_in_the_past_makes_it_due_at_once() -> None:
 
 
 @given(lifetimes, st.timedeltas(timedelta(seconds=1), timedelta(days=400)))
-def test_window_before_the_certificates_life_makes_it_due_at_once(
+def test_window_before_the_certificates_life_makes_it_due(
     lifetime: timedelta, length: timedelta
 ) -> None:
-    """Any window that has passed is a request for another certificate now (RFC 9773 §4.2)."""
+    """Any window in the past asks for another certificate now (RFC 9773 §4.2)."""
     leaf = certificate(not_before=NOW, lifetime=lifetime)
     before = NOW - timedelta(days=300)
 
     assert NOW == renew_at(leaf, RenewalWindow(before - length, before))
 
 
-def test_window_before_there_were_computers_counts_for_nothing() -> None:
-    """It is a moment that was never set, and the state has no place for it."""
+def test_window_of_the_year_1_is_ignored() -> None:
+    """The moment is an unset value, and the state has no place for such a date."""
     leaf = certificate(not_before=NOW)
     never = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -154,49 +156,51 @@ rests = st.none() | st.timedeltas(timedelta(days=-9), timedelta(days=9))
 
 
 @given(st.lists(st.tuples(st.timedeltas(timedelta(0), timedelta(hours=13)), rests), max_size=40))
-def test_ca_is_asked_once_in_half_a_day_unless_it_wants_more(
+def test_ca_is_asked_once_in_half_a_day_by_default(
     runs: list[tuple[timedelta, timedelta | None]],
 ) -> None:
-    """However often it is run; what the CA asks for is kept, within a minute and a day."""
-    kept: datetime | None = None
-    now, asked = NOW, list[int]()
-    for passed, rest in runs:
+    """For any number of runs; a shorter or longer rest that the CA asks for counts, from a minute
+    to a day.
+    """
+    next_question: datetime | None = None
+    now, half_days = NOW, list[int]()
+    for passed, pause in runs:
         now += passed
-        if not may_ask(kept, now):
+        if not may_ask(next_question, now):
             continue
-        kept = ask_after(now, rest)
-        wanted = USUAL_REST if rest is None else rest
-        assert SHORTEST_REST <= kept - now <= LONGEST_REST
-        assert kept - now >= min(wanted, LONGEST_REST)
+        next_question = ask_after(now, pause)
+        wanted = USUAL_REST if pause is None else pause
+        assert SHORTEST_REST <= next_question - now <= LONGEST_REST
+        assert next_question - now >= min(wanted, LONGEST_REST)
         if wanted >= USUAL_REST:
-            assert (now - MIDNIGHT) // HALF_DAY not in asked
-            asked.append((now - MIDNIGHT) // HALF_DAY)
+            assert (now - MIDNIGHT) // HALF_DAY not in half_days
+            half_days.append((now - MIDNIGHT) // HALF_DAY)
 
 
 @given(st.timedeltas(timedelta(0), timedelta(days=30)))
 def test_run_twice_a_day_asks_each_time(first: timedelta) -> None:
-    """Whenever they are, and with the rest that Let's Encrypt asks for."""
-    one = NOW + first
+    """At any hour, with the rest that Let's Encrypt asks for."""
+    moment = NOW + first
 
-    assert may_ask(ask_after(one, USUAL_REST), one + HALF_DAY)
-    assert not may_ask(ask_after(one, USUAL_REST), one + timedelta(minutes=1))
+    assert may_ask(ask_after(moment, USUAL_REST), moment + HALF_DAY)
+    assert not may_ask(ask_after(moment, USUAL_REST), moment + timedelta(minutes=1))
 
 
-def test_clock_that_was_ahead_does_not_silence_the_ca() -> None:
-    """A moment further away than any rest is no reason to wait."""
+def test_clock_that_was_ahead() -> None:
+    """A stored moment further away than any rest is ignored."""
     assert may_ask(ask_after(NOW + timedelta(days=3000)), NOW)
 
 
 @given(lifetimes)
 def test_fresh_certificate_is_never_due(lifetime: timedelta) -> None:
-    """Whatever the CA's lifetimes, a new certificate does not ask for the next one."""
+    """For every lifetime, a new certificate has time before its renewal."""
     assert not is_due(certificate(not_before=NOW, lifetime=lifetime), NOW)
 
 
 @given(lifetimes, st.timedeltas(timedelta(0), timedelta(days=400)))
 def test_overdue_is_between_due_and_the_end(lifetime: timedelta, later: timedelta) -> None:
-    """Another client has time to be later than we would, and an operator has time to act: two
-    weeks, however long the certificate lives.
+    """Another client may renew later than certferry would, and the operator still has two weeks to
+    act.
     """
     leaf = certificate(not_before=NOW, lifetime=lifetime)
     due, end = renew_at(leaf), leaf.not_after
@@ -208,7 +212,7 @@ def test_overdue_is_between_due_and_the_end(lifetime: timedelta, later: timedelt
     assert is_overdue(leaf, end)
 
 
-# --- What is said of a chain that clients refuse
+# --- Faults of a chain that clients refuse
 
 
 HOST = "img.example.com"
@@ -232,8 +236,8 @@ ways = st.builds(
 
 
 @given(ways)
-def test_the_plainest_fault_is_reported(way: Way) -> None:
-    """Dates before names, names before issuers: what stands in the leaf itself comes first."""
+def test_plainest_fault_is_reported(way: Way) -> None:
+    """Dates come before names and names before issuers: faults of the leaf come first."""
     leaf = way.certificates[0]
     code = what_is_wrong(way, HOST, NOW).code
 
@@ -247,15 +251,15 @@ def test_the_plainest_fault_is_reported(way: Way) -> None:
 
 
 @given(ways)
-def test_everything_that_is_wrong_comes_with_advice(way: Way) -> None:
-    """No chain is refused without a sentence and a hint, and both can be said."""
+def test_every_fault_has_a_sentence_and_a_hint(way: Way) -> None:
+    """Both texts can be filled in for every refused chain."""
     problem = what_is_wrong(way, HOST, NOW)
 
     assert str(problem.message)
     assert str(problem.hint)
 
 
-# --- What a CA gave, judged before it is kept
+# --- Checks of an issued certificate before it is stored
 
 
 NAMES = ("img.example.com", "*.img.example.com")
@@ -278,8 +282,8 @@ plausible_moments = st.timedeltas(timedelta(days=-400), timedelta(days=400)).map
 def test_certificate_is_accepted_only_when_everything_is_as_ordered(
     had: tuple[str, ...], facts: tuple[bool, bool], now: datetime
 ) -> None:
-    """Exactly the names in any order, our key, its issuers, and valid at this moment, give or take
-    the clock's error.
+    """It must have exactly the ordered names in any order, our key, its issuers, and be valid now
+    within the tolerance for clocks.
     """
     ours, whole = facts
     bundle = replace(
@@ -296,7 +300,7 @@ def test_certificate_is_accepted_only_when_everything_is_as_ordered(
 
 @pytest.mark.parametrize("now", [NOW, datetime.max.replace(tzinfo=UTC)])
 def test_certificate_without_an_end(now: datetime) -> None:
-    """A private CA may write the calendar's last second, which no sum reaches beyond."""
+    """A private CA may use the calendar's last second, beyond which sums of dates fail."""
     last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
     bundle = replace(
         ORDERED, certificate=replace(ORDERED.certificate, not_after=last), issuer_not_after=last
@@ -306,7 +310,7 @@ def test_certificate_without_an_end(now: datetime) -> None:
 
 
 def test_certificate_of_the_first_day() -> None:
-    """Whatever is written, it is the CA's mistake and no crash."""
+    """The earliest date is an error of the CA, reported without a crash."""
     first = datetime.min.replace(tzinfo=UTC)
     certificate = replace(ORDERED.certificate, not_before=first, not_after=first)
     bundle = replace(ORDERED, certificate=certificate)
@@ -314,8 +318,8 @@ def test_certificate_of_the_first_day() -> None:
     assert not is_plausible(bundle, NOW)
 
 
-def test_certificate_whose_signer_has_expired() -> None:
-    """Clients would refuse the chain, so it is not kept."""
+def test_certificate_with_an_expired_issuer() -> None:
+    """Clients would refuse the chain, so the certificate is refused."""
     ended = replace(ORDERED, issuer_not_after=NOW - timedelta(days=1))
 
     with pytest.raises(CertificateRejected, match="the issuer certificate expired at 20"):
@@ -323,7 +327,7 @@ def test_certificate_whose_signer_has_expired() -> None:
 
 
 def is_plausible(bundle: CertificateBundle, now: datetime) -> bool:
-    """Whether nothing is said against it."""
+    """Return whether a bundle passes the checks."""
     try:
         must_be_as_ordered(bundle, NAMES, now)
     except CertificateRejected:
@@ -331,8 +335,8 @@ def is_plausible(bundle: CertificateBundle, now: datetime) -> bool:
     return True
 
 
-def test_certificate_of_thousands_of_names_is_reported_in_one_line() -> None:
-    """The log and the history, which keeps it for ever, are not filled by a stranger."""
+def test_certificate_of_thousands_of_names_is_reported_briefly() -> None:
+    """The log and the history, which has no end, get a single line."""
     many = tuple(f"n{number}.example.net" for number in range(5000))
     bundle = replace(ORDERED, certificate=replace(ORDERED.certificate, names=many))
 

@@ -1,4 +1,4 @@
-"""The digest of what hosts declare, and whose declaration counts."""
+"""The digest of a host's declaration, and the choice among the declarations of several hosts."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ OTHERWISE: dict[type[Any], dict[str, object]] = {
         "dns_persist": True,
     },
 }
-"""Of each type that is declared, another value for each field that changes what is done."""
+"""Another value for each field that changes a run, by declared type."""
 
 HOSTS_OWN = {
     DesiredCertificate: {"offered", "offered_fullchain", "offered_issuer_end"},
     DesiredDeployment: {"delivery"},
 }
-"""Fields that say what a host found, or what it does for itself."""
+"""Fields about a host's observation, or about its own work."""
 
 
 def _with(changed: object) -> DesiredCertificate:
@@ -100,16 +100,16 @@ def _with(changed: object) -> DesiredCertificate:
         for field in fields(whole)
         if field.name not in HOSTS_OWN.get(type(whole), ())
     ],
-    ids=lambda one: one if isinstance(one, str) else type(one).__name__,
+    ids=lambda part: part if isinstance(part, str) else type(part).__name__,
 )
-def test_every_field_that_changes_what_is_done(whole: Any, name: str) -> None:
-    """Changes the digest: a field that is new here needs a line above."""
+def test_every_field_that_changes_a_run_changes_the_digest(whole: Any, name: str) -> None:
+    """A new field needs a line in the table above."""
     other = replace(whole, **{name: OTHERWISE[type(whole)][name]})
     assert digest_of_declaration(IMG) != digest_of_declaration(_with(other))
 
 
-def test_what_belongs_to_a_host_changes_nothing() -> None:
-    """Receivers, the paths of a source, what was read from it, and what a CA is called."""
+def test_fields_of_a_host_leave_the_digest() -> None:
+    """Receivers, paths and contents of a source, and the name of a CA belong to a host."""
     files = desired.delivered(desired.FileDelivery("/etc/tls", reload=PROGRAM))
     command = desired.delivered(desired.CommandDelivery("push", PROGRAM))
     assert digest_of_declaration(IMG) == digest_of_declaration(
@@ -119,17 +119,21 @@ def test_what_belongs_to_a_host_changes_nothing() -> None:
     assert digest_of_declaration(IMG) == digest_of_declaration(replace(IMG, issuance=named))
 
     imported = replace(IMG, files=FILES, names=())
-    read = replace(imported, names=IMG.names, offered=certificate(), offered_fullchain="aa")
+    offered = replace(imported, names=IMG.names, offered=certificate(), offered_fullchain="aa")
     elsewhere = replace(imported, files=desired.PemFiles("/opt/a.pem", "/opt/b.pem"))
     assert {digest_of_declaration(imported)} == {
-        digest_of_declaration(read),
+        digest_of_declaration(offered),
         digest_of_declaration(elsewhere),
     }
 
 
 @given(st.data(), st.lists(hostnames, min_size=1, unique=True))
-def test_equal_meaning(data: st.DataObject, names: list[str]) -> None:
-    """Equal digests: of the names only the first has a place, of domains and patterns none."""
+def test_declarations_of_equal_meaning_have_equal_digests(
+    data: st.DataObject, names: list[str]
+) -> None:
+    """Only the first name has a fixed place; other names, domains and patterns may come in any
+    order.
+    """
     first, *others = names
 
     def mixed(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -154,7 +158,7 @@ def test_equal_meaning(data: st.DataObject, names: list[str]) -> None:
 
 
 def test_digest_of_every_release() -> None:
-    """Hosts of two releases agree: a field may be new or move, and none may be called otherwise."""
+    """Hosts of two releases agree: a field may be new or move, but keeps the name."""
     assert "8c208f58f162384c" == digest_of_declaration(IMG)[:16]
     assert (
         "fb68f15f5da7f837"
@@ -171,23 +175,25 @@ moments = st.integers(0, 5).map(lambda hours: NOW + timedelta(hours=hours))
     st.dictionaries(st.sampled_from(HOSTS), st.tuples(st.sampled_from(DIGESTS), moments)),
     st.fixed_dictionaries(dict.fromkeys(DIGESTS, moments)),
 )
-def test_whose_declaration_counts(found: dict[str, tuple[str, Any]], seen: dict[str, Any]) -> None:
-    """That of exactly one digest: of the one that was first seen last, on all hosts that have it;
-    every other host knows them, and since when.
+def test_declaration_that_counts_among_hosts(
+    current: dict[str, tuple[str, Any]], first_seen: dict[str, Any]
+) -> None:
+    """The latest new digest counts, on all hosts with that digest. Every other host knows their
+    names, and the moment of the change.
     """
     declared = [
-        Declaration("img", host, digest, max(since, seen[digest]), seen[digest])
-        for host, (digest, since) in found.items()
+        Declaration("img", host, digest, max(since, first_seen[digest]), first_seen[digest])
+        for host, (digest, since) in current.items()
     ]
-    old = {host: outdated(declared, host).get("img") for host in found}
-    in_force = {found[host][0] for host, one in old.items() if one is None}
-    assert bool(found) == len(in_force)
-    for one in declared:
-        known = old[one.host]
-        if known is not None:
+    old = {host: outdated(declared, host).get("img") for host in current}
+    in_force = {current[host][0] for host, state in old.items() if state is None}
+    assert bool(current) == len(in_force)
+    for declaration in declared:
+        superseded = old[declaration.host]
+        if superseded is not None:
             (newest,) = in_force
-            assert {host for host in found if found[host][0] == newest} == {*known.hosts}
-            assert seen[newest] >= one.first_seen_at
-            assert known.since == max(one.since, seen[newest])
-            assert known.is_tolerated(known.since)
-            assert not known.is_tolerated(known.since + TOLERATED)
+            assert {host for host in current if current[host][0] == newest} == {*superseded.hosts}
+            assert first_seen[newest] >= declaration.first_seen_at
+            assert superseded.since == max(declaration.since, first_seen[newest])
+            assert superseded.is_tolerated(superseded.since)
+            assert not superseded.is_tolerated(superseded.since + TOLERATED)

@@ -1,4 +1,4 @@
-"""What `certferry init` finds in accounts, for tests: domains and zones."""
+"""Domains and zones of accounts as `certferry init` reads them."""
 
 from __future__ import annotations
 

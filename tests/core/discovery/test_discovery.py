@@ -1,4 +1,4 @@
-"""What the accounts hold, joined with what is declared, remembered and served."""
+"""The contents of accounts, joined with the declaration, the state and the served certificates."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def found(name: str = IMG, **facts: Any) -> FoundDomain:
 def served(
     fingerprint: str | None = OURS, end: datetime | None = END, *, valid: bool = True
 ) -> Served:
-    """What one address presents; nothing where it is silent."""
+    """Return the answer of an address; without a fingerprint the address is silent."""
     return Served("192.0.2.1", fingerprint, valid, not_after=end, silent=fingerprint is None)
 
 
@@ -78,34 +78,34 @@ def the_domain(
     declared: tuple[DesiredCertificate, ...] = (),
     ledger: UploadOwners = LEDGER,
 ) -> DiscoveredDomain:
-    where = look(domain, certificates=certificates, served={domain.domain: addresses})
-    [one] = discover([where], declared, ledger, NOW).domains
-    return one
+    account = look(domain, certificates=certificates, served={domain.domain: addresses})
+    [discovered] = discover([account], declared, ledger, NOW).domains
+    return discovered
 
 
-# whose it is
+# The owner of a bound certificate
 
 
 def test_bound_certificate_of_ours_has_its_fingerprint() -> None:
-    """The list gives names and end, the state the rest."""
+    """The account's list gives names and end, the state gives the fingerprint."""
     listed = FoundCertificate("id-1", LABEL, (IMG,), END)
 
-    one = the_domain(found(bound="id-1"), certificates=(listed,))
+    observed = the_domain(found(bound="id-1"), certificates=(listed,))
 
-    assert Bound(Owner.OURS, "id-1", OURS, (IMG,), END) == one.bound
+    assert Bound(Owner.OURS, "id-1", OURS, (IMG,), END) == observed.bound
 
 
 def test_bound_certificate_without_a_label_is_foreign() -> None:
-    """What identifies it is not known."""
+    """Its fingerprint is unknown."""
     listed = FoundCertificate("id-9", "by hand", (IMG,), END)
 
-    one = the_domain(found(bound="id-9"), certificates=(listed,))
+    observed = the_domain(found(bound="id-9"), certificates=(listed,))
 
-    assert Bound(Owner.FOREIGN, "id-9", None, (IMG,), END) == one.bound
+    assert Bound(Owner.FOREIGN, "id-9", None, (IMG,), END) == observed.bound
 
 
-def test_owner_of_what_the_list_does_not_have_is_unknown() -> None:
-    """It may be anything, unless the state knows its id."""
+def test_owner_of_a_certificate_that_the_list_lacks() -> None:
+    """The owner is unknown, unless the state has the id."""
     assert Bound(None, "id-9") == the_domain(found(bound="id-9")).bound
     assert Bound(Owner.OURS, "id-1", OURS) == the_domain(found(bound="id-1")).bound
 
@@ -121,15 +121,15 @@ def test_owner_of_what_the_list_does_not_have_is_unknown() -> None:
     ],
     ids=["unseen", "seen", "seen-where-it-answers", "several", "invalid"],
 )
-def test_end_of_a_free_certificate_is_what_the_edges_say(
+def test_end_of_a_free_certificate_comes_from_the_edges(
     addresses: tuple[Served, ...], expected: Bound
 ) -> None:
-    """No list has it. Edges that disagree tell nothing."""
+    """Lists leave out free certificates. Edges with different answers leave the end unknown."""
     assert expected == the_domain(found(is_free=True), addresses=addresses).bound
 
 
-def test_hidden_binding_is_ours_where_every_edge_says_so() -> None:
-    """Of anything else that is served nothing tells what is bound."""
+def test_hidden_binding_is_ours_if_every_edge_agrees() -> None:
+    """Any other served certificate leaves the binding unknown."""
     hidden = found(binding_hidden=True)
     names, end = CERTIFICATE.names, CERTIFICATE.not_after
 
@@ -143,45 +143,45 @@ def test_hidden_binding_is_ours_where_every_edge_says_so() -> None:
 
 
 def test_domain_without_https_is_bound_to_nothing() -> None:
-    """Whatever its edges present."""
+    """The answers of its edges are ignored."""
     plain = found(has_https=False)
 
     assert the_domain(plain, addresses=(served(),)).bound is None
 
 
-# what is declared
+# Coverage by declared certificates
 
 
 def test_domain_is_covered_by_every_certificate_with_its_name() -> None:
-    """First the one that is to serve it."""
+    """The certificate that is to be deployed comes first."""
     wide, exact = declared("wide", "*.example.com"), declared("exact", IMG, "x.example.com")
 
-    one = the_domain(found(), declared=(wide, exact))
+    observed = the_domain(found(), declared=(wide, exact))
 
-    assert (("exact", "wide"), "exact") == (one.covered_by, one.deployed_by)
-    assert not one.is_uncovered
+    assert (("exact", "wide"), "exact") == (observed.covered_by, observed.deployed_by)
+    assert not observed.is_uncovered
 
 
-def test_certificate_that_goes_elsewhere_covers_and_serves_not() -> None:
-    """Its names would do; no deployment brings it here."""
-    one = the_domain(found(), declared=(declared("exact", IMG, to="other"),))
+def test_certificate_that_is_deployed_elsewhere() -> None:
+    """The certificate covers the domain, but no deployment serves the domain."""
+    observed = the_domain(found(), declared=(declared("exact", IMG, to="other"),))
 
-    assert (("exact",), None) == (one.covered_by, one.deployed_by)
-    assert Urgency.IN_ORDER != one.urgency(NOW)
+    assert (("exact",), None) == (observed.covered_by, observed.deployed_by)
+    assert Urgency.IN_ORDER != observed.urgency(NOW)
 
 
 def test_child_of_a_wildcard_domain_is_never_uncovered() -> None:
-    """No certificate can be declared for it: it takes its parent's."""
+    """The child takes its parent's certificate, so no declaration can name the child."""
     child = found("a.w.example.com", by_itself=False, problem=TargetRejected("it follows"))
 
-    one = the_domain(child)
+    observed = the_domain(child)
 
-    assert not one.is_uncovered
-    assert Urgency.IN_ORDER == one.urgency(NOW)
+    assert not observed.is_uncovered
+    assert Urgency.IN_ORDER == observed.urgency(NOW)
 
 
-def test_child_of_a_wildcard_domain_is_served_by_what_its_parent_is_deployed_by() -> None:
-    """A certificate that is brought to the parent reaches the child as well."""
+def test_child_of_a_wildcard_domain_is_served_through_its_parent() -> None:
+    """A deployment to the parent reaches the child as well."""
     child = found("a.w.example.com", by_itself=False)
     wildcard = ("*.w.example.com",)
 
@@ -202,41 +202,43 @@ DECLARED = st.lists(
         domains=st.none(),
     ),
     max_size=4,
-    unique_by=lambda one: one.lineage,
+    unique_by=lambda certificate: certificate.lineage,
 )
 KINDS = st.sampled_from([Kind.CDN, Kind.DCDN, Kind("kodo")])
 
 
 @given(DECLARED, NAMES, KINDS)
-def test_coverage_is_that_of_names_and_of_claims(
+def test_coverage_agrees_with_names_and_claims(
     declared: list[DesiredCertificate], name: str, kind: Kind
 ) -> None:
-    """What is said of a domain is what a run would do."""
-    one = the_domain(found(name, kind=kind), declared=tuple(declared))
+    """The discovery predicts the deployment of a run."""
+    observed = the_domain(found(name, kind=kind), declared=tuple(declared))
 
     covering = {each.lineage for each in declared if covered_by(each.names, name)}
-    assert covering == set(one.covered_by)
-    assert len(covering) == len(one.covered_by)
-    assert Claims(declared).owner("qiniu", name, kind) == one.deployed_by
-    assert one.deployed_by in (None, *one.covered_by[:1])
+    assert covering == set(observed.covered_by)
+    assert len(covering) == len(observed.covered_by)
+    assert Claims(declared).owner("qiniu", name, kind) == observed.deployed_by
+    assert observed.deployed_by in (None, *observed.covered_by[:1])
 
 
-@pytest.mark.parametrize(("asked", "takes"), [("cdn", True), ("auto", True), ("kodo", False)])
-def test_deployment_to_the_cdn_takes_dcdn(asked: str, *, takes: bool) -> None:
-    """What is accelerated there makes no difference to a certificate."""
-    deployment = DesiredDeployment("qiniu", None, Kind(asked))
+@pytest.mark.parametrize(
+    ("declared_kind", "takes"), [("cdn", True), ("auto", True), ("kodo", False)]
+)
+def test_deployment_to_the_cdn_takes_dcdn(declared_kind: str, *, takes: bool) -> None:
+    """A certificate works with any product behind a domain."""
+    deployment = DesiredDeployment("qiniu", None, Kind(declared_kind))
     declared = (DesiredCertificate("img", (IMG,), "dnspod", deployments=(deployment,)),)
 
-    one = the_domain(found(kind=Kind.DCDN), declared=declared)
+    observed = the_domain(found(kind=Kind.DCDN), declared=declared)
 
-    assert ("img" if takes else None) == one.deployed_by
-
-
-# certificates
+    assert ("img" if takes else None) == observed.deployed_by
 
 
-def test_certificate_knows_the_domains_that_are_bound_to_it() -> None:
-    """Those of its own account; one that is bound to nothing is unused."""
+# Certificates
+
+
+def test_certificate_has_the_domains_bound_to_it() -> None:
+    """Domains of the same account count; a certificate without a domain is unused."""
     here = look(
         found("b.example.com", bound="id-1"),
         found("a.example.com", bound="id-1"),
@@ -253,7 +255,7 @@ def test_certificate_knows_the_domains_that_are_bound_to_it() -> None:
     }
 
 
-# what comes first
+# The order of domains
 
 
 @pytest.mark.parametrize(
@@ -270,21 +272,21 @@ def test_certificate_knows_the_domains_that_are_bound_to_it() -> None:
         (found(has_https=False), (), Urgency.UNCOVERED),
     ],
 )
-def test_what_needs_a_person_comes_first(
+def test_urgency_of_a_domain(
     domain: FoundDomain, addresses: tuple[Served, ...], urgency: Urgency
 ) -> None:
-    """An address that is silent says nothing."""
+    """Silent addresses are ignored."""
     assert urgency == the_domain(domain, addresses=addresses).urgency(NOW)
 
 
 def test_certificate_that_a_deployment_replaces_is_in_order() -> None:
-    """Also shortly before its end: that is when it is renewed."""
+    """A run renews the certificate in its last days, so a near end is in order."""
     soon = found(bound="x", not_after=NOW + timedelta(days=1))
 
     assert Urgency.IN_ORDER == the_domain(soon, declared=(declared("img", IMG),)).urgency(NOW)
 
 
-# any of it
+# Properties of any discovery
 
 ENDS = st.sampled_from([None, NOW - timedelta(1), NOW + timedelta(5), END])
 ADDRESSES = st.lists(
@@ -302,7 +304,7 @@ DOMAINS = st.lists(
         problem=st.sampled_from([None, TargetRejected("frozen")]),
     ),
     max_size=4,
-    unique_by=lambda one: one.domain,
+    unique_by=lambda domain: domain.domain,
 )
 CERTIFICATES = st.lists(
     st.builds(
@@ -313,13 +315,13 @@ CERTIFICATES = st.lists(
         ENDS,
     ),
     max_size=3,
-    unique_by=lambda one: one.remote_id,
+    unique_by=lambda certificate: certificate.remote_id,
 )
 LOOKS = st.builds(
     lambda label, domains, certificates, addresses: AccountSurvey(
         label,
         Survey(tuple(domains), certificates=tuple(certificates)),
-        {one.domain: addresses for one in domains},
+        {domain.domain: addresses for domain in domains},
     ),
     st.sampled_from(["qiniu", "other"]),
     DOMAINS,
@@ -328,26 +330,32 @@ LOOKS = st.builds(
 )
 DISCOVERIES = st.builds(
     lambda looks, declared: discover(looks, declared, LEDGER, NOW),
-    st.lists(LOOKS, max_size=2, unique_by=lambda one: one.label),
+    st.lists(LOOKS, max_size=2, unique_by=lambda account: account.label),
     DECLARED,
 )
 
 
 @given(DISCOVERIES)
-def test_nothing_is_lost_and_what_is_urgent_comes_first(discovery: Discovery) -> None:
-    """Every domain and certificate of every account once, in an order."""
+def test_discovery_is_complete_and_ordered_by_urgency(discovery: Discovery) -> None:
+    """Every domain and certificate of every account comes exactly once."""
     looks = discovery.accounts
     assert Counter((a.label, d.domain) for a in looks for d in a.survey.domains) == Counter(
-        (one.account, one.listed.domain) for one in discovery.domains
+        (domain.account, domain.listed.domain) for domain in discovery.domains
     )
     assert Counter((a.label, c.remote_id) for a in looks for c in a.survey.certificates) == Counter(
-        (one.account, one.listed.remote_id) for one in discovery.certificates
+        (certificate.account, certificate.listed.remote_id)
+        for certificate in discovery.certificates
     )
-    urgencies = [one.urgency(NOW) for one in discovery.domains]
+    urgencies = [domain.urgency(NOW) for domain in discovery.domains]
     assert sorted(urgencies) == urgencies
-    bindings = {(one.account, one.listed.domain, one.listed.bound) for one in discovery.domains}
-    for one in discovery.certificates:
-        assert {(one.account, d, one.listed.remote_id) for d in one.bound_to} <= bindings
+    bindings = {
+        (domain.account, domain.listed.domain, domain.listed.bound) for domain in discovery.domains
+    }
+    for listed_certificate in discovery.certificates:
+        assert {
+            (listed_certificate.account, d, listed_certificate.listed.remote_id)
+            for d in listed_certificate.bound_to
+        } <= bindings
 
 
 @given(
@@ -356,10 +364,10 @@ def test_nothing_is_lost_and_what_is_urgent_comes_first(discovery: Discovery) ->
     st.booleans(),
     st.sampled_from([None, timedelta(0), timedelta(days=5), timedelta(days=400)]),
 )
-def test_filters_only_leave_out(
+def test_filters_of_a_discovery(
     discovery: Discovery, uncovered: object, foreign: object, expiring: timedelta | None
 ) -> None:
-    """What stays is what was asked for, in the same order, and what was asked for stays."""
+    """Filters leave out rows, and keep the order of all matching rows."""
     wanted = Wanted(uncovered=bool(uncovered), foreign=bool(foreign), expiring=expiring)
 
     narrowed = discovery.narrowed(wanted, NOW)
@@ -369,22 +377,22 @@ def test_filters_only_leave_out(
         return not late and not (foreign and owner is not Owner.FOREIGN)
 
     assert [
-        one
-        for one in discovery.domains
-        if is_meant(one.owner, one.not_after) and (one.is_uncovered or not uncovered)
+        domain
+        for domain in discovery.domains
+        if is_meant(domain.owner, domain.not_after) and (domain.is_uncovered or not uncovered)
     ] == list(narrowed.domains)
-    shown = {(one.account, one.listed.bound) for one in narrowed.domains}
+    shown = {(domain.account, domain.listed.bound) for domain in narrowed.domains}
     assert [
-        one
-        for one in discovery.certificates
-        if is_meant(one.owner, one.listed.not_after)
-        and ((one.account, one.listed.remote_id) in shown or not uncovered)
+        certificate
+        for certificate in discovery.certificates
+        if is_meant(certificate.owner, certificate.listed.not_after)
+        and ((certificate.account, certificate.listed.remote_id) in shown or not uncovered)
     ] == list(narrowed.certificates)
     assert discovery.accounts == narrowed.accounts
 
 
-def test_what_could_not_be_read_is_reported_by_account() -> None:
-    """A whole account fails, whatever it is of; a part of one where a later look may see more."""
+def test_reading_that_failed_is_reported_by_account() -> None:
+    """A failure of a whole account is an error; a failure of a part is a warning."""
     silent, denied = TargetUnavailable("no answer"), TargetAccessDenied("no right")
     looks = [AccountSurvey("a", failure=denied), AccountSurvey("b", Survey((), (silent, denied)))]
 

@@ -1,4 +1,4 @@
-"""What the addresses of a host present, side by side."""
+"""The certificates that the addresses of a host present, compared."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def edge(
     issuer: str = "E7",
     problem: Problem | None = None,
 ) -> Served:
-    """An address that presents a certificate, issued and ending so many days from now."""
+    """Return an address with a certificate, its age and its remaining life in days."""
     begins, ends = NOW - age * DAY, NOW + left * DAY
     leaf = Presented(certificate, "img", issuer, (HOST.name,), begins, ends)
     above = Presented(issuer, issuer, "Root", (), begins, ends)
@@ -44,7 +44,7 @@ def edge(
 
 
 def silent(number: int) -> Served:
-    """An address that does not answer."""
+    """Return a silent address."""
     problem = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
     return Served(f"192.0.2.{number}", None, valid=False, problem=problem, silent=True)
 
@@ -69,10 +69,10 @@ def reported(look: HostObservation) -> list[tuple[EdgeProblemCode, str, bool]]:
 
 
 @given(hosts_edges, st.none() | st.integers(1, 30).map(lambda days: days * DAY))
-def test_a_host_is_in_order_only_where_every_address_is(
+def test_host_is_in_order_only_with_every_address(
     served: list[Served], within: timedelta | None
 ) -> None:
-    """Whatever is said of them together, one that is silent or wrong makes the host wrong."""
+    """A single silent or wrong address makes the host wrong."""
     look = judged(HOST, served, NOW, within)
 
     if look.ok:
@@ -82,8 +82,8 @@ def test_a_host_is_in_order_only_where_every_address_is(
 
 
 @given(hosts_edges)
-def test_addresses_that_present_the_same_differ_in_nothing(served: list[Served]) -> None:
-    """Nothing is said of differences where there are none; each concern names its addresses."""
+def test_addresses_with_equal_answers_have_no_differences(served: list[Served]) -> None:
+    """Equal answers give no concern; each concern names its addresses."""
     look = judged(HOST, served, NOW)
     presented = {(address.fingerprint, address.chain) for address in served if address.fingerprint}
 
@@ -95,8 +95,8 @@ def test_addresses_that_present_the_same_differ_in_nothing(served: list[Served])
 
 
 @given(hosts_edges)
-def test_two_equal_looks_are_no_change(served: list[Served]) -> None:
-    """`--follow` says nothing while nothing happens, in whatever order the addresses come."""
+def test_equal_observations_are_no_change(served: list[Served]) -> None:
+    """`--follow` prints no line without a change, for any order of the addresses."""
     look, again = judged(HOST, served, NOW), judged(HOST, served[::-1], NOW)
     distinct = len({address.address for address in served}) == len(served)
 
@@ -106,21 +106,21 @@ def test_two_equal_looks_are_no_change(served: list[Served]) -> None:
 
 
 def test_addresses_that_lag_are_counted() -> None:
-    """During a change at a CDN that is no failure; until when the old one lasts is reported."""
+    """A lag during a change at a CDN is no failure; the end of the old certificate is reported."""
     new = [edge(number) for number in range(9)]
     old = [edge(number, "old", age=70, left=20) for number in range(9, 12)]
 
     look = judged(HOST, [*new, *old], NOW)
 
     until = f"{NOW + 20 * DAY:%Y-%m-%d %H:%M} UTC"
-    said = f"3 of 12 addresses serve an older certificate (expires {until})"
-    assert [(EdgeProblemCode.OLDER_CERTIFICATE, said, False)] == reported(look)
+    sentence = f"3 of 12 addresses serve an older certificate (expires {until})"
+    assert [(EdgeProblemCode.OLDER_CERTIFICATE, sentence, False)] == reported(look)
     assert ("192.0.2.9", "192.0.2.10", "192.0.2.11") == look.problems[0].addresses
     assert look.ok
 
 
-def test_a_lag_whose_certificate_ends_soon_is_a_failure() -> None:
-    """What has come to a halt would end in an error for visitors."""
+def test_lag_with_a_certificate_that_ends_soon_is_a_failure() -> None:
+    """A halted change would end in an error for visitors."""
     look = judged(HOST, [edge(1), edge(2, "old", age=84, left=6)], NOW)
 
     assert [True] == [failure for _, _, failure in reported(look)]
@@ -128,8 +128,8 @@ def test_a_lag_whose_certificate_ends_soon_is_a_failure() -> None:
     assert judged(HOST, [edge(1), edge(2, "old", age=84, left=6)], NOW, 5 * DAY).ok
 
 
-def test_a_certificate_of_another_name_is_not_called_older() -> None:
-    """It is no predecessor, whatever its dates are."""
+def test_certificate_of_another_name_is_different() -> None:
+    """The certificate of another name is never called older, whatever its dates are."""
     look = judged(HOST, [edge(1), edge(2, "cdn's", age=300, problem=OTHER_NAME)], NOW)
 
     assert [(EdgeProblemCode.CERTIFICATES_DIFFER, True)] == [
@@ -137,8 +137,8 @@ def test_a_certificate_of_another_name_is_not_called_older() -> None:
     ]
 
 
-def test_an_expired_predecessor_is_called_older() -> None:
-    """It is what the change has left behind."""
+def test_expired_predecessor_is_called_older() -> None:
+    """The change left the address behind."""
     look = judged(HOST, [edge(1), edge(2, "old", age=91, left=-1, problem=EXPIRED)], NOW)
 
     assert [(EdgeProblemCode.OLDER_CERTIFICATE, True)] == [
@@ -147,16 +147,16 @@ def test_an_expired_predecessor_is_called_older() -> None:
 
 
 def test_chains_that_differ_are_reported() -> None:
-    """The certificate is the same, and valid with both: that harms no visitor."""
+    """The certificate is the same, and valid with both chains, so visitors are served."""
     look = judged(HOST, [edge(1), edge(2), edge(3, issuer="R10")], NOW)
 
-    said = "1 of 3 addresses serve the certificate with another chain"
-    assert [(EdgeProblemCode.CHAINS_DIFFER, said, False)] == reported(look)
+    sentence = "1 of 3 addresses serve the certificate with another chain"
+    assert [(EdgeProblemCode.CHAINS_DIFFER, sentence, False)] == reported(look)
     assert look.ok
 
 
-def test_what_ends_soon_is_a_failure_where_that_is_asked() -> None:
-    """From how many days on is for the operator to say."""
+def test_certificate_that_ends_within_the_operators_limit_is_a_failure() -> None:
+    """The operator gives the limit in days."""
     served = [edge(1, left=13), edge(2, left=13)]
 
     assert judged(HOST, served, NOW).ok
@@ -165,14 +165,14 @@ def test_what_ends_soon_is_a_failure_where_that_is_asked() -> None:
 
     assert [(EdgeProblemCode.ENDS_SOON, "the certificate ends in 13 days", True)] == reported(look)
     assert not look.ok
-    said = "2 of 3 addresses serve a certificate that ends in 13 days"
-    assert (EdgeProblemCode.ENDS_SOON, said, True) in reported(
+    sentence = "2 of 3 addresses serve a certificate that ends in 13 days"
+    assert (EdgeProblemCode.ENDS_SOON, sentence, True) in reported(
         judged(HOST, [*served, edge(3, "newer", age=0)], NOW, 14 * DAY)
     )
 
 
-def test_a_certificate_whose_facts_cannot_be_read_is_compared_by_its_fingerprint() -> None:
-    """It differs, and which is older is not known."""
+def test_unreadable_certificate_is_compared_by_its_fingerprint() -> None:
+    """The certificate is different, with an unknown age."""
     unread = Served("192.0.2.2", "odd", valid=True)
 
     assert [EdgeProblemCode.CERTIFICATES_DIFFER] == [
@@ -181,8 +181,8 @@ def test_a_certificate_whose_facts_cannot_be_read_is_compared_by_its_fingerprint
     assert judged(HOST, [unread], NOW).ok
 
 
-def test_an_address_that_changes_is_news() -> None:
-    """Its certificate, or what is wrong with it; not what passes by itself."""
+def test_address_that_changes_is_news() -> None:
+    """A new certificate and a new fault are news; the passing of time is none."""
     before = judged(HOST, [edge(1, "old", age=60, left=30), edge(2, "old", age=60, left=30)], NOW)
     after = judged(HOST, [edge(1), edge(2, "old", age=60, left=30)], NOW)
 
@@ -194,7 +194,9 @@ def test_an_address_that_changes_is_news() -> None:
 
 
 def test_addresses_that_a_cdn_exchanges_are_no_news() -> None:
-    """Each answer of its DNS may name others; only one that presents something new is reported."""
+    """Each answer of its DNS may name other addresses; only a new certificate or fault is
+    reported.
+    """
     before = judged(HOST, [edge(1), edge(2)], NOW)
 
     assert not changes(before, judged(HOST, [edge(3), edge(4)], NOW))
@@ -202,8 +204,8 @@ def test_addresses_that_a_cdn_exchanges_are_no_news() -> None:
     assert ("192.0.2.4", None) == (now.address, earlier)
 
 
-def test_a_host_is_written_as_people_do() -> None:
-    """The port stands there where it is not that of HTTPS; IPv6 in brackets."""
+def test_text_of_a_host() -> None:
+    """The port is left out for HTTPS, and IPv6 addresses stand in brackets."""
     hosts = [Host("a.example.com"), Host("a.example.com", 8443), Host("2001:db8::1", 8443)]
 
     assert ["a.example.com", "a.example.com:8443", "[2001:db8::1]:8443"] == list(map(str, hosts))

@@ -1,4 +1,4 @@
-"""What is made of observations: changes, what is inferred, what the ledger keeps."""
+"""Changes, inferred bindings and owners of uploads, derived from observations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from certferry.core.observed.observation import (
 from certferry.core.observed.records import NO_LINEAGE, OtherCertificate, Remembered, Upload
 from tests.core.strategies import LINEAGE, NOW, certificate, fingerprints, version
 
-# --- What a step changes: as it is for programs, in words for people
+# --- The change of a step, in words for people
 
 
 OLD, NEW = "0123456789abcdef" * 4, "fedcba9876543210" * 4
@@ -48,14 +48,14 @@ ID = "5f3c8a0e7b9d4c21a6f01e37"
         (Change("privkey.pem", "missing", "delivered"), "missing", "delivered"),
     ],
 )
-def test_people_read_a_short_form(change: Change, was: str, becomes: str) -> None:
-    """A certificate by the beginning of its fingerprint, or by the target's id where no more is
-    known of it. What there was not, and what is to come, has a mark that no document has.
+def test_short_form_of_a_change(change: Change, was: str, becomes: str) -> None:
+    """A certificate is shown by the beginning of its fingerprint, or else by the target's id.
+    Missing and future values have a mark that no document uses.
     """
     assert (was, becomes) == (change.was, change.becomes)
 
 
-# --- Which certificate is bound where the target does not tell: the edges, and our last change
+# --- The bound certificate at a target that hides bindings: the edges, and our last change
 
 
 OBSERVED_AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -70,41 +70,41 @@ def edges(*fingerprints: str | None, silent: bool = False) -> list[Served]:
     ]
 
 
-def last(fingerprint: str, *, ago: timedelta, seen: bool) -> LastChange:
-    return LastChange(fingerprint, OBSERVED_AT - ago, seen)
+def last(fingerprint: str, *, ago: timedelta, is_seen: bool) -> LastChange:
+    return LastChange(fingerprint, OBSERVED_AT - ago, is_seen)
 
 
 def likely(served: list[Served], change: LastChange | None = None) -> str | None:
     return likely_binding(REMOTES, served, change, OBSERVED_AT, TIMEOUT)
 
 
-def test_a_change_of_a_moment_ago_counts_before_the_edges() -> None:
-    """They serve what was before for a while: it is not asked for again."""
-    change = last("b", ago=timedelta(minutes=5), seen=False)
+def test_recent_change_counts_before_the_edges() -> None:
+    """The edges serve the earlier certificate for a while, so the change is not repeated."""
+    change = last("b", ago=timedelta(minutes=5), is_seen=False)
 
     assert "id-b" == likely(edges("a", "a"), change)
     assert "id-b" == likely(edges("stranger"), change)
 
 
-def test_a_change_that_never_arrived_counts_no_more() -> None:
-    """After the timeout, what the edges serve counts: it is asked for again."""
-    change = last("b", ago=TIMEOUT, seen=False)
+def test_change_that_timed_out_is_ignored() -> None:
+    """After the timeout the served certificate counts, so the change is tried again."""
+    change = last("b", ago=TIMEOUT, is_seen=False)
 
     assert "id-a" == likely(edges("a"), change)
     assert None is likely(edges("stranger"), change)
 
 
-def test_what_every_edge_serves_is_bound() -> None:
-    """Also when nothing is remembered; one that serves another says that nothing is certain."""
+def test_certificate_that_every_edge_serves_is_bound() -> None:
+    """Also without a stored change; edges with different certificates leave the binding unknown."""
     assert "id-a" == likely(edges("a", "a"))
     assert None is likely(edges("a", "b"))
     assert None is likely(edges("a", None))
     assert None is likely(edges())
 
 
-def test_where_no_edge_answers_the_record_counts() -> None:
-    """A domain that is not reached is not bound again in every run."""
-    change = last("a", ago=10 * TIMEOUT, seen=True)
+def test_stored_change_counts_if_no_edge_answers() -> None:
+    """An unreachable domain would otherwise be bound again in every run."""
+    change = last("a", ago=10 * TIMEOUT, is_seen=True)
 
     assert "id-a" == likely(edges(None, silent=True), change)
     assert "id-a" == likely([], change)
@@ -118,58 +118,58 @@ def test_where_no_edge_answers_the_record_counts() -> None:
         last,
         st.sampled_from([*OURS, "gone"]),
         ago=st.timedeltas(timedelta(0), timedelta(days=9)),
-        seen=st.booleans(),
+        is_seen=st.booleans(),
     ),
 )
-def test_only_what_is_ours_is_ever_taken_for_bound(
+def test_only_our_copies_count_as_bound(
     fingerprints: list[str | None],
     silent: bool,  # noqa: FBT001 - given by hypothesis
     change: LastChange | None,
 ) -> None:
-    """A copy that is not there is not bound, whatever the record says."""
-    found = likely(edges(*fingerprints, silent=silent), change)
+    """A missing copy is not bound, whatever the stored change says."""
+    binding = likely(edges(*fingerprints, silent=silent), change)
 
-    assert found in {None, "id-a", "id-b"}
+    assert binding in {None, "id-a", "id-b"}
 
 
-def test_bound_copy_of_ours_is_known_before_it_is_listed() -> None:
-    """Another run has uploaded and bound it: the state knows it, the target's list does not yet.
-    Copies of ours that nothing is bound to are not made up.
+def test_bound_copy_of_ours_before_the_target_lists_it() -> None:
+    """Another run uploaded and bound the copy: the state has it before the target's list. Unbound
+    copies stay out.
     """
-    known = version(1, certificate())
-    fingerprint = known.certificate.fingerprint
+    newest = version(1, certificate())
+    fingerprint = newest.certificate.fingerprint
     uploads = [
         Upload("img", "qiniu", remote_id, "label", fingerprint, OBSERVED_AT)
         for remote_id in ("new", "old")
     ]
     domain = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, bound="new")
 
-    found = with_unlisted_copies(ObservedTarget(domains=(domain,)), [known], uploads)
+    observed = with_unlisted_copies(ObservedTarget(domains=(domain,)), [newest], uploads)
 
-    assert ["new"] == [remote.remote_id for remote in found.remotes]
-    assert fingerprint == found.fingerprint_of(domain.bound)
-    assert found == with_unlisted_copies(found, [known], uploads)
+    assert ["new"] == [remote.remote_id for remote in observed.remotes]
+    assert fingerprint == observed.fingerprint_of(domain.bound)
+    assert observed == with_unlisted_copies(observed, [newest], uploads)
 
 
-def test_bound_copy_with_a_former_name_is_none_that_may_go() -> None:
-    """After a rename it carries another lineage's mark: it is no certificate of others."""
-    known = version(1, certificate())
-    upload = Upload("pics", "qiniu", "id", "old", known.certificate.fingerprint, OBSERVED_AT)
+def test_bound_copy_with_a_former_lineage() -> None:
+    """After a rename the copy has another lineage's label, and is still ours."""
+    newest = version(1, certificate())
+    upload = Upload("pics", "qiniu", "id", "old", newest.certificate.fingerprint, OBSERVED_AT)
     domain = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, bound="id")
     others = (
         OtherCertificate("id", "old", OBSERVED_AT),
         OtherCertificate("another", "", OBSERVED_AT),
     )
 
-    found = with_unlisted_copies(
-        ObservedTarget(domains=(domain,), others=others), [known], [upload]
+    observed = with_unlisted_copies(
+        ObservedTarget(domains=(domain,), others=others), [newest], [upload]
     )
 
-    assert ["id"] == [remote.remote_id for remote in found.remotes]
-    assert ["another"] == [other.remote_id for other in found.others]
+    assert ["id"] == [remote.remote_id for remote in observed.remotes]
+    assert ["another"] == [other.remote_id for other in observed.others]
 
 
-# --- Which certificates at an account are ours, by what is remembered of them
+# --- Owners of certificates at an account, by the stored uploads
 
 
 CERTIFICATE = certificate()
@@ -181,22 +181,22 @@ def upload(remote_id: str, *, lineage: str = LINEAGE, target: str = "qiniu") -> 
 
 
 def ledger(*uploads: Upload) -> UploadOwners:
-    """Remember one certificate, and these copies of it."""
+    """Return the owners for a stored certificate and these copies."""
     return UploadOwners([(LINEAGE, Remembered((version(1, CERTIFICATE),), uploads=uploads))])
 
 
-def test_upload_that_is_remembered_is_ours_whatever_it_is_called() -> None:
-    """The account's id is enough, at that account alone."""
-    known = ledger(upload("id-1"))
+def test_stored_upload_is_ours_under_any_label() -> None:
+    """The id of the account is enough, at that account alone."""
+    upload_owners = ledger(upload("id-1"))
 
-    assert Owner.OURS == known.owner("qiniu", "id-1", "renamed by hand")
-    assert FINGERPRINT == known.fingerprint("qiniu", "id-1", "renamed by hand")
-    assert Owner.FOREIGN == known.owner("other", "id-1", "renamed by hand")
-    assert known.fingerprint("other", "id-1", "renamed by hand") is None
+    assert Owner.OURS == upload_owners.owner("qiniu", "id-1", "renamed by hand")
+    assert FINGERPRINT == upload_owners.fingerprint("qiniu", "id-1", "renamed by hand")
+    assert Owner.FOREIGN == upload_owners.owner("other", "id-1", "renamed by hand")
+    assert upload_owners.fingerprint("other", "id-1", "renamed by hand") is None
 
 
-def test_label_of_a_known_certificate_shows_which_it_is() -> None:
-    """Also where the upload itself is not remembered, under either name."""
+def test_label_of_a_stored_certificate_gives_its_fingerprint() -> None:
+    """Also if the upload is missing in the state, for either form of the label."""
     for label in labels_of(LINEAGE, FINGERPRINT):
         assert Owner.OURS == ledger().owner("qiniu", "id-1", label)
         assert FINGERPRINT == ledger().fingerprint("qiniu", "id-1", label)
@@ -206,24 +206,26 @@ def test_label_of_a_known_certificate_shows_which_it_is() -> None:
 def test_any_label_is_ours_without_a_state(
     make: Callable[[str, str], str], lineage: str, fingerprint: str
 ) -> None:
-    """Another machine's upload, or one from before the state was lost; which it is, is unknown."""
+    """The upload may come from another machine or from before the loss of the state; its
+    certificate is unknown.
+    """
     label = make(lineage, fingerprint)
 
     assert Owner.OURS == UploadOwners().owner("qiniu", "id-1", label)
     assert UploadOwners().fingerprint("qiniu", "id-1", label) is None
 
 
-def test_what_is_only_known_to_be_in_use_is_foreign() -> None:
-    """A note that a stranger's certificate could not be removed makes it no upload of ours."""
+def test_certificate_that_is_only_noted_as_in_use_is_foreign() -> None:
+    """A note about a stranger's certificate does not make the upload ours."""
     assert Owner.FOREIGN == ledger(upload("id-1", lineage=NO_LINEAGE)).owner("qiniu", "id-1", "x")
 
 
-def test_copy_is_named_where_it_is_the_only_one() -> None:
-    """Which of two copies is bound nothing tells."""
-    one, two = upload("id-1"), upload("id-2")
+def test_copy_is_named_if_it_is_the_only_copy() -> None:
+    """With two copies the bound copy is unknown."""
+    first, second = upload("id-1"), upload("id-2")
 
-    assert "id-1" == ledger(one).remote_id("qiniu", FINGERPRINT)
-    assert ledger(one, two).remote_id("qiniu", FINGERPRINT) is None
-    assert ledger(one).remote_id("other", FINGERPRINT) is None
+    assert "id-1" == ledger(first).remote_id("qiniu", FINGERPRINT)
+    assert ledger(first, second).remote_id("qiniu", FINGERPRINT) is None
+    assert ledger(first).remote_id("other", FINGERPRINT) is None
     assert CERTIFICATE == ledger().issued(FINGERPRINT)
     assert ledger().issued("00" * 32) is None

@@ -1,4 +1,4 @@
-"""Which domains a deployment is for, and what is said of patterns that match nothing."""
+"""The choice of domains for a deployment, and the obstacles of patterns without a match."""
 
 from __future__ import annotations
 
@@ -56,10 +56,12 @@ def look(
 
 
 @given(named, patterns, patterns)
-def test_what_is_found_is_covered_meant_and_not_excluded(
+def test_chosen_domains_are_covered_and_meant(
     domains: tuple[str, ...] | None, globs: tuple[str, ...], exclude: tuple[str, ...]
 ) -> None:
-    """Each covered domain that is meant is wanted or excluded, and what is named is neither."""
+    """Each covered domain that the deployment means is either wanted or excluded; a named domain is
+    in neither list.
+    """
     chosen = choose(look(domains, globs, exclude), THERE)
 
     meant = {
@@ -73,11 +75,13 @@ def test_what_is_found_is_covered_meant_and_not_excluded(
     assert {domain for domain in meant if match_of(exclude, domain)} == set(chosen.excluded)
     assert not set(chosen.wanted) & set(chosen.excluded)
     if domains is None or globs:
-        assert [one for one in THERE if not covered_by(NAMES, one)] == chosen.uncovered
+        assert [other for other in THERE if not covered_by(NAMES, other)] == chosen.uncovered
 
 
 def test_wildcard_domain_under_a_glob() -> None:
-    """It is one of those below its name, and can be left out or taken by itself."""
+    """The wildcard domain is matched by a star before its name, and can be left out or taken
+    separately.
+    """
     below = choose(look((), ("*.example.com",)), THERE)
     others = choose(look((), ("*.example.com",), (".example.com",)), THERE)
 
@@ -86,8 +90,8 @@ def test_wildcard_domain_under_a_glob() -> None:
     assert (expected[1:], ["*.example.com"]) == (others.wanted, others.excluded)
 
 
-def test_what_finds_a_domain() -> None:
-    """The word of the file, for the plan; a name needs no word."""
+def test_word_that_selects_a_domain() -> None:
+    """The plan shows the word of the file; a domain that is named needs no such word."""
     assert "auto" == found_by(DesiredDeployment("qiniu"), "img.example.com")
     globs = DesiredDeployment("qiniu", ("img.example.com",), globs=("*.org", "*.com"))
     assert "*.com" == found_by(globs, "www.example.com")
@@ -95,24 +99,30 @@ def test_what_finds_a_domain() -> None:
     assert None is found_by(globs, "img.example.net")
 
 
-# --- what is planned and reported -------------------------------------------------------
+# --- The plan and its sentences
 
 CURRENT = certificate("aa" * 32, NAMES)
 
 
-def domain(name: str, *, seen: timedelta | None = None) -> ObservedDomain:
-    """A domain without HTTPS, which was or was not seen served some time ago."""
+def domain(name: str, *, seen_ago: timedelta | None = None) -> ObservedDomain:
+    """Return a domain without HTTPS, last seen served some time ago or never."""
     last = None
-    if seen is not None:
+    if seen_ago is not None:
         last = RolloutRecord(
-            LINEAGE, "qiniu", name, "aa" * 32, NOW - seen, NOW - seen, verified_at=NOW - seen
+            LINEAGE,
+            "qiniu",
+            name,
+            "aa" * 32,
+            NOW - seen_ago,
+            NOW - seen_ago,
+            verified_at=NOW - seen_ago,
         )
     return ObservedDomain(name, Kind.CDN, DomainState.READY, last=last)
 
 
 def observed(deployment: DesiredDeployment, target: ObservedTarget) -> Observation:
-    found = with_unmatched(replace(target, label="qiniu"), deployment)
-    return Observation(versions=(version(1, CURRENT),), targets=(found,))
+    reported = with_unmatched(replace(target, label="qiniu"), deployment)
+    return Observation(versions=(version(1, CURRENT),), targets=(reported,))
 
 
 def declared(deployment: DesiredDeployment) -> DesiredCertificate:
@@ -137,11 +147,13 @@ def why(plan: Plan) -> dict[str, str]:
         (DesiredDeployment("qiniu", (), globs=("x*", "*.example.com")), "*.example.com"),
     ],
 )
-def test_new_domain_is_reported_with_what_found_it(
+def test_new_domain_is_reported_with_the_word_that_selects_it(
     deployment: DesiredDeployment, words: str
 ) -> None:
-    """Beside those that are served; the code says what is wrong with it, as for any other."""
-    there = (domain("img.example.com", seen=timedelta(days=1)), domain("img-1.example.com"))
+    """Served domains are left out of the sentence; the code gives the reason, as for any other
+    domain.
+    """
+    there = (domain("img.example.com", seen_ago=timedelta(days=1)), domain("img-1.example.com"))
 
     plan = planned(deployment, ObservedTarget(domains=there))
 
@@ -153,7 +165,7 @@ def test_new_domain_is_reported_with_what_found_it(
 
 
 @pytest.mark.parametrize(
-    ("deployment", "seen"),
+    ("deployment", "seen_ago"),
     [
         (DesiredDeployment("qiniu", ("img.example.com", "www.example.com")), timedelta(days=1)),
         (DesiredDeployment("qiniu"), timedelta(seconds=30)),
@@ -161,9 +173,11 @@ def test_new_domain_is_reported_with_what_found_it(
     ],
     ids=["named", "the first was seen in this run", "none was seen"],
 )
-def test_nothing_else_is_new(deployment: DesiredDeployment, seen: timedelta | None) -> None:
-    """In a first run all are; what is named was written down by the operator."""
-    there = (domain("img.example.com", seen=seen), domain("www.example.com"))
+def test_domains_that_are_not_new(
+    deployment: DesiredDeployment, seen_ago: timedelta | None
+) -> None:
+    """In a first run every domain counts as old, and so does a domain that the operator named."""
+    there = (domain("img.example.com", seen_ago=seen_ago), domain("www.example.com"))
 
     assert (
         "HTTPS is off → will be turned on"
@@ -172,7 +186,7 @@ def test_nothing_else_is_new(deployment: DesiredDeployment, seen: timedelta | No
 
 
 def test_glob_that_matches_nothing_is_an_obstacle() -> None:
-    """With what to do; what the other globs match goes on."""
+    """The obstacle has a hint, and domains of the other globs are deployed."""
     deployment = DesiredDeployment("qiniu", (), globs=("img.*", "*.example.ogr"))
 
     plan = planned(deployment, ObservedTarget(domains=(domain("img.example.com"),)))
@@ -186,21 +200,21 @@ def test_glob_that_matches_nothing_is_an_obstacle() -> None:
     assert {"img.example.com"} == set(why(plan))
 
 
-def test_glob_that_matches_what_others_serve_is_in_order() -> None:
-    """It matches, and another certificate has the better claim."""
+def test_glob_that_matches_domains_of_other_certificates_is_in_order() -> None:
+    """The glob has a match, and another certificate has the better claim."""
     deployment = DesiredDeployment("qiniu", (), globs=("img.*",))
-    found = with_unmatched(ObservedTarget(domains=(domain("img.example.com"),)), deployment)
+    reported = with_unmatched(ObservedTarget(domains=(domain("img.example.com"),)), deployment)
 
     plan = planned(
         deployment, ObservedTarget(owned_elsewhere=("other",), excluded=("img.example.com",))
     )
 
-    assert () == found.unmatched
+    assert () == reported.unmatched
     assert () == plan.having(Weight.BLOCKED)
 
 
 def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
-    """The account has domains, and every one is taken away: said instead of "nothing is there"."""
+    """The account has domains, but `exclude` removes all: the sentence says so."""
     deployment = DesiredDeployment("qiniu", exclude=("img*",))
     target = ObservedTarget(excluded=("img.example.com", "img-1.example.com"))
 
@@ -219,8 +233,8 @@ def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
 
 
 def test_account_without_a_domain_for_the_certificate() -> None:
-    """Both sides are named: what the certificate is for, and what the account has that is nearest,
-    so that a slip is seen; and where the DNS account is looked at.
+    """The sentence has the names of the certificate, the hint has the closest domains of the
+    account, so that a slip is visible, and the command that reads the DNS account.
     """
     deployment = DesiredDeployment("qiniu")
     there = ("b.example.org", "www.example.com", "imgg.example.com", "a", "c", "d")
@@ -238,7 +252,7 @@ def test_account_without_a_domain_for_the_certificate() -> None:
 
 
 def test_account_without_any_domain() -> None:
-    """There is nothing to be corrected."""
+    """The hint asks for a domain instead of a correction."""
     plan = planned(DesiredDeployment("qiniu"), ObservedTarget())
 
     [obstacle] = plan.having(Weight.BLOCKED)
@@ -246,7 +260,7 @@ def test_account_without_any_domain() -> None:
 
 
 def test_account_whose_domain_is_switched_off() -> None:
-    """It is covered, so the names are right."""
+    """The domain is covered, so the names are right."""
     off = replace(domain("img.example.com"), problem=TargetRejected(Text("it is offline")))
 
     plan = planned(DesiredDeployment("qiniu"), ObservedTarget(left_out=(off,)))
@@ -256,8 +270,10 @@ def test_account_whose_domain_is_switched_off() -> None:
     assert "bring the domain online" in str(obstacle.problem.hint)
 
 
-def test_excluded_name_that_no_domain_has_is_reported_and_stands_in_no_way() -> None:
-    """Misspelt, it leaves deployed to what it means; a glob may be for domains to come."""
+def test_excluded_name_without_a_domain_is_a_notice() -> None:
+    """A misspelt name leaves its domain deployed, so the plan reports the name; a glob may be for
+    later domains.
+    """
     deployment = DesiredDeployment("qiniu", exclude=("tset.example.com", ".example.com", "x*"))
     target = ObservedTarget(domains=(domain("img.example.com"),), excluded=("*.example.com",))
 
@@ -271,9 +287,9 @@ def test_excluded_name_that_no_domain_has_is_reported_and_stands_in_no_way() -> 
     assert {"img.example.com"} == set(why(plan))
 
 
-def test_what_could_not_be_read_might_be_meant() -> None:
-    """While half of the target hides its domains, a glob that matches nothing is only reported,
-    unless nothing is left at all.
+def test_glob_without_a_match_at_a_partly_unreadable_target() -> None:
+    """An unread domain may match, so the glob is a notice. With all domains unread the glob is an
+    obstacle.
     """
     deployment = DesiredDeployment("qiniu", (), globs=("img.*", "src.*"))
     unread = (TargetUnavailable(Text("away")),)
@@ -292,8 +308,10 @@ def test_what_could_not_be_read_might_be_meant() -> None:
     ]
 
 
-def test_status_says_the_same() -> None:
-    """What matches nothing, and what cannot be asked for: by the patterns of the file."""
+def test_status_agrees_with_the_plan() -> None:
+    """Status reports patterns without a match, and lists an unreadable target by the patterns of
+    the file.
+    """
     deployment = DesiredDeployment(
         "qiniu", ("img.example.com",), globs=("x*",), exclude=("tset.example.com",)
     )
@@ -309,5 +327,5 @@ def test_status_says_the_same() -> None:
     assert ("x*", Standing.UNKNOWN) == (row.domain, row.standing)
     assert "x* matches no" in str(row.problem.message if row.problem else None)
     assert ["img.example.com", "x*"] == [
-        one.domain for one in status_of(declared(deployment), failed, NOW).domains
+        domain.domain for domain in status_of(declared(deployment), failed, NOW).domains
     ]

@@ -1,4 +1,4 @@
-"""The digest that binds a run to the plan that was shown."""
+"""The digest by which a run is bound to the confirmed plan."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from tests.core.strategies import NOW, situations
 
 WHY = Reason(ReasonCode.UNUSED, Text("for another reason"))
 
-plans = situations().map(lambda found: make_plan(*found, Times.at(NOW), Issuing.IF_DUE))
+plans = situations().map(lambda situation: make_plan(*situation, Times.at(NOW), Issuing.IF_DUE))
 
 
 @given(situations())
 def test_same_world_has_the_same_digest(
     situation: tuple[DesiredCertificate, Observation],
 ) -> None:
-    """Planned twice, a second apart, among others in another order, or among some with nothing to
-    do.
+    """The digest is the same a second later, in another order of plans, and beside a plan without
+    steps.
     """
     desired, observed = situation
     first, later = (
@@ -55,8 +55,10 @@ def test_same_world_has_the_same_digest(
 
 
 @given(plans, st.data())
-def test_any_step_that_is_another_makes_another_digest(plan: Plan, data: st.DataObject) -> None:
-    """One that is missing, or that has another place, certificate or reason."""
+def test_any_different_step_changes_the_digest(plan: Plan, data: st.DataObject) -> None:
+    """A missing step and a step with another place, certificate or reason each change the
+    digest.
+    """
     others = list(others_than(plan))
     if not others:
         return
@@ -67,16 +69,16 @@ def test_any_step_that_is_another_makes_another_digest(plan: Plan, data: st.Data
 
 @given(plans)
 def test_same_steps_for_another_certificate_make_another_digest(plan: Plan) -> None:
-    """What was confirmed for one is not confirmed for all."""
+    """A confirmation for a certificate covers that certificate alone."""
     plan = replace(plan, clean=Clean(WHY))
 
     assert digest_of_plans([plan]) != digest_of_plans([replace(plan, lineage="another")])
 
 
 @given(plans)
-def test_domains_to_verify_count_and_how_they_stand_does_not(plan: Plan) -> None:
-    """A digest of nothing but verifications belongs to these domains alone; a domain that is served
-    by now, or waits for another reason, changes no digest.
+def test_digest_has_the_domains_to_verify_without_their_standing(plan: Plan) -> None:
+    """A digest of verifications alone belongs to exactly these domains. A domain that is served by
+    now, or waits for another reason, keeps the digest.
     """
     looks = [step for step in plan.steps if isinstance(step, Verify)]
     later = replace(plan, rollouts=tuple(map(otherwise_verified, plan.rollouts)))
@@ -84,25 +86,25 @@ def test_domains_to_verify_count_and_how_they_stand_does_not(plan: Plan) -> None
     assert digest_of_plans([plan]) == digest_of_plans([later])
     for look in looks:
         without = [
-            replace(one, steps=tuple(step for step in one.steps if step is not look))
-            for one in plan.rollouts
+            replace(each, steps=tuple(step for step in each.steps if step is not look))
+            for each in plan.rollouts
         ]
         others = replace(plan, rollouts=tuple(without))
         assert digest_of_plans([plan]) != digest_of_plans([others])
 
 
 @given(plans)
-def test_what_is_not_for_this_run_does_not_count(plan: Plan) -> None:
-    """A step that has failed before is carried out by a later run."""
+def test_step_for_a_later_run_is_left_out(plan: Plan) -> None:
+    """A step that failed before is carried out by a later run."""
     looks = [
-        replace(one, steps=tuple(step for step in one.steps if isinstance(step, Verify)))
-        for one in plan.rollouts
+        replace(rollout, steps=tuple(step for step in rollout.steps if isinstance(step, Verify)))
+        for rollout in plan.rollouts
     ]
     without = replace(plan, rollouts=tuple(looks))
     for when in (HeldUntil(NOW), TriedInThisRun(NOW)):
         held = [
-            replace(one, steps=tuple(replace(step, when=when) for step in one.steps))
-            for one in plan.rollouts
+            replace(rollout, steps=tuple(replace(step, when=when) for step in rollout.steps))
+            for rollout in plan.rollouts
         ]
         assert digest_of_plans([without]) == digest_of_plans([replace(plan, rollouts=tuple(held))])
 
@@ -117,12 +119,12 @@ def otherwise_verified(rollout: Rollout) -> Rollout:
 
 
 def others_than(plan: Plan) -> Iterator[Plan]:
-    """Return plans that each differ from one in a single step."""
+    """Yield plans that differ from the given plan in a single step."""
     yield replace(plan, clean=Clean(WHY) if plan.clean is None else None)
     retirement = Retire("qiniu", "id-7", "certferry-img-07", WHY)
     yield replace(plan, retirements=(*plan.retirements, retirement))
     for copy in plan.retirements:
-        left = [one for one in plan.retirements if one is not copy]
+        left = [other for other in plan.retirements if other is not copy]
         yield replace(plan, retirements=tuple(left))
         yield replace(plan, retirements=(*left, replace(copy, remote_id="another")))
     match plan.issue_now:
@@ -131,16 +133,16 @@ def others_than(plan: Plan) -> Iterator[Plan]:
             yield replace(plan, issue=replace(issue, names=("another.example.com",)))
             yield replace(plan, issue=replace(issue, reason=WHY))
     for rollout in plan.rollouts:
-        begun = [one for one in rollout.steps if not isinstance(one, Verify)]
+        begun = [step for step in rollout.steps if not isinstance(step, Verify)]
         if not begun:
             continue
-        rest = tuple(one for one in plan.rollouts if one is not rollout)
-        yield replace(plan, rollouts=rest)
+        others = tuple(other for other in plan.rollouts if other is not rollout)
+        yield replace(plan, rollouts=others)
         for step in begun:
             for other in (
                 replace(step, domain="another.example.com"),
                 replace(step, fingerprint="ee" * 32),
                 replace(step, reason=WHY),
             ):
-                changed = tuple(other if one is step else one for one in rollout.steps)
-                yield replace(plan, rollouts=(*rest, replace(rollout, steps=changed)))
+                changed = tuple(other if each is step else each for each in rollout.steps)
+                yield replace(plan, rollouts=(*others, replace(rollout, steps=changed)))

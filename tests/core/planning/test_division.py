@@ -1,4 +1,6 @@
-"""How hosts that share a state divide the work, and how what another has seen stands."""
+"""The division of work among hosts that share a state, and the use of another host's
+observations.
+"""
 
 from __future__ import annotations
 
@@ -64,33 +66,35 @@ doubts = st.sampled_from(
 )
 
 
-def test_every_domain_was_seen_since() -> None:
-    """Each of them is in order."""
-    found = verified_since(DESIRED, REMEMBERED, NOW)
-    assert {("qiniu", domain) for domain in DOMAINS} == {(one.target, one.domain) for one in found}
-    assert {Outcome.UNCHANGED} == {one.outcome for one in found}
+def test_every_domain_was_seen_since_the_moment() -> None:
+    """Each domain is reported as in order."""
+    outcomes = verified_since(DESIRED, REMEMBERED, NOW)
+    assert {("qiniu", domain) for domain in DOMAINS} == {
+        (outcome.target, outcome.domain) for outcome in outcomes
+    }
+    assert {Outcome.UNCHANGED} == {outcome.outcome for outcome in outcomes}
 
 
 @given(doubts)
 def test_anything_else_has_to_be_observed(remembered: Remembered) -> None:
-    """One domain that is missing, on its way, seen earlier, or with another certificate is enough;
-    so is an order, or a certificate that is not to be bound again.
+    """A single domain that is missing, on its way, seen earlier or with another certificate is
+    enough, and so is an order or a withdrawn certificate.
     """
     assert not verified_since(DESIRED, remembered, NOW)
 
 
 def test_receiver_of_this_host_has_its_own_record() -> None:
-    """Where it has none since, the certificate is installed."""
+    """Without a recent record of the receiver, the certificate is installed."""
     files = delivered(FileDelivery("/etc/nginx/tls"))
-    both = replace(DESIRED, deployments=(*DESIRED.deployments, files))
-    assert not verified_since(both, REMEMBERED, NOW)
+    with_files = replace(DESIRED, deployments=(*DESIRED.deployments, files))
+    assert not verified_since(with_files, REMEMBERED, NOW)
 
 
-def test_second_target_that_nobody_has_seen() -> None:
-    """It has to be observed, whichever domains it is for."""
+def test_second_target_without_a_record() -> None:
+    """The target must be observed, whatever its domains are."""
     other = DesiredDeployment("qiniu-2")
-    both = replace(DESIRED, deployments=(*DESIRED.deployments, other))
-    assert not verified_since(both, REMEMBERED, NOW)
+    two_targets = replace(DESIRED, deployments=(*DESIRED.deployments, other))
+    assert not verified_since(two_targets, REMEMBERED, NOW)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +107,8 @@ def test_second_target_that_nobody_has_seen() -> None:
     ],
 )
 def test_work_that_is_left(remembered: Remembered) -> None:
-    """No certificate, an order, a domain on its way or with another certificate: another host may
-    be doing it. Where all was seen served, nothing is left, however long ago.
+    """A missing certificate, an order, and a domain on its way or with another certificate may be
+    the work of another host. After all was seen served, the work is done for any length of time.
     """
     assert has_open_work(remembered)
     assert not has_open_work(REMEMBERED)
@@ -115,10 +119,12 @@ BOUND = replace(REMEMBERED, rollouts=(SEEN[0], ON_THE_WAY))
 
 
 @pytest.mark.parametrize("rollouts", [(SEEN[0], ON_THE_WAY), (ON_THE_WAY,) * 2])
-def test_host_that_has_only_to_see_it_served_is_left_to_it(
+def test_host_that_waits_for_served_domains_is_left_alone(
     rollouts: tuple[RolloutRecord, ...],
 ) -> None:
-    """It is at work, and a target took the newest version at every domain that is not served."""
+    """The other host is at work, and the target took the newest version for every domain that is
+    not served.
+    """
     each = zip(rollouts, DOMAINS, strict=True)
     whole = tuple(replace(record, domain=domain) for record, domain in each)
     assert awaits_another(DESIRED, replace(REMEMBERED, rollouts=whole), NOW)
@@ -140,22 +146,22 @@ def test_host_that_has_only_to_see_it_served_is_left_to_it(
         replace(BOUND, withdrawals=(Withdrawal("img", "qiniu", DOMAINS[0], "bb" * 32, NOW),)),
     ],
 )
-def test_host_that_may_have_more_to_do_is_not_left_to_it(remembered: Remembered) -> None:
-    """All was seen served; or one domain was not asked for, failed, has no record or an older
-    certificate, or was bound before that host was at work; or there is more to do.
+def test_host_with_more_work_is_not_waited_for(remembered: Remembered) -> None:
+    """All was seen served; or a domain was not changed, failed, has no record or an older
+    certificate, or was bound before that host began; or there is an order or a withdrawal.
     """
     assert not awaits_another(DESIRED, remembered, NOW)
 
 
-def test_receiver_of_this_host_waits_for_no_other() -> None:
-    """The certificate is installed at once, whatever the other host still has to see."""
+def test_receiver_of_this_host_is_served_at_once() -> None:
+    """The certificate is installed while the other host still waits for served domains."""
     files = delivered(FileDelivery("/etc/nginx/tls"))
-    both = replace(DESIRED, deployments=(*DESIRED.deployments, files))
+    with_files = replace(DESIRED, deployments=(*DESIRED.deployments, files))
     assert awaits_another(DESIRED, BOUND, NOW)
-    assert not awaits_another(both, BOUND, NOW)
+    assert not awaits_another(with_files, BOUND, NOW)
 
 
-# --- Which certificates each of several hosts tries first
+# --- The order of certificates at each of several hosts
 
 
 names = st.sets(st.text("abcdefgh-", min_size=1, max_size=8), min_size=1, max_size=8)
@@ -163,8 +169,10 @@ LINEAGES = [f"img{number}.example.com" for number in range(400)]
 
 
 def shares(hosts: Collection[str]) -> dict[str, list[str]]:
-    """Return with which lineages each host begins, all of which are due alike."""
-    owners = {one: [host for host in hosts if owns(host, hosts, one)] for one in LINEAGES}
+    """Return the lineages with which each host begins, all equally due."""
+    owners = {
+        lineage: [host for host in hosts if owns(host, hosts, lineage)] for lineage in LINEAGES
+    }
     first = {host: in_turn(LINEAGES, host, hosts, {}, NOW) for host in hosts}
     counts = Counter(owner for (owner,) in owners.values())
     return {host: first[host][: counts[host]] for host in hosts}
@@ -172,27 +180,27 @@ def shares(hosts: Collection[str]) -> dict[str, list[str]]:
 
 @given(names)
 def test_hosts_begin_with_different_parts_of_about_equal_size(hosts: set[str]) -> None:
-    """Without talking: no two begin with the same lineage, and none is left out."""
-    found = shares(hosts)
+    """Without messages between hosts, each lineage is first at exactly one host."""
+    parts = shares(hosts)
 
-    assert sorted(LINEAGES) == sorted(one for part in found.values() for one in part)
+    assert sorted(LINEAGES) == sorted(lineage for part in parts.values() for lineage in part)
     mean = len(LINEAGES) / len(hosts)
-    assert all(abs(len(part) - mean) < 6 * mean**0.5 for part in found.values())
+    assert all(abs(len(part) - mean) < 6 * mean**0.5 for part in parts.values())
     for host in hosts:
         assert sorted(LINEAGES) == sorted(in_turn(LINEAGES, host, hosts, {}, NOW))
 
 
 @given(names.filter(lambda hosts: len(hosts) > 1))
-def test_hosts_that_do_not_know_each_other_begin_with_different_ones(hosts: set[str]) -> None:
-    """Each believes all to be its own, and few are among the first of two hosts."""
+def test_hosts_unknown_to_each_other_begin_with_different_lineages(hosts: set[str]) -> None:
+    """Each host takes all lineages as its own, and two hosts share few of the first twenty."""
     first = [in_turn(LINEAGES, host, {host}, {}, NOW)[:20] for host in sorted(hosts)]
 
-    assert all(len({*one} & {*other}) < 10 for one, other in combinations(first, 2))
+    assert all(len({*part} & {*other}) < 10 for part, other in combinations(first, 2))
 
 
 @given(names.filter(lambda hosts: len(hosts) > 1))
 def test_host_that_goes_moves_only_its_own_lineages(hosts: set[str]) -> None:
-    """The others keep theirs, and get some more."""
+    """The other hosts keep their lineages, and get some more."""
     gone = min(hosts)
     before, after = shares(hosts), shares(hosts - {gone})
 
@@ -202,14 +210,18 @@ def test_host_that_goes_moves_only_its_own_lineages(hosts: set[str]) -> None:
 
 
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=30))
-def test_what_is_due_comes_before_the_rest(days: list[int]) -> None:
-    """Whosoever share it is; and in a share, what is due soonest."""
-    renew_at = {one: NOW + timedelta(days=n) for one, n in zip(LINEAGES, days, strict=False)}
+def test_due_lineages_come_first(days: list[int]) -> None:
+    """Lineages that are due come first, of any share; within the own share, the earliest comes
+    first.
+    """
+    renew_at = {
+        lineage: NOW + timedelta(days=n) for lineage, n in zip(LINEAGES, days, strict=False)
+    }
     hosts = ["web-1", "web-2", "web-3"]
 
-    found = in_turn(LINEAGES[:40], "web-2", hosts, renew_at, NOW)
+    order = in_turn(LINEAGES[:40], "web-2", hosts, renew_at, NOW)
 
-    due = [renew_at.get(one, NOW) for one in found]
+    due = [renew_at.get(lineage, NOW) for lineage in order]
     assert [moment <= NOW for moment in due] == sorted((m <= NOW for m in due), reverse=True)
-    own = [one for one in found if owns("web-2", hosts, one)]
-    assert own == sorted(own, key=lambda one: renew_at.get(one, NOW))
+    own = [lineage for lineage in order if owns("web-2", hosts, lineage)]
+    assert own == sorted(own, key=lambda lineage: renew_at.get(lineage, NOW))

@@ -1,4 +1,4 @@
-"""Limits in the plan: budgets, quotas, CAs that failed."""
+"""Limits in the plan: rate limits of a CA, the size of an account, and the change to another CA."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from certferry.values import replace
 from tests.core.planning.test_planner import CURRENT, OLDEST, PREVIOUS, copy_of, declared, world
 from tests.core.strategies import NOW, version
 
-# --- What may still be ordered: never more than the CA allows, and always again one day
+# --- Rate limits of a CA: orders stay below, and resume later
 
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
@@ -66,15 +66,15 @@ tries = st.lists(
 
 
 def most_within(moments: Sequence[datetime], within: timedelta) -> int:
-    """Count those in the fullest window, wherever it begins."""
-    return max((sum(m <= one < m + within for one in moments) for m in moments), default=0)
+    """Return the number of moments in the fullest window."""
+    return max((sum(m <= moment < m + within for moment in moments) for m in moments), default=0)
 
 
 @given(tries)
 def test_no_window_has_more_than_the_limit(
     tries: list[tuple[timedelta, tuple[str, ...], str]],
 ) -> None:
-    """Whatever is asked for and whatever comes of it, by account, domain, names and failures."""
+    """For any sequence of orders and results, by account, domain, names and failures."""
     spent, now = Spent(), NOW
     for pause, names, end in tries:
         now += pause
@@ -103,10 +103,10 @@ def test_no_window_has_more_than_the_limit(
 
 
 @given(tries, st.sampled_from(NAMES))
-def test_moment_that_is_reported_is_the_first_at_which_it_goes_on(
+def test_reported_moment_is_the_first_at_which_an_order_is_allowed(
     tries: list[tuple[timedelta, tuple[str, ...], str]], names: tuple[str, ...]
 ) -> None:
-    """Not a second before, and then for sure, if nothing else was spent."""
+    """A second earlier the order is still held, and at the moment the order is allowed."""
     now, orders = NOW, []
     for pause, others, end in tries:
         now += pause
@@ -145,10 +145,10 @@ FULL = Spent(
         (PlannedOrder(IMG, exempt=True), None, None),
     ],
 )
-def test_what_is_used_up_is_reported(
+def test_limit_that_is_used_up_is_reported(
     wanted: PlannedOrder, words: str | None, until: timedelta | None
 ) -> None:
-    """A renewal counts by its names only, and what is exempt nowhere."""
+    """A renewal counts by its names alone, and an exempt order never counts."""
     error = rate_limit_hold(LIMITS, FULL, wanted, NOW)
 
     assert (words is None) is (error is None)
@@ -171,14 +171,14 @@ def test_same_names_in_another_order() -> None:
     assert "exactly these names" in str(error.message)
 
 
-def test_order_that_goes_on_spends_nothing() -> None:
-    """Nor does one at a CA whose limits are not known."""
+def test_order_that_goes_on_is_allowed() -> None:
+    """An order at a CA with unknown limits is allowed as well."""
     assert None is rate_limit_hold(LIMITS, FULL, PlannedOrder(IMG), NOW, going_on=True)
     assert None is rate_limit_hold(None, FULL, PlannedOrder(IMG), NOW)
 
 
-def test_clock_that_was_ahead_holds_nothing_back() -> None:
-    """What was written in the future is not trusted."""
+def test_clock_that_was_ahead_holds_back_no_order() -> None:
+    """Records from the future are ignored."""
     late = NOW + DAY
     spent = Spent(
         orders=tuple(PastOrder(IMG, late, issued_at=late) for _ in range(9)),
@@ -189,22 +189,24 @@ def test_clock_that_was_ahead_holds_nothing_back() -> None:
     assert None is rate_limit_hold(LIMITS, spent, PlannedOrder(IMG), NOW)
 
 
-@given(asked=st.timedeltas(-DAY, timedelta(days=4000)), for_all=st.booleans())
-def test_hold_ends(asked: timedelta, *, for_all: bool) -> None:
-    """These names wait as long as the CA asked, a week at most; others a few hours, if at all."""
-    hold = hold_of("later", IMG, NOW + asked, NOW)
+@given(rest_asked_for=st.timedeltas(-DAY, timedelta(days=4000)), for_all=st.booleans())
+def test_hold_ends(rest_asked_for: timedelta, *, for_all: bool) -> None:
+    """The same names wait as long as the CA asked, for a week at most. Other names wait a few
+    hours, or not at all.
+    """
+    hold = hold_of("later", IMG, NOW + rest_asked_for, NOW)
     hold = replace(hold, for_all=for_all)
     spent = Spent(holds=(hold,))
 
     mine = rate_limit_hold(None, spent, PlannedOrder(IMG), NOW, going_on=True)
     others = rate_limit_hold(None, spent, PlannedOrder(("b.example.com",), exempt=True), NOW)
 
-    asked = max(asked, timedelta(0))
-    longest = min(asked, LONGEST_HOLD)
+    rest_asked_for = max(rest_asked_for, timedelta(0))
+    longest = min(rest_asked_for, LONGEST_HOLD)
     assert (longest > timedelta(0)) is (mine is not None)
     assert mine is None or NOW + longest == mine.retry.after
-    assert (for_all and asked > timedelta(0)) is (others is not None)
-    assert others is None or NOW + min(asked, LONGEST_HOLD_FOR_ALL) == others.retry.after
+    assert (for_all and rest_asked_for > timedelta(0)) is (others is not None)
+    assert others is None or NOW + min(rest_asked_for, LONGEST_HOLD_FOR_ALL) == others.retry.after
 
 
 @pytest.mark.parametrize(
@@ -217,8 +219,8 @@ def test_hold_ends(asked: timedelta, *, for_all: bool) -> None:
         ("too many certificates (5) already issued for this exact set of identifiers", False),
     ],
 )
-def test_whom_a_refusal_is_about(words: str, *, for_all: bool) -> None:
-    """One that names a name of the order concerns no other certificate."""
+def test_orders_that_a_refusal_is_about(words: str, *, for_all: bool) -> None:
+    """A refusal that quotes a name of the order leaves other certificates free."""
     assert for_all is hold_of(words, IMG, NOW + HOUR, NOW).for_all
     assert hold_of(words, IMG, NOW + HOUR, NOW, by_name=False).for_all
 
@@ -238,11 +240,11 @@ def test_whom_a_refusal_is_about(words: str, *, for_all: bool) -> None:
     ],
 )
 def test_registered_domain(name: str, domain: str) -> None:
-    """Two labels, or three below a suffix of two that is known."""
+    """It has two labels, or three below a known suffix of two."""
     assert domain == registered_domain(name)
 
 
-# --- An account that takes no more certificates: what is refused, and what is done all the same
+# --- A full account: refused uploads, and steps that go on
 
 
 QUOTA_LASTS = timedelta(days=1)
@@ -251,21 +253,19 @@ ALL = declared(retire=Retirement.ALL_UNUSED)
 
 
 def at(quota: Quota, *uploaded: str) -> Observation:
-    """A world with one certificate that is not bound, and copies of these."""
+    """Return a world with an unbound certificate, a quota, and these copies."""
     copies = tuple(
         copy_of(n, fingerprint) for n, fingerprint in enumerate(uploaded or ("ff" * 32,))
     )
-    found = world(
+    observed_world = world(
         version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST), bound=None, remotes=copies
     )
-    return replace(found, targets=(replace(found.targets[0], quota=quota),))
+    return replace(observed_world, targets=(replace(observed_world.targets[0], quota=quota),))
 
 
 @given(st.integers(0, 200), st.integers(0, 200), st.timedeltas(-QUOTA_LASTS, QUOTA_LASTS))
-def test_an_upload_is_refused_while_the_account_is_full(
-    held: int, most: int, left: timedelta
-) -> None:
-    """Nothing is sent while it holds as many as it refused at, for a day."""
+def test_upload_is_refused_while_the_account_is_full(held: int, most: int, left: timedelta) -> None:
+    """For a day after a refusal, uploads wait until the account has fewer certificates."""
     observed = at(Quota(held, most, NOW + left))
     plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
@@ -278,8 +278,8 @@ def test_an_upload_is_refused_while_the_account_is_full(
     assert is_full == (safe.rollouts == ())
 
 
-def test_the_hint_says_what_to_do() -> None:
-    """How many of ours could go is reported with the other ways out."""
+def test_hint_of_a_full_account() -> None:
+    """The hint counts our superseded copies, and names the other ways out."""
     observed = at(FULL_ACCOUNT, "bb" * 32, "cc" * 32)
     plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
@@ -292,8 +292,8 @@ def test_the_hint_says_what_to_do() -> None:
     assert "Superseded certificates of img there: 1." in str(refusal.problem.hint)
 
 
-def test_what_lies_there_already_is_bound() -> None:
-    """That takes no upload."""
+def test_copy_in_a_full_account_is_bound() -> None:
+    """The change needs no upload."""
     observed = at(FULL_ACCOUNT, "aa" * 32)
     plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
@@ -301,8 +301,8 @@ def test_what_lies_there_already_is_bound() -> None:
 
 
 @pytest.mark.parametrize("issuing", [Issuing.ALWAYS, Issuing.NEVER])
-def test_what_is_unused_goes_to_make_room(issuing: Issuing) -> None:
-    """Else the account would stay full; of ours nothing goes, since its successor is not seen."""
+def test_unused_certificates_are_removed_from_a_full_account(issuing: Issuing) -> None:
+    """The account would stay full otherwise. Our copies stay until their successor is served."""
     observed = at(FULL_ACCOUNT, "bb" * 32, "cc" * 32)
     other = OtherCertificate("f-1", "by hand", NOW + QUOTA_LASTS)
     observed = replace(observed, targets=(replace(observed.targets[0], others=(other,)),))
@@ -313,7 +313,7 @@ def test_what_is_unused_goes_to_make_room(issuing: Issuing) -> None:
     assert ["f-1"] == [step.remote_id for step in safe.retirements]
 
 
-# --- When a certificate is ordered elsewhere than at its usual CA
+# --- The choice of another CA
 
 
 ASKED_AT = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
@@ -333,7 +333,7 @@ def certificate(lifetime: timedelta, left: timedelta) -> Certificate:
     return Certificate("ab" * 32, (name,), name, "1", "CA", end - lifetime, end, "ec256")
 
 
-def asked(
+def authorities_for(
     current: Certificate | None,
     failing_since: datetime | None,
     revocation: Revocation | None = None,
@@ -345,44 +345,42 @@ def asked(
 
 
 @given(lifetime=spans, share=st.floats(0.0, 1.0), failing_since=failures)
-def test_only_in_the_last_sixth_and_not_for_a_passing_error(
+def test_other_ca_near_the_end_after_lasting_failures(
     lifetime: timedelta, share: float, failing_since: datetime | None
 ) -> None:
-    """Another CA is asked when the certificate is near its end, and the usual one has failed for a
-    while; before, after or without that, the usual one alone.
+    """Another CA is asked only if the certificate is near its end and the usual CA has failed for a
+    while.
     """
     current = certificate(lifetime, lifetime * share)
     is_near = current.remaining(ASKED_AT) <= current.lifetime / LAST_SHARE
     lasts = failing_since is not None and ASKED_AT - failing_since >= PASSING
 
-    assert (BOTH if is_near and lasts else (USUAL,)) == asked(current, failing_since)
+    assert (BOTH if is_near and lasts else (USUAL,)) == authorities_for(current, failing_since)
 
 
 @given(lifetime=spans, failing_since=failures)
-def test_without_a_certificate_that_is_of_use_after_a_day_of_failures(
+def test_other_ca_without_a_usable_certificate_after_a_day_of_failures(
     lifetime: timedelta, failing_since: datetime | None
 ) -> None:
-    """Without any, or with one that was revoked, there is no deadline but the operator's
-    patience.
-    """
+    """For a missing or revoked certificate only the operator's patience sets a deadline."""
     is_over = failing_since is not None and ASKED_AT - failing_since >= WITHOUT_ANY
 
     for current in (None, certificate(lifetime, lifetime / 2)):
-        assert (BOTH if is_over else (USUAL,)) == asked(current, failing_since, REVOKED)
+        assert (BOTH if is_over else (USUAL,)) == authorities_for(current, failing_since, REVOKED)
 
 
 @given(lifetime=spans, share=st.floats(-1.0, 1.0), ahead=spans, revocation=revocations)
-def test_failure_in_the_future_is_no_reason(
+def test_failure_in_the_future_is_ignored(
     lifetime: timedelta, share: float, ahead: timedelta, revocation: Revocation | None
 ) -> None:
-    """It was written by a clock that was ahead."""
+    """The moment was stored by a clock that was ahead."""
     current = certificate(lifetime, lifetime * share)
 
-    assert (USUAL,) == asked(current, ASKED_AT + ahead, revocation)
+    assert (USUAL,) == authorities_for(current, ASKED_AT + ahead, revocation)
 
 
-def test_order_in_progress_is_finished_where_it_was_begun() -> None:
-    """Then the others follow as they were; an order at an unknown directory changes nothing."""
+def test_order_in_progress_is_finished_at_its_ca() -> None:
+    """The other CAs follow in their order; an order at an unknown directory is ignored."""
     everywhere = (USUAL, ZEROSSL, OWN)
 
     assert everywhere == in_order(everywhere, None)
@@ -394,7 +392,7 @@ def test_order_in_progress_is_finished_where_it_was_begun() -> None:
 def test_ca_that_is_postponed_is_passed_over_near_the_deadline_only(
     lifetime: timedelta, share: float, hold: timedelta
 ) -> None:
-    """And not for a hold that is over within the time in which an error may pass."""
+    """A hold shorter than a passing error is waited for."""
     current = certificate(lifetime, lifetime * share)
     is_near = current.remaining(ASKED_AT) <= current.lifetime / LAST_SHARE
 

@@ -1,4 +1,4 @@
-"""The plan: what is in it, and what never is."""
+"""The steps of a plan, and steps that are never planned."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def copy_of(number: int, fingerprint: str) -> RemoteCertificate:
 
 
 def declared(**deployment: object) -> DesiredCertificate:
-    """One name, one deployment."""
+    """Return a certificate with a single name and a single deployment."""
     return DesiredCertificate(
         lineage=LINEAGE,
         names=("img.example.com",),
@@ -77,13 +77,13 @@ def world(
         https or HttpsSettings(),
         DeployError("verify https crt fail"),
     )
-    seen = (Served("192.0.2.1", served, valid=True, silent=served is None),)
+    answers = (Served("192.0.2.1", served, valid=True, silent=served is None),)
     target = ObservedTarget(
         "qiniu",
         TargetRules(timedelta(days=30)),
         (domain,),
         remotes or tuple(copy_of(v.number, v.certificate.fingerprint) for v in versions),
-        {"img.example.com": seen},
+        {"img.example.com": answers},
     )
     return Observation(versions, (target,))
 
@@ -100,27 +100,27 @@ def test_any_situation_plans_the_same_twice(situation: Situation, issuing: Issui
 
 @given(situations(), st.sampled_from(Issuing))
 def test_every_domain_is_reported_once(situation: Situation, issuing: Issuing) -> None:
-    """Each domain of a readable target is rolled out to, unchanged, or an obstacle; never two."""
+    """Each domain of a readable target is exactly once a rollout, unchanged, or an obstacle."""
     desired, observed = situation
 
     plan = make_plan(desired, observed, Times.at(NOW), issuing)
 
-    said = [rollout.domain for rollout in plan.rollouts]
-    said += [domain for _, domain in plan.unchanged]
-    said += [obstacle.domain for obstacle in plan.having(Weight.BLOCKED) if obstacle.domain]
+    reported = [rollout.domain for rollout in plan.rollouts]
+    reported += [domain for _, domain in plan.unchanged]
+    reported += [obstacle.domain for obstacle in plan.having(Weight.BLOCKED) if obstacle.domain]
     there = [domain.domain for target in observed.targets for domain in target.domains]
-    assert sorted(there) == sorted(said)
+    assert sorted(there) == sorted(reported)
 
 
 @given(situations(), st.sampled_from(Issuing))
 def test_current_and_previous_are_never_retired(situation: Situation, issuing: Issuing) -> None:
-    """The certificate in force stays, and the one before it until it has expired."""
+    """The certificate in force stays, and the previous certificate stays until its end."""
     desired, observed = situation
 
     plan = make_plan(desired, observed, Times.at(NOW), issuing)
 
-    kept = {v.certificate.fingerprint for v in observed.versions[:1]}
-    kept |= {
+    needed = {v.certificate.fingerprint for v in observed.versions[:1]}
+    needed |= {
         v.certificate.fingerprint
         for v in observed.versions[1:2]
         if plan.issue is None and v.certificate.not_after > NOW
@@ -131,14 +131,14 @@ def test_current_and_previous_are_never_retired(situation: Situation, issuing: I
         v.certificate.fingerprint for v in observed.versions if v.certificate.not_after <= NOW
     }
     guarded = {
-        r.remote_id for r in remotes if r.fingerprint in kept and r.fingerprint not in expired
+        r.remote_id for r in remotes if r.fingerprint in needed and r.fingerprint not in expired
     }
     assert not guarded & retired
 
 
 @given(situations())
 def test_only_our_copies_are_retired(situation: Situation) -> None:
-    """What is not proven ours never appears in a plan as something to remove."""
+    """A plan removes only copies that are proven ours."""
     desired, observed = situation
 
     plan = make_plan(desired, observed, Times.at(NOW))
@@ -149,7 +149,7 @@ def test_only_our_copies_are_retired(situation: Situation) -> None:
 
 @given(situations())
 def test_every_deploy_is_verified(situation: Situation) -> None:
-    """Wherever something is deployed, it is looked at afterwards."""
+    """Each deployment is followed by a verification."""
     desired, observed = situation
 
     plan = make_plan(desired, observed, Times.at(NOW))
@@ -160,7 +160,7 @@ def test_every_deploy_is_verified(situation: Situation) -> None:
 
 @given(situations())
 def test_safety_only_takes_away(situation: Situation) -> None:
-    """What safety lets pass was planned, and what it refuses is reported with a hint."""
+    """Every rollout that safety allows was planned, and every refused rollout has a hint."""
     desired, observed = situation
     plan = make_plan(desired, observed, Times.at(NOW))
 
@@ -174,8 +174,10 @@ def test_safety_only_takes_away(situation: Situation) -> None:
 
 
 @given(situations())
-def test_nothing_unfit_passes_safety(situation: Situation) -> None:
-    """A deployment that passes is covered, and has the life the target asks for or lies there."""
+def test_certificate_that_passes_safety_is_fit(situation: Situation) -> None:
+    """An allowed deployment is covered, and has the life that the target asks for or is uploaded
+    already.
+    """
     desired, observed = situation
     safe = without_refused(make_plan(desired, observed, Times.at(NOW)), desired, observed, NOW)
 
@@ -188,8 +190,8 @@ def test_nothing_unfit_passes_safety(situation: Situation) -> None:
         assert uploaded or current.remaining(NOW) >= target.rules.min_remaining
 
 
-def test_nothing_there_yet_is_issued_and_rolled_out() -> None:
-    """The first plan issues, then deploys and verifies, and says why."""
+def test_first_plan_issues_and_rolls_out() -> None:
+    """The first plan issues, then deploys and verifies, and gives the reason."""
     plan = make_plan(declared(), world(bound=None), Times.at(NOW))
 
     assert [Action.ISSUE, Action.DEPLOY, Action.VERIFY] == [step.action for step in plan.steps]
@@ -198,7 +200,7 @@ def test_nothing_there_yet_is_issued_and_rolled_out() -> None:
 
 
 def test_served_certificate_leaves_an_empty_plan() -> None:
-    """Bound and served by every address: there is nothing to do."""
+    """A certificate that is bound and served by every address needs no step."""
     plan = make_plan(declared(), world(version(3, CURRENT)), Times.at(NOW))
 
     assert plan.is_settled
@@ -221,7 +223,7 @@ def test_served_certificate_leaves_an_empty_plan() -> None:
     ],
 )
 def test_each_difference_has_its_reason_to_deploy(observed: Observation, code: ReasonCode) -> None:
-    """A domain that is not bound to the current certificate is deployed to, with the reason."""
+    """A domain with another certificate bound is deployed to, with the reason."""
     plan = make_plan(declared(), observed, Times.at(NOW))
 
     deploy = plan.rollouts[0].deploy
@@ -231,7 +233,7 @@ def test_each_difference_has_its_reason_to_deploy(observed: Observation, code: R
 
 
 def test_drifted_settings_are_deployed_with_their_differences() -> None:
-    """A setting that the file names is planned when it differs; others are kept."""
+    """A setting in the file is planned if it differs; other settings stay."""
     observed = world(version(3, CURRENT), https=HttpsSettings(force_https=False, http2=True))
 
     plan = make_plan(declared(https=DesiredHttps(force_https=True)), observed, Times.at(NOW))
@@ -244,16 +246,16 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
     ]
 
 
-def test_tls_versions_in_another_order_are_no_drift() -> None:
-    """Reported or remembered, they are a set."""
+def test_tls_versions_in_another_order_are_equal() -> None:
+    """Reported or stored versions are compared as a set."""
     wanted = declared(https=DesiredHttps(tls_versions=("TLSv1.3", "TLSv1.2")))
-    said = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
+    reported = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
 
-    assert make_plan(wanted, world(version(3, CURRENT), https=said), Times.at(NOW)).is_settled
+    assert make_plan(wanted, world(version(3, CURRENT), https=reported), Times.at(NOW)).is_settled
 
 
 def test_setting_that_is_not_reported_is_deployed_without_the_certificate() -> None:
-    """The planner does not know it; what is bound and served stays."""
+    """The planner does not know the setting's value; the bound and served certificate stays."""
     wanted = declared(https=DesiredHttps(tls_versions=("TLSv1.2",)))
 
     plan = make_plan(wanted, world(version(3, CURRENT)), Times.at(NOW))
@@ -267,15 +269,15 @@ def test_setting_that_is_not_reported_is_deployed_without_the_certificate() -> N
     ]
 
 
-def test_bound_but_not_served_is_looked_at() -> None:
-    """The target's word is not enough: what an address presents decides."""
+def test_bound_certificate_that_is_not_served_is_verified() -> None:
+    """The answers of the addresses decide, whatever the target says."""
     plan = make_plan(declared(), world(version(3, CURRENT), served="bb" * 32), Times.at(NOW))
 
     assert [Action.VERIFY] == [step.action for step in plan.steps]
 
 
 def test_processing_domain_is_not_done_even_when_served() -> None:
-    """A change in progress may still end otherwise, so the domain is observed again."""
+    """A change in progress may still fail, so the domain is observed again."""
     plan = make_plan(
         declared(), world(version(3, CURRENT), state=DomainState.PROCESSING), Times.at(NOW)
     )
@@ -283,8 +285,8 @@ def test_processing_domain_is_not_done_even_when_served() -> None:
     assert [Action.VERIFY] == [step.action for step in plan.steps]
 
 
-def test_all_but_the_newest_superseded_go() -> None:
-    """The previous version stays for a rollback; older ones are retired."""
+def test_older_superseded_copies_are_retired() -> None:
+    """The previous version stays for a rollback; older versions are retired."""
     observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
 
     plan = make_plan(declared(), observed, Times.at(NOW))
@@ -292,8 +294,8 @@ def test_all_but_the_newest_superseded_go() -> None:
     assert ["id-1"] == [step.remote_id for step in plan.retirements]
 
 
-def test_expired_previous_goes_too() -> None:
-    """A certificate that has expired is no fallback."""
+def test_expired_previous_copy_is_retired() -> None:
+    """An expired certificate is useless for a rollback."""
     expired = certificate("bb" * 32, not_before=NOW - timedelta(days=100))
 
     plan = make_plan(declared(), world(version(3, CURRENT), version(2, expired)), Times.at(NOW))
@@ -301,8 +303,8 @@ def test_expired_previous_goes_too() -> None:
     assert ["id-2"] == [step.remote_id for step in plan.retirements]
 
 
-def test_renewal_keeps_what_is_in_force_for_a_rollback() -> None:
-    """While a new certificate is issued, the current one is the fallback to come."""
+def test_renewal_keeps_the_certificate_in_force_for_a_rollback() -> None:
+    """During an order the current certificate becomes the next fallback."""
     observed = world(version(2, PREVIOUS), version(1, OLDEST), bound="id-2")
 
     plan = make_plan(declared(), observed, Times.at(NOW), Issuing.ALWAYS)
@@ -311,7 +313,7 @@ def test_renewal_keeps_what_is_in_force_for_a_rollback() -> None:
     assert ["id-1"] == [step.remote_id for step in plan.retirements]
 
 
-def test_a_superseded_copy_of_another_owner_stays() -> None:
+def test_superseded_copy_of_another_owner_stays() -> None:
     """A service may return a copy that another program uploaded: certferry only binds the copy."""
     observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
     [target] = observed.targets
@@ -324,7 +326,7 @@ def test_a_superseded_copy_of_another_owner_stays() -> None:
     assert () == plan.retirements
 
 
-def test_retire_never_removes_nothing() -> None:
+def test_retire_never() -> None:
     """`retire = never` keeps every copy."""
     observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
 
@@ -333,9 +335,9 @@ def test_retire_never_removes_nothing() -> None:
     assert () == plan.retirements
 
 
-def test_copy_said_to_be_in_use_is_left_alone_for_its_time() -> None:
-    """After the target refused a removal it is asked again only later, and what is likely to be
-    refused again is no change that is pending.
+def test_copy_that_the_target_reports_as_in_use_waits() -> None:
+    """After a refused removal the next try comes later, and a likely refusal counts as no pending
+    change.
     """
     busy = replace(copy_of(1, OLDEST.fingerprint), in_use_until=NOW + timedelta(hours=1))
     observed = world(
@@ -355,8 +357,8 @@ def test_copy_said_to_be_in_use_is_left_alone_for_its_time() -> None:
     ]
 
 
-def test_two_deployments_of_one_account_retire_once() -> None:
-    """One account may stand in several deployments; its copies are removed once."""
+def test_two_deployments_to_an_account_retire_a_copy_once() -> None:
+    """An account may have several deployments; each copy is removed once."""
     observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
     twice = replace(declared(), deployments=declared().deployments * 2)
 
@@ -365,8 +367,8 @@ def test_two_deployments_of_one_account_retire_once() -> None:
     assert ["id-1"] == [step.remote_id for step in plan.retirements]
 
 
-def test_unreadable_target_and_empty_one_are_obstacles() -> None:
-    """What cannot be read, or serves nothing of ours, is reported and stops nothing else."""
+def test_unreadable_target_and_empty_target_are_obstacles() -> None:
+    """Both are reported, and other work goes on."""
     unreadable = ObservedTarget("qiniu", failure=TargetRejected("no"))
     empty = ObservedTarget("qiniu")
     for target in (unreadable, empty):
@@ -377,8 +379,8 @@ def test_unreadable_target_and_empty_one_are_obstacles() -> None:
         assert 1 == len(plan.having(Weight.BLOCKED))
 
 
-def test_never_issuing_deploys_what_there_is() -> None:
-    """When no order may be made, an older certificate is still better than none."""
+def test_plan_without_orders_deploys_the_existing_certificate() -> None:
+    """An older certificate is still better than none."""
     due = certificate("aa" * 32, not_before=NOW - timedelta(days=65))
     observed = world(version(3, due), bound=None, remotes=(copy_of(3, due.fingerprint),))
 
@@ -389,15 +391,17 @@ def test_never_issuing_deploys_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "sentence"),
     [
         ("no_answer", "served by every address that answers; no answer from 192.0.2.2"),
         ("no_ipv6", "served by every address that answers"),
     ],
 )
-def test_address_that_does_not_answer_is_named_where_the_others_serve(code: str, said: str) -> None:
-    """Unless this host has no IPv6 to ask it by, which every run would say."""
+def test_silent_address_beside_serving_addresses_is_named(code: str, sentence: str) -> None:
+    """An IPv6 address is left out if this host has no IPv6, since every run would name the
+    address.
+    """
     problem = Problem(code, Text("no answer"))
     silent = Served("192.0.2.2", None, valid=False, problem=problem, silent=True)
 
-    assert said == str(seen_at([Served("192.0.2.1", "aa" * 32, valid=True), silent]))
+    assert sentence == str(seen_at([Served("192.0.2.1", "aa" * 32, valid=True), silent]))

@@ -1,4 +1,4 @@
-"""Which edges count as edges that refuse a certificate."""
+"""The addresses that count as refusing a certificate."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ WORKS = Served("192.0.2.1", "ab" * 32, valid=True)
     ("code", "refuses"),
     [(EdgeProblemCode.HANDSHAKE_FAILED, True), (EdgeProblemCode.NOT_ASKED, False)],
 )
-def test_address_that_this_host_could_not_ask_refuses_nothing(
-    code: EdgeProblemCode, *, refuses: bool
-) -> None:
-    """A host short of file handles withdraws no certificate, and proves none either."""
+def test_address_that_this_host_could_not_ask(code: EdgeProblemCode, *, refuses: bool) -> None:
+    """A host without free file handles withdraws no certificate, and proves none."""
     domain = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, None)
     record = RolloutRecord("img", "qiniu", domain.domain, "ab" * 32, NOW, worked_before=True)
     served = [WORKS, Served("192.0.2.2", None, valid=False, problem=Problem(code, Text("no")))]

@@ -1,4 +1,4 @@
-"""The rules of the plan: safety, rejections, retirements, what is unmanaged."""
+"""Rules of the plan: orders, safety, rejections, retirements and unmanaged certificates."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from certferry.values import replace
 from tests.core.planning.test_planner import CURRENT, PREVIOUS, Situation, copy_of, declared, world
 from tests.core.strategies import LINEAGE, NOW, certificate, fingerprints, situations, version
 
-# --- Why a certificate is issued, one rule each
+# --- Reasons for an order
 
 
 DUE = certificate("aa" * 32, not_before=NOW - timedelta(days=61))
@@ -77,8 +77,8 @@ def test_each_violated_rule_gives_its_reason(
     assert str(reason.message)
 
 
-def test_order_of_long_ago_is_no_reason() -> None:
-    """The CA has dropped it, and the run that wanted it has had a week to ask again."""
+def test_old_order_is_ignored() -> None:
+    """The CA has dropped the order, and its run had a week to order again."""
     ordered = Ordered(NOW - timedelta(days=7), declared().names)
     observed = replace(world(version(3, CURRENT)), remembered=Remembered(ordered=ordered))
 
@@ -93,10 +93,10 @@ def test_order_of_long_ago_is_no_reason() -> None:
         (declared().names, KeyType.RSA2048),
     ],
 )
-def test_order_for_what_is_declared_no_more_is_no_reason(
+def test_order_for_an_earlier_declaration_is_ignored(
     names: tuple[str, ...], key_type: KeyType | None
 ) -> None:
-    """A slip in the file that was corrected orders nothing."""
+    """A slip in the file causes no order after its correction."""
     observed = replace(
         world(version(3, CURRENT)), remembered=Remembered(ordered=Ordered(NOW, names, key_type))
     )
@@ -104,7 +104,7 @@ def test_order_for_what_is_declared_no_more_is_no_reason(
     assert why_order(declared(), observed, NOW) is None
 
 
-def test_order_of_names_is_no_reason() -> None:
+def test_order_of_names_is_ignored() -> None:
     """Names are compared as a set."""
     leaf = certificate("aa" * 32, names=("b.example.com", "img.example.com"))
     desired = replace(declared(), names=("img.example.com", "b.example.com"))
@@ -113,7 +113,7 @@ def test_order_of_names_is_no_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "offered", "words"),
+    ("stored", "offered", "words"),
     [
         ("aa", "aa", None),
         (None, "aa", None),
@@ -121,12 +121,12 @@ def test_order_of_names_is_no_reason() -> None:
     ],
 )
 def test_imported_leaf_with_another_chain(
-    known: str | None, offered: str, words: str | None
+    stored: str | None, offered: str, words: str | None
 ) -> None:
-    """What its client changes is adopted; of what was kept long ago, the chain is not known."""
+    """A change of the client is adopted; for an early version of the state the chain is unknown."""
     files = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")
     desired = replace(declared(), files=files, offered=CURRENT, offered_fullchain=offered)
-    current = replace(version(3, CURRENT), fullchain_digest=known)
+    current = replace(version(3, CURRENT), fullchain_digest=stored)
 
     reason = why_order(desired, world(current), NOW)
 
@@ -137,18 +137,24 @@ def test_imported_leaf_with_another_chain(
 @given(
     st.lists(
         st.tuples(
-            st.timedeltas(timedelta(0), timedelta(hours=3)),  # until the next look
-            st.timedeltas(timedelta(days=-30), timedelta(days=60)),  # where the CA's window begins
-            st.timedeltas(timedelta(hours=1), timedelta(days=90)),  # how long the next one lives
-            st.timedeltas(timedelta(0), timedelta(days=1)),  # how far the CA dates it back
+            st.timedeltas(timedelta(0), timedelta(hours=3)),  # until the next run
+            st.timedeltas(
+                timedelta(days=-30), timedelta(days=60)
+            ),  # the beginning of the CA's window
+            st.timedeltas(
+                timedelta(hours=1), timedelta(days=90)
+            ),  # the life of the next certificate
+            st.timedeltas(
+                timedelta(0), timedelta(days=1)
+            ),  # the backdating of the next certificate
         ),
         max_size=30,
     )
 )
-def test_no_two_certificates_within_an_hour(
+def test_at_most_a_certificate_an_hour(
     looks: list[tuple[timedelta, timedelta, timedelta, timedelta]],
 ) -> None:
-    """Whatever the CA says, gives, and dates back, while the declaration stays as it is."""
+    """For any window, lifetime and backdating of the CA, with an unchanged declaration."""
     now, issued = NOW, list[datetime]()
     current = version(1, certificate(not_before=NOW, lifetime=timedelta(days=9)))
     for passed, start, lifetime, backdated in looks:
@@ -176,24 +182,24 @@ def test_adopted_certificate_that_is_due_is_renewed_at_once() -> None:
 
 
 def test_reason_names_the_cas_window_and_page() -> None:
-    """Quoted, since the address is the CA's; a window that cannot be its own is not mentioned."""
+    """The page is quoted, since the CA chose the text; an implausible window is left out."""
     leaf = replace(CURRENT, not_before=NOW - timedelta(days=20))
     window = RenewalWindow(
         NOW - timedelta(days=2), NOW - timedelta(days=1), "https://ca.example/\x1b[31mwhy"
     )
-    for page, said in ((window.page, "why"), (None, "UTC")):
-        known = replace(version(3, leaf), window=replace(window, page=page))
-        reason = why_order(declared(), world(known), NOW)
+    for page, end in ((window.page, "why"), (None, "UTC")):
+        current = replace(version(3, leaf), window=replace(window, page=page))
+        reason = why_order(declared(), world(current), NOW)
         assert reason is not None
         assert "the CA asks for renewal between 2026-11-22" in str(reason.message)
-        assert str(reason.message).endswith(said)
+        assert str(reason.message).endswith(end)
         assert "\x1b" not in str(reason.message)
 
     strange = replace(version(3, leaf), window=RenewalWindow(NOW, leaf.not_before))
     assert why_order(declared(), world(strange), NOW) is None
 
 
-# --- What is refused before anything is sent, one situation each
+# --- Refusals before any request
 
 
 UNLIKE = replace(declared(), names=("other.example.com",))
@@ -216,7 +222,7 @@ SHORT = certificate("aa" * 32, not_before=NOW - timedelta(days=1), lifetime=time
     ],
 )
 def test_unfit_certificate_is_refused(observed: Observation, code: ReasonCode) -> None:
-    """A certificate that the target would refuse is not sent, and the hint says what to do."""
+    """A certificate that the target would refuse is not sent, and the refusal has a hint."""
     plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
     safe = without_refused(plan, declared(), observed, NOW)
@@ -227,11 +233,11 @@ def test_unfit_certificate_is_refused(observed: Observation, code: ReasonCode) -
 
 
 def under(rules: TargetRules, *uploaded: str, named: bool = True) -> Observation:
-    """The world with a target of these rules, and what lies there."""
+    """Return a world whose target has these rules and copies."""
     leaf = replace(certificate("aa" * 32), common_name="img" if named else "")
     copies = tuple(copy_of(1, fingerprint) for fingerprint in uploaded or ("ff" * 32,))
-    found = world(version(3, leaf), bound=None, remotes=copies)
-    return replace(found, targets=(replace(found.targets[0], rules=rules),))
+    observed_world = world(version(3, leaf), bound=None, remotes=copies)
+    return replace(observed_world, targets=(replace(observed_world.targets[0], rules=rules),))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +250,7 @@ def under(rules: TargetRules, *uploaded: str, named: bool = True) -> Observation
     ids=["no name", "a name", "uploaded without a name"],
 )
 def test_certificate_without_a_common_name(observed: Observation, codes: list[ReasonCode]) -> None:
-    """It is refused before anything is sent, unless it lies at the target already."""
+    """The certificate is refused before any request, unless already uploaded."""
     plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
     refusals = without_refused(plan, declared(), observed, NOW).having(Weight.REFUSED)
@@ -252,8 +258,8 @@ def test_certificate_without_a_common_name(observed: Observation, codes: list[Re
     assert codes == [refusal.problem.code for refusal in refusals]
 
 
-def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:
-    """After a failed issuance the hint leads to what went wrong, not to another client."""
+def test_hint_for_an_expired_certificate_of_ours() -> None:
+    """After a failed order the hint names the history of the failure, and no other client."""
     late = certificate("aa" * 32, not_before=NOW - timedelta(days=95), lifetime=timedelta(days=90))
     observed = world(version(3, late), bound=None)
     plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
@@ -266,7 +272,7 @@ def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:
 
 
 def test_expired_certificate_is_replaced_before_a_setting_is_changed() -> None:
-    """The settings go along with the new certificate; without one, nothing is changed."""
+    """The settings change together with the new certificate, and never without."""
     late = certificate("aa" * 32, not_before=NOW - timedelta(days=95), lifetime=timedelta(days=90))
     wanted = declared(https=DesiredHttps(http2=True))
     observed = world(version(3, late), https=HttpsSettings(http2=False))
@@ -283,8 +289,8 @@ def test_expired_certificate_is_replaced_before_a_setting_is_changed() -> None:
     assert {"certificate", "http2"} == {change.setting for change in deploy.changes}
 
 
-def test_uncovered_domain_is_refused_before_anything_is_issued() -> None:
-    """A name that the certificate would not cover is known before the CA is asked."""
+def test_uncovered_domain_is_refused_before_an_order() -> None:
+    """A missing name is noticed before the request to the CA."""
     observed = world(bound=None)
     plan = make_plan(UNLIKE, observed, Times.at(NOW))
 
@@ -294,8 +300,8 @@ def test_uncovered_domain_is_refused_before_anything_is_issued() -> None:
     assert [ReasonCode.NAME_NOT_COVERED] == [r.problem.code for r in safe.having(Weight.REFUSED)]
 
 
-def test_short_certificate_that_lies_there_already_is_bound() -> None:
-    """The floor is known for uploads; what is uploaded is only bound."""
+def test_short_certificate_that_is_uploaded_is_bound() -> None:
+    """The floor is known for uploads; an uploaded copy is only bound."""
     observed = world(version(3, SHORT), bound=None)
     plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
@@ -303,7 +309,7 @@ def test_short_certificate_that_lies_there_already_is_bound() -> None:
 
 
 def test_missed_upload_moment_asks_for_a_new_certificate() -> None:
-    """A certificate that can no longer be uploaded is replaced, not tried for ever."""
+    """A certificate that can no longer be uploaded is replaced, instead of endless tries."""
     late = certificate("aa" * 32, not_before=NOW - timedelta(days=35), lifetime=timedelta(days=64))
     observed = world(version(3, late), bound=None, remotes=(copy_of(1, "ff" * 32),))
 
@@ -314,7 +320,7 @@ def test_missed_upload_moment_asks_for_a_new_certificate() -> None:
 
 
 def test_lifetimes_below_the_floor_are_not_ordered_again() -> None:
-    """A CA whose certificates are too short from the start is not asked for more of them."""
+    """A CA with lifetimes below the floor is not asked for more certificates."""
     observed = world(version(3, SHORT), bound=None, remotes=(copy_of(1, "ff" * 32),))
 
     plan = make_plan(declared(), observed, Times.at(NOW))
@@ -330,17 +336,17 @@ begins = st.integers(-200, 1).map(lambda days: NOW + timedelta(days=days))
     st.lists(st.none() | begins, max_size=3),
     st.sampled_from([Issuing.ALWAYS, Issuing.NEVER]),
 )
-def test_nothing_older_than_what_is_there_is_deployed(
+def test_certificate_older_than_a_copy_at_the_target_is_refused(
     remembered: list[datetime], there: list[datetime | None], issuing: Issuing
 ) -> None:
-    """A deployment is refused for it exactly when one of the lineage's copies was issued after all
-    that the state knows; a certificate that is still to come is newer than any.
+    """A deployment is refused exactly if a copy of the lineage was issued after every version of
+    the state. A certificate that is still to be ordered is newer.
     """
-    known = [
+    versions = [
         version(len(remembered) - number, certificate(f"{number:02x}" * 32, not_before=begin))
         for number, begin in enumerate(remembered)
     ]
-    observed = world(*known, bound=None, remotes=(copy_of(3, "00" * 32),))
+    observed = world(*versions, bound=None, remotes=(copy_of(3, "00" * 32),))
     others = tuple(
         OtherCertificate(str(number), label_of(LINEAGE, f"{number:02x}ee" * 16), not_before=begin)
         for number, begin in enumerate(there)
@@ -358,7 +364,7 @@ def test_nothing_older_than_what_is_there_is_deployed(
 
 
 def test_files_decide_which_imported_certificate_is_served() -> None:
-    """An operator who puts an older one back means it."""
+    """An operator may restore an older certificate on purpose."""
     imported = replace(declared(), files=PemFiles("fullchain.pem", "privkey.pem"))
     newer = OtherCertificate("9", label_of(LINEAGE, "99" * 32), not_before=NOW)
     observed = world(version(3, CURRENT), bound=None)
@@ -368,7 +374,7 @@ def test_files_decide_which_imported_certificate_is_served() -> None:
     assert () == without_refused(plan, imported, observed, NOW).having(Weight.REFUSED)
 
 
-# --- How long nothing is ordered after a certificate that was not ordered
+# --- The pause after a certificate with wrong contents
 
 
 @pytest.mark.parametrize(
@@ -380,8 +386,8 @@ def test_files_decide_which_imported_certificate_is_served() -> None:
         (timedelta(seconds=-1), False),
     ],
 )
-def test_nothing_is_ordered_for_a_day(since: timedelta, *, held: bool) -> None:
-    """It is reported until when; what a clock that was ahead wrote down keeps nothing."""
+def test_orders_pause_for_a_day(since: timedelta, *, held: bool) -> None:
+    """The end of the pause is reported; a moment from a clock that was ahead causes none."""
     error = rejection_pause(NOW - since, NOW)
 
     assert held is (error is not None)
@@ -389,7 +395,7 @@ def test_nothing_is_ordered_for_a_day(since: timedelta, *, held: bool) -> None:
         assert error.retry.after == NOW - since + ANEW_AFTER
 
 
-# --- How many certificates go in one run
+# --- The number of certificates that a run removes
 
 
 WHY = Reason(ReasonCode.SUPERSEDED, Text("superseded"))
@@ -409,49 +415,55 @@ steps = st.lists(
 
 
 @given(steps)
-def test_a_run_removes_few_and_forgets_none(asked: list[Retire]) -> None:
-    """Twenty of the lineage's own, fifty of each account's others; the rest is counted."""
-    chosen, left = in_one_run(asked)
+def test_run_removes_a_limited_number(candidates: list[Retire]) -> None:
+    """A run removes twenty copies of the lineage and fifty others of each account, and counts the
+    remaining copies.
+    """
+    chosen, left = in_one_run(candidates)
 
     own = [step for step in chosen if not step.unmanaged]
     others = Counter(step.target for step in chosen if step.unmanaged)
     assert len(own) <= MOST_SUPERSEDED
     assert all(count <= MOST_UNMANAGED for count in others.values())
-    assert Counter(step.target for step in asked) == Counter(s.target for s in chosen) + left
-    assert set(chosen) <= set(asked)
+    assert Counter(step.target for step in candidates) == Counter(s.target for s in chosen) + left
+    assert set(chosen) <= set(candidates)
 
 
 @given(steps)
-def test_what_was_refused_before_takes_no_turn_from_others(asked: list[Retire]) -> None:
-    """An account full of certificates that are used is rid of the others all the same."""
-    chosen, _ = in_one_run(asked)
+def test_removals_refused_before_come_last(candidates: list[Retire]) -> None:
+    """An account full of used certificates still loses its unused certificates."""
+    chosen, _ = in_one_run(candidates)
 
     def own(some: list[Retire], *, again: bool) -> set[str]:
         return {s.remote_id for s in some if not s.unmanaged and s.again is again}
 
     if own(list(chosen), again=True):
-        assert own(asked, again=False) == own(list(chosen), again=False)
+        assert own(candidates, again=False) == own(list(chosen), again=False)
 
 
 @given(st.lists(st.just(WHY), max_size=MOST_SUPERSEDED))
-def test_a_few_are_left_in_their_order(reasons: list[Reason]) -> None:
-    """A run may remove whatever it is allowed to."""
-    asked = [Retire("qiniu", str(n), "certferry", why) for n, why in enumerate(reasons)]
+def test_few_removals_keep_their_order(reasons: list[Reason]) -> None:
+    """A number within the limit is removed unchanged."""
+    candidates = [Retire("qiniu", str(n), "certferry", why) for n, why in enumerate(reasons)]
 
-    assert (tuple(asked), Counter()) == in_one_run(asked)
+    assert (tuple(candidates), Counter()) == in_one_run(candidates)
 
 
-def test_a_run_shows_what_it_leaves() -> None:
-    """By its count, at each target."""
+def test_run_shows_the_removals_it_leaves() -> None:
+    """The report has the count for each target."""
     plan = Plan("img", ("img.example.com",), retire_later=(("qiniu", 3),))
 
-    [said] = standings(plan, Observation())
+    [standing] = standings(plan, Observation())
 
-    assert (Action.RETIRE, Outcome.UNCHANGED, "qiniu") == (said.action, said.outcome, said.target)
-    assert "certificates that later runs remove: 3" == str(said.detail)
+    assert (Action.RETIRE, Outcome.UNCHANGED, "qiniu") == (
+        standing.action,
+        standing.outcome,
+        standing.target,
+    )
+    assert "certificates that later runs remove: 3" == str(standing.detail)
 
 
-# --- Which certificates of an account no tool looks after, and how their removal is planned
+# --- Unmanaged certificates of an account, and their removal
 
 
 EXPIRED = certificate("dd" * 32, not_before=NOW - timedelta(days=100))
@@ -465,7 +477,7 @@ labels = st.one_of(
 
 
 def with_others(*others: OtherCertificate, unsettled: bool = False) -> Observation:
-    """A world in order, with certificates that are not ours."""
+    """Return a world in order, with certificates of other owners."""
     observed = world(version(3, CURRENT), version(2, PREVIOUS))
     since = NOW if unsettled else None
     return replace(
@@ -473,14 +485,14 @@ def with_others(*others: OtherCertificate, unsettled: bool = False) -> Observati
     )
 
 
-# --- which no tool looks after --------------------------------------------------------------
+# --- Unmanaged certificates
 
 
 @given(st.lists(labels), st.sets(st.sampled_from(["img", "static", "图片"])))
-def test_what_carries_the_label_of_a_declared_lineage_stays(
+def test_certificate_with_the_label_of_a_declared_lineage_stays(
     there: list[str], declared: set[str]
 ) -> None:
-    """It may be about to be bound; what carries no mark is of no lineage."""
+    """The certificate may be bound soon; a certificate without our label belongs to no lineage."""
     others = [OtherCertificate(str(number), label) for number, label in enumerate(there)]
 
     left = {other.label for other in unclaimed(others, declared, {}, NOW)}
@@ -490,29 +502,31 @@ def test_what_carries_the_label_of_a_declared_lineage_stays(
     assert {label for label in there if not label.startswith("certferry-")} <= left
 
 
-def test_a_lineage_that_is_not_declared_here_keeps_what_it_needs() -> None:
-    """What is in force and what a rollback goes back to stay until they expire; older ones go."""
+def test_undeclared_lineage_keeps_its_newest_certificates() -> None:
+    """The certificate in force and its predecessor stay until they expire; older copies are
+    removed.
+    """
     versions = tuple(
         version(number, certificate(fp * 32)) for number, fp in ((4, "aa"), (3, "bb"), (2, "cc"))
     )
     others = [OtherCertificate(fp, label_of("old", fp * 32)) for fp in ("aa", "bb", "cc", "dd")]
 
-    def left(*known: Version) -> list[str]:
-        return [o.remote_id for o in unclaimed(others, set(), {"old": known}, NOW)]
+    def left(*stored: Version) -> list[str]:
+        return [o.remote_id for o in unclaimed(others, set(), {"old": stored}, NOW)]
 
     assert ["cc", "dd"] == left(*versions)
     assert ["aa", "bb", "cc", "dd"] == left()
     assert ["aa", "bb", "cc", "dd"] == left(version(1, EXPIRED))
 
 
-# --- what is planned ------------------------------------------------------------------------
+# --- Removals in the plan
 
 
 @given(situations(), st.lists(st.builds(OtherCertificate, st.uuids().map(str), labels)))
-def test_without_the_setting_nothing_of_unmanaged_goes(
+def test_unmanaged_certificates_stay_without_the_setting(
     situation: Situation, others: list[OtherCertificate]
 ) -> None:
-    """Whatever is there, `superseded` and `never` plan nothing for it."""
+    """`superseded` and `never` plan no removal of unmanaged certificates."""
     desired, observed = situation
     targets = tuple(replace(target, others=tuple(others)) for target in observed.targets)
 
@@ -521,8 +535,8 @@ def test_without_the_setting_nothing_of_unmanaged_goes(
     assert not any(step.unmanaged for step in plan.retirements)
 
 
-def test_everything_is_listed_with_its_name_and_its_days() -> None:
-    """What ends first stands first; one whose end is not known is listed as well."""
+def test_removals_are_listed_with_their_labels_and_days() -> None:
+    """The earliest end comes first; a certificate with an unknown end is listed as well."""
     untold, later = OtherCertificate("f-0", ""), replace(FOREIGN, remote_id="f-2", label="later")
     later = replace(later, not_after=NOW + timedelta(days=40))
 
@@ -535,16 +549,16 @@ def test_everything_is_listed_with_its_name_and_its_days() -> None:
     assert all(step.unmanaged for step in plan.retirements)
 
 
-def test_our_own_previous_certificate_is_kept_all_the_same() -> None:
-    """Removing everything unused does not take away what a rollback needs."""
+def test_our_previous_certificate_stays_with_all_unused() -> None:
+    """The setting leaves the certificate that a rollback needs."""
     plan = make_plan(ALL, with_others(), Times.at(NOW))
 
     assert () == plan.retirements
 
 
 @pytest.mark.parametrize("hours", [0, 2])
-def test_one_that_is_said_to_be_used_is_left_alone_for_its_time(hours: int) -> None:
-    """Remembered like our own, and tried again afterwards."""
+def test_unmanaged_certificate_that_is_reported_as_used_waits(hours: int) -> None:
+    """The moment is stored as for our own copies, and the removal is tried again later."""
     used = replace(FOREIGN, in_use_until=NOW + timedelta(hours=1))
 
     plan = make_plan(ALL, with_others(used), Times.at(NOW + timedelta(hours=hours)))
@@ -552,8 +566,8 @@ def test_one_that_is_said_to_be_used_is_left_alone_for_its_time(hours: int) -> N
     assert bool(hours) == bool(plan.retirements)
 
 
-def test_two_deployments_of_one_account_list_it_once() -> None:
-    """One of them asks for it: that is enough, and once."""
+def test_two_deployments_to_an_account_list_a_certificate_once() -> None:
+    """A single deployment with the setting is enough."""
     observed = with_others(FOREIGN)
     twice = replace(ALL, deployments=(*ALL.deployments, *ALL.deployments, *declared().deployments))
 
@@ -562,8 +576,8 @@ def test_two_deployments_of_one_account_list_it_once() -> None:
     assert ["f-1"] == [step.remote_id for step in plan.retirements]
 
 
-def test_what_waits_for_another_certificate_is_planned() -> None:
-    """The plan tells what would go, also while it has to wait."""
+def test_removal_that_waits_for_another_certificate_is_planned() -> None:
+    """The plan shows the removal also while another certificate must come first."""
     plan = make_plan(ALL, with_others(FOREIGN, unsettled=True), Times.at(NOW))
 
     assert ["f-1"] == [step.remote_id for step in plan.retirements]

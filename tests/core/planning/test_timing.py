@@ -1,4 +1,4 @@
-"""When steps are carried out, for whom, and with which settings."""
+"""The moments of steps, the owner of a domain, and the settings to be sent."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from certferry.text import Text
 from certferry.values import replace
 from tests.core.strategies import NOW, certificates, settings_found
 
-# --- When a rollout's next step is carried out
+# --- The moment of a rollout's next step
 
 
 OURS = "aa" * 32
@@ -63,7 +63,7 @@ def when(
     begun: datetime = START,
     usual: Usual | None = None,
 ) -> When:
-    """Choose for one domain, in a run that began a while ago."""
+    """Return the decision for a domain, in a run that began a while ago."""
     problem = DeployError("verify https crt fail") if state is DomainState.FAILED else None
     domain = ObservedDomain("img.example.com", Kind.CDN, state, bound, problem=problem, last=last)
     times = Times(NOW, begun, TIMEOUT, usual=usual)
@@ -71,20 +71,20 @@ def when(
 
 
 def record(ago: timedelta = timedelta(0), *, problem: str = "None") -> RolloutRecord:
-    """Remember that the target took this certificate for the domain, some time ago."""
+    """Return the record of a change that the target accepted some time ago."""
     moment = NOW - ago
     return RolloutRecord(
         "img", "qiniu", "img.example.com", OURS, moment, accepted_at=moment, problem_before=problem
     )
 
 
-def error_of(found: When) -> CertferryError:
-    assert isinstance(found, TimedOut)
-    return found.error
+def error_of(decision: When) -> CertferryError:
+    assert isinstance(decision, TimedOut)
+    return decision.error
 
 
 def test_domain_at_rest_is_deployed_to() -> None:
-    """Nothing stands in the way: the deployment is carried out now."""
+    """The deployment is carried out at once."""
     assert None is when(DEPLOYING)
     assert None is when(DEPLOYING, DomainState.FAILED)
     assert None is when(DEPLOYING, last=replace(record(), accepted_at=None))
@@ -94,16 +94,16 @@ def test_domain_at_rest_is_deployed_to() -> None:
 def test_processing_domain_is_never_written_to(
     rollout: Rollout, last: RolloutRecord | None
 ) -> None:
-    """While a change is carried out, whichever program asked for it, we wait."""
-    found = when(rollout, DomainState.PROCESSING, last=last)
+    """During a change by any program, the run waits."""
+    decision = when(rollout, DomainState.PROCESSING, last=last)
 
-    assert isinstance(found, Waiting)
-    assert NOW + TIMEOUT == found.deadline
+    assert isinstance(decision, Waiting)
+    assert NOW + TIMEOUT == decision.deadline
 
 
 @pytest.mark.parametrize("usual", [None, (timedelta(minutes=1), timedelta(minutes=5))])
-def test_what_is_usual_is_the_targets(usual: Usual | None) -> None:
-    """It stands beside the deadline, and in what is said of a change that is still in progress."""
+def test_usual_duration_comes_from_the_target(usual: Usual | None) -> None:
+    """The duration is beside the deadline, and in the hint of a change in progress."""
     waiting = when(VERIFYING, last=record(), usual=usual)
     hint = str(processing("qiniu", NOW, usual).hint)
 
@@ -113,23 +113,23 @@ def test_what_is_usual_is_the_targets(usual: Usual | None) -> None:
     assert hint.startswith("the change started at 2026-11-24 12:00 UTC")
 
 
-def test_accepted_change_is_not_asked_for_twice() -> None:
-    """A read that lags behind the write leads to no second write, in this run or the next."""
+def test_accepted_change_is_sent_once() -> None:
+    """A read that lags behind the write causes no second write, in this run or the next."""
     assert isinstance(when(DEPLOYING, last=record()), Waiting)
     assert isinstance(when(DEPLOYING, last=record(timedelta(minutes=5)), begun=NOW), Waiting)
 
 
 def test_failed_change_is_reported_with_the_targets_words() -> None:
     """The description of the target is the error; the next run tries again."""
-    found = when(DEPLOYING, DomainState.FAILED, last=record())
+    decision = when(DEPLOYING, DomainState.FAILED, last=record())
 
-    assert "verify https crt fail" == str(error_of(found))
+    assert "verify https crt fail" == str(error_of(decision))
     earlier = record(timedelta(minutes=5))
     assert None is when(DEPLOYING, DomainState.FAILED, last=earlier, begun=NOW)
 
 
-def test_old_failure_is_no_news_for_a_while() -> None:
-    """A read that still tells of the failure before the change does not end the change."""
+def test_old_failure_is_ignored_for_a_while() -> None:
+    """A read that still has the failure before the change does not end the change."""
     words = "verify https crt fail"
 
     soon = when(DEPLOYING, DomainState.FAILED, last=record(problem=words))
@@ -139,8 +139,8 @@ def test_old_failure_is_no_news_for_a_while() -> None:
     assert isinstance(late, TimedOut)
 
 
-def test_a_try_that_failed_for_good_is_one_in_a_run() -> None:
-    """The next run tries again, and so does one whose clock was ahead when it failed."""
+def test_change_that_failed_is_tried_once_in_a_run() -> None:
+    """The next run tries again, and so does a run whose clock was ahead at the failure."""
     failed = replace(record(LAG), accepted_at=None, failed_at=NOW - LAG)
     ahead = replace(failed, failed_at=NOW + 2 * LAG)
 
@@ -149,17 +149,17 @@ def test_a_try_that_failed_for_good_is_one_in_a_run() -> None:
     assert None is when(DEPLOYING, last=ahead)
 
 
-def test_what_was_served_once_is_begun_anew() -> None:
-    """So is another certificate, and what a clock that was ahead has written. A look at one that
-    was seen waits since then, or since the run began.
+def test_change_after_a_served_certificate_begins_anew() -> None:
+    """The same holds for another certificate, and for a record from the future. A verification of a
+    served domain waits since the last look or the beginning of the run.
     """
-    seen = replace(record(TIMEOUT), verified_at=NOW - LAG)
+    verified = replace(record(TIMEOUT), verified_at=NOW - LAG)
     ahead = replace(record(), started_at=NOW + TIMEOUT)
 
     for last, begun, since in (
-        (seen, NOW - TIMEOUT / 2, NOW - LAG),
-        (seen, NOW - LAG / 2, NOW - LAG / 2),
-        (replace(seen, verified_at=NOW + LAG), START, NOW),
+        (verified, NOW - TIMEOUT / 2, NOW - LAG),
+        (verified, NOW - LAG / 2, NOW - LAG / 2),
+        (replace(verified, verified_at=NOW + LAG), START, NOW),
         (replace(record(), fingerprint="bb" * 32), START, NOW),
         (ahead, START, NOW),
     ):
@@ -174,15 +174,15 @@ def test_what_was_served_once_is_begun_anew() -> None:
     st.sampled_from([DomainState.READY, DomainState.PROCESSING]),
 )
 def test_every_wait_ends(rollout: Rollout, state: DomainState) -> None:
-    """At the deadline waiting becomes a failure with a hint; the next run asks for it again."""
+    """At the deadline the wait becomes a failure with a hint, and the next run tries again."""
     last = record(TIMEOUT)
 
     assert error_of(when(rollout, state, last=last)).hint is not None
     assert None is when(DEPLOYING, last=last, begun=NOW)
 
 
-def test_stuck_change_names_since_when() -> None:
-    """Support asks since when a task hangs."""
+def test_stuck_change_names_its_beginning() -> None:
+    """The provider's support asks for the beginning of a task that hangs."""
     error = error_of(when(VERIFYING, DomainState.PROCESSING, last=record(TIMEOUT)))
 
     assert isinstance(error, TargetStuck)
@@ -191,7 +191,7 @@ def test_stuck_change_names_since_when() -> None:
 
 
 def test_lagging_addresses_are_named() -> None:
-    """Which do not serve it yet, and of how many."""
+    """The error has the addresses without the certificate, and the number of addresses."""
     right = Served("192.0.2.1", OURS, valid=True)
     other = Served("192.0.2.2", "bb" * 32, valid=True)
     broken = Served("192.0.2.3", OURS, valid=False, problem=EXPIRED)
@@ -209,7 +209,7 @@ def test_lagging_addresses_are_named() -> None:
 
 
 def test_silence_is_reported_with_its_reasons() -> None:
-    """When no address answers, each says why."""
+    """If no address answers, each has its reason in the error."""
     silent = Served("192.0.2.4", None, valid=False, problem=TIMED_OUT, silent=True)
 
     error = error_of(when(VERIFYING, DomainState.READY, silent, last=record(TIMEOUT)))
@@ -219,7 +219,7 @@ def test_silence_is_reported_with_its_reasons() -> None:
 
 
 def test_settings_that_are_ignored_are_named() -> None:
-    """The certificate is in force, so no operator is sent to look for another tool."""
+    """The certificate is in force, so the hint blames no other tool."""
     changes = (
         Change("http2", "false", "true"),
         Change("tls_versions", None, "TLSv1.3", untold=True),
@@ -235,9 +235,9 @@ def test_settings_that_are_ignored_are_named() -> None:
     assert "another tool" not in str(error.hint)
 
 
-def test_change_of_a_moment_ago_is_being_applied() -> None:
-    """Reads may lag behind writes: what is bound still is held against the target a minute later,
-    and not at once.
+def test_recent_change_is_being_applied() -> None:
+    """Reads may lag behind writes: the bound certificate contradicts the change only a minute
+    later.
     """
     early = when(DEPLOYING, last=record(LAG / 2))
     late = when(DEPLOYING, last=record(2 * LAG))
@@ -252,10 +252,10 @@ def test_change_of_a_moment_ago_is_being_applied() -> None:
     ("bound", "words", "hint"),
     [("id", "id is bound", "another tool"), (None, "nothing is bound", "the target's console")],
 )
-def test_change_without_effect_shows_what_is_bound(
+def test_change_without_effect_shows_the_bound_certificate(
     bound: str | None, words: str, hint: str
 ) -> None:
-    """Another certificate is another tool's work; where HTTPS stays off, the target is at fault."""
+    """Another certificate points to another tool; HTTPS that stays off points to the target."""
     error = error_of(when(DEPLOYING, last=record(TIMEOUT), bound=bound))
 
     assert isinstance(error, DeployError)
@@ -263,7 +263,7 @@ def test_change_without_effect_shows_what_is_bound(
     assert hint in str(error.hint)
 
 
-# --- Where a domain's settings differ from what is asked for
+# --- Differences between a domain's settings and the file
 
 
 DOMAIN = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, "id-3")
@@ -273,28 +273,28 @@ BEGUN = RolloutRecord("img", "qiniu", DOMAIN.domain, "3f", datetime(2026, 7, 1, 
 
 
 def sent_before(sent: DesiredHttps | None, domain: ObservedDomain = DOMAIN) -> ObservedDomain:
-    """Return the domain as it is known after these settings were sent."""
+    """Return the domain after these settings were sent."""
     return replace(domain, last=replace(BEGUN, sent=sent))
 
 
 @given(certificates, settings_found, st.frozensets(st.sampled_from(NAMES)))
-def test_what_was_sent_is_no_difference_where_it_is_not_reported(
-    desired: DesiredHttps, found: HttpsSettings, untold: frozenset[str]
+def test_setting_that_was_sent_and_is_not_reported_is_in_order(
+    desired: DesiredHttps, observed_settings: HttpsSettings, untold: frozenset[str]
 ) -> None:
-    """Only what the target reports can differ from a setting that was sent as it is."""
-    said = replace(found, **dict.fromkeys(untold))
-    domain = sent_before(desired, replace(DOMAIN, https=said))
+    """Only a reported value can differ from a setting that was sent as declared."""
+    reported = replace(observed_settings, **dict.fromkeys(untold))
+    domain = sent_before(desired, replace(DOMAIN, https=reported))
 
     assert not untold & {change.setting for change in setting_changes(desired, domain)}
 
 
 @given(certificates, settings_found, st.none() | certificates)
-def test_what_was_sent_is_no_matter_where_it_is_reported(
-    desired: DesiredHttps, found: HttpsSettings, sent: DesiredHttps | None
+def test_reported_setting_counts_before_the_sent_setting(
+    desired: DesiredHttps, observed_settings: HttpsSettings, sent: DesiredHttps | None
 ) -> None:
-    """What the target tells decides."""
-    said = replace(found, tls_versions=found.tls_versions or VERSIONS)
-    domain = replace(DOMAIN, https=said)
+    """The target's report decides."""
+    reported = replace(observed_settings, tls_versions=observed_settings.tls_versions or VERSIONS)
+    domain = replace(DOMAIN, https=reported)
 
     assert setting_changes(desired, domain) == setting_changes(desired, sent_before(sent, domain))
 
@@ -307,8 +307,10 @@ def test_what_was_sent_is_no_matter_where_it_is_reported(
         (DesiredHttps(tls_versions=VERSIONS), "TLSv1.2, TLSv1.3"),
     ],
 )
-def test_what_is_not_reported_differs_until_it_was_sent(desired: DesiredHttps, after: str) -> None:
-    """What is in force until then is not known; another setting that was sent is not this one."""
+def test_setting_that_is_not_reported_differs_until_it_was_sent(
+    desired: DesiredHttps, after: str
+) -> None:
+    """The value before is unknown; a different setting that was sent does not count."""
     others = DesiredHttps(force_https=True, http2=False, tls_versions=("TLSv1.3",))
 
     for sent in (None, DesiredHttps(), others):
@@ -320,33 +322,33 @@ def test_what_is_not_reported_differs_until_it_was_sent(desired: DesiredHttps, a
 
 @pytest.mark.parametrize("versions", [VERSIONS, VERSIONS[::-1]])
 def test_tls_versions_are_a_set(versions: tuple[str, ...]) -> None:
-    """In another order than they are declared they are the same, reported or sent."""
+    """Another order than declared is equal, for reported and for sent versions."""
     desired = DesiredHttps(tls_versions=VERSIONS)
 
-    said = replace(DOMAIN, https=HttpsSettings(tls_versions=versions))
+    reported = replace(DOMAIN, https=HttpsSettings(tls_versions=versions))
     sent = sent_before(DesiredHttps(tls_versions=versions))
 
-    assert () == setting_changes(desired, said)
+    assert () == setting_changes(desired, reported)
     assert () == setting_changes(desired, sent)
 
 
 def test_domain_without_https_has_no_settings_yet() -> None:
-    """There is nothing to be unknown, and what was sent before HTTPS went off is gone with it."""
+    """A change has no value before, and settings sent before HTTPS went off are gone."""
     desired = DesiredHttps(http2=True)
     off = sent_before(desired, replace(DOMAIN, bound=None))
 
     assert ["—"] == [change.was for change in setting_changes(desired, off)]
 
 
-def test_domain_without_settings_has_none_to_ask_for() -> None:
-    """Its target binds a certificate and nothing else: what is asked of others is no difference."""
+def test_domain_of_a_target_without_settings() -> None:
+    """The target only binds certificates, so settings for other targets are no difference."""
     desired = DesiredHttps(force_https=True, http2=True, tls_versions=VERSIONS)
 
     assert () == setting_changes(desired, replace(DOMAIN, has_settings=False))
 
 
 def test_changes_are_reported_in_sentences() -> None:
-    """The word for what is not known can be translated; the settings' are not."""
+    """The word for an unknown value is translated; names of settings stay."""
     desired = DesiredHttps(http2=True, tls_versions=VERSIONS)
     domain = replace(DOMAIN, https=HttpsSettings(http2=False))
 
@@ -360,7 +362,7 @@ def test_changes_are_reported_in_sentences() -> None:
     )
 
 
-# --- Who serves a domain that several certificates cover
+# --- The owner of a domain that several certificates cover
 
 
 OWNED_NAMES = ("img.example.com", "*.example.com", "*.img.example.com", "a.img.example.com")
@@ -377,33 +379,35 @@ def declared(
     globs: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
 ) -> DesiredCertificate:
-    """A certificate, deployed to what it covers, to what is named, or to what globs match."""
+    """Return a certificate deployed to its covered domains, to named domains, or to matches of
+    globs.
+    """
     domains = () if globs and domains is None else domains
     deployment = DesiredDeployment(target, domains, kind, globs=globs, exclude=exclude)
     return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
 
 
 def owners(certificates: list[DesiredCertificate], domain: str, kind: Kind = Kind.CDN) -> list[str]:
-    """Who would serve the domain, which is such at its target."""
+    """Return the lineages that would serve a domain of this kind."""
     claims = Claims(certificates)
     return [
-        one.lineage
-        for one in certificates
-        for deployment in one.deployments
-        if _takes(one.names, deployment, domain, kind)
-        and claims.owns(one.lineage, deployment, domain, kind)
+        certificate.lineage
+        for certificate in certificates
+        for deployment in certificate.deployments
+        if _takes(certificate.names, deployment, domain, kind)
+        and claims.owns(certificate.lineage, deployment, domain, kind)
     ]
 
 
-def _takes(names: tuple[str, ...], one: DesiredDeployment, domain: str, kind: Kind) -> bool:
+def _takes(names: tuple[str, ...], deployment: DesiredDeployment, domain: str, kind: Kind) -> bool:
     as_written = {Kind.DCDN: {Kind.CDN}}.get(kind, set())
-    if one.kind not in {Kind.AUTO, kind} | as_written:
+    if deployment.kind not in {Kind.AUTO, kind} | as_written:
         return False
-    if domain in (one.domains or ()):
+    if domain in (deployment.domains or ()):
         return True
-    if any(_like(glob, domain) for glob in one.exclude):
+    if any(_like(glob, domain) for glob in deployment.exclude):
         return False
-    is_meant = one.domains is None or any(_like(glob, domain) for glob in one.globs)
+    is_meant = deployment.domains is None or any(_like(glob, domain) for glob in deployment.globs)
     return is_meant and covered_by(names, domain)
 
 
@@ -413,7 +417,7 @@ def _like(glob: str, domain: str) -> bool:
 
 @st.composite
 def declarations(draw: st.DrawFn) -> list[DesiredCertificate]:
-    """Certificates that overlap in every way; no two name the same domain."""
+    """Draw certificates that overlap in every way; each named domain has a single certificate."""
     names = st.lists(st.sampled_from(OWNED_NAMES), min_size=1, max_size=3, unique=True)
     kinds = st.sampled_from([Kind.AUTO, Kind.AUTO, Kind.CDN, Kind.DCDN, Kind("kodo")])
     globs = st.lists(st.sampled_from(GLOBS), max_size=2, unique=True).map(tuple)
@@ -436,14 +440,17 @@ def declarations(draw: st.DrawFn) -> list[DesiredCertificate]:
 def test_covered_domain_has_exactly_one_owner(
     certificates: list[DesiredCertificate], domain: str, kind: Kind
 ) -> None:
-    """No two certificates contend for a domain, and none falls between two."""
-    wanted = any(_takes(one.names, one.deployments[0], domain, kind) for one in certificates)
+    """Two certificates never contend for a domain, and every covered domain is served."""
+    wanted = any(
+        _takes(certificate.names, certificate.deployments[0], domain, kind)
+        for certificate in certificates
+    )
 
     assert int(wanted) == len(owners(certificates, domain, kind))
 
 
-def test_who_names_a_domain_has_it() -> None:
-    """A name in the file says more than a certificate that happens to cover it."""
+def test_named_domain_goes_to_the_certificate_that_names_it() -> None:
+    """A name in the file counts before mere coverage."""
     certificates = [
         declared("exact", "img.example.com"),
         declared("named", "*.example.com", domains=("img.example.com",)),
@@ -454,7 +461,7 @@ def test_who_names_a_domain_has_it() -> None:
 
 
 def test_exact_name_comes_before_a_wildcard() -> None:
-    """Whichever is declared first."""
+    """For any order of the declaration."""
     certificates = [declared("wide", "*.example.com"), declared("exact", "img.example.com")]
 
     for order in itertools.permutations(certificates):
@@ -462,8 +469,8 @@ def test_exact_name_comes_before_a_wildcard() -> None:
         assert ["wide"] == owners(list(order), "b.example.com")
 
 
-def test_longer_glob_comes_before_a_shorter_one_and_before_none() -> None:
-    """Who describes a domain more closely means it, and not who merely covers it."""
+def test_longer_glob_comes_before_a_shorter_glob_and_before_coverage() -> None:
+    """The closest description of a domain wins over mere coverage."""
     certificates = [
         declared("auto", "img.example.com", "*.example.com"),
         declared("wide", "*.example.com", globs=("*.example.com",)),
@@ -479,15 +486,15 @@ def test_longer_glob_comes_before_a_shorter_one_and_before_none() -> None:
 
 
 def test_name_comes_before_any_glob() -> None:
-    """A domain that is named has its place, however closely others describe it."""
+    """A named domain stays, however close the globs of others are."""
     named = declared("named", "*.example.com", domains=("img.example.com",))
     glob = declared("glob", "img.example.com", globs=("img.example.co*",))
 
     assert ["named"] == owners([glob, named], "img.example.com")
 
 
-def test_what_is_excluded_goes_to_the_next() -> None:
-    """It is none's claim that `exclude` takes away."""
+def test_excluded_domain_goes_to_the_next_certificate() -> None:
+    """`exclude` removes the claim of its own certificate alone."""
     first = declared("first", "*.example.com", exclude=("img.*",))
     second = declared("second", "*.example.com")
 
@@ -496,8 +503,8 @@ def test_what_is_excluded_goes_to_the_next() -> None:
     assert None is Claims([first]).owner("qiniu", "img.example.com", Kind.CDN)
 
 
-def test_glob_claims_nothing_that_its_certificate_does_not_cover() -> None:
-    """Whatever it matches."""
+def test_glob_claims_covered_domains_alone() -> None:
+    """A match beyond the names of the certificate is ignored."""
     certificates = [
         declared("narrow", "img.example.com", globs=("*.example.com",)),
         declared("wide", "*.example.com"),
@@ -513,7 +520,7 @@ def test_equal_claims_go_to_the_first() -> None:
     assert ["first"] == owners([first, second], "b.example.com")
 
 
-def test_other_targets_are_no_rivals() -> None:
+def test_claims_at_different_targets() -> None:
     """The same domain may be served from two places."""
     certificates = [
         declared("one", "img.example.com"),
@@ -523,8 +530,8 @@ def test_other_targets_are_no_rivals() -> None:
     assert ["one", "two"] == owners(certificates, "img.example.com")
 
 
-def test_kinds_of_domain_are_no_rivals() -> None:
-    """A deployment for CDN domains only leaves source domains to other certificates."""
+def test_claims_of_different_kinds_of_domain() -> None:
+    """A deployment for CDN domains leaves source domains to other certificates."""
     certificates = [
         declared("cdn", "*.example.com", kind=Kind.CDN),
         declared("kodo", "*.example.com", kind=Kind("kodo")),
@@ -535,12 +542,12 @@ def test_kinds_of_domain_are_no_rivals() -> None:
     assert ["cdn"] == owners(certificates, "img.example.com", Kind.DCDN)
 
 
-def test_one_certificate_with_two_deployments_serves_a_domain_once() -> None:
-    """The one that names it decides how."""
+def test_certificate_with_two_deployments_serves_a_domain_once() -> None:
+    """The deployment that names the domain decides the settings."""
     named = DesiredDeployment("qiniu", ("img.example.com",))
     wide = DesiredDeployment("qiniu")
-    one = DesiredCertificate("one", ("*.example.com",), deployments=(wide, named))
-    claims = Claims([one])
+    certificate = DesiredCertificate("one", ("*.example.com",), deployments=(wide, named))
+    claims = Claims([certificate])
 
     assert claims.owns("one", named, "img.example.com", Kind.CDN)
     assert not claims.owns("one", wide, "img.example.com", Kind.CDN)
@@ -548,5 +555,5 @@ def test_one_certificate_with_two_deployments_serves_a_domain_once() -> None:
 
 
 def test_domain_that_is_not_declared_is_left_to_the_caller() -> None:
-    """As without a configuration, where a client's certificate is all there is."""
+    """Without a configuration, a client's certificate is the only claim."""
     assert Claims().owns("one", DesiredDeployment("qiniu"), "img.example.com", Kind.CDN)

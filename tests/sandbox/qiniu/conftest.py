@@ -1,4 +1,4 @@
-"""What the tests of the Qiniu stand-in share: a strict one, its clock, and a client of it."""
+"""A strict Qiniu stand-in for tests, its clock, and its client."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Certificates at the Qiniu stand-in: what it takes, refuses, lists and removes.
+"""Certificates at the Qiniu stand-in: uploads, refusals, lists and removals.
 
-What certferry relies on beyond that is shown by its adapter and by the targets' contract.
+Qiniu's adapter and the contract of targets show the other properties that certferry relies on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PKCS8 = serialization.PrivateFormat.PKCS8
 NOT_PARSED = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 Chain = tuple[str, str]
-"""What is sent as `ca` and as `pri`."""
+"""The fields `ca` and `pri` of an upload."""
 
 
 def blocks(pem: str) -> list[str]:
@@ -50,7 +50,7 @@ def key_of(issued: Issued) -> Any:
 
 
 def signed_by(issuer: x509.Name, issuer_key: Any, key: Any) -> str:
-    """Make a bare certificate for www.example.com that the issuer's key signs."""
+    """Return a bare certificate for www.example.com, signed by the issuer's key."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "www.example.com")])
     return (
         x509.CertificateBuilder(issuer, subject, key.public_key(), 1, START - DAY, START + 89 * DAY)
@@ -61,19 +61,19 @@ def signed_by(issuer: x509.Name, issuer_key: Any, key: Any) -> str:
 
 
 def sent(issued: Issued, *, ca: str | None = None, pri: str | None = None) -> Chain:
-    """Replace the chain or the key of what was issued."""
+    """Return an upload with another chain or key."""
     return (issued.fullchain_pem if ca is None else ca, issued.privkey_pem if pri is None else pri)
 
 
 def in_order(*numbers: int) -> Chain:
-    """Send the certificates of a good chain in another order, 2 being a stranger's."""
+    """Return the certificates of a good chain in another order; number 2 is a stranger's."""
     issued = issue()
     there = [*blocks(issued.fullchain_pem), Authority("Stranger").intermediate_pem]
     return sent(issued, ca="".join(there[number] for number in numbers))
 
 
 def under_an_impostor(stand_in: QiniuService) -> Chain:
-    """Follow a leaf by a CA of its issuer's name with another key, itself trusted."""
+    """Return a leaf under a trusted CA with its issuer's name and another key."""
     issued, impostor = issue(), Authority("Trusted")
     stand_in.trust(impostor.root_pem)
     return sent(issued, ca=blocks(issued.fullchain_pem)[0] + impostor.intermediate_pem)
@@ -85,13 +85,13 @@ def under_itself() -> Chain:
 
 
 def under_a_leaf() -> Chain:
-    """Have a leaf sign another."""
+    """Return a leaf that another leaf signed."""
     parent, key = issue(), ec.generate_private_key(ec.SECP256R1())
     return signed_by(parent.leaf.subject, key_of(parent), key) + parent.fullchain_pem, pem_of(key)
 
 
 def under_one_without_constraints() -> Chain:
-    """Have a certificate sign that does not say that it is a CA's."""
+    """Return a leaf that a certificate without the mark of a CA signed."""
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
     name = issue().leaf.subject
     chain = signed_by(name, keys[1], keys[0]) + signed_by(name, keys[1], keys[1])
@@ -99,7 +99,7 @@ def under_one_without_constraints() -> Chain:
 
 
 def of_a_private_ca(*, with_root: bool) -> Chain:
-    """Issue by an authority that is not trusted."""
+    """Return a certificate of an untrusted authority."""
     private = Authority("Private")
     issued = issue(by=private)
     return sent(issued, ca=issued.fullchain_pem + (private.root_pem if with_root else ""))
@@ -136,7 +136,7 @@ def of_a_private_ca(*, with_root: bool) -> Chain:
 def test_certificate_that_is_refused(
     client: Client, stand_in: QiniuService, made: Callable[[QiniuService], Chain], expected: int
 ) -> None:
-    """With the code of the first rule that it breaks; nothing is kept."""
+    """The answer has the code of the first broken rule, and the upload is dropped."""
     ca, pri = made(stand_in)
 
     assert refusal(expected) == code(client.upload(issue(), ca=ca, pri=pri))
@@ -184,9 +184,9 @@ def test_first_broken_rule_gives_the_code(client: Client, stand_in: QiniuService
     ]
 
 
-def test_what_switches_allow(client: Client, stand_in: QiniuService) -> None:
-    """`EC PRIVATE KEY`, no common name, and little life left are refused until they are not;
-    exactly 30 days are enough, and so is a key of the JSON in any case.
+def test_switches_of_the_rules(client: Client, stand_in: QiniuService) -> None:
+    """`EC PRIVATE KEY`, a missing common name and a short remaining life are refused until switched
+    off. Exactly 30 days are enough, and keys of the JSON may have any case.
     """
     issued, rules = issue(), stand_in.certificates.rules
 
@@ -210,7 +210,7 @@ def test_what_switches_allow(client: Client, stand_in: QiniuService) -> None:
 
 @pytest.mark.parametrize("key_type", ["ec256", "rsa2048"])
 def test_good_certificate_is_taken(client: Client, key_type: Any) -> None:
-    """An id of 24 hex digits comes back, another each time, and all can be read with it."""
+    """Each upload has a new id of 24 hex digits, by which all fields are readable."""
     issued = issue("www.example.com", "*.img.example.com", key_type=key_type)
     with_root = client.upload(issued, ca=issued.fullchain_pem + calls.authority().root_pem)
     answer = client.upload(issued, "mine")
@@ -219,7 +219,7 @@ def test_good_certificate_is_taken(client: Client, key_type: Any) -> None:
     cert_id = answer.json()["certID"]
     assert re.fullmatch("[0-9a-f]{24}", cert_id)
     assert cert_id != with_root.json()["certID"]
-    read = client.certificate(cert_id).json()["cert"]
+    certificate = client.certificate(cert_id).json()["cert"]
     expected = {
         "certid": cert_id,
         "name": "mine",
@@ -232,7 +232,7 @@ def test_good_certificate_is_taken(client: Client, key_type: Any) -> None:
         "ca": issued.fullchain_pem,
         "pri": issued.privkey_pem,
     }
-    assert expected == {key: read[key] for key in expected}
+    assert expected == {key: certificate[key] for key in expected}
 
 
 @pytest.mark.parametrize(
@@ -240,13 +240,13 @@ def test_good_certificate_is_taken(client: Client, key_type: Any) -> None:
     [("?limit=0", 400000), ("?limit=1001", 400000), ("?limit=x", 400000), ("?marker=!", 400021)],
 )
 def test_senseless_paging(client: Client, query: str, expected: int) -> None:
-    """Limits are 1 to 1000, markers are those that were given out."""
+    """Limits are 1 to 1000, and markers come from earlier answers."""
     assert refusal(expected) == code(client.certificates(query))
 
 
 def test_accounts_do_not_see_each_other(client: Client, stand_in: QiniuService) -> None:
-    """Another account's certificate is not listed, and 404908 by its id; a key of a sub-account
-    works on the account it belongs to; an id that no account has is 400401.
+    """Another account's certificate is not listed, and gives 404908 by its id. A key of a
+    sub-account works on its main account. An id without an account gives 400401.
     """
     stand_in.add_account("other-key", "other-secret")
     stand_in.add_iam_key("IAM-key", "iam-secret", owner=calls.ACCESS_KEY)
@@ -257,8 +257,8 @@ def test_accounts_do_not_see_each_other(client: Client, stand_in: QiniuService) 
     assert refusal(404908) == code(other.certificate(cert_id)) == code(other.delete(cert_id))
     assert OK == code(Client(stand_in, "IAM-key", "iam-secret").certificate(cert_id))
     assert OK == code(client.delete(cert_id))
-    for known in (cert_id, "0" * 24):
-        assert refusal(400401) == code(client.certificate(known)) == code(client.delete(known))
+    for gone_id in (cert_id, "0" * 24):
+        assert refusal(400401) == code(client.certificate(gone_id)) == code(client.delete(gone_id))
 
 
 @pytest.mark.parametrize(
@@ -276,6 +276,6 @@ def test_accounts_do_not_see_each_other(client: Client, stand_in: QiniuService) 
         ([], "www.example.com", False),
     ],
 )
-def test_wildcard_covers_one_label(names: list[str], domain: str, expected: object) -> None:
-    """A wildcard reaches one label deep, and a wildcard domain wants the wildcard itself."""
+def test_wildcard_covers_a_single_label(names: list[str], domain: str, expected: object) -> None:
+    """A wildcard reaches one label deep, and a wildcard domain needs the same wildcard."""
     assert expected is covers(names, domain)

@@ -1,7 +1,7 @@
-"""Domains at the Qiniu stand-in, of the CDN, of Kodo and of Pili: what it takes and refuses, and
-what it shows while a change is carried out.
+"""Domains at the Qiniu stand-in, of the CDN, of Kodo and of Pili: bindings, refusals, and changes
+in progress.
 
-What certferry relies on beyond that is shown by its adapter and by the targets' contract.
+Qiniu's adapter and the contract of targets show the other properties that certferry relies on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LIVE = "live.example.com"
 
 @pytest.fixture
 def old(stand_in: QiniuService) -> str:
-    """Have an HTTPS domain, and return the certificate it is bound to."""
+    """Add an HTTPS domain, and return its certificate."""
     cert_id = calls.seed(stand_in, [WWW])
     stand_in.add_domain(WWW, https=cert_id, force_https=True, http2=True)
     return cert_id
@@ -48,24 +48,27 @@ def https_of(client: Client, name: str = WWW) -> Any:
 
 
 def state_of(client: Client, name: str = WWW) -> tuple[str, str, str]:
-    """Read a domain's state, the operation, and the description."""
-    found = client.domain(name).json()
-    return found["operatingState"], found["operationType"], found["operatingStateDesc"]
+    """Return a domain's state, the operation, and the description."""
+    domain = client.domain(name).json()
+    return domain["operatingState"], domain["operationType"], domain["operatingStateDesc"]
 
 
-def test_domain_that_is_not_there(client: Client, new: str) -> None:
-    """404001 on read, in Qiniu's words, and HTTP 612 on write."""
-    read, written = client.domain(WWW), client.httpsconf("*.example.com", new)
+def test_missing_domain(client: Client, new: str) -> None:
+    """A read gives 404001 in Qiniu's words, and a write gives HTTP 612."""
+    answer_to_read, answer_to_write = client.domain(WWW), client.httpsconf("*.example.com", new)
 
-    assert (refusal(404001), "无此域名") == (code(read), read.json()["error"])
-    assert ((612, 612), "no such domain") == (code(written), written.json()["error"])
+    assert (refusal(404001), "无此域名") == (code(answer_to_read), answer_to_read.json()["error"])
+    assert ((612, 612), "no such domain") == (
+        code(answer_to_write),
+        answer_to_write.json()["error"],
+    )
     assert (612, 612) == code(client.sslize(WWW, new))
 
 
 def test_domain_of_another_account(
     client: Client, other: Client, stand_in: QiniuService, new: str
 ) -> None:
-    """Not to be seen, not to be changed."""
+    """The domain is hidden from reads and refused for writes."""
     stand_in.add_domain(WWW, account=other.access_key)
 
     assert [] == client.domains().json()["domains"]
@@ -86,7 +89,7 @@ def test_domain_of_another_account(
 def test_setting_of_another_type(
     client: Client, old: str, new: str, wrong: dict[str, Any], words: str
 ) -> None:
-    """Go's decoder complains; nothing is changed."""
+    """The error has the words of Go's decoder, and the domain stays unchanged."""
     answer = client.httpsconf(WWW, new, **wrong)
 
     assert refusal(400000) == code(answer)
@@ -97,8 +100,8 @@ def test_setting_of_another_type(
 def test_https_is_switched_on(
     client: Client, stand_in: QiniuService, clock: Clock, new: str
 ) -> None:
-    """Certificate and protocol change together, when the change is through; `httpsconf` wants
-    HTTPS, `sslize` none unless it is switched off.
+    """Certificate and protocol change together at the end of the change. `httpsconf` needs HTTPS;
+    `sslize` needs a domain without HTTPS, unless switched off.
     """
     stand_in.add_domain(WWW)
     assert refusal(400302) == code(client.httpsconf(WWW, new))
@@ -115,7 +118,7 @@ def test_https_is_switched_on(
 
 
 def without_names(stand_in: QiniuService) -> str:
-    """Put in a certificate that has a common name only."""
+    """Add a certificate with a common name alone."""
     private = Authority("Private")
     bare = Issued(private.root_pem, private.intermediate_pem, private.root)
     return stand_in.add_certificate(bare, "bare")
@@ -124,17 +127,33 @@ def without_names(stand_in: QiniuService) -> str:
 @pytest.mark.parametrize(
     ("seeded", "options", "expected"),
     [
-        (lambda it: calls.seed(it, ["other.example.com"]), {}, 400326),
-        (lambda it: calls.seed(it, ["*.example.com"]), {"name": "a.www.example.com"}, 400326),
-        (lambda it: calls.seed(it, ["example.com", WWW]), {"name": ".example.com"}, 400326),
+        (lambda stand_in: calls.seed(stand_in, ["other.example.com"]), {}, 400326),
+        (
+            lambda stand_in: calls.seed(stand_in, ["*.example.com"]),
+            {"name": "a.www.example.com"},
+            400326,
+        ),
+        (
+            lambda stand_in: calls.seed(stand_in, ["example.com", WWW]),
+            {"name": ".example.com"},
+            400326,
+        ),
         (without_names, {}, 400326),
         (lambda _: "0" * 24, {}, 400401),
         (lambda _: "", {}, 400401),
-        (lambda it: it.add_certificate(issue(WWW), "theirs", account="other-key"), {}, 404908),
-        (lambda it: calls.seed(it, [WWW]), {"state": "frozen"}, 500923),
-        (lambda it: calls.seed(it, [WWW]), {"state": "offlined"}, 400320),
-        (lambda it: calls.seed(it, [WWW]), {"could_operate": False}, 400722),
-        (lambda it: calls.seed(it, [WWW]), {"type": "pan", "parent": ".example.com"}, 400722),
+        (
+            lambda stand_in: stand_in.add_certificate(issue(WWW), "theirs", account="other-key"),
+            {},
+            404908,
+        ),
+        (lambda stand_in: calls.seed(stand_in, [WWW]), {"state": "frozen"}, 500923),
+        (lambda stand_in: calls.seed(stand_in, [WWW]), {"state": "offlined"}, 400320),
+        (lambda stand_in: calls.seed(stand_in, [WWW]), {"could_operate": False}, 400722),
+        (
+            lambda stand_in: calls.seed(stand_in, [WWW]),
+            {"type": "pan", "parent": ".example.com"},
+            400722,
+        ),
     ],
 )
 def test_binding_that_is_refused(
@@ -145,20 +164,20 @@ def test_binding_that_is_refused(
     options: dict[str, Any],
     expected: int,
 ) -> None:
-    """The names are compared one label deep; the domain can be read all the same."""
+    """Names are compared one label deep; the domain stays readable."""
     if "parent" in options:
         stand_in.add_domain(options["parent"])
     name = options.get("name", WWW)
     stand_in.add_domain(**{"name": name, **options})
 
     assert refusal(expected) == code(client.sslize(name, seeded(stand_in)))
-    found = client.domain(name).json()
-    assert options.get("state", "success") == found["operatingState"]
-    assert options.get("could_operate", True) == found["couldOperateBySelf"]
+    domain = client.domain(name).json()
+    assert options.get("state", "success") == domain["operatingState"]
+    assert options.get("could_operate", True) == domain["couldOperateBySelf"]
 
 
 def test_first_broken_rule_gives_the_code(client: Client, stand_in: QiniuService) -> None:
-    """Domain, its state, then body, certificate, names, and the domain's protocol."""
+    """The order is domain, its state, body, certificate, names, and the domain's protocol."""
     stand_in.add_domain(WWW)
     stand_in.add_domain("stuck.example.com", state="processing")
     other = calls.seed(stand_in, ["other.example.com"])
@@ -173,7 +192,7 @@ def test_first_broken_rule_gives_the_code(client: Client, stand_in: QiniuService
 def test_change_that_changes_nothing(
     client: Client, stand_in: QiniuService, clock: Clock, old: str
 ) -> None:
-    """Taken by default; 400910 with the switch, unless a flag differs."""
+    """Accepted by default; 400910 with the switch, unless a flag differs."""
     same = {"forceHttps": True, "http2Enable": True}
     assert OK == code(client.httpsconf(WWW, old, **same))
     clock.advance(1)
@@ -185,7 +204,7 @@ def test_change_that_changes_nothing(
 
 @pytest.fixture
 def files(stand_in: QiniuService) -> str:
-    """Have an empty bucket, and one that has a domain of each kind; return a certificate."""
+    """Add an empty bucket, and a bucket with a domain of each kind; return a certificate."""
     stand_in.add_bucket("empty")
     stand_in.add_bucket_domain("cdn.example.com", "files", domain_type=DomainType.CDN)
     stand_in.add_bucket_domain(SOURCE, "files")
@@ -212,14 +231,17 @@ def bindings(client: Client) -> list[tuple[str, str]]:
 
 
 def test_domains_in_three_dialects(client: Client, files: str) -> None:
-    """v3 has the type; the old call names source domains, in two forms. A bucket without domains
-    is 404 for v3 only, one that is not there for both.
+    """v3 has the type; the old call lists source domains, in two forms. A bucket without domains
+    gives 404 for v3 only, a missing bucket for both.
     """
     status, v3 = ask_kodo(client, "/v3/domains?tbl=files")
-    found = [(item["domain"], item["domaintype"]) for item in v3]
-    assert (200, [("cdn.example.com", 0), (SOURCE, 1)]) == (status, found)
+    typed_domains = [(item["domain"], item["domaintype"]) for item in v3]
+    assert (200, [("cdn.example.com", 0), (SOURCE, 1)]) == (status, typed_domains)
     status, old = ask_kodo(client, "/domain?bucket=files")
-    assert (200, [(SOURCE, "files")]) == (status, [(one["domain"], one["bucket"]) for one in old])
+    assert (200, [(SOURCE, "files")]) == (
+        status,
+        [(domain["domain"], domain["bucket"]) for domain in old],
+    )
     typed = [{"domain": SOURCE, "domain_types": ["source"], "api_scope": 0}]
     assert (200, typed) == ask_kodo(client, "/domain?bucket=files&type=source")
     assert 400 == ask_kodo(client, "/domain?bucket=files&type=cdn")[0]
@@ -235,7 +257,7 @@ def test_domains_in_three_dialects(client: Client, files: str) -> None:
 def test_source_domain_is_bound(
     client: Client, stand_in: QiniuService, files: str, method: str
 ) -> None:
-    """At once; a bound certificate is not removed (400911)."""
+    """The binding is immediate; a bound certificate cannot be removed (400911)."""
     second = calls.seed(stand_in, ["*.example.com"])
 
     assert (200, {}) == bind(client, files, method=method)
@@ -265,7 +287,9 @@ def test_wrong_binding_has_words_alone(
     status: int,
     words: str,
 ) -> None:
-    """A missing domain or certificate, one that does not match, and any accelerated domain."""
+    """A missing domain or certificate, a certificate with other names, and accelerated domains are
+    refused.
+    """
     stand_in.add_domain("only.example.com")
     cert_id = calls.seed(stand_in, names) if names else "0" * 24
 
@@ -275,7 +299,7 @@ def test_wrong_binding_has_words_alone(
 def test_keys_that_see_no_source_domain(
     client: Client, other: Client, stand_in: QiniuService, files: str
 ) -> None:
-    """The unlisted API knows main accounts alone; another account's buckets are not there."""
+    """The unlisted API accepts main accounts alone, and another account's buckets are missing."""
     stand_in.add_iam_key("IAM-key", "iam-secret", owner=ACCESS_KEY)
     sub_account = Client(stand_in, "IAM-key", "iam-secret")
     bind(client, files)
@@ -291,7 +315,7 @@ def test_keys_that_see_no_source_domain(
 
 @pytest.fixture
 def studio(stand_in: QiniuService) -> str:
-    """Have two hubs, of which one has domains; return a certificate for them."""
+    """Add two hubs, a single one with domains; return a certificate for the domains."""
     stand_in.live.add_hub("empty", stand_in.accounts.uid())
     stand_in.add_live_domain(LIVE, "studio")
     stand_in.add_live_domain("push.example.com", "studio", type="publishRtmp")
@@ -319,17 +343,17 @@ def bind_live(
     ],
 )
 @pytest.mark.parametrize("status", [404, 612])
-def test_live_domain_that_is_not_there(
+def test_missing_live_domain(
     client: Client, stand_in: QiniuService, studio: str, path: str, words: str, status: Any
 ) -> None:
-    """The words of the SDK's tests; which status they come with is a switch."""
+    """The words come from the SDK's tests; a switch sets their status."""
     stand_in.live.not_found = status
 
     assert (status, {"error": words}) == ask_pili(client, path)
 
 
 def test_hub_of_another_account(other: Client, stand_in: QiniuService, studio: str) -> None:
-    """It is not there, and not in the list; nor is another account's certificate bound."""
+    """The hub is missing, also in the list; another account's certificate cannot be bound."""
     stand_in.add_live_domain("live.example.org", "theirs", account=other.access_key)
 
     assert (200, {"items": [{"name": "theirs"}]}) == ask_pili(other, "/v2/hubs")
@@ -351,11 +375,11 @@ def test_hub_of_another_account(other: Client, stand_in: QiniuService, studio: s
 def test_wrong_binding_of_a_live_domain(
     client: Client, stand_in: QiniuService, studio: str, name: Any, words: str
 ) -> None:
-    """400, with words alone."""
+    """The status is 400, with words alone."""
     calls.seed(stand_in, ["www.example.org"], "foreign")
-    found = stand_in.live.find(LIVE)
-    assert found is not None
-    found.disabled = name == "by name"
+    live_domain = stand_in.live.find(LIVE)
+    assert live_domain is not None
+    live_domain.disabled = name == "by name"
 
     answer = bind_live(client, name)
 
@@ -368,7 +392,9 @@ def test_wrong_binding_of_a_live_domain(
 def test_rate_limit(
     client: Client, other: Client, stand_in: QiniuService, clock: Clock, status: Any
 ) -> None:
-    """So many per second, account and host; more is 403024, as 403 or 429."""
+    """Each account has a number of requests per second and host; more give 403024, with status 403
+    or 429.
+    """
     stand_in.rate_limit.per_second = 2
     stand_in.rate_limit.status = status
 

@@ -1,4 +1,4 @@
-"""Who may call the Qiniu stand-in: signatures, dates, hosts and schemes."""
+"""Access to the Qiniu stand-in: signatures, dates, hosts and schemes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ every_vector = pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vec
 
 
 def request_of(vector: dict[str, Any], **changed: Any) -> Request:
-    """Build the request that a vector describes, with some fields changed afterwards."""
+    """Return the request of a vector, with some fields changed afterwards."""
     path, _, query = vector["path_and_query"].partition("?")
     fields = [("Host", vector["host"]), ("Authorization", vector["authorization"])]
     if vector["content_type"] is not None:
@@ -51,18 +51,18 @@ def request_of(vector: dict[str, Any], **changed: Any) -> Request:
 
 
 def accounts(vector: dict[str, Any]) -> Accounts:
-    known = Accounts()
-    known.add(vector["access_key"], vector["secret_key"])
-    return known
+    accounts_of_vector = Accounts()
+    accounts_of_vector.add(vector["access_key"], vector["secret_key"])
+    return accounts_of_vector
 
 
 def with_header(request: Request, name: str, value: str) -> Request:
-    kept = [(n, v) for n, v in request.headers.fields if n.lower() != name.lower()]
-    return replace(request, headers=Headers([*kept, (name, value)]))
+    other_fields = [(n, v) for n, v in request.headers.fields if n.lower() != name.lower()]
+    return replace(request, headers=Headers([*other_fields, (name, value)]))
 
 
 def must_be_refused(vector: dict[str, Any], *changed: Request) -> None:
-    """Check that none of these requests passes for the vector's."""
+    """Raise `AssertionError` if any of these requests passes for the vector's."""
     for request in changed:
         with pytest.raises(Refused, match="bad token"):
             accounts(vector).caller(request, VECTORS_DATE)
@@ -70,7 +70,7 @@ def must_be_refused(vector: dict[str, Any], *changed: Request) -> None:
 
 @every_vector
 def test_vector_is_accepted(vector: dict[str, Any]) -> None:
-    """Each request signed by the official SDK is understood byte by byte and taken."""
+    """Each request of the official SDK has the same bytes to sign, and is accepted."""
     request = request_of(vector)
 
     assert vector["string_to_sign"].encode() == string_to_sign(Scheme(vector["scheme"]), request)
@@ -79,8 +79,8 @@ def test_vector_is_accepted(vector: dict[str, Any]) -> None:
 
 
 @every_vector
-def test_signature_wrong_by_one_letter(vector: dict[str, Any]) -> None:
-    """No letter of the signature may differ, nor its padding be left out."""
+def test_signature_with_a_wrong_letter(vector: dict[str, Any]) -> None:
+    """Every letter of the signature counts, its padding included."""
     authorization = vector["authorization"]
     first_letter = authorization.index(":") + 1
     other = "B" if authorization[first_letter] == "A" else "A"
@@ -106,7 +106,7 @@ def test_changed_target(vector: dict[str, Any], part: str, extra: st.DataObject)
     "vector", [v for v in VECTORS if v["scheme"] == "Qiniu"], ids=lambda vector: vector["id"]
 )
 def test_qiniu_scheme_covers_method_host_and_headers(vector: dict[str, Any]) -> None:
-    """What the Qiniu scheme signs cannot be changed on the way."""
+    """A change on the way invalidates the signature."""
     request = request_of(vector)
     changed = [
         replace(request, method="PATCH"),
@@ -146,7 +146,7 @@ def test_qbox_covers_a_form_and_no_json() -> None:
     ],
 )
 def test_malformed_authorization(authorization: str) -> None:
-    """One scheme, spelled right, one space, a known key, one token."""
+    """The header has a scheme in its exact spelling, a space, and a token with a known key."""
     vector = next(v for v in VECTORS if v["id"] == "get-domain/qiniu-date")
     token = vector["token"]
     value = authorization.format(token=token, signature=token.partition(":")[2])
@@ -161,7 +161,9 @@ def test_malformed_authorization(authorization: str) -> None:
 def test_date_of_a_request(
     client: Client, stand_in: QiniuService, clock: Clock, seconds: float | None, status: int
 ) -> None:
-    """Fifteen minutes either way are allowed, and none is; what is older is no bad token."""
+    """Fifteen minutes either way are allowed, and so is a missing date; an older date has another
+    error than a bad token.
+    """
     date = None if seconds is None else clock.now + timedelta(seconds=seconds)
     answer = client.qiniu("GET", stand_in.api_url + "/domain", date=date)
 
@@ -182,7 +184,7 @@ def test_date_of_a_request(
 def test_date_header(
     stand_in: QiniuService, clock: Clock, header: str, signed_date: str, sent_date: str, status: int
 ) -> None:
-    """It has to be a date; Qiniu's server sees canonical names, so that it must be signed."""
+    """The value must be a date, and must be signed, since Qiniu's server sees canonical names."""
     url, host = stand_in.api_url + "/domain", urlsplit(stand_in.api_url).netloc
     signed = signed_date and f"X-Qiniu-Date: {clock.now.strftime(signed_date)}"
     token = qiniu.QiniuMacAuth(ACCESS_KEY, SECRET_KEY).token_of_request("GET", host, url, signed)
@@ -192,8 +194,8 @@ def test_date_header(
 
 
 def test_bad_token_in_qinius_words(client: Client, stand_in: QiniuService) -> None:
-    """The uc host adds an error_code; each answer has its X-Reqid, also to what is not there: a
-    stranger learns nothing of paths.
+    """The uc host adds an error_code, and each answer has its X-Reqid. A missing path gives the
+    same answer, so a stranger learns no paths.
     """
     wrong = Client(stand_in, secret_key="wrong")
     answers = [wrong.domains() for _ in range(2)]
@@ -210,10 +212,10 @@ def test_bad_token_in_qinius_words(client: Client, stand_in: QiniuService) -> No
 @pytest.mark.parametrize(
     ("signed_host", "signed_body"), [(None, '{"certId":"a"}'), ("api.qiniu.com", '{"certId": "a"}')]
 )
-def test_what_is_sent_is_what_was_signed(
+def test_sent_request_must_equal_the_signed_request(
     stand_in: QiniuService, signed_host: str | None, signed_body: str
 ) -> None:
-    """The bytes of the body, and the Host of the wire, with its port."""
+    """The bytes of the body and the Host with its port are compared."""
     url = stand_in.api_url + "/domain/www.example.com/httpsconf"
     token = qiniu.QiniuMacAuth(ACCESS_KEY, SECRET_KEY).token_of_request(
         "PUT", signed_host or urlsplit(url).netloc, url, "", calls.JSON, signed_body
@@ -263,7 +265,9 @@ def test_host_and_scheme(
     strict_status: int,
     lenient_status: int,
 ) -> None:
-    """The wrong host is 404, the wrong scheme 401; lenient, api takes both schemes for all."""
+    """The wrong host gives 404, the wrong scheme 401; a lenient api host takes both schemes for
+    all.
+    """
 
     def status(service: QiniuService) -> int:
         url = getattr(service, f"{host}_url") + path
@@ -276,8 +280,8 @@ def test_host_and_scheme(
 @pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # the SDK's
 @pytest.mark.parametrize("strict", [True, False])
 def test_official_sdk_does_the_whole_job(*, strict: bool) -> None:
-    """Its DomainManager uploads, binds and reads at api.qiniu.com as it always has; under the
-    documents of 2026 it uploads to fusion, and reads at api with its own signature and date.
+    """Its DomainManager uploads, binds and reads at api.qiniu.com as in the past. By the documents
+    of 2026 the SDK uploads to fusion, and reads at api with its own signature and date.
     """
     www = "www.example.com"
     with calls.service(strict=strict, processing_time=timedelta(0)) as stand_in:
@@ -301,15 +305,15 @@ def test_official_sdk_does_the_whole_job(*, strict: bool) -> None:
     qn_http_client.session.close()
 
 
-# --- What the help tells operators to type is signed as Qiniu wants it, with curl and openssl alone
+# --- Commands of the help, signed with curl and openssl alone
 
 HELP = ROOT / "docs" / "help"
 FUNCTION = re.compile(r"^\$ (ask\(\) \{\n.*?\n  \})$", re.MULTILINE | re.DOTALL)
-ASKED = re.compile(r"^(?:\$ |\| `)(ask \S+ [^`\n]+)", re.MULTILINE)
+COMMAND = re.compile(r"^(?:\$ |\| `)(ask \S+ [^`\n]+)", re.MULTILINE)
 
 
-def asked(command: str, stand_in: QiniuService) -> str:
-    """Type a command of the help, with the stand-in's hosts for Qiniu's."""
+def answer_to(command: str, stand_in: QiniuService) -> str:
+    """Run a command of the help, with the stand-in's hosts instead of Qiniu's."""
     [function] = FUNCTION.findall((HELP / "ask-qiniu.md").read_text(encoding="utf-8"))
     typed = f"{function}\n{command}".replace("https://", "http://")
     for host, url in (("api", stand_in.api_url), ("uc", stand_in.uc_url)):
@@ -327,19 +331,21 @@ def asked(command: str, stand_in: QiniuService) -> str:
     return done.stdout
 
 
-def test_what_the_help_tells_to_ask_is_answered(stand_in: QiniuService) -> None:
-    """Every command of every page, of the host that it names; a request id comes with it."""
+def test_every_command_of_the_help_is_answered(stand_in: QiniuService) -> None:
+    """Each command of each page is sent to its host, and the answer has a request id."""
     stand_in.add_domain("img.example.com")
     stand_in.add_domain(".example.com")
     stand_in.add_bucket("BUCKET")
     stand_in.add_bucket_domain("files.example.com", "BUCKET")
     pages = [page.read_text(encoding="utf-8") for page in sorted(HELP.glob("*.md"))]
-    commands = {command for page in pages for command in ASKED.findall(page)}
+    commands = {command for page in pages for command in COMMAND.findall(page)}
 
     assert {"ask api.qiniu.com /domain/img.example.com", "ask uc.qiniuapi.com /buckets"} < commands
     for command in commands:
-        answer = asked(command, stand_in)
+        answer = answer_to(command, stand_in)
         assert "200 OK" in answer.splitlines()[0], command
         assert "x-reqid: " in answer.lower()
-    assert "files.example.com" in asked("ask uc.qiniuapi.com '/v3/domains?tbl=BUCKET'", stand_in)
-    assert "404001" in asked("ask api.qiniu.com /domain/files.example.com", stand_in)
+    assert "files.example.com" in answer_to(
+        "ask uc.qiniuapi.com '/v3/domains?tbl=BUCKET'", stand_in
+    )
+    assert "404001" in answer_to("ask api.qiniu.com /domain/files.example.com", stand_in)

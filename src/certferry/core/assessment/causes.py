@@ -138,9 +138,10 @@ def causes_of(concerns: Iterable[Concern]) -> tuple[Cause, ...]:
 
 def _worst_first(cause: Cause) -> tuple[object, ...]:
     """Return the key by which causes sort: as one concern with the cause's deadline (all concerns
-    of a cause have one code), and among causes without a deadline by the number of certificates.
+    of a cause have one code). Among causes without a deadline, those of several certificates come
+    first, the most certificates before the others.
     """
-    reach = 0 if cause.deadline else -len(cause.lineages)
+    reach = 0 if cause.deadline else min(-len(cause.lineages), -1)
     *urgent, subject, code = urgency(Concern(cause.problem, cause.subject, cause.deadline))
     return (*urgent, reach, subject, code)
 

@@ -418,7 +418,14 @@ def _of_lagging(place: Sighting, end: datetime | None) -> tuple[Text, Text]:
     """
     message = Text(
         "{count} of {all} addresses ({addresses}) still serve another certificate, which ends at"
-        " {end}",
+        " {end}"
+    )
+    if len(place.lagging) == 1:
+        message = Text(
+            "{count} of {all} addresses ({addresses}) still serves another certificate, which ends"
+            " at {end}"
+        )
+    message = message.filled(
         count=len(place.lagging),
         all=place.answered,
         addresses=first_of(place.lagging, MOST_ADDRESSES),
