@@ -41,7 +41,7 @@ from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.ports import AtOnce, Clock
 from tests.adapters.acme.proxy import ERROR, AcmeService, refusal, with_fields
-from tests.adapters.http.peers import drip, peer
+from tests.adapters.http.peers import endless_body, peer
 from tests.support.tiers import sampled
 
 PATHS = [
@@ -414,7 +414,7 @@ def test_answer_that_drips_is_given_up() -> None:
 
     with (
         contextlib.closing(network),
-        peer(drip(b"Content-Length: 1000000")) as host,
+        peer(endless_body(b"Content-Length: 1000000")) as host,
         pytest.raises(requests.RequestException) as caught,
     ):
         network.get(f"http://{host}/dir")
