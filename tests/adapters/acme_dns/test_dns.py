@@ -50,9 +50,7 @@ def stored(path: Path, document: object) -> Path:
 def test_values_stay_until_newer_values_replace_them(
     account: AcmeDnsAccount, registration: Registered
 ) -> None:
-    """A removal sends no request and returns True, because newer values replace older values
-    (decision 0029).
-    """
+    """A removal sends no request, because newer values replace older values (decision 0029)."""
     provider = account.connect(registration)
     for value in (OURS, OURS_TOO):
         handle = provider.add_txt(registration.fulldomain, value)
@@ -96,7 +94,7 @@ def test_third_value_is_refused_until_one_is_removed(
 def test_name_of_the_registration_is_its_own_zone(
     account: AcmeDnsAccount, registration: Registered
 ) -> None:
-    """The provider answers for this name only, and asks the server nothing."""
+    """The provider answers for this single name, from the settings alone."""
     provider = account.connect(registration)
 
     assert FoundZone(registration.fulldomain) == provider.zone_of(registration.fulldomain)
@@ -108,9 +106,7 @@ def test_name_of_the_registration_is_its_own_zone(
 def test_bare_subdomain_matches_the_first_label(
     account: AcmeDnsAccount, registration: Registered
 ) -> None:
-    """acme.sh stores the subdomain without the server's zone; the hint shows a CNAME with an
-    ellipsis.
-    """
+    """acme.sh stores no zone of the server, so the hint shows the CNAME with an ellipsis."""
     provider = account.connect(registration, subdomain=Secret(registration.subdomain))
 
     provider.add_txt(registration.fulldomain, VALUE)
@@ -136,7 +132,7 @@ def test_client_file_with_several_registrations(account: AcmeDnsAccount, tmp_pat
     """Each registration updates its own name with its own credentials, and the domain selects the
     CNAME for the hint.
 
-    Newer clients write an empty `server_url` into files of older clients, which had no such field.
+    Newer clients write an empty `server_url` into files of older clients, which lacked the field.
     """
     first, second, elsewhere = (account.service.register() for _ in range(3))
     path = stored(
@@ -215,7 +211,7 @@ def test_client_file_with_open_permissions_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_unusable_settings_are_reported(changed: dict[str, Any], message: str) -> None:
-    """The error comes before the first request, and contains no password."""
+    """The error comes before the first request and hides the password."""
     settings = {
         "api": Secret("https://auth.example.org"),
         "username": Secret(UUID),

@@ -71,9 +71,7 @@ def test_every_attempt_has_a_new_signature(account: AlidnsAccount, provider: Dns
 def test_throttled_call_is_repeated(
     account: AlidnsAccount, provider: DnsProvider, action: str, code: str
 ) -> None:
-    """Throttling is a refusal with status 400: the service did nothing, so even a write may be
-    repeated.
-    """
+    """Throttling is a refusal: the service did nothing, so even a write may be repeated."""
     account.service.answer_next(action, code, "Request was denied due to user flow control.")
 
     provider.remove_txt(NAME, "value", provider.add_txt(NAME, "value"))

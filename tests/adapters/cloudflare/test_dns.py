@@ -56,9 +56,7 @@ def test_record_is_quoted_and_never_proxied(
 def test_record_of_another_client_without_quotes(
     account: CloudflareAccount, provider: DnsProvider
 ) -> None:
-    """Cloudflare returns content as written, so the quoted and the unquoted form are the same
-    value.
-    """
+    """Cloudflare returns content as written, so quoted and unquoted values are equal."""
     account.zones.create(NAME, "TXT", "value")  # shown without quotes
 
     handle = provider.add_txt(NAME, "value")
@@ -70,9 +68,7 @@ def test_record_of_another_client_without_quotes(
 def test_zone_is_searched_by_name_from_the_longest(
     account: CloudflareAccount, provider: DnsProvider
 ) -> None:
-    """The number of requests depends on the name, and is the same for accounts with thousands of
-    zones.
-    """
+    """The number of requests is the same for an account with thousands of zones."""
     provider.add_txt(NAME, "value")
 
     queries = [request.query.partition("&")[0] for request in account.service.calls(account.ZONES)]
@@ -116,9 +112,7 @@ def test_old_and_new_code_of_an_identical_record(
 def test_zone_that_resolvers_find_elsewhere(
     account: CloudflareAccount, provider: DnsProvider, status: str, kind: str, words: str
 ) -> None:
-    """Resolvers would never see a record in the zone: certferry writes nothing, and `init` reports
-    the zone.
-    """
+    """Resolvers would never see a record in the zone, so certferry writes nothing."""
     account.service.add_zone("example.org", status=status, type=kind)
 
     with pytest.raises(DnsRejected, match=words) as refused:
