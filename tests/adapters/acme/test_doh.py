@@ -28,13 +28,13 @@ from certferry_sandbox.nameserver.daemon import MESSAGE, Handler, HttpsDns, Repl
 from certferry_sandbox.nameserver.service import Resolver
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
-    IMPATIENT,
     NAME,
+    SHORT_WAIT,
     NameServers,
     OddServer,
     Reports,
     name_servers,
-    one,
+    values_at,
 )
 from tests.adapters.http.peers import peer, tunnel
 
@@ -97,7 +97,7 @@ def test_resolver_over_https_is_asked_where_the_others_are_silent(
 ) -> None:
     """The stand-in takes nothing but what RFC 8484 has."""
     world.resolver.down()
-    resolvers = Resolvers([("127.0.53.9", world.port)], IMPATIENT, over_https(world, doh))
+    resolvers = Resolvers([("127.0.53.9", world.port)], SHORT_WAIT, over_https(world, doh))
 
     assert "example.com" == resolvers.zone_of(NAME)
     assert ("ns1.dns.test", "ns2.dns.test") == resolvers.name_servers("example.com")
@@ -216,13 +216,13 @@ def test_zone_that_the_resolver_denies_is_asked_for_elsewhere(
     world.resolver.denies = True
 
     with pytest.raises(ZoneNotFound):
-        world.propagation().wait(one(), reports)
+        world.propagation().wait(values_at(), reports)
     doh.faults.add(Fault.status(503, b""), on=ASKED, times=3)
     with pytest.raises(ZoneNotFound):
-        propagation(world, doh).wait(one(), reports)
+        propagation(world, doh).wait(values_at(), reports)
     doh.faults.clear()
 
-    propagation(world, doh).wait(one(), reports)
+    propagation(world, doh).wait(values_at(), reports)
 
     assert [] == reports.sentences
 
@@ -237,7 +237,7 @@ def test_made_up_address_is_said_and_looked_up_elsewhere(
     world.zones.create(NAME, "TXT", "value")
     world.resolver.faked = FAKE
 
-    propagation(world, doh).wait(one(), reports)
+    propagation(world, doh).wait(values_at(), reports)
 
     assert f"{FAKE} for ns1.dns.test" in caplog.text
     assert [] == reports.sentences
@@ -248,7 +248,7 @@ def test_made_up_address_without_another_resolver(world: NameServers, reports: R
     world.resolver.faked = FAKE
 
     with pytest.raises(PropagationTimeout) as late:
-        world.propagation(timeout=timedelta(0), answer_within=IMPATIENT).wait(one(), reports)
+        world.propagation(timeout=timedelta(0), answer_within=SHORT_WAIT).wait(values_at(), reports)
 
     assert f"made-up addresses ({FAKE})" in str(late.value.hint)
     assert "[dns].doh" in str(late.value.hint)
@@ -261,7 +261,7 @@ def test_resolver_that_invents_is_said(world: NameServers, reports: Reports) -> 
         server.lame()
 
     with pytest.raises(PropagationTimeout) as late:
-        world.propagation(timeout=timedelta(0)).wait(one(), reports)
+        world.propagation(timeout=timedelta(0)).wait(values_at(), reports)
 
     hint = str(late.value.hint)
     assert f"127.0.53.9:{world.port} (203.0.113.80) give addresses for a name that" in hint
@@ -286,7 +286,7 @@ def test_resolver_over_https_is_trusted_where_no_name_server_is_heard(
     world.zones.create(NAME, "TXT", "value")
     lame(world)
 
-    propagation(world, doh).wait(one(), reports)
+    propagation(world, doh).wait(values_at(), reports)
 
     assert 20 <= world.waits.clock() < 26
     assert [NAME] == txt_asked(honest)
@@ -301,8 +301,8 @@ def test_resolver_over_https_is_trusted_at_the_end_of_a_short_time(
     for server in world.servers:
         server.down()
 
-    short = {"timeout": timedelta(0), "answer_within": IMPATIENT}
-    propagation(world, doh, **short).wait(one(), reports)
+    short = {"timeout": timedelta(0), "answer_within": SHORT_WAIT}
+    propagation(world, doh, **short).wait(values_at(), reports)
 
     assert [] == world.waits.seconds
 
@@ -318,7 +318,7 @@ def test_resolver_that_remembers_the_absence_says_for_how_long(
         server.lag = 30
 
     with pytest.raises(PropagationTimeout) as late:
-        propagation(world, doh).wait(one(), reports)
+        propagation(world, doh).wait(values_at(), reports)
 
     said = str(late.value)
     assert (
@@ -336,7 +336,7 @@ def test_silent_resolver_over_https_is_forgiven_while_another_answers(
     lame(world)
     dead, alive = start(lambda *_: None), start(honest.handle)
 
-    propagation(world, dead, alive).wait(one(), reports)
+    propagation(world, dead, alive).wait(values_at(), reports)
 
     assert 20 <= world.waits.clock() < 26
 
@@ -350,7 +350,7 @@ def test_all_resolvers_over_https_are_silent(
     dead = start(lambda *_: None)
 
     with pytest.raises(PropagationTimeout, match=r"other resolvers: .*status 504"):
-        propagation(world, dead).wait(one(), reports)
+        propagation(world, dead).wait(values_at(), reports)
 
 
 def test_every_resolver_that_answers_must_show_the_value(
@@ -362,7 +362,7 @@ def test_every_resolver_that_answers_must_show_the_value(
     services = [start(honest.handle), start(kept(TXT_OF_YESTERDAY))]
 
     with pytest.raises(PropagationTimeout, match="shows only older values"):
-        propagation(world, *services).wait(one(), reports)
+        propagation(world, *services).wait(values_at(), reports)
 
 
 def test_name_server_that_falls_silent_later_is_not_replaced(
@@ -380,7 +380,7 @@ def test_name_server_that_falls_silent_later_is_not_replaced(
         world.waits(seconds)
 
     with pytest.raises(PropagationTimeout):
-        propagation(world, ahead, pause=pause).wait(one(), reports)
+        propagation(world, ahead, pause=pause).wait(values_at(), reports)
 
     assert [] == ahead.requests()
 
@@ -405,7 +405,7 @@ def test_chosen_resolver_that_keeps_older_values_is_reported_and_not_waited_for(
     """The name servers decide, as they do for the CA."""
     world.zones.create(NAME, "TXT", "value")
 
-    propagation(world, start(kept(TXT_OF_YESTERDAY)), chosen=True).wait(one(), reports)
+    propagation(world, start(kept(TXT_OF_YESTERDAY)), chosen=True).wait(values_at(), reports)
 
     assert "shows only older values, possibly for another 4 minutes" in caplog.text
     assert [] == world.waits.seconds
@@ -421,10 +421,10 @@ def test_chosen_resolver_that_is_silent_says_nothing_of_the_challenge(
     world.zones.create(NAME, "TXT", "value")
     dead, older = start(lambda *_: None), start(kept(TXT_OF_YESTERDAY))
 
-    propagation(world, dead, chosen=True).wait(one(), reports)
+    propagation(world, dead, chosen=True).wait(values_at(), reports)
     assert "other resolvers" not in caplog.text
 
-    propagation(world, dead, older, chosen=True).wait(one(), reports)
+    propagation(world, dead, older, chosen=True).wait(values_at(), reports)
     assert older.url in caplog.text
     assert dead.url not in caplog.text
 
@@ -435,10 +435,10 @@ def test_resolver_that_was_not_chosen_is_not_asked_beside_name_servers(
     """Neither when all is well nor when a server lags."""
     world.zones.create(NAME, "TXT", "value")
 
-    propagation(world, doh).wait(one(), reports)
+    propagation(world, doh).wait(values_at(), reports)
     world.servers[1].lag = float("inf")
     with pytest.raises(PropagationTimeout):
-        propagation(world, doh).wait(one(), reports)
+        propagation(world, doh).wait(values_at(), reports)
 
     assert [] == doh.requests()
 
@@ -448,7 +448,7 @@ def test_chosen_resolvers_are_asked_when_it_is_too_late(
 ) -> None:
     """What others say helps to find out why."""
     with pytest.raises(PropagationTimeout, match=r"other resolvers: .*does not exist"):
-        propagation(world, doh, chosen=True).wait(one(), reports)
+        propagation(world, doh, chosen=True).wait(values_at(), reports)
 
 
 def test_older_value_at_a_name_server_is_reported(world: NameServers, reports: Reports) -> None:
@@ -456,7 +456,7 @@ def test_older_value_at_a_name_server_is_reported(world: NameServers, reports: R
     world.zones.create(NAME, "TXT", "yesterday")
 
     with pytest.raises(PropagationTimeout, match=r"ns1\.dns\.test \(not there yet\)"):
-        world.propagation().wait(one(), reports)
+        world.propagation().wait(values_at(), reports)
 
 
 def test_silent_resolver_over_https_is_asked_for_one_name_only(
@@ -467,7 +467,7 @@ def test_silent_resolver_over_https_is_asked_for_one_name_only(
     world.zones.create(NET_NAME, "TXT", "value")
     doh.faults.add(Fault.status(503, b""), on=ASKED, times=None)
 
-    propagation(world, doh, chosen=True).wait(one(NAME) | one(NET_NAME), reports)
+    propagation(world, doh, chosen=True).wait(values_at(NAME) | values_at(NET_NAME), reports)
 
     assert 1 == len(doh.requests())
 
@@ -537,4 +537,4 @@ def test_refusal_over_https_is_reported(
     honest.refusing()
 
     with pytest.raises(PropagationTimeout, match=r"other resolvers: .*REFUSED"):
-        propagation(world, doh, chosen=True).wait(one(), reports)
+        propagation(world, doh, chosen=True).wait(values_at(), reports)

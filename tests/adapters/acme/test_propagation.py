@@ -43,15 +43,15 @@ from certferry_sandbox.nameserver.daemon import Transport
 from certferry_sandbox.nameserver.service import DnsServer
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
-    IMPATIENT,
     NAME,
+    SHORT_WAIT,
     START,
     TIMEOUT,
     NameServers,
     OddServer,
     Reports,
     odd_servers,
-    one,
+    values_at,
 )
 from tests.adapters.recorded_pauses import RecordedPauses
 from tests.support.tiers import long
@@ -78,7 +78,7 @@ def test_value_that_is_everywhere_is_not_waited_for(world: NameServers, reports:
     """Each server of the zone is asked once, over UDP, and no other, without a pause."""
     world.zones.create(NAME, "TXT", "value")
 
-    world.propagation().wait(one(), reports)
+    world.propagation().wait(values_at(), reports)
 
     assert [["udp"], ["udp"], []] == [asked_for_txt(server) for server in world.servers]
     assert [] == world.waits.seconds
@@ -90,7 +90,7 @@ def test_slowest_server_decides(world: NameServers, reports: Reports) -> None:
     world.servers[1].lag = 12
     world.zones.create(NAME, "TXT", "value")
 
-    world.propagation().wait(one(), reports)
+    world.propagation().wait(values_at(), reports)
 
     assert 12 <= world.waits.clock() < 18
     assert {"waiting for the challenge to appear at ns2.dns.test (value absent)"} == set(
@@ -105,7 +105,7 @@ def test_looks_begin_close_together_and_grow_apart(world: NameServers, reports: 
     world.servers[1].lag = 55
     world.zones.create(NAME, "TXT", "value")
 
-    world.propagation().wait(one(), reports)
+    world.propagation().wait(values_at(), reports)
 
     pauses = world.waits.seconds
     assert 0.2 == pauses[0]
@@ -121,7 +121,7 @@ def test_apex_and_wildcard_are_both_waited_for(world: NameServers, reports: Repo
     world.waits(20)
     world.zones.create(NAME, "TXT", "of-wildcard")
 
-    world.propagation().wait(one(NAME, "of-apex", "of-wildcard"), reports)
+    world.propagation().wait(values_at(NAME, "of-apex", "of-wildcard"), reports)
 
     assert 23 <= world.waits.clock() < 26
 
@@ -132,7 +132,7 @@ def test_each_name_is_asked_of_its_own_zone(world: NameServers, reports: Reports
     world.zones.create(NAME, "TXT", "value")
     world.zones.create(NET_NAME, "TXT", "value")
 
-    world.propagation().wait(one(NAME) | one(NET_NAME), reports)
+    world.propagation().wait(values_at(NAME) | values_at(NET_NAME), reports)
 
     assert {"waiting for the challenge to appear at ns3.dns.test (value absent)"} == set(
         reports.sentences
@@ -145,7 +145,7 @@ def test_sub_zone_has_servers_of_its_own(world: NameServers, reports: Reports) -
     world.zones.add_zone("dev.example.com", ["ns3.dns.test"])
     world.zones.create("_acme-challenge.img.dev.example.com", "TXT", "value")
 
-    world.propagation().wait(one("_acme-challenge.img.dev.example.com"), reports)
+    world.propagation().wait(values_at("_acme-challenge.img.dev.example.com"), reports)
 
     assert [[], [], ["udp"]] == [asked_for_txt(server) for server in world.servers]
 
@@ -156,7 +156,7 @@ def test_many_values_come_over_tcp(world: NameServers, reports: Reports) -> None
     for value in values:
         world.zones.create(NAME, "TXT", value)
 
-    world.propagation().wait(one(NAME, *values), reports)
+    world.propagation().wait(values_at(NAME, *values), reports)
 
     assert [["udp", "tcp"]] * 2 == [asked_for_txt(server) for server in world.servers[:2]]
 
@@ -165,7 +165,7 @@ def test_long_value_is_put_together(world: NameServers, reports: Reports) -> Non
     """A record's strings of 255 bytes are one value."""
     world.zones.create(NAME, "TXT", "x" * 600)
 
-    world.propagation().wait(one(NAME, "x" * 600), reports)
+    world.propagation().wait(values_at(NAME, "x" * 600), reports)
 
     assert [] == reports.sentences
 
@@ -176,7 +176,7 @@ def test_question_is_plain(reports: Reports) -> None:
     server = OddServer(DELEGATION | {("a.example.com", "TXT"): act})
 
     with odd_servers(server) as port:
-        odd_propagation(port).wait(one("a.example.com"), reports)
+        odd_propagation(port).wait(values_at("a.example.com"), reports)
 
     [query] = [query for query in server.queries if "TXT" in query.question[0].to_text()]
     assert 0 == query.flags & dns.flags.RD
@@ -248,7 +248,7 @@ def test_answer_that_is_none_counts_as_silence(
         odd_servers(server) as port,
         pytest.raises(PropagationTimeout, match=rf"ns.example.com \({why}\)"),
     ):
-        odd_propagation(port, IMPATIENT).wait(one("a.example.com"), reports)
+        odd_propagation(port, SHORT_WAIT).wait(values_at("a.example.com"), reports)
 
 
 # where the challenge lives
@@ -269,7 +269,7 @@ def test_alias_leads_into_another_zone(world: NameServers, reports: Reports) -> 
     world.zones.create("real.example.net", "TXT", "value")
 
     end = world.propagation().follow(NAME)
-    world.propagation().wait(one(end), reports)
+    world.propagation().wait(values_at(end), reports)
 
     assert "real.example.net" == end
     assert [[], [], ["udp"]] == [asked_for_txt(server) for server in world.servers]
@@ -283,7 +283,7 @@ def test_alias_by_a_wildcard_gives_way(world: NameServers, reports: Reports) -> 
     assert "edge.example.net" == world.propagation().wildcard_alias(NAME)
 
     world.zones.create(NAME, "TXT", "value")
-    world.propagation().wait(one(NAME), reports)
+    world.propagation().wait(values_at(NAME), reports)
 
 
 def test_alias_beside_a_wildcard_is_followed(world: NameServers) -> None:
@@ -332,7 +332,7 @@ def test_domain_that_is_not_delegated_is_reported_at_once(
 ) -> None:
     """No resolver would ever see the value."""
     with pytest.raises(ZoneNotFound, match=r"a\.unregistered\.test") as nowhere:
-        world.propagation().wait(one("a.unregistered.test"), reports)
+        world.propagation().wait(values_at("a.unregistered.test"), reports)
 
     assert "registered" in str(nowhere.value.hint)
     assert Retry.LATER == nowhere.value.retry
@@ -343,7 +343,7 @@ def test_resolver_that_is_silent_is_named(world: NameServers, reports: Reports) 
     world.resolver.down()
 
     with pytest.raises(DnsUnavailable) as silent:
-        world.propagation(answer_within=IMPATIENT).wait(one(), reports)
+        world.propagation(answer_within=SHORT_WAIT).wait(values_at(), reports)
 
     assert f"127.0.53.9:{world.port} (no answer)" in str(silent.value)
     assert "[dns].resolvers" in str(silent.value.hint)
@@ -370,7 +370,7 @@ def test_zone_with_very_many_servers(reports: Reports) -> None:
             now=lambda: datetime.now(UTC), timeout=timedelta(0), answer_within=timedelta(seconds=2)
         )
         with pytest.raises(PropagationTimeout):
-            propagation.wait(one("_acme-challenge.example.org"), reports)
+            propagation.wait(values_at("_acme-challenge.example.org"), reports)
 
     assert time.monotonic() - began < 20
     assert len([q for q in world.resolver.queries if q.type == "A"]) <= 40
@@ -559,7 +559,7 @@ def test_time_passes_and_nothing_is_asked() -> None:
     """There is nothing it could ask with: neither resolvers nor a port."""
     waits, reports = RecordedPauses(), Reports()
 
-    FixedWait(timedelta(seconds=120), waits, lambda: START).wait(one(), reports)
+    FixedWait(timedelta(seconds=120), waits, lambda: START).wait(values_at(), reports)
 
     assert 120 == waits.clock()
     assert ["waiting 2 minutes for the challenge to appear, without checking"] == reports.sentences
@@ -581,4 +581,4 @@ def test_stopped_run_stops_waiting() -> None:
         raise Interrupted(Text("stopped"))
 
     with pytest.raises(Interrupted):
-        FixedWait(timedelta(seconds=120), pause, lambda: START).wait(one(), Reports())
+        FixedWait(timedelta(seconds=120), pause, lambda: START).wait(values_at(), Reports())

@@ -18,12 +18,12 @@ from certferry_sandbox.nameserver.daemon import DnsDaemon, Transport
 from certferry_sandbox.nameserver.service import DnsServer
 from tests.adapters.acme.name_servers import (
     HOSTS,
-    IMPATIENT,
     NAME,
+    SHORT_WAIT,
     TIMEOUT,
     NameServers,
     Reports,
-    one,
+    values_at,
 )
 from tests.adapters.acme.test_propagation import NET_NAME, asked_for_txt, silent
 
@@ -53,7 +53,7 @@ def test_timeout_says_where_it_was_seen_and_where_not(world: NameServers, report
     world.servers[1].lag = float("inf")
 
     with pytest.raises(PropagationTimeout) as late:
-        world.propagation().wait(one(), reports)
+        world.propagation().wait(values_at(), reports)
 
     assert (
         "not every name server showed the challenge within 1 minute: "
@@ -72,7 +72,7 @@ def test_timeout_names_only_what_is_missing(world: NameServers, reports: Reports
     world.zones.create(NAME, "TXT", "value")
 
     with pytest.raises(PropagationTimeout) as late:
-        world.propagation().wait(one(NAME) | one(NET_NAME), reports)
+        world.propagation().wait(values_at(NAME) | values_at(NET_NAME), reports)
 
     assert f"{NET_NAME} was seen at none; missing at ns3.dns.test" in str(late.value)
     assert NAME not in str(late.value)
@@ -89,7 +89,7 @@ def test_server_that_does_not_serve_the_zone_counts_as_missing(
     trouble(world.servers[1])
 
     with pytest.raises(PropagationTimeout) as late:
-        world.propagation().wait(one(), reports)
+        world.propagation().wait(values_at(), reports)
 
     assert f"missing at ns2.dns.test ({why})" in str(late.value)
     assert "ns2.dns.test should serve example.com" in str(late.value.hint)
@@ -103,7 +103,7 @@ def test_every_server_is_silent(world: NameServers, reports: Reports) -> None:
 
     with pytest.raises(PropagationTimeout) as late:
         world.propagation(timeout=timedelta(0), answer_within=timedelta(seconds=2)).wait(
-            one(NAME) | one(NET_NAME), reports
+            values_at(NAME) | values_at(NET_NAME), reports
         )
 
     hint = str(late.value.hint)
@@ -125,7 +125,7 @@ def test_something_answers_in_place_of_every_server(
 
     with pytest.raises(PropagationTimeout) as late:
         world.propagation(timeout=timedelta(0), answer_within=timedelta(seconds=2)).wait(
-            one(NAME) | one(NET_NAME), reports
+            values_at(NAME) | values_at(NET_NAME), reports
         )
 
     hint = str(late.value.hint)
@@ -139,7 +139,7 @@ def test_unserved_zone_beside_one_that_is_served(world: NameServers, reports: Re
     world.servers[2].lame()
 
     with pytest.raises(PropagationTimeout) as late:
-        world.propagation(timeout=timedelta(0)).wait(one(NAME) | one(NET_NAME), reports)
+        world.propagation(timeout=timedelta(0)).wait(values_at(NAME) | values_at(NET_NAME), reports)
 
     assert "ns3.dns.test should serve example.net" in str(late.value.hint)
 
@@ -163,7 +163,8 @@ def test_address_that_could_not_be_looked_up_once(
             world.zones.seed("ns.late.test", "A", world.servers[0].address)
         world.waits(seconds)
 
-    world.propagation(pause=pause, answer_within=IMPATIENT).wait(one("a.example.org"), reports)
+    propagation = world.propagation(pause=pause, answer_within=SHORT_WAIT)
+    propagation.wait(values_at("a.example.org"), reports)
 
     assert 2 == len(rounds)
     assert {"waiting for the challenge to appear at ns.late.test (has no address)"} == set(
@@ -180,7 +181,7 @@ def test_server_that_no_resolver_can_find_holds_up_nothing(
     world.zones.add_zone("broken.test", ["ns3.dns.test"])
     world.servers[2].refusing(dns.rcode.SERVFAIL)
 
-    world.propagation(answer_within=IMPATIENT).wait(one("a.example.org"), reports)
+    world.propagation(answer_within=SHORT_WAIT).wait(values_at("a.example.org"), reports)
 
     assert 30 <= world.waits.clock() < 45
     assert "every name server shows the challenge except ns.broken.test" in caplog.text
@@ -195,8 +196,8 @@ def test_dead_server_is_named_and_the_others_are_noticed(
     world.resolver.unseen.add(NAME)
 
     with pytest.raises(PropagationTimeout) as late:
-        world.propagation(timeout=timedelta(seconds=1), answer_within=IMPATIENT).wait(
-            one(), reports
+        world.propagation(timeout=timedelta(seconds=1), answer_within=SHORT_WAIT).wait(
+            values_at(), reports
         )
 
     assert "was seen at ns2.dns.test; missing at ns1.dns.test (no answer)" in str(late.value)
@@ -240,7 +241,7 @@ def test_server_that_comes_back_is_noticed(world: NameServers, reports: Reports)
     world.zones.create(NAME, "TXT", "value")
     world.servers[0].drop(2)
 
-    world.propagation(answer_within=IMPATIENT).wait(one(), reports)
+    world.propagation(answer_within=SHORT_WAIT).wait(values_at(), reports)
 
     assert ["waiting for the challenge to appear at ns1.dns.test (no answer)"] == reports.sentences
 
@@ -252,7 +253,7 @@ def test_silent_address_of_a_server_that_answers_is_forgiven(
     world.zones.create(NAME, "TXT", "value")
     world.zones.seed("ns1.dns.test", "A", "127.0.53.77")
 
-    world.propagation(answer_within=IMPATIENT).wait(one(), reports)
+    world.propagation(answer_within=SHORT_WAIT).wait(values_at(), reports)
 
     assert [] == reports.sentences
 
@@ -262,7 +263,7 @@ def test_address_without_a_route_is_left_out(world: NameServers, reports: Report
     world.zones.create(NAME, "TXT", "value")
     world.zones.seed("ns1.dns.test", "A", UNROUTABLE)
 
-    world.propagation().wait(one(), reports)
+    world.propagation().wait(values_at(), reports)
 
     assert [] == reports.sentences
 
@@ -275,9 +276,9 @@ def test_server_without_a_route_is_left_out_and_named(world: NameServers, report
     name = "_acme-challenge.example.org"
 
     with pytest.raises(PropagationTimeout) as late:
-        world.propagation(timeout=timedelta(0)).wait(one(name), reports)
+        world.propagation(timeout=timedelta(0)).wait(values_at(name), reports)
     world.zones.create(name, "TXT", "value")
-    world.propagation().wait(one(name), reports)
+    world.propagation().wait(values_at(name), reports)
 
     assert (
         "missing at ns1.dns.test (value absent); "
@@ -292,7 +293,7 @@ def test_zone_out_of_reach_is_never_taken_for_seen(world: NameServers, reports: 
     world.zones.seed("ns.far.test", "A", UNROUTABLE)
 
     with pytest.raises(PropagationTimeout, match="was seen at none; not reachable from here"):
-        world.propagation(timeout=timedelta(seconds=1)).wait(one("a.example.org"), reports)
+        world.propagation(timeout=timedelta(seconds=1)).wait(values_at("a.example.org"), reports)
 
     assert {"this host cannot reach any name server"} == set(reports.sentences)
 
@@ -303,7 +304,7 @@ def test_server_without_an_address_is_missing(world: NameServers, reports: Repor
     world.zones.create("a.example.org", "TXT", "value")
 
     with pytest.raises(PropagationTimeout, match=r"missing at ns.gone.test \(has no address\)"):
-        world.propagation(timeout=timedelta(0)).wait(one("a.example.org"), reports)
+        world.propagation(timeout=timedelta(0)).wait(values_at("a.example.org"), reports)
 
 
 def test_made_up_addresses_are_recognised() -> None:
@@ -321,7 +322,7 @@ def test_stopped_run_stops_waiting(world: NameServers, reports: Reports) -> None
         raise Interrupted(Text("stopped"))
 
     with pytest.raises(Interrupted):
-        world.propagation(pause=pause).wait(one(), reports)
+        world.propagation(pause=pause).wait(values_at(), reports)
 
 
 # a dead name server beside others that show the challenge
@@ -336,11 +337,11 @@ def test_order_goes_on_without_a_dead_server(
     world.zones.create(NAME, "TXT", "value")
     world.zones.create(f"_acme-challenge.www.{NAME}", "TXT", "value")
     world.servers[0].down()
-    propagation = world.propagation(timeout=timedelta(minutes=5), answer_within=IMPATIENT)
+    propagation = world.propagation(timeout=timedelta(minutes=5), answer_within=SHORT_WAIT)
 
-    propagation.wait(one(), reports)
+    propagation.wait(values_at(), reports)
     first = world.waits.clock()
-    propagation.wait(one(f"_acme-challenge.www.{NAME}"), reports)
+    propagation.wait(values_at(f"_acme-challenge.www.{NAME}"), reports)
 
     assert SILENT.total_seconds() <= first < SILENT.total_seconds() + 6
     assert first == world.waits.clock()
@@ -355,7 +356,8 @@ def test_short_propagation_timeout_bounds_the_wait_for_a_dead_server(
     world.zones.create(NAME, "TXT", "value")
     world.servers[1].down()
 
-    world.propagation(timeout=timedelta(seconds=9), answer_within=IMPATIENT).wait(one(), reports)
+    propagation = world.propagation(timeout=timedelta(seconds=9), answer_within=SHORT_WAIT)
+    propagation.wait(values_at(), reports)
 
     assert 9 == pytest.approx(world.waits.clock())
 
@@ -370,7 +372,7 @@ def test_dead_server_excuses_no_server_that_answers_without_the_value(
     world.servers[2].lag = float("inf")
 
     with pytest.raises(PropagationTimeout, match=r"ns1.dns.test \(no answer\), ns3.dns.test \("):
-        world.propagation(answer_within=IMPATIENT).wait(one("a.example.org"), reports)
+        world.propagation(answer_within=SHORT_WAIT).wait(values_at("a.example.org"), reports)
 
 
 def test_order_does_not_go_on_without_a_dead_server_before_resolvers_see_it(
@@ -382,7 +384,7 @@ def test_order_does_not_go_on_without_a_dead_server_before_resolvers_see_it(
     world.resolver.unseen.add(NAME)
 
     with pytest.raises(PropagationTimeout, match=r"missing at ns2\.dns\.test"):
-        world.propagation(answer_within=IMPATIENT).wait(one(), reports)
+        world.propagation(answer_within=SHORT_WAIT).wait(values_at(), reports)
 
 
 @pytest.mark.parametrize("dead", [[], [1], [0, 1]])
@@ -391,7 +393,7 @@ def test_name_servers_that_do_not_answer_are_named(world: NameServers, dead: lis
     for number in dead:
         world.servers[number].down()
 
-    found = list(world.propagation(answer_within=IMPATIENT).silent_servers([NAME, NET_NAME]))
+    found = list(world.propagation(answer_within=SHORT_WAIT).silent_servers([NAME, NET_NAME]))
 
     hosts = tuple(HOSTS[number] for number in dead)
     wanted = [SilentServers(NAME, "example.com", hosts, len(dead) < 2)] if dead else []

@@ -31,7 +31,7 @@ from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
-    IMPATIENT,
+    SHORT_WAIT,
     OddServer,
     name_servers,
     odd_servers,
@@ -70,7 +70,7 @@ def test_next_resolver_takes_over() -> None:
     )
 
     with odd_servers(dead, server) as port:
-        resolvers = Resolvers([(dead.address, port), (server.address, port)], IMPATIENT)
+        resolvers = Resolvers([(dead.address, port), (server.address, port)], SHORT_WAIT)
         assert "b" == resolvers.alias("example.com")
 
     assert 1 == len(dead.queries)
@@ -82,7 +82,7 @@ def test_each_resolver_is_named_with_its_trouble() -> None:
     failing = OddServer({("example.com", "CNAME"): code(dns.rcode.SERVFAIL)}, "127.0.53.7")
 
     with odd_servers(dead, failing) as port:
-        resolvers = Resolvers([(failing.address, port), (dead.address, port)], IMPATIENT)
+        resolvers = Resolvers([(failing.address, port), (dead.address, port)], SHORT_WAIT)
         with pytest.raises(DnsUnavailable) as trouble:
             resolvers.alias("example.com")
 

@@ -220,7 +220,7 @@ def test_unreadable_certificate_is_a_problem_of_its_address(
 
 
 def test_domains_are_checked_concurrently(edges: Edges) -> None:
-    """The server answers nobody before the last domain has connected, and no domain times out."""
+    """The server answers after the last domain has connected, and no domain times out."""
     domains = [f"n{number}.example.com" for number in range(DOMAINS_AT_ONCE)]
     meeting = "127.0.57.1"
     for domain in domains:
