@@ -278,7 +278,7 @@ def bare_leaf(request: Request, response: Response) -> Response:
     return replace(response, body=leaf + end)
 
 
-def test_certificate_that_is_not_valid_yet(bench: Bench) -> None:
+def test_certificate_from_the_future(bench: Bench) -> None:
     """The error has both times, and the hint names this host's clock before the CA. A cached
     directory hides the difference between the clocks here.
     """

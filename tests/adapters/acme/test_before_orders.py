@@ -83,7 +83,7 @@ def world() -> Iterator[NameServers]:
         yield servers
 
 
-def look(world: NameServers, account: object, *names: str) -> dict[str, Code | str]:
+def codes_by_subject(world: NameServers, account: object, *names: str) -> dict[str, Code | str]:
     """Check names, and return the codes by subject."""
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
     zones = ZonesLook("dns", account, world.propagation(), resolvers)  # type: ignore[arg-type]  # any object
@@ -96,11 +96,11 @@ CHALLENGE = "_acme-challenge.img.example.com"
 BELOW_A_CUT = "www.sub.example.com"
 
 
-def unchanged(world: NameServers) -> None:
+def no_change(world: NameServers) -> None:
     """Leave the zones unchanged."""
 
 
-def moved(world: NameServers) -> None:
+def delegate_sub_zone(world: NameServers) -> None:
     world.zones.add_zone("sub.example.com", HOSTS[2:])
 
 
@@ -112,44 +112,44 @@ def with_aliases(*aliases: tuple[str, str]) -> Callable[[NameServers], None]:
     return add
 
 
-AWAY = with_aliases((CHALLENGE, "img.example.net."))
-IN_A_CIRCLE = with_aliases((CHALLENGE, "a.example.com."), ("a.example.com", f"{CHALLENGE}."))
-BY_WILDCARD = with_aliases(("*.example.com", "edge.example.net."))
+ALIAS_ELSEWHERE = with_aliases((CHALLENGE, "img.example.net."))
+ALIAS_LOOP = with_aliases((CHALLENGE, "a.example.com."), ("a.example.com", f"{CHALLENGE}."))
+WILDCARD_ALIAS = with_aliases(("*.example.com", "edge.example.net."))
 
 
 @pytest.mark.parametrize(
     ("prepare", "account", "names", "expected"),
     [
-        (unchanged, Account("example.com"), (), {}),
-        (unchanged, Account("example.net"), (), {CHALLENGE: Code.ZONE_MISSING}),
+        (no_change, Account("example.com"), (), {}),
+        (no_change, Account("example.net"), (), {CHALLENGE: Code.ZONE_MISSING}),
         (
-            unchanged,
+            no_change,
             Account("example.com", paused="example.com"),
             (),
             {CHALLENGE: Code.ZONE_BLOCKED},
         ),
-        (unchanged, Account("no.test"), ("www.no.test",), {"no.test": Code.NOT_DELEGATED}),
+        (no_change, Account("no.test"), ("www.no.test",), {"no.test": Code.NOT_DELEGATED}),
         # An account without known name servers, and an account without a list of its zones.
-        (unchanged, Account("example.com", hosts=()), (), {}),
-        (unchanged, Unlisted(), (), {}),
+        (no_change, Account("example.com", hosts=()), (), {}),
+        (no_change, Unlisted(), (), {}),
         # Below a delegation, resolvers never see records of the parent zone.
         (
-            moved,
+            delegate_sub_zone,
             Account("example.com"),
             (BELOW_A_CUT,),
             {"example.com": Code.DELEGATED_ELSEWHERE},
         ),
         (
-            moved,
+            delegate_sub_zone,
             MemoryDns(["example.com"]),
             (BELOW_A_CUT,),
             {"example.com": Code.DELEGATED_ELSEWHERE},
         ),
         # An alias moves the challenge into the zone at its end.
-        (AWAY, Account("example.net", hosts=HOSTS[2:]), (), {}),
-        (AWAY, Account("example.com"), (), {"img.example.net": Code.ZONE_MISSING}),
-        (IN_A_CIRCLE, Account("example.com"), (), {CHALLENGE: Code.ALIAS_BROKEN}),
-        (BY_WILDCARD, Account("example.com"), (), {CHALLENGE: Code.ALIAS_BY_WILDCARD}),
+        (ALIAS_ELSEWHERE, Account("example.net", hosts=HOSTS[2:]), (), {}),
+        (ALIAS_ELSEWHERE, Account("example.com"), (), {"img.example.net": Code.ZONE_MISSING}),
+        (ALIAS_LOOP, Account("example.com"), (), {CHALLENGE: Code.ALIAS_BROKEN}),
+        (WILDCARD_ALIAS, Account("example.com"), (), {CHALLENGE: Code.ALIAS_BY_WILDCARD}),
         (
             lambda world: world.resolver.refusing(dns.rcode.SERVFAIL),
             Account("example.com"),
@@ -168,7 +168,7 @@ def test_account_and_the_world(
     """Each problem between account and delegation is reported once for each challenge or zone."""
     prepare(world)
 
-    assert expected == look(world, account, *names)
+    assert expected == codes_by_subject(world, account, *names)
 
 
 def test_delegation_to_other_name_servers(world: NameServers) -> None:
@@ -191,7 +191,7 @@ def test_refused_account_is_reported(world: NameServers) -> None:
     account.fail_with(DnsAccessDenied("the token is refused"))
 
     with pytest.raises(DnsAccessDenied):
-        look(world, account)
+        codes_by_subject(world, account)
 
 
 def test_cname_is_invisible_with_a_fixed_wait() -> None:
@@ -213,7 +213,7 @@ def test_cname_is_invisible_with_a_fixed_wait() -> None:
 def test_name_of_another_account(world: NameServers) -> None:
     """A name of another account is no problem, also by a CNAME; other names are reported."""
     own, other = Account("example.com"), Account("example.net", hosts=HOSTS[2:])
-    single = ZoneRouter([("example.org", own), ("example.com", own)])
+    own_only = ZoneRouter([("example.org", own), ("example.com", own)])
     shared = ZoneRouter([("example.com", own), ("example.net", other)])
     world.zones.seed("_acme-challenge.led.example.com", "CNAME", "led.example.net.")
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
@@ -224,7 +224,7 @@ def test_name_of_another_account(world: NameServers) -> None:
 
     assert [] == findings(own, shared)
     assert [] == findings(other, shared)
-    [missing] = findings(own, single)
+    [missing] = findings(own, own_only)
     assert (Code.ZONE_MISSING, "led.example.net") == (missing.code, missing.subject)
     assert "the CNAME at _acme-challenge.led.example.com leads to led.example.net" in str(
         missing.message

@@ -312,7 +312,7 @@ def other_directory() -> Zones:
     return zones
 
 
-def held(bench: Bench, request: IssueRequest | None = None) -> OrderPostponed | None:
+def hold_of(bench: Bench, request: IssueRequest | None = None) -> OrderPostponed | None:
     return bench.issuer(limits=LIMITS).rate_limit_hold(request or bench.request())
 
 
@@ -334,7 +334,7 @@ def test_order_beyond_the_limit_is_postponed(bench: Bench) -> None:
     issuer = bench.issuer(limits=LIMITS)
     for _ in range(3):
         bundle = bench.issue(issuer=issuer)
-        assert None is held(bench)
+        assert None is hold_of(bench)
         bench.state.save_version(bench.lease(), bundle, bench.clock.now())
     until = bench.clock.now() + 3 * HOUR
 
@@ -344,7 +344,7 @@ def test_order_beyond_the_limit_is_postponed(bench: Bench) -> None:
     moment = failure.value.retry.after
     assert moment is not None
     assert until - HOUR < moment <= until
-    assert failure.value == held(bench)
+    assert failure.value == hold_of(bench)
     assert 3 == len(bench.proxy.requests("POST /order-plz"))
 
 
@@ -364,18 +364,18 @@ def test_refused_proofs_are_counted(bench: Bench) -> None:
     bench.propagation.looks = False
     bench.dns = ZoneDns(other_directory())
     for number in (1, 2):
-        assert None is held(bench)
+        assert None is hold_of(bench)
         with pytest.raises(AuthorizationFailed) as failure:
             bench.issue(issuer=bench.issuer(limits=LIMITS))
         assert (bench.name,) == failure.value.names
         assert number == len(spent(bench).failed_proofs)
         assert spent(bench).orders[-1].given_up
 
-    error = held(bench)
+    error = hold_of(bench)
 
     assert error is not None
     assert f"has refused the proof of {bench.name} 2 times" in str(error.message)
-    assert None is held(bench, OTHERS)
+    assert None is hold_of(bench, OTHERS)
 
 
 def test_failed_write_is_no_refused_proof(bench: Bench) -> None:
@@ -418,7 +418,7 @@ def test_retry_after_is_stored_with_its_scope(
     moment = failure.value.retry.after
     assert moment is not None
 
-    mine, others = held(bench), held(bench, OTHERS)
+    mine, others = hold_of(bench), hold_of(bench, OTHERS)
 
     assert mine is not None
     assert moment == mine.retry.after
@@ -445,7 +445,7 @@ def test_rate_limit_without_a_moment_delays_no_run(bench: Bench) -> None:
     with pytest.raises(RateLimited):
         bench.issue()
 
-    assert None is held(bench)
+    assert None is hold_of(bench)
     assert () == spent(bench).holds
 
 

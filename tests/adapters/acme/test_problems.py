@@ -72,7 +72,7 @@ MADE: dict[type[Exception], Callable[[], Exception]] = {
 }
 
 
-def made(cls: type[Exception]) -> Exception:
+def exception_of(cls: type[Exception]) -> Exception:
     return MADE.get(cls, lambda: cls("something foreign"))()
 
 
@@ -85,7 +85,7 @@ def refused(kind: str, detail: str = "what the CA says", **more: object) -> Refu
 def test_exception_of_a_library_becomes_ours(cls: type[Exception]) -> None:
     """Every exception class of acme, josepy and requests has a translation."""
     with pytest.raises(IssuanceError), translating_errors(lambda: NOW):
-        raise made(cls)
+        raise exception_of(cls)
 
 
 def test_all_exceptions_of_the_library_are_translated() -> None:
@@ -153,14 +153,14 @@ def test_rate_limit_has_the_time_of_the_next_run() -> None:
     document = messages.Error.from_json({"type": f"{ERROR}rateLimited", "detail": "too many"})
     moment = NOW + timedelta(hours=3)
 
-    known = as_error(Refused(429, document, "10800"), NOW)
-    unknown = as_error(Refused(429, document), NOW)
+    with_moment = as_error(Refused(429, document, "10800"), NOW)
+    without_moment = as_error(Refused(429, document), NOW)
 
-    assert Retry.at(moment) == known.retry
-    assert str(known.hint).startswith(
+    assert Retry.at(moment) == with_moment.retry
+    assert str(with_moment.hint).startswith(
         f"run `certferry sync` again after {moment:%Y-%m-%d %H:%M} UTC; "
     )
-    assert str(unknown.hint).startswith("run `certferry sync` again when the CA allows it; ")
+    assert str(without_moment.hint).startswith("run `certferry sync` again when the CA allows it; ")
 
 
 def test_every_advice_is_tested() -> None:

@@ -58,7 +58,7 @@ def ordered_in_place_of(bench: Bench, replaced: CertificateBundle) -> Certificat
     return bench.issuer().issue(request, bench.dns, bench.lease(), bench.events.append)
 
 
-def saved(bench: Bench) -> CertificateBundle:
+def issued_and_saved(bench: Bench) -> CertificateBundle:
     bundle = bench.issue()
     bench.state.save_version(bench.lease(), bundle, bench.clock.now())
     return bundle
@@ -164,7 +164,7 @@ def test_directory_without_renewal_information(bench: Bench) -> None:
         return replace(response, body=json.dumps(document).encode())
 
     bench.proxy.rewrite = rewrite
-    bundle = saved(bench)
+    bundle = issued_and_saved(bench)
     before = len(bench.proxy.journal)
 
     assert RenewalInfo() == bench.issuer().renewal_info(bundle.cert_pem)
@@ -265,7 +265,7 @@ def test_unavailable_ca_is_not_asked_for_further_certificates(bench: Bench) -> N
 
 def test_order_names_the_replaced_certificate(bench: Bench) -> None:
     """Pebble accepts the order at the first attempt."""
-    former = saved(bench)
+    former = issued_and_saved(bench)
 
     new = ordered_in_place_of(bench, former)
 
@@ -281,7 +281,7 @@ def test_order_is_repeated_without_a_refused_replacement(
     bench: Bench, kind: str, status: int
 ) -> None:
     """There is a single second attempt."""
-    former = saved(bench)
+    former = issued_and_saved(bench)
     bench.proxy.faults.add(refusal(kind, "not this one", status), on=ORDERED)
 
     assert ordered_in_place_of(bench, former).key_matches
@@ -291,9 +291,9 @@ def test_order_is_repeated_without_a_refused_replacement(
     assert "replaces" not in bench.proxy.payload(ORDERED)
 
 
-def test_order_that_is_refused_twice_fails(bench: Bench) -> None:
+def test_second_refusal_of_an_order_is_final(bench: Bench) -> None:
     """The second refusal has another cause, and a rate limit allows no second attempt."""
-    former = saved(bench)
+    former = issued_and_saved(bench)
     bench.proxy.faults.add(refusal("malformed", "bad names", 400), on=ORDERED, times=2)
     with pytest.raises(OrderFailed, match="bad names"):
         ordered_in_place_of(bench, former)
@@ -307,7 +307,7 @@ def test_order_that_is_refused_twice_fails(bench: Bench) -> None:
 
 def test_second_replacement_at_pebble(bench: Bench) -> None:
     """Pebble's own refusal leads to an order without a replacement."""
-    former = saved(bench)
+    former = issued_and_saved(bench)
     successor = ordered_in_place_of(bench, former)
     bench.state.save_version(bench.lease(), successor, bench.clock.now())
 
@@ -324,7 +324,7 @@ def test_unknown_replacement_at_pebble(
     """For a forgotten serial number of its own, Pebble reports an internal error. For another CA's
     certificate, Pebble reports a malformed certificate.
     """
-    issued = x509.load_pem_x509_certificate(saved(bench).cert_pem.encode())
+    issued = x509.load_pem_x509_certificate(issued_and_saved(bench).cert_pem.encode())
     issuer = issued.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
     authority = issuer.key_identifier if is_its_own else bytes(20)
     request = bench.request(replaced_pem=certificate_pem(leaf(0x1234567890, authority)))
@@ -337,7 +337,7 @@ def test_unknown_replacement_at_pebble(
 
 def test_internal_error_is_not_blamed_on_the_replacement(bench: Bench) -> None:
     """Only an error that mentions the replacement leads to an order without the replacement."""
-    former = saved(bench)
+    former = issued_and_saved(bench)
     tries = len(RESTS) + 1
     bench.proxy.faults.add(refusal("serverInternal", "oops", 500), on=ORDERED, times=tries)
 

@@ -72,7 +72,7 @@ def test_value_in_use_is_sent_only_once(account: AcmeDnsAccount, registration: R
     assert [OURS, OURS_TOO] == account.values(registration.fulldomain)
 
 
-def test_third_value_is_refused_until_one_is_removed(
+def test_third_value_is_refused_until_a_removal(
     account: AcmeDnsAccount, registration: Registered
 ) -> None:
     """acme-dns keeps two values: a third would replace a value that the CA still has to check."""

@@ -32,7 +32,7 @@ def limited(account: DnspodAccount) -> DnsProvider:
 
 
 def write(provider: DnsProvider, number: int) -> None:
-    """Write a record in a single request, after the run's list of the domains."""
+    """Write a record in a single request. The first write of a run also lists the domains."""
     provider.add_txt(f"_acme-challenge.n{number}.example.com", "value")
 
 

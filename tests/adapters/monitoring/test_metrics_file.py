@@ -9,7 +9,7 @@ from tests.another_user import as_root, given_away
 
 
 @as_root
-def test_directory_that_is_a_link_of_another_users(tmp_path: Path) -> None:
+def test_directory_is_a_link_of_another_user(tmp_path: Path) -> None:
     """A link of another user may lead anywhere, so the write is refused and reported."""
     others, theirs = tmp_path / "others", tmp_path / "theirs"
     others.mkdir()
@@ -27,7 +27,7 @@ def test_directory_that_is_a_link_of_another_users(tmp_path: Path) -> None:
 
 
 @as_root
-def test_directory_of_another_users(tmp_path: Path) -> None:
+def test_directory_of_another_user(tmp_path: Path) -> None:
     """Debian's directory belongs to its collector: all users can read the file, and a link in place
     of the file is replaced.
     """

@@ -81,7 +81,7 @@ def test_one_of_several_recipients_is_refused(server: MailServer, tmp_path: Path
     assert [[NIGHT, DAY]] == server.recipients
 
 
-def test_recipient_that_is_temporarily_refused(server: MailServer, tmp_path: Path) -> None:
+def test_temporarily_refused_recipient(server: MailServer, tmp_path: Path) -> None:
     """To this recipient alone the mail is sent later; among others, the mail is refused in part."""
     alone = send(server, tmp_path, GREY)
     with_others = send(server, tmp_path, GREY, NIGHT)
@@ -93,7 +93,7 @@ def test_recipient_that_is_temporarily_refused(server: MailServer, tmp_path: Pat
 
 
 def test_headers_and_content_of_a_mail(server: MailServer, tmp_path: Path) -> None:
-    """The mail names sender, recipients and its automatic origin, in unchanged Chinese."""
+    """The mail names sender, recipients and its automatic origin, and keeps Chinese text."""
     assert Sent() == send(server, tmp_path, NIGHT, DAY)
 
     (mail,) = server.mails

@@ -42,7 +42,7 @@ def test_new_record_is_checked(account: AnAccount, provider: DnsProvider) -> Non
 
 
 @READ_BACK
-def test_accepted_record_that_is_missing(account: AnAccount, provider: DnsProvider) -> None:
+def test_accepted_record_is_missing(account: AnAccount, provider: DnsProvider) -> None:
     """A service that accepts a record and drops it is noticed before the CA looks."""
     assert not isinstance(account, DnspodAccount)
     account.service.forgets_records = True
@@ -54,7 +54,7 @@ def test_accepted_record_that_is_missing(account: AnAccount, provider: DnsProvid
     assert 2 == len(account.calls(account.CREATE))
 
 
-def test_record_that_is_listed_late(account: AnAccount, provider: DnsProvider) -> None:
+def test_record_is_listed_late(account: AnAccount, provider: DnsProvider) -> None:
     """The search is repeated; the write is not."""
     account.service.index_delay = 3
 
@@ -307,7 +307,7 @@ def test_identical_record_is_reused(account: AnAccount, provider: DnsProvider) -
     assert ["another"] == account.values(NAME)
 
 
-def test_identical_record_that_is_never_listed(account: AnAccount, provider: DnsProvider) -> None:
+def test_identical_record_is_never_listed(account: AnAccount, provider: DnsProvider) -> None:
     """The search ends with an error, and the next run can continue."""
     account.refuse_next(account.CREATE, account.DUPLICATE, times=9)
 
