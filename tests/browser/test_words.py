@@ -6,6 +6,7 @@ import pytest
 
 from tests.browser.chromium import LANGUAGES, NARROW, WIDE, Complaints, Language, must_be_readable
 from tests.browser.conftest import NewPage
+from tests.browser.pages import RUN
 from tests.support.tiers import thorough
 
 pytestmark = thorough
@@ -14,6 +15,7 @@ TABLET = 768
 PATHS = (
     *("/certificates/img", "/certificates/shop", "/certificates/img/rollback"),
     *("/plan", "/plan?name=shop", "/discover", "/doctor", "/channels"),
+    *("/certificates", "/accounts", "/history", f"/runs/{RUN}"),
 )
 
 

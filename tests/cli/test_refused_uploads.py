@@ -54,7 +54,8 @@ def test_key_that_refusals_quote(tmp_path: Path) -> None:
     told = "\n".join([*(one.out + one.err for one in ended), log.read_text()])
     for where in (told, kept):
         assert [] == [one for one in quoted if any(part in where for part in parts_of(one))]
-        assert "400000 [words withheld: they may quote the private key]" in where
+        assert "[words withheld: they may quote the private key]" in where
+    assert "400000 [words withheld: they may quote the private key]" in told
     assert "do not belong together (400324 [words withheld" in told
     assert f"X-Reqid {REQUEST_ID}" in told
 

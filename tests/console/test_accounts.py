@@ -12,22 +12,24 @@ import requests
 
 from certferry.config.model import Settings
 from certferry.console.accounts import (
-    troubles_of,
-    view_of_accounts,
+    causes_at,
     view_of_channels,
     view_of_hosts,
+    views_of_accounts,
 )
 from certferry.console.tables import TableView
 from certferry.core.access import Role
+from certferry.core.assessment.causes import Cause, causes_of
+from certferry.core.assessment.health import Concern, Recorded
 from certferry.core.assessment.hosts import HostStanding, standings_of
 from certferry.core.assessment.notices import (
     ChannelState,
-    Notice,
     SentNotice,
     Subject,
     Topic,
     refused,
 )
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.observed.records import HostRecord, HostWork, LastRun
 from certferry.core.redaction import Secret
 from certferry.errors import Problem
@@ -39,6 +41,8 @@ from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.console.serving import ANNA
 from tests.console.serving import console as guarded
 from tests.console.sites import HOSTILE, console, workspace_in
+from tests.console.stored_site import cdn_of, site_in, sync, tables_of
+from tests.console.test_overview import page
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -73,9 +77,9 @@ def settings_in(folder: Path, text: str = ACCOUNTS) -> Settings:
     return workspace_in(folder, text, KEYS).settings
 
 
-def trouble(code: str, lineage: str = "img", target: str = "", domain: str = "") -> Notice:
-    problem = Problem(code, Text("it failed"), Text("fix it"))
-    return Notice(Topic.TROUBLE, Subject(lineage, target, domain), NOON, problem)
+def concern(code: str, lineage: str = "img", target: str = "", domain: str = "") -> Concern:
+    problem = Problem(code, Text("it failed"), Text("fix it"), since=NOON)
+    return Concern(problem, Subject(lineage, target, domain))
 
 
 def words_of(table: TableView) -> dict[str, dict[str, str]]:
@@ -89,36 +93,70 @@ def words_of(table: TableView) -> dict[str, dict[str, str]]:
 
 
 def test_account_shows_its_use_and_the_names_of_variables(tmp_path: Path) -> None:
-    """Which certificates need it, and where each key is: never the key, nor a command's words."""
-    shown = words_of(view_of_accounts(settings_in(tmp_path), [], VOICE))
+    """What it serves, whether its last use worked, and where each key is: never the key, nor a
+    command's words.
+    """
+    recorded = Recorded(
+        sightings=(Sighting("img", "qiniu", "img.example.com", served=True, since=NOON),),
+        last_run=LastRun(NOON, NOON),
+    )
+    views = views_of_accounts(settings_in(tmp_path), recorded, ())
+    shown = {view.label: view for view in views}
 
-    met = "Trouble"
-    facts = [shown["qiniu"][name] for name in ("Service", "Used for", "Certificates", met)]
-    assert ["Qiniu", "deployment", "img", "none"] == facts
-    assert "access_key: environment variable QINIU_KEY" == shown["qiniu"]["Keys"]
-    assert "in the configuration file" == shown["plain"]["Keys"]
-    assert "token: from a command" == shown["spare"]["Keys"]
-    assert "none" == shown["spare"]["Certificates"]
-    assert "planted" not in str(shown)
+    qiniu = shown["qiniu"]
+    assert ("qiniu", "Qiniu", ("deployment",)) == (
+        qiniu.type,
+        str(qiniu.service),
+        tuple(map(str, qiniu.uses)),
+    )
+    assert (1, 1, "worked", NOON) == (
+        qiniu.certificates,
+        qiniu.places,
+        str(qiniu.last_use),
+        qiniu.used_at,
+    )
+    assert ["access_key: environment variable QINIU_KEY"] == [*map(str, qiniu.keys)]
+    assert ["in the configuration file"] == [*map(str, shown["plain"].keys)]
+    assert ["token: from a command"] == [*map(str, shown["spare"].keys)]
+    assert (0, "not used yet", None) == (
+        shown["spare"].certificates,
+        str(shown["spare"].last_use),
+        shown["spare"].used_at,
+    )
+    assert "planted" not in str(views)
 
 
 def test_account_that_runs_had_trouble_with_comes_first(tmp_path: Path) -> None:
-    """A target has the trouble of its domains, a DNS account that of the names which it proves."""
-    settings = settings_in(tmp_path)
-    at_dns = trouble("dns_access_denied")
-    at_target = [trouble("quota_full", target="qiniu", domain=f"n{number}") for number in range(3)]
-    others = [trouble("quota_full", target="files"), trouble("dns_access_denied", "other")]
+    """A target has the causes of its domains, a DNS account those of the names which it proves.
+    Refused keys are a failed use; what a service says of one domain is not.
+    """
+    settings, recorded = settings_in(tmp_path), Recorded(last_run=LastRun(NOON, NOON))
+    at_dns = causes_of([concern("dns_access_denied")])
+    at_target = causes_of(concern("quota_full", f"n{number}", "qiniu") for number in range(3))
+    others = causes_of([concern("quota_full", target="files"), concern("dns_unavailable", "other")])
 
-    def found(label: str) -> list[Notice]:
-        return troubles_of(settings.accounts[label], settings, [at_dns, *at_target, *others])
+    def found(label: str) -> tuple[Cause, ...]:
+        return causes_at(settings.accounts[label], settings, [*at_dns, *at_target, *others])
 
-    assert (at_target, [at_dns], []) == (found("qiniu"), found("dnspod"), found("spare"))
-    shown = words_of(view_of_accounts(settings, [at_dns], VOICE))
-    assert "dnspod" == next(iter(shown))
-    met = words_of(view_of_accounts(settings, at_target, VOICE))["qiniu"]
-    assert met["Trouble"] == ("it failed (3 times, since 2026-03-01 12:00 UTC)\nfix it")
-    alone = words_of(view_of_accounts(settings, at_target[:1], VOICE))["qiniu"]
-    assert alone["Trouble"].startswith("img: it failed (since")
+    assert (at_target, at_dns, ()) == (found("qiniu"), found("dnspod"), found("spare"))
+    first = views_of_accounts(settings, recorded, at_dns)[0]
+    assert ("dnspod", "failed", at_dns) == (first.label, str(first.last_use), first.causes)
+    first = views_of_accounts(settings, recorded, at_target)[0]
+    assert ("qiniu", "worked", at_target) == (first.label, str(first.last_use), first.causes)
+
+
+def test_cause_at_an_account_is_told_once(tmp_path: Path) -> None:
+    """With the number of its certificates, which a link lists."""
+    with site_in(tmp_path, tables_of(12)) as site:
+        cdn_of(site).denies = True
+        sync(site)
+        english, chinese = page(site, "/accounts"), page(site, "/accounts", "zh")
+
+    assert 1 == english.count("the keys are not accepted")
+    assert '<span class="badge error">failed</span>' in english
+    assert '<a href="/certificates?account=qiniu">12 certificates</a>' in english
+    assert '<a href="/certificates?account=qiniu">12 张证书</a>' in chinese
+    assert '<span class="badge error">失败</span>' in chinese
 
 
 def test_accounts_page_has_no_key(tmp_path: Path) -> None:
@@ -156,7 +194,7 @@ def test_channel_that_takes_no_messages_comes_first(tmp_path: Path) -> None:
     assert ("img", "accepted", "Send") == tuple(list(shown["a"].values())[3:])
     assert shown["b"]["Result"].splitlines() == [
         "takes no messages since 2026-03-01 12:00 UTC: quota",
-        "after fixing the channel, run `certferry notify test b`",
+        "after fixing the channel, send a test message: `certferry notify test b`",
         "next attempt after 2026-03-01 13:00 UTC",
     ]
     needs = [row[4].need for row in view_of_channels(channels, states, VOICE, may_try=True).rows]
@@ -186,12 +224,18 @@ def test_channel_is_tried_and_its_answer_shown(tmp_path: Path) -> None:
 
 
 def test_refusal_of_a_channel_is_shown(tmp_path: Path) -> None:
-    """In the service's words, and it stands in the table from then on."""
+    """In the service's words, and it stands in the table from then on. The cause has the advice of
+    the service, and the button in place of the command.
+    """
     with EventReceiver() as receiver:
         text = webhook(receiver).replace(SECRET, "another secret of this channel")
         with workspace_in(tmp_path, text) as workspace, console(workspace) as url:
             page = requests.post(f"{url}/channels/ops/test", timeout=20).text
+            causes = requests.get(f"{url}/causes", timeout=20).text
 
+    assert "channel ops accepts no messages" in causes
+    assert "; then send a test message: " in causes
+    assert 'action="/channels/ops/test"' in causes
     assert "ops (Webhook): refused: " in page
     assert '<div class="note error" role="status">' in page
     assert "takes no messages since" in page
@@ -266,9 +310,12 @@ def test_host_with_a_problem_comes_first() -> None:
     shown = words_of(table)
 
     assert [HOSTILE, "web-1 (this one)"] == list(shown)
-    assert "the host has not run since 2026-02-26 12:00 UTC" in shown[HOSTILE]["Problems"]
+    assert (
+        "the host has not run since 2026-02-26 12:00 UTC" in shown[HOSTILE]["Problems of the host"]
+    )
     assert ("3", "img", "none") == tuple(
-        shown["web-1 (this one)"][heading] for heading in ("Certificates", "Working on", "Problems")
+        shown["web-1 (this one)"][heading]
+        for heading in ("Certificates", "Working on", "Problems of the host")
     )
     assert Text("Clock") not in table.headings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from starlette.routing import Route
 
 from certferry.console.app import pages_of
 from certferry.console.site import HERE, Site, render
+from certferry.present.language import relative, voice_in
 from certferry.text import Text
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.console.serving import AsVisitor, Began, served
@@ -145,3 +147,27 @@ def test_foreign_words_are_escaped(frame: str) -> None:
     """Also where commands in backquotes become code."""
     assert "&lt;b&gt;<code>x</code>&lt;/b&gt;; type <code>certferry doctor</code>" in frame
     assert "<b>" not in frame
+
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "chinese"),
+    [
+        (0.5, "just now", "刚刚"),
+        (59, "59 seconds ago", "59 秒前"),
+        (60, "1 minute ago", "1 分钟前"),
+        (89, "1 minute ago", "1 分钟前"),
+        (90, "2 minutes ago", "2 分钟前"),
+        (119, "2 minutes ago", "2 分钟前"),
+        (179, "2 minutes ago", "2 分钟前"),
+        (-119, "in 2 minutes", "2 分钟后"),
+        (47 * 3600, "47 hours ago", "47 小时前"),
+    ],
+)
+def test_seconds_are_shown_below_a_minute_only(seconds: float, english: str, chinese: str) -> None:
+    """A page tells people roughly how long ago; the exact time is on hover."""
+    words = relative(NOON - timedelta(seconds=seconds), NOON)
+
+    assert [english, chinese] == [voice_in(language).say(words) for language in ("en", "zh")]

@@ -28,7 +28,7 @@ from certferry.core.assessment.status import DomainStatus, Standing
 from certferry.core.certificates.chain import Presented
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Served
-from certferry.core.observed.stored_runs import RunKind
+from certferry.core.observed.stored_runs import RunKind, RunSource, StoredRun
 from certferry.errors import Problem
 from certferry.text import Text
 from tests.acceptance.host import Host
@@ -456,3 +456,63 @@ def when_of(site: Site) -> object:
         for found in site.observer._known.values()  # noqa: SLF001 - as above
     )
     return known()
+
+
+def test_refused_attempt_of_a_run_is_in_the_history(tmp_path: Path) -> None:
+    """On the certificate's page as on that of the history: in the viewer's language, with a link to
+    the run and with seconds.
+    """
+    with site_in(tmp_path, table("img", ["img.example.com"])) as site:
+        cdn_of(site).denies = True
+        state, who = site.workspace().state, "tester@host"
+        run = StoredRun("run1", RunKind.SYNC, RunSource.COMMAND, who, state.host, NOW)
+        state.save_run_begin(run)
+        sync(site)
+        pages = [page(site, path, "zh") for path in (path_of("img"), "/history?name=img")]
+
+    for shown in pages:
+        group = shown.split('<tr class="group">')[1].split("</tbody>")[0]
+        assert 'href="/runs/run1"' in group
+        assert '<span class="badge error">失败</span>' in group
+        assert "the keys are not accepted" in group
+        assert re.search(r"\d\d:\d\d:\d\d UTC</time>", group)
+
+
+def test_cause_of_several_certificates_is_described_once(tmp_path: Path) -> None:
+    """Above the list, with the count; the rows lead there. A row of the list has a cause that
+    touches no other certificate, in place of what follows from the cause.
+    """
+    with site_in(tmp_path, tables_of(12) + table("alone", ["alone.example.com"])) as site:
+        state = site.workspace().state
+        for number in range(12):
+            issue(state, f"c{number}", domains_of(number), age=80 * DAY)
+        issue(state, "alone", ["alone.example.com"], age=80 * DAY, served=False)
+        denied = Problem("target_access_denied", Text("the account refuses the key"))
+        failed = Problem("deploy_error", Text("the CDN could not carry out the change"))
+        notices = [
+            Notice(Topic.TROUBLE, Subject(f"c{number}", "qiniu"), NOW, denied)
+            for number in range(12)
+        ]
+        notices.append(Notice(Topic.TROUBLE, Subject("alone", "qiniu"), NOW, failed))
+        state.update_notices(lambda _: tuple(notices))
+        state.save_run(NOW, succeeded=False)
+        html = page(site, "/certificates")
+
+    assert 1 == html.count("the account refuses the key")
+    assert 12 == html.count('href="#cause-1">cause above</a>') == html.count("cause above")
+    assert '<div id="cause-1">' in html
+    assert "12 certificates" in words(html).partition("alone")[0]
+    row = next(row for row in html.split("<tr>") if '">alone</a>' in row)
+    assert "the CDN could not carry out the change" in row
+    assert "at 0 of 1 place" in row
+
+
+def test_list_of_an_account(tmp_path: Path) -> None:
+    """The certificates that use the account: the page of accounts leads here."""
+    with site_in(tmp_path, tables_of(2)) as site:
+        at_target = page(site, "/certificates?account=qiniu")
+        unknown = page(site, "/certificates?account=files")
+
+    assert {"c0", "c1"} == set(rows(at_target))
+    assert "Certificates that use the account qiniu" in words(at_target)
+    assert set() == set(rows(unknown))

@@ -19,6 +19,7 @@ from certferry.core.observed.records import ACCESS, HistoryEntry, HistoryFilter
 from certferry.core.observed.stored_runs import RunKind, RunSource, RunState, StoredRun
 from certferry.errors import ConfigError
 from certferry.present import documents
+from certferry.text import Text
 from certferry.wiring.workspace import Workspace
 from tests.console.sites import HOSTILE, console, workspace_in
 
@@ -157,6 +158,55 @@ def test_moments_have_seconds(workspace: Workspace) -> None:
         page = read(f"{url}/history").text
 
     assert "2026-03-01 12:00:07 UTC</time>" in page
+
+
+def test_sentence_is_in_the_language_of_the_viewer(workspace: Workspace) -> None:
+    """As each entry stores the sentence with its values; programs read English."""
+    sentence = Text("the certificate expired at {moment}", moment=NOON)
+    facts: dict[str, str | Text] = {"domain": "img.example.com", "problem": sentence}
+    workspace.state.append_history(HistoryEntry(NOON, "img", "deploy failed", "anna", facts))
+    with console(workspace, language="zh") as url:
+        page = read(f"{url}/history").text
+        [stored] = read(f"{url}/history.json").json()["entries"]
+        table = read(f"{url}/history.csv").text
+
+    assert "img.example.com · 证书已于 2026-03-01 12:00 UTC 过期" in re.sub("<[^>]*>", "", page)
+    assert "the certificate expired at 2026-03-01 12:00 UTC" == stored["facts"]["problem"]
+    assert "problem=the certificate expired at 2026-03-01 12:00 UTC" in table
+
+
+def test_refusals_with_one_cause_are_one_row(workspace: Workspace) -> None:
+    """With the first ten names. Another cause, and the page of a certificate, have an own row."""
+    for number in range(30):
+        name = f"shop-{number:02}"
+        domain = f"{name}.example.com"
+        refusal = Text("the key is refused for {domain}", domain=domain)
+        facts: dict[str, str | Text] = {"target": "qiniu", "domain": domain, "problem": refusal}
+        at = NOON + timedelta(seconds=number)
+        workspace.state.append_history(HistoryEntry(at, name, "failed", "anna", facts))
+    other: dict[str, str | Text] = {"target": "qiniu", "problem": Text("the account is full")}
+    workspace.state.append_history(HistoryEntry(NOON + HOUR, "img", "failed", "anna", other))
+    with console(workspace) as url:
+        whole = read(f"{url}/history").text
+        alone = read(f"{url}/history", name="shop-07").text
+
+    assert 2 == len(rows_of(whole))
+    assert "qiniu · the key is refused for shop-00.example.com, and 29 more" in whole
+    assert "shop-09, and 20 more</td>" in whole
+    assert "qiniu → shop-07.example.com · the key is refused for shop-07.example.com" in alone
+
+
+def test_filters_are_those_of_all_pages(workspace: Workspace) -> None:
+    """Days are written as in the tables, in every browser; filters in force can be dropped."""
+    with console(workspace) as url:
+        whole = read(f"{url}/history").text
+        users = read(f"{url}/history", about="users", who="anna").text
+
+    assert 'role="search"' in whole
+    assert 'type="date"' not in whole
+    assert 2 == whole.count('placeholder="2026-03-01"')
+    assert "Show all" not in whole
+    assert '<a href="/history?about=users">Show all</a>' in users
 
 
 def test_history_is_filtered_by_event(workspace: Workspace) -> None:

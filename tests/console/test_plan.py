@@ -32,7 +32,7 @@ from tests.acceptance.host import Host
 from tests.cli import values
 from tests.console.machine import Machine, console_of, fields_of
 from tests.console.serving import ANNA
-from tests.console.stored_site import DAY, site_in, tables_of
+from tests.console.stored_site import DAY, cdn_of, site_in, sync, table, tables_of
 from tests.console.test_overview import page, words
 from tests.support.waiting import eventually
 
@@ -129,6 +129,41 @@ def test_one_cause_over_many_certificates_is_one_card() -> None:
     assert "36 domains to verify." == Voice().say(one.count)
     assert [f"c{number}" for number in range(FOLDED)] == [each.name for each in one.certificates]
     assert ["img"] == [each.name for each in other.certificates]
+
+
+def test_cause_of_blocked_steps_is_told_once_above_the_steps(tmp_path: Path) -> None:
+    """With the count and every name, ten in view; the same certificates have no card below."""
+    tables = tables_of(30) + table("fine", ["fine.example.com"])
+    with site_in(tmp_path, tables) as site:
+        sync(site)
+        cdn_of(site).denies = True
+        english = planned_page(site, "/plan")
+        chinese = planned_page(site, "/plan", language="zh")
+
+    assert 1 == english.count("the keys are not accepted")
+    assert "31 certificates: the keys are not accepted" in words(english)
+    assert "31 张证书：the keys are not accepted" in words(chinese)
+    main = english.partition("<main")[2]
+    shown, _, folded = main.partition("<summary")
+    assert "and 21 more" in words("<main" + main)
+    assert 10 == shown.count('<a href="/certificates/')
+    assert {f"/certificates/c{number}" for number in range(30)} <= set(
+        re.findall(r'href="([^"]*)"', shown + folded)
+    )
+    assert "<article" not in main
+
+
+def test_hint_of_a_blocked_step_has_buttons(tmp_path: Path) -> None:
+    """In place of the commands that the console can do."""
+    hint = Text("see `certferry doctor`; then `certferry sync --renew c0`")
+    plan = Plan("c0", ("x",), findings=(PlanFinding(Weight.BLOCKED, replace(FROZEN, hint=hint)),))
+    with site_in(tmp_path, tables_of(1)) as site:
+        site.observer.latest(("plan", "c0", False), lambda: whole_of([plan]))
+        html = planned_page(site, "/plan?name=c0")
+
+    assert '<a class="button quiet" href="/doctor">' in html
+    assert '<a class="button" href="/certificates/c0/renew">' in html
+    assert "certferry sync" not in words(html)
 
 
 def test_domains_and_moments_make_no_kind_of_their_own() -> None:
@@ -293,10 +328,10 @@ def test_the_page_is_in_the_language_of_its_reader(host: Host) -> None:
     assert document["digest"] in page
 
 
-def planned_page(site: Site, path: str, role: Role = Role.OPERATOR) -> str:
+def planned_page(site: Site, path: str, role: Role = Role.OPERATOR, language: str = "en") -> str:
     """Return a page when its plan is made."""
     assert eventually(lambda: "Checking now" not in page(site, path, role=role))
-    return page(site, path, role=role)
+    return page(site, path, language, role)
 
 
 @pytest.mark.parametrize("role", Role)

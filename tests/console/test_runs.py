@@ -737,6 +737,43 @@ def test_every_certificate_of_a_report_is_on_one_page(well: int, wrong: int) -> 
     assert sorted(map(str, range(well + wrong))) == sorted(shown)
 
 
+def test_cause_of_several_certificates_is_told_once(stored: Stored) -> None:
+    """With the first ten names, and the others folded. A certificate with another problem beside
+    the cause has its own steps, too.
+    """
+    cause = {
+        "code": "target_access_denied",
+        "message": Text("the key is refused"),
+        "hint": Text("see `certferry doctor`"),
+        "name": None,
+    }
+    denied = {"code": "target_access_denied", "detail": "the key is refused"}
+    names = [f"shop-{number:02}" for number in range(30)]
+    certificates = [certificate_of(name, "failed", "failed", "unchanged") for name in names]
+    for certificate in certificates:
+        certificate["steps"][0] |= denied
+    both = certificate_of("both", "failed", "failed", "failed")
+    both["steps"][0] |= denied
+    document = {
+        "certificates": [*certificates, both],
+        "causes": [{**cause, "certificates": [*names, "both"]}],
+    }
+    view = report_view(document, Voice())
+    assert ["both"] == [result.name for result in view.problems.certificates]
+    assert "31 failed" == Voice().say(view.counts or Text(""))
+
+    run = stored.add(1)
+    stored.state.save_run_end(run.id, RunState.FAILED, NOON, RunReport(document))
+    page = stored.machine.get(f"/runs/{run.id}").text
+
+    told = page.partition('class="note cause error"')[2].partition("</details>")[0]
+    assert "31 certificates: the key is refused" in re.sub(r"<[^>]*>", "", told)
+    assert 10 == told.partition("<summary")[0].count('href="/certificates/')
+    assert "and 21 more" in told
+    assert 'href="/doctor"' in told
+    assert 2 == page.count("the key is refused")
+
+
 def test_report_begins_with_its_worst() -> None:
     """The sentence counts certificates by result, worst first, and so are they listed; steps with a
     problem stand before the others, and steps beyond the first are counted.
@@ -763,3 +800,17 @@ def test_report_begins_with_its_worst() -> None:
     assert ["failed", "done"] == [step["outcome"] for step in wrong.steps[:2]]
     assert 32 == len(wrong.steps) + wrong.more
     assert "the end was not stored" == view.problem
+
+
+def test_events_of_an_ended_run_are_folded(stored: Stored) -> None:
+    """The results above tell each problem once; a link to earlier events opens the fold."""
+    run = stored.add(1)
+    stored.state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", Text("waiting"))])
+    document = {"certificates": [certificate_of("img", "failed", "failed")]}
+    stored.state.save_run_end(run.id, RunState.FAILED, NOON, RunReport(document))
+
+    folded = stored.machine.get(f"/runs/{run.id}").text
+    unfolded = stored.machine.get(f"/runs/{run.id}?after=0").text
+
+    assert '<details><summary><h2 id="events">' in folded
+    assert '<details open><summary><h2 id="events">' in unfolded

@@ -119,6 +119,21 @@ def test_chinese_is_chinese() -> None:
     assert [] == english
 
 
+def test_chinese_has_a_word_for_the_end_and_a_word_for_what_is_past() -> None:
+    """到期 is the moment of an end, 过期 what has ended; what is due for renewal is neither."""
+    rules = {
+        "过期": re.compile(r"expired|has ended"),
+        "到期": re.compile(r"[Ee]xpir|\b[Ee]nd|soonest"),
+    }
+    mixed = [
+        str(message.string)
+        for message in messages("zh")
+        for word, english in rules.items()
+        if word in str(message.string) and not english.search(str(message.id))
+    ]
+    assert [] == mixed
+
+
 def test_chinese_commas_are_full_width() -> None:
     """A sentence that operators send to a vendor's support reads like native Chinese."""
     half = re.compile(r"[\u4e00-\u9fff],|,[\u4e00-\u9fff]")

@@ -101,7 +101,8 @@ class TwoCas(ModelWorld):
     def lines(self, event: str) -> list[dict[str, str]]:
         """Return the facts of the history's entries of an event, oldest first."""
         entries = reversed(self.state.history("img", 100))
-        return [dict(entry.facts) for entry in entries if entry.event == event]
+        facts = (entry.facts for entry in entries if entry.event == event)
+        return [{name: str(fact) for name, fact in each.items()} for each in facts]
 
 
 def asked_in_plan(world: TwoCas) -> list[str]:

@@ -88,7 +88,7 @@ def test_certificate_that_another_tool_bound_is_replaced() -> None:
     assert "bound: another tool's change is undone" == str(done.detail)
     assert ["drift found"] == lines(world)
     (found,) = (e for e in world.state.history("img", 100) if e.event == "drift found")
-    assert theirs in found.facts["found"]
+    assert theirs in str(found.facts["found"])
 
 
 @pytest.mark.parametrize("policy", LEFT)

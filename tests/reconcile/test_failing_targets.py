@@ -57,11 +57,11 @@ def test_accepted_change_that_fails_is_a_failure_in_the_history(world: ModelWorl
     complete_run(world)
 
     events = [
-        (entry.event, entry.facts.get("problem"))
+        (entry.event, str(entry.facts.get("problem")))
         for entry in world.state.history("img", 20)
         if entry.facts.get("domain") == IMG
     ]
-    assert [("deploy failed", "verify https crt fail"), ("deployed", None)] == events
+    assert [("deploy failed", "verify https crt fail"), ("deployed", "None")] == events
 
 
 class _Refuses:

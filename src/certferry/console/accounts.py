@@ -6,27 +6,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
+from datetime import datetime
 from typing import cast
 from urllib.parse import quote
 
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from certferry import errors
 from certferry.config.model import AccountTable, CaSettings, ChannelTable, Settings
 from certferry.config.secrets import SecretReference
 from certferry.console import tables
+from certferry.console.causes import cards_of
+from certferry.console.lives import accounts_of
 from certferry.console.site import link, render, site_of, visitor_of, voice_of
 from certferry.console.tables import Cell, Row, TableView
+from certferry.core.assessment.causes import Cause
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.hosts import HostStanding
-from certferry.core.assessment.notices import ChannelState, Notice, Topic
-from certferry.core.certificates.certificate import first_of
+from certferry.core.assessment.notices import ChannelState
 from certferry.errors import Problem
 from certferry.ports.notifier import Answered, Sent
 from certferry.present import news_text, status_text
-from certferry.present.language import Voice, one_or_many
+from certferry.present.language import Voice, certificate_count
 from certferry.present.layout import plain
 from certferry.reconcile.reads import standings_of_hosts
 from certferry.reconcile.run import Run
@@ -34,17 +39,8 @@ from certferry.text import Text, verbatim
 from certferry.values import replace
 from certferry.wiring import adapters
 
-MOST_NAMED = 10
-"""An account's row shows at most this many certificates and kinds of trouble. Other pages show
-all.
-"""
-
 # --- accounts
 
-_ACCOUNTS = (
-    *(Text("Account"), Text("Service"), Text("Used for"), Text("Certificates")),
-    *(Text("Keys"), Text("Trouble")),
-)
 _AUTHORITIES = (verbatim("CA"), Text("Directory URL"), Text("Account URL"))
 _USES = {
     adapters.DNS_PROVIDERS: Text("DNS validation"),
@@ -57,61 +53,95 @@ _PLACES = {
 }
 
 
-def view_of_accounts(settings: Settings, notices: Sequence[Notice], voice: Voice) -> TableView:
-    """Return a row for each account of the file. Accounts with open notices of trouble come
-    first.
-    """
-    notices_of = {
-        account.label: troubles_of(account, settings, notices)
-        for account in settings.accounts.values()
-    }
-    troubled_first = sorted(
-        settings.accounts.values(), key=lambda account: not notices_of[account.label]
-    )
-    rows = [
-        _account(account, settings, notices_of[account.label], voice) for account in troubled_first
+class AccountView(Struct, frozen=True):
+    """An account at a service, as shown."""
+
+    label: str
+    #: The type in the configuration file.
+    type: str
+    service: Text
+    uses: tuple[Text, ...]
+    #: The place of each key.
+    keys: tuple[Text, ...]
+    #: How many certificates use the account, and how many places runs have observed there.
+    certificates: int
+    places: int
+    #: The badge of the last use, and the moment.
+    tone: str
+    last_use: Text
+    used_at: datetime | None
+    #: The causes at the account, the worst first.
+    causes: tuple[Cause, ...]
+
+
+def views_of_accounts(
+    settings: Settings, recorded: Recorded, causes: Sequence[Cause]
+) -> tuple[AccountView, ...]:
+    """Return the accounts of the file. Accounts with causes of trouble come first."""
+    views = [
+        _account(account, settings, recorded, causes) for account in settings.accounts.values()
     ]
-    return tables.table_of(_ACCOUNTS, rows)
+    return tuple(sorted(views, key=lambda view: not view.causes))
 
 
-def troubles_of(
-    account: AccountTable, settings: Settings, notices: Sequence[Notice]
-) -> list[Notice]:
-    """Return the notices of trouble at an account. A target's notices are about the account's
-    domains. A DNS account's notices are about DNS, for certificates whose names the account proves.
+def causes_at(
+    account: AccountTable, settings: Settings, causes: Sequence[Cause]
+) -> tuple[Cause, ...]:
+    """Return the causes at an account. A target's causes are about the account's domains. A DNS
+    account's causes are about DNS, for certificates whose names the account proves.
     """
     proven = {
         desired.lineage for desired in settings.declared if account.label in desired.dns_accounts
     }
 
-    def is_at_account(notice: Notice) -> bool:
-        about = notice.subject
-        if about.target or notice.problem.code not in news_text.OF_DNS:
-            return about.target == account.label
-        return about.lineage in proven
+    def is_at_account(cause: Cause) -> bool:
+        target = cause.subject.target
+        if target or cause.problem.code not in news_text.OF_DNS:
+            return target == account.label
+        return not proven.isdisjoint(cause.lineages)
 
-    return [notice for notice in notices if notice.topic is Topic.TROUBLE and is_at_account(notice)]
+    return tuple(filter(is_at_account, causes))
+
+
+_DENIES = frozenset(
+    error.code
+    for error in (
+        *(errors.TargetAccessDenied, errors.TargetUnavailable, errors.ClockWrong),
+        *(errors.DnsAccessDenied, errors.DnsUnavailable),
+    )
+)
+"""The codes of failures of a whole account."""
 
 
 def _account(
-    account: AccountTable, settings: Settings, notices: Sequence[Notice], voice: Voice
-) -> Row:
-    label = account.label
-    lineages = [
-        desired.lineage
-        for desired in settings.declared
-        if label
-        in {*desired.dns_accounts, *(deployment.target for deployment in desired.deployments)}
+    account: AccountTable, settings: Settings, recorded: Recorded, causes: Sequence[Cause]
+) -> AccountView:
+    label, last = account.label, recorded.last_run
+    lineages = {desired.lineage for desired in settings.declared if label in accounts_of(desired)}
+    places = [
+        place
+        for place in recorded.sightings
+        if place.target == label and place.domain and place.lineage in lineages
     ]
-    some = Text("{names}", names=first_of(lineages, MOST_NAMED)) if lineages else Text("none")
+    here = causes_at(account, settings, causes)
     families = [family for family in _USES if adapters.installed().is_known(family, account.type)]
-    return (
-        Cell(label),
-        Cell(voice.say(_service(account, families))),
-        tables.lines_of([_USES[family] for family in families], voice),
-        tables.lines_of([some], voice),
-        tables.lines_of([*_keys(account)], voice),
-        _needing([*_met(notices)], [notice.problem for notice in notices], voice),
+    tone, last_use = "ok", Text("worked")
+    if any(cause.problem.code in _DENIES for cause in here):
+        tone, last_use = "error", Text("failed")
+    elif last is None or not lineages:
+        tone, last_use = "", Text("not used yet")
+    return AccountView(
+        label=label,
+        type=account.type,
+        service=_service(account, families),
+        uses=tuple(_USES[family] for family in families),
+        keys=tuple(_keys(account)),
+        certificates=len(lineages),
+        places=len(places),
+        tone=tone,
+        last_use=last_use,
+        used_at=last.ended_at if last is not None and lineages else None,
+        causes=here,
     )
 
 
@@ -148,27 +178,6 @@ def _keys(account: AccountTable) -> Iterator[Text]:
         yield Text("in the configuration file")
 
 
-def _met(notices: Sequence[Notice]) -> Iterator[Text]:
-    """Yield each kind of trouble once, with the hint and the number of places."""
-    kinds = [list(alike) for _, alike in groupby(sorted(notices, key=_kind), key=_kind)]
-    for alike in kinds[:MOST_NAMED]:
-        problem, about = alike[0].problem, alike[0].subject
-        message = Text("{subject}: {message}", subject=about.lineage, message=problem.message)
-        yield one_or_many(
-            len(alike),
-            Text("{problem} (since {moment})"),
-            Text("{problem} ({count} times, since {moment})"),
-            problem=message if about.lineage and len(alike) == 1 else problem.message,
-            moment=min(notice.since for notice in alike),
-        )
-        if problem.hint is not None:
-            yield problem.hint
-
-
-def _kind(notice: Notice) -> tuple[str, str]:
-    return (notice.problem.code, str(notice.problem.message))
-
-
 def view_of_authorities(
     authorities: Sequence[CaSettings], urls: Mapping[str, str | None], voice: Voice
 ) -> TableView:
@@ -194,13 +203,17 @@ def view_of_authorities(
 
 def accounts(request: Request) -> Response:
     """Show the accounts at services and at CAs."""
-    voice, workspace = voice_of(request), site_of(request).workspace()
-    settings, state = workspace.settings, workspace.state
+    site, voice = site_of(request), voice_of(request)
+    stored, state = site.stored.latest(), site.workspace().state
+    settings, needs = stored.settings, stored.agenda.needs
     urls = {ca_account.directory: ca_account.url for ca_account in state.accounts()}
+    views = views_of_accounts(settings, stored.recorded, stored.causes)
     return render(
         request,
         "accounts.html",
-        table=view_of_accounts(settings, state.notices(), voice),
+        accounts=views,
+        cards={view.label: tuple(cards_of(view.causes, needs, stored, voice)) for view in views},
+        certificates=certificate_count,
         authorities=view_of_authorities(settings.acme.authorities, urls, voice),
     )
 

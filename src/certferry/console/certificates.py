@@ -7,6 +7,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -15,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from certferry.console.causes import cards_of
+from certferry.console.causes import cards_of, steps_of
+from certferry.console.history import Filters, GroupedTable, grouped_table
 from certferry.console.lives import STATES, Wanted, day_of, list_view, state_of
 from certferry.console.observing import Found
 from certferry.console.picture import picture_of
@@ -24,7 +26,7 @@ from certferry.console.plan import view_of as view_of_plans
 from certferry.console.runs import new_request
 from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
-from certferry.core.assessment.causes import causes_of
+from certferry.core.assessment.causes import causes_by_lineage, causes_of, shared
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.assessment.status import DomainStatus, LineageStatus
@@ -36,7 +38,8 @@ from certferry.core.observed.stored_runs import RunKind
 from certferry.core.planning.plan import Rollback
 from certferry.core.planning.renewal import window_in_words
 from certferry.errors import Severity
-from certferry.present.status_text import facts_of
+from certferry.ports.state import StateStore
+from certferry.present.language import Voice
 from certferry.reconcile.by_hand import steps_back
 from certferry.reconcile.reads import statuses_of
 from certferry.reconcile.run import Run
@@ -55,13 +58,21 @@ entries.
 def certificates(request: Request) -> Response:
     """Render the list. Raises `StateError`."""
     stored, asked = site_of(request).stored.latest(), request.query_params
-    wanted = Wanted(
-        asked.get("state", ""), asked.get("q", "").strip(), day_of(asked.get("day", ""))
-    )
+    day, account = day_of(asked.get("day", "")), asked.get("account", "")
+    wanted = Wanted(asked.get("state", ""), asked.get("q", "").strip(), day, account)
+    view = list_view(stored, wanted, asked.get("page", "1"), PAGE)
+    causes = causes_by_lineage(stored.causes)
+    found = {life.lineage: causes[life.lineage] for life in view.lives if life.lineage in causes}
+    # By identity: a hash of a cause would read all of the cause's concerns.
+    several = shared({id(cause): cause for cause in found.values()}.values())
+    numbers = {id(cause): number for number, cause in enumerate(several, 1)}
     return render(
         request,
         "certificates.html",
-        view=list_view(stored, wanted, asked.get("page", "1"), PAGE),
+        view=view,
+        causes=found,
+        cards=tuple(cards_of(several, stored.agenda.needs, stored, voice_of(request))),
+        anchors={lineage: numbers.get(id(cause)) for lineage, cause in found.items()},
         stored=stored,
         state_of=state_of,
         wanted=wanted,
@@ -150,12 +161,16 @@ def certificate(request: Request) -> Response:
         host=site.workspace().settings.state.host,
         plan=_plan_view(request, plans),
         badges=BADGES,
-        history=state.history(name, MOST_EVENTS),
-        facts=facts_of,
+        steps_of=partial(steps_of, stored=stored, run=(name,)),
+        history=_history_of(name, state, voice_of(request)),
         exported=shlex.quote(name),
-        voice=voice_of(request),
         actions=ACTIONS,
     )
+
+
+def _history_of(lineage: str, state: StateStore, voice: Voice) -> GroupedTable:
+    entries = state.history(lineage, MOST_EVENTS)
+    return grouped_table(entries, Filters(name=lineage), state, voice)
 
 
 class ServedCertificate(Struct, frozen=True):
@@ -325,6 +340,7 @@ def action(request: Request) -> Response:
         plan=_plan_view(request, plans),
         back=back,
         badges=BADGES,
+        steps_of=partial(steps_of, stored=site.stored.latest(), run=(desired.lineage,)),
         form=new_request(),
     )
 

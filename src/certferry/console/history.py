@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain, groupby
 from typing import cast
@@ -22,8 +22,18 @@ from starlette.routing import Route
 from certferry.console import tables
 from certferry.console.runs import RunRow, row_of
 from certferry.console.site import render, site_of, voice_of
-from certferry.console.tables import ROWS, Cell, Row
-from certferry.core.observed.records import ACCESS, HistoryEntry, HistoryFilter
+from certferry.console.tables import ROWS, Cell, Row, TableView
+from certferry.core.assessment.causes import Cause, causes_of, key_of
+from certferry.core.assessment.health import Concern
+from certferry.core.assessment.notices import Subject
+from certferry.core.certificates.certificate import first_of
+from certferry.core.observed.records import (
+    ACCESS,
+    FAILED,
+    REFUSED,
+    HistoryEntry,
+    HistoryFilter,
+)
 from certferry.core.observed.stored_runs import StoredRun
 from certferry.errors import ConfigError, Problem
 from certferry.ports.run_store import KEPT_RUNS, RunStore
@@ -42,6 +52,8 @@ IN_A_PORTION = 1000
 
 _LONG = 19
 """A number of an entry has fewer digits than this. Databases refuse longer numbers."""
+MOST_NAMED = 10
+"""Entries with the same cause name at most so many certificates."""
 USERS = "users"
 """The value of `about` for the history of users and tokens."""
 
@@ -79,6 +91,11 @@ class Filters(Struct, frozen=True):
         query = {"about": self.about, "name": self.name, "event": self.event, "host": self.host}
         query |= {"who": self.who, "from": self.since, "until": self.until}
         return tables.address(path, **(query | other))
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a filter leaves entries out."""
+        return bool(any((self.name, self.event, self.host, self.who, self.since, self.until)))
 
     @property
     def is_about_users(self) -> bool:
@@ -129,18 +146,58 @@ _HEADINGS = (
 )
 
 
-def _row(entry: HistoryEntry, filters: Filters, voice: Voice) -> Row:
-    """Make a row of an entry. The certificate, person and host link to their own histories."""
-    host, lineage = entry.host or "", "" if filters.is_about_users else entry.lineage
-    has_failed = entry.event.endswith(" failed")
+_TONES = {FAILED: "error", REFUSED: "error", "verified": "ok", "drift found": "warning"}
+
+
+def _row(
+    entry: HistoryEntry, filters: Filters, voice: Voice, others: Sequence[HistoryEntry] = ()
+) -> Row:
+    """Make a row of an entry, and of `others` with the same cause. The certificate, person and host
+    link to their own histories. A table of a single certificate does not repeat the name.
+    """
+    is_known = filters.is_about_users or filters.name == entry.lineage
+    host, lineage = entry.host or "", "" if is_known else entry.lineage
+    concerns = filter(None, map(_concern_of, (entry, *others)))
+    cause = next(iter(causes_of(concerns)), None) if others else None
+    tone = _TONES.get(entry.event.rpartition(" ")[2]) or _TONES.get(entry.event, "")
     return (
         Cell(at=entry.at, to_the_second=True),
-        Cell(lineage, path=filters.address(name=lineage) if lineage else None),
-        Cell(voice.word(entry.event), "error" if has_failed else ""),
-        Cell(voice.say_on_one_line(facts_of(entry, voice))),
+        _named(lineage, cause, filters, voice),
+        Cell(voice.word(entry.event), tone),
+        Cell(voice.say_on_one_line(facts_of(_joined(entry, cause), voice))),
         Cell(entry.who, path=filters.address(who=entry.who)),
         Cell(host, path=filters.address(host=host) if host else None),
     )
+
+
+def _named(lineage: str, cause: Cause | None, filters: Filters, voice: Voice) -> Cell:
+    if cause is None:
+        return Cell(lineage, path=filters.address(name=lineage) if lineage else None)
+    return Cell(voice.say(Text("{names}", names=first_of(cause.lineages, MOST_NAMED))))
+
+
+def _concern_of(entry: HistoryEntry) -> Concern | None:
+    """Return a failed or refused attempt as a concern; `None` for another entry."""
+    problem = entry.facts.get("problem")
+    if entry.event not in {FAILED, REFUSED} or not isinstance(problem, Text):
+        return None
+    target, domain = (str(entry.facts.get(name, "")) for name in ("target", "domain"))
+    return Concern(Problem(entry.event, problem), Subject(entry.lineage, target, domain))
+
+
+def _cause_of(entry: HistoryEntry) -> Hashable:
+    """Return a value that consecutive entries with the same cause share."""
+    concern = _concern_of(entry)
+    return entry.number if concern is None else key_of(concern)
+
+
+def _joined(entry: HistoryEntry, cause: Cause | None) -> HistoryEntry:
+    """Return an entry with the sentence of a cause of several entries."""
+    if cause is None:
+        return entry
+    where = {"target": cause.subject.target, "domain": cause.subject.domain}
+    facts: dict[str, str | Text] = {name: word for name, word in where.items() if word}
+    return replace(entry, facts={**facts, "problem": cause.problem.message})
 
 
 class Group(Struct, frozen=True):
@@ -151,15 +208,31 @@ class Group(Struct, frozen=True):
     rows: tuple[Row, ...]
 
 
-def _groups(
-    entries: Sequence[HistoryEntry], rows: Sequence[Row], store: RunStore
-) -> tuple[Group, ...]:
-    runs = _runs_of(entries, store)
-    grouped = groupby(zip(runs, rows, strict=True), key=lambda pair: pair[0])
-    return tuple(
+class GroupedTable(Struct, frozen=True):
+    """Entries of the history in a table, grouped by run."""
+
+    table: TableView
+    groups: tuple[Group, ...]
+
+
+def grouped_table(
+    entries: Sequence[HistoryEntry], filters: Filters, store: RunStore, voice: Voice
+) -> GroupedTable:
+    """Return entries, newest first, in a table."""
+    with_runs = zip(_runs_of(entries, store), entries, strict=True)
+    alike = [
+        (run, [entry for _, entry in pairs])
+        for (run, _), pairs in groupby(with_runs, key=lambda pair: (pair[0], _cause_of(pair[1])))
+    ]
+    rows = [_row(same[0], filters, voice, same[1:]) for _, same in alike]
+    table = tables.table_of(_HEADINGS, rows)
+    runs = [run for run, _ in alike]
+    grouped = groupby(zip(runs, table.rows, strict=True), key=lambda pair: pair[0])
+    groups = tuple(
         Group(None if run is None else row_of(run), tuple(row for _, row in pairs))
         for run, pairs in grouped
     )
+    return GroupedTable(table, groups)
 
 
 def _runs_of(entries: Sequence[HistoryEntry], store: RunStore) -> list[StoredRun | None]:
@@ -201,7 +274,6 @@ def history(request: Request) -> Response:
         mistake = error.problem()
     shown = entries[:ROWS]
     has_more = len(entries) > ROWS
-    table = tables.table_of(_HEADINGS, [_row(entry, filters, voice) for entry in shown])
     events = ACCESS_EVENTS if filters.is_about_users else EVENTS
     return render(
         request,
@@ -209,10 +281,10 @@ def history(request: Request) -> Response:
         status=200 if mistake is None else 400,
         filters=filters,
         mistake=mistake,
-        table=table,
-        groups=_groups(shown, table.rows, workspace.state),
+        history=grouped_table(shown, filters, workspace.state, voice),
         hosts=[(host.name, host.name) for host in workspace.state.hosts()],
         events=[(event, voice.word(event)) for event in events],
+        whole=tables.address("/history", about=filters.about),
         newest=filters.address() if filters.before else None,
         older=filters.address(before=shown[-1].number) if has_more else None,
         other=tables.address("/history", about="" if filters.is_about_users else USERS),
@@ -240,7 +312,7 @@ def csv_of(entries: Sequence[HistoryEntry]) -> str:
 
 
 def _cells(entry: HistoryEntry) -> Iterator[str]:
-    facts = dict(entry.facts)
+    facts = {name: str(fact) for name, fact in entry.facts.items()}
     yield from (rfc3339(entry.at), entry.lineage, entry.event, entry.who, entry.host or "")
     yield "" if entry.number is None else str(entry.number)
     yield from (facts.pop(name, "") for name in _COLUMNS[6:])

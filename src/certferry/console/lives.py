@@ -10,6 +10,7 @@ from msgspec import Struct
 from certferry.console.causes import page_number
 from certferry.console.snapshot import Snapshot
 from certferry.core.assessment.agenda import DAYS, Life
+from certferry.core.desired.certificate import DesiredCertificate
 from certferry.errors import Severity
 from certferry.text import Text
 
@@ -52,6 +53,8 @@ class Wanted(Struct, frozen=True):
     words: str = ""
     #: The moment at which a day begins. The certificate has a milestone on that day.
     day: datetime | None = None
+    #: The label of an account. The certificate uses the account, for DNS or as a target.
+    account: str = ""
 
 
 class ListView(Struct, frozen=True):
@@ -74,6 +77,7 @@ def list_view(stored: Snapshot, wanted: Wanted, asked: str, size: int) -> ListVi
         life
         for life in stored.agenda.lives
         if _is_in(wanted.state, life, stored.at)
+        and (not wanted.account or wanted.account in _accounts(life, stored))
         and (wanted.day is None or _comes(life, stored.at, wanted.day, wanted.day + _DAY))
         and _has(words, life, stored)
     ]
@@ -93,6 +97,16 @@ def _is_in(state: str, life: Life, now: datetime) -> bool:
 
 def _comes(life: Life, now: datetime, begin: datetime, end: datetime) -> bool:
     return any(begin <= milestone.at < end for milestone in life.coming(now))
+
+
+def _accounts(life: Life, stored: Snapshot) -> set[str]:
+    desired = stored.declared.get(life.lineage)
+    return set() if desired is None else accounts_of(desired)
+
+
+def accounts_of(desired: DesiredCertificate) -> set[str]:
+    """Return the labels of the accounts that a certificate uses, for DNS and as targets."""
+    return {*desired.dns_accounts, *(deployment.target for deployment in desired.deployments)}
 
 
 def _has(words: Sequence[str], life: Life, stored: Snapshot) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -15,11 +16,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from certferry.console.causes import steps_of
 from certferry.console.observing import Found
 from certferry.console.refusals import PageRefused
 from certferry.console.runs import new_request, number_of, whole_seconds
 from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.tables import page_of_certificate
+from certferry.core.assessment.causes import Cause, causes_of
+from certferry.core.assessment.health import Concern
+from certferry.core.assessment.notices import Subject
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan, Step
 from certferry.core.reasons import Waiting
@@ -68,6 +73,8 @@ class WholePlan(Struct, frozen=True):
     has_changes: bool
     #: Something declared cannot be done.
     is_hindered: bool
+    #: Why steps are blocked or refused.
+    obstacles: tuple[Cause, ...]
 
 
 def whole_of(plans: Sequence[Plan]) -> WholePlan:
@@ -79,7 +86,18 @@ def whole_of(plans: Sequence[Plan]) -> WholePlan:
     kinds = tuple(PlanKind(kind, tuple(alike)) for kind, alike in by_kind.items())
     has_changes = not all(map(is_nothing_to_run, plans))
     is_hindered = any(map(_is_hindered, plans))
-    return WholePlan(plans, kinds, counted(plans), digest_of_plans(plans), has_changes, is_hindered)
+    digest, obstacles = digest_of_plans(plans), _obstacles(plans)
+    return WholePlan(plans, kinds, counted(plans), digest, has_changes, is_hindered, obstacles)
+
+
+def _obstacles(plans: Sequence[Plan]) -> tuple[Cause, ...]:
+    """Return the causes of blocked and refused steps."""
+    return causes_of(
+        Concern(finding.problem, Subject(plan.lineage, finding.target or "", finding.domain or ""))
+        for plan in plans
+        for finding in plan.findings
+        if finding.weight.severity is Severity.ERROR
+    )
 
 
 _DIGITS = 12
@@ -165,6 +183,8 @@ class PlannedKind(Struct, frozen=True):
     count: Text
     #: The headline of all plans; `None` if the headlines differ.
     why: str | None
+    #: All names, if the plans have obstacles and nothing else.
+    blocked: tuple[str, ...] = ()
 
 
 class PlanView(Struct, frozen=True):
@@ -180,6 +200,10 @@ class PlanView(Struct, frozen=True):
     page: int
     #: The number of the last page.
     last: int
+    #: Why steps are blocked or refused, and the number of further reasons. A plan of a single
+    #: certificate has the reasons at the steps.
+    obstacles: tuple[Cause, ...] = ()
+    more_obstacles: int = 0
 
     @property
     def certificates(self) -> tuple[PlannedCertificate, ...]:
@@ -209,7 +233,11 @@ def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
         )
         for kind in shown
     )
-    return _view(whole, kinds, page, last)
+    view = _view(whole, kinds, page, last)
+    if len(whole.plans) == 1 or page > 1:
+        return view
+    more = max(len(whole.obstacles) - ON_A_PAGE, 0)
+    return replace(view, obstacles=whole.obstacles[:ON_A_PAGE], more_obstacles=more)
 
 
 def view_of_kind(whole: WholePlan, kind: str, voice: Voice, page: int) -> PlanView | None:
@@ -242,7 +270,14 @@ def _planned_kind(
     headlines = {headline(plan, voice) for plan in kind.plans}
     planned = tuple(_planned(plan, voice, most_entries) for plan in kind.plans[:certificates])
     why = headlines.pop() if len(headlines) == 1 else None
-    return PlannedKind(kind.id, planned, len(kind.plans), counted(kind.plans), why)
+    is_blocked = all(map(_is_only_blocked, kind.plans))
+    blocked = tuple(plan.lineage for plan in kind.plans) if is_blocked else ()
+    return PlannedKind(kind.id, planned, len(kind.plans), counted(kind.plans), why, blocked)
+
+
+def _is_only_blocked(plan: Plan) -> bool:
+    is_error = (finding.weight.severity is Severity.ERROR for finding in plan.findings)
+    return bool(plan.findings) and not (plan.steps or plan.drifts) and all(is_error)
 
 
 def _planned(plan: Plan, voice: Voice, most_entries: int | None) -> PlannedCertificate:
@@ -312,6 +347,7 @@ def plan(request: Request) -> Response:
         name=name,
         asked=urlencode({"name": name}) if name else "",
         badges=BADGES,
+        steps_of=partial(steps_of, stored=site.stored.latest(), run=(name,) if name else ()),
         left=_left(latest, site.observer.now()),
         request_id=new_request(),
     )

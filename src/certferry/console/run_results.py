@@ -5,7 +5,7 @@ certificates with problems, and the others, each by pages.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from msgspec import Struct
@@ -15,9 +15,10 @@ from certferry.present.documents import Document, rendered
 from certferry.present.language import Voice
 from certferry.text import Text
 
-SHOWN_PROBLEMS, SHOWN_STEPS, SHOWN_IN_ORDER = 20, 10, 50
-"""A page shows at most so many certificates with problems, steps of each of them, and certificates
-without problems. Links lead to the rest, so the page stays below 200 kB in a run of any size.
+SHOWN_CAUSES, SHOWN_PROBLEMS, SHOWN_STEPS, SHOWN_IN_ORDER = 20, 20, 10, 50
+"""A page shows at most so many causes of several certificates, certificates with other problems,
+steps of each of them, and certificates without problems. Links lead to the rest, so the page stays
+below 200 kB in a run of any size.
 """
 
 CHANGED, UNCHANGED = "changed", "unchanged"
@@ -63,6 +64,14 @@ class ResultsPage(Struct, frozen=True):
     count: int = 0
 
 
+class SharedCause(Struct, frozen=True):
+    """Why steps of several certificates are not done: explained once for all."""
+
+    message: str
+    hint: str
+    certificates: tuple[str, ...]
+
+
 class ReportView(Struct, frozen=True):
     """A report as shown, made from the document printed by the command."""
 
@@ -71,7 +80,9 @@ class ReportView(Struct, frozen=True):
     #: The problem of the run itself, and the hint.
     problem: str = ""
     hint: str = ""
-    #: The certificates with problems, and those without.
+    #: The causes of several certificates.
+    causes: tuple[SharedCause, ...] = ()
+    #: The certificates with further problems, and the certificates without problems.
     problems: ResultsPage = ResultsPage()
     in_order: ResultsPage = ResultsPage()
 
@@ -99,14 +110,48 @@ def report_view(
         results = tuple(_shown_result(entry, result_of[id(entry)], voice) for entry in shown)
         return ResultsPage(results, number, last, len(entries))
 
+    causes = [
+        cause
+        for cause in cast("list[Document]", whole.get("causes") or [])
+        if len(_names_of(cause)) > 1
+    ][:SHOWN_CAUSES]
+    explained = {(name, cause.get("code")) for cause in causes for name in _names_of(cause)}
+    in_trouble = [
+        entry for entry in entries if not (entry.get("ok") or _is_explained(entry, explained))
+    ]
     problem = rendered(cast("Document", whole.get("problem") or {}), voice)
     return ReportView(
         counts=Text("{counts}", counts=sentences) if sentences else None,
         problem=str(problem.get("message") or ""),
         hint=str(problem.get("hint") or ""),
-        problems=page([each for each in entries if not each.get("ok")], problems, SHOWN_PROBLEMS),
+        causes=tuple(_shared_cause(cause, voice) for cause in causes),
+        problems=page(in_trouble, problems, SHOWN_PROBLEMS),
         in_order=page([each for each in entries if each.get("ok")], in_order, SHOWN_IN_ORDER),
     )
+
+
+def _names_of(cause: Document) -> Sequence[str]:
+    return cast("Sequence[str]", cause.get("certificates") or ())
+
+
+def _is_explained(entry: Document, explained: Collection[tuple[str, object]]) -> bool:
+    """Return whether shared causes explain all problems of a certificate; `explained` are the names
+    and codes in these causes.
+    """
+    fine = {Outcome.DONE.value, Outcome.UNCHANGED.value}
+    open_steps = [step for step in _steps_of(entry) if step["outcome"] not in fine]
+    return bool(open_steps) and all(
+        (str(entry["name"]), step.get("code")) in explained for step in open_steps
+    )
+
+
+def _shared_cause(cause: Document, voice: Voice) -> SharedCause:
+    shown = rendered(cause, voice)
+    message, hint = str(shown.get("message") or ""), str(shown.get("hint") or "")
+    target = str(cause.get("target") or "")
+    if target not in message:
+        message = voice.say(Text("{subject}: {message}", subject=target, message=message))
+    return SharedCause(message, hint, tuple(_names_of(cause)))
 
 
 def _result_of(entry: Document) -> str:

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from certferry.console.causes import steps_of
 from certferry.console.following import message
 from certferry.console.guard import is_still_in
 from certferry.console.refusals import PageRefused
@@ -181,6 +182,7 @@ def one_run(request: Request) -> Response:
         elapsed=partial(_elapsed, run.started_at),
         tones=TONES,
         report=_report_of(request, run),
+        steps_of=partial(steps_of, stored=site.stored.latest(), run=run.names),
         is_unfolded="in_order" in request.query_params,
         running=in_progress(runs, run),
         again=None if row_of(run).is_running else _again(run),

@@ -34,7 +34,7 @@ class Happened(Struct, frozen=True):
     lineage: str
     #: The event's name in the history.
     event: str
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str | Text] = field(default_factory=dict)
 
 
 class Begun(Struct, frozen=True):

@@ -216,6 +216,17 @@ def without_secrets(sentence: Text, hide: Callable[[str], str] = discreet) -> Te
     )
 
 
+def redacted_fact(fact: str | Text) -> str | Text:
+    """Return a fact of the history for storage. A sentence whose template has a secret becomes
+    words.
+    """
+    if isinstance(fact, Text):
+        sentence = without_secrets(fact, redacted)
+        if redacted(str(sentence)) == str(sentence):
+            return sentence
+    return redacted(str(fact))
+
+
 def _hidden(value: object, hide: Callable[[str], str]) -> object:
     match value:
         case Text():

@@ -508,7 +508,7 @@ def of_history(entries: Sequence[HistoryEntry]) -> Document:
                 "name": entry.lineage,
                 "event": entry.event,
                 "who": entry.who,
-                "facts": dict(entry.facts),
+                "facts": {name: str(fact) for name, fact in entry.facts.items()},
                 "number": entry.number,
                 "host": entry.host,
             }

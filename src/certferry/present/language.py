@@ -67,6 +67,9 @@ EVENTS = {
     "revoked": Text("revoked"),
     "undeclared": Text("undeclared"),
     "forgotten": Text("forgotten"),
+    # A run could not do its work, and did not begin a step.
+    "failed": Text("failed"),
+    "refused": Text("refused"),
 }
 """The events of certificates in the history, each with the text that people see."""
 
@@ -323,13 +326,19 @@ def one_or_many(count: int, singular: Text, plural: Text, **places: object) -> T
     return (singular if count == 1 else plural).filled(count=count, **places)
 
 
+_MINUTE = timedelta(minutes=1)
+
+
 def relative(moment: datetime, now: datetime) -> Text:
-    """Return how far a moment is from now: "in 9 days", "20 minutes ago". The pages' script
-    (`console.js`, `relativeTo`) writes the same words as time passes.
+    """Return how far a moment is from now: "in 9 days", "20 minutes ago". Seconds are shown below a
+    minute only. The pages' script (`console.js`, `relativeTo`) writes the same words as time
+    passes.
     """
     distance = abs(moment - now)
     if distance < timedelta(seconds=1):
-        return Text("now")
+        return Text("just now")
+    if _MINUTE <= distance < 2 * _MINUTE:
+        distance = _MINUTE if distance < timedelta(seconds=90) else 2 * _MINUTE
     if moment > now:
         return Text("in {duration}", duration=distance)
     return Text("{age} ago", age=distance)

@@ -166,7 +166,8 @@ def entry_of(event: events.Event, words: str | None = None) -> Entry:
         case events.StepEnded():
             return _of_step(event.lineage, event.outcome, words)
         case events.Happened():
-            more = {"happened": event.event, "facts": dict(event.facts)}
+            facts = {name: str(fact) for name, fact in event.facts.items()}
+            more = {"happened": event.event, "facts": facts}
             return Entry("happened", verbatim(event.event), lineage=event.lineage, more=more)
         case events.Asking():
             return Entry("asking", event.what, lineage=event.lineage)

@@ -549,7 +549,10 @@ def facts_of(entry: HistoryEntry, voice: Voice) -> Text:
     """Return the facts of an entry: the place, then the other facts. All facts except the place and
     the problem have labels, because a certificate and an upload both have ids of hex digits.
     """
-    facts = dict(entry.facts)
+    facts = {
+        name: voice.say_on_one_line(fact) if isinstance(fact, Text) else fact
+        for name, fact in entry.facts.items()
+    }
     if "found" in facts:
         facts["found"] = _in_words(facts["found"], voice)
     target, domain = facts.pop("target", None), facts.pop("domain", None)

@@ -21,7 +21,7 @@ from certferry.core.events import Activity, Begun, LineageEnded, StepEnded
 from certferry.core.findings import Code, heaviest_first, info, of_refusal, warning
 from certferry.core.network import judge_clock
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
-from certferry.core.observed.records import HistoryEntry, LastRun
+from certferry.core.observed.records import FAILED, REFUSED, HistoryEntry, LastRun
 from certferry.core.planning.choice import is_found
 from certferry.core.planning.problems import stuck_since
 from certferry.core.planning.report import Outcome, StepOutcome
@@ -288,22 +288,28 @@ def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Prob
 
 def _from_history(entries: Sequence[HistoryEntry], recorded: Recorded) -> Iterator[Problem]:
     """Yield the newest change, and the failed tries without a success since."""
-    changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_SIGHTINGS)))
+    changes = (
+        entry
+        for entry in entries
+        if not (entry.event in _NO_CHANGES or entry.event.endswith(_FAILED))
+    )
     if (newest := next(changes, None)) is not None:
         message = Text(
             "the last change was at {moment}, by {who}", moment=newest.at, who=newest.who
         )
         yield info(Code.LAST_CHANGE, newest.lineage, message)
-    seen: set[tuple[str | None, ...]] = set()
+    seen: set[tuple[str, ...]] = set()
     for entry in entries:
         action = entry.event.removesuffix(_FAILED)
-        tried = (entry.lineage, _ENDINGS.get(action, action), *map(entry.facts.get, _PLACE))
+        place = (str(entry.facts.get(name, "")) for name in _PLACE)
+        tried = (entry.lineage, _ENDINGS.get(action, action), *place)
         if entry.event.endswith(_FAILED) and tried not in seen:
             yield _failed(entry, recorded)
         seen.add(tried)
 
 
-_SIGHTINGS = ("drift found", "drift over", "verified")  # observed, not done by certferry
+_NO_CHANGES = {"drift found", "drift over", "verified", FAILED, REFUSED}
+"""The events that certferry observed, and those of runs that could not do their work."""
 _PLACE = ("target", "domain")
 _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verified": "deploy"}
 
@@ -311,11 +317,11 @@ _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verifi
 def _failed(entry: HistoryEntry, recorded: Recorded) -> Problem:
     """Return a finding for a failed try.
 
-    The history has only English words, with quotations cut. If the trouble still stands, its notice
-    has the whole sentence for every language, and a hint.
+    The history's sentence has no quotations, and old entries have only English words. If the
+    trouble still stands, its notice has the whole sentence, and a hint.
     """
-    target, domain = entry.facts.get("target", ""), entry.facts.get("domain", "")
-    problem: str | Text = entry.facts.get("problem", entry.event)
+    target, domain = (str(entry.facts.get(name, "")) for name in _PLACE)
+    problem = entry.facts.get("problem", entry.event)
     fix = Text("run `certferry sync {lineage}`, which shows the next step", lineage=entry.lineage)
     kept = re.escape(str(problem)).replace("…", ".*")
     standing = recorded.troubles.get(Subject(entry.lineage, target, domain))

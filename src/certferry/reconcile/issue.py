@@ -139,7 +139,7 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
         state.save_issue_try(context.lineage, now(), failed=True, rejected=rejected, by_ca=by_ca)
         if rejected:  # in this order: a run killed in between still leaves the rejection stored
             state.drop_order(lease, issued_at=now())
-        context.record(f"{step.action} failed", problem=str(error.lasting))
+        context.record(f"{step.action} failed", problem=error.lasting)
         outcome = Outcome.WAITING if error.is_early else Outcome.FAILED
         return StepOutcome.of(step.action, error.about(context.lineage), outcome)
     state.save_issue_try(context.lineage, now())
@@ -168,7 +168,7 @@ def _obtain(step: Issue, context: StepContext) -> tuple[CertificateBundle, str |
             return _ordered(step, context, authority), authority.name
         except errors.IssuanceError as error:
             failures.append((authority, error))
-            context.record("ca failed", ca=authority.name, problem=str(error.lasting))
+            context.record("ca failed", ca=authority.name, problem=error.lasting)
     raise _all_failed(failures)
 
 

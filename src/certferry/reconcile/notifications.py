@@ -150,6 +150,7 @@ class Notifications:
         """Store the answer to a message; a later run sends a refused message again."""
         now = self.now()
         problem = None if isinstance(answer, Sent) else answer.problem
+        hint = answer.hint if isinstance(answer, RefusedForGood) else None
         was_sent = isinstance(answer, Sent) or (
             isinstance(answer, RefusedForGood) and answer.partly
         )
@@ -161,12 +162,11 @@ class Notifications:
             refusal = None
             if problem is not None:
                 since = now if state.refusal is None else state.refusal.since
-                hint = answer.hint if isinstance(answer, RefusedForGood) else None
                 refusal = Problem(notice_rules.REFUSED, problem, hint, since=since)
             again_at = answer.moment if isinstance(answer, AgainAt) else None
             return replace(after, again_at=again_at, refusal=refusal), None
 
-        trouble = None if problem is None else notice_rules.refused(name, problem)
+        trouble = None if problem is None else notice_rules.refused(name, problem, hint)
         self.state.update_channel(name, change)
         host = host_in_notices(self.state)
         self.state.update_notices(

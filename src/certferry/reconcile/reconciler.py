@@ -27,12 +27,7 @@ from certferry.core.observed.records import HostRecord, Remembered
 from certferry.core.planning import plan as plans
 from certferry.core.planning import report as reports
 from certferry.core.planning.digest import must_be_confirmed, only_confirmed
-from certferry.core.planning.division import (
-    awaits_another,
-    has_open_work,
-    in_turn,
-    verified_since,
-)
+from certferry.core.planning.division import awaits_another, has_open_work, in_turn, verified_since
 from certferry.core.planning.planner import make_plan
 from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.safety import without_refused
@@ -41,6 +36,7 @@ from certferry.core.reasons import Waiting, wait_for
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
+from certferry.reconcile.attempts import record_attempts
 from certferry.reconcile.issue import sweep_ownerless, within_rate_limits
 from certferry.reconcile.observe import (
     ReadAhead,
@@ -51,14 +47,7 @@ from certferry.reconcile.observe import (
     with_renewal_info,
 )
 from certferry.reconcile.removals import without_order
-from certferry.reconcile.run import (
-    Ports,
-    Removals,
-    StepContext,
-    WaitLimit,
-    WorkQueue,
-    others_of,
-)
+from certferry.reconcile.run import Ports, Removals, StepContext, WaitLimit, WorkQueue, others_of
 from certferry.text import Text
 from certferry.values import replace
 
@@ -521,6 +510,9 @@ class Reconciler:
             succeeded = whole.has_succeeded and not whole.leaves_failures
             self.ports.state.save_run(self.ports.now(), succeeded=succeeded)
             self._store_sightings(whole)
+            if not report.ok:
+                ports = self.ports
+                record_attempts(report, ports.state, ports.now(), ports.progress)
         except (KeyboardInterrupt, errors.Interrupted):
             self.ports.run.stop()
             return replace(report, complete=False)

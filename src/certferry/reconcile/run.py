@@ -43,7 +43,7 @@ from certferry.core.planning.planner import Claims
 from certferry.core.planning.removals import allowance
 from certferry.core.planning.timing import open_record
 from certferry.core.reasons import Waiting
-from certferry.core.redaction import redacted
+from certferry.core.redaction import redacted_fact
 from certferry.errors import (
     CertferryError,
     Interrupted,
@@ -254,7 +254,7 @@ def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
 
     def keep(event: Event) -> None:
         if isinstance(event, Happened):
-            facts = {name: redacted(fact) for name, fact in event.facts.items()}
+            facts = {name: redacted_fact(fact) for name, fact in event.facts.items()}
             try:
                 state.append_history(HistoryEntry(now(), event.lineage, event.event, who, facts))
             except StateError as error:
@@ -359,7 +359,7 @@ class StepContext(Struct, frozen=True):
         self.ports.state.extend(self.lease)
         return self.lease
 
-    def record(self, event: str, /, **facts: str) -> None:
+    def record(self, event: str, /, **facts: str | Text) -> None:
         """Add an event to the history."""
         self.ports.progress(Happened(self.lineage, event, facts))
 
@@ -367,8 +367,8 @@ class StepContext(Struct, frozen=True):
         """Add a failed step to the history, once in a run."""
         if (step.target, step.domain) not in self.failed:
             self.failed.add((step.target, step.domain))
-            facts = {"target": step.target, "domain": step.domain, "problem": str(error.lasting)}
-            self.record(f"{step.action} failed", **facts)
+            where = {"target": step.target, "domain": step.domain}
+            self.record(f"{step.action} failed", **where, problem=error.lasting)
 
     def begin(
         self, step: Deploy | Verify, place: StepPlace, *, repairing: bool = False

@@ -136,8 +136,19 @@ def _strings(values: Any) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _facts(facts: Any) -> dict[str, str]:
-    return dict(zip(facts.keys(), _strings([*facts.values()]), strict=True))
+def _plain_facts(facts: Mapping[str, str | Text]) -> dict[str, object]:
+    return {name: as_plain(fact) for name, fact in facts.items()}
+
+
+def _facts(facts: Any) -> dict[str, str | Text]:
+    return {name: _fact(fact) for name, fact in facts.items()}
+
+
+def _fact(plain: object) -> str | Text:
+    fact = from_plain(plain)
+    if not isinstance(fact, str | Text):
+        raise ValueError
+    return fact
 
 
 def _number(held: object) -> int:
@@ -301,6 +312,6 @@ MOMENTS = Column(
 )
 NAMES = Column(from_names, to_names)
 KEY_TYPE = Column(from_value=lambda value: read_as(KeyType, value))
-FACTS = Column(lambda facts: _json(dict(facts)), lambda text: _read_json(text, _facts))
+FACTS = Column(lambda facts: _json(_plain_facts(facts)), lambda text: _read_json(text, _facts))
 DESIRED, SETTINGS = _settings(DesiredHttps), _settings(HttpsSettings)
 TEXT = Column(from_text, to_text)

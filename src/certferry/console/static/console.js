@@ -10,7 +10,7 @@
   const dayOf = (moment) =>
     `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}`;
 
-  const localOf = (moment, seconds) =>
+  const localOf = (moment, seconds = "") =>
     `${dayOf(moment)} ${two(moment.getHours())}:${two(moment.getMinutes())}${seconds}`;
 
   /* The server writes "2026-11-29 16:20 UTC", also in sentences and in pictures. Text to be copied
@@ -38,15 +38,16 @@
   };
 
   /* How far a moment is from now, in the server's words (`relative`): the largest unit that fits
-     twice, or exactly once. */
+     twice, or exactly once; seconds only below a minute. */
   const language = root.lang.startsWith("zh") ? "zh" : "en";
   const inWords = new Intl.RelativeTimeFormat(language, { numeric: "always" });
   const UNITS = { day: 86400, hour: 3600, minute: 60, second: 1 };
-  const NOW = { en: "now", zh: "现在" };
+  const NOW = { en: "just now", zh: "刚刚" };
 
   const relativeTo = (moment, now) => {
-    const seconds = Math.floor(Math.abs(moment - now) / 1000);
+    let seconds = Math.floor(Math.abs(moment - now) / 1000);
     if (!seconds) return NOW[language];
+    if (seconds >= 60 && seconds < 120) seconds = seconds < 90 ? 60 : 120;
     const [unit, size] = Object.entries(UNITS).find(
       ([, size]) => seconds >= 2 * size || seconds === size
     ) ?? ["second", 1];
@@ -79,7 +80,7 @@
   const isUntil = (field) => field.name === "until";
 
   const writeDayFields = () => {
-    for (const field of document.querySelectorAll("input[type=date][data-moment]")) {
+    for (const field of document.querySelectorAll("input.day[data-moment]")) {
       const moment = new Date(field.dataset.moment);
       if (/T.*Z$/.test(field.dataset.moment) && !Number.isNaN(moment.getTime())) {
         field.value = dayOf(new Date(moment - (isUntil(field) ? 1 : 0)));
@@ -89,8 +90,8 @@
   };
 
   document.addEventListener("formdata", (event) => {
-    for (const field of event.target.querySelectorAll("input[type=date]")) {
-      if (!field.value) continue;
+    for (const field of event.target.querySelectorAll("input.day")) {
+      if (!/^\d{4}-\d\d-\d\d$/.test(field.value)) continue;
       const [year, month, day] = field.value.split("-").map(Number);
       const moment = new Date(year, month - 1, day + (isUntil(field) ? 1 : 0));
       event.formData.set(field.name, moment.toISOString().replace(".000Z", "Z"));

@@ -146,6 +146,15 @@ def _worst_first(cause: Cause) -> tuple[object, ...]:
     return (*urgent, reach, subject, code)
 
 
+def causes_by_lineage(causes: Iterable[Cause]) -> dict[str, Cause]:
+    """Return for each certificate the first of the causes that touch the certificate."""
+    first: dict[str, Cause] = {}
+    for cause in causes:
+        for lineage in cause.lineages:
+            first.setdefault(lineage, cause)
+    return first
+
+
 def causes_of_run(report: SyncReport) -> tuple[Cause, ...]:
     """Return why steps of a run failed, were refused, or wait for a CA or after an earlier failure.
 

@@ -189,13 +189,16 @@ def of_channel(
     return _merged(before, [Notice(Topic.TROUBLE, subject, now, problem)], before)
 
 
-def refused(channel: str, answer: Text) -> Problem:
-    """Return the problem of a channel that refuses messages; `answer` is the service's reason."""
-    return Problem(
-        REFUSED,
-        Text("{channel} accepts no messages: {problem}", channel=channel, problem=answer),
-        Text("after fixing the channel, run `certferry notify test {channel}`", channel=channel),
-    )
+def refused(channel: str, answer: Text, fix: Text | None = None) -> Problem:
+    """Return the problem of a channel that refuses messages; `answer` is the service's reason, and
+    `fix` the advice of the service's adapter.
+    """
+    hint = Text("after fixing the channel, send a test message: `certferry notify test {channel}`")
+    if fix is not None:
+        hint = Text("{fix}; then send a test message: `certferry notify test {channel}`", fix=fix)
+    hint = hint.filled(**hint.values, channel=channel)
+    message = Text("channel {channel} accepts no messages: {problem}")
+    return Problem(REFUSED, message.filled(channel=channel, problem=answer), hint)
 
 
 def without_channels(before: Notices, channels: Collection[str], host: str = "") -> Notices:

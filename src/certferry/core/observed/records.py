@@ -12,6 +12,7 @@ from msgspec import Struct
 from certferry.core.certificates.certificate import KeyType, same_names
 from certferry.core.certificates.lineage import Version, Withdrawal
 from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, HttpsSettings
+from certferry.text import Text
 
 
 class RolloutRecord(Struct, frozen=True):
@@ -201,6 +202,10 @@ certificates' names have no slash.
 """
 
 
+FAILED, REFUSED = "failed", "refused"
+"""The events of a run that could not do its work for a certificate, and did not begin a step."""
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """An event in the history, kept for ever."""
@@ -210,7 +215,9 @@ class HistoryEntry:
     event: str
     #: The person or program that acted.
     who: str
-    facts: Mapping[str, str] = field(default_factory=dict)
+    #: A sentence is a `Text`, so each reader sees the reader's language. Old entries have sentences
+    #: in English only.
+    facts: Mapping[str, str | Text] = field(default_factory=dict)
     #: Added by the store.
     number: int | None = field(default=None, compare=False)
     #: The host that stored the entry; added by the store, and `None` in old entries.

@@ -154,7 +154,7 @@ def rolled_back(case: _Case) -> Reason | None:
 def requested(case: _Case) -> Reason | None:
     """An operator asked for a new certificate (`--renew`)."""
     del case
-    return Reason(ReasonCode.REQUESTED, Text("requested by --renew"))
+    return Reason(ReasonCode.REQUESTED, Text("renewal requested by an operator"))
 
 
 def files_changed(case: _Case) -> Reason | None:

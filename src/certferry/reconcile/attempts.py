@@ -1,0 +1,62 @@
+"""Failed and refused attempts of runs in the history of each certificate.
+
+A step that begins stores its own failure (`StepContext.record_failure`). This module stores the
+rest: an account that refuses the key, a rule that forbids the step, or a pass that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from certferry.core.assessment.causes import is_not_done
+from certferry.core.events import Happened
+from certferry.core.observed.records import FAILED, REFUSED, HistoryEntry
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.errors import StateError
+from certferry.ports.progress import Progress
+from certferry.ports.state import StateStore
+from certferry.text import Text, own_words
+
+_EVENTS = {Outcome.FAILED: FAILED, Outcome.REFUSED: REFUSED}
+_NEWEST = 100
+"""The number of entries among which the newest entry about a place is searched."""
+
+
+_AGAIN = timedelta(hours=23)
+"""How long a problem that is the newest entry about its place is not repeated: runs that try again
+every few minutes would fill the history, which is kept for ever.
+"""
+
+
+def record_attempts(
+    report: SyncReport, state: StateStore, now: datetime, progress: Progress
+) -> None:
+    """Add the failed and refused steps of a run to the history, each problem once a day."""
+    for result in report.lineages:
+        steps = [step for step in result.outcomes if step.outcome in _EVENTS]
+        if not steps or all(map(is_not_done, steps)):
+            continue
+        try:
+            entries = state.history(result.lineage, _NEWEST)
+        except StateError:
+            return  # the run reports the state's failure itself
+        recent = [entry for entry in entries if entry.at > now - _AGAIN]
+        for event in _attempts(result, steps, recent):
+            progress(event)
+
+
+def _attempts(
+    result: LineageReport, steps: Sequence[StepOutcome], entries: Sequence[HistoryEntry]
+) -> Iterator[Happened]:
+    newest: dict[tuple[str, str], str] = {}
+    for entry in entries:
+        place = (str(entry.facts.get("target", "")), str(entry.facts.get("domain", "")))
+        newest.setdefault(place, str(entry.facts.get("problem", "")))
+    for step in steps:
+        place, problem = (step.target or "", step.domain or ""), own_words(step.detail)
+        if newest.get(place) != str(problem):
+            newest[place] = str(problem)
+            where = {"target": step.target, "domain": step.domain}
+            facts: dict[str, str | Text] = {name: word for name, word in where.items() if word}
+            yield Happened(result.lineage, _EVENTS[step.outcome], {**facts, "problem": problem})
