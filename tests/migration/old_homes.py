@@ -1,4 +1,4 @@
-"""Directories as acme.sh, certbot and lego leave them, made by hand at run time."""
+"""Homes of acme.sh, certbot and lego, written at run time in the clients' own layouts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def issued(*names: str, key_type: SandboxKey = "ec256", age: int = 10) -> Issued
 
 
 def other_key() -> str:
-    """Make a private key that belongs to nothing else."""
+    """Return the private key of a certificate for another domain."""
     return issued("other.example.com").privkey_pem
 
 
@@ -50,12 +50,12 @@ class AcmeShHome:
         path.mkdir(parents=True)
 
     def keep_keys(self, **more: str) -> None:
-        """Write the account's notes, with the keys of the DNSPod hook."""
+        """Write the settings of acme.sh's account, with the keys of the DNSPod hook."""
         values = {"SAVED_DP_Id": DP_ID, "SAVED_DP_Key": DP_KEY, **more}
         self._write(self.path / "account.conf", values)
 
     def add(self, made: Issued, *names: str, ecc: bool = True, **more: str) -> Path:
-        """Add a certificate with its notes, and give its directory."""
+        """Add a certificate with its settings, and return the certificate's directory."""
         domain = names[0]
         directory = self.path / (f"{domain}_ecc" if ecc else domain)
         directory.mkdir()
@@ -83,7 +83,7 @@ class CertbotHome:
         (path / "renewal").mkdir(parents=True)
 
     def add(self, made: Issued, name: str) -> Path:
-        """Add a certificate with links to it, and give its settings."""
+        """Add a certificate with links to its files, and return the path of the settings."""
         archive, live = (self.path / folder / name for folder in ("archive", "live"))
         archive.mkdir(parents=True)
         live.mkdir(parents=True)
@@ -106,7 +106,9 @@ class LegoHome:
         (path / "certificates").mkdir(parents=True)
 
     def add(self, made: Issued, domain: str, *, bundled: bool = True) -> Path:
-        """Add a certificate, with its chain or beside it, and give its file."""
+        """Add a certificate, and return the path of its file: with the chain in the file, or with
+        the chain in a second file only.
+        """
         stem = self.path / "certificates" / domain.replace("*", "_")
         crt = Path(f"{stem}.crt")
         begin = "-----BEGIN"
