@@ -1,4 +1,4 @@
-"""Harbour, the made-up service of `tests/data/third_party`: zones and domains behind one token."""
+"""Harbour, the invented service of `tests/data/third_party`: zones and domains behind one token."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ EDGE = "127.0.0.9"
 
 @dataclass(frozen=True)
 class Pem:
-    """What was uploaded, as an edge serves it."""
+    """An uploaded certificate, as an edge serves the certificate."""
 
     fullchain_pem: str
     privkey_pem: str
 
 
 class Harbour:
-    """Writes TXT records into the world's zones, and serves its domains from an edge of its own."""
+    """Writes TXT records into the world's zones, and serves its domains from an edge."""
 
     def __init__(self, zones: Zones) -> None:
         self.token = secrets.token_hex(16)
@@ -43,7 +43,7 @@ class Harbour:
         self._writing = threading.Lock()
 
     def add_domain(self, name: str) -> None:
-        """Serve a domain without HTTPS, with its DNS."""
+        """Add a domain without HTTPS, with its DNS records."""
         self._zones.seed(name, "A", EDGE)
         self.domains[name] = None
 
@@ -61,9 +61,9 @@ class Harbour:
         body = json.loads(request.body or b"null")
         if request.path == "/txt":
             return self._of_records(request.method, body["name"], body["value"])
-        found = self._of_domains(request, body)
-        status = HTTPStatus.NOT_FOUND if found is None else HTTPStatus.OK
-        return Response.json(found, status)
+        content = self._of_domains(request, body)
+        status = HTTPStatus.NOT_FOUND if content is None else HTTPStatus.OK
+        return Response.json(content, status)
 
     def _of_domains(self, request: Request, body: Any) -> object:
         match request.method, *request.path.strip("/").split("/"):
@@ -98,7 +98,7 @@ class Harbour:
 
 @contextmanager
 def harbour(zones: Zones) -> Iterator[Harbour]:
-    """Run it for the time of a `with` block."""
+    """Run a service during a `with` block."""
     service = Harbour(zones)
     with service.http, service.edges:
         yield service
