@@ -1,4 +1,4 @@
-"""The interview of `certferry init`: what can be chosen, the way back, and how to be alerted."""
+"""The interview of `certferry init`: choices, the way back, channels and heartbeat."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ ANYWAY = "Use the key anyway? [y/N]:"
 AS_BEFORE = "(Enter: as before)"
 
 
-def written(accounts: Accounts) -> dict[str, Any]:
+def configuration_of(accounts: Accounts) -> dict[str, Any]:
     return tomllib.loads(accounts.config.read_text())
 
 
 def names_in(accounts: Accounts) -> list[list[str]]:
-    return [one["names"] for one in written(accounts)["certificates"]]
+    return [entry["names"] for entry in configuration_of(accounts)["certificates"]]
 
 
 def test_back_at_every_question(accounts: Accounts) -> None:
-    """The question before is asked again; what was typed need not be typed once more."""
+    """The previous question is asked again, with the previous answer as the default."""
     accounts.environ.clear()
 
     code, shown = accounts.interviewed(
@@ -88,22 +88,22 @@ def test_back_at_every_question(accounts: Accounts) -> None:
     accounts.must_be_discreet(shown)
 
 
-def test_no_keeps_the_keys_and_offers_what_to_change(accounts: Accounts) -> None:
-    """Other domains, or other keys, which need not be typed again; the accounts are looked at only
-    where it may be another one.
+def test_refusal_offers_other_domains_and_keys(accounts: Accounts) -> None:
+    """The answers stay as defaults, and the accounts are read again only if the keys may have
+    changed.
     """
     accounts.environ.clear()
-    what_now = f"  3  stop, and write nothing\n{WHICH_WAY}"
+    next_step = f"  3  stop, and write nothing\n{WHICH_WAY}"
 
     code, shown = accounts.interviewed(
         *TYPED,
         *UNTOLD,
         (DOMAINS, "1\n"),
         (WRITE, "n\n"),
-        (what_now, "1\n"),
+        (next_step, "1\n"),
         ("Domains (Enter for 1):", "2\n"),
         (WRITE, "n\n"),
-        (what_now, "keys\n"),
+        (next_step, "keys\n"),
         (f"DNSPod token ID {AS_BEFORE}:", "\n"),
         (f"DNSPod token {AS_BEFORE} (input hidden):", "\n"),
         (f"of the Qiniu account {AS_BEFORE}:", "\n"),
@@ -120,8 +120,8 @@ def test_no_keeps_the_keys_and_offers_what_to_change(accounts: Accounts) -> None
     assert f"QINIU_SECRET_KEY={SK}\n" in accounts.keys.read_text()
 
 
-def test_no_ends_it_where_nothing_else_could_be_answered(accounts: Accounts) -> None:
-    """With one domain, and keys that were not typed, there is nothing to offer."""
+def test_refusal_without_other_choices_ends_the_interview(accounts: Accounts) -> None:
+    """With a single domain and keys from the environment there is nothing to change."""
     accounts.qiniu.add_account("another-key", "another-secret")
     accounts.environ |= {"QINIU_ACCESS_KEY": "another-key", "QINIU_SECRET_KEY": "another-secret"}
     end = datetime.now(UTC) + timedelta(days=20)
@@ -137,8 +137,10 @@ def test_no_ends_it_where_nothing_else_could_be_answered(accounts: Accounts) -> 
     assert set() == accounts.left()
 
 
-def test_domain_without_https_gets_none_unless_it_is_chosen(accounts: Accounts) -> None:
-    """What it costs is said where it is chosen; the way that was proposed leaves it as it is."""
+def test_domain_without_https_is_omitted_unless_chosen(accounts: Accounts) -> None:
+    """The explanation has the cost of HTTPS, and the proposed choice leaves the domain
+    unchanged.
+    """
     accounts.qiniu.add_domain("off.example.com")
     numbers = "Domains (Enter for 1-2):"
 
@@ -156,7 +158,7 @@ def test_domain_without_https_gets_none_unless_it_is_chosen(accounts: Accounts) 
     left_out = accounts.config.read_text().partition("# Left out: HTTPS is off there, and ")[2]
     assert "a sync would switch it on\n#   off.example.com\n" == left_out
     assert "off.example.com is left out" not in shown.partition("Written")[2]
-    # `plan` was run: an Enter is enough.
+    # Enter runs the plan.
     assert "1 certificate to issue, 2 deployments." in shown
 
     accounts.config.unlink()
@@ -166,29 +168,29 @@ def test_domain_without_https_gets_none_unless_it_is_chosen(accounts: Accounts) 
     assert [["*.example.com", "*.w.example.com"]] == names_in(accounts)
 
 
-def test_domains_without_https_are_reported_once_where_nothing_is_asked(accounts: Accounts) -> None:
-    """They stand as comments in the file, and nothing is switched on."""
+def test_domains_without_https_have_one_warning(accounts: Accounts) -> None:
+    """The domains become comments in the file, and HTTPS stays off."""
     for name in ("a", "b"):
         accounts.qiniu.add_domain(f"{name}.off.example.com")
 
-    done = accounts.init()
+    ended = accounts.init()
 
-    assert 0 == done.returncode, done.stderr
-    assert 1 == done.stderr.count("HTTPS is off there, and a sync would switch it on")
-    assert "a.off.example.com, b.off.example.com are left out: HTTPS" in done.stderr
+    assert 0 == ended.returncode, ended.stderr
+    assert 1 == ended.stderr.count("HTTPS is off there, and a sync would switch it on")
+    assert "a.off.example.com, b.off.example.com are left out: HTTPS" in ended.stderr
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
     assert "HTTPS is off" not in accounts.run("plan").stdout
 
 
-def test_one_certificate_for_each_domain(accounts: Accounts) -> None:
-    """By its word in the list or its number; each is called by a name that it covers."""
+def test_certificate_for_each_domain(accounts: Accounts) -> None:
+    """The choice is made by word or number; each certificate is named after a covered name."""
     code, _ = accounts.interviewed(*UNTOLD, (DOMAINS, "\n"), (WHICH_WAY, "each\n"), *END[-2:])
 
     assert 0 == code
     assert {
         "img.example.com": ["img.example.com"],
         "wildcard.w.example.com": ["*.w.example.com"],
-    } == {one["name"]: one["names"] for one in written(accounts)["certificates"]}
+    } == {entry["name"]: entry["names"] for entry in configuration_of(accounts)["certificates"]}
     assert 0 == accounts.run("plan").returncode
 
 
@@ -199,10 +201,8 @@ def test_one_certificate_for_each_domain(accounts: Accounts) -> None:
         ("two words", "contains a space, which no key has: copy only the key"),
     ],
 )
-def test_what_can_be_no_key_is_refused_where_it_is_typed(
-    accounts: Accounts, typed: str, message: str
-) -> None:
-    """Also where it is hidden; no service is asked, and no file is named, since it is in none."""
+def test_impossible_key_is_refused_at_once(accounts: Accounts, typed: str, message: str) -> None:
+    """The message comes before any request, for hidden answers as well, and names no file."""
     accounts.environ.clear()
 
     code, shown = accounts.interviewed(
@@ -217,13 +217,13 @@ def test_what_can_be_no_key_is_refused_where_it_is_typed(
     assert 2 == shown.count(message)
     assert 1 == shown.count("Checking the keys")
     assert "settings.toml" not in shown
-    # What is public is seen while it is typed; of a secret, how much has arrived.
+    # A public value is visible; for a secret the number of characters is printed.
     assert f"DNSPod token ID:  {DP_ID}" in shown
     assert f"{len(typed)} characters were read." in shown
 
 
-def test_pair_that_is_pasted_in_one_answers_both_questions(accounts: Accounts) -> None:
-    """As DNSPod and other clients write it; the token is not asked for."""
+def test_pair_of_keys_in_one_answer(accounts: Accounts) -> None:
+    """A pair in the notation of DNSPod and of other clients answers both questions."""
     accounts.environ.clear()
 
     code, shown = accounts.interviewed(
@@ -236,8 +236,8 @@ def test_pair_that_is_pasted_in_one_answers_both_questions(accounts: Accounts) -
     assert f"DP_Id={DP_ID}\nDP_Key={DP_KEY}\n" in accounts.keys.read_text()
 
 
-def test_key_of_another_service_is_refused_before_the_next_question(accounts: Accounts) -> None:
-    """A Tencent Cloud key's id is no id of a DNSPod token."""
+def test_key_of_another_service_is_refused(accounts: Accounts) -> None:
+    """The id of a key of Tencent Cloud is no id of a DNSPod token."""
     accounts.environ.clear()
 
     code, shown = accounts.interviewed(
@@ -248,8 +248,8 @@ def test_key_of_another_service_is_refused_before_the_next_question(accounts: Ac
     assert 1 == shown.count("not the DNSPod token ID")
 
 
-def test_what_is_typed_in_another_encoding_is_asked_for_again(accounts: Accounts) -> None:
-    """A terminal that speaks GBK does not end the interview, and no answer is lost."""
+def test_answer_in_another_encoding(accounts: Accounts) -> None:
+    """Bytes of GBK do not end the interview, and earlier answers stay."""
     accounts.environ.clear()
 
     code, shown = accounts.interviewed(
@@ -257,7 +257,7 @@ def test_what_is_typed_in_another_encoding_is_asked_for_again(accounts: Accounts
         (TOKEN, "\udcca\udcc7\n"),
         (TOKEN, f"{DP_KEY}\n"),
         (ACCESS, "\x04"),
-        PYTHONIOENCODING="utf-8:strict",  # as with any LANG that is not C
+        PYTHONIOENCODING="utf-8:strict",  # the setting of every LANG except C
     )
 
     assert 130 == code, shown
@@ -265,8 +265,8 @@ def test_what_is_typed_in_another_encoding_is_asked_for_again(accounts: Accounts
     assert "dnspod accepts the keys" in shown
 
 
-def test_arrow_keys_edit_the_line(accounts: Accounts) -> None:
-    """A digit is put in where it is missing; the line before is one key away."""
+def test_arrow_keys_edit_an_answer(accounts: Accounts) -> None:
+    """A missing digit can be inserted, and the previous line is in the history."""
     accounts.environ.clear()
 
     code, shown = accounts.interviewed(
@@ -283,7 +283,7 @@ def test_arrow_keys_edit_the_line(accounts: Accounts) -> None:
 
 
 def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
-    """In the order of their use in China, each on a line; a name as it is printed means it."""
+    """The list is in the order of use in China, and a printed name is a valid answer."""
     accounts.forget_dnspod()
     accounts.environ.clear()
 
@@ -314,9 +314,9 @@ def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
     assert "9 is not a DNS provider; known are dnspod, tencentcloud" in " ".join(shown.split())
 
 
-def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
-    """A message and a ping arrive; what was not taken is asked for again. Their keys are kept with
-    the others, and no next step says that they are missing.
+def test_channel_and_heartbeat_are_tried(accounts: Accounts) -> None:
+    """A message and a ping arrive, and refused settings are asked for again. The keys are stored
+    with the other keys, and the next steps mention neither channel nor heartbeat.
     """
     with DingtalkService() as robot, HeartbeatService() as heart:
         secrets = (robot.address, SIGNS, heart.address)
@@ -348,15 +348,15 @@ def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
         "type": "dingtalk",
         "url": "env:DINGTALK_URL",
         "secret": "env:DINGTALK_SECRET",
-    } == written(accounts)["notify"]["ops"]
-    assert {"url": "env:HEARTBEAT_URL"} == written(accounts)["heartbeat"]
+    } == configuration_of(accounts)["notify"]["ops"]
+    assert {"url": "env:HEARTBEAT_URL"} == configuration_of(accounts)["heartbeat"]
     assert "help notify" not in shown
     assert "help monitoring" not in shown
     assert "nobody_told" not in accounts.run("doctor").stdout
 
 
-def test_what_can_be_no_address_is_asked_for_again(accounts: Accounts) -> None:
-    """It would never work, so that it cannot be meant: nothing is sent, and the file has none."""
+def test_impossible_address_is_asked_for_again(accounts: Accounts) -> None:
+    """An impossible address is never used and never written."""
     code, shown = accounts.interviewed(
         (WHICH_CHANNEL, "1\n"),
         (ROBOT, "oapi.dingtalk.com/robot/send\n"),
@@ -370,12 +370,14 @@ def test_what_can_be_no_address_is_asked_for_again(accounts: Accounts) -> None:
 
     assert 0 == code, shown
     assert ANYWAY not in shown
-    assert not {"notify", "heartbeat"} & set(written(accounts))
+    assert not {"notify", "heartbeat"} & set(configuration_of(accounts))
     assert not accounts.keys.exists()
 
 
 def test_channel_and_heartbeat_of_the_environment(accounts: Accounts) -> None:
-    """They are tried and referred to, and not asked for: what is set there would win."""
+    """Both are tried and referred to without a question, because variables of the environment take
+    precedence.
+    """
     with DingtalkService(keyword="certferry") as robot, HeartbeatService() as heart:
         accounts.environ |= {"DINGTALK_URL": robot.address, "HEARTBEAT_URL": heart.address}
         code, shown = accounts.interviewed(
@@ -384,22 +386,24 @@ def test_channel_and_heartbeat_of_the_environment(accounts: Accounts) -> None:
 
     assert 0 == code, shown
     assert (1, 1) == (len(robot.taken), len(heart.pings))
-    assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == written(accounts)["notify"]["ops"]
-    assert {"url": "env:HEARTBEAT_URL"} == written(accounts)["heartbeat"]
+    assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == configuration_of(accounts)["notify"][
+        "ops"
+    ]
+    assert {"url": "env:HEARTBEAT_URL"} == configuration_of(accounts)["heartbeat"]
     assert not accounts.keys.exists()
 
 
-def test_no_domain_at_all(accounts: Accounts) -> None:
-    """That the file declares nothing is reported, and there is no plan to show."""
+def test_interview_without_domains(accounts: Accounts) -> None:
+    """A warning says that the file declares nothing, and no plan is offered."""
     code, shown = accounts.interviewed(*UNTOLD, (DOMAINS, "none\n"), (WRITE, "y\n"))
 
     assert 0 == code, shown
     assert "warning: certferry.toml declares no certificates" in shown
-    assert "certificates" not in written(accounts)
+    assert "certificates" not in configuration_of(accounts)
 
 
-def test_channel_that_cannot_be_reached_now_may_be_meant(accounts: Accounts) -> None:
-    """A mail server that this host will reach later: it is written, and no settings are lost."""
+def test_unreachable_channel_can_be_confirmed(accounts: Accounts) -> None:
+    """A mail server that is unreachable now is written after a confirmation."""
     code, shown = accounts.interviewed(
         (WHICH_CHANNEL, "mail\n"),
         ("smtp://host:587 for STARTTLS:", "smtps://127.0.0.1:9\n"),
@@ -419,12 +423,12 @@ def test_channel_that_cannot_be_reached_now_may_be_meant(accounts: Accounts) -> 
         "url": "smtps://127.0.0.1:9",
         "from": "certferry@example.com",
         "to": ["a@example.com", "b@example.com"],
-    } == written(accounts)["notify"]["ops"]
+    } == configuration_of(accounts)["notify"]["ops"]
     assert "help monitoring" in shown
 
 
-def test_enter_keeps_a_channel_and_a_heartbeat_on_the_way_back(accounts: Accounts) -> None:
-    """Who goes through the questions once more loses neither by pressing Enter; `none` drops it."""
+def test_enter_keeps_channel_and_heartbeat(accounts: Accounts) -> None:
+    """On a second pass Enter keeps both settings, and `none` removes a setting."""
     with DingtalkService(keyword="certferry") as robot, HeartbeatService() as heart:
         code, shown = accounts.interviewed(
             (WHICH_CHANNEL, "1\n"),
@@ -445,13 +449,17 @@ def test_enter_keeps_a_channel_and_a_heartbeat_on_the_way_back(accounts: Account
 
     assert 0 == code, shown
     assert (2, 2) == (len(robot.taken), len(heart.pings))
-    assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == written(accounts)["notify"]["ops"]
-    assert "heartbeat" not in written(accounts)
+    assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == configuration_of(accounts)["notify"][
+        "ops"
+    ]
+    assert "heartbeat" not in configuration_of(accounts)
     assert "HEARTBEAT_URL" not in accounts.keys.read_text()
 
 
-def test_the_settings_of_a_mail_server_are_known_on_the_way_back(accounts: Accounts) -> None:
-    """Also those that are no secrets. What can be no address of a heartbeat is asked for again."""
+def test_settings_of_a_mail_server_are_defaults(accounts: Accounts) -> None:
+    """Public settings are defaults as well, and an impossible address of a heartbeat is asked for
+    again.
+    """
     server = "smtp://host:587 for STARTTLS"
     code, shown = accounts.interviewed(
         (WHICH_CHANNEL, "mail\n"),
@@ -476,12 +484,12 @@ def test_the_settings_of_a_mail_server_are_known_on_the_way_back(accounts: Accou
     assert 0 == code, shown
     assert "`url` must be smtps://host:465 or smtp://host:587" in shown
     assert "`url` must be a complete address" in shown
-    assert ["a@example.com"] == written(accounts)["notify"]["ops"]["to"]
-    assert "heartbeat" not in written(accounts)
+    assert ["a@example.com"] == configuration_of(accounts)["notify"]["ops"]["to"]
+    assert "heartbeat" not in configuration_of(accounts)
 
 
-def test_settings_that_say_already_are_not_asked_about(accounts: Accounts) -> None:
-    """A channel and a heartbeat of the operator's own stand."""
+def test_channel_and_heartbeat_of_the_settings(accounts: Accounts) -> None:
+    """The interview asks about neither, and the settings stay unchanged."""
     path = accounts.directory / "settings.toml"
     own = '\n[notify.x]\ntype = "command"\ncommand = ["true"]\n[heartbeat]\nurl = "env:HB"\n'
     path.write_text(path.read_text() + own)
@@ -490,12 +498,12 @@ def test_settings_that_say_already_are_not_asked_about(accounts: Accounts) -> No
     code, shown = accounts.interviewed(*CHOSEN, *END[-2:])
 
     assert 0 == code, shown
-    assert {"x"} == set(written(accounts)["notify"])
+    assert {"x"} == set(configuration_of(accounts)["notify"])
     assert "help monitoring" not in shown
 
 
-def test_mistake_in_the_given_file_is_reported_before_a_key_is_typed(accounts: Accounts) -> None:
-    """With its line; it would be no better with other keys."""
+def test_mistake_in_the_settings_is_reported_first(accounts: Accounts) -> None:
+    """The error has the line, and comes before the first question."""
     path = accounts.directory / "settings.toml"
     path.write_text(f"{path.read_text()}\n[verify]\ntimeout = 'long'\n")
     accounts.environ.clear()
@@ -508,7 +516,7 @@ def test_mistake_in_the_given_file_is_reported_before_a_key_is_typed(accounts: A
 
 
 def test_interview_in_chinese(accounts: Accounts) -> None:
-    """Every question, and answers in the same language: `返回`, a service's usual name, `全部`."""
+    """Every question is in Chinese, and answers in Chinese are understood."""
     accounts.environ.clear()
 
     code, shown = accounts.interviewed(
@@ -536,7 +544,9 @@ def test_interview_in_chinese(accounts: Accounts) -> None:
 
 
 def test_services_in_chinese(accounts: Accounts) -> None:
-    """As operators call them, with the type that the file has; both mean it."""
+    """The list has the usual Chinese names with the types of the file, and both are valid
+    answers.
+    """
     accounts.forget_dnspod()
     accounts.environ.clear()
 
