@@ -38,11 +38,11 @@ HEARTBEAT = "Heartbeat URL (Enter to skip) (input hidden):"
 WHICH_WAY = "Number or name (Enter for 1):"
 CHOSEN = (("Domains (Enter for 1-2):", "\n"), (WHICH_WAY, "\n"))
 """The answers that accept the proposed domains and certificates."""
-UNTOLD = ((WHICH_CHANNEL, "\n"), (HEARTBEAT, "\n"))
+NO_CHANNEL = ((WHICH_CHANNEL, "\n"), (HEARTBEAT, "\n"))
 """The answers without a channel and a heartbeat."""
 WRITE = "Write this to certferry.toml? [Y/n]:"
 PLAN = "Run `certferry plan` now? [Y/n]:"
-END = (*UNTOLD, *CHOSEN, (WRITE, "y\n"), (PLAN, "n\n"))
+END = (*NO_CHANNEL, *CHOSEN, (WRITE, "y\n"), (PLAN, "n\n"))
 """The answers of an interview after the address."""
 
 ID, TOKEN = "DNSPod token ID:", "DNSPod token (input hidden):"
@@ -138,7 +138,7 @@ class Accounts:
     def command(self) -> list[str]:
         return [sys.executable, "-m", "certferry"]
 
-    def keep(self, name: str, values: Mapping[str, str]) -> None:
+    def write_env_file(self, name: str, values: Mapping[str, str]) -> None:
         path = self.directory / name
         path.write_text("".join(f"export {name}='{value}'\n" for name, value in values.items()))
         path.chmod(0o600)
@@ -147,7 +147,7 @@ class Accounts:
         path = self.directory / "settings.toml"
         path.write_text(f"env_files = {json.dumps(names)}\n{path.read_text()}")
 
-    def forget_dnspod(self) -> None:
+    def remove_dnspod(self) -> None:
         """Remove the account at DNSPod from the settings."""
         path = self.directory / "settings.toml"
         before, _, after = path.read_text().partition("[accounts.dnspod]")
@@ -158,11 +158,11 @@ class Accounts:
         settings = (self.directory / "settings.toml").read_text()
         self.config.write_text(settings + dedent(certificates))
 
-    def must_be_discreet(self, text: str) -> None:
+    def must_contain_no_secret(self, text: str) -> None:
         """Check that the text contains no secret."""
         assert not any(secret in text for secret in (DP_KEY, SK))
 
-    def left(self) -> set[str]:
+    def new_files(self) -> set[str]:
         """Return the names of new files in the directory."""
         return {path.name for path in self.directory.iterdir()} - {"settings.toml", "home"}
 
@@ -171,5 +171,5 @@ class Accounts:
             return [version.certificate.fingerprint for version in store.versions(lineage)]
 
 
-def _is_asked(question: str, times: int, shown: str) -> bool:
-    return shown.endswith(question) and times == shown.count(question)
+def _is_asked(question: str, times: int, screen: str) -> bool:
+    return screen.endswith(question) and times == screen.count(question)

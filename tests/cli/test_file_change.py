@@ -88,7 +88,7 @@ def at_a_terminal(file: Path, *arguments: str) -> Terminal:
     return Terminal(command, columns=100, environ=environ, cwd=file.parent)
 
 
-def shown(sign: str, line: int, text: str) -> str:
+def printed_lines(sign: str, line: int, text: str) -> str:
     """Return the printed form of added or removed lines."""
     rows = "".join(f"{sign} {row}".rstrip() + "\n" for row in text.splitlines())
     return f"certferry.toml, line {line}:\n{rows}\n"
@@ -101,7 +101,11 @@ def test_certificate_is_added(file: Path) -> None:
     ended = run(file, "add", "www.example.com", "*.w.example.com", "--yes")
 
     last_lines = "Written: certferry.toml\nTo see the changes: `certferry plan www.example.com`\n"
-    assert (Exit.OK, shown("+", 13, WWW) + last_lines, "") == (ended.code, ended.out, ended.err)
+    assert (Exit.OK, printed_lines("+", 13, WWW) + last_lines, "") == (
+        ended.code,
+        ended.out,
+        ended.err,
+    )
     assert HEAD + IMG + "\n" + WWW == file.read_text()
     assert 0o640 == stat.S_IMODE(file.stat().st_mode)
     assert [file] == list(file.parent.iterdir())
@@ -121,7 +125,7 @@ def test_certificate_is_removed(file: Path) -> None:
     ended = run(file, "remove", "img", "--yes")
 
     assert HEAD + WWW + TAIL == file.read_text()
-    assert ended.out.startswith(shown("-", 5, IMG))
+    assert ended.out.startswith(printed_lines("-", 5, IMG))
     assert ended.out.endswith(
         "img is no longer declared: certferry neither renews nor deploys the certificate.\nTo"
         " let it expire without reminders: `certferry forget img`\n"
@@ -300,12 +304,12 @@ def test_several_accounts_need_an_option(file: Path) -> None:
 
     dns = run(file, "add", "www.example.com", "--yes")
     to = run(file, "add", "www.example.com", "--yes", "--dns", "alidns")
-    wrong = run(file, "add", "www.example.com", "--yes", "--dns", "qiniu")
-    assert [Exit.USAGE] * 3 == [dns.code, to.code, wrong.code]
+    not_dns = run(file, "add", "www.example.com", "--yes", "--dns", "qiniu")
+    assert [Exit.USAGE] * 3 == [dns.code, to.code, not_dns.code]
     assert "several possible accounts: dnspod, alidns" in dns.err
     assert "choose an account with --dns dnspod" in dns.err
     assert "choose an account with --to qiniu" in to.err
-    assert "error: qiniu is not a DNS account; available: dnspod, alidns\n" in wrong.err
+    assert "error: qiniu is not a DNS account; available: dnspod, alidns\n" in not_dns.err
     assert before == file.read_text()
 
     ended = run(file, "add", "www.example.com", "--yes", "--dns", "alidns", "--to", "second")

@@ -64,7 +64,7 @@ class Caller:
         return code, error.removeprefix("error: "), hint.removesuffix("\n")
 
 
-def made(*names: str) -> CertificateBundle:
+def bundle_for(*names: str) -> CertificateBundle:
     """Return a certificate of another client."""
     return make_bundle(*names, not_before=datetime.now(UTC))
 
@@ -80,7 +80,7 @@ def live(home: Path, name: str, bundle: CertificateBundle, key: CertificateBundl
 
 def by_certbot(home: Path, **environ: str) -> Caller:
     """Return certbot after a renewal for img.example.com."""
-    bundle = made("img.example.com")
+    bundle = bundle_for("img.example.com")
     lineage = live(home, "img.example.com", bundle, bundle)
     return Caller(home, {"RENEWED_LINEAGE": str(lineage), **environ})
 
@@ -198,8 +198,8 @@ def test_renewed_certificate_that_is_not_declared(home: Path) -> None:
 def test_half_written_copy(home: Path) -> None:
     """The error has the cause of the unreadable copy."""
     path = declare(home, "name = 'copy'\nfullchain = 'f.pem'\nprivkey = 'k.pem'")
-    (home / "f.pem").write_text(made("img.example.com").fullchain_pem)
-    (home / "k.pem").write_text(made("img.example.com").privkey_pem.reveal())
+    (home / "f.pem").write_text(bundle_for("img.example.com").fullchain_pem)
+    (home / "k.pem").write_text(bundle_for("img.example.com").privkey_pem.reveal())
 
     code, error, _ = by_certbot(home, **KEYS).complaint("--config", str(path), "hook", "certbot")
 
@@ -214,7 +214,7 @@ def test_configuration_without_certificates(home: Path, mode: str) -> None:
     """
     path = home / "certferry.toml"
     path.write_text('[accounts.cdn]\ntype = "qiniu"\n')
-    lineage = live(home, "img", made("img.example.com"), made("img.example.com"))
+    lineage = live(home, "img", bundle_for("img.example.com"), bundle_for("img.example.com"))
     caller = Caller(home, {"RENEWED_LINEAGE": str(lineage), **KEYS})
 
     code, out, err = caller.run("hook", mode)
@@ -242,7 +242,7 @@ def test_missing_keys_without_a_configuration(home: Path) -> None:
 @pytest.mark.parametrize("options", [(), ("--no-wait",), ("--wait", "5")])
 def test_certificate_with_a_wrong_key(home: Path, mode: str, options: tuple[str, ...]) -> None:
     """The hook refuses the pair before any request, and issues nothing."""
-    lineage = live(home, "img", made("img.example.com"), made("img.example.com"))
+    lineage = live(home, "img", bundle_for("img.example.com"), bundle_for("img.example.com"))
     caller = Caller(home, {"RENEWED_LINEAGE": str(lineage), **KEYS})
 
     code, out, err = caller.run("hook", mode, *options)
@@ -272,7 +272,7 @@ def test_keys_from_an_env_file(home: Path) -> None:
     """Keys of a file count like keys of the environment: the hook goes on to the check of
     the pair.
     """
-    lineage = live(home, "img", made("img.example.com"), made("img.example.com"))
+    lineage = live(home, "img", bundle_for("img.example.com"), bundle_for("img.example.com"))
     keys = home / ".cdn-env"
     keys.write_text("export QINIU_ACCESS_KEY='a'\nQINIU_SECRET_KEY=s # mine\n")
     keys.chmod(0o600)

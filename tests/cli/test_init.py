@@ -23,10 +23,10 @@ from tests.cli.init_accounts import (
     END,
     KEYS,
     NEXT_STEPS,
+    NO_CHANNEL,
     SK,
     TOKEN,
     TYPED,
-    UNTOLD,
     WHICH_WAY,
     WRITE,
     Accounts,
@@ -89,7 +89,7 @@ def test_keys_in_the_environment_become_references(accounts: Accounts) -> None:
     assert text.endswith(CERTIFICATES)
     assert 0o600 == stat.S_IMODE(accounts.config.stat().st_mode)
     assert not accounts.keys.exists()
-    accounts.must_be_discreet(text)
+    accounts.must_contain_no_secret(text)
     settings = load(accounts.config, accounts.environ)
     assert "ops@example.com" == settings.acme.email
     assert "env:QINIU_SECRET_KEY" == settings.accounts["qiniu"].values["secret_key"]
@@ -143,15 +143,15 @@ def test_interview(accounts: Accounts) -> None:
     accounts.environ.clear()
     address = ("Contact email for the CA (optional; Enter to skip):", "ops@example.com\n")
 
-    code, shown = accounts.interviewed(*TYPED, address, *END, arguments=())
+    code, screen = accounts.interviewed(*TYPED, address, *END, arguments=())
 
-    assert 0 == code, shown
-    assert all(f"{len(key)} characters were read." in shown for key in (DP_KEY, SK))
-    accounts.must_be_discreet(shown)
-    assert "ops@example.com" in shown
-    assert 'names = ["img.example.com", "*.w.example.com"]' in shown
+    assert 0 == code, screen
+    assert all(f"{len(key)} characters were read." in screen for key in (DP_KEY, SK))
+    accounts.must_contain_no_secret(screen)
+    assert "ops@example.com" in screen
+    assert 'names = ["img.example.com", "*.w.example.com"]' in screen
     text = accounts.config.read_text()
-    accounts.must_be_discreet(text)
+    accounts.must_contain_no_secret(text)
     assert 'env_files = ["certferry.env"]' in text
     for path in (accounts.config, accounts.keys):
         assert 0o600 == stat.S_IMODE(path.stat().st_mode)
@@ -165,12 +165,12 @@ def test_wrong_address_is_asked_for_again(accounts: Accounts) -> None:
     """The mistake is found before any request, so typed answers are not lost."""
     question = "Contact email for the CA (optional; Enter to skip):"
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (question, "foo bar\n"), (question, "ops@example.com\n"), *END, arguments=()
     )
 
     assert 0 == code
-    assert "must be an address, for example ops@example.com" in shown
+    assert "must be an address, for example ops@example.com" in screen
     assert 'email = "ops@example.com"' in accounts.config.read_text()
 
 
@@ -196,8 +196,8 @@ def test_account_without_domains(accounts: Accounts) -> None:
 @pytest.mark.parametrize("answer", sampled(["n\n", "perhaps\n"], 1))
 def test_refusal_writes_nothing(accounts: Accounts, answer: str) -> None:
     """Any answer except yes leaves the directory unchanged."""
-    code, shown = accounts.interviewed(
-        *UNTOLD,
+    code, screen = accounts.interviewed(
+        *NO_CHANNEL,
         *CHOSEN,
         (WRITE, answer),
         (
@@ -207,8 +207,8 @@ def test_refusal_writes_nothing(accounts: Accounts, answer: str) -> None:
     )
 
     assert 0 == code
-    assert "Nothing was written." in shown
-    assert set() == accounts.left()
+    assert "Nothing was written." in screen
+    assert set() == accounts.new_files()
 
 
 @pytest.mark.parametrize("key", sampled(["\x03", "\x04"], 1))
@@ -216,18 +216,17 @@ def test_interrupted_interview_writes_nothing(accounts: Accounts, key: str) -> N
     """Ctrl-C and Ctrl-D end the interview without a file."""
     accounts.environ.clear()
     with accounts.terminal() as terminal:
-        terminal.until(lambda shown: "DNSPod token ID" in shown)
+        terminal.until(lambda screen: "DNSPod token ID" in screen)
         terminal.type(f"{DP_ID}\n")
-        terminal.until(lambda shown: shown.endswith(TOKEN))
+        terminal.until(lambda screen: screen.endswith(TOKEN))
         if key == "\x03":
-            terminal.process.send_signal(
-                2
-            )  # without a controlling terminal no key sends the signal
+            # Without a controlling terminal no key sends the signal.
+            terminal.process.send_signal(2)
         else:
             terminal.type(key)
         assert 130 == terminal.end()
 
-    assert set() == accounts.left()
+    assert set() == accounts.new_files()
 
 
 def test_proposal_in_chinese(accounts: Accounts) -> None:
@@ -249,7 +248,7 @@ def test_proposal_without_a_terminal_needs_yes(accounts: Accounts) -> None:
 
     assert 2 == ended.returncode
     assert "without a terminal, use --yes to write the proposal" in ended.stderr
-    assert set() == accounts.left()
+    assert set() == accounts.new_files()
 
 
 def test_missing_keys_are_reported_together(accounts: Accounts) -> None:
@@ -267,7 +266,7 @@ def test_missing_keys_are_reported_together(accounts: Accounts) -> None:
 def test_keys_of_an_environment_file_stay_in_the_file(accounts: Accounts) -> None:
     """The configuration names the file, and the keys are not copied."""
     accounts.environ.clear()
-    accounts.keep("cdn-env", KEYS)
+    accounts.write_env_file("cdn-env", KEYS)
 
     ended = accounts.init("--env-file", "cdn-env")
 
@@ -275,7 +274,7 @@ def test_keys_of_an_environment_file_stay_in_the_file(accounts: Accounts) -> Non
     assert [str(accounts.directory / "cdn-env")] == tomllib.loads(accounts.config.read_text())[
         "env_files"
     ]
-    assert {"cdn-env", "certferry.toml"} == accounts.left()
+    assert {"cdn-env", "certferry.toml"} == accounts.new_files()
     assert 0 == accounts.run("plan").returncode
 
 
@@ -284,7 +283,7 @@ def test_keys_of_a_file_in_the_settings(accounts: Accounts) -> None:
     option.
     """
     accounts.environ.clear()
-    accounts.keep("cdn-env", KEYS)
+    accounts.write_env_file("cdn-env", KEYS)
     accounts.name_env_files("cdn-env")
 
     for options in [], ["--env-file", "cdn-env", "--force"]:
@@ -299,7 +298,7 @@ def test_keys_of_a_file_in_the_settings(accounts: Accounts) -> None:
 def test_keys_missing_in_the_files_of_the_settings(accounts: Accounts) -> None:
     """The error lists each key, even at a terminal, because answers would have no file."""
     accounts.environ.clear()
-    accounts.keep("cdn-env", {name: KEYS[name] for name in ("DP_Id", "QINIU_ACCESS_KEY")})
+    accounts.write_env_file("cdn-env", {name: KEYS[name] for name in ("DP_Id", "QINIU_ACCESS_KEY")})
     accounts.name_env_files("cdn-env")
 
     ended = accounts.init()
@@ -318,7 +317,9 @@ def test_keys_of_the_client_beside_files_of_the_settings(accounts: Accounts) -> 
     home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
     home.add(issued("img.example.com"), "img.example.com")
     accounts.environ.clear()
-    accounts.keep("cdn-env", {name: KEYS[name] for name in KEYS if name.startswith("QINIU")})
+    accounts.write_env_file(
+        "cdn-env", {name: KEYS[name] for name in KEYS if name.startswith("QINIU")}
+    )
     accounts.name_env_files("cdn-env")
 
     ended = accounts.init("--from", "acme.sh", "--home", "home")
@@ -327,14 +328,14 @@ def test_keys_of_the_client_beside_files_of_the_settings(accounts: Accounts) -> 
     assert "settings.toml names its own env_files, and only acme.sh has DP_Id, DP_Key" in " ".join(
         ended.stderr.split()
     )
-    accounts.keep("cdn-env", KEYS)
+    accounts.write_env_file("cdn-env", KEYS)
     assert 0 == accounts.init("--from", "acme.sh", "--home", "home").returncode
 
 
 def test_second_environment_file_beside_files_of_the_settings(accounts: Accounts) -> None:
     """The error names the file, and the hint has the remedy."""
-    accounts.keep("cdn-env", {})
-    accounts.keep("other-env", KEYS)
+    accounts.write_env_file("cdn-env", {})
+    accounts.write_env_file("other-env", KEYS)
     accounts.name_env_files("cdn-env")
 
     ended = accounts.init("--env-file", "other-env")
@@ -347,7 +348,7 @@ def test_second_environment_file_beside_files_of_the_settings(accounts: Accounts
 
 def test_mistake_in_a_file_of_the_settings(accounts: Accounts) -> None:
     """The error has the line of the mistake."""
-    accounts.keep("cdn-env", {})
+    accounts.write_env_file("cdn-env", {})
     (accounts.directory / "cdn-env").write_text("DP_Id=$(pass dnspod)\n")
     accounts.name_env_files("cdn-env")
 
@@ -365,7 +366,7 @@ def test_wrong_keys_leave_no_file(accounts: Accounts) -> None:
 
     assert 1 == ended.returncode
     assert "DNSPod does not accept this pair of ID and token" in ended.stderr
-    assert set() == accounts.left()
+    assert set() == accounts.new_files()
 
 
 def test_existing_file_is_replaced_by_force_only(accounts: Accounts) -> None:
@@ -409,7 +410,7 @@ def test_unwritable_place_is_reported_first(accounts: Accounts) -> None:
     assert 2 == ended.returncode
     assert "/proc/certferry.toml cannot be written" in ended.stderr
     assert "nothing was changed" in ended.stderr
-    assert set() == accounts.left()
+    assert set() == accounts.new_files()
 
     accounts.environ.clear()
     with accounts.terminal(*elsewhere) as terminal:
@@ -434,7 +435,7 @@ def test_files_are_complete_before_the_adoption(accounts: Accounts) -> None:
     with pytest.raises(StateUnavailable):
         put(files, text, {"DP_Id": Secret(DP_ID)}, KEYS, _nowhere)
     assert "# mine\n" == accounts.config.read_text()
-    assert {"certferry.toml"} == accounts.left()
+    assert {"certferry.toml"} == accounts.new_files()
 
 
 def _nowhere(settings: Settings) -> None:

@@ -16,9 +16,9 @@ from tests.cli.init_accounts import (
     DP_KEY,
     KEYS,
     NEXT_STEPS,
+    NO_CHANNEL,
     PLAN,
     SK,
-    UNTOLD,
     WRITE,
     Accounts,
 )
@@ -35,8 +35,8 @@ def test_takeover_from_acme_sh(accounts: Accounts) -> None:
     """
     home = AcmeShHome(accounts.directory / "home")
     home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
-    made = issued("img.example.com", "*.img.example.com")
-    home.add(made, "img.example.com", "*.img.example.com", QINIU_AK=AK, QINIU_SK=SK)
+    certificate = issued("img.example.com", "*.img.example.com")
+    home.add(certificate, "img.example.com", "*.img.example.com", QINIU_AK=AK, QINIU_SK=SK)
     accounts.environ.clear()
 
     log = accounts.directory / "x.log"
@@ -64,7 +64,7 @@ def test_takeover_from_acme_sh(accounts: Accounts) -> None:
         f"{NEXT_STEPS}"
     ) == ended.stdout
     assert before == contents(home.path)
-    assert [made.fingerprint] == accounts.fingerprints("img.example.com")
+    assert [certificate.fingerprint] == accounts.fingerprints("img.example.com")
     planned = accounts.run("plan")
     assert "issue " not in planned.stdout
     assert "deploy   qiniu → img.example.com" in planned.stdout
@@ -101,11 +101,15 @@ def test_domain_without_https_stays_unchanged(accounts: Accounts) -> None:
     assert [["img.example.com"]] == _deployed_to(accounts)
 
     accounts.config.unlink()
-    code, shown = accounts.interviewed(
-        *UNTOLD, ("Domains (Enter for 1):", "all\n"), (WRITE, "y\n"), (PLAN, "n\n"), arguments=words
+    code, screen = accounts.interviewed(
+        *NO_CHANNEL,
+        ("Domains (Enter for 1):", "all\n"),
+        (WRITE, "y\n"),
+        (PLAN, "n\n"),
+        arguments=words,
     )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert ["auto"] == _deployed_to(accounts)
 
 
@@ -153,8 +157,8 @@ def test_known_certificate_keeps_its_lineage(accounts: Accounts) -> None:
     uploaded and bound again.
     """
     home = AcmeShHome(accounts.directory / "home")
-    made = issued("img.example.com")
-    directory = home.add(made, "img.example.com")
+    certificate = issued("img.example.com")
+    directory = home.add(certificate, "img.example.com")
     accounts.declare(
         f"""
         [[certificates]]
@@ -164,7 +168,7 @@ def test_known_certificate_keeps_its_lineage(accounts: Accounts) -> None:
         """
     )
     assert 0 == accounts.run("sync").returncode
-    assert [made.fingerprint] == accounts.fingerprints("img")
+    assert [certificate.fingerprint] == accounts.fingerprints("img")
 
     ended = accounts.init("--from", "acme.sh", "--home", "home", "--force")
 
@@ -172,7 +176,7 @@ def test_known_certificate_keeps_its_lineage(accounts: Accounts) -> None:
     assert "img: imported, 79 days left\n" in ended.stdout
     settings = load(accounts.config, accounts.environ)
     assert [("img", ("img.example.com",))] == [(w.lineage, w.names) for w in settings.certificates]
-    assert [made.fingerprint] == accounts.fingerprints("img")
+    assert [certificate.fingerprint] == accounts.fingerprints("img")
 
 
 @pytest.mark.parametrize(
@@ -201,24 +205,24 @@ def test_ca_of_the_client_stays(
 @pytest.mark.parametrize("client", ["certbot", "lego"])
 def test_takeover_from_other_clients(accounts: Accounts, client: str) -> None:
     """Keys outside the clients' files come from the environment."""
-    made = issued("img.example.com")
+    certificate = issued("img.example.com")
     home = accounts.directory / "home"
     if client == "certbot":
-        CertbotHome(home).add(made, "img.example.com")
+        CertbotHome(home).add(certificate, "img.example.com")
     else:
-        LegoHome(home).add(made, "img.example.com")
+        LegoHome(home).add(certificate, "img.example.com")
 
     ended = accounts.init("--from", client, "--home", str(home))
 
     assert 0 == ended.returncode, ended.stderr
-    assert [made.fingerprint] == accounts.fingerprints("img.example.com")
+    assert [certificate.fingerprint] == accounts.fingerprints("img.example.com")
     assert "issue " not in accounts.run("plan").stdout
 
 
 def test_client_that_stays_needs_no_dns_account(accounts: Accounts) -> None:
     """The proposal has the client's files, whose certificate is known at once."""
-    made = issued("img.example.com")
-    CertbotHome(accounts.directory / "home").add(made, "img")
+    certificate = issued("img.example.com")
+    CertbotHome(accounts.directory / "home").add(certificate, "img")
     del accounts.environ["DP_Id"], accounts.environ["DP_Key"]
     settings = accounts.directory / "settings.toml"
     settings.write_text(re.sub(r"\[accounts\.dnspod\]\n(\w.*\n)+", "", settings.read_text()))
@@ -228,7 +232,7 @@ def test_client_that_stays_needs_no_dns_account(accounts: Accounts) -> None:
     assert 0 == ended.returncode, ended.stderr
     assert "img: deploy only; certbot keeps renewing it, 79 days left" in ended.stdout
     assert "certbot continues as before." in ended.stdout
-    assert [made.fingerprint] == accounts.fingerprints("img")
+    assert [certificate.fingerprint] == accounts.fingerprints("img")
     assert "import " not in accounts.run("plan").stdout
 
 
@@ -250,10 +254,10 @@ def test_client_that_stays_is_replaced_later(accounts: Accounts) -> None:
     again.
     """
     home = AcmeShHome(accounts.directory / "home")
-    made = issued("img.example.com")
-    home.add(made, "img.example.com")
+    certificate = issued("img.example.com")
+    home.add(certificate, "img.example.com")
     accounts.environ.clear()
-    accounts.keep("cdn-env", KEYS)
+    accounts.write_env_file("cdn-env", KEYS)
     accounts.name_env_files("cdn-env")
     words = ("--from", "acme.sh", "--home", "home")
     staying = accounts.init(*words, "--keep-client")
@@ -266,7 +270,7 @@ def test_client_that_stays_is_replaced_later(accounts: Accounts) -> None:
     assert "fullchain = " not in accounts.config.read_text()
     assert imported in [path.read_text() for path in accounts.directory.glob("certferry.toml.*")]
     assert "--remove -d img.example.com" in ended.stdout
-    assert [made.fingerprint] == accounts.fingerprints("img.example.com")
+    assert [certificate.fingerprint] == accounts.fingerprints("img.example.com")
     planned = accounts.run("plan")
     assert 0 == planned.returncode, planned.stderr
     assert "issue " not in planned.stdout
@@ -283,7 +287,7 @@ def test_mistake_in_the_settings_has_its_line(accounts: Accounts) -> None:
     assert 2 == ended.returncode
     assert f"settings.toml:{last}: [accounts.qiniu] http_timeout: " in ended.stderr
     assert "certferry.toml" not in ended.stderr
-    assert set() == accounts.left()
+    assert set() == accounts.new_files()
 
 
 def test_second_certificate_of_the_same_names_is_omitted(
@@ -293,8 +297,8 @@ def test_second_certificate_of_the_same_names_is_omitted(
     the commands switch both off, and its copies are reported.
     """
     home = AcmeShHome(accounts.directory / "home")
-    made = issued("img.example.com")
-    home.add(made, "img.example.com")
+    certificate = issued("img.example.com")
+    home.add(certificate, "img.example.com")
     home.add(
         issued("img.example.com", key_type="rsa2048"),
         "img.example.com",
@@ -305,7 +309,7 @@ def test_second_certificate_of_the_same_names_is_omitted(
     ended = accounts.init("--from", "acme.sh", "--home", "home")
 
     assert 0 == ended.returncode, ended.stderr
-    assert [made.fingerprint] == accounts.fingerprints("img.example.com_ecc")
+    assert [certificate.fingerprint] == accounts.fingerprints("img.example.com_ecc")
     assert [] == accounts.fingerprints("img.example.com")
     text = accounts.config.read_text()
     assert '\n# name = "img.example.com"\n' in text
@@ -323,13 +327,13 @@ def test_files_of_a_client_that_stays_have_absolute_paths(accounts: Accounts, cl
     """The option `--home` is relative to the current directory, and the configuration is in another
     directory.
     """
-    home, made = accounts.directory / "home", issued("img.example.com")
+    home, certificate = accounts.directory / "home", issued("img.example.com")
     if client == "acme.sh":
-        AcmeShHome(home).add(made, "img.example.com")
+        AcmeShHome(home).add(certificate, "img.example.com")
     elif client == "certbot":
-        CertbotHome(home).add(made, "img.example.com")
+        CertbotHome(home).add(certificate, "img.example.com")
     else:
-        LegoHome(home).add(made, "img.example.com")
+        LegoHome(home).add(certificate, "img.example.com")
     (accounts.directory / "etc").mkdir()
     output = accounts.directory / "etc" / "certferry.toml"
 
@@ -349,10 +353,10 @@ def test_refusal_leaves_no_state(accounts: Accounts) -> None:
     AcmeShHome(accounts.directory / "home").add(issued("img.example.com"), "img.example.com")
 
     words = ("--from", "acme.sh", "--home", "home", "--email", "ops@example.com")
-    code, _ = accounts.interviewed(*UNTOLD, (WRITE, "n\n"), arguments=words)
+    code, _ = accounts.interviewed(*NO_CHANNEL, (WRITE, "n\n"), arguments=words)
 
     assert 0 == code
-    assert set() == accounts.left()
+    assert set() == accounts.new_files()
 
 
 def test_damaged_entries_are_reported_and_others_adopted(accounts: Accounts) -> None:
@@ -385,7 +389,7 @@ def test_home_without_certificates_is_an_error(accounts: Accounts) -> None:
     assert (
         "home contains no certificate of acme.sh\n\nhint: set the client's directory with --home\n"
     ) in ended.stderr
-    assert set() == accounts.left()
+    assert set() == accounts.new_files()
 
 
 def test_home_with_damaged_certificates_only(accounts: Accounts) -> None:
@@ -402,7 +406,7 @@ def test_home_with_damaged_certificates_only(accounts: Accounts) -> None:
         "no certificate of acme.sh in home can be read\n\nhint: see the warnings above; if"
         " another user owns the files, run the command as that user\n"
     ) in ended.stderr
-    assert set() == accounts.left()
+    assert set() == accounts.new_files()
 
 
 def test_failed_write_of_the_state_leaves_no_files(accounts: Accounts) -> None:
@@ -416,7 +420,7 @@ def test_failed_write_of_the_state_leaves_no_files(accounts: Accounts) -> None:
     ended = accounts.init("--from", "acme.sh", "--home", "home")
 
     assert 1 == ended.returncode
-    assert {"state.db"} == accounts.left()
+    assert {"state.db"} == accounts.new_files()
 
 
 @pytest.mark.parametrize("options", [("--home", "x"), ("--keep-client",)])
@@ -507,19 +511,19 @@ def test_another_users_command_is_asked_about(accounts: Accounts, answer: str) -
     with accounts.terminal("--from", "acme.sh", "--home", "home", columns=1000) as terminal:
         for question, reply in (
             ("Contact email", "\n"),
-            *UNTOLD,
+            *NO_CHANNEL,
             ("as the client's file says? The command: /opt/evil.sh --now", f"{answer}\n"),
             (WRITE, "y\n"),
             (PLAN, "n\n"),
         ):
-            terminal.until(lambda shown, question=question: question in shown.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
+            terminal.until(lambda screen, question=question: question in screen.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
             terminal.type(reply)
         assert 0 == terminal.end()
-        shown = terminal.screen.raw
+        screen = terminal.screen.raw
 
-    assert "img.example.com.conf belongs to nobody, who can change it. Should certferry" in shown
-    assert f"to {ssl} and run a command as root" in shown
-    assert "\x1b[1A" not in shown
+    assert "img.example.com.conf belongs to nobody, who can change it. Should certferry" in screen
+    assert f"to {ssl} and run a command as root" in screen
+    assert "\x1b[1A" not in screen
     (declared,) = tomllib.loads(accounts.config.read_text())["certificates"]
     assert bool(answer) == ("evil" in str(declared))
     assert bool(answer) == (str(ssl) in str(declared))

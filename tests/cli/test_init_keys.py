@@ -25,10 +25,10 @@ from tests.cli.init_accounts import (
     END,
     ID,
     KEYS,
+    NO_CHANNEL,
     SECRET,
     SK,
     TOKEN,
-    UNTOLD,
     Accounts,
 )
 from tests.house.tree import ROOT
@@ -51,17 +51,17 @@ def test_interview_begins_with_an_explanation(accounts: Accounts) -> None:
     """An explanation comes before the first question, and the place of each pair of keys before its
     questions.
     """
-    code, shown = interviewed(
+    code, screen = interviewed(
         accounts, (ID, f"{DP_ID}\n"), (TOKEN, f"{DP_KEY}\n"), (ACCESS, "\x04")
     )
 
     assert 130 == code
-    words = " ".join(shown.split())
+    words = " ".join(screen.split())
     assert words.startswith("This interview writes certferry.toml. Your accounts stay unchanged")
     assert words.index("DNSPod: console.dnspod.cn → API keys → DNSPod Token") < words.index(ID)
     assert words.index("Qiniu: portal.qiniu.com") < words.index(ACCESS)
-    accounts.must_be_discreet(shown)
-    assert set() == accounts.left()
+    accounts.must_contain_no_secret(screen)
+    assert set() == accounts.new_files()
 
 
 OTHERS = {
@@ -80,14 +80,14 @@ def test_keys_without_a_check_are_not_called_accepted(accounts: Accounts, type_:
     """For a service without a harmless request the output has the command that checks the keys, and
     the written file loads.
     """
-    accounts.forget_dnspod()
-    code, shown = interviewed(
+    accounts.remove_dnspod()
+    code, screen = interviewed(
         accounts,
         ("(Enter for 1):", f"{type_}\n"),
         *OTHERS[type_],
         (ACCESS, f"{AK}\n"),
         (SECRET, f"{SK}\n"),
-        *UNTOLD,
+        *NO_CHANNEL,
         CHOSEN[0],
         *END[-2:],
         columns=300,
@@ -95,8 +95,8 @@ def test_keys_without_a_check_are_not_called_accepted(accounts: Accounts, type_:
 
     assert 0 == code
     label = "my-command" if type_ == "command" else type_
-    assert f"{label} cannot be checked yet: `certferry sync --rehearse`" in shown
-    assert f"{label} accepts the keys" not in shown
+    assert f"{label} cannot be checked yet: `certferry sync --rehearse`" in screen
+    assert f"{label} accepts the keys" not in screen
     assert f'dns = "{label}"' in accounts.config.read_text()
     assert "img.example.com: there is no certificate yet" in accounts.run("status").stdout
 
@@ -105,7 +105,7 @@ def test_wrong_pair_of_keys_is_asked_for_again(accounts: Accounts) -> None:
     """Only the wrong pair is asked for again, and the end of the interview lists every next
     step.
     """
-    code, shown = interviewed(
+    code, screen = interviewed(
         accounts,
         (ID, f"{DP_ID}\n"),
         (TOKEN, f"{'0' * 32}\n"),
@@ -118,8 +118,8 @@ def test_wrong_pair_of_keys_is_asked_for_again(accounts: Accounts) -> None:
         *END,
     )
 
-    assert 0 == code, shown
-    words = " ".join(shown.split())
+    assert 0 == code, screen
+    words = " ".join(screen.split())
     assert 2 == words.count("Checking the keys of dnspod …")
     assert "DNSPod does not accept this pair of ID and token (10004)" in words
     assert "hint: `token` does not belong to `id`: compare" in words
@@ -133,10 +133,10 @@ def test_wrong_pair_of_keys_is_asked_for_again(accounts: Accounts) -> None:
 
 def test_empty_answer_to_a_required_question(accounts: Accounts) -> None:
     """The question is repeated."""
-    code, shown = interviewed(accounts, (ID, "\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04"))
+    code, screen = interviewed(accounts, (ID, "\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04"))
 
     assert 130 == code
-    assert 1 == shown.count("an answer is required; `back` returns, Ctrl-C ends the interview")
+    assert 1 == screen.count("an answer is required; `back` returns, Ctrl-C ends the interview")
 
 
 def test_service_without_an_answer_to_the_check(accounts: Accounts) -> None:
@@ -146,22 +146,22 @@ def test_service_without_an_answer_to_the_check(accounts: Accounts) -> None:
     for service in (accounts.qiniu.api, accounts.qiniu.fusion, accounts.qiniu.uc):
         service.faults.add(Fault.status(500, b"{}"), times=None)
 
-    code, shown = interviewed(
+    code, screen = interviewed(
         accounts,
         (ID, f"{DP_ID}\n"),
         (TOKEN, f"{DP_KEY}\n"),
         (ACCESS, f"{AK}\n"),
         (SECRET, f"{SK}\n"),
-        *UNTOLD,
+        *NO_CHANNEL,
     )
 
-    words = " ".join(shown.split())
-    assert 1 == code, shown
+    words = " ".join(screen.split())
+    assert 1 == code, screen
     assert "warning: the keys could not be checked: " in words
     assert "The keys are kept in certferry.env, for the next `init`." in words
-    assert {"certferry.env"} == accounts.left()
+    assert {"certferry.env"} == accounts.new_files()
     assert f"QINIU_SECRET_KEY={SK}\n" in accounts.keys.read_text()
-    accounts.must_be_discreet(shown)
+    accounts.must_contain_no_secret(screen)
 
 
 # --- A DNS provider of another package: its place in the list, its questions, and the written
@@ -184,7 +184,7 @@ def packages(accounts: Accounts, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("packages")
     accounts.environ["PYTHONPATH"] = str(folder)
     accounts.apart = True
-    accounts.forget_dnspod()
+    accounts.remove_dnspod()
     text = (RECIPE / "dns.py").read_text(encoding="utf-8")
     text = text.replace(
         "    token: Secret\n",
@@ -212,16 +212,19 @@ def test_service_of_another_package_is_in_the_interview(accounts: Accounts) -> N
             ("the number of the account:", "7"),
             ("pepper of the account at Harbour (input hidden):", f"pepper-{SERVICE_TOKEN}"),
             ("servers of the account at Harbour:", "ns1 ns2"),
-            *((question, answer.strip()) for question, answer in (*UNTOLD, CHOSEN[0], *END[-2:])),
+            *(
+                (question, answer.strip())
+                for question, answer in (*NO_CHANNEL, CHOSEN[0], *END[-2:])
+            ),
         ):
-            terminal.until(lambda shown, question=question: shown.endswith(question))  # type: ignore[misc]  # the question of this turn
+            terminal.until(lambda screen, question=question: screen.endswith(question))  # type: ignore[misc]  # the question of this turn
             terminal.type(f"{answer}\n")
         assert 0 == terminal.end()
-        shown = terminal.screen.raw
+        screen = terminal.screen.raw
 
-    assert "habour is not a DNS provider; did you mean harbour?" in shown
-    assert "must be a whole number, but is a string" in shown
-    assert SERVICE_TOKEN not in shown + accounts.config.read_text()
+    assert "habour is not a DNS provider; did you mean harbour?" in screen
+    assert "must be a whole number, but is a string" in screen
+    assert SERVICE_TOKEN not in screen + accounts.config.read_text()
     configuration = tomllib.loads(accounts.config.read_text())
     assert {
         "token": "env:HARBOUR_TOKEN",
@@ -246,9 +249,9 @@ def test_empty_answer_chooses_the_usual_service(accounts: Accounts) -> None:
     for name in KEYS.keys() - QINIU.keys():
         del accounts.environ[name]
     with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
-        terminal.until(lambda shown: shown.endswith(WHICH))
+        terminal.until(lambda screen: screen.endswith(WHICH))
         terminal.type("\n")
-        terminal.until(lambda shown: "DNSPod token ID:" in shown)
+        terminal.until(lambda screen: "DNSPod token ID:" in screen)
         terminal.type("\x04")
         assert 130 == terminal.end()
 
@@ -266,9 +269,12 @@ def test_address_and_key_name_are_visible(accounts: Accounts) -> None:
             ("the primary name server, with its port unless 53:", "192.0.2.1"),
             ("the name of the TSIG key:", "certferry."),
             ("the secret of the TSIG key, in base64 (input hidden):", "c2VjcmV0"),
-            *((question, answer.strip()) for question, answer in (*UNTOLD, CHOSEN[0], *END[-2:])),
+            *(
+                (question, answer.strip())
+                for question, answer in (*NO_CHANNEL, CHOSEN[0], *END[-2:])
+            ),
         ):
-            terminal.until(lambda shown, question=question: question in shown.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
+            terminal.until(lambda screen, question=question: question in screen.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
             terminal.type(f"{answer}\n")
         assert 0 == terminal.end()
 
@@ -387,20 +393,20 @@ class Script:
     def step(self, name: str) -> Step[str]:
         """Return a step with one question, whose answer is appended."""
 
-        def take(known: str) -> str:
+        def take(answers: str) -> str:
             self.interview.asked += 1
             self.asked.append(name)
             answer = self._answers.pop(0)
             if answer.startswith("back"):
                 raise Back(answer.removeprefix("back"))
-            return known + answer
+            return answers + answer
 
         return Step(name, take)
 
 
 def silent(name: str) -> Step[str]:
     """Return a step without a question."""
-    return Step(name, lambda known: known + name)
+    return Step(name, lambda answers: answers + name)
 
 
 def test_back_skips_steps_without_a_question() -> None:

@@ -21,12 +21,12 @@ from tests.cli.init_accounts import (
     END,
     HEARTBEAT,
     ID,
+    NO_CHANNEL,
     PLAN,
     SECRET,
     SK,
     TOKEN,
     TYPED,
-    UNTOLD,
     WHICH_CHANNEL,
     WHICH_WAY,
     WRITE,
@@ -52,7 +52,7 @@ def test_back_at_every_question(accounts: Accounts) -> None:
     """The previous question is asked again, with the previous answer as the default."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (ID, "back\n"),
         (ID, "1\n"),
         (TOKEN, "back\n"),
@@ -81,11 +81,11 @@ def test_back_at_every_question(accounts: Accounts) -> None:
         (PLAN, "back\n"),
     )
 
-    assert 0 == code, shown
-    assert 1 == shown.count("already at the first question")
+    assert 0 == code, screen
+    assert 1 == screen.count("already at the first question")
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
     assert f"DP_Id={DP_ID}\nDP_Key={DP_KEY}\n" in accounts.keys.read_text()
-    accounts.must_be_discreet(shown)
+    accounts.must_contain_no_secret(screen)
 
 
 def test_refusal_offers_other_domains_and_keys(accounts: Accounts) -> None:
@@ -95,9 +95,9 @@ def test_refusal_offers_other_domains_and_keys(accounts: Accounts) -> None:
     accounts.environ.clear()
     next_step = f"  3  stop, and write nothing\n{WHICH_WAY}"
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         *TYPED,
-        *UNTOLD,
+        *NO_CHANNEL,
         (DOMAINS, "1\n"),
         (WRITE, "n\n"),
         (next_step, "1\n"),
@@ -108,14 +108,14 @@ def test_refusal_offers_other_domains_and_keys(accounts: Accounts) -> None:
         (f"DNSPod token {AS_BEFORE} (input hidden):", "\n"),
         (f"of the Qiniu account {AS_BEFORE}:", "\n"),
         (f"of the Qiniu account {AS_BEFORE} (input hidden):", "\n"),
-        *UNTOLD,
+        *NO_CHANNEL,
         ("Domains (Enter for 2):", "\n"),
         (WRITE, "y\n"),
         (PLAN, "n\n"),
     )
 
-    assert 0 == code, shown
-    assert 2 == shown.count("Reading the domains of the account qiniu")
+    assert 0 == code, screen
+    assert 2 == screen.count("Reading the domains of the account qiniu")
     assert [["*.w.example.com"]] == names_in(accounts)
     assert f"QINIU_SECRET_KEY={SK}\n" in accounts.keys.read_text()
 
@@ -129,12 +129,12 @@ def test_refusal_without_other_choices_ends_the_interview(accounts: Accounts) ->
     by_hand = accounts.qiniu.add_certificate(old, "by hand", account="another-key")
     accounts.qiniu.add_domain("a.example.com", https=by_hand, account="another-key")
 
-    code, shown = accounts.interviewed(*UNTOLD, (WRITE, "n\n"))
+    code, screen = accounts.interviewed(*NO_CHANNEL, (WRITE, "n\n"))
 
-    assert 0 == code, shown
-    assert "a.example.com" in shown
-    assert shown.endswith("Nothing was written.")
-    assert set() == accounts.left()
+    assert 0 == code, screen
+    assert "a.example.com" in screen
+    assert screen.endswith("Nothing was written.")
+    assert set() == accounts.new_files()
 
 
 def test_domain_without_https_is_omitted_unless_chosen(accounts: Accounts) -> None:
@@ -144,27 +144,29 @@ def test_domain_without_https_is_omitted_unless_chosen(accounts: Accounts) -> No
     accounts.qiniu.add_domain("off.example.com")
     numbers = "Domains (Enter for 1-2):"
 
-    code, shown = accounts.interviewed(
-        *UNTOLD, (numbers, "\n"), *CHOSEN[1:], (WRITE, "y\n"), (PLAN, "\n")
+    code, screen = accounts.interviewed(
+        *NO_CHANNEL, (numbers, "\n"), *CHOSEN[1:], (WRITE, "y\n"), (PLAN, "\n")
     )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert (
         "HTTPS is off at off.example.com: if you choose them, the first sync switches HTTPS on"
-        in shown
+        in screen
     )
-    assert "Qiniu bills them" in shown
+    assert "Qiniu bills them" in screen
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
     left_out = accounts.config.read_text().partition("# Left out: HTTPS is off there, and ")[2]
     assert "a sync would switch it on\n#   off.example.com\n" == left_out
-    assert "off.example.com is left out" not in shown.partition("Written")[2]
+    assert "off.example.com is left out" not in screen.partition("Written")[2]
     # Enter runs the plan.
-    assert "1 certificate to issue, 2 deployments." in shown
+    assert "1 certificate to issue, 2 deployments." in screen
 
     accounts.config.unlink()
-    code, shown = accounts.interviewed(*UNTOLD, (numbers, "1-3\n"), (WHICH_WAY, "\n"), *END[-2:])
+    code, screen = accounts.interviewed(
+        *NO_CHANNEL, (numbers, "1-3\n"), (WHICH_WAY, "\n"), *END[-2:]
+    )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert [["*.example.com", "*.w.example.com"]] == names_in(accounts)
 
 
@@ -184,7 +186,7 @@ def test_domains_without_https_have_one_warning(accounts: Accounts) -> None:
 
 def test_certificate_for_each_domain(accounts: Accounts) -> None:
     """The choice is made by word or number; each certificate is named after a covered name."""
-    code, _ = accounts.interviewed(*UNTOLD, (DOMAINS, "\n"), (WHICH_WAY, "each\n"), *END[-2:])
+    code, _ = accounts.interviewed(*NO_CHANNEL, (DOMAINS, "\n"), (WHICH_WAY, "each\n"), *END[-2:])
 
     assert 0 == code
     assert {
@@ -205,7 +207,7 @@ def test_impossible_key_is_refused_at_once(accounts: Accounts, typed: str, messa
     """The message comes before any request, for hidden answers as well, and names no file."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (ID, f"{typed}\n"),
         (ID, f" {DP_ID} \n"),
         (TOKEN, f"{typed}\n"),
@@ -214,24 +216,24 @@ def test_impossible_key_is_refused_at_once(accounts: Accounts, typed: str, messa
     )
 
     assert 130 == code
-    assert 2 == shown.count(message)
-    assert 1 == shown.count("Checking the keys")
-    assert "settings.toml" not in shown
+    assert 2 == screen.count(message)
+    assert 1 == screen.count("Checking the keys")
+    assert "settings.toml" not in screen
     # A public value is visible; for a secret the number of characters is printed.
-    assert f"DNSPod token ID:  {DP_ID}" in shown
-    assert f"{len(typed)} characters were read." in shown
+    assert f"DNSPod token ID:  {DP_ID}" in screen
+    assert f"{len(typed)} characters were read." in screen
 
 
 def test_pair_of_keys_in_one_answer(accounts: Accounts) -> None:
     """A pair in the notation of DNSPod and of other clients answers both questions."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
-        (ID, f"{DP_ID},{DP_KEY}\n"), *TYPED[2:], *UNTOLD, (DOMAINS, "img.*\n"), *END[-2:]
+    code, screen = accounts.interviewed(
+        (ID, f"{DP_ID},{DP_KEY}\n"), *TYPED[2:], *NO_CHANNEL, (DOMAINS, "img.*\n"), *END[-2:]
     )
 
-    assert 0 == code, shown
-    assert TOKEN not in shown
+    assert 0 == code, screen
+    assert TOKEN not in screen
     assert [["img.example.com"]] == names_in(accounts)
     assert f"DP_Id={DP_ID}\nDP_Key={DP_KEY}\n" in accounts.keys.read_text()
 
@@ -240,19 +242,19 @@ def test_key_of_another_service_is_refused(accounts: Accounts) -> None:
     """The id of a key of Tencent Cloud is no id of a DNSPod token."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (ID, "AKIDz8krbsJ5yKBZQpn74WFkmLPx3Qw7Rt2u\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04")
     )
 
     assert 130 == code
-    assert 1 == shown.count("not the DNSPod token ID")
+    assert 1 == screen.count("not the DNSPod token ID")
 
 
 def test_answer_in_another_encoding(accounts: Accounts) -> None:
     """Bytes of GBK do not end the interview, and earlier answers stay."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (ID, f"{DP_ID}\n"),
         (TOKEN, "\udcca\udcc7\n"),
         (TOKEN, f"{DP_KEY}\n"),
@@ -260,16 +262,16 @@ def test_answer_in_another_encoding(accounts: Accounts) -> None:
         PYTHONIOENCODING="utf-8:strict",  # the setting of every LANG except C
     )
 
-    assert 130 == code, shown
-    assert "the input is not UTF-8: set the terminal to UTF-8" in shown
-    assert "dnspod accepts the keys" in shown
+    assert 130 == code, screen
+    assert "the input is not UTF-8: set the terminal to UTF-8" in screen
+    assert "dnspod accepts the keys" in screen
 
 
 def test_arrow_keys_edit_an_answer(accounts: Accounts) -> None:
     """A missing digit can be inserted, and the previous line is in the history."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (ID, f"{DP_ID[:3]}{DP_ID[4:]}\x1b[D{DP_ID[3]}\n"),
         (TOKEN, "back\n"),
         (f"DNSPod token ID {AS_BEFORE}:", "\x1b[A\n"),
@@ -278,16 +280,16 @@ def test_arrow_keys_edit_an_answer(accounts: Accounts) -> None:
         *END,
     )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert f"DP_Id={DP_ID}\n" in accounts.keys.read_text()
 
 
 def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
     """The list is in the order of use in China, and a printed name is a valid answer."""
-    accounts.forget_dnspod()
+    accounts.remove_dnspod()
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (WHICH_WAY, "9\n"),
         (WHICH_WAY, "Tencent Cloud\n"),
         ("the SecretId of a Tencent Cloud API key:", "back\n"),
@@ -300,7 +302,7 @@ def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
     )
 
     assert 130 == code
-    rows = shown.partition("DNS provider:\n")[2].splitlines()[:8]
+    rows = screen.partition("DNS provider:\n")[2].splitlines()[:8]
     assert [
         "DNSPod",
         "Tencent Cloud (tencentcloud)",
@@ -311,7 +313,7 @@ def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
         "lexicon",
         "your own program (command)",
     ] == [row.partition("  ")[2].strip()[1:].strip() for row in rows]
-    assert "9 is not a DNS provider; known are dnspod, tencentcloud" in " ".join(shown.split())
+    assert "9 is not a DNS provider; known are dnspod, tencentcloud" in " ".join(screen.split())
 
 
 def test_channel_and_heartbeat_are_tried(accounts: Accounts) -> None:
@@ -320,7 +322,7 @@ def test_channel_and_heartbeat_are_tried(accounts: Accounts) -> None:
     """
     with DingtalkService() as robot, HeartbeatService() as heart:
         secrets = (robot.address, SIGNS, heart.address)
-        code, shown = accounts.interviewed(
+        code, screen = accounts.interviewed(
             (WHICH_CHANNEL, "DingTalk\n"),
             (ROBOT, f"{robot.address}\n"),
             (SIGNATURE, "SECwrong\n"),
@@ -335,13 +337,13 @@ def test_channel_and_heartbeat_are_tried(accounts: Accounts) -> None:
             *END[-2:],
         )
 
-    assert 0 == code, shown
-    assert "sign not match" in shown
-    assert "ops (DingTalk): sent" in shown
+    assert 0 == code, screen
+    assert "sign not match" in screen
+    assert "ops (DingTalk): sent" in screen
     assert 1 == len(robot.taken)
     assert ["success"] == [ping.kind for ping in heart.pings]
     for secret in secrets:
-        assert secret not in shown.replace("\n", "")
+        assert secret not in screen.replace("\n", "")
         assert secret in accounts.keys.read_text()
         assert secret not in accounts.config.read_text()
     assert {
@@ -350,14 +352,14 @@ def test_channel_and_heartbeat_are_tried(accounts: Accounts) -> None:
         "secret": "env:DINGTALK_SECRET",
     } == configuration_of(accounts)["notify"]["ops"]
     assert {"url": "env:HEARTBEAT_URL"} == configuration_of(accounts)["heartbeat"]
-    assert "help notify" not in shown
-    assert "help monitoring" not in shown
+    assert "help notify" not in screen
+    assert "help monitoring" not in screen
     assert "nobody_told" not in accounts.run("doctor").stdout
 
 
 def test_impossible_address_is_asked_for_again(accounts: Accounts) -> None:
     """An impossible address is never used and never written."""
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (WHICH_CHANNEL, "1\n"),
         (ROBOT, "oapi.dingtalk.com/robot/send\n"),
         (ROBOT, "back\n"),
@@ -368,8 +370,8 @@ def test_impossible_address_is_asked_for_again(accounts: Accounts) -> None:
         *END[-2:],
     )
 
-    assert 0 == code, shown
-    assert ANYWAY not in shown
+    assert 0 == code, screen
+    assert ANYWAY not in screen
     assert not {"notify", "heartbeat"} & set(configuration_of(accounts))
     assert not accounts.keys.exists()
 
@@ -380,11 +382,11 @@ def test_channel_and_heartbeat_of_the_environment(accounts: Accounts) -> None:
     """
     with DingtalkService(keyword="certferry") as robot, HeartbeatService() as heart:
         accounts.environ |= {"DINGTALK_URL": robot.address, "HEARTBEAT_URL": heart.address}
-        code, shown = accounts.interviewed(
+        code, screen = accounts.interviewed(
             (WHICH_CHANNEL, "1\n"), (SIGNATURE, "\n"), *CHOSEN, *END[-2:]
         )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert (1, 1) == (len(robot.taken), len(heart.pings))
     assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == configuration_of(accounts)["notify"][
         "ops"
@@ -395,16 +397,16 @@ def test_channel_and_heartbeat_of_the_environment(accounts: Accounts) -> None:
 
 def test_interview_without_domains(accounts: Accounts) -> None:
     """A warning says that the file declares nothing, and no plan is offered."""
-    code, shown = accounts.interviewed(*UNTOLD, (DOMAINS, "none\n"), (WRITE, "y\n"))
+    code, screen = accounts.interviewed(*NO_CHANNEL, (DOMAINS, "none\n"), (WRITE, "y\n"))
 
-    assert 0 == code, shown
-    assert "warning: certferry.toml declares no certificates" in shown
+    assert 0 == code, screen
+    assert "warning: certferry.toml declares no certificates" in screen
     assert "certificates" not in configuration_of(accounts)
 
 
 def test_unreachable_channel_can_be_confirmed(accounts: Accounts) -> None:
     """A mail server that is unreachable now is written after a confirmation."""
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (WHICH_CHANNEL, "mail\n"),
         ("smtp://host:587 for STARTTLS:", "smtps://127.0.0.1:9\n"),
         ("the sender's address:", "certferry@example.com\n"),
@@ -417,20 +419,20 @@ def test_unreachable_channel_can_be_confirmed(accounts: Accounts) -> None:
         *END[-2:],
     )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert {
         "type": "email",
         "url": "smtps://127.0.0.1:9",
         "from": "certferry@example.com",
         "to": ["a@example.com", "b@example.com"],
     } == configuration_of(accounts)["notify"]["ops"]
-    assert "help monitoring" in shown
+    assert "help monitoring" in screen
 
 
 def test_enter_keeps_channel_and_heartbeat(accounts: Accounts) -> None:
     """On a second pass Enter keeps both settings, and `none` removes a setting."""
     with DingtalkService(keyword="certferry") as robot, HeartbeatService() as heart:
-        code, shown = accounts.interviewed(
+        code, screen = accounts.interviewed(
             (WHICH_CHANNEL, "1\n"),
             (ROBOT, f"{robot.address}\n"),
             (SIGNATURE, "\n"),
@@ -447,7 +449,7 @@ def test_enter_keeps_channel_and_heartbeat(accounts: Accounts) -> None:
             *END[-2:],
         )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert (2, 2) == (len(robot.taken), len(heart.pings))
     assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == configuration_of(accounts)["notify"][
         "ops"
@@ -461,7 +463,7 @@ def test_settings_of_a_mail_server_are_defaults(accounts: Accounts) -> None:
     again.
     """
     server = "smtp://host:587 for STARTTLS"
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (WHICH_CHANNEL, "mail\n"),
         (f"{server}:", "127.0.0.1:9\n"),
         ("the sender's address:", "certferry@example.com\n"),
@@ -481,9 +483,9 @@ def test_settings_of_a_mail_server_are_defaults(accounts: Accounts) -> None:
         *END[-2:],
     )
 
-    assert 0 == code, shown
-    assert "`url` must be smtps://host:465 or smtp://host:587" in shown
-    assert "`url` must be a complete address" in shown
+    assert 0 == code, screen
+    assert "`url` must be smtps://host:465 or smtp://host:587" in screen
+    assert "`url` must be a complete address" in screen
     assert ["a@example.com"] == configuration_of(accounts)["notify"]["ops"]["to"]
     assert "heartbeat" not in configuration_of(accounts)
 
@@ -495,11 +497,11 @@ def test_channel_and_heartbeat_of_the_settings(accounts: Accounts) -> None:
     path.write_text(path.read_text() + own)
     accounts.environ["HB"] = "https://hc.example.com/ping"
 
-    code, shown = accounts.interviewed(*CHOSEN, *END[-2:])
+    code, screen = accounts.interviewed(*CHOSEN, *END[-2:])
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert {"x"} == set(configuration_of(accounts)["notify"])
-    assert "help monitoring" not in shown
+    assert "help monitoring" not in screen
 
 
 def test_mistake_in_the_settings_is_reported_first(accounts: Accounts) -> None:
@@ -508,18 +510,18 @@ def test_mistake_in_the_settings_is_reported_first(accounts: Accounts) -> None:
     path.write_text(f"{path.read_text()}\n[verify]\ntimeout = 'long'\n")
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed()
+    code, screen = accounts.interviewed()
 
     assert 2 == code
-    assert "settings.toml:" in shown
-    assert "DNSPod token" not in shown
+    assert "settings.toml:" in screen
+    assert "DNSPod token" not in screen
 
 
 def test_interview_in_chinese(accounts: Accounts) -> None:
     """Every question is in Chinese, and answers in Chinese are understood."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         ("DNSPod Token 的 ID:", f"{DP_ID}\n"),
         ("DNSPod Token（输入不显示）:", "返回\n"),
         ("DNSPod Token 的 ID（回车沿用上次输入）:", "\n"),
@@ -537,9 +539,9 @@ def test_interview_in_chinese(accounts: Accounts) -> None:
         CERTFERRY_LANG="zh",
     )
 
-    assert 0 == code, shown
-    assert "七牛: portal.qiniu.com → 个人中心" in shown
-    assert f"已读取 {len(SK)} 个字符。" in shown
+    assert 0 == code, screen
+    assert "七牛: portal.qiniu.com → 个人中心" in screen
+    assert f"已读取 {len(SK)} 个字符。" in screen
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
 
 
@@ -547,15 +549,15 @@ def test_services_in_chinese(accounts: Accounts) -> None:
     """The list has the usual Chinese names with the types of the file, and both are valid
     answers.
     """
-    accounts.forget_dnspod()
+    accounts.remove_dnspod()
     accounts.environ.clear()
 
     with accounts.terminal(CERTFERRY_LANG="zh") as terminal:
-        shown = terminal.until(lambda shown: shown.endswith("序号或名称（回车为 1）:"))
+        screen = terminal.until(lambda screen: screen.endswith("序号或名称（回车为 1）:"))
         terminal.type("阿里云 DNS\n")
-        terminal.until(lambda shown: shown.endswith("阿里云 RAM 用户的 AccessKey ID:"))
+        terminal.until(lambda screen: screen.endswith("阿里云 RAM 用户的 AccessKey ID:"))
         terminal.type("\x04")
         assert 130 == terminal.end()
 
-    assert "  2  腾讯云 (tencentcloud)\n  3  阿里云 DNS (alidns)\n" in shown
-    assert "自己的程序 (command)" in shown
+    assert "  2  腾讯云 (tencentcloud)\n  3  阿里云 DNS (alidns)\n" in screen
+    assert "自己的程序 (command)" in screen

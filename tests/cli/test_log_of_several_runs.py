@@ -218,18 +218,18 @@ class Operator:
         self.environ = os.environ | story_world.environment
         self.config = story_world.write_files(directory)
 
-    def types(self, *words: str) -> tuple[int, str, str]:
+    def run(self, *words: str) -> tuple[int, str, str]:
         """Run a command without a terminal, and return the exit code and both outputs."""
         ended = run_here(["--config", str(self.config), *words], self.environ)
         return ended.code, _masked(ended.out), _masked(ended.err)
 
-    def asks(self, *words: str) -> tuple[int, Any]:
+    def run_as_json(self, *words: str) -> tuple[int, Any]:
         """Run a command with `--json`, and return the exit code and the document."""
-        code, out, err = self.types(*words, "--json")
+        code, out, err = self.run(*words, "--json")
         assert "error" not in err
         return code, json.loads(out)
 
-    def sits_at(self, *words: str, columns: int) -> Terminal:
+    def at_terminal(self, *words: str, columns: int) -> Terminal:
         command = [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
         return Terminal(command, columns=columns, environ=self.environ)
 
@@ -264,17 +264,16 @@ def test_all_commands_from_the_first_plan_to_the_export(story_world: World, tmp_
  sync`.
         """),
         "",
-    ) == operator.types("plan", "--check")
+    ) == operator.run("plan", "--check")
 
-    with operator.sits_at("sync", columns=40) as terminal:
+    with operator.at_terminal("sync", columns=40) as terminal:
         terminal.until(lambda screen: "at most" in " ".join(screen.split()), 40)
         assert Exit.OK == terminal.end(40)
     assert terminal.screen.text.startswith("img: done\n")
     assert "\n\n1 certificate: 5 done.\n" in terminal.screen.text
     assert terminal.screen.text.endswith("schedule install`\n  sets up automatic renewal.")
-    rows = (
-        terminal.screen.text.splitlines()
-    )  # a command stays on one line, so that an operator can copy the command
+    # A command stays on one line, so that an operator can copy the command.
+    rows = terminal.screen.text.splitlines()
     assert all(width(row) <= 40 for row in rows if not row.endswith("schedule install`"))
 
     assert (
@@ -287,40 +286,40 @@ def test_all_commands_from_the_first_plan_to_the_export(story_world: World, tmp_
         Nothing changed: 1 certificate is as declared.
         """),
         "",
-    ) == operator.types("sync")
-    assert (Exit.OK, "", "") == operator.types("-q", "sync", "img")
-    assert (Exit.OK, "Nothing to do: 1 certificate is as declared.\n", "") == operator.types(
+    ) == operator.run("sync")
+    assert (Exit.OK, "", "") == operator.run("-q", "sync", "img")
+    assert (Exit.OK, "Nothing to do: 1 certificate is as declared.\n", "") == operator.run(
         "plan", "--check"
     )
 
-    code, status = operator.asks("status")
+    code, status = operator.run_as_json("status")
     (certificate,) = status["certificates"]
     assert (Exit.OK, {"verified"}) == (code, {d["state"] for d in certificate["domains"]})
     assert all(edge["ok"] for domain in certificate["domains"] for edge in domain["served"])
-    with operator.sits_at("status", columns=40) as terminal:
+    with operator.at_terminal("status", columns=40) as terminal:
         assert Exit.OK == terminal.end()
     assert terminal.screen.widest <= 40
     assert 2 == terminal.screen.text.count("    served   2 of 2")
 
-    code, watched = operator.asks("watch", *DOMAINS)
+    code, watched = operator.run_as_json("watch", *DOMAINS)
     fingerprints = {edge["fingerprint"] for host in watched["hosts"] for edge in host["addresses"]}
     assert (Exit.OK, {certificate["fingerprint"]}) == (code, fingerprints)
 
-    code, report = operator.asks("sync", "--renew", "--all", "--no-wait")
+    code, report = operator.run_as_json("sync", "--renew", "--all", "--no-wait")
     assert (Exit.TRY_LATER, False) == (code, report["ok"])
     assert ["done", "waiting", "waiting"] == [
         step["outcome"] for step in report["certificates"][0]["steps"]
     ]
 
-    code, out, _ = operator.types("history", "img", "--limit", "1")
+    code, out, _ = operator.run("history", "img", "--limit", "1")
     assert (Exit.OK, 1) == (code, len(out.splitlines()))
 
-    code, out, _ = operator.types("export", "img", "--dir", str(tmp_path / "ssl"))
+    code, out, _ = operator.run("export", "img", "--dir", str(tmp_path / "ssl"))
     assert (Exit.OK, 4) == (code, len(out.splitlines()))
     assert "PRIVATE KEY" in (tmp_path / "ssl" / "privkey.pem").read_text()
 
     operator.environ["QINIU_SECRET_KEY"] = "not-the-secret"
-    code, out, err = operator.types("plan")
+    code, out, err = operator.run("plan")
     assert (Exit.FAILED, "") == (code, err)
     assert re.search(r"blocked  qiniu: .*\n +hint: ", out)
     assert "not-the-secret" not in out
@@ -351,7 +350,7 @@ def gate() -> Iterator[threading.Event]:
     released.set()
 
 
-class Desk:
+class WaitingOperator:
     """An operator at a terminal, with a Qiniu that holds its answers."""
 
     def __init__(self, slow_world: World, directory: Path, gate: threading.Event) -> None:
@@ -360,16 +359,15 @@ class Desk:
         text = self.config.read_text()
         second = text[text.index("[[certificates]]") :].replace('name = "img"', 'name = "pics"')
         assert 'name = "pics"' in second
-        second = second.replace(
-            '"pics"', '"pics"\nkey_type = "rsa2048"'
-        )  # the second certificate is no mistaken copy
+        # A second declaration of the same names needs another type of key.
+        second = second.replace('"pics"', '"pics"\nkey_type = "rsa2048"')
         self.config.write_text(text + "\n" + second)
         slow_world.qiniu.api.faults.add(Fault.held_until(gate), on="GET /domain*", times=None)
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
 
-    def sits_at(self, *words: str, columns: int, language: str = "C.UTF-8") -> Terminal:
+    def at_terminal(self, *words: str, columns: int, language: str = "C.UTF-8") -> Terminal:
         environ = self.environ | {"LANG": language}
         return Terminal(self.command(*words), columns=columns, environ=environ)
 
@@ -392,16 +390,16 @@ def test_slow_service_is_named_from_the_first_second(
     """The display has the question, the service, the progress, and the effect of Ctrl-C; after the
     answer only the result stays on the screen.
     """
-    desk = Desk(slow_world, tmp_path, gate)
+    operator = WaitingOperator(slow_world, tmp_path, gate)
 
-    with desk.sits_at(command, columns=columns) as terminal:
+    with operator.at_terminal(command, columns=columns) as terminal:
         terminal.until(lambda screen: "img:askingqiniuforitsdomains" in in_one_line(screen))
-        shown = terminal.until(lambda screen: "0of2done" in in_one_line(screen))
+        display = terminal.until(lambda screen: "0of2done" in in_one_line(screen))
         gate.set()
         assert ends_with(command) == terminal.end()
 
-    assert "Ctrl-Cstops" in in_one_line(shown)
-    assert "next run" not in " ".join(shown.split())
+    assert "Ctrl-Cstops" in in_one_line(display)
+    assert "next run" not in " ".join(display.split())
     assert "asking" not in terminal.screen.text
     assert "img" in terminal.screen.text
     if command == "status":
@@ -410,9 +408,9 @@ def test_slow_service_is_named_from_the_first_second(
 
 def test_display_in_chinese_fits(slow_world: World, tmp_path: Path, gate: threading.Event) -> None:
     """Each wide character takes two cells."""
-    desk = Desk(slow_world, tmp_path, gate)
+    operator = WaitingOperator(slow_world, tmp_path, gate)
 
-    with desk.sits_at("status", columns=40, language="zh_CN.UTF-8") as terminal:
+    with operator.at_terminal("status", columns=40, language="zh_CN.UTF-8") as terminal:
         terminal.until(lambda screen: "img:正在向qiniu查询域名" in in_one_line(screen))
         terminal.until(lambda screen: "已完成0/2" in in_one_line(screen))
         widest = terminal.screen.widest
@@ -427,10 +425,10 @@ def test_output_without_a_terminal_is_the_answer_alone(
     slow_world: World, tmp_path: Path, gate: threading.Event, words: tuple[str, ...]
 ) -> None:
     """A pipe and a program get no progress."""
-    desk = Desk(slow_world, tmp_path, gate)
+    operator = WaitingOperator(slow_world, tmp_path, gate)
     gate.set()
 
-    result = run_here(["--config", str(desk.config), *words], desk.environ)
+    result = run_here(["--config", str(operator.config), *words], operator.environ)
 
     assert (ends_with(*words), "") == (result.code, result.err)
     if "--json" in words:
@@ -442,10 +440,10 @@ def test_json_and_quiet_output_at_a_terminal_is_the_answer_alone(
     slow_world: World, tmp_path: Path, gate: threading.Event, words: tuple[str, ...]
 ) -> None:
     """The output moves no cursor."""
-    desk = Desk(slow_world, tmp_path, gate)
+    operator = WaitingOperator(slow_world, tmp_path, gate)
     gate.set()
 
-    with desk.sits_at(*words, columns=80) as terminal:
+    with operator.at_terminal(*words, columns=80) as terminal:
         assert ends_with(*words) == terminal.end()
 
     assert "asking" not in terminal.screen.raw

@@ -48,7 +48,7 @@ def certferry(*arguments: str, **environ: str) -> subprocess.CompletedProcess[st
     )
 
 
-def complained(*arguments: str) -> tuple[int, str]:
+def stderr_of(*arguments: str) -> tuple[int, str]:
     """Run the command in this process, and return the exit code and stderr."""
     console = TestConsole(environ=os.environ)
     code = run(arguments, console.console)
@@ -89,20 +89,20 @@ def complained(*arguments: str) -> tuple[int, str]:
 )
 def test_wrong_command_line_ends_with_usage(arguments: list[str], error: str, hint: str) -> None:
     """The output is one error and one hint, in certferry's own words."""
-    assert (Exit.USAGE, f"error: {error}\n\nhint: {hint}\n") == complained(*arguments)
+    assert (Exit.USAGE, f"error: {error}\n\nhint: {hint}\n") == stderr_of(*arguments)
 
 
 def test_unknown_word_leads_to_the_help() -> None:
     """For a word that resembles no command the hint has the help instead of a guess."""
     for word in ("frobnicate", "destroy"):
-        _, words = complained(word)
+        _, words = stderr_of(word)
 
         assert f"error: no such command: {word}\n\nhint: run `certferry --help`\n" == words
 
 
 def test_missing_choice_in_chinese() -> None:
     """The sentence has no English full stop."""
-    _, words = complained("--lang", "cn", "revoke", "img")
+    _, words = stderr_of("--lang", "cn", "revoke", "img")
 
     assert words.startswith("错误：缺少选项 '--reason'；可选：unspecified, ")
 
@@ -115,7 +115,7 @@ def test_time_limit_with_and_without_a_unit(text: str, seconds: int) -> None:
 
 def test_command_line_without_a_command() -> None:
     """The output is the help."""
-    code, words = complained()
+    code, words = stderr_of()
 
     assert Exit.USAGE == code
     assert words.startswith("Usage: certferry [OPTIONS] COMMAND [ARGS]...\n")
@@ -245,15 +245,15 @@ KEYS = {"DP_Id": "1", "DP_Key": "k", "QINIU_ACCESS_KEY": "a", "QINIU_SECRET_KEY"
 
 
 @pytest.fixture
-def silence() -> Iterator[socket.socket]:
+def silent_service() -> Iterator[socket.socket]:
     """Yield a service that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 
 
 @pytest.fixture
-def config(tmp_path: Path, silence: socket.socket) -> Path:
-    place = f"127.0.0.1:{silence.getsockname()[1]}"
+def config(tmp_path: Path, silent_service: socket.socket) -> Path:
+    place = f"127.0.0.1:{silent_service.getsockname()[1]}"
     path = tmp_path / "certferry.toml"
     text = CONFIG.format(state=tmp_path / "state.db", place=place, url=f"http://{place}")
     path.write_text(text)
@@ -270,7 +270,7 @@ def test_unknown_certificate_ends_with_usage(
     command: str, name: str, hint: str, config: Path
 ) -> None:
     """The hint has the nearest declared name."""
-    code, words = complained("--config", str(config), command, name)
+    code, words = stderr_of("--config", str(config), command, name)
 
     assert (Exit.USAGE, f"error: there is no certificate called {name}\n\nhint: {hint}\n") == (
         code,
@@ -289,7 +289,7 @@ def test_missing_secret_ends_with_usage(config: Path) -> None:
 
 @pytest.mark.parametrize("number", sampled([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], 2))
 def test_interrupted_run_ends_with_a_message(
-    config: Path, silence: socket.socket, number: signal.Signals
+    config: Path, silent_service: socket.socket, number: signal.Signals
 ) -> None:
     """Ctrl-C and other signals end a run with 130 and a message about the next run, and no process
     stays.
@@ -301,10 +301,10 @@ def test_interrupted_run_ends_with_a_message(
         stderr=subprocess.PIPE,
         text=True,
     )
-    connection, _ = silence.accept()
+    connection, _ = silent_service.accept()
     process.send_signal(number)
     connection.close()
-    silence.close()
+    silent_service.close()
 
     out, err = process.communicate(timeout=30)
 
@@ -313,7 +313,7 @@ def test_interrupted_run_ends_with_a_message(
     assert "Traceback" not in err
 
 
-def test_ctrl_c_outside_a_sync(config: Path, silence: socket.socket) -> None:
+def test_ctrl_c_outside_a_sync(config: Path, silent_service: socket.socket) -> None:
     """An interrupted command without changes prints one word."""
     process = subprocess.Popen(
         [*CERTFERRY, "--config", str(config), "plan"],
@@ -322,7 +322,7 @@ def test_ctrl_c_outside_a_sync(config: Path, silence: socket.socket) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    with silence.accept()[0] as connection:
+    with silent_service.accept()[0] as connection:
         connection.recv(1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
@@ -570,8 +570,8 @@ def test_printed_command_has_the_chosen_configuration(tmp_path: Path) -> None:
     """A hint's command has the chosen configuration; the help of a command does not."""
     elsewhere, help_of_sync = tmp_path / "x.toml", run_here(["sync", "--help"], os.environ)
 
-    _, words = complained("--config", str(elsewhere), "renew")
-    _, without = complained("--config", "certferry.toml", "renew")
+    _, words = stderr_of("--config", str(elsewhere), "renew")
+    _, without = stderr_of("--config", "certferry.toml", "renew")
     explained = run_here(["--config", str(elsewhere), "sync", "--help"], os.environ)
 
     assert f"run `certferry --config {elsewhere} sync`, which renews" in words

@@ -173,7 +173,7 @@ WARNING = warning("schedule_missing", "schedule", Text("no daily run is installe
 INFO = info("back_up", "a", Text("back this up\x1b[2J"))
 
 
-def shown(
+def output_of_findings(
     findings: Sequence[Problem], *, as_json: bool = False, quiet: bool = False
 ) -> tuple[Exit, TestConsole]:
     """Return the exit code and the console."""
@@ -188,7 +188,7 @@ def test_finding_has_its_code_and_fix() -> None:
     """The subject appears once, and text from outside moves no cursor. An error ends with a
     failure.
     """
-    code, console = shown([ERROR, WARNING, INFO])
+    code, console = output_of_findings([ERROR, WARNING, INFO])
 
     assert (
         dedent("""\
@@ -214,7 +214,7 @@ def test_finding_has_its_code_and_fix() -> None:
 )
 def test_findings_without_an_error(findings: list[Problem], conclusion: str) -> None:
     """Warnings end with 0."""
-    code, console = shown(findings)
+    code, console = output_of_findings(findings)
 
     assert console.out.endswith(conclusion)
     assert Exit.OK == code
@@ -224,27 +224,30 @@ def test_facts_of_other_commands_are_for_programs() -> None:
     """Facts that `status`, `history` and `discover` print are omitted, except a late last run,
     which is a warning.
     """
-    known = [info(code, "x", Text("so it is")) for code in ("ways", "last_run", "last_change")]
+    facts = [info(code, "x", Text("so it is")) for code in ("ways", "last_run", "last_change")]
     late = warning("last_run", "sync", Text("the last run was long ago"), None)
 
-    assert "so it is" not in shown([*known, late])[1].out
-    assert "the last run was long ago" in shown([*known, late])[1].out
-    assert 3 == shown(known, as_json=True)[1].out.count("so it is")
+    assert "so it is" not in output_of_findings([*facts, late])[1].out
+    assert "the last run was long ago" in output_of_findings([*facts, late])[1].out
+    assert 3 == output_of_findings(facts, as_json=True)[1].out.count("so it is")
 
 
 def test_quiet_doctor_prints_errors_only() -> None:
     """The errors are on stderr."""
-    code, console = shown([ERROR, WARNING, INFO], quiet=True)
+    code, console = output_of_findings([ERROR, WARNING, INFO], quiet=True)
 
     assert "" == console.out
     assert 2 == len(console.err.splitlines())
     assert Exit.FAILED == code
-    assert (Exit.OK, "") == (shown([WARNING], quiet=True)[0], shown([WARNING], quiet=True)[1].err)
+    assert (Exit.OK, "") == (
+        output_of_findings([WARNING], quiet=True)[0],
+        output_of_findings([WARNING], quiet=True)[1].err,
+    )
 
 
 def test_document_of_doctor() -> None:
     """A finding without a fix has null."""
-    code, console = shown([ERROR, WARNING], as_json=True)
+    code, console = output_of_findings([ERROR, WARNING], as_json=True)
 
     assert {
         "ok": False,
@@ -266,7 +269,7 @@ def test_document_of_doctor() -> None:
         ],
     } == json.loads(console.out)
     assert Exit.FAILED == code
-    assert json.loads(shown([INFO], as_json=True)[1].out)["ok"]
+    assert json.loads(output_of_findings([INFO], as_json=True)[1].out)["ok"]
 
 
 # --- Exit codes, for every combination of outcomes
@@ -303,13 +306,15 @@ def test_notice_at_a_target_is_in_order() -> None:
     order.
     """
     notice = StepOutcome(None, Outcome.SKIPPED, Text("so"), "qiniu", notice=True)
-    done = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, Text("so"), "qiniu", "img.example.com")
+    unchanged_step = StepOutcome(
+        Action.VERIFY, Outcome.UNCHANGED, Text("so"), "qiniu", "img.example.com"
+    )
     stopped = StepOutcome(None, Outcome.SKIPPED, Text("so"))
 
-    report = LineageReport("img", None, (notice, done))
+    report = LineageReport("img", None, (notice, unchanged_step))
     assert (True, True) == (report.ok, report.is_unchanged)
     assert Exit.OK == exits.of_report(SyncReport((report,)))
-    assert not LineageReport("img", None, (stopped, done)).ok
+    assert not LineageReport("img", None, (stopped, unchanged_step)).ok
 
 
 @given(reports())

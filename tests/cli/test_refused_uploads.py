@@ -29,10 +29,10 @@ def test_private_key_in_refused_uploads(tmp_path: Path) -> None:
     history or the state; the code, its meaning and the id of the request are.
     """
     quoted: list[str] = []
-    ways = cycle(QUOTATIONS.values())
+    quotations = cycle(QUOTATIONS.values())
 
     def quotation(request: bytes) -> bytes:
-        quoted.append(next(ways)(json.loads(request)["pri"]))
+        quoted.append(next(quotations)(json.loads(request)["pri"]))
         code = (400000, 400324)[len(quoted) % 2]
         return json.dumps({"code": code, "error": f"bad input: {quoted[-1]}"}).encode()
 
@@ -72,8 +72,8 @@ def test_private_key_in_later_answers(tmp_path: Path) -> None:
         world.qiniu.api.faults.add(Fault.status(400, b"{}"), on="PUT *", times=None)
         assert Exit.FAILED == run_here([*common, "sync"], environ).code
         key, quoted, ended = taken[0], [], []
-        for way in ("eights", "twos", "backwards", "Base64 of Base64", "Base32"):
-            quoted.append(QUOTATIONS[way](key))
+        for kind in ("eights", "twos", "backwards", "Base64 of Base64", "Base32"):
+            quoted.append(QUOTATIONS[kind](key))
             refusal = json.dumps({"code": 400999, "error": f"no: {quoted[-1]}"}).encode()
             header = [("X-Reqid", quoted[-1][:60])]
             world.qiniu.api.faults.clear()

@@ -238,9 +238,9 @@ def machine(tmp_path: Path) -> Path:
     """Return a directory with a configuration: a certificate that needs a DNS account, and a
     certificate of another client.
     """
-    made = make_bundle("pics.example.com", not_before=datetime.now(UTC))
-    (tmp_path / "fullchain").write_text(made.fullchain_pem)
-    (tmp_path / "privkey").write_text(made.privkey_pem.reveal())
+    bundle = make_bundle("pics.example.com", not_before=datetime.now(UTC))
+    (tmp_path / "fullchain").write_text(bundle.fullchain_pem)
+    (tmp_path / "privkey").write_text(bundle.privkey_pem.reveal())
     (tmp_path / "certferry.toml").write_text(f"""
 [accounts.dnspod]
 id = "env:DP_Id"

@@ -103,9 +103,9 @@ def test_first_run_is_planned_then_done_then_unchanged() -> None:
         1 certificate to issue, 1 deployment. Nothing was changed; run `certferry sync`.
         """),
     ) == planned_first
-    shown = console.err.splitlines()
-    assert sorted(set(shown), key=STORY.index) == shown
-    assert set(STORY) - set(shown) <= {STORY[2], STORY[4]}, "waits that were over too quickly"
+    progress = console.err.splitlines()
+    assert sorted(set(progress), key=STORY.index) == progress
+    assert set(STORY) - set(progress) <= {STORY[2], STORY[4]}, "waits that were over too quickly"
     assert (
         Exit.OK,
         dedent("""\

@@ -102,11 +102,11 @@ def test_unreachable_account_is_named() -> None:
     """The row has the account's name, because the domains are unknown."""
     unknown = domain("*", Standing.UNKNOWN, remote_id=None, problem=SILENT)
 
-    shown = text_printed(lineage(unknown))
+    text = text_printed(lineage(unknown))
 
-    assert re.search(r"^  qiniu +unknown", shown, re.MULTILINE)
-    assert "qiniu: no connection" in shown
-    assert "*" not in shown
+    assert re.search(r"^  qiniu +unknown", text, re.MULTILINE)
+    assert "qiniu: no connection" in text
+    assert "*" not in text
 
 
 def test_unreachable_account_is_reported_once() -> None:
@@ -122,11 +122,11 @@ def test_unreachable_account_is_reported_once() -> None:
     third = domain(f"b.{IMG}", Standing.UNKNOWN, remote_id=None, problem=frozen)
     statuses = (lineage(first, second, third), replace(lineage(first), lineage="static"))
 
-    shown = text_printed(*statuses)
+    text = text_printed(*statuses)
 
-    assert 1 == shown.count("no connection")
-    assert "qiniu: the last try at 2026-11-24 12:00 UTC failed: no connection" in shown
-    assert "b.img.example.com: frozen" in shown
+    assert 1 == text.count("no connection")
+    assert "qiniu: the last try at 2026-11-24 12:00 UTC failed: no connection" in text
+    assert "b.img.example.com: frozen" in text
     assert 3 == str(document_of(*statuses)).count("'problem': {'code': 'target_unavailable'")
 
 
@@ -205,9 +205,9 @@ def test_skipped_domain_has_no_promise_of_another_try(code: str) -> None:
     hint.
     """
     trouble = Problem(code, Text("another tool changes it"), Text("stop it"))
-    left = domain(IMG, Standing.DRIFTED, last_failure=LastFailure(trouble, NOW, NOW))
+    drifted = domain(IMG, Standing.DRIFTED, last_failure=LastFailure(trouble, NOW, NOW))
 
-    words = text_printed(lineage(left))
+    words = text_printed(lineage(drifted))
 
     assert "failed: another tool changes it\n  hint: stop it" in words
     assert "tries it again" not in words
@@ -384,14 +384,14 @@ def test_problem_of_several_edges_is_reported_once() -> None:
     """
     expired = Problem(EdgeProblemCode.EXPIRED, Text("the certificate expired 2 days ago"))
     no_ipv6 = Problem(EdgeProblemCode.NO_IPV6, Text("this host has no IPv6"))
-    wrong = [Served(f"192.0.2.{n}", OLD, valid=False, problem=expired) for n in (1, 2)]
+    wrong_edges = [Served(f"192.0.2.{n}", OLD, valid=False, problem=expired) for n in (1, 2)]
     far = Served("2001:db8::1", None, valid=False, problem=no_ipv6, silent=True)
 
-    output = text_printed(lineage(domain(IMG, Standing.PROPAGATING, *wrong, edge(3), far)))
+    output = text_printed(lineage(domain(IMG, Standing.PROPAGATING, *wrong_edges, edge(3), far)))
 
     assert "\nimg.example.com: at 2 of 4 addresses: the certificate expired 2 days ago\n" in output
     assert "IPv6" not in output
-    assert "addresses:" not in text_printed(lineage(domain(IMG, Standing.PENDING, *wrong)))
+    assert "addresses:" not in text_printed(lineage(domain(IMG, Standing.PENDING, *wrong_edges)))
     assert "at 1 of 1 addresses: this host has no IPv6" in text_printed(
         lineage(domain(IMG, Standing.PROPAGATING, far))
     )

@@ -62,7 +62,7 @@ REFUSED = StepOutcome(
 )
 
 
-def shown(
+def output_of_report(
     rendered: SyncReport, *, quiet: bool = False, as_json: bool = False
 ) -> tuple[Exit, TestConsole]:
     console = TestConsole()
@@ -74,7 +74,7 @@ def shown(
 
 def test_report_of_a_complete_run() -> None:
     """Each step has a line: issued, bound, verified and retired."""
-    code, console = shown(report(lineage(ISSUED, BOUND, SEEN, RETIRED)))
+    code, console = output_of_report(report(lineage(ISSUED, BOUND, SEEN, RETIRED)))
 
     assert (
         dedent("""\
@@ -121,7 +121,7 @@ def test_successful_domains_share_a_row() -> None:
 
         1 certificate: 56 done, 1 waiting, 1 failed. Run `certferry sync` again to continue.
         """)
-        == shown(report(lineage(*steps)))[1].out
+        == output_of_report(report(lineage(*steps)))[1].out
     )
 
 
@@ -142,7 +142,7 @@ def test_waiting_domains_share_a_row() -> None:
 
         1 certificate: 6 done, 26 waiting. Run `certferry sync` again to continue.
         """)  # noqa: E501 - a transcript is as wide as it is
-        == shown(report(lineage(*steps)))[1].out
+        == output_of_report(report(lineage(*steps)))[1].out
     )
 
 
@@ -154,7 +154,9 @@ def test_successful_certificates_share_their_rows() -> None:
         lineage(ISSUED, *at(number, BOUND, SEEN), RETIRED, name=f"img{number:02}")
         for number in range(27)
     ]
-    left = lineage(*at(27, replace(SEEN, outcome=Outcome.UNCHANGED, left=True)), name="img27")
+    with_leftovers = lineage(
+        *at(27, replace(SEEN, outcome=Outcome.UNCHANGED, left=True)), name="img27"
+    )
     failed = lineage(FAILED, name="img28")
 
     assert (
@@ -172,7 +174,7 @@ def test_successful_certificates_share_their_rows() -> None:
 
         29 certificates: 108 done, 1 unchanged, 1 failed.
         """)
-        == shown(report(left, *each, failed))[1].out
+        == output_of_report(report(with_leftovers, *each, failed))[1].out
     )
 
 
@@ -187,7 +189,7 @@ def test_unchanged_certificates_share_a_row() -> None:
 
         Nothing changed: 30 certificates are as declared.
         """)
-        == shown(report(*each))[1].out
+        == output_of_report(report(*each))[1].out
     )
 
 
@@ -195,7 +197,7 @@ def test_few_domains_have_their_own_rows() -> None:
     """The rows fit on a screen, and have the target."""
     few = [step for number in range(3) for step in at(number, BOUND, SEEN)]
 
-    assert 9 == len(shown(report(lineage(*few)))[1].out.splitlines())
+    assert 9 == len(output_of_report(report(lineage(*few)))[1].out.splitlines())
 
 
 def test_removed_foreign_certificates_have_name_and_id() -> None:
@@ -205,7 +207,7 @@ def test_removed_foreign_certificates_have_name_and_id() -> None:
         Action.RETIRE, Outcome.UNCHANGED, Text("kept: {count}", count=7), "qiniu"
     )
 
-    code, console = shown(
+    code, console = output_of_report(
         report(
             lineage(removed_copy, replace(removed_copy, label="old", remote_id="77aa"), retained)
         )
@@ -227,7 +229,7 @@ def test_removed_foreign_certificates_have_name_and_id() -> None:
 
 def test_second_run_reports_no_change() -> None:
     """A run without work says so, and is in order."""
-    code, console = shown(report(lineage(UNCHANGED), lineage(name="kept")))
+    code, console = output_of_report(report(lineage(UNCHANGED), lineage(name="kept")))
 
     assert (
         dedent("""\
@@ -244,7 +246,7 @@ def test_second_run_reports_no_change() -> None:
 
 def test_waiting_run_reports_the_next_run() -> None:
     """Work in progress ends with 75, and the summary has the next command."""
-    code, console = shown(report(lineage(ISSUED, PROCESSING)))
+    code, console = output_of_report(report(lineage(ISSUED, PROCESSING)))
 
     assert (
         dedent("""\
@@ -261,7 +263,7 @@ def test_waiting_run_reports_the_next_run() -> None:
 
 def test_failure_beside_success() -> None:
     """A failure has a hint, stops no other certificate, and decides the exit code."""
-    code, console = shown(
+    code, console = output_of_report(
         report(lineage(FAILED), lineage(BOUND, SEEN, name="static"), lineage(REFUSED, name="old"))
     )
 
@@ -296,9 +298,9 @@ def test_common_cause_of_failures_is_reported_once() -> None:
         lineage(replace(REFUSED, reason="too_little_life"), name="old"),
         lineage(FAILED, name="www"),
     )
-    code, console = shown(failing)
-    _, quiet = shown(failing, quiet=True)
-    _, as_json = shown(failing, as_json=True)
+    code, console = output_of_report(failing)
+    _, quiet = output_of_report(failing, quiet=True)
+    _, as_json = output_of_report(failing, as_json=True)
 
     assert (
         dedent("""\
@@ -337,7 +339,7 @@ def test_lost_database_leaves_certificates_undone() -> None:
     """
     gone = DatabaseUnavailable(Text("the database is gone"), hint=Text("see whether it runs"))
     check = StepOutcome.of(None, gone)
-    code, console = shown(replace(report(lineage(ISSUED, check)), problem=gone))
+    code, console = output_of_report(replace(report(lineage(ISSUED, check)), problem=gone))
 
     assert (
         dedent("""\
@@ -360,12 +362,12 @@ def test_moved_state_ends_with_usage() -> None:
         report(lineage(StepOutcome.of(None, moved))),
         replace(report(lineage(ISSUED)), problem=moved),
     ):
-        assert Exit.USAGE == shown(rendered)[0]
+        assert Exit.USAGE == output_of_report(rendered)[0]
 
 
 def test_refusal_has_its_own_exit_code() -> None:
     """A refusal for safety differs from a failure."""
-    code, _ = shown(report(lineage(REFUSED)))
+    code, _ = output_of_report(report(lineage(REFUSED)))
 
     assert Exit.REFUSED == code
 
@@ -374,7 +376,7 @@ def test_stopped_run_reports_the_next_run() -> None:
     """The output says that the next run continues."""
     skipped = StepOutcome(None, Outcome.SKIPPED, Text("stopped during: issue"))
 
-    code, console = shown(report(lineage(skipped), complete=False))
+    code, console = output_of_report(report(lineage(skipped), complete=False))
 
     assert (
         dedent("""\
@@ -400,7 +402,7 @@ def test_certificate_of_another_host_is_in_order() -> None:
     """The report has the host and the time, and the run has no work left."""
     report_of_run = report(lineage(left_to("web-2")))
 
-    code, console = shown(report_of_run)
+    code, console = output_of_report(report_of_run)
 
     assert (
         dedent("""\
@@ -412,7 +414,7 @@ def test_certificate_of_another_host_is_in_order() -> None:
         == console.out
     )
     assert Exit.OK == code
-    code, console = shown(report_of_run, as_json=True)
+    code, console = output_of_report(report_of_run, as_json=True)
     document = json.loads(console.out)
     [certificate] = document["certificates"]
     [step] = certificate["steps"]
@@ -430,7 +432,7 @@ def test_certificates_of_other_hosts_share_rows() -> None:
         for number in range(9)
     ]
 
-    code, console = shown(report(*lineages, lineage(FAILED)))
+    code, console = output_of_report(report(*lineages, lineage(FAILED)))
 
     expected = """\
         9 certificates: elsewhere
@@ -445,7 +447,7 @@ def test_certificate_after_a_stop_is_not_called_unchanged() -> None:
     """The run does not know the certificate's standing."""
     rendered = report(lineage(UNCHANGED), values.UNSEEN, complete=False)
 
-    _, console = shown(rendered)
+    _, console = output_of_report(rendered)
 
     assert (
         dedent("""\
@@ -484,21 +486,25 @@ def test_stopped_retry_keeps_the_earlier_failure() -> None:
 
 def test_report_without_certificates() -> None:
     """An empty configuration is in order, and a sentence says so."""
-    code, console = shown(report())
+    code, console = output_of_report(report())
 
     assert (Exit.OK, "No certificate is declared.\n") == (code, console.out)
 
 
 def test_quiet_run_in_order_prints_nothing() -> None:
     """Cron sends mail for output only."""
-    code, console = shown(report(lineage(ISSUED, BOUND, SEEN), lineage(PROCESSING)), quiet=True)
+    code, console = output_of_report(
+        report(lineage(ISSUED, BOUND, SEEN), lineage(PROCESSING)), quiet=True
+    )
 
     assert (Exit.TRY_LATER, "", "") == (code, console.out, console.err)
 
 
 def test_quiet_run_prints_problems() -> None:
     """Failures and refusals are on stderr, each with its hint."""
-    code, console = shown(report(lineage(FAILED, BOUND), lineage(REFUSED, name="old")), quiet=True)
+    code, console = output_of_report(
+        report(lineage(FAILED, BOUND), lineage(REFUSED, name="old")), quiet=True
+    )
 
     assert "" == console.out
     assert (
@@ -515,7 +521,9 @@ def test_quiet_run_prints_problems() -> None:
 
 def test_document_of_a_sync() -> None:
     """`--json` has the keys of docs/reference/json.md, and no text for people."""
-    _, console = shown(report(lineage(ISSUED, PROCESSING, RETIRED, REFUSED)), as_json=True)
+    _, console = output_of_report(
+        report(lineage(ISSUED, PROCESSING, RETIRED, REFUSED)), as_json=True
+    )
 
     document = json.loads(console.out)
 

@@ -43,7 +43,7 @@ def refusal(folder: Path, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("table", "line", "meant"),
+    ("table", "line", "suggested"),
     [
         ('[accounts.spare]\ntype = "dnspood"\n', 2, "dnspod"),
         ('[accounts.spare]\ntype = "quniu"\n', 2, "qiniu"),
@@ -51,13 +51,13 @@ def refusal(folder: Path, text: str) -> list[str]:
     ],
 )
 def test_unused_account_of_an_unknown_type(
-    tmp_path: Path, table: str, line: int, meant: str
+    tmp_path: Path, table: str, line: int, suggested: str
 ) -> None:
     """The message has the account's line, and the nearest type among DNS providers and targets."""
     (message,) = refusal(tmp_path, table + USED)
 
     assert message.startswith(f"certferry.toml:{line}: [accounts.")
-    assert message.endswith(f"is neither a DNS provider nor a target; did you mean {meant}?")
+    assert message.endswith(f"is neither a DNS provider nor a target; did you mean {suggested}?")
 
 
 def test_unused_account_whose_type_is_a_number(tmp_path: Path) -> None:
@@ -267,10 +267,10 @@ def test_settings_of_every_channel_are_no_settings_of_the_adapter(loaded: Load) 
 )
 def test_wrong_setting_of_a_channel_is_reported(loaded: Load, line: str) -> None:
     """The message names the table before any other work of the run."""
-    with pytest.raises(ConfigError) as wrong:
+    with pytest.raises(ConfigError) as caught:
         loaded(f"{USUAL_TABLES}[notify.ops]\n{line}\n")
 
-    assert "[notify.ops]" in str(wrong.value)
+    assert "[notify.ops]" in str(caught.value)
 
 
 def test_secrets_of_channels(loaded: Load) -> None:
@@ -307,10 +307,10 @@ def test_keyword_of_python_and_path_of_an_adapter(loaded: Load, folder: Path) ->
     assert ("from", "ca") == may_be_written(Mail)
     assert ("from",) == must_be_written(Mail)
     assert {} == meanings(Mail)
-    with pytest.raises(ConfigError) as wrong:
+    with pytest.raises(ConfigError) as caught:
         bind(Mail, channels["bad"].account, lambda _: Secret("x"))
-    assert "from: missing" in str(wrong.value)
-    assert "there is no file" in str(wrong.value)
+    assert "from: missing" in str(caught.value)
+    assert "there is no file" in str(caught.value)
 
 
 # --- `dns` of a certificate: an account, or a table from zones to accounts

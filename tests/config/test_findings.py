@@ -126,7 +126,7 @@ def test_file_in_another_encoding(folder: Path, data: bytes, source: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("line", "character", "meant"),
+    ("line", "character", "expected"),
     [
         ("dns = “dnspod”", "“", '"'),
         ('dns = "dnspod”', "”", '"'),
@@ -135,14 +135,14 @@ def test_file_in_another_encoding(folder: Path, data: bytes, source: str) -> Non
         ("names ＝ 1", "＝", "="),
     ],
 )
-def test_typographic_characters(folder: Path, line: str, character: str, meant: str) -> None:
+def test_typographic_characters(folder: Path, line: str, character: str, expected: str) -> None:
     """The message has the wrong character beside the right character, because both look similar."""
     error = refused(folder, f"[acme]\n{line}\n[dns]\n")
 
     message = str(error.message)
     assert message.startswith("certferry.toml:2: is not TOML")
-    assert f"the line contains {character}, but TOML allows only {meant}" in message
-    assert f"write {meant} instead of {character}" == hint_of(error)
+    assert f"the line contains {character}, but TOML allows only {expected}" in message
+    assert f"write {expected} instead of {character}" == hint_of(error)
 
 
 @pytest.mark.parametrize(

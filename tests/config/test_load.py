@@ -552,12 +552,12 @@ def test_secrets_of_all_accounts_are_known(folder: Path) -> None:
     environ = {**os.environ, "CDN_AK": "of the environment", "QINIU_SK": "usual"}
     secrets = load(FILE, environ, ADAPTERS).secrets
 
-    known = {secret.reveal() for secret in secrets.known()}
+    revealed = {secret.reveal() for secret in secrets.known()}
     assert {
         *("bGl0ZXJhbA", "literal of another", "of a file", "12345"),
         *("of the environment", "of-env-files", "usual"),
-    } <= known
-    assert not known & {"https://api.example.com", "default", "qiniu", "kid"}
+    } <= revealed
+    assert not revealed & {"https://api.example.com", "default", "qiniu", "kid"}
     assert {"CDN_AK", "DP_Id", "DP_Key", "QINIU_SK"} <= secrets.variables
     assert not (folder / "ran").exists()
 

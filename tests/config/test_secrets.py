@@ -268,7 +268,7 @@ def test_error_of_a_command_with_bytes_outside_utf_8(tmp_path: Path) -> None:
     assert message.endswith(": •••")
 
 
-def known(secrets: Secrets) -> set[str]:
+def known_secrets(secrets: Secrets) -> set[str]:
     """Return the known secrets in plain text."""
     return {secret.reveal() for secret in secrets.known()}
 
@@ -297,9 +297,14 @@ def test_known_secrets(tmp_path: Path) -> None:
     for reference in ("a literal", "file:key"):
         resolve(secrets, reference)
 
-    assert {"of dnspod", "word", "other", "of env_files", "a literal", "in a file"} == known(
-        secrets
-    ) - {""}
+    assert {
+        "of dnspod",
+        "word",
+        "other",
+        "of env_files",
+        "a literal",
+        "in a file",
+    } == known_secrets(secrets) - {""}
     assert {"SK", "DP_Key", "QINIU_SK"} == secrets.variables
 
 
@@ -323,8 +328,8 @@ def test_known_secrets_of_unresolved_references(tmp_path: Path) -> None:
     references = list(map(SecretReference, literals_and_files + not_resolved))
     secrets = Secrets(os.environ, Paths(tmp_path, tmp_path), references=references)
 
-    assert {"literal", "in a file", "open to all", "caf\udce9"} <= known(secrets)
-    assert not known(secrets) & {*literals_and_files[1:], *not_resolved}
+    assert {"literal", "in a file", "open to all", "caf\udce9"} <= known_secrets(secrets)
+    assert not known_secrets(secrets) & {*literals_and_files[1:], *not_resolved}
     assert not (tmp_path / "ran").exists()
 
 

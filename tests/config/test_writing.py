@@ -365,11 +365,11 @@ def test_shell_reads_the_same_value(tmp_path: Path, value: str) -> None:
     path.write_text(with_assignments(path, {"DP_Key": Secret(value)}))
 
     script = '. "$1"; printf %s "$DP_Key"'
-    done = subprocess.run(
+    shell = subprocess.run(
         ["sh", "-c", script, "sh", path], capture_output=True, text=True, check=True
     )
 
-    assert value == done.stdout
+    assert value == shell.stdout
 
 
 def test_lines_of_an_environment_file_stay(tmp_path: Path) -> None:

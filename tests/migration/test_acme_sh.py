@@ -52,9 +52,9 @@ def home(tmp_path: Path) -> AcmeShHome:
 
 def test_certificate_is_read_with_the_settings_of_acme_sh(home: AcmeShHome) -> None:
     """Names and key come from the certificate, the other fields from acme.sh's settings."""
-    made = issued(*IMG)
+    issued_certificate = issued(*IMG)
     directory = home.add(
-        made,
+        issued_certificate,
         *IMG,
         Le_RealFullChainPath="/opt/ssl/img.pem",
         Le_RealKeyPath="/opt/ssl/img.key",
@@ -68,7 +68,7 @@ def test_certificate_is_read_with_the_settings_of_acme_sh(home: AcmeShHome) -> N
         certificate.names,
         certificate.key_type,
     )
-    assert made.fingerprint == certificate.bundle.certificate.fingerprint
+    assert issued_certificate.fingerprint == certificate.bundle.certificate.fingerprint
     files = PemFiles(str(directory / "fullchain.cer"), str(directory / "img.example.com.key"))
     assert files == certificate.files
     assert DIRECTORY == certificate.directory
@@ -389,13 +389,15 @@ def test_different_paths_of_one_directory(tmp_path: Path) -> None:
     """All ways to write a path lead to the same real path."""
     (tmp_path / "ssl").mkdir()
     (tmp_path / "link").symlink_to("ssl")
-    ways = [f"{tmp_path}/ssl", f"{tmp_path}/link", f"{tmp_path}//ssl/../ssl"]
+    spellings = [f"{tmp_path}/ssl", f"{tmp_path}/link", f"{tmp_path}//ssl/../ssl"]
 
     copies = {
         installed_by(
-            {"Le_RealFullChainPath": f"{way}/f.pem", "Le_RealKeyPath": f"{way}/k.pem"}, HOME, DOMAIN
+            {"Le_RealFullChainPath": f"{spelling}/f.pem", "Le_RealKeyPath": f"{spelling}/k.pem"},
+            HOME,
+            DOMAIN,
         ).copies
-        for way in ways
+        for spelling in spellings
     }
 
     assert {(f"{tmp_path}/ssl/f.pem", f"{tmp_path}/ssl/k.pem")} == copies

@@ -33,8 +33,8 @@ def home(tmp_path: Path) -> CertbotHome:
 
 def test_certificate_is_read_with_the_settings_of_certbot(home: CertbotHome) -> None:
     """The paths are the lasting links below `live`."""
-    made = issued(*NAMES, key_type="rsa2048")
-    home.add(made, "img")
+    issued_certificate = issued(*NAMES, key_type="rsa2048")
+    home.add(issued_certificate, "img")
 
     [certificate] = read_home(home.path, home.path).certificates
 
@@ -43,7 +43,7 @@ def test_certificate_is_read_with_the_settings_of_certbot(home: CertbotHome) -> 
         certificate.names,
         certificate.key_type,
     )
-    assert made.fingerprint == certificate.bundle.certificate.fingerprint
+    assert issued_certificate.fingerprint == certificate.bundle.certificate.fingerprint
     assert str(home.path / "live" / "img" / "fullchain.pem") == certificate.files.fullchain
     assert DIRECTORY == certificate.directory
 
@@ -81,7 +81,9 @@ def test_command_that_stops_certbot_works_in_any_directory(
     subprocess.run(["sh", "-c", certificate.stop], check=True)
 
     assert not conf.exists()
-    assert ["a"] == [left.lineage for left in read_home(home.path, home.path).certificates]
+    assert ["a"] == [
+        remaining.lineage for remaining in read_home(home.path, home.path).certificates
+    ]
     assert other.exists()
 
 
@@ -124,12 +126,12 @@ def lego_home(tmp_path: Path) -> LegoHome:
 
 def test_certificate_of_lego_is_read(lego_home: LegoHome) -> None:
     """The name of a lineage and of the file differ if the first name is a wildcard."""
-    made = issued(*LEGO_NAMES)
-    crt = lego_home.add(made, LEGO_NAMES[0])
+    issued_certificate = issued(*LEGO_NAMES)
+    crt = lego_home.add(issued_certificate, LEGO_NAMES[0])
 
     [certificate] = read_lego(lego_home.path, lego_home.path).certificates
     assert ("img.example.com", LEGO_NAMES) == (certificate.lineage, certificate.names)
-    assert made.fingerprint == certificate.bundle.certificate.fingerprint
+    assert issued_certificate.fingerprint == certificate.bundle.certificate.fingerprint
     assert str(crt) == certificate.files.fullchain
     assert "--domains '*.img.example.com'" in certificate.stop
 

@@ -28,7 +28,7 @@ def imported(files: PemFiles, lineage: str = "img") -> DesiredCertificate:
     return DesiredCertificate(lineage, (), files=files, deployments=DEPLOYED)
 
 
-def made(*names: str, age: timedelta = timedelta(0)) -> CertificateBundle:
+def bundle_for(*names: str, age: timedelta = timedelta(0)) -> CertificateBundle:
     return make_bundle(*(names or ("a.example.com", "b.example.com")), not_before=NOW - age)
 
 
@@ -51,7 +51,7 @@ def meant_by(
 def source() -> MemorySource:
     """Return a source that contains the client's own files only."""
     source = MemorySource()
-    source.put(CLIENTS_OWN, made())
+    source.put(CLIENTS_OWN, bundle_for())
     return source
 
 
@@ -102,7 +102,7 @@ def test_declared_key_in_another_place(source: MemorySource) -> None:
 
 def test_declared_files_with_an_older_certificate_are_refused(source: MemorySource) -> None:
     """A sync of the declared copy would print "unchanged" for a renewed certificate."""
-    source.put(COPY, made())
+    source.put(COPY, bundle_for())
 
     with pytest.raises(ConfigError) as caught:
         meant_by(CLIENTS_OWN, (ISSUED, imported(COPY, "copy")), source)
@@ -118,14 +118,14 @@ def test_certificate_of_the_same_names_is_imported_from_the_client(source: Memor
     """The deployments stay; no DNS account is needed because certferry orders from no CA."""
     other = DesiredCertificate("more", ("a.example.com", "b.example.com", "c.example.com"), "dns")
 
-    (meant,) = meant_by(CLIENTS_OWN, (other, ISSUED), source)
+    (declared,) = meant_by(CLIENTS_OWN, (other, ISSUED), source)
 
     assert ("img", "", (), CLIENTS_OWN, DEPLOYED) == (
-        meant.lineage,
-        meant.dns,
-        meant.names,
-        meant.files,
-        meant.deployments,
+        declared.lineage,
+        declared.dns,
+        declared.names,
+        declared.files,
+        declared.deployments,
     )
 
 
@@ -145,7 +145,7 @@ def test_certificate_with_another_type_of_key_is_refused(source: MemorySource) -
 def test_certificate_older_than_the_current_version_is_refused(source: MemorySource) -> None:
     """A second run of the same hook, without a renewal in between, changes nothing."""
     hour = timedelta(hours=1)
-    older, younger, first = made(age=hour), made(age=-hour), source.read(CLIENTS_OWN)
+    older, younger, first = bundle_for(age=hour), bundle_for(age=-hour), source.read(CLIENTS_OWN)
 
     with pytest.raises(PlanRefused) as caught:
         meant_by(CLIENTS_OWN, (ISSUED,), source, older, younger)
@@ -162,7 +162,9 @@ def test_older_certificate_from_declared_files_is_imported(source: MemorySource)
     """
     desired = replace(imported(CLIENTS_OWN), key_type=KeyType.RSA2048)
 
-    assert (desired,) == meant_by(CLIENTS_OWN, (desired,), source, made(age=-timedelta(hours=1)))
+    assert (desired,) == meant_by(
+        CLIENTS_OWN, (desired,), source, bundle_for(age=-timedelta(hours=1))
+    )
 
 
 @pytest.mark.parametrize(
@@ -195,8 +197,8 @@ def test_unreadable_declared_copy_is_named(
 @pytest.mark.parametrize("names", [("a.example.com",), ("*.example.com",)])
 def test_certificate_that_is_not_declared(source: MemorySource, names: tuple[str, ...]) -> None:
     """A certificate with fewer names, or with a wildcard for the names, is another certificate."""
-    source.put(CLIENTS_OWN, made(*names))
-    source.put(COPY, made())
+    source.put(CLIENTS_OWN, bundle_for(*names))
+    source.put(COPY, bundle_for())
 
     assert () == meant_by(CLIENTS_OWN, (ISSUED, imported(COPY)), source)
 

@@ -421,7 +421,7 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
 LINEAGE = "img"
 
 
-def made(age: int) -> CertificateBundle:
+def bundle_of_age(age: int) -> CertificateBundle:
     return make_bundle("img.example.com", not_before=NOW - timedelta(days=age))
 
 
@@ -437,7 +437,7 @@ def fingerprints(state: MemoryState) -> list[str]:
 
 def test_adopted_certificate_becomes_the_current_version() -> None:
     """The state has the certificate with its key, and the history has an entry."""
-    state, bundle = MemoryState(), made(10)
+    state, bundle = MemoryState(), bundle_of_age(10)
 
     assert adopted(state, bundle)
 
@@ -449,7 +449,7 @@ def test_adopted_certificate_becomes_the_current_version() -> None:
 
 def test_second_adoption_changes_nothing() -> None:
     """The fingerprint identifies the certificate of the first adoption."""
-    state, bundle = MemoryState(), made(10)
+    state, bundle = MemoryState(), bundle_of_age(10)
     adopted(state, bundle)
 
     assert not adopted(state, bundle)
@@ -459,12 +459,12 @@ def test_second_adoption_changes_nothing() -> None:
 @pytest.mark.parametrize(("age", "is_adopted"), [(5, True), (20, False)])
 def test_younger_certificate_alone_replaces_another(age: int, is_adopted: object) -> None:
     """A lineage that certferry has renewed does not return to the other client's certificate."""
-    state, here, there = MemoryState(), made(10), made(age)
-    adopted(state, here)
+    state, own, theirs = MemoryState(), bundle_of_age(10), bundle_of_age(age)
+    adopted(state, own)
 
-    assert is_adopted is adopted(state, there)
+    assert is_adopted is adopted(state, theirs)
 
-    newest = there if is_adopted else here
+    newest = theirs if is_adopted else own
     assert newest.certificate.fingerprint == fingerprints(state)[0]
 
 
@@ -474,7 +474,7 @@ def test_lineage_with_the_lease_of_another_run_is_unchanged() -> None:
     state.acquire(LINEAGE, NOW)
 
     with pytest.raises(LeaseHeld):
-        adopted(state, made(10))
+        adopted(state, bundle_of_age(10))
 
     assert [] == fingerprints(state)
 
@@ -488,10 +488,13 @@ def test_known_certificate_keeps_its_lineage() -> None:
     """The state's name for a certificate takes precedence over the client's name, even after newer
     versions; unknown certificates keep the client's name.
     """
-    state, bundle = MemoryState(), made(10)
+    state, bundle = MemoryState(), bundle_of_age(10)
     adopted(state, bundle)
-    adopted(state, made(2))
-    old_certificates = [adopted_state("img.example.com", bundle), adopted_state("b", made(5))]
+    adopted(state, bundle_of_age(2))
+    old_certificates = [
+        adopted_state("img.example.com", bundle),
+        adopted_state("b", bundle_of_age(5)),
+    ]
 
     assert [LINEAGE, "b"] == [
         certificate.lineage for certificate in as_remembered(old_certificates, state)
@@ -500,7 +503,7 @@ def test_known_certificate_keeps_its_lineage() -> None:
 
 def test_certificate_known_in_two_lineages() -> None:
     """The lineage with the client's name takes precedence."""
-    state, bundle = MemoryState(), made(10)
+    state, bundle = MemoryState(), bundle_of_age(10)
     adopted(state, bundle)
     state.save_version(state.acquire("z", NOW), bundle, NOW)
 
@@ -514,7 +517,7 @@ def test_certificate_known_in_two_lineages() -> None:
 @pytest.mark.parametrize("name", [LINEAGE, "img.example.com"])
 def test_name_of_another_certificate_is_used_once(name: str) -> None:
     """Two lineages never have the same name."""
-    state, bundle = MemoryState(), made(10)
+    state, bundle = MemoryState(), bundle_of_age(10)
     adopted(state, bundle)
     old_certificates = [adopted_state("a", bundle), adopted_state(name, bundle)]
 

@@ -124,24 +124,24 @@ class Container:
             process.wait(LONGEST)
 
     def _bundle(self, arguments: Sequence[str], entrypoint: Sequence[str] | None) -> Any:
-        made = self.image.bundle
+        bundle_config = self.image.bundle
         of_image = self.image.config["config"]
         words = [*(of_image["Entrypoint"] if entrypoint is None else entrypoint)]
         words += arguments or of_image["Cmd"]
-        process = made["process"]
+        process = bundle_config["process"]
         process |= {"terminal": False, "args": words, "capabilities": {}}
         process["env"] += [f"{name}={value}" for name, value in self.environ.items()]
-        made["root"] = {"path": str(self.image.root), "readonly": True}
+        bundle_config["root"] = {"path": str(self.image.root), "readonly": True}
         mode = "rw" if self.writes_configuration else "ro"
-        mounts = [mount for mount in made["mounts"] if mount["destination"] != STATE]
-        made["mounts"] = [*mounts, OWN_TMP, _bound(self.config, CONFIG, mode)]
+        mounts = [mount for mount in bundle_config["mounts"] if mount["destination"] != STATE]
+        bundle_config["mounts"] = [*mounts, OWN_TMP, _bound(self.config, CONFIG, mode)]
         if self.state is not None:
-            made["mounts"].append(_bound(self.state, STATE, "rw"))
-        spaces = made["linux"]["namespaces"]
-        made["linux"]["namespaces"] = [
+            bundle_config["mounts"].append(_bound(self.state, STATE, "rw"))
+        spaces = bundle_config["linux"]["namespaces"]
+        bundle_config["linux"]["namespaces"] = [
             space for space in spaces if space["type"] not in _OF_ANOTHER_RUNTIME
         ]
-        return made
+        return bundle_config
 
 
 def _bound(folder: Path, to: str, mode: str) -> Mapping[str, Any]:
@@ -165,7 +165,7 @@ class Running(Logged):
 
     def execute(self, *command: str) -> Ended:
         """Run another command in the container."""
-        done = subprocess.run(
+        process = subprocess.run(
             ["runc", "exec", self.name, *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -174,7 +174,7 @@ class Running(Logged):
             timeout=LONGEST,
             check=False,
         )
-        return Ended(done.returncode, done.stdout)
+        return Ended(process.returncode, process.stdout)
 
     def send(self, number: int) -> None:
         """Send a signal to the container's first process, as `docker stop` and Kubernetes do."""

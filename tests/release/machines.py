@@ -68,7 +68,7 @@ class Machine:
 
     def run(self, line: str, *, code: int = 0) -> str:
         """Run a line of shell, and return the output."""
-        done = subprocess.run(
+        process = subprocess.run(
             self.command(line),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -76,8 +76,8 @@ class Machine:
             timeout=300,
             check=False,
         )
-        assert code == done.returncode, done.stdout
-        return done.stdout
+        assert code == process.returncode, process.stdout
+        return process.stdout
 
     def install(self, package: Path, *, code: int = 0) -> str:
         """Install a package with apt, as an operator does."""

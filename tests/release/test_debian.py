@@ -48,21 +48,21 @@ def _made(folder: Path) -> Path:
     release = Release(__version__, EPOCH, *parts)
     export(ROOT, release.tree)
     wheels.make(release)
-    (made,) = debian.make(release)
+    (built,) = debian.make(release)
     shutil.rmtree(release.work)
-    return made
+    return built
 
 
 @pytest.fixture(params=PARTS)
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
-    with machine_of(request.param, tmp_path) as made:
-        yield made
+    with machine_of(request.param, tmp_path) as built:
+        yield built
 
 
 @pytest.fixture
 def trixie(tmp_path: Path) -> Iterator[Machine]:
-    with machine_of("trixie", tmp_path) as made:
-        yield made
+    with machine_of("trixie", tmp_path) as built:
+        yield built
 
 
 def newer(package: Path, folder: Path) -> Path:

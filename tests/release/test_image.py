@@ -64,10 +64,10 @@ def test_image_is_started_as_an_ordinary_user_and_serves(image: Image) -> None:
     """The image names the user by a number, which Kubernetes can compare with 0, and declares a
     volume for the state.
     """
-    found = image.config
+    document = image.config
 
-    assert ("linux", "amd64") == (found["os"], found["architecture"])
-    config = found["config"]
+    assert ("linux", "amd64") == (document["os"], document["architecture"])
+    config = document["config"]
     assert f"{UID}:{UID}" == config["User"]
     assert ("certferry", ["serve"]) == (config["Entrypoint"][-1], config["Cmd"])
     assert {STATE: {}} == config["Volumes"]
@@ -120,9 +120,9 @@ def test_every_program_has_its_libraries(image: Image) -> None:
     names = [f"/{path.relative_to(image.root)}" for folder in folders for path in folder.iterdir()]
     linked = ["chroot", str(image.root), "ldd", *names]
 
-    done = subprocess.run(linked, capture_output=True, text=True, check=False)
+    ldd = subprocess.run(linked, capture_output=True, text=True, check=False)
 
-    assert [] == [line for line in done.stdout.splitlines() if "not found" in line]
+    assert [] == [line for line in ldd.stdout.splitlines() if "not found" in line]
 
 
 def test_image_is_reproducible(image: Image, tmp_path: Path) -> None:
@@ -239,8 +239,8 @@ def test_console_for_other_machines_has_a_certificate_first(
     issued = container.run(*first["args"], entrypoint=first["command"])
     with container.begin("serve", "--no-schedule") as running:
         assert running.says("The console is at"), running.said
-        shown = ["openssl", "s_client", "-connect", f"{HOST}:{port}", "-servername", ops]
-        answer = subprocess.run(shown, input="", capture_output=True, text=True, check=False)
+        command = ["openssl", "s_client", "-connect", f"{HOST}:{port}", "-servername", ops]
+        answer = subprocess.run(command, input="", capture_output=True, text=True, check=False)
         health = running.execute("certferry", "console", "health")
 
     assert (USAGE, IN_ORDER) == (without.code, issued.code), (without, issued)

@@ -113,13 +113,13 @@ def test_manuals_name_no_tests(language: str) -> None:
 def test_references_lead_to_pages(language: str) -> None:
     """Each reference to a page of a section has a page."""
     manuals_by_path = pages_of(language)
-    there = {path.rpartition("/")[2] for path in manuals_by_path}
+    paths = {path.rpartition("/")[2] for path in manuals_by_path}
     named = {
         f"{name}.{section}"
         for source in manuals_by_path.values()
         for name, section in re.findall(r"(certferry[a-z.-]*)\((\d)\)", plain_text(source))
     }
-    assert {"certferry-backup.7", "certferry.toml.5", "certferry-sync.1"} <= named <= there
+    assert {"certferry-backup.7", "certferry.toml.5", "certferry-sync.1"} <= named <= paths
 
 
 @LANGUAGES
@@ -276,12 +276,14 @@ def test_readers_accept_the_pages(tmp_path: Path) -> None:
     wide = {
         path: rows
         for path in paths
-        if (rows := [row for row in shown(path, environ) if width(row) > 80 and is_prose(row)])
+        if (
+            rows := [row for row in rows_in_man(path, environ) if width(row) > 80 and is_prose(row)]
+        )
     }
     assert {} == wide
 
 
-def shown(path: str, environ: dict[str, str]) -> list[str]:
+def rows_in_man(path: str, environ: dict[str, str]) -> list[str]:
     formatted = subprocess.run(
         ["man", "--local-file", path], env=environ, capture_output=True, text=True, check=True
     ).stdout
@@ -311,8 +313,8 @@ def test_man_finds_what_the_archive_has(tmp_path: Path) -> None:
         (["certferry.toml"], "man5/certferry.toml.5"),
         (["--locale=zh_CN", "certferry-from-acme-sh"], "zh_CN/man7/certferry-from-acme-sh.7"),
     ):
-        where = ["man", "--where", *page]
-        answer = subprocess.run(where, env=environ, capture_output=True, text=True, check=True)
+        command = ["man", "--where", *page]
+        answer = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
         assert f"{home}/.local/share/man/{manual}\n" == answer.stdout
 
 

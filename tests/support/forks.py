@@ -114,13 +114,13 @@ class _Fork(subprocess.Popen[str]):
     ) -> None:
         ours: list[IO[str] | None] = []
         theirs: list[_Descriptor] = []
-        given: list[int] = []
+        opened: list[int] = []
         for number, stream in enumerate(streams):
             our_end, end_of_process = _pipe(stream, number)
             ours.append(our_end)
             theirs.append(_Descriptor(end_of_process))
             if stream in {subprocess.PIPE, subprocess.DEVNULL}:
-                given.append(end_of_process)
+                opened.append(end_of_process)
         self.stdin, self.stdout, self.stderr = ours
         self.args = [sys.executable, *words]
         self.returncode = None
@@ -131,7 +131,7 @@ class _Fork(subprocess.Popen[str]):
             daemon=True,
         )
         self._process.start()
-        for descriptor in given:
+        for descriptor in opened:
             os.close(descriptor)
         assert self._process.pid is not None
         self.pid = self._process.pid

@@ -87,13 +87,13 @@ class Harbour:
         if not self._zones.zones_above(name):
             return Response.json({}, HTTPStatus.NOT_FOUND)
         with self._writing:
-            there = [r for r in self._zones.records(name=name, rtype="TXT") if r.value == value]
+            existing = [r for r in self._zones.records(name=name, rtype="TXT") if r.value == value]
             if method == "PUT":
-                record = there[0] if there else self._zones.create(name, "TXT", value)
+                record = existing[0] if existing else self._zones.create(name, "TXT", value)
                 return Response.json({"id": record.id})
-            for record in there:
+            for record in existing:
                 self._zones.remove(record.id)
-            return Response.json({"removed": bool(there)})
+            return Response.json({"removed": bool(existing)})
 
 
 @contextmanager

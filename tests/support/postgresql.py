@@ -95,8 +95,8 @@ class Postgresql:
         """Initialize a server, and start the server."""
         server = cls(folder)
         server.prepare()
-        who = ("-U", "postgres", "-A", "trust")
-        server._run("initdb", *who, "-E", "UTF8", "-N", "-D", server.data)
+        user_options = ("-U", "postgres", "-A", "trust")
+        server._run("initdb", *user_options, "-E", "UTF8", "-N", "-D", server.data)
         server.configure()
         return server
 
@@ -201,8 +201,8 @@ class Postgresql:
         """Start a server that reads the changes of this server."""
         other = Postgresql(folder)
         other.prepare()
-        where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres"]
-        other._run("pg_basebackup", *where, "-R", "-X", "stream", "-c", "fast", "-D", other.data)
+        source = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres"]
+        other._run("pg_basebackup", *source, "-R", "-X", "stream", "-c", "fast", "-D", other.data)
         other.configure()
         return other
 
@@ -213,7 +213,7 @@ class Postgresql:
             as_other = {"user": _ACCOUNT[0], "group": _ACCOUNT[1], "extra_groups": []}
         # A pipe would stay open in the server.
         with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(
+            process = subprocess.run(
                 [path, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -223,7 +223,7 @@ class Postgresql:
                 **as_other,
             )
             output.seek(0)
-            assert done.returncode == 0, output.read()
+            assert process.returncode == 0, output.read()
 
 
 def impatient(url: str) -> PostgresqlDatabase:

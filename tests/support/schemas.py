@@ -30,9 +30,11 @@ def must_fit(document: object, name: str) -> None:
         if "plan" in document:
             must_fit(document["plan"], "plan")
         name = "error"
-    wrong = [f"{error.json_path}: {error.message}" for error in _strict(name).iter_errors(document)]
-    wrong += [f"{value} is no value" for value in _values(document) if value in MARKS]
-    assert not wrong, f"{name}.json: {wrong}"
+    deviations = [
+        f"{error.json_path}: {error.message}" for error in _strict(name).iter_errors(document)
+    ]
+    deviations += [f"{value} is no value" for value in _values(document) if value in MARKS]
+    assert not deviations, f"{name}.json: {deviations}"
 
 
 def must_fit_output(arguments: Sequence[str], out: str) -> None:

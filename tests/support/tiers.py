@@ -46,9 +46,9 @@ def long_ones_first(items: Sequence[pytest.Item], workers: int) -> list[pytest.I
     others = iter([item for item in items if item.get_closest_marker("long") is None])
     ordered: list[pytest.Item] = []
     for worker in range(workers):
-        left = len(items) - len(ordered)
+        remaining = len(items) - len(ordered)
         share = first[worker::workers]
-        share += itertools.islice(others, max(left // (workers - worker) - len(share), 0))
+        share += itertools.islice(others, max(remaining // (workers - worker) - len(share), 0))
         ordered += share
     return [*ordered, *others]
 
