@@ -154,7 +154,7 @@ class Ended:
     """The exit code and the output of a container or a command."""
 
     code: int
-    said: str
+    output: str
 
 
 @dataclass(frozen=True)
@@ -184,4 +184,4 @@ class Running(Logged):
 
     def ended(self) -> Ended:
         """Wait until the container ends."""
-        return Ended(self.process.wait(LONGEST), self.said)
+        return Ended(self.process.wait(LONGEST), self.output)

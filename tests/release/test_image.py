@@ -143,7 +143,7 @@ def test_version_is_printed_at_once(container: Container) -> None:
     """All modules are compiled in the image, since a container cannot write compiled files."""
     ended = container.run(_STARTS, entrypoint=PYTHON)
 
-    assert float(ended.said) < SLOWEST_START, ended
+    assert float(ended.output) < SLOWEST_START, ended
 
 
 def test_container_issues_deploys_and_continues_after_a_restart(
@@ -153,7 +153,7 @@ def test_container_issues_deploys_and_continues_after_a_restart(
     records.
     """
     with container.begin() as running:
-        assert running.says("verify done"), running.said
+        assert running.prints("verify done"), running.output
         assert eventually(lambda: running.execute("certferry", "console", "health").code == 0)
         begun = time.monotonic()
         running.send(signal.SIGTERM)
@@ -162,7 +162,7 @@ def test_container_issues_deploys_and_continues_after_a_restart(
     assert (IN_ORDER, True) == (ended.code, time.monotonic() - begun < 10), ended
     before = RequestsMade.of(host.world)
     again = container.run("sync", "--scheduled")
-    assert (IN_ORDER, True) == (again.code, "Nothing changed" in again.said), again
+    assert (IN_ORDER, True) == (again.code, "Nothing changed" in again.output), again
     assert_nothing_written(RequestsMade.of(host.world) - before)
 
 
@@ -189,7 +189,7 @@ def test_container_stops_while_it_issues(container: Container, host: Host, name:
     host.world.qiniu.hold(name)
     try:
         with container.begin() as running:
-            assert running.says("deploy waiting"), running.said
+            assert running.prints("deploy waiting"), running.output
             begun = time.monotonic()
             running.send(signal.SIGTERM)
             ended = running.ended()
@@ -217,10 +217,10 @@ def test_early_signal_ends_the_container(container: Container) -> None:
 def test_orphaned_processes_are_reaped(container: Container) -> None:
     """The first process waits for processes whose parents have ended."""
     with container.begin("serve", "--no-schedule") as running:
-        assert running.says("The console is at"), running.said
+        assert running.prints("The console is at"), running.output
         running.execute("sh", "-c", "(sleep 0.1 &)")
 
-        assert eventually(lambda: "[]\n" == running.execute(*PYTHON, _DEAD).said)
+        assert eventually(lambda: "[]\n" == running.execute(*PYTHON, _DEAD).output)
 
 
 def test_console_for_other_machines_has_a_certificate_first(
@@ -238,13 +238,13 @@ def test_console_for_other_machines_has_a_certificate_first(
     without = container.run()
     issued = container.run(*first["args"], entrypoint=first["command"])
     with container.begin("serve", "--no-schedule") as running:
-        assert running.says("The console is at"), running.said
+        assert running.prints("The console is at"), running.output
         command = ["openssl", "s_client", "-connect", f"{HOST}:{port}", "-servername", ops]
         answer = subprocess.run(command, input="", capture_output=True, text=True, check=False)
         health = running.execute("certferry", "console", "health")
 
     assert (USAGE, IN_ORDER) == (without.code, issued.code), (without, issued)
-    assert "there is no certificate yet" in without.said
+    assert "there is no certificate yet" in without.output
     assert "Pebble" in answer.stdout
     assert IN_ORDER == health.code, health
 
@@ -264,7 +264,7 @@ def test_container_without_a_disk_continues_in_the_next(
     second = container.run("sync", "--scheduled")
 
     assert IN_ORDER == first.code, first
-    assert (IN_ORDER, True) == (second.code, "Nothing changed" in second.said), second
+    assert (IN_ORDER, True) == (second.code, "Nothing changed" in second.output), second
     assert before.orders == RequestsMade.of(world).orders
 
 
@@ -281,10 +281,10 @@ def test_container_without_a_configuration(container: Container) -> None:
     assert USAGE == ended.code
     assert (
         f"there is no configuration file; certferry looked for certferry.toml, {STATE}"
-        in ended.said
+        in ended.output
     )
-    assert f"{CONFIG}/certferry.toml" in ended.said
-    assert "certferry init" in ended.said
+    assert f"{CONFIG}/certferry.toml" in ended.output
+    assert "certferry init" in ended.output
 
 
 @pytest.mark.parametrize(
@@ -305,12 +305,12 @@ def test_volume_of_another_user(container: Container, owner: int, sentence: str)
 
     ended = container.run("sync")
     with container.begin() as running:
-        assert running.says("the scheduled run could not begin"), running.said
+        assert running.prints("the scheduled run could not begin"), running.output
         health = running.execute("certferry", "console", "health")
 
     assert FAILED == ended.code, ended
-    assert sentence in ended.said
-    assert sentence in running.said
+    assert sentence in ended.output
+    assert sentence in running.output
     assert FAILED == health.code
 
 
@@ -320,7 +320,7 @@ def test_container_without_a_volume(container: Container) -> None:
     ended = container.run("sync")
 
     assert FAILED == ended.code
-    assert "Read-only file system" in ended.said
+    assert "Read-only file system" in ended.output
 
 
 def test_configuration_of_another_user(container: Container) -> None:
@@ -329,5 +329,5 @@ def test_configuration_of_another_user(container: Container) -> None:
     ended = container.run()
 
     assert USAGE == ended.code
-    assert "belongs to 1000" in ended.said
-    assert re.search(rf"--user 1000, or chown to {UID} on the host", ended.said), ended
+    assert "belongs to 1000" in ended.output
+    assert re.search(rf"--user 1000, or chown to {UID} on the host", ended.output), ended

@@ -27,10 +27,10 @@ class Logged:
     log: Path
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """The output so far."""
         return self.log.read_text(encoding="utf-8")
 
-    def says(self, words: str) -> bool:
+    def prints(self, words: str) -> bool:
         """Wait until the output contains the words, and return whether the output does."""
-        return eventually(lambda: words in self.said)
+        return eventually(lambda: words in self.output)
