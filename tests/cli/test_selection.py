@@ -471,7 +471,7 @@ def test_profile_without_a_common_name_is_accepted(
 
 
 def test_names_beyond_the_limit_of_the_profile(tmp_path: Path) -> None:
-    """The limit is the one of Let's Encrypt; a second profile of the list is used instead."""
+    """The limit is Let's Encrypt's own; a second profile of the list is used instead."""
     names = ", ".join(f'"n{number}.example.com"' for number in range(26))
     options = {"source": f'names = [{names}]\ndns = "dnspod"', "to": "files"}
     path = write(tmp_path, "shortlived", **options, place='directory = "ssl"')

@@ -175,7 +175,9 @@ def test_hosts_in_order_end_with_zero() -> None:
 
 
 def test_certificate_that_expires_soon() -> None:
-    """`--expiring DAYS` is for monitoring."""
+    """With `--expiring DAYS` a certificate that expires within the days is a failure, for
+    monitoring.
+    """
     code, console = watched({IMG: (GOOD,)}, ends_within=60 * DAY)
 
     assert f"{IMG}: the certificate ends in 58 days\n" in console.out
