@@ -143,9 +143,9 @@ def test_entries_are_grouped_by_run(workspace: Workspace) -> None:
 
     assert [
         ("outside the stored runs", 1),
-        ("Sync command line interrupted", 1),
-        ("Renewal command line ok", 1),
-        ("Sync command line ok", 2),
+        ("Sync · command line interrupted", 1),
+        ("Renewal · command line ok", 1),
+        ("Sync · command line ok", 2),
     ] == groups_of(page)
     assert 'href="/runs/run1"' in page
     assert [("", 1)] == groups_of(outside)
