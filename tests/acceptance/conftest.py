@@ -77,8 +77,8 @@ def hook() -> Iterator[EventReceiver]:
 
 
 @pytest.fixture
-def heart() -> Iterator[HeartbeatService]:
-    """Run a service that counts pings, and assert that every ping was correct."""
+def heartbeat() -> Iterator[HeartbeatService]:
+    """Run a service that counts pings, and assert that every ping was well-formed."""
     with HeartbeatService() as service:
         yield service
         assert [] == service.mistakes

@@ -323,15 +323,15 @@ class Fleet:
         return bindings
 
     def written_after_waking(self) -> list[Noted]:
-        """Return the writes of frozen processes after their waking, under leases from before the
+        """Return the writes of frozen processes after the freeze, under leases from before the
         freeze.
         """
         return [line for member in self.members for line in written_after_waking(member)]
 
 
 def written_after_waking(member: Member) -> list[Noted]:
-    """Return the writes of a host's runs after a freeze, by threads without a lease from after the
-    waking.
+    """Return the writes of a host's frozen runs after the freeze, by threads that have taken no new
+    lease.
     """
     writes = []
     for freeze in member.freezes:

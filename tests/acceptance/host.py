@@ -129,8 +129,8 @@ class Host:
         return Run(ended.code, ended.out, ended.err, RequestsMade.of(self.world) - before)
 
     def run_apart(self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str) -> Run:
-        """Run the command as a separate process: for a command that another program starts, or
-        whose children must end with the command.
+        """Run the command as a separate process, for a command that another program starts or whose
+        children must end with the command.
         """
         before = RequestsMade.of(self.world)
         with self.begin(*arguments, wrapped_in=wrapped_in, **environ) as process:

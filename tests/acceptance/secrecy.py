@@ -19,7 +19,7 @@ MAY_HOLD = {"privkey.pem": "private key", "secret.key": "sealing key"}
 
 
 @dataclass(frozen=True)
-class Unspeakable:
+class SecretSpelling:
     kind: str
     spelling: bytes
 
@@ -32,39 +32,39 @@ class Place:
     content: bytes
 
 
-def value(kind: str, secret: str) -> Iterator[Unspeakable]:
+def value(kind: str, secret: str) -> Iterator[SecretSpelling]:
     """Yield a secret in plain spelling, as base64 and as hexadecimal digits."""
     raw = secret.encode()
     for spelling in (raw, base64.b64encode(raw).rstrip(b"="), raw.hex().encode()):
-        yield Unspeakable(kind, spelling)
+        yield SecretSpelling(kind, spelling)
 
 
-def private_key(kind: str, pem: str) -> Iterator[Unspeakable]:
+def private_key(kind: str, pem: str) -> Iterator[SecretSpelling]:
     """Yield a key's PEM, each line of its body, the body in one piece, and the private number."""
     body = [line for line in pem.splitlines() if line and not line.startswith("-----")]
     for part in (pem.strip(), "".join(body), *body):
-        yield Unspeakable(kind, part.encode())
-    yield Unspeakable(kind, base64.b64decode("".join(body)))
+        yield SecretSpelling(kind, part.encode())
+    yield SecretSpelling(kind, base64.b64decode("".join(body)))
     key = serialization.load_pem_private_key(pem.encode(), password=None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     number = key.private_numbers().private_value.to_bytes(key.key_size // 8)
     encoded = base64.b64encode(number), base64.urlsafe_b64encode(number)
     for spelling in (number, number.hex().encode(), *(text.rstrip(b"=") for text in encoded)):
-        yield Unspeakable(kind, spelling)
+        yield SecretSpelling(kind, spelling)
 
 
-def of_world(world: World) -> Iterator[Unspeakable]:
+def of_world(world: World) -> Iterator[SecretSpelling]:
     """Yield the keys of the services, and the signatures of all requests."""
     yield from value("DNSPod's token", world.credentials.dnspod_token)
     yield from value("Qiniu's secret key", world.credentials.secret_key)
     for request in world.qiniu.requests():
         header = request.headers.get("Authorization", "")
         _, _, signature = header.rpartition(":")
-        yield Unspeakable("an Authorization header", header.encode())
-        yield Unspeakable("an Authorization header", signature.encode())
+        yield SecretSpelling("an Authorization header", header.encode())
+        yield SecretSpelling("an Authorization header", signature.encode())
 
 
-def of_host(host: Host, *lineages: str) -> Iterator[Unspeakable]:
+def of_host(host: Host, *lineages: str) -> Iterator[SecretSpelling]:
     """Yield a host's private keys, and the key that seals them."""
     with host.remembering() as store:
         account = store.account(host.world.pebble.directory_url)
@@ -76,8 +76,8 @@ def of_host(host: Host, *lineages: str) -> Iterator[Unspeakable]:
             for version in versions:
                 bundle = store.bundle(lineage, version.number)
                 yield from private_key("private key", bundle.privkey_pem.reveal())
-    yield Unspeakable("sealing key", host.key_file.read_bytes().strip())
-    yield Unspeakable("sealing key", base64.b64decode(host.key_file.read_bytes()))
+    yield SecretSpelling("sealing key", host.key_file.read_bytes().strip())
+    yield SecretSpelling("sealing key", base64.b64decode(host.key_file.read_bytes()))
 
 
 def streams(runs: Mapping[str, Run]) -> Iterator[Place]:
@@ -94,7 +94,7 @@ def files(*folders: Path) -> Iterator[Place]:
                 yield Place(str(path), path.read_bytes())
 
 
-def leaks(places: Iterable[Place], secrets: Iterable[Unspeakable]) -> set[str]:
+def leaks(places: Iterable[Place], secrets: Iterable[SecretSpelling]) -> set[str]:
     """Return kind and place of each secret in the places; the secret itself stays hidden."""
     spellings = set(secrets)
     assert all(len(secret.spelling) >= SHORTEST for secret in spellings)

@@ -65,7 +65,7 @@ def test_unknown_keys(host: Host, command: str) -> None:
 
 
 def test_mistakes_of_every_kind(host: Host) -> None:
-    """The message lists also the mistakes that only an account's adapter knows, and an unset
+    """The message also lists the mistakes that only an account's adapter can find, and an unset
     variable.
     """
     host.rewrite("[accounts.qiniu]", '[accounts.qiniu]\nacces_key = "env:X"')
@@ -84,8 +84,8 @@ def test_mistakes_of_every_kind(host: Host) -> None:
 
 @pytest.mark.parametrize("variable", ["QINIU_ACCESS_KEY", "QINIU_SECRET_KEY"])
 def test_wrong_keys_of_qiniu(host: Host, name: str, variable: str) -> None:
-    """Each way to Qiniu gets one request; the message names both keys and the page of the valid
-    pair.
+    """Each way to Qiniu gets one request; the message names both keys, and the page where the
+    operator can compare them.
     """
     wrong = secrets.token_urlsafe(30)
 
@@ -106,7 +106,7 @@ def test_wrong_keys_of_qiniu(host: Host, name: str, variable: str) -> None:
 
 
 def test_plan_with_wrong_keys_of_qiniu(host: Host) -> None:
-    """The plan has the refusal as an obstacle, and an empty list of steps."""
+    """The plan lists the refusal as an obstacle, and no steps."""
     run = host.run("plan", "--json", QINIU_SECRET_KEY="wrong")
 
     (planned,) = run.document["certificates"]
@@ -159,7 +159,9 @@ def test_wrong_keys_of_dnspod(
 
 
 def test_zone_that_is_not_in_the_account(world: World, tmp_path: Path) -> None:
-    """The message has the name outside all zones, and the hint the account's zones."""
+    """The message names the challenge that no zone can hold, and the hint lists the account's
+    zones.
+    """
     name = "img.elsewhere.net"
     world.qiniu.add_domain(name)
     host = Host(world, tmp_path, certificate(name))
@@ -182,7 +184,7 @@ def test_zone_that_is_not_in_the_account(world: World, tmp_path: Path) -> None:
 def test_domain_that_is_not_known(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """The message has Qiniu's code, and the hint the correction."""
+    """The message quotes Qiniu's code, and the hint says what to correct."""
     name = new_name()
     host = Host(world, tmp_path, certificate(name))
 
@@ -224,9 +226,7 @@ def test_domain_that_cannot_be_changed(
     error: str,
     hint: str,
 ) -> None:
-    """The message names the state that blocks changes; the domain stays untouched, and the CA
-    unasked.
-    """
+    """The message says why the domain cannot be changed; no certificate is issued."""
     name = new_name()
     put_in(world.qiniu, name)
     host = Host(world, tmp_path, certificate(name))
@@ -299,8 +299,8 @@ def test_the_file_is_all_it_takes(world: World, host_of_env_files: Host, name: s
 def test_a_command_in_it_is_refused_and_not_run(
     host_of_env_files: Host, keys: Path, tmp_path: Path, line: str
 ) -> None:
-    """A command in the file is an error that names file, line and variable. The command's effect is
-    absent, and appears when a shell reads the file.
+    """A command in the file is an error that names file, line and variable. The command is not run;
+    a shell that reads the file does run the command.
     """
     trace = tmp_path / "was-run"
     keys.write_text(keys.read_text() + "export " + line.format(trace=trace) + "\n")
@@ -314,7 +314,7 @@ def test_a_command_in_it_is_refused_and_not_run(
 
 
 def test_a_file_that_others_can_read_is_refused(host_of_env_files: Host, keys: Path) -> None:
-    """The error has the command that closes the file."""
+    """The error includes the command that closes the file."""
     keys.chmod(0o644)
 
     assert f"run: chmod 600 {keys}" in refused(host_of_env_files).complaint.error

@@ -35,7 +35,7 @@ def parsed(out: str) -> re.Match[str]:
 
 def test_a_certificate_from_its_declaration_to_order(host: Host, name: str) -> None:
     """The check is critical before the order, and in order afterwards, with the soonest end.
-    `check` makes no request and no state.
+    `check` sends no request and makes no state.
     """
     before = host.run("check")
     assert CRITICAL == before.code
@@ -83,7 +83,7 @@ def test_trouble_that_a_run_has_left_is_a_warning_until_it_is_over(host: Host, n
 
 def test_key_refused_for_several_certificates_is_one_cause(host: Host, name: str) -> None:
     """`check` counts a single cause, `status` begins with the cause and lists each failure with
-    `--all`, and the documents of both commands have the certificates.
+    `--all`, and both documents list the certificates of the cause.
     """
     names = [name, *(f"m{number}.{name}" for number in range(4))]
     more = "".join(certificate(certificate_name, to=None) for certificate_name in names[1:])
@@ -111,7 +111,7 @@ def test_key_refused_for_several_certificates_is_one_cause(host: Host, name: str
 
 
 def test_a_drift_that_is_left_is_a_warning(world: World, host: Host, name: str) -> None:
-    """With `drift = "warn"` the run leaves the drift alone, and the monitor warns."""
+    """With `drift = "warn"` a run leaves the drift alone, and the check warns."""
     host.run("sync")
     first = world.qiniu.bound(name)
     assert first is not None
@@ -126,7 +126,7 @@ def test_a_drift_that_is_left_is_a_warning(world: World, host: Host, name: str) 
     assert ["drifted"] == [problem["code"] for problem in check.document["problems"]]
 
 
-def test_runs_that_stay_away(host: Host) -> None:
+def test_overdue_runs(host: Host) -> None:
     """The check warns after two days, or after the hours of `--run-within`."""
     host.run("sync")
     with host.remembering() as store:
@@ -161,7 +161,7 @@ def test_a_key_file_that_is_gone_is_critical(host: Host) -> None:
 def test_a_mistake_before_the_command_is_unknown(
     host: Host, before: list[str], message: str, *, as_json: bool
 ) -> None:
-    """A monitor takes 2 for a catastrophe and hides stderr; the answer is 3, on stdout."""
+    """The answer is 3, on stdout: a monitor takes 2 for a catastrophe and does not show stderr."""
     check = host.run(*before, "check", *(["--json"] if as_json else []))
 
     assert (UNKNOWN, "") == (check.code, check.err)
@@ -175,7 +175,9 @@ def test_a_mistake_before_the_command_is_unknown(
 
 
 def test_a_host_whose_clock_is_years_behind(host: Host) -> None:
-    """All records lie in the future: the standing is unknown, and the message has the fix."""
+    """All records lie in the future: the standing is unknown, and the message says how to correct
+    the clock.
+    """
     host.run("sync")
     with host.remembering() as store:
         store.save_run(datetime.now(UTC) + timedelta(days=900), succeeded=True)
@@ -188,7 +190,7 @@ def test_a_host_whose_clock_is_years_behind(host: Host) -> None:
 
 
 def test_delivered_files_that_are_gone(world: World, name: str, tmp_path: object) -> None:
-    """A delivered file that is missing is a warning with its path."""
+    """The check warns of a delivered file that is missing."""
     site = Site(world, tmp_path, name)  # type: ignore[arg-type]  # pytest declares another type
     assert 0 == site.run("sync").code
     assert OK == site.run("check").code
@@ -234,7 +236,7 @@ def test_what_cannot_be_judged_is_unknown(
 
 
 def test_a_state_that_cannot_be_read_is_unknown(host: Host) -> None:
-    """Another file in the place of the state leaves all certificates unjudged."""
+    """A file that is not a state says nothing about certificates."""
     host.state.parent.mkdir(mode=0o700)
     host.state.write_text("this is no database, whatever it is called" * 100)
     host.state.chmod(0o600)
@@ -246,7 +248,7 @@ def test_a_state_that_cannot_be_read_is_unknown(host: Host) -> None:
 
 
 def test_without_a_certificate_nothing_is_watched(host: Host) -> None:
-    """An empty declaration is unknown rather than OK."""
+    """A file that declares no certificate is UNKNOWN, not OK."""
     text = host.config.read_text()
     host.config.write_text(text.partition("[[certificates]]")[0])
 
@@ -257,7 +259,7 @@ def test_without_a_certificate_nothing_is_watched(host: Host) -> None:
 
 
 def test_many_problems_are_reported_in_few_lines(host: Host, name: str) -> None:
-    """The first line has the common cause: no run. Some problems follow, and the last line counts
+    """The first line names the common cause: no run. Some problems follow, and the last line counts
     the others, because an agent passes on a few thousand bytes.
     """
     more = [f"m{number}.{name}" for number in range(40)]

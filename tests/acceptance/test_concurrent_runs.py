@@ -1,4 +1,4 @@
-"""Concurrent runs: in several processes, and several runs in a single process."""
+"""Concurrent runs: several processes, and several runs in one process."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def synced(workspace: Workspace, run: Run) -> SyncReport:
 
 
 def test_keys_that_were_refused_are_right_in_the_next_run(host: Host, workspace: Workspace) -> None:
-    """A refusal by a service is forgotten at the end of the run."""
+    """A run forgets the refusals of the run before."""
     bad_token = Fault.status(401, b'{"code":401,"error":"bad token"}')
     host.world.qiniu.api.faults.add(bad_token, times=None)
     refused = synced(workspace, Run())
@@ -153,7 +153,7 @@ def test_keys_that_were_refused_are_right_in_the_next_run(host: Host, workspace:
 
 
 def test_a_stop_is_followed_by_another_start(workspace: Workspace) -> None:
-    """The stop of a run leaves the next run alone."""
+    """A stop ends the current run only."""
     stopper = Stopper()
     stopper.is_set = True
     stopped = synced(workspace, Run(progress=stopper))

@@ -65,9 +65,8 @@ def domains(run: Run) -> dict[str, Any]:
 def test_every_kind_of_domain_is_reported_with_its_certificate(
     world: World, host: Host, name: str, second: dict[str, str]
 ) -> None:
-    """The report has the kind, state, settings, binding, served certificates and covering
-    certificates of each domain, and every certificate with its domains. All services stay
-    unchanged.
+    """The report lists kind, state, settings, binding, served and covering certificates of each
+    domain, and every certificate with its domains. Nothing is changed at any service.
     """
     assert 0 == host.run("sync", **second).code
     account = second["SECOND_AK"]
@@ -192,8 +191,8 @@ def test_filters_and_tables_to_paste(
 
 
 def test_account_that_fails_hides_no_other(host: Host, name: str, second: dict[str, str]) -> None:
-    """The output has the account's error beside the other account's domains; with `--account` the
-    error stands alone.
+    """The output shows the account's error beside the other account's domains; with `--account`
+    only the error.
     """
     wrong = second | {"SECOND_SK": "not-the-secret-key"}
 
@@ -228,7 +227,7 @@ def test_account_without_keys_hides_no_other(host: Host, name: str) -> None:
     assert "SECOND_AK" in alone.complaint.error
 
 
-def test_account_that_holds_nothing_says_so(host: Host, second: dict[str, str]) -> None:
+def test_empty_account(host: Host, second: dict[str, str]) -> None:
     """The result is on stdout; the progress is on stderr from the first moment."""
     run = host.run("discover", "--account", "second", **second)
 
@@ -261,10 +260,10 @@ def test_dns_account_that_fails_costs_only_the_zones(
         (["--toml", "--json"], "--toml and --json cannot be combined", "--help"),
     ],
 )
-def test_what_is_mistyped_is_reported_before_anything_is_asked(
+def test_mistyped_options_are_reported_before_any_request(
     host: Host, options: list[str], error: str, hint: str
 ) -> None:
-    """The message has the closest valid value, or the possible values."""
+    """The message names the closest valid value, or lists the valid values."""
     with QiniuService() as qiniu:  # another run may ask the world's service
         for at in ("api_url", "fusion_url"):
             text = host.config.read_text()
@@ -279,7 +278,7 @@ def test_what_is_mistyped_is_reported_before_anything_is_asked(
 
 
 def test_file_without_an_account_that_has_domains(tmp_path: Path) -> None:
-    """The message has the table to add."""
+    """The message includes the table to add."""
     config = tmp_path / "certferry.toml"
     config.write_text('[accounts.dnspod]\nid = "1"\ntoken = "file:t"\n')
     config.chmod(0o600)
@@ -329,7 +328,7 @@ def test_a_large_account_is_read_at_its_pace(
 @pytest.mark.parametrize(
     ("status", "code", "label"), [(403, 0, "warning"), (503, 1, "error")], ids=["denied", "outage"]
 )
-def test_half_that_cannot_be_read_is_reported_with_the_other(
+def test_unreadable_half_of_an_account_is_reported(
     world: World, host: Host, name: str, second: dict[str, str], status: int, code: int, label: str
 ) -> None:
     """A denial at Kodo may be permanent: a warning and exit code 0. An outage may hide domains: an
@@ -349,7 +348,9 @@ def test_half_that_cannot_be_read_is_reported_with_the_other(
 def test_domain_whose_last_change_failed_is_reported_with_its_problem(
     world: World, host: Host, name: str, second: dict[str, str]
 ) -> None:
-    """The document has code, message and hint, as for a frozen domain; the table the message."""
+    """The document has code, message and hint, as for a frozen domain; the table has only the
+    message.
+    """
     world.qiniu.fail_next(name, "verify https crt fail")
     assert 1 == host.run("sync", **second).code
 

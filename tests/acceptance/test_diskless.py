@@ -33,7 +33,7 @@ def runner(world: World, tmp_path: Path, name: str) -> Runner:
     return Runner(world, tmp_path, certificate(name))
 
 
-def asked_of(runner: Runner, *arguments: str) -> tuple[Run, list[Request]]:
+def run_and_requests(runner: Runner, *arguments: str) -> tuple[Run, list[Request]]:
     """Run the command, and return the run with its requests to the bucket."""
     objects = runner.world.qiniu.objects
     before = [len(service.requests()) for service in objects.services]
@@ -46,12 +46,12 @@ def asked_of(runner: Runner, *arguments: str) -> tuple[Run, list[Request]]:
 
 
 def test_next_machine_knows_what_the_last_one_did(runner: Runner, name: str) -> None:
-    """The next machine leaves the world unchanged and has the history, with few requests."""
-    first, requests = asked_of(runner, "sync")
+    """The next machine changes nothing and knows the history, with few requests."""
+    first, requests = run_and_requests(runner, "sync")
     assert (Exit.OK, 1, 1) == (first.code, first.left.orders, first.left.qiniu_uploads), first
     assert len(requests) <= MOST_FOR_ONE
 
-    second, requests = asked_of(runner, "sync")
+    second, requests = run_and_requests(runner, "sync")
     assert (Exit.OK, 0, 0) == (second.code, second.left.orders, second.left.qiniu_writes), second
     assert len(requests) <= MOST_FOR_NOTHING
 
@@ -89,8 +89,8 @@ def test_nothing_in_the_bucket_can_be_read_without_the_key(runner: Runner, name:
 
 def goes_on_after_kills(runner: Runner, name: str, kills: list[int]) -> None:
     """Kill a run after each number of requests, and assert that the next run ends in order. All
-    runs together upload once, leave no challenge record, and make one order besides the orders with
-    a lost answer.
+    runs together issue and upload one certificate, leave no challenge record, and make at most one
+    order besides the orders whose answer was lost.
     """
     before, unanswered = RequestsMade.of(runner.world), 0
     for position in kills:
@@ -200,8 +200,8 @@ def once(label: str, then: Callable[[], object]) -> Callable[[Request], None]:
 def while_it_stands(
     runner: Runner, runs: list[Run], other: Callable[[], Run]
 ) -> Callable[[], None]:
-    """Return a function that runs another command during a stop of the runner's process; the stop
-    suspends the time-outs of the process.
+    """Return a function that runs another command while the runner's process is stopped, so the
+    process cannot time out meanwhile.
     """
 
     def act() -> None:
@@ -245,8 +245,8 @@ def test_run_that_another_has_overtaken(
 def test_run_that_meets_a_move(
     runner: Runner, beside: Callable[..., Run], world: World, tmp_path: Path
 ) -> None:
-    """The run ends with 2 before its next call; the message has the state's new place and the next
-    command.
+    """The run ends with 2 before its next call; the message names the state's new place and the
+    next command.
     """
     runner.run("sync")
     there, moved = tmp_path / "moved" / "state.db", list[Run]()
@@ -382,7 +382,7 @@ BAD: dict[Callable[[Runner], None], str] = {
 
 
 def test_bad_input(runner: Runner) -> None:
-    """The message is a single sentence, all services stay unchanged, and the exit code is 2."""
+    """The message is a single sentence, nothing is changed, and the exit code is 2."""
     runner.run("sync")
     stored, variables, config = (
         dict(runner.bucket.objects),
@@ -430,8 +430,8 @@ def test_key_that_may_not_write(runner: Runner, name: str) -> None:
 
 
 @pytest.mark.parametrize("command", [("backup", "b.tar"), ("restore", "b.tar"), ("serve",)])
-def test_command_that_a_bucket_is_not_for(runner: Runner, command: tuple[str, ...]) -> None:
-    """The message has the reason and the alternative; the exit code is 2."""
+def test_command_that_a_bucket_cannot_serve(runner: Runner, command: tuple[str, ...]) -> None:
+    """The message names the reason and the alternative; the exit code is 2."""
     file = runner.directory / "b.tar"
     file.touch(0o600)
     run = runner.run("-q", *(word.replace(file.name, str(file)) for word in command))
@@ -498,7 +498,7 @@ def test_new_key_of_a_state_in_a_bucket(runner: Runner) -> None:
     assert (Exit.OK, 0) == (last.code, last.left.qiniu_writes), last
 
 
-def test_made_before_its_first_run(runner: Runner) -> None:
+def test_state_init_in_a_bucket(runner: Runner) -> None:
     """`state init` makes the state once; `state migrate` finds the state up to date."""
     first, again, migrated = (runner.run("state", word) for word in ("init", "init", "migrate"))
     assert ("Created: ", 0) == (first.out[:9], first.code), first

@@ -77,7 +77,7 @@ def test_wildcard_and_apex_are_proven_and_served(
     tmp_path: Path,
     name: str,
 ) -> None:
-    """Two values at one name are written, seen and removed; the second run is idle."""
+    """Two values at one name are written, seen and removed; the second run changes nothing."""
     deploy = f'[[certificates.deploy]]\nto = "qiniu"\ndomains = ["{name}"]\n'
     names = f'[[certificates]]\nname = "{name}"\nnames = ["{name}", "*.{name}"]\ndns = "other"\n'
     with service(world) as running:
@@ -133,8 +133,8 @@ def keys(registration: Registered) -> dict[str, str]:
 def test_challenges_are_written_at_the_end_of_the_cname(
     world: World, server: AcmeDnsService, tmp_path: Path, name: str
 ) -> None:
-    """The values of wildcard and apex are written; no record needs cleaning, and the second run is
-    idle.
+    """The values of wildcard and apex are written; no record needs cleaning, and the second run
+    changes nothing.
     """
     registration = server.register()
     world.zones.seed(f"_acme-challenge.{name}", "CNAME", f"{registration.fulldomain}.")
@@ -276,7 +276,7 @@ def test_lexicon_proves_wildcard_and_apex(
 def test_zone_that_the_server_lacks_is_reported_before_an_order(
     at_bind: OwnServer, ca_of_bind: Pebble, tmp_path: Path
 ) -> None:
-    """The server is asked for the zone, because a server cannot list its zones."""
+    """A server cannot list its zones, so certferry asks for the zone of the name."""
     config = write_config(tmp_path, ca_of_bind, at_bind, "www.away.example.com")
 
     ended = run(config, at_bind, "-q", "sync")
@@ -289,7 +289,7 @@ def test_zone_that_the_server_lacks_is_reported_before_an_order(
 def test_secret_that_is_not_the_servers_is_reported(
     at_bind: OwnServer, ca_of_bind: Pebble, tmp_path: Path
 ) -> None:
-    """The message has the comparison to make, and hides the secret."""
+    """The message says what to compare, and hides the secret."""
     config = write_config(tmp_path, ca_of_bind, at_bind, NAME)
     wrong = "MDEyMzQ1Njc4OWFiY2RlZg=="
 
@@ -304,7 +304,7 @@ def test_secret_that_is_not_the_servers_is_reported(
 def test_doctor_looks_at_the_name_server(
     at_bind: OwnServer, ca_of_bind: Pebble, tmp_path: Path
 ) -> None:
-    """`doctor` examines the key and the zones, with queries alone."""
+    """`doctor` checks the key and the zones with queries alone."""
     config = write_config(tmp_path, ca_of_bind, at_bind, NAME, "www.away.example.com")
 
     wrong = "MDEyMzQ1Njc4OWFiY2RlZg=="
@@ -379,7 +379,7 @@ def test_each_account_proves_the_names_of_its_zones(
     world: World, tencent: TencentCloudService, tmp_path: Path, name: str
 ) -> None:
     """A single order proves the names at two accounts, all records are removed, and the second run
-    is idle.
+    changes nothing.
     """
     host = DnsHost(world, tencent, tmp_path, tables(TABLE, name, "*.delegated.net"))
     before = len(tencent.calls("CreateRecord"))
@@ -426,8 +426,8 @@ def test_program_writes_for_a_zone(
 def test_program_beside_the_file_runs_without_the_accounts_keys(
     world: World, tencent: TencentCloudService, tmp_path: Path, name: str
 ) -> None:
-    """The program's path is relative to the file. The message has the program's failure, and the
-    program's environment is free of the accounts' keys.
+    """The program's path is relative to the file. The message quotes the program's failure, and the
+    program's environment contains none of the accounts' keys.
     """
     host = DnsHost(world, tencent, tmp_path, tables('"script"', name))
     host.rewrite("[accounts.mine]", '[accounts.script]\ntype = "command"\ncommand = ["./dns"]\n'
@@ -508,7 +508,7 @@ def test_zone_that_no_account_has_is_reported_with_the_cname_to_set(
 def test_table_without_the_zone_of_a_name(
     world: World, tencent: TencentCloudService, tmp_path: Path, name: str
 ) -> None:
-    """The message has the line to add, and all services stay unasked."""
+    """The message includes the line to add; no service is asked."""
     host = DnsHost(world, tencent, tmp_path, tables(TABLE, name, "img.elsewhere.org"))
 
     run = host.run("-q", "sync")

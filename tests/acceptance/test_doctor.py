@@ -29,8 +29,8 @@ and a heartbeat are missing.
 
 
 def examined(host: Host, **environ: str) -> set[tuple[str, str]]:
-    """Examine, and return the unexpected codes with their subjects. Assert that all services are
-    unchanged, and that the exit code tells whether an error was found.
+    """Run `doctor`, and return the unexpected codes with their subjects. Assert that nothing was
+    changed, and that the exit code tells whether an error was found.
     """
     run = host.run("doctor", "--json", **environ)
     assert_nothing_written(run.left)
@@ -55,8 +55,8 @@ def zones(world: World) -> Iterator[World]:
 
 
 def test_machine_in_order(host: Host) -> None:
-    """On a new machine, `doctor` finds the missing schedule and channel and the data to back up,
-    and makes no state.
+    """On a new machine, `doctor` reports only the missing schedule, the missing channel and the
+    data to back up, and makes no state.
     """
     assert set() == examined(host)
     assert not host.state.exists()
@@ -69,7 +69,7 @@ def test_machine_in_order_after_a_run(host: Host, name: str) -> None:
     assert {("last_change", name), ("last_run", "sync")} == examined(host)
 
 
-def test_what_is_looked_at_is_reported_from_the_beginning(host: Host) -> None:
+def test_progress_is_reported_from_the_beginning(host: Host) -> None:
     """The progress is on stderr, in the operator's language, before the findings."""
     run = host.run("--lang", "zh", "doctor")
 
@@ -120,8 +120,8 @@ def test_call_that_the_keys_may_not_make(host: Host, world: World) -> None:
 
 
 def test_keys_that_may_read_and_not_write(host: Host, world: World, name: str) -> None:
-    """The finding beforehand is that the keys are a sub-account's. After a refused write the
-    failure is reported until a run succeeds, and the CDN stays unchanged.
+    """Before the first write `doctor` only knows that the keys are a sub-account's. After a refused
+    write `doctor` reports the failure until a run succeeds; nothing is changed at the CDN.
     """
     key, secret = f"IAM-{secrets.token_hex(20)}", secrets.token_hex(20)
     owner = world.credentials.access_key
@@ -152,7 +152,7 @@ def test_service_that_does_not_answer(host: Host, world: World) -> None:
 
 
 def test_clock_that_is_wrong(world: World, tmp_path: Path, name: str) -> None:
-    """The message has the minutes between the clocks."""
+    """The message tells by how many minutes the clocks differ."""
     host = Host(world, tmp_path, certificate(name))
     keys = world.credentials
     with DnspodService(
@@ -201,8 +201,8 @@ def test_name_server_that_is_dead(host: Host, world: World) -> None:
 
 
 def test_caa_that_forbids_the_ca(zones: World, host: Host, name: str) -> None:
-    """The CA's identity in its directory decides; a CA without an identity, as Pebble, is left
-    unjudged.
+    """The identity in the CA's directory decides; a CA that tells no identity, as Pebble, is not
+    judged.
     """
     zones.zones.seed(name, "CAA", '0 issue "other.test"')
     assert {("caa_not_judged", name)} == examined(host)
@@ -223,7 +223,7 @@ def test_caa_that_forbids_the_ca(zones: World, host: Host, name: str) -> None:
 
 
 def test_broken_dnssec(host: Host, world: World, name: str) -> None:
-    """A validating CA would refuse the name's broken signatures."""
+    """A validating CA would refuse the name."""
     world.dns.resolver.bogus.add(name)
 
     assert ("dnssec_broken", name) in examined(host)
@@ -273,7 +273,7 @@ def test_key_that_does_not_open_the_state(host: Host, name: str) -> None:
 
 @thorough
 def test_key_that_others_can_read(host: Host) -> None:
-    """The findings have the file's mode and the consequence for the state."""
+    """The findings name the file's mode and the consequence for the state."""
     assert 0 == host.run("sync").code
     host.key_file.chmod(0o644)
 

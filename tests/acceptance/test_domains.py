@@ -33,7 +33,7 @@ def test_domain_that_appears_is_served_by_the_next_run(
     world: World, tmp_path: Path, name: str
 ) -> None:
     """The run serves the domains that the globs match, and leaves the excluded domains alone. The
-    plan has the reason for a new domain, and after its deployment the next run is idle.
+    plan says why a new domain is included, and after its deployment the next run changes nothing.
     """
     for label in ("img-1", "img-2", "test", "img-test"):
         world.add_http_domain(f"{label}.{name}")
@@ -98,7 +98,7 @@ def test_wildcard_domain_and_its_children(world: World, tmp_path: Path, name: st
 def test_nothing_is_left_to_serve(
     deploy: list[str], message: str, world: World, tmp_path: Path, name: str
 ) -> None:
-    """Every command reports the message, and all services stay unchanged."""
+    """Every command reports the reason, and nothing is ordered or changed."""
     lines = [line.format(name=name) for line in deploy]
     host = Host(world, tmp_path, covering(name, *lines))
 
@@ -113,7 +113,7 @@ def test_nothing_is_left_to_serve(
 
 @thorough
 def test_misspelt_exclude_is_reported(world: World, tmp_path: Path, name: str) -> None:
-    """The warning appears before the intended domain is deployed to, and holds up nothing."""
+    """The warning appears before a deployment to the domain that was meant, and delays nothing."""
     host = Host(world, tmp_path, covering(name, f'exclude = ["tset.{name}"]'))
 
     plan, run, settled = host.run("plan"), host.run("sync"), host.run("plan")
@@ -126,7 +126,7 @@ def test_misspelt_exclude_is_reported(world: World, tmp_path: Path, name: str) -
 
 
 def test_file_that_empties_its_own_list(world: World, tmp_path: Path, name: str) -> None:
-    """The line is refused before the first request."""
+    """The mistake is reported with its line, before the first request."""
     host = Host(world, tmp_path, covering(name, f'domains = ["{name}"]', 'exclude = ["*"]'))
     line = 1 + host.config.read_text().splitlines().index('exclude = ["*"]')
 
@@ -184,7 +184,7 @@ def host(world: World, tmp_path: Path, name: str) -> TwoAccounts:
 
 def test_each_account_serves_its_own_domains(host: TwoAccounts, name: str) -> None:
     """A single order gives each account a copy, and every domain is verified at its own account;
-    the second run is idle.
+    the second run changes nothing.
     """
     host.add_to_two(f"two.{name}")
 
@@ -237,11 +237,11 @@ def test_domain_that_has_moved_to_the_other_account(host: TwoAccounts, name: str
 
 
 @pytest.mark.parametrize("command", ["plan", "sync", "status"])
-def test_domain_that_is_named_for_both(
+def test_domain_listed_for_two_accounts(
     command: str, world: World, tmp_path: Path, name: str
 ) -> None:
-    """The message has both lines, because a domain is at a single account; the services stay
-    unasked.
+    """The message names both lines, because a domain belongs to a single account; no service is
+    asked.
     """
     host = TwoAccounts(world, tmp_path, tables(name, f'["{name}"]', f'["*.{name}", "{name}"]'))
 
@@ -361,7 +361,7 @@ def test_copy_of_a_certificate_is_judged_alike_by_every_command(
 def test_same_names_with_another_kind_of_key_are_no_mistake(
     world: World, tmp_path: Path, name: str
 ) -> None:
-    """A pair with two kinds of key is made for old clients."""
+    """A second certificate with another kind of key serves old clients."""
     old = lineage("old", name).replace('dns = "dnspod"', 'dns = "dnspod"\nkey_type = "rsa2048"')
     host_of_both = Host(world, tmp_path, lineage("img", name) + old)
 
@@ -431,7 +431,7 @@ def test_renamed_twice_and_back_changes_nothing_at_the_cdn(renamed_host: Host) -
 def test_renamed_certificate_that_leaves_the_file_is_reported_by_its_last_name(
     renamed_host: Host,
 ) -> None:
-    """`forget` of the last name ends the certificate: runs are silent about earlier names."""
+    """`forget` of the last name ends the certificate: runs do not report the earlier names."""
     renamed_host.rewrite('name = "img"', 'name = "pics"')
     assert 0 == renamed_host.run("rename", "img", "pics").code
     assert 0 == renamed_host.run("sync").code
@@ -450,9 +450,7 @@ def test_renamed_certificate_that_leaves_the_file_is_reported_by_its_last_name(
 WORDS = "img is no longer declared: certferry neither renews nor deploys the certificate"
 
 
-def test_certificate_that_the_file_has_no_more_is_reported_by_every_run(
-    renamed_host: Host, name: str
-) -> None:
+def test_removed_declaration_is_reported_by_every_run(renamed_host: Host, name: str) -> None:
     """The report comes from runs and from all reading commands, until `forget` confirms the
     removal. A new declaration and a new removal start the report again.
     """
@@ -499,7 +497,7 @@ def test_certificate_that_the_file_has_no_more_is_reported_by_every_run(
         assert WORDS not in on_one_line(renamed_host.run("status").out)
 
 
-def test_certificates_of_another_file_are_its_own_business(renamed_host: Host, name: str) -> None:
+def test_certificates_of_another_file(renamed_host: Host, name: str) -> None:
     """Two files may share a state; the certificates of a deleted file are reported."""
     (renamed_host.directory / "other").mkdir()
     other = Host(
@@ -516,7 +514,7 @@ def test_certificates_of_another_file_are_its_own_business(renamed_host: Host, n
     assert WORDS in on_one_line(third.err)
 
 
-def test_what_cannot_be_forgotten(renamed_host: Host, name: str) -> None:
+def test_forget_of_an_unknown_or_declared_name(renamed_host: Host, name: str) -> None:
     """`forget` refuses a certificate that the file still has, by name or by domain, and a name that
     never existed.
     """
@@ -528,7 +526,7 @@ def test_what_cannot_be_forgotten(renamed_host: Host, name: str) -> None:
     assert (2, "there is no certificate called ing") == (unknown.code, unknown.complaint.error)
 
 
-def test_a_domain_selects_what_is_forgotten_and_renamed(renamed_host: Host, name: str) -> None:
+def test_domain_selects_the_certificate_to_rename_or_forget(renamed_host: Host, name: str) -> None:
     """A domain selects its certificate, even if the file has lost the certificate."""
     renamed_host.rewrite('name = "img"', 'name = "pics"')
 
@@ -548,7 +546,7 @@ def test_a_domain_selects_what_is_forgotten_and_renamed(renamed_host: Host, name
     assert f"{name} is in several certificates: img, pics" == two.complaint.error
 
 
-def test_a_domain_selects_what_is_forgotten(renamed_host: Host, name: str) -> None:
+def test_domain_selects_the_certificate_to_forget(renamed_host: Host, name: str) -> None:
     """The domain selects the certificate, and runs are silent about the certificate afterwards."""
     renamed_host.rewrite(f'name = "img"\ndns = "dnspod"\nnames = ["{name}"]', _other(f"x.{name}"))
 
@@ -560,7 +558,7 @@ def test_a_domain_selects_what_is_forgotten(renamed_host: Host, name: str) -> No
     assert "not declared" not in renamed_host.run("plan").err
 
 
-def test_what_cannot_be_renamed(renamed_host: Host) -> None:
+def test_rename_of_an_unknown_or_declared_name(renamed_host: Host) -> None:
     """`rename` refuses a name that the file still has, and a name that never existed."""
     still = renamed_host.run("-q", "rename", "img", "img")
     renamed_host.rewrite('name = "img"', 'name = "pics"')

@@ -97,7 +97,7 @@ def test_domain_that_the_names_do_not_cover(
 def test_no_domain_that_the_names_cover(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """A certificate with refused domains alone makes only reading requests."""
+    """If every domain is refused, the run only reads."""
     covered, other = new_name(), new_name()
     for domain in (covered, other):
         world.add_http_domain(domain)
@@ -160,7 +160,7 @@ def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
 
 
 @thorough
-def test_lineage_that_another_run_lets_go_of(host: Host, name: str) -> None:
+def test_lineage_that_another_run_releases(host: Host, name: str) -> None:
     """A run that may wait continues as soon as the other run has ended."""
     with host.remembering() as store:
         lease = store.acquire(name, datetime.now(UTC))
@@ -177,8 +177,8 @@ def test_lineage_that_another_run_lets_go_of(host: Host, name: str) -> None:
 
 @thorough
 def test_change_that_is_stuck(host: Host, name: str) -> None:
-    """A run ends with its patience; a later run finds the change, and finishes the change with
-    reading requests alone.
+    """A run ends with its patience; a later run finds the change, and finishes without another
+    request to change the domain.
     """
     host.world.qiniu.hold(name)
 
@@ -292,7 +292,7 @@ Calls = dict[HttpService | DnspodService, tuple[str, ...]]
 """The kinds of calls, by stand-in."""
 
 
-class Strain:
+class FaultyServices:
     """The calls to each service, and a machine that makes them until its domain is served."""
 
     def __init__(self, host: Host, name: str, authority: Proxy) -> None:
@@ -343,13 +343,13 @@ class Strain:
 
 
 @pytest.fixture
-def strain(host: Host, name: str) -> Iterator[Strain]:
+def faulty(host: Host, name: str) -> Iterator[FaultyServices]:
     """A new machine that reaches its CA through a proxy."""
     world = host.world
     with Proxy(world.pebble) as authority:
         host.rewrite(world.pebble.directory_url, authority.directory_url)
         authority.authority.cert_pem.write_to_path(host.directory / "directory-ca.pem")
-        yield Strain(host, name, authority)
+        yield FaultyServices(host, name, authority)
 
 
 FAULTS = {
@@ -362,30 +362,30 @@ FAULTS = {
 @thorough
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("service", ["qiniu", "dnspod", "ca"])
-def test_every_call_that_goes_wrong_once(strain: Strain, service: str, fault: Fault) -> None:
+def test_failure_at_every_call(faulty: FaultyServices, service: str, fault: Fault) -> None:
     """Every kind of call to a service fails once, and the run succeeds."""
-    strain.arm(fault, service)
+    faulty.arm(fault, service)
 
-    assert 0 == strain.host.run("sync").code
-    strain.must_be_done_once()
+    assert 0 == faulty.host.run("sync").code
+    faulty.must_be_done_once()
 
 
 @thorough
 @pytest.mark.parametrize("service", ["qiniu", "dnspod", "record"])
-def test_every_call_that_is_one_too_many(strain: Strain, service: str) -> None:
+def test_rate_limit_at_every_call(faulty: FaultyServices, service: str) -> None:
     """A run waits for a service that demands patience, at any kind of call."""
-    strain.arm(Fault.too_many(retry_after=1), service)
+    faulty.arm(Fault.too_many(retry_after=1), service)
 
-    assert 0 == strain.host.run("sync").code
-    strain.must_be_done_once()
+    assert 0 == faulty.host.run("sync").code
+    faulty.must_be_done_once()
 
 
-def test_record_whose_answer_is_lost(strain: Strain) -> None:
+def test_record_whose_answer_is_lost(faulty: FaultyServices) -> None:
     """A challenge record whose answer was lost is found, and removed in the end."""
-    strain.arm(Fault.reset_after(), "record")
+    faulty.arm(Fault.reset_after(), "record")
 
-    assert 0 == strain.host.run("sync").code
-    strain.must_be_done_once()
+    assert 0 == faulty.host.run("sync").code
+    faulty.must_be_done_once()
 
 
 @thorough
@@ -445,7 +445,7 @@ def test_stopped_while_the_challenge_spreads(
 
 
 @thorough
-def test_killed_over_a_lineage_that_is_then_called_otherwise(host: Host, name: str) -> None:
+def test_killed_before_a_lineage_is_renamed(host: Host, name: str) -> None:
     """The old name has no later run, so the next run of any name removes its challenge record."""
     with endless_challenge(host.world), host.begin("sync") as process:
         read_until(process, "waiting for the challenge to appear at")
@@ -462,7 +462,7 @@ def test_killed_over_a_lineage_that_is_then_called_otherwise(host: Host, name: s
 
 
 @thorough
-def test_stopped_while_it_renews_what_is_not_due(host: Host, name: str) -> None:
+def test_stopped_while_a_forced_renewal_is_ordered(host: Host, name: str) -> None:
     """An order that was made is finished by a plain run, and the output says that a renewal before
     its order needs `--renew` again.
     """

@@ -35,8 +35,8 @@ def orders(site: Site, act: Callable[[], object]) -> int:
 
 
 def test_from_the_ca_into_files(site: Site) -> None:
-    """The certificate is issued, written, reloaded and pushed, without a probe of the directory's
-    server. The second run leaves the files alone and reports so.
+    """The certificate is issued, written, reloaded and pushed; no probe looks at the directory's
+    server. The second run changes nothing, and says so.
     """
     ssl = str(site.ssl)
 
@@ -114,7 +114,7 @@ def test_drift_is_planned_and_repaired(site: Site, name: str) -> None:
 
 
 def test_reload_that_fails_once(site: Site) -> None:
-    """The failure has the program's words; the next run reloads with the same certificate."""
+    """The failure quotes the program's words; the next run reloads with the same certificate."""
     site.let_reload("echo 'nginx: [emerg] bad config' >&2; exit 1")
 
     failed = site.sync()
@@ -190,7 +190,7 @@ def test_reload_that_hangs(site: Site) -> None:
     ],
 )
 def test_directory_that_takes_nothing(site: Site, old: str, new: str, error: str) -> None:
-    """The message has a hint, the directory stays absent, and the command gets its certificate."""
+    """The message has a hint, no directory is made, and the command gets its certificate."""
     site.rewrite(old, new)
 
     run = site.run("-q", "sync")
@@ -243,7 +243,7 @@ def test_directory_with_links_in_it(site: Site) -> None:
 
 
 def test_nothing_is_ordered_that_no_target_takes(site: Site) -> None:
-    """Neither of two receivers could take the certificate: the CA is left unasked."""
+    """Neither of two receivers could take the certificate, so nothing is ordered."""
     (site.folder / "reload").unlink()
     (site.folder / "push").unlink()
 

@@ -163,8 +163,8 @@ def test_a_restore_on_an_empty_machine(
 
 
 def test_the_way_out_without_the_key_file(machine: Machine, world: World, name: str) -> None:
-    """The next run misses the key file although all certificates are fresh, and its message leads
-    on. A new state is made, and the certificate is issued again.
+    """The next run misses the key file although no certificate is due, and its hint leads on. A new
+    state is made, and the certificate is issued again.
     """
     before = world.qiniu.bound(name)
     machine.state.with_name("secret.key").unlink()
@@ -183,8 +183,8 @@ def test_the_way_out_without_the_key_file(machine: Machine, world: World, name: 
 
 
 def test_the_way_back_from_an_upgrade(machine: Machine) -> None:
-    """The version refuses a newer version's state with the code in the guide; the copy from before
-    the upgrade works.
+    """A state of a newer version is refused with the code that the guide names; the copy from
+    before the upgrade works.
     """
     machine.types(*commands("backup", "\n## Back up\n"))
     with closing(sqlite3.connect(machine.state)) as newer, newer:
@@ -270,8 +270,8 @@ def typed_on(machine: Machine, url: str, heading: str) -> list[str]:
     return [line.replace(URL, url).replace("file:/", f"file:{machine.root}/") for line in typed]
 
 
-def test_both_languages_tell_to_type_the_same_for_several_hosts() -> None:
-    """The blocks of configuration are the same as well."""
+def test_both_languages_of_the_guide_on_several_hosts() -> None:
+    """Both languages show the same commands and the same blocks of configuration."""
     english, chinese = (
         (GUIDES / f"{SHARED}{end}").read_text(encoding="utf-8") for end in (".md", ".zh-CN.md")
     )
@@ -286,8 +286,8 @@ def test_a_second_host(
     world: World,
     tmp_path: Path,
 ) -> None:
-    """The first host prints the table of the guide. The second host installs its own files, and
-    leaves the CA and the CDN alone. The old state refuses further runs.
+    """The first host prints the table of the guide. The second host issues, uploads and binds
+    nothing, and installs its own files. The old state refuses further runs.
     """
     url = postgresql.url(postgresql.new_database())
     config = machine.config
@@ -403,14 +403,16 @@ def shape(row: str) -> str:
 
 
 def test_both_languages_have_the_same_commands() -> None:
-    """The output is the same as well, so the gate types the commands of a single language."""
+    """Commands and output are the same in both languages, so the gate types the commands of one
+    language.
+    """
     assert typed(ENGLISH) == typed(CHINESE)
 
 
 @pytest.mark.parametrize(
     "guide", [ENGLISH, pytest.param(CHINESE, marks=thorough)], ids=lambda guide: guide.name
 )
-def test_every_command_of_the_guide_does_what_it_says(host: Host, name: str, guide: Path) -> None:
+def test_every_command_of_the_guide_works(host: Host, name: str, guide: Path) -> None:
     """Each command exits with 0, and prints the guide's lines except for numbers."""
     file = host.directory / "certferry.prom"
     host.rewrite(f'name = "{name}"', 'name = "img"')
@@ -442,7 +444,7 @@ def test_every_command_of_the_guide_does_what_it_says(host: Host, name: str, gui
 
 
 def test_staging_needs_no_target(world: World, tmp_path: Path, new_name: Callable[[], str]) -> None:
-    """A certificate without a deployment is issued, renewed and exported; Qiniu stays unasked."""
+    """A certificate without a deployment is issued, renewed and exported; Qiniu is not asked."""
     name, before = new_name(), RequestsMade.of(world)
     host = Host(world, tmp_path, certificate(name, f"*.{name}", name="staging", to=None))
 
@@ -536,8 +538,8 @@ def test_the_old_certificate_can_be_bound_again(
 
 
 @pytest.mark.parametrize("language", ["en", pytest.param("zh", marks=thorough)])
-def test_the_picture_is_what_the_demo_shows(language: str) -> None:
-    """The pictures agree except for ids and moments. `scripts/picture` makes a new picture."""
+def test_picture_shows_the_demo(language: str) -> None:
+    """The pictures agree except for ids and times. `scripts/picture` makes a new picture."""
     assert masked(taken(language)) == masked(hung(language))
 
 
@@ -564,7 +566,7 @@ def printed(tmp_path: Path) -> Iterator[list[str]]:
         process.wait(30)
 
 
-def test_its_init_command_works_as_it_is(printed: list[str], tmp_path: Path) -> None:
+def test_printed_init_command_works(printed: list[str], tmp_path: Path) -> None:
     """The command works with the printed keys in the environment. The base file works without keys,
     since the interview asks; the domain with HTTPS off is left out.
     """

@@ -200,9 +200,8 @@ def test_failed_hook_is_seen_by_the_client_and_made_good_by_the_next_run(
 @thorough
 @long
 def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
-    """`--run-hook` deploys the first certificate, and `--renew-hook` the renewed certificate. In
-    place of an order, certferry adopts lego's certificate for the declared names, and `sync` keeps
-    the certificate.
+    """`--run-hook` deploys the first certificate, and `--renew-hook` the renewed certificate.
+    `sync` uses lego's certificate, which has the declared names, and orders nothing.
     """
     directory = tmp_path / "lego" / "certificates"
     host = Host(
@@ -246,7 +245,7 @@ def test_certificate_that_no_configuration_declares(
     world: World, tmp_path: Path, name: str
 ) -> None:
     """The configuration has only addresses. The real acme.sh's certificate goes to each covered
-    domain, with keys from the environment; a second call leaves the CDN alone.
+    domain, with keys from the environment; a second call changes nothing at the CDN.
     """
     other = f"a.{name}"
     world.add_http_domain(other)
@@ -271,7 +270,7 @@ def test_certificate_that_no_configuration_declares(
 @thorough
 def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
     """The real acme.sh's certificate is uploaded and bound, at Qiniu's public names and with keys
-    from the environment or an env file. The edges cannot be seen here, so the deployment stays in
+    from the environment or an env file. The edges are out of reach, so the deployment stays in
     progress, which counts as success.
     """
     acme_sh = AcmeSh(world, tmp_path, CERTFERRY_CONFIG="", XDG_DATA_HOME=str(tmp_path / "data"))
@@ -304,7 +303,9 @@ def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
 
 
 @thorough
-def test_other_key_than_declared_starts_no_duel(world: World, tmp_path: Path, name: str) -> None:
+def test_other_kind_of_key_than_declared_is_refused(
+    world: World, tmp_path: Path, name: str
+) -> None:
     """The real acme.sh's RSA certificate is refused, because another kind of key is declared. The
     next run issues the declared kind, and the hook leaves the new certificate alone.
     """
@@ -329,8 +330,8 @@ def test_other_key_than_declared_starts_no_duel(world: World, tmp_path: Path, na
 def test_the_old_dispatchers_mode(
     world: World, tmp_path: Path, name: str, new_name: Callable[[], str]
 ) -> None:
-    """The mode covers exactly the certificates for Qiniu; a deployment that has only begun counts
-    as success, and the next call finishes the deployment.
+    """The mode deploys the certificates for Qiniu and no others. A deployment that has only begun
+    counts as success, and the next call finishes the deployment.
     """
     undeployed = new_name()
     host = Host(world, tmp_path, certificate(name) + certificate(undeployed, to=None))
@@ -366,7 +367,7 @@ class Certbot:
         return self._run("certonly", *who, *how, *prove, *clean, "-d", name, "--deploy-hook", hook)
 
     def renew(self, *arguments: str) -> str:
-        """Renew all certificates at once."""
+        """Renew every certificate, due or not."""
         return self._run("renew", "--force-renewal", "--no-random-sleep-on-renew", *arguments)
 
     def _run(self, *arguments: str) -> str:

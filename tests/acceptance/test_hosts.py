@@ -80,9 +80,7 @@ def test_hosts_know_of_each_other(hosts: Hosts) -> None:
 def test_host_that_is_gone_is_forgotten(
     hosts: Hosts, postgresql: Postgresql, database: str
 ) -> None:
-    """Another host forgets the removed host, as soon as its runs have ended, and prints the keys to
-    replace.
-    """
+    """Another host forgets the host after its last run has ended, and lists the keys to replace."""
     web1, web2 = hosts
     assert [IN_ORDER, IN_ORDER] == [host.run("sync").code for host in hosts]
     assert "web-1 is this host" in web1.run("hosts", "forget", "web-1").complaint.error
@@ -105,7 +103,7 @@ def test_host_that_is_gone_is_forgotten(
     assert "web-2" in web1.run("hosts").out
 
 
-def test_host_that_stays_away_is_reported_once(
+def test_overdue_host_is_reported_once(
     hosts: Hosts, hook: EventReceiver, postgresql: Postgresql, database: str
 ) -> None:
     """The next run of another host sends a message to its channels. `check`, `status` and `hosts`
@@ -139,32 +137,34 @@ def test_host_that_stays_away_is_reported_once(
     assert IN_ORDER == web1.run("check").code
 
 
-def test_one_heartbeat_for_both(hosts: Hosts, heart: HeartbeatService) -> None:
+def test_hosts_share_one_heartbeat(hosts: Hosts, heartbeat: HeartbeatService) -> None:
     """The host whose run begins first sends the heartbeat, round by round; in its absence another
     host takes over. Each host sends its own failures.
     """
-    declare(hosts, f'[heartbeat]\nurl = "{heart.address}"\n')
+    declare(hosts, f'[heartbeat]\nurl = "{heartbeat.address}"\n')
     web1, web2 = hosts
     assert [IN_ORDER, IN_ORDER] == [host.run("sync").code for host in (web1, web2)]
-    assert ["start", "success"] == [ping.kind for ping in heart.pings]
+    assert ["start", "success"] == [ping.kind for ping in heartbeat.pings]
 
     assert IN_ORDER == web2.run("sync").code
-    assert ["start", "success"] * 2 == [ping.kind for ping in heart.pings]
+    assert ["start", "success"] * 2 == [ping.kind for ping in heartbeat.pings]
 
 
-def test_failure_of_a_host_that_sends_no_heartbeat(hosts: Hosts, heart: HeartbeatService) -> None:
+def test_failure_of_a_host_that_sends_no_heartbeat(
+    hosts: Hosts, heartbeat: HeartbeatService
+) -> None:
     """The failure is sent at once, and the next successful run reports success."""
-    declare(hosts, f'[heartbeat]\nurl = "{heart.address}"\n')
+    declare(hosts, f'[heartbeat]\nurl = "{heartbeat.address}"\n')
     web1, web2 = hosts
     assert IN_ORDER == web1.run("sync").code
     assert FAILED == web2.run("sync", "--renew", "--all", DP_Key="0" * 32).code
     assert IN_ORDER == web1.run("sync").code
-    kinds = [ping.kind for ping in heart.pings]
+    kinds = [ping.kind for ping in heartbeat.pings]
     assert ["start", "success", "fail", "start", "success"] == kinds
 
 
 def test_metrics_carry_the_host(hosts: Hosts, tmp_path: Path) -> None:
-    """Each sample has the host, so samples of several hosts stay distinct."""
+    """Each sample names the host, so the samples of several hosts stay distinct."""
     declare(hosts, f'[metrics]\nfile = "{tmp_path}/certferry.prom"\n')
     assert IN_ORDER == hosts[1].run("sync").code
     samples = [

@@ -1,4 +1,4 @@
-"""certferry takes over from the real acme.sh, certbot and lego, in a world."""
+"""Takeovers from the real acme.sh, certbot and lego, in a world."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Machine:
 
     @property
     def config(self) -> Path:
-        """Return the file of `init`."""
+        """Return the path of the file that `init` writes."""
         return self.directory / "certferry.toml"
 
     def certferry(self, *arguments: str, **environ: str) -> Run:
@@ -195,7 +195,7 @@ def test_revoked_certificate_is_not_brought_back(
 
 
 @thorough
-def test_copies_stay_as_they_are_for_who_reads_them(
+def test_copies_keep_owner_group_and_mode(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
     """The real acme.sh keeps owner, group and modes of its copies, and so does certferry: after the
@@ -263,8 +263,8 @@ def access(path: Path) -> tuple[int, int, int]:
 
 @thorough
 def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
-    """A lineage of the real certbot is adopted, and leaves certbot by the command that `init`
-    prints.
+    """A lineage of the real certbot is adopted; the command that `init` prints removes the lineage
+    from certbot.
     """
     name = new_name()
     world.add_https_domain(name)
@@ -303,11 +303,11 @@ def test_lego_is_taken_over(machine: Machine, new_name: Callable[[], str], world
 
 
 @thorough
-def test_client_that_is_kept_goes_on_renewing(
+def test_kept_client_goes_on_renewing(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
     """With --keep-client certferry imports the client's files from the first moment, and certbot
-    stays switched on.
+    goes on renewing.
     """
     name = new_name()
     world.add_https_domain(name)

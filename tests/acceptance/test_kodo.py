@@ -49,7 +49,7 @@ def test_both_are_served_by_one_certificate(
     world: World, host: Host, domain: str, source: str
 ) -> None:
     """Both domains are found, bound each in its own way, and verified at every edge; the next run
-    is idle.
+    changes nothing.
     """
     [plan] = host.run("plan", "--json").document["certificates"]
     assert {(domain, "cdn"), (source, "kodo")} == {

@@ -30,7 +30,7 @@ def service() -> Iterator[HeartbeatService]:
 
 
 @pytest.fixture
-def beating(host: Host, service: HeartbeatService) -> Host:
+def monitored(host: Host, service: HeartbeatService) -> Host:
     declare(host, f'[heartbeat]\nurl = "{service.address}"\n')
     return host
 
@@ -46,15 +46,15 @@ def must_hide(run: Run, service: HeartbeatService) -> None:
     assert [] == [secret for secret in (CHECK, service.url) if secret in run.out + run.err]
 
 
-def test_a_run_reports_that_it_begins_and_how_it_ended(
-    beating: Host, service: HeartbeatService, name: str
+def test_a_run_reports_its_beginning_and_its_end(
+    monitored: Host, service: HeartbeatService, name: str
 ) -> None:
     """Both pings of a run have the same `rid`, and the second ping has the run's last lines. A run
     that ends in a wait counts as success.
     """
-    waits = beating.run("sync", "--no-wait")
+    waits = monitored.run("sync", "--no-wait")
     assert 75 == waits.code
-    ends = beating.run("sync")
+    ends = monitored.run("sync")
     assert OK == ends.code
 
     kinds = [ping.kind for ping in service.pings]
@@ -67,9 +67,9 @@ def test_a_run_reports_that_it_begins_and_how_it_ended(
         must_hide(run, service)
 
 
-def test_a_run_that_fails_says_so(beating: Host, service: HeartbeatService) -> None:
-    """The ping has the failure and its reason, and hides the secret."""
-    run = beating.run("sync", DP_Key="0" * 32)
+def test_a_failed_run_reports_a_failure(monitored: Host, service: HeartbeatService) -> None:
+    """The ping names the failure and its reason, and hides the secret."""
+    run = monitored.run("sync", DP_Key="0" * 32)
 
     assert FAILED == run.code
     assert ["start", "fail"] == [ping.kind for ping in service.pings]
@@ -78,9 +78,11 @@ def test_a_run_that_fails_says_so(beating: Host, service: HeartbeatService) -> N
     must_hide(run, service)
 
 
-def test_a_run_that_ends_before_it_looked_says_so(beating: Host, service: HeartbeatService) -> None:
-    """An unset variable ends the run at once, and the heartbeat reports so."""
-    run = beating.run("sync", DP_Key="")
+def test_a_run_that_ends_early_reports_a_failure(
+    monitored: Host, service: HeartbeatService
+) -> None:
+    """An unset variable ends the run at once, and the ping says so."""
+    run = monitored.run("sync", DP_Key="")
 
     assert 2 == run.code
     assert ["start", "fail"] == [ping.kind for ping in service.pings]
@@ -100,17 +102,17 @@ def test_only_run_ended_early(host: Host) -> None:
 
 
 def test_only_a_run_for_all_certificates_is_a_heartbeat(
-    beating: Host, service: HeartbeatService, name: str
+    monitored: Host, service: HeartbeatService, name: str
 ) -> None:
-    """A ping for a run by hand, for a single certificate, would hide a broken schedule."""
-    beating.run("sync", name, "--no-wait")
-    beating.run("plan")
-    beating.run("check")
+    """A ping after a run by hand for one certificate would hide that the schedule starts no run."""
+    monitored.run("sync", name, "--no-wait")
+    monitored.run("plan")
+    monitored.run("check")
 
     assert [] == service.pings
 
 
-def test_words_are_cut_to_what_the_service_keeps(host: Host, name: str) -> None:
+def test_long_words_are_cut_to_the_services_limit(host: Host, name: str) -> None:
     """The end of the words is kept, in whole characters; the service tells its limit in bytes."""
     with HeartbeatService(limit=41) as service:
         declare(host, f'[heartbeat]\nurl = "{service.address}"\n')
@@ -120,11 +122,11 @@ def test_words_are_cut_to_what_the_service_keeps(host: Host, name: str) -> None:
     assert 0 < len(service.pings[1].said.encode()) <= 41
 
 
-def test_no_more_than_five_pings_a_minute(beating: Host, service: HeartbeatService) -> None:
-    """The service would count no sixth ping; the ends of runs precede the beginnings."""
-    assert OK == beating.run("sync").code
+def test_no_more_than_five_pings_a_minute(monitored: Host, service: HeartbeatService) -> None:
+    """The service counts five pings a minute; pings for the ends of runs take precedence."""
+    assert OK == monitored.run("sync").code
     for _ in range(3):
-        again = beating.run("sync")
+        again = monitored.run("sync")
         assert (OK, "") == (again.code, again.err)
 
     kinds = [ping.kind for ping in service.pings]
@@ -148,7 +150,7 @@ def test_no_more_than_five_pings_a_minute(beating: Host, service: HeartbeatServi
     ids=["unknown", "unknown in 200", "often", "broken", "redirect", "megabytes", "reset"],
 )
 def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
-    beating: Host, service: HeartbeatService, fault: Fault, words: str
+    monitored: Host, service: HeartbeatService, fault: Fault, words: str
 ) -> None:
     """The run does all its work and ends with the certificates' exit code. A single warning names
     the heartbeat's problem and its remedy; `check` and `status` report the problem until the
@@ -156,7 +158,7 @@ def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
     """
     service.faults.add(fault, times=None)
 
-    run = beating.run("sync")
+    run = monitored.run("sync")
 
     assert OK == run.code
     [warning] = [row for row in run.err.splitlines() if "[heartbeat]" in row]
@@ -164,23 +166,23 @@ def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
     assert words in warning
     assert "(hint: " in warning
     must_hide(run, service)
-    check = beating.run("check")
+    check = monitored.run("check")
     assert WARNING == check.code
     assert 1 == check.out.count("[heartbeat_missed]")
-    (problem,) = beating.run("check", "--json").document["problems"]
+    (problem,) = monitored.run("check", "--json").document["problems"]
     assert (None, "[heartbeat]") == (problem["domain"], problem["channel"])
-    shown = beating.run("status")
+    shown = monitored.run("status")
     assert (OK, 1) == (shown.code, shown.out.count("[heartbeat]: since "))
-    (trouble,) = beating.run("status", "--json").document["troubles"]
+    (trouble,) = monitored.run("status", "--json").document["troubles"]
     assert ("heartbeat_missed", "[heartbeat]") == (trouble["code"], trouble["channel"])
     service.faults.clear()
-    assert (OK, "") == (beating.run("sync").code, beating.run("sync").err)
-    assert [] == beating.run("status", "--json").document["troubles"]
-    assert OK == beating.run("check").code
+    assert (OK, "") == (monitored.run("sync").code, monitored.run("sync").err)
+    assert [] == monitored.run("status", "--json").document["troubles"]
+    assert OK == monitored.run("check").code
 
 
-def test_what_is_wrong_with_monitors_is_reported_once_by_the_channels(
-    beating: Host, service: HeartbeatService
+def test_problems_of_monitors_are_reported_once_by_the_channels(
+    monitored: Host, service: HeartbeatService
 ) -> None:
     """A single message reports both problems, in the run after the discovery. Four more runs are
     silent, although the minute has no ping left, and a final message reports the recovery.
@@ -188,23 +190,23 @@ def test_what_is_wrong_with_monitors_is_reported_once_by_the_channels(
     """
     service.faults.add(Fault.status(404), times=None)
     with EventReceiver() as hook:
-        declare(beating, '[metrics]\nfile = "nowhere/certferry.prom"\n')
-        declare(beating, f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\n')
-        declare(beating, f'secret = "{event_receiver.SECRET}"\n')
+        declare(monitored, '[metrics]\nfile = "nowhere/certferry.prom"\n')
+        declare(monitored, f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\n')
+        declare(monitored, f'secret = "{event_receiver.SECRET}"\n')
 
         for _ in range(6):
-            run = beating.run("sync")
+            run = monitored.run("sync")
             assert OK == run.code
             must_hide(run, service)
         [begun] = hook.events
-        status = beating.run("status")
-        document = beating.run("status", "--json").document
+        status = monitored.run("status")
+        document = monitored.run("status", "--json").document
         service.faults.clear()
-        (beating.directory / "nowhere").mkdir()
-        with beating.remembering() as store:
+        (monitored.directory / "nowhere").mkdir()
+        with monitored.remembering() as store:
             store.update_account_note("[heartbeat]", "sent", lambda _: None)  # a minute later
-        assert [OK, OK] == [beating.run("sync").code for _ in range(2)]
-        assert [] == beating.run("status", "--json").document["troubles"]
+        assert [OK, OK] == [monitored.run("sync").code for _ in range(2)]
+        assert [] == monitored.run("status", "--json").document["troubles"]
         [_, over] = hook.events
 
     codes = {"heartbeat_missed", "metrics_missed"}
@@ -235,47 +237,47 @@ NOTES = {
 
 @pytest.mark.parametrize("kind", sampled([*NOTES], 3))
 def test_notes_that_another_program_wrote(
-    beating: Host, service: HeartbeatService, kind: str
+    monitored: Host, service: HeartbeatService, kind: str
 ) -> None:
-    """Foreign notes count as empty notes: the run ends in order, pings, and counts anew."""
+    """Foreign notes are ignored: the run ends in order, pings, and counts anew."""
     note = NOTES[kind]
-    declare(beating, '[metrics]\nfile = "certferry.prom"\n')
-    assert OK == beating.run("sync").code
-    with beating.remembering() as store:
+    declare(monitored, '[metrics]\nfile = "certferry.prom"\n')
+    assert OK == monitored.run("sync").code
+    with monitored.remembering() as store:
         for account, name in (("[heartbeat]", "sent"), ("[certificates]", "files")):
             store.update_account_note(account, name, lambda _: note)
         store.update_host_note("[metrics]", "steps", lambda _: note)
 
-    run = beating.run("sync")
+    run = monitored.run("sync")
 
     assert (OK, "") == (run.code, run.err)
-    assert OK == beating.run("check").code
+    assert OK == monitored.run("check").code
 
 
 @thorough
 @long
 def test_a_heartbeat_that_hangs_holds_a_run_up_for_seconds(
-    beating: Host, service: HeartbeatService
+    monitored: Host, service: HeartbeatService
 ) -> None:
     """The delay stays within the promised time."""
-    beating.run("sync", beating_name(beating))
+    monitored.run("sync", certificate_name(monitored))
     service.faults.add(Fault.delay(60), times=None)
     began = time.monotonic()
 
-    run = beating.run_apart("sync")
+    run = monitored.run_apart("sync")
 
     assert OK == run.code
     assert "[heartbeat]" in run.err
     assert time.monotonic() - began < 20
 
 
-def beating_name(host: Host) -> str:
+def certificate_name(host: Host) -> str:
     match = re.search(r'^name = "(.*)"$', host.config.read_text(), re.MULTILINE)
     assert match is not None
     return match[1]
 
 
-def test_an_address_that_can_be_none(host: Host) -> None:
+def test_malformed_heartbeat_address(host: Host) -> None:
     """A wrong address in the file is refused; behind a variable the address is a single warning
     with its remedy, and the run continues.
     """
@@ -310,9 +312,9 @@ def promtool(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str
     )
 
 
-def test_metrics_are_what_prometheus_reads(host: Host, name: str) -> None:
-    """The file has the names of docs/how-to/monitoring.md and true times, and promtool has no
-    complaint. Another user's collector can read the file.
+def test_prometheus_can_read_the_metrics(host: Host, name: str) -> None:
+    """The file uses the names of docs/how-to/monitoring.md and true times, and promtool does not
+    complain. Another user's collector can read the file.
     """
     file = host.directory / "certferry.prom"
     declare(host, f'[metrics]\nfile = "{file}"\n')
@@ -355,7 +357,7 @@ def test_metrics_are_what_prometheus_reads(host: Host, name: str) -> None:
 
 
 def test_metrics_after_a_failure(host: Host) -> None:
-    """The failed run has a time, and the last success stays absent."""
+    """The time of the last run is present, and the time of the last success is absent."""
     file = host.directory / "certferry.prom"
     declare(host, f'[metrics]\nfile = "{file}"\n')
     assert FAILED == host.run("sync", DP_Key="0" * 32).code
@@ -430,17 +432,17 @@ def test_tables_that_are_wrong_are_reported_when_the_file_is_read(
 
 @pytest.mark.parametrize("options", [(), ("-v",)], ids=["plain", "-v"])
 def test_a_malformed_header_shows_no_address(
-    beating: Host, service: HeartbeatService, options: tuple[str, ...]
+    monitored: Host, service: HeartbeatService, options: tuple[str, ...]
 ) -> None:
-    """urllib3's warning has the check's whole address: only -v shows the warning, and the address
-    stays masked.
+    """urllib3 warns with the check's whole address: only -v shows the warning, with the address
+    masked.
     """
     for _ in range(2):
         headers = [("Connection", "close"), ("X-Proxy", "one\r\na line of no header")]
         service.faults.add(Fault.status(200, b"OK", headers=headers))
-    log = beating.directory / "log"
+    log = monitored.directory / "log"
 
-    run = beating.run(*options, "--log-file", str(log), "sync", "--no-wait")
+    run = monitored.run(*options, "--log-file", str(log), "sync", "--no-wait")
 
     for words in (run.err, log.read_text()):
         assert bool(options) == ("Failed to parse headers" in words)

@@ -63,7 +63,7 @@ class Channels:
 
     @property
     def tables(self) -> str:
-        """Return a channel for each service. Addresses and keys are literals in the file, as the
+        """Return a table for each service. Addresses and keys are literals in the file, as the
         format permits.
         """
         services = self.services
@@ -120,7 +120,7 @@ command = ["{sys.executable}", "-c", "{script}", "{self.folder / "events"}"]
 
     @property
     def counts(self) -> set[int]:
-        """Return the numbers of messages per service: a single number, if all numbers agree."""
+        """Return the different numbers of messages: a single number, if all services agree."""
         return {len(messages) for messages in self.taken.values()}
 
     @property
@@ -265,8 +265,8 @@ def test_every_channel_refuses(host: Host, channels: Channels) -> None:
 
 
 def test_a_channel_that_is_down_changes_nothing_of_a_run(host: Host, channels: Channels) -> None:
-    """The exit code is the certificates'. A warning names the channel, and the next run with news
-    sends the lost events.
+    """The exit code depends on the certificates alone. A warning names the channel, and the next
+    run with news sends the lost events.
     """
     declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')
     declare(host, f'secret = "{event_receiver.SECRET}"\non = ["renewed", "deployed"]\n')
@@ -304,7 +304,7 @@ def test_a_channel_that_hangs(host: Host, channels: Channels) -> None:
     assert quick < 20
 
 
-def test_a_secret_that_is_not_there(host: Host, world: World) -> None:
+def test_missing_secret_of_a_channel(host: Host, world: World) -> None:
     """Cron may lack the variable: certificates are renewed all the same, and the channel's problem
     is reported.
     """
@@ -382,7 +382,7 @@ def test_a_mistake_in_a_table(host: Host, table: str, words: str) -> None:
 
 
 def test_a_channel_that_is_not_declared(host: Host) -> None:
-    """The message has the nearest channel, or reports an empty list of channels."""
+    """The message names the nearest channel, or says that no channel is declared."""
     none = host.run("-q", "notify", "test")
     declare(host, '[notify.ops]\ntype = "bark"\nkey = "x"\n')
     other = host.run("-q", "notify", "test", "opps")
@@ -401,9 +401,7 @@ MALFORMED = Fault.status(200, b"{}", headers=MALFORMED_HEADERS)
 def test_a_malformed_header_shows_no_key(
     host: Host, channels: Channels, options: tuple[str, ...]
 ) -> None:
-    """Both stderr and the log hide the keys: the libraries' warnings appear only with -v, and
-    masked.
-    """
+    """Stderr and the log show no key: the libraries' warnings appear only with -v, and masked."""
     declare(host, channels.tables)
     log = host.directory / "log"
     for service in channels.services.values():

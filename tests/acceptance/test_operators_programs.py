@@ -216,7 +216,7 @@ def test_keys_of_the_accounts_are_not_for_programs(site: Site) -> None:
         assert os.environ["PATH"] == has["PATH"]
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next_sync_and_by_no_plan(site: Site) -> None:
+def test_leftovers_of_a_killed_run_are_removed_by_sync_alone(site: Site) -> None:
     """`plan` and `status` leave the handover folder unchanged."""
     left = site.state.parent / "handover" / "left"
     left.mkdir(parents=True, mode=0o700)

@@ -67,7 +67,7 @@ def fail_since(ca_host: Host, name: str, past: timedelta) -> None:
 
 @pytest.mark.parametrize("profile", ['"classic"', '["shortlived", "classic"]'])
 def test_profile_that_the_directory_does_not_know(ca_host: Host, name: str, profile: str) -> None:
-    """The message has the directory's profiles, and the order is withheld."""
+    """The message lists the directory's profiles, and nothing is ordered."""
     with_acme(ca_host, f"profile = {profile}")
 
     run = ca_host.run("sync", name)
@@ -94,7 +94,7 @@ def test_chain_is_the_preferred_one(ca_host: Host, name: str, other_ca: Pebble) 
 
 
 def test_key_is_used_again(ca_host: Host, name: str) -> None:
-    """With `reuse_key` the key stays as long as its kind is the declared kind."""
+    """`reuse_key` keeps the key as long as the key is of the declared kind."""
     with_acme(ca_host, "reuse_key = true")
     for _ in range(2):
         assert 0 == ca_host.run("sync", "--renew", name).code
@@ -108,7 +108,7 @@ def test_key_is_used_again(ca_host: Host, name: str) -> None:
 
 
 def test_other_ca_near_the_deadline(ca_host: Host, name: str, other_ca: Pebble) -> None:
-    """The plan has both CAs, and the history the CA that issued; the usual CA is asked first."""
+    """The plan names both CAs, and the history the CA that issued; the usual CA is asked first."""
     with_fallback(ca_host, other_ca)
     ca_host.rewrite(ca_host.world.pebble.directory_url, DEAD)
     assert FAILED == ca_host.run("sync", name).code
@@ -137,7 +137,7 @@ def test_other_ca_near_the_deadline(ca_host: Host, name: str, other_ca: Pebble) 
 
 @thorough
 def test_every_ca_that_failed_is_reported(ca_host: Host, name: str, other_ca: Pebble) -> None:
-    """A single sentence has the failures of all CAs, with the hint of the usual CA."""
+    """A single sentence reports the failures of all CAs, with the hint of the usual CA."""
     with_fallback(ca_host, other_ca)
     ca_host.rewrite(ca_host.world.pebble.directory_url, DEAD)
     ca_host.rewrite(other_ca.directory_url, f"{DEAD}2")
@@ -172,7 +172,7 @@ def test_slip_that_was_corrected_orders_nothing(host: Host, name: str) -> None:
     assert [fingerprint] == host.fingerprints(name)
 
 
-def test_moment_that_the_ca_names_is_kept(host: Host, world: World, name: str) -> None:
+def test_retry_time_of_the_ca_is_kept(host: Host, world: World, name: str) -> None:
     """The run ends with "try later" and the time; later runs leave the CA alone, and the plan has
     the time.
     """
@@ -221,8 +221,8 @@ def rehearsing(host: Host) -> Host:
 
 
 def test_rehearsal_of_a_new_configuration(host: Host, world: World, name: str) -> None:
-    """The order is proven and issued at the staging directory, and its certificate is discarded;
-    the output has the plan of a real run.
+    """The order is proven and issued at the staging directory, and the certificate is discarded;
+    the output shows the plan of a real run.
     """
     run = rehearsing(host).run("sync", "--rehearse", "--json")
 
@@ -243,7 +243,7 @@ def test_rehearsal_of_a_new_configuration(host: Host, world: World, name: str) -
     assert None is world.qiniu.bound(name)
 
 
-def test_rehearsal_finds_what_would_stop_an_order(host: Host, name: str) -> None:
+def test_rehearsal_finds_an_obstacle(host: Host, name: str) -> None:
     """The slip is reported before the real CA hears of the name."""
     rehearsing(host).rewrite(f'names = ["{name}"]', f'names = ["{name}", "x.notmine.org"]')
 
@@ -255,7 +255,7 @@ def test_rehearsal_finds_what_would_stop_an_order(host: Host, name: str) -> None
 
 
 @thorough
-def test_rehearsal_of_what_is_as_declared(host: Host, name: str) -> None:
+def test_rehearsal_with_a_fresh_certificate(host: Host, name: str) -> None:
     """A rehearsal orders only for `--renew`, and the certificate stays."""
     assert 0 == host.run("-q", "sync").code
     (fingerprint,) = host.fingerprints(name)
@@ -271,7 +271,7 @@ def test_rehearsal_of_what_is_as_declared(host: Host, name: str) -> None:
 
 
 def test_directory_without_a_staging_directory(host: Host) -> None:
-    """The hint has the setting, and the machine stays unchanged."""
+    """The hint names the setting, and nothing is made or sent."""
     run = host.run("-q", "sync", "--rehearse")
 
     assert MISUSED == run.code
@@ -402,7 +402,7 @@ def test_record_that_is_reported_to_an_operator(persist_host: Host, name: str) -
 
 
 @pytest.mark.parametrize("name_given", ["https://x.example.com/", "localhost"])
-def test_what_is_no_name(persist_host: Host, name_given: str) -> None:
+def test_word_that_is_no_domain_name(persist_host: Host, name_given: str) -> None:
     """The command refuses the name before a request to the CA."""
     run = persist_host.run("-q", "dns-persist", name_given)
 
@@ -411,7 +411,9 @@ def test_what_is_no_name(persist_host: Host, name_given: str) -> None:
 
 
 def test_what_a_record_is_worth(persist_host: Host, world: World, ca: PersistCa, name: str) -> None:
-    """`doctor` reports the record's end, its mistakes, and a CA that lacks the method."""
+    """`doctor` reports when a record ends, what is wrong with a record, and a CA that does not
+    offer the method.
+    """
     record = record_of(persist_host, name)
     now = datetime.now(UTC)
 
@@ -466,7 +468,9 @@ def test_an_account_for_some_names_and_a_record_for_the_others(
 
 
 def test_rehearsal_needs_an_account(persist_host: Host, world: World, name: str) -> None:
-    """A record names the account at the usual directory, and the staging directory lacks it."""
+    """A record names the account at the usual directory, so the record proves nothing at the
+    staging directory.
+    """
     record = record_of(persist_host, name)
     world.zones.seed(record["name"], record["type"], record["value"])
     persist_host.rewrite(
@@ -483,8 +487,10 @@ def test_rehearsal_needs_an_account(persist_host: Host, world: World, name: str)
 
 
 @thorough
-def test_runs_cost_what_is_promised() -> None:
-    """The first order, a renewal and idle runs stay within the limits, by the whole command."""
+def test_runs_cost_no_more_than_promised() -> None:
+    """The first order, a renewal and runs without work stay within the limits, by the whole
+    command.
+    """
     costs = measure()
 
     assert [] == missed(costs)

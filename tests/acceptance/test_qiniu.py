@@ -107,7 +107,7 @@ def test_a_sync_succeeds_and_the_next_changes_nothing(case: str, world: World, s
     assert (0, 0, 0) == (since.qiniu_writes, since.dnspod_writes, since.orders)
 
 
-def test_what_worked_is_remembered_by_the_next_run(world: World, site: Site) -> None:
+def test_next_run_remembers_the_ways_that_worked(world: World, site: Site) -> None:
     """The next run skips the ways that Qiniu refused."""
     for habit in TOGETHER:
         habit(world.qiniu)
@@ -188,7 +188,7 @@ def test_settings_that_a_change_resets_are_reported(world: World, site: Site) ->
 
 
 @thorough
-def test_a_change_that_is_reported_done_and_is_not(world: World, site: Site) -> None:
+def test_change_that_is_reported_before_its_end(world: World, site: Site) -> None:
     """The edges prove success, whatever Qiniu reports."""
     done_at_once(world.qiniu)
     https_hidden(world.qiniu)
@@ -234,8 +234,8 @@ def test_four_kinds_are_served_by_one_certificate(
     world: World, host: Host, name: str, kinds: dict[str, str]
 ) -> None:
     """The domains of all kinds are found, reported with their kinds, bound each in its own way, and
-    seen at every edge; then runs are idle. A successor is bound at each domain, and the key stays
-    hidden.
+    seen at every edge; then runs change nothing. A successor is bound at each domain, and the key
+    stays hidden.
     """
     planned = host.run("plan", "--json")
     shown = host.run("plan")
@@ -294,8 +294,8 @@ def test_a_hub_that_is_gone(world: World, tmp_path: Path, name: str, kinds: dict
 
 
 def test_keys_that_may_not_see_pili(world: World, host: Host, kinds: dict[str, str]) -> None:
-    """The other domains are served; the report has the refused list, and the setting that leaves
-    Pili out.
+    """The other domains are served; the report names the list that was refused, and the setting
+    that leaves Pili out.
     """
     refused = Fault.status(403, b'{"error":"no permission"}')
     world.qiniu.pili.faults.add(refused, on="GET /v2/hubs", times=None)
@@ -314,10 +314,10 @@ def test_keys_that_may_not_see_pili(world: World, host: Host, kinds: dict[str, s
     assert 'kind = "cdn" or "kodo"' in notice["error"]["hint"]
 
 
-def test_a_setting_that_a_live_domain_has_not(
+def test_setting_that_live_domains_lack(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """The setting is refused before the first request."""
+    """The setting is refused when the file is read."""
     host = Host(world, tmp_path, covering(new_name(), 'kind = "pili"', "force_https = true"))
 
     run = host.run("plan")
@@ -329,7 +329,7 @@ def test_a_setting_that_a_live_domain_has_not(
 def test_a_pili_that_does_not_report_the_certificate(
     world: World, tmp_path: Path, name: str, kinds: dict[str, str]
 ) -> None:
-    """The edges are the proof: the domain is bound once, and the next run is idle."""
+    """The edges are the proof: the domain is bound once, and the next run changes nothing."""
     host = Host(
         world,
         tmp_path,
@@ -447,8 +447,8 @@ def test_a_strangers_certificate_that_a_cdn_domain_uses(
 
 
 def refused(world: World, certificate_id: str) -> bool:
-    """Ask for the removal by hand, and return whether a CDN domain uses the certificate by Qiniu's
-    answer.
+    """Ask for the removal by hand, and return whether Qiniu answers that a CDN domain uses the
+    certificate.
     """
     keys = world.credentials
     client = Client(world.qiniu, keys.access_key, keys.secret_key)

@@ -39,9 +39,7 @@ from tests.support.tiers import sampled
     ids=["plan", "check", "status", "discover", "history", "export"],
 )
 def test_no_state_is_made(host: Host, name: str, command: list[str], code: int) -> None:
-    """Before the first sync a reading command leaves the directory unchanged, so the state is
-    absent.
-    """
+    """Before the first sync a reading command leaves the directory unchanged and makes no state."""
     words = [name if word == "img.example.com" else word for word in command]
     before = sorted(host.directory.rglob("*"))
 
@@ -74,14 +72,14 @@ def test_ctrl_c_waits_for_no_silent_host(host: Host, name: str, command: str) ->
 
 
 def with_a_negative_serial(der: bytes) -> bytes:
-    """Set the sign in the first byte of the serial number (X.690 §8.3)."""
+    """Set the sign bit in the first byte of the serial number (X.690 §8.3)."""
     version = b"\xa0\x03\x02\x01\x02"  # of an X.509 v3 certificate; the serial number follows
     head, _, tail = der.partition(version)
     return head + version + tail[:2] + b"\x80" + tail[3:]
 
 
 def test_foreign_certificate_that_a_library_warns_of(host: Host, name: str, tmp_path: Path) -> None:
-    """The address has a problem, and the library's warning stays out of the operator's terminal."""
+    """The address has a problem, and the library's warning does not reach the terminal."""
     address = "127.0.59.7"
     host.world.zones.seed(f"{name}.qiniudns.com", "A", address)
 
@@ -110,8 +108,8 @@ def minutes_ago(moment: str) -> float:
 
 
 def test_refused_key_is_reported_until_a_run_has_mended_it(host: Host, name: str) -> None:
-    """The status has the code, message and hint of the run, the beginning and the next try. A
-    successful run ends the report.
+    """The status shows the code, message and hint of the run, the beginning and the next try, until
+    a run succeeds.
     """
     before = host.run("status", "--json")
     failed = host.run("sync", "--json", DP_Key=WRONG)
@@ -180,7 +178,7 @@ def test_refused_upload_is_a_failure_and_stands_first(world: World, host: Host, 
 
 
 def test_lost_key_file_is_reported(host: Host, name: str) -> None:
-    """The known standing is shown all the same."""
+    """The status still shows the certificates."""
     assert OK == host.run("sync").code
     host.key_file.rename(host.key_file.with_suffix(".lost"))
 
@@ -233,7 +231,7 @@ directory = "{target}"
     assert "shown below: the certificate read from the files at " in reported.out
 
 
-def test_people_read_the_clock_on_their_wall(host: Host, name: str) -> None:
+def test_people_read_local_times(host: Host, name: str) -> None:
     """The texts and the table have local times with an offset; programs get UTC."""
     assert OK == host.run("sync").code
     with closing(sqlite3.connect(host.state)) as database:
@@ -276,8 +274,8 @@ def test_hosts_of_a_file_are_looked_at(
 def test_following_reports_a_change_and_ends_with_ctrl_c(
     world: World, host: Host, new_name: Callable[[], str]
 ) -> None:
-    """The first document has the standing, the second the edge that is gone; Ctrl-C ends the
-    command with 130.
+    """The first document shows all edges, and the second document the edge that is gone; Ctrl-C
+    ends the command with 130.
     """
     name = new_name()
     world.add_https_domain(name)

@@ -117,7 +117,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
 
 
 def test_only_reading_calls_are_made(services: Services) -> None:
-    """The report on stdout has versions and shapes; the directory stays free of a state."""
+    """The report on stdout has versions and shapes; nothing is written, not even a state."""
     done = services.report()
 
     assert (Exit.OK, "querying the accounts…\n") == (done.code, done.err)
@@ -148,7 +148,7 @@ def test_only_reading_calls_are_made(services: Services) -> None:
     assert ", `{marker: string, domains: [2 × {name: string, " in done.out
 
 
-def test_what_is_answered_otherwise_is_judged_otherwise(services: Services) -> None:
+def test_other_answers_change_the_verdicts(services: Services) -> None:
     """Each line judges an assumption of certferry by the answers; the command succeeds whatever the
     verdicts.
     """
@@ -197,7 +197,7 @@ def test_no_secret_and_no_name_is_in_the_report(services: Services, wrong: str) 
 
 
 def test_a_host_of_the_operators_is_not_named(services: Services) -> None:
-    """A mirror may bear the operator's name: the report has only its failure."""
+    """A mirror may bear the operator's name: the report says only that the host does not answer."""
     config = services.config
     text = config.read_text().replace(services.qiniu.api_url, "https://mirror.example.invalid")
     config.write_text(text)
@@ -208,7 +208,7 @@ def test_a_host_of_the_operators_is_not_named(services: Services) -> None:
     assert "example" not in done.out + done.err
 
 
-def test_chinese(services: Services) -> None:
+def test_report_in_chinese(services: Services) -> None:
     """The report is the same in another language."""
     done = services.report("--lang", "zh")
 
@@ -250,8 +250,8 @@ def dated(report: str) -> str:
 
 @pytest.mark.parametrize("wrong", ["QINIU_AK", "QINIU_SK"])
 def test_a_refused_key(services: Services, wrong: str) -> None:
-    """The report has the answers, and a sentence has their meaning; few calls are made, and each
-    has the id for Qiniu's support.
+    """The report shows the answers, and a sentence says what they mean; few calls are made, and
+    each has the id for Qiniu's support.
     """
     done = services.report(**{wrong: "somebody-elses"})
 
@@ -293,7 +293,7 @@ def test_a_service_that_does_not_answer(services: Services) -> None:
 
 
 def test_no_keys(tmp_path: Path) -> None:
-    """In an empty environment every possible variable is named, and all services stay unasked."""
+    """In an empty environment the message names every possible variable; no service is asked."""
     done = run_here(["doctor", "--report"], {"HOME": str(tmp_path)}, tmp_path)
 
     assert (Exit.USAGE, "") == (done.code, done.out)
@@ -302,7 +302,7 @@ def test_no_keys(tmp_path: Path) -> None:
 
 
 def test_half_a_pair(tmp_path: Path) -> None:
-    """A key without its other half is a mistake, and only the missing half is named."""
+    """A key without its other half is a mistake; the message names only the missing half."""
     done = run_here(["doctor", "--report"], {"HOME": str(tmp_path), "QINIU_AK": "a"}, tmp_path)
 
     assert (Exit.USAGE, "") == (done.code, done.out)
@@ -342,16 +342,16 @@ def test_a_broken_package_hides_no_account(services: Services, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("more", ["--json", "www"])
-def test_what_does_not_go_with_it(tmp_path: Path, more: str) -> None:
-    """A report covers accounts, as a text: names and JSON are excluded."""
+def test_report_with_names_or_json(tmp_path: Path, more: str) -> None:
+    """A report is a text about accounts, so names and --json are refused."""
     done = run_here(["doctor", "--report", more], {"HOME": str(tmp_path)}, tmp_path)
 
     assert Exit.USAGE == done.code
     assert "--report cannot be combined with names or --json" in done.out + done.err
 
 
-def test_stopped(services: Services) -> None:
-    """Ctrl-C ends the command at once, before the report and with a clean stderr."""
+def test_report_that_is_stopped(services: Services) -> None:
+    """Ctrl-C ends the command at once, without a report and without a traceback."""
     services.qiniu.api.faults.add(Fault.delay(30), times=None)
     process = start(
         [sys.executable, "-m", "certferry", "--config", str(services.config), "doctor", "--report"],

@@ -29,7 +29,7 @@ def status_at_ca(host: Host, name: str, number: int) -> str:
 
 
 def killed_after(host: Host, requests: int, *arguments: str) -> int:
-    """Run and kill the command after a number of requests, and return the number of requests."""
+    """Run the command, kill it after a number of requests, and return the number of requests."""
     log = host.directory / "requests.log"
     log.write_text("")
     command = [sys.executable, str(RUNNER), str(requests), str(log)]
@@ -46,7 +46,7 @@ def bound(host: Host, name: str) -> str | None:
 
 def test_revoked_and_replaced(host: Host, name: str) -> None:
     """The CA revokes the certificate, the next run issues and serves another certificate, and the
-    run after is idle; a rollback to the revoked certificate is refused.
+    run after changes nothing; a rollback to the revoked certificate is refused.
     """
     host.run("sync")
     first = bound(host, name)
@@ -87,7 +87,7 @@ def test_revocation_that_another_program_takes_back(host: Host, name: str) -> No
 
 
 def test_revoking_twice_changes_nothing(host: Host, name: str) -> None:
-    """The second command leaves the CA unasked."""
+    """The second command does not ask the CA again."""
     host.run("sync", "--no-wait")
     host.run("revoke", name, *SUPERSEDED, "--yes")
 
@@ -97,8 +97,8 @@ def test_revoking_twice_changes_nothing(host: Host, name: str) -> None:
     assert "already revoked" in run.out
 
 
-def test_without_a_terminal_it_needs_yes(host: Host, name: str) -> None:
-    """The command needs `--yes` and a valid reason; the CA stays unasked."""
+def test_revoke_without_a_terminal_needs_yes(host: Host, name: str) -> None:
+    """The command needs `--yes` and a valid reason, and asks the CA nothing."""
     host.run("sync", "--no-wait")
 
     for arguments in (SUPERSEDED, ("--yes",), ("--reason", "because", "--yes")):
@@ -113,7 +113,7 @@ def test_without_a_terminal_it_needs_yes(host: Host, name: str) -> None:
 
 
 @pytest.mark.parametrize("answer", ["n\r", "y\r"])
-def test_at_a_terminal_it_asks(host: Host, name: str, answer: str) -> None:
+def test_revoke_asks_at_a_terminal(host: Host, name: str, answer: str) -> None:
     """Only a yes revokes."""
     host.run("sync", "--no-wait")
     command = [sys.executable, "-m", "certferry", "--config", str(host.config)]
@@ -198,8 +198,8 @@ def account_shown(host: Host) -> Run:
 
 
 def test_account_is_shown(host: Host, name: str) -> None:
-    """Before the first order the account is absent; afterwards the output has the CA's view of the
-    account.
+    """Before the first order there is no account; afterwards the output shows the account as the CA
+    knows it.
     """
     assert "There is no account yet" in account_shown(host).out
     assert not host.state.exists()
@@ -212,8 +212,8 @@ def test_account_is_shown(host: Host, name: str) -> None:
     assert "valid, ops@example.com" in run.out
 
 
-def test_account_without_an_address_and_one_that_was_interrupted(host: Host, name: str) -> None:
-    """The row has the account's standing; an unusable account fails the command."""
+def test_account_without_an_address_and_interrupted_account(host: Host, name: str) -> None:
+    """The row shows the account's standing; an unusable account fails the command."""
     host.rewrite('email = "ops@example.com"\n', "")
     host.run("sync", "--no-wait")
     assert ", valid\n" in account_shown(host).out
@@ -270,7 +270,7 @@ def test_account_that_is_out_of_use_is_replaced(host: Host, name: str) -> None:
 
 
 def test_ca_that_does_not_answer_hides_no_account(host: Host, name: str) -> None:
-    """The failure is beside the account, and the command fails."""
+    """The failure is shown beside the account, and the command fails."""
     host.run("sync", "--no-wait")
     host.rewrite('"directory-ca.pem"', '"edge-roots.pem"')
 

@@ -24,7 +24,7 @@ def bound(host: Host, name: str) -> str | None:
 
 
 def with_drift(host: Host, policy: str) -> None:
-    """Declare the handling of another tool's changes."""
+    """Declare a policy for changes by another tool."""
     host.rewrite('to = "qiniu"', f'to = "qiniu"\ndrift = "{policy}"')
 
 
@@ -41,8 +41,8 @@ def set_by_hand(world: World, name: str, cert_id: str, **more: bool) -> None:
 
 @long
 def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str) -> None:
-    """The previous certificate is served again, the next runs are idle, and a new certificate takes
-    its place.
+    """The previous certificate is served again, the next runs change nothing, and a new certificate
+    takes its place.
     """
     host.run("sync")
     first = bound(host, name)
@@ -67,8 +67,8 @@ def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str)
 
 
 def test_rollback_to_a_copy_that_was_removed_at_qiniu(world: World, host: Host, name: str) -> None:
-    """Qiniu has lost the copy: the same run uploads and binds the certificate, and the next run is
-    idle.
+    """Qiniu has lost the copy: the same run uploads and binds the certificate, and the next run
+    changes nothing.
     """
     host.run("sync")
     first = bound(host, name)
@@ -89,8 +89,8 @@ def test_rollback_to_a_copy_that_was_removed_at_qiniu(world: World, host: Host, 
 
 
 def test_rollback_without_a_previous_certificate(host: Host, name: str) -> None:
-    """The rollback is refused with the alternative and leaves all services unchanged; `check` is
-    quiet about the refusal.
+    """The rollback is refused with an alternative and changes nothing; `check` does not report the
+    refusal.
     """
     host.run("sync")
 
@@ -103,8 +103,8 @@ def test_rollback_without_a_previous_certificate(host: Host, name: str) -> None:
     assert 0 == host.run("check").code
 
 
-def test_rollback_of_what_is_not_declared(host: Host, name: str) -> None:
-    """The message has the name, and the hint the nearest name."""
+def test_rollback_of_an_undeclared_name(host: Host, name: str) -> None:
+    """The message quotes the name, and the hint suggests the nearest name."""
     run = host.run("-q", "rollback", f"{name}x")
 
     assert USAGE == run.code
@@ -116,9 +116,9 @@ def test_rollback_of_what_is_not_declared(host: Host, name: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["warn", pytest.param("ignore", marks=thorough)])
-def test_what_another_tool_bound_is_left(world: World, host: Host, name: str, policy: str) -> None:
-    """`plan`, `sync` and `status` report the foreign certificate; the CDN stays unchanged, and the
-    run succeeds.
+def test_binding_of_another_tool_stays(world: World, host: Host, name: str, policy: str) -> None:
+    """`plan`, `sync` and `status` report the foreign certificate; nothing is changed at the CDN,
+    and the run succeeds.
     """
     with_drift(host, policy)
     host.run("sync")
@@ -144,8 +144,8 @@ def test_what_another_tool_bound_is_left(world: World, host: Host, name: str, po
 
 
 @thorough
-def test_two_tools_fight_over_a_domain(world: World, host: Host, name: str) -> None:
-    """The third repair within a day is refused with the reason, and the CDN stays unchanged."""
+def test_two_tools_that_bind_the_same_domain(world: World, host: Host, name: str) -> None:
+    """The third repair within a day is refused with the reason; nothing is changed at the CDN."""
     host.run("sync")
     ours = bound(host, name)
     host.run("sync", "--renew", "--all")
@@ -167,8 +167,8 @@ def test_two_tools_fight_over_a_domain(world: World, host: Host, name: str) -> N
 
 
 def test_stuck_change_comes_with_a_ticket(world: World, host: Host, name: str) -> None:
-    """`sync`, `status` and the log have the ticket, in Chinese, with the request's id; the next run
-    leaves the CDN unchanged.
+    """`sync`, `status` and the log show the ticket, in Chinese, with the request's id; the next run
+    changes nothing at the CDN.
     """
     host.rewrite("[verify]", "[verify]\ntimeout = 1")
     world.qiniu.hold(name)

@@ -80,7 +80,7 @@ def ended(runner: Runner, workspace: Workspace, run: StoredRun) -> tuple[RunStat
     return after.state, list(workspace.state.run_events(run.id))
 
 
-def test_run_is_that_of_the_user_who_started_it(runner: Runner, workspace: Workspace) -> None:
+def test_run_has_the_name_of_its_user(runner: Runner, workspace: Workspace) -> None:
     """The row and the history have the user's name, and the run works like a run at a terminal."""
     run = started(runner)
 
@@ -126,7 +126,7 @@ def test_runs_go_on_side_by_side(runner: Runner, workspace: Workspace) -> None:
 
 
 def test_run_that_fails_at_once(runner: Runner, workspace: Workspace, host: Host) -> None:
-    """The stored run has the sentence of a terminal."""
+    """The stored run has the sentence that a terminal would print."""
     host.rewrite('secret_key = "', 'secret_key = "env:NOT_THERE" # "')
     wrong = load(host.config, {**os.environ, **host.world.environment}, ADAPTERS)
     with Workspace(wrong) as changed:

@@ -49,8 +49,8 @@ def digest_of(host: Host, *names: str) -> str:
 
 
 def test_every_run_is_a_row(host: Host, name: str) -> None:
-    """The rows include the first run, which makes the state, an idle run, a scheduled run, an order
-    by hand, a rehearsal and a rollback.
+    """The rows include the first run, which makes the state, a run without work, a scheduled run,
+    an order by hand, a rehearsal and a rollback.
     """
     commands: Sequence[str] = (
         "sync --json",
@@ -88,7 +88,7 @@ def test_every_run_is_a_row(host: Host, name: str) -> None:
     must_fit(rendered(report.document, voice_in("zh")), "sync")
 
 
-def test_what_a_run_prints_is_what_is_stored(host: Host, name: str) -> None:
+def test_printed_lines_are_the_stored_events(host: Host, name: str) -> None:
     """Each line of the progress is an event, in the same order."""
     run = host.run_apart("sync")
 
@@ -117,7 +117,7 @@ def test_run_that_fails_is_stored_as_failed(host: Host) -> None:
 
 def test_run_that_cannot_begin_is_stored_as_failed(host: Host, name: str) -> None:
     """A scheduled run with a wrong file is a row with the error, as long as the file names the
-    state. A run for some certificates leaves no row, since its operator reads the error.
+    state. A run for some certificates leaves no row, since an operator reads the error.
     """
     host.run("sync")
     host.rewrite("[[certificates]]", "[[certificates]]\nnmae = 1")
@@ -147,7 +147,7 @@ def test_run_that_is_stopped(host: Host, name: str) -> None:
 
 def test_run_that_is_killed(host: Host, name: str) -> None:
     """A killed run is shown as dead, with its progress until half a second before; the next run
-    leaves the row dead.
+    does not change the row.
     """
     with at_its_upload(host) as process:
         [run] = runs(host)
@@ -190,7 +190,7 @@ def test_hook_is_a_run(host: Host, name: str) -> None:
     )
 
 
-def test_state_that_takes_no_run_fails_none(host: Host) -> None:
+def test_run_without_tables_for_runs(host: Host) -> None:
     """The run does its work although its row cannot be stored."""
     host.run("sync")
     with closing(sqlite3.connect(host.state)) as database:
@@ -221,8 +221,8 @@ def test_plan_that_was_shown_is_carried_out(host: Host, name: str) -> None:
 
 
 def test_plan_that_has_changed_is_not_carried_out(world: World, host: Host, name: str) -> None:
-    """The changed plan is printed, the run fails, and all services stay unchanged; a run with the
-    new digest succeeds.
+    """The changed plan is printed, the run fails, and nothing is changed at any service; a run with
+    the new digest succeeds.
     """
     digest = digest_of(host, name)
     host.rewrite(f'domains = ["{name}"]', f'domains = ["{name}"]\nforce_https = true')
@@ -258,9 +258,7 @@ def test_order_that_was_shown_is_made(host: Host, name: str) -> None:
     assert PENDING == host.run("sync", name, "--plan", document["digest"]).code
 
 
-def test_binding_that_the_list_hides_is_shown_before_it_is_written(
-    world: World, host: Host, name: str
-) -> None:
+def test_binding_that_only_the_edges_show(world: World, host: Host, name: str) -> None:
     """Another tool binds its certificate, and only the edges show the change. `plan` and `status`
     report the bound certificate, and the digest of the earlier plan is refused.
     """
@@ -286,9 +284,9 @@ def test_binding_that_the_list_hides_is_shown_before_it_is_written(
 @pytest.mark.parametrize(
     "words", ["latest", "0123", f"{'a' * 32} --scheduled", f"{'a' * 32} --rehearse"]
 )
-def test_digest_that_is_none(host: Host, words: str) -> None:
-    """A wrong digest and an option that excludes a plan are refused with a single sentence; all
-    services stay unasked.
+def test_malformed_digest(host: Host, words: str) -> None:
+    """A wrong digest and an option that excludes a plan are refused with a single sentence; no
+    service is asked.
     """
     run = host.run("-q", "sync", "--plan", *words.split())
 

@@ -49,8 +49,8 @@ def started(*command: str) -> subprocess.CompletedProcess[str]:
 def test_the_crontabs_line_does_the_job(
     prepared: Host, owner: CrontabOwner, world: World, name: str
 ) -> None:
-    """With HOME alone, the line issues, deploys and verifies in silence, because cron mails any
-    output.
+    """With no variable but HOME the line issues, deploys and verifies, and prints nothing, so cron
+    sends no mail.
     """
     installed = prepared.run("schedule", "install", PATH=owner.environ["PATH"])
     assert Exit.OK == installed.code
@@ -87,7 +87,7 @@ exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all {command}
 def test_the_services_command_does_the_job_in_its_sandbox(
     prepared: Host, name: str, tmp_path: Path
 ) -> None:
-    """The run is root with the capabilities for files alone, and may write only to the state."""
+    """The run is root with the capabilities for files alone, and can write only to the state."""
     units = tmp_path / "units"
     script = f"""
         mkdir -p {units} /etc/systemd/system && mount --bind {units} /etc/systemd/system
@@ -134,9 +134,9 @@ def test_the_services_command_does_the_job_in_its_sandbox(
 def test_a_run_that_the_system_ended_is_reported(
     prepared: Host, result: str, status: str, words: str
 ) -> None:
-    """The unit under OnFailure= translates systemd's words and reports once, until a run has ended:
-    `check` knows the failure, and a channel gets a message. After a run that reported its own
-    error, the unit stays silent.
+    """The unit under OnFailure= explains systemd's words and reports once, until a run has ended:
+    `check` reports the failure, and a channel gets a message. If the run has reported its own
+    error, the unit reports nothing.
     """
     with EventReceiver() as hook:
         prepared.config.write_text(
@@ -191,7 +191,7 @@ def test_a_run_whose_log_cannot_be_written_is_reported(
     prepared: Host, owner: CrontabOwner, tmp_path: Path, gone: str, name: str
 ) -> None:
     """On a disk that takes no writes, the crontab's line starts a run, which reports the failed
-    writes. With the log's directory gone, the report is that the run never began.
+    writes. If the log's directory is gone, the report says that no run began.
     """
     logs = tmp_path / "logs"
     logs.mkdir()

@@ -27,7 +27,7 @@ from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.acceptance.secrecy import (
     Place,
-    Unspeakable,
+    SecretSpelling,
     files,
     leaks,
     of_host,
@@ -130,8 +130,8 @@ def quoting(world: World, call: str) -> Fault:
 
 @long
 def test_nothing_secret_is_written_anywhere(host: Host, name: str, clean_environment: Path) -> None:
-    """Every stream and every file, including the database's own bytes, hides the secrets in every
-    spelling; the two files made for secrets are excepted.
+    """No stream and no file, the database's own bytes included, shows a secret in any spelling,
+    except the two files that are made to hold a secret.
     """
     exported = host.directory / "exported"
 
@@ -210,8 +210,8 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("body", PROGRAMS.values(), ids=PROGRAMS)
 def test_programs_that_report_secrets(site: Site, body: str) -> None:
-    """Secrets of `env_files`, of a reference and of the environment, on one or several lines, stay
-    out of every stream, log and table. The history omits the programs' output.
+    """Secrets of `env_files`, of a reference and of the environment, on one or several lines,
+    appear in no stream, log or table. The history does not store the programs' output.
     """
     site.rewrite('"env:DP_Key"', '"file:dnspod"')
     deploy_key = make_key().reveal()
@@ -259,12 +259,12 @@ def test_secret_command_that_reports_a_key(site: Site, name: str) -> None:
 
 
 @pytest.fixture
-def known_secrets(host: Host, name: str) -> list[Unspeakable]:
+def known_secrets(host: Host, name: str) -> list[SecretSpelling]:
     assert 0 == host.run("sync").code
     return [*of_world(host.world), *of_host(host, name)]
 
 
-def test_search_finds_every_spelling(host: Host, known_secrets: list[Unspeakable]) -> None:
+def test_search_finds_every_spelling(host: Host, known_secrets: list[SecretSpelling]) -> None:
     """Each secret is found in an output and in a file."""
     by_kind = {secret.kind: secret for secret in known_secrets}
     assert 6 == len(by_kind), sorted(by_kind)
@@ -278,7 +278,7 @@ def test_search_finds_every_spelling(host: Host, known_secrets: list[Unspeakable
 
 
 def test_search_finds_a_key_in_the_database(
-    host: Host, name: str, known_secrets: list[Unspeakable]
+    host: Host, name: str, known_secrets: list[SecretSpelling]
 ) -> None:
     """An unsealed private key in a column is found among the file's bytes."""
     assert set() == leaks(files(host.state.parent), known_secrets)
@@ -292,9 +292,11 @@ def test_search_finds_a_key_in_the_database(
 
 
 def test_search_allows_a_secret_its_own_file_alone(
-    host: Host, name: str, known_secrets: list[Unspeakable]
+    host: Host, name: str, known_secrets: list[SecretSpelling]
 ) -> None:
-    """An exported private key may be in its own file alone; another secret there is found."""
+    """An exported private key may be in its own file and nowhere else; another secret may be in no
+    file.
+    """
     exported = host.directory / "exported"
     assert 0 == host.run("export", name, "--dir", str(exported)).code
     assert set() == leaks(files(exported), known_secrets)
@@ -308,7 +310,7 @@ def test_search_allows_a_secret_its_own_file_alone(
     )
 
 
-def test_spellings_of_a_key_are_its_own(known_secrets: list[Unspeakable]) -> None:
+def test_spellings_of_a_key_are_its_own(known_secrets: list[SecretSpelling]) -> None:
     """A match is the secret rather than its frame, because two keys share no spelling."""
     from certferry_sandbox.testing.certificates import make_key
 
@@ -358,7 +360,7 @@ def write_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -
     path.write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
 
 
-def keys(site_of_keys: Site) -> Iterator[Unspeakable]:
+def keys(site_of_keys: Site) -> Iterator[SecretSpelling]:
     """Yield every key that a program could print, in both forms."""
     for name in ("imported-key", "another-ec", "static/privkey.pem", "ssl/privkey.pem"):
         pem = (site_of_keys.folder / name).read_bytes()
@@ -367,8 +369,8 @@ def keys(site_of_keys: Site) -> Iterator[Unspeakable]:
             spelling = key.private_bytes(Encoding.PEM, form, NoEncryption())
             yield from private_key(f"the key of {name}", spelling.decode())
     for line in (site_of_keys.folder / "another-rsa").read_bytes().splitlines()[1:-1]:
-        yield Unspeakable("the key of another-rsa", line)
-    yield Unspeakable("an Authorization header", BEARER.encode())
+        yield SecretSpelling("the key of another-rsa", line)
+    yield SecretSpelling("an Authorization header", BEARER.encode())
 
 
 def places(site_of_keys: Site, runs: dict[str, Run]) -> Iterator[Place]:
@@ -383,8 +385,8 @@ def places(site_of_keys: Site, runs: dict[str, Run]) -> Iterator[Place]:
 @thorough
 @pytest.mark.parametrize("body", PRINTERS.values(), ids=PRINTERS)
 def test_programs_that_print_a_key(site_of_keys: Site, body: str) -> None:
-    """Every line of a delivered key or of another key stays out of the outputs; the program's other
-    lines are present.
+    """No line of a delivered key or of another key appears in the outputs; the program's other
+    lines do.
     """
     reported = (
         f"{{ {body}; }} 2>&1; echo 'Authorization: Bearer {BEARER}'; echo LOOK AT THIS; exit 1"

@@ -53,7 +53,9 @@ def hosts(
 
 
 def test_one_issues_and_each_installs(hosts: tuple[Host, Host], name: str) -> None:
-    """A single order and upload serve both hosts; each host reloads, and its next run is idle."""
+    """A single order and upload serve both hosts; each host reloads, and its next run changes
+    nothing.
+    """
     first, second = hosts
     assert IN_ORDER == first.run("sync").code
     installed = second.run("sync", "--json")
@@ -68,8 +70,8 @@ def test_one_issues_and_each_installs(hosts: tuple[Host, Host], name: str) -> No
 
 
 def test_hosts_with_different_files(hosts: tuple[Host, Host], name: str) -> None:
-    """The host with the older file reports so in every command, and installs the certificate in
-    force. The other host's certificates count as declared, and cannot be forgotten here.
+    """The host with the older file says so in every command, and installs the certificate in force.
+    The other host's certificates count as declared, and cannot be forgotten here.
     """
     first, second = hosts
     assert IN_ORDER == first.run("sync").code
@@ -170,7 +172,7 @@ def test_older_file_is_trouble_after_an_hour(
     assert IN_ORDER == second.run("sync", "--scheduled").code
 
 
-def test_trouble_of_all_is_reported_once(
+def test_trouble_of_all_hosts_is_reported_once(
     hosts: tuple[Host, Host], hook: EventReceiver, world: World
 ) -> None:
     """Hosts whose runs end at the same moment send a single message, and a single message at the
@@ -244,7 +246,7 @@ def test_state_moves_to_a_file_and_back(
 def test_end_of_the_history_that_another_program_removed(
     hosts: tuple[Host, Host], postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """The break names the certificate and the damage."""
+    """The break names the certificate and the kind of damage."""
     first, _ = hosts
     assert IN_ORDER == first.run("sync").code
     assert IN_ORDER == first.run("history", "--verify").code

@@ -70,7 +70,7 @@ def made(shared: Host) -> Host:
 
 
 def refusal(host: Host, *words: str, code: int = USAGE) -> tuple[str, str]:
-    """Return the error of a command and its hint, and assert that the services stayed unasked."""
+    """Return the error of a command and its hint, and assert that no service was asked."""
     run = host.run("-q", *words)
     assert (code, NO_REQUESTS) == (run.code, run.left), run
     assert "Traceback" not in run.err
@@ -83,7 +83,7 @@ def refusal(host: Host, *words: str, code: int = USAGE) -> tuple[str, str]:
 
 @long
 def test_whole_way_on_a_shared_state(made: Host, name: str) -> None:
-    """Every command works on the database as on a file, and a second run is idle."""
+    """Every command works on the database as on a file, and a second run changes nothing."""
     assert [IN_ORDER, IN_ORDER] == [made.run("sync").code for _ in range(2)]
     for words in (*READING, ["check"], ["state", "check"], ["discover"], ["plan", "--check"]):
         assert IN_ORDER == made.run(*words).code, words
@@ -102,7 +102,7 @@ def test_whole_way_on_a_shared_state(made: Host, name: str) -> None:
 
 
 def test_second_host_issues_nothing(made: Host, world: World, tmp_path: Path, name: str) -> None:
-    """The second host finds the work of the first."""
+    """The second host knows the work of the first."""
     assert IN_ORDER == made.run("sync").code
     (tmp_path / "web-2").mkdir()
     other = Host(world, tmp_path / "web-2", certificate(name))
@@ -113,7 +113,7 @@ def test_second_host_issues_nothing(made: Host, world: World, tmp_path: Path, na
     assert (IN_ORDER, 0, 0) == (run.code, run.left.orders, run.left.qiniu_writes)
 
 
-def test_scheduled_run_leaves_what_another_host_does(
+def test_scheduled_run_leaves_another_hosts_work(
     made: Host, postgresql: Postgresql, database: str, name: str
 ) -> None:
     """A scheduled run names the other host and succeeds; a run by hand waits for the host."""
@@ -172,7 +172,7 @@ def test_whole_way_through_a_pooler(host: Host, postgresql: Postgresql, database
             assert IN_ORDER == host.run(*words).code
 
 
-def test_init_says_what_it_made(shared: Host) -> None:
+def test_init_reports_the_new_state(shared: Host) -> None:
     """The first command reports a new state, the second an existing state; both report the needs of
     every host.
     """
@@ -187,7 +187,7 @@ def test_init_says_what_it_made(shared: Host) -> None:
 
 
 def test_init_of_a_file(host: Host) -> None:
-    """The file and its key are made; every command takes the state for new rather than lost."""
+    """The file and its key are made; no later command takes the state for lost."""
     first, second = host.run("state", "init"), host.run("state", "init")
 
     assert f"Created: {host.state}, sealed with the key in {host.key_file}" in first.out
@@ -239,7 +239,7 @@ def test_state_from_before_the_first_release(
     assert "a new state issues every certificate again" in hint
 
 
-def test_key_that_is_printed_is_one(host: Host) -> None:
+def test_printed_key_is_new_each_time(host: Host) -> None:
     """Each call prints another key, even after the removal of the file."""
     host.config.unlink()
     keys = {run_here(["state", "key"], {}).out.strip() for _ in range(2)}
@@ -271,9 +271,7 @@ def test_check_names_what_another_program_changed(
 def test_version_that_another_program_changed(
     made: Host, postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """A run, `plan`, `check` and `state check` report the row and the remedy; all services stay
-    unasked.
-    """
+    """A run, `plan`, `check` and `state check` report the row and the remedy; nothing is sent."""
     assert IN_ORDER == made.run("sync").code
     postgresql.ask("UPDATE version SET not_after = '8990-01-01T00:00:00.000000Z'", database)
 
@@ -292,8 +290,8 @@ def test_version_that_another_program_changed(
 
 
 @pytest.mark.parametrize("words", [["backup", "b"], ["restore", "b"]], ids=lambda words: words[0])
-def test_backup_of_a_server_is_the_servers(made: Host, words: list[str]) -> None:
-    """The hint has the database's own program, and the key that must be stored apart."""
+def test_backup_of_a_server_is_refused(made: Host, words: list[str]) -> None:
+    """The hint names the database's own program, and the key that must be stored apart."""
     (made.directory / "b").write_bytes(b"")
     (made.directory / "b").chmod(0o600)
 
@@ -316,8 +314,8 @@ def test_database_without_tables(shared: Host, words: Sequence[str]) -> None:
     assert "certferry state init" in hint
 
 
-def test_database_that_is_not_there(host: Host, postgresql: Postgresql) -> None:
-    """The hint has the operator's command; certferry makes only tables."""
+def test_missing_database(host: Host, postgresql: Postgresql) -> None:
+    """The hint includes the operator's command; certferry makes tables, but no database."""
     host.share(postgresql.url("nowhere"), KEY)
     for words in (["sync"], ["state", "init"], ["state", "check"]):
         error, hint = refusal(host, *words)
@@ -353,7 +351,9 @@ def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> No
 def test_key_and_password_stay_with_certferry(
     host: Host, postgresql: Postgresql, database: str
 ) -> None:
-    """Output, log and the reload program are free of the key and of the password."""
+    """Neither the output, nor the log, nor the reload program's environment has the key or the
+    password.
+    """
     secured(postgresql)
     host.share(postgresql.tcp_url(database, "secured"), Secret("env:STATE_KEY"))
     host.rewrite("host =", 'password = "env:DATABASE"\nhost =')
@@ -377,7 +377,7 @@ def test_key_and_password_stay_with_certferry(
 
 
 def test_no_right_to_create(host: Host, postgresql: Postgresql, database: str) -> None:
-    """The hint has the grant."""
+    """The hint includes the grant."""
     if not postgresql.ask("SELECT 1 FROM pg_roles WHERE rolname = 'guest'"):
         postgresql.ask("CREATE ROLE guest LOGIN")
     host.share(postgresql.url(database, "guest"), KEY)
@@ -431,7 +431,9 @@ def test_read_replica(made: Host, postgresql: Postgresql, database: str) -> None
 
 
 def test_server_that_is_only_read(made: Host, postgresql: Postgresql, database: str) -> None:
-    """Reading commands work; a run reports the read-only server once, and tries again later."""
+    """Reading commands work; a run says once that the server accepts no writes, and ends with "try
+    later".
+    """
     assert IN_ORDER == made.run("sync").code
     postgresql.ask(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
 
@@ -446,7 +448,7 @@ def test_server_that_is_only_read(made: Host, postgresql: Postgresql, database: 
 
 
 @pytest.mark.parametrize("words", [["status"], ["state", "init"], ["state", "check"]])
-def test_key_that_is_none(shared: Host, words: list[str]) -> None:
+def test_malformed_key(shared: Host, words: list[str]) -> None:
     """The key is refused before the first request to the server."""
     url = re.search('"postgresql:[^"]+"', shared.config.read_text())
     assert url is not None
@@ -467,7 +469,7 @@ def test_key_of_another_state(made: Host) -> None:
 
 
 def test_library_that_is_missing(shared: Host) -> None:
-    """The hint has the installation command."""
+    """The hint includes the installation command."""
     forget = "sys.modules.pop('certferry.adapters.state.postgresql', None)"  # inherited by a fork
     blocked = f"import sys; sys.modules['psycopg'] = None; {forget}"
     begin = "from certferry.__main__ import main; sys.exit(main())"
@@ -562,13 +564,15 @@ def test_a_database_that_no_waiting_helps_is_reported(
 
 def test_monitor_counts_a_server_that_is_gone_as_a_run_to_come(host: Host) -> None:
     """Exit code 75 counts as success (docs/how-to/monitoring.md)."""
-    with HeartbeatService() as heart:
-        host.config.write_text(f'{host.config.read_text()}\n[heartbeat]\nurl = "{heart.address}"\n')
+    with HeartbeatService() as heartbeat:
+        host.config.write_text(
+            f'{host.config.read_text()}\n[heartbeat]\nurl = "{heartbeat.address}"\n'
+        )
         host.share(f"postgresql://certferry@127.0.0.1:{free_port()}/certs", KEY)
 
         assert TRY_LATER == host.run("sync").code
 
-        assert ["start", "success"] == [ping.kind for ping in heart.pings]
+        assert ["start", "success"] == [ping.kind for ping in heartbeat.pings]
 
 
 @pytest.mark.parametrize(
@@ -637,8 +641,8 @@ def test_database_that_keeps_many_from_being_done(
 JSON = ["sync", "--json"]
 
 
-def test_server_that_ends_what_is_idle(made: Host, postgresql: Postgresql, database: str) -> None:
-    """Short time-outs of the server's administrator leave the run alone."""
+def test_server_that_ends_idle_sessions(made: Host, postgresql: Postgresql, database: str) -> None:
+    """Short time-outs of the server's administrator end no run."""
     for setting in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
         postgresql.ask(f"ALTER DATABASE {database} SET {setting} = '100ms'")
 
@@ -679,7 +683,7 @@ def test_server_that_stops_while_a_command_reads(
 def test_server_that_stops_in_the_middle(
     host: Host, world: World, server: Postgresql, moment: str
 ) -> None:
-    """Work from the time of the outage is done once, and all records are removed."""
+    """Requests made during the outage are not repeated, and all records are removed."""
     host.share(server.url(server.new_database()), KEY)
     assert IN_ORDER == host.run("state", "init").code
     before, gate = RequestsMade.of(world), threading.Event()
@@ -687,12 +691,12 @@ def test_server_that_stops_in_the_middle(
     for service in services:
         service.faults.add(Fault.held_until(gate), on=moment)
 
-    def asked() -> int:
+    def requests_so_far() -> int:
         return sum(len(service.requests(moment)) for service in services)
 
-    count = asked()
+    count = requests_so_far()
     with host.begin("sync", "--json") as process:
-        assert eventually(lambda: asked() > count)
+        assert eventually(lambda: requests_so_far() > count)
         server.stop()
         gate.set()
         out, err = process.communicate(timeout=LONGEST_RUN)
@@ -714,8 +718,8 @@ def test_server_that_stops_in_the_middle(
 def test_run_that_meets_a_move(
     made: Host, world: World, postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """A run lost its lease, and the state moved meanwhile: the run ends with 2, with the new `url`
-    and the next command.
+    """The run has lost its lease, and the state was moved meanwhile: the run ends with 2, and names
+    the new place and the next command.
     """
     gate = threading.Event()
     world.dnspod.http.faults.add(Fault.held_until(gate), on="POST /Record.Create")
@@ -739,6 +743,6 @@ def test_run_that_meets_a_move(
 
 
 def expire_leases(server: Postgresql, url: str) -> None:
-    """Let the leases expire, as after two minutes of their holder's silence."""
+    """Let the leases expire, as two minutes after their holder's end."""
     database = url.partition("@/")[2].partition("?")[0]
     server.ask("UPDATE lease SET until = '2000' WHERE until IS NOT NULL", database)

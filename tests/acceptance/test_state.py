@@ -36,7 +36,7 @@ def synced(host: Host) -> Host:
 
 
 def test_state_of_a_newer_version(synced: Host, name: str) -> None:
-    """The message has the newer schema's number, and the file stays unchanged."""
+    """The message names the newer schema, and the file stays unchanged."""
     with closing(sqlite3.connect(synced.state)) as database, database:
         database.execute("INSERT INTO certferry_migration VALUES (999, '0999_to_come')")
     before = synced.state.read_bytes()
@@ -87,7 +87,7 @@ ROWS = {
 
 
 def test_rows_that_cannot_be_read(synced: Host, name: str) -> None:
-    """Every command goes on without the rows, and `state check` names each row with table, key and
+    """Every command works without the rows, and `state check` names each row with table, key and
     column. A run replaces the rows that every run stores; an operator must delete the others.
     """
     for role in ("viewer", "operator"):
@@ -153,7 +153,7 @@ def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes],
 
 
 def test_state_that_cannot_be_opened(synced: Host) -> None:
-    """The message names the file and the required owner."""
+    """The message names the file and the user who must own the file."""
     synced.state.chmod(0o000)
 
     run = synced.run_apart("-q", "sync", "--renew", "--all", wrapped_in=bound_by_permissions())
@@ -188,10 +188,10 @@ def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> Non
     ids=lambda each: each[0] if isinstance(each, list) else "",
 )
 @pytest.mark.parametrize("disk", ["read-only", "full"])
-def test_what_only_looks_can_be_read_on_such_a_disk(
+def test_reading_command_on_a_disk_that_takes_no_writes(
     synced: Host, name: str, disk: str, words: list[str], code: int
 ) -> None:
-    """The command shows the known standing, and the reason why runs cannot write."""
+    """The command shows the stored standing, and says why no run can write."""
     full = FullDisk.of(synced) if disk == "full" else None
     wrapped = read_only(synced.state.parent) if full is None else full.command
 
@@ -225,7 +225,7 @@ def test_what_only_looks_can_be_read_on_such_a_disk(
 def test_key_file_that_is_of_no_use(
     synced: Host, name: str, spoil: Callable[[Path], object], error: str, hint: str
 ) -> None:
-    """Every order and export waits for the right key, and certferry makes no other key."""
+    """Nothing is ordered or exported without the right key, and certferry makes no other key."""
     whole = synced.key_file.read_bytes()
     versions = synced.fingerprints(name)
     spoil(synced.key_file)
@@ -268,7 +268,9 @@ def test_lost_key_is_reported_though_nothing_is_due(synced: Host) -> None:
 
 
 def test_starting_over_without_the_key(synced: Host, name: str) -> None:
-    """The way of the hint works: state and key are moved away, and the next run makes both anew."""
+    """The hint leads to a new start: state and key are moved away, and the next run makes both
+    anew.
+    """
     synced.key_file.unlink()
     assert "move the state and the key file away" in synced.run("-q", "sync").complaint.hint
     old = synced.fingerprints(name)
@@ -282,7 +284,7 @@ def test_starting_over_without_the_key(synced: Host, name: str) -> None:
     assert synced.key_file.exists()
 
 
-def test_a_state_that_is_lost_is_missed(synced: Host) -> None:
+def test_lost_state_is_reported(synced: Host) -> None:
     """The remaining key file proves that a state existed: the loss is reported before certificates
     are issued again, and `status` and `check` fail.
     """
@@ -304,8 +306,8 @@ def test_a_state_that_is_lost_is_missed(synced: Host) -> None:
     assert words not in synced.run("plan").err
 
 
-def test_a_new_machine_misses_no_state(host: Host) -> None:
-    """A new machine lacks the key file, so commands are quiet about the missing state."""
+def test_new_machine_has_no_missing_state(host: Host) -> None:
+    """A new machine has no key file, so no command reports a lost state."""
     for command in ("plan", "status", "doctor"):
         run = host.run(command)
         assert "the key file" not in run.err + run.out
@@ -313,7 +315,7 @@ def test_a_new_machine_misses_no_state(host: Host) -> None:
 
 @thorough
 def test_full_disk(synced: Host, name: str) -> None:
-    """On a full disk a run leaves everything unchanged; with room the run succeeds."""
+    """On a full disk a run changes nothing; with room the run succeeds."""
     versions = synced.fingerprints(name)
     disk = FullDisk.of(synced)
 
@@ -461,7 +463,7 @@ def test_a_channel_that_took_nothing_is_reported_by_the_next_run(
 
 
 def test_a_full_disk_reaches_the_channel(reported: Host, hook: EventReceiver) -> None:
-    """The disk takes no writes, and the message is sent all the same."""
+    """The message is sent although the disk takes no writes."""
     disk = FullDisk.of(reported)
 
     run = reported.run_apart("-q", "sync", wrapped_in=disk.command)
@@ -483,7 +485,7 @@ def test_the_hint_of_a_damaged_state_has_the_way_out(reported: Host) -> None:
 
 
 def test_doctor_names_a_damaged_state_once(reported: Host) -> None:
-    """The finding is about the path, and the message leaves the path out."""
+    """The finding's subject is the path, and the message does not repeat the path."""
     spoil(reported)
 
     out = " ".join(reported.run("doctor").out.split())

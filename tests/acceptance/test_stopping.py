@@ -77,7 +77,7 @@ def lived_for(directory: Path, command: list[str]) -> tuple[float, int, str]:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """Return a directory with a configuration that is free of certificates."""
+    """Return a directory with a configuration that declares no certificate."""
     tmp_path.joinpath("certferry.toml").write_text('[state]\nurl = "sqlite:///state.db"\n')
     return tmp_path
 
@@ -88,7 +88,7 @@ LIVES = [
 
 
 @pytest.mark.parametrize(("name", "how", "moment"), sampled(LIVES, 3))
-def test_from_its_first_line_to_its_last(
+def test_stop_between_the_first_line_and_the_last(
     directory: Path, name: str, how: signal.Signals, moment: int
 ) -> None:
     """The process ends with 130 and reports only the stop; a faster process ends as usual."""
@@ -109,8 +109,8 @@ def test_from_its_first_line_to_its_last(
 
 
 @pytest.mark.parametrize("milliseconds", sampled(range(30), 3))
-def test_before_its_first_line(directory: Path, milliseconds: int) -> None:
-    """Before the interpreter runs certferry, the system ends the process as quietly (143 in a
+def test_stop_before_the_first_line(directory: Path, milliseconds: int) -> None:
+    """Before the interpreter runs certferry, the system ends the process, as quietly (143 in a
     shell).
     """
     with begun(directory, COMMANDS["help"]) as process:
@@ -203,13 +203,13 @@ class KilledHost:
     "share", [0, *(pytest.param(each, marks=thorough) for each in range(1, SHARES))]
 )
 def test_killed_after_every_request(own_world: World, tmp_path: Path, share: int) -> None:
-    """After a kill at any request the next run ends with one certificate, one upload and a clean
-    zone.
+    """After a kill at any request the next run ends with one certificate, one upload and no
+    challenge record.
     """
-    calm = KilledHost(own_world, tmp_path, f"calm{share}")
-    first = calm.sync()
+    undisturbed = KilledHost(own_world, tmp_path, f"calm{share}")
+    first = undisturbed.sync()
     assert 0 == first.returncode, first.stderr
-    requests = len(calm.log.read_text().splitlines())
+    requests = len(undisturbed.log.read_text().splitlines())
     assert requests > 20
 
     for position in sampled(range(1 + share, requests + 1, SHARES), IN_THE_GATE):
@@ -232,12 +232,12 @@ def test_killed_after_every_request(own_world: World, tmp_path: Path, share: int
 @thorough
 @pytest.mark.parametrize("share", range(RANDOM_SHARES))
 def test_killed_at_random_moments(own_world: World, tmp_path: Path, share: int) -> None:
-    """After several kills in a row, three hundred in all, the next run ends with one upload and a
-    clean zone. A failure can be repeated with the printed seed.
+    """After several kills in a row, three hundred in all, the next run ends with one upload and no
+    challenge record. A failure can be repeated with the printed seed.
     """
-    calm = KilledHost(own_world, tmp_path, f"unhurried{share}")
+    undisturbed = KilledHost(own_world, tmp_path, f"unhurried{share}")
     begun = time.monotonic()
-    assert 0 == calm.sync().returncode
+    assert 0 == undisturbed.sync().returncode
     usual = time.monotonic() - begun
 
     for number in range(RANDOM_KILLS // RANDOM_SHARES // IN_A_ROW):
@@ -265,7 +265,7 @@ ENDING_SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 @contextmanager
 def silent_server() -> Iterator[tuple[str, threading.Event]]:
-    """Accept connections in silence; the event tells that a client has connected."""
+    """Accept connections and answer nothing; the event tells that a client has connected."""
     connected, over = threading.Event(), threading.Event()
     connections: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -368,7 +368,7 @@ LATER = {
 
 @pytest.mark.parametrize("service", sampled(list(LATER), 3))
 def test_whatever_else_hangs(host: Host, name: str, service: str) -> None:
-    """A stop ends also the waits of other protocols and of separate threads."""
+    """A stop also ends the waits of other protocols and of separate threads."""
     command, tables = LATER[service]
     with silent_server() as (url, connected):
         filled = tables.format(url=url, place=url.removeprefix("http://"))

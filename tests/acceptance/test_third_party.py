@@ -72,7 +72,7 @@ class Place:
         )
 
 
-def test_recipe_is_what_is_built_here() -> None:
+def test_recipe_is_the_built_package() -> None:
     """Every block of code in CONTRIBUTING.md's recipe is in the package, to the letter."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     recipe = text.partition("## Adding a DNS provider")[2].partition("## Licence")[0]
@@ -166,7 +166,7 @@ def test_wrong_token_is_reported_in_the_packages_words(
     configured: Callable[[str], Path],
     new_name: Callable[[], str],
 ) -> None:
-    """The package's errors are certferry's own, with a hint."""
+    """The package raises certferry's own errors, with a hint."""
     config = str(configured(new_name()))
     environ = {**environment(world, service), "HARBOUR_TOKEN": "wrong"}
 
@@ -197,7 +197,9 @@ def test_broken_package_is_named_and_the_others_go_on(
     tmp_path: Path,
     module: str,
 ) -> None:
-    """The broken package costs its own certificate; the other certificate is issued and served."""
+    """Only the certificate with the broken target fails; the other certificate is issued and
+    served.
+    """
     text, reported = BROKEN[module]
     Packages(tmp_path).install("certferry-bad", "bad_target", text, bad="certferry.targets")
     good, bad = new_name(), new_name()
@@ -253,7 +255,8 @@ def test_adapter_that_ends_its_thread(
     place: Place, service: Harbour, beside: Callable[[str], Beside]
 ) -> None:
     """`sys.exit` is a failure of the adapter: the other certificate is served, the exit code
-    reports the failure, and `doctor` ends in time. Tracebacks hide a quoted secret.
+    reports the failure, and `doctor` ends in time. No traceback shows a secret that the adapter
+    quotes.
     """
     secrets = "self._settings.token.reveal() + ' ' + __import__('os').environ['OTHER_API_KEY']"
     there = beside(f"__import__('sys').exit('gone with ' + {secrets})")
@@ -282,8 +285,8 @@ def test_adapter_that_ends_its_thread(
 
 
 def test_adapter_that_ends_the_process(place: Place, beside: Callable[[str], Beside]) -> None:
-    """The process dies silently: `status`, `check` and the next run report the unfinished run with
-    its time, until a run ends.
+    """The run ends without a report: `status`, `check` and the next run report when the unfinished
+    run began, until a run ends.
     """
     there = beside("__import__('os')._exit(0)")
     first = place.run("--config", there.config, "sync", there.good, environ=there.environ)
@@ -316,7 +319,7 @@ def test_name_that_certferry_has_keeps_its_meaning(
     new_name: Callable[[], str],
     tmp_path: Path,
 ) -> None:
-    """A package that declares the name as well is reported once, and its code stays unused."""
+    """A package that declares the same name is reported once, and none of its code is run."""
     Packages(tmp_path).install(
         "certferry-bad", "bad_dns", "raise SystemExit", dnspod="certferry.dns"
     )
@@ -333,14 +336,14 @@ def test_name_that_certferry_has_keeps_its_meaning(
     assert 1 == run.stderr.count(message), run
 
 
-def test_what_the_target_does_not_declare_is_no_key_of_its_deployments(
+def test_keys_that_a_target_does_not_declare_are_unknown(
     place: Place,
     world: World,
     service: Harbour,
     configured: Callable[[str, str], Path],
     new_name: Callable[[], str],
 ) -> None:
-    """Kinds and a redirect are keys of other targets, and mistakes at Harbour."""
+    """Harbour has neither kinds nor a redirect, unlike other targets."""
     config = str(configured(new_name(), "force_https = true\nretires = 1\n"))
 
     run = place.run("--config", config, "plan", environ=environment(world, service))

@@ -54,7 +54,7 @@ class ChoosyPebble(Pebble):
 
 @thorough
 def test_name_that_the_ca_forbids(host: Host, name: str) -> None:
-    """The message has the words of the CA's problem document, including each part's."""
+    """The message quotes the CA's problem document, each part included."""
     with ChoosyPebble(host.world.dns.resolver_endpoint, name) as choosy:
         host.rewrite(host.world.pebble.directory_url, choosy.directory_url)
         (host.directory / "directory-ca.pem").write_bytes(choosy.ca_bundle.read_bytes())
@@ -72,7 +72,7 @@ def test_name_that_the_ca_forbids(host: Host, name: str) -> None:
 
 @thorough
 def test_proof_that_the_ca_does_not_accept(host: Host, name: str) -> None:
-    """The message has the CA's own view of the record; the record is removed."""
+    """The message says what the CA saw in DNS; the record is removed."""
     resolver = host.world.dns.resolver
     resolver.negative_caching = 600.0
     try:
@@ -93,7 +93,7 @@ def test_proof_that_the_ca_does_not_accept(host: Host, name: str) -> None:
 
 @thorough
 def test_directory_that_cannot_be_reached(host: Host, name: str) -> None:
-    """The message has the host, the port and the system's words."""
+    """The message names the host and the port, and quotes the system's words."""
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         port = deaf.getsockname()[1]
@@ -110,7 +110,7 @@ def test_directory_that_cannot_be_reached(host: Host, name: str) -> None:
 
 
 @thorough
-def test_directory_that_is_none(host: Host, name: str) -> None:
+def test_address_that_is_no_directory(host: Host, name: str) -> None:
     """An address that leads elsewhere is reported as a wrong directory."""
     url = host.world.pebble.directory_url
     host.rewrite(url, f"{url}ectory-of-somebody")
@@ -126,8 +126,8 @@ def test_directory_that_is_none(host: Host, name: str) -> None:
 
 @thorough
 def test_directory_that_is_not_trusted(host: Host, name: str) -> None:
-    """A directory with an untrusted certificate is refused; the hint has the setting for a private
-    CA.
+    """A directory with an untrusted certificate is refused; the hint names the setting for a
+    private CA.
     """
     host.rewrite('ca_bundle = "directory-ca.pem"', "")
 
@@ -150,7 +150,7 @@ def silent_resolver() -> Iterator[str]:
 
 @thorough
 def test_resolver_of_dns_that_does_not_answer(host: Host, name: str, silent_resolver: str) -> None:
-    """Without a resolver the zone stays unknown: the providers stay unchanged, and the hint has the
+    """Without a resolver the zone stays unknown: nothing is changed, and the hint names the
     setting.
     """
     working = f'resolvers = ["{host.world.dns.resolver_endpoint}"]'
@@ -219,8 +219,8 @@ def with_another(request: Request, response: Response) -> Response:
 
 
 def test_certificate_for_another_name(host: Host, name: str, gateway: Proxy) -> None:
-    """The foreign certificate reaches neither the state nor the CDN, is reported as the CA's
-    mistake, and costs a single order per day; with `--renew` another order is made at once.
+    """The certificate reaches neither the state nor the CDN, is reported as the CA's mistake, and
+    costs a single order per day; with `--renew` another order is made at once.
     """
     gateway.rewrite = with_another
 
@@ -328,7 +328,7 @@ def test_proxy_that_answers_dns_itself(world: World, closed_host: Host, doh: Htt
 def test_proxy_that_answers_dns_itself_and_no_other_resolver(
     world: World, closed_host: Host
 ) -> None:
-    """The hint has the cause and the remedy; the CA issues no certificate, and DNS stays clean."""
+    """The hint names the cause and the remedy; no certificate is issued, and no record is left."""
     closed_host.rewrite("[dns]\n", "[dns]\npropagation_timeout = 1\n")
     world.dns.resolver.faked = FAKE
 
@@ -340,7 +340,7 @@ def test_proxy_that_answers_dns_itself_and_no_other_resolver(
 
 
 def test_delegation_on_a_host_that_may_ask_no_question(world: World, tmp_path: Path) -> None:
-    """A CNAME would be invisible: the message says so, and the order is withheld."""
+    """The host could not see a CNAME: the message says so, and nothing is ordered."""
     closed_host = Host(world, tmp_path, certificate("img.elsewhere.net", to=None))
     with_dns(closed_host, "wait = 1")
 
@@ -385,8 +385,8 @@ def test_ca_behind_a_proxy_of_its_own(world: World, closed_host: Host) -> None:
     assert {world.pebble.directory_url.split("/")[2]} == set(ways)
 
 
-def test_ca_behind_a_proxy_that_is_not_there(closed_host: Host) -> None:
-    """The hint has the setting, and DNS stays unchanged."""
+def test_ca_behind_a_missing_proxy(closed_host: Host) -> None:
+    """The hint names the setting, and nothing is written to DNS."""
     closed_host.rewrite("[acme]\n", '[acme]\nproxy = "http://127.0.0.1:9"\n')
 
     ended = closed_host.run("-q", "sync")
@@ -404,17 +404,17 @@ OK, USAGE = 0, 2
 
 @pytest.fixture
 def host_of_a_wrong_file(
-    world: World, tmp_path: Path, name: str, hook: EventReceiver, heart: HeartbeatService
+    world: World, tmp_path: Path, name: str, hook: EventReceiver, heartbeat: HeartbeatService
 ) -> Host:
     """A machine with a state, a channel and a heartbeat."""
     host_of_a_wrong_file = Host(world, tmp_path, certificate(name, to=None))
     declare(
         host_of_a_wrong_file,
         f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
-        f'[heartbeat]\nurl = "{heart.address}"\n',
+        f'[heartbeat]\nurl = "{heartbeat.address}"\n',
     )
     assert OK == host_of_a_wrong_file.run("sync").code
-    heart.pings.clear()
+    heartbeat.pings.clear()
     return host_of_a_wrong_file
 
 
@@ -426,8 +426,8 @@ def events(hook: EventReceiver) -> list[tuple[str, str]]:
     return [(event["event"], event["code"]) for event in hook.events]
 
 
-def kinds(heart: HeartbeatService) -> list[str]:
-    return [ping.kind for ping in heart.pings]
+def kinds(heartbeat: HeartbeatService) -> list[str]:
+    return [ping.kind for ping in heartbeat.pings]
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,7 @@ def kinds(heart: HeartbeatService) -> list[str]:
 def test_a_mistake_in_the_file_is_reported_once_and_so_is_its_end(
     host_of_a_wrong_file: Host,
     hook: EventReceiver,
-    heart: HeartbeatService,
+    heartbeat: HeartbeatService,
     right: str,
     wrong: str,
     words: str,
@@ -457,19 +457,19 @@ def test_a_mistake_in_the_file_is_reported_once_and_so_is_its_end(
     assert [USAGE] * 2 == [run.code for run in runs]
     assert [("trouble", "config")] == events(hook)
     assert words in hook.events[0]["message"]
-    assert ["start", "fail"] == kinds(heart)[:2]
-    assert "fail" == kinds(heart)[-1]
+    assert ["start", "fail"] == kinds(heartbeat)[:2]
+    assert "fail" == kinds(heartbeat)[-1]
     assert SECRET not in "".join(run.err for run in runs)
     host_of_a_wrong_file.config.write_text(whole)
     assert OK == host_of_a_wrong_file.run("sync").code
     assert [("trouble", "config"), ("recovered", "config")] == events(hook)
 
 
-def test_a_mistake_in_what_is_tried_by_hand_is_not_reported(
-    host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
+def test_mistake_in_a_run_by_hand_is_not_reported(
+    host_of_a_wrong_file: Host, hook: EventReceiver, heartbeat: HeartbeatService
 ) -> None:
-    """An operator watches a run for a single certificate and a reading command, so the channels
-    stay silent.
+    """An operator reads the output of a run for one certificate and of a reading command, so no
+    message is sent.
     """
     host_of_a_wrong_file.rewrite("names = [", "nams = [")
 
@@ -477,13 +477,13 @@ def test_a_mistake_in_what_is_tried_by_hand_is_not_reported(
         host_of_a_wrong_file.run(*words).code for words in (["sync", "img"], ["plan"])
     ]
 
-    assert ([], []) == (events(hook), heart.pings)
+    assert ([], []) == (events(hook), heartbeat.pings)
 
 
 def test_a_file_without_certificates_has_failed(
-    host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
+    host_of_a_wrong_file: Host, hook: EventReceiver, heartbeat: HeartbeatService
 ) -> None:
-    """A truncated file fails, rather than pass for a file in order."""
+    """A truncated file must not pass for a file in order."""
     text = host_of_a_wrong_file.config.read_text()
     at, to = text.index("[[certificates]]"), text.index("[notify.hook]")
     host_of_a_wrong_file.config.write_text(text[:at] + text[to:])
@@ -493,7 +493,7 @@ def test_a_file_without_certificates_has_failed(
     assert USAGE == run.code
     assert f"{host_of_a_wrong_file.config} declares no certificate" == run.complaint.error
     assert "certferry init" in run.complaint.hint
-    assert ["start", "fail"] == kinds(heart)
+    assert ["start", "fail"] == kinds(heartbeat)
     assert [("trouble", "none_declared")] == events(hook)
 
 
@@ -507,7 +507,7 @@ def test_an_empty_file_has_failed(host_of_a_wrong_file: Host) -> None:
 
 
 def test_a_file_that_others_may_write_is_reported_without_a_state(
-    host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
+    host_of_a_wrong_file: Host, hook: EventReceiver, heartbeat: HeartbeatService
 ) -> None:
     """The mistake and its end are reported once a day; the file's `url` of the state is ignored."""
     other = host_of_a_wrong_file.directory / "other.db"
@@ -520,7 +520,7 @@ def test_a_file_that_others_may_write_is_reported_without_a_state(
     assert [USAGE] * 2 == [run.code for run in runs]
     assert [("trouble", "config")] == events(hook)
     assert "chmod go-w" in hook.events[0]["hint"]
-    assert "fail" in kinds(heart)
+    assert "fail" in kinds(heartbeat)
     assert not other.exists()
     host_of_a_wrong_file.config.write_text(whole)
     host_of_a_wrong_file.config.chmod(0o600)
@@ -529,9 +529,9 @@ def test_a_file_that_others_may_write_is_reported_without_a_state(
 
 
 def test_a_file_that_others_may_write_starts_no_program_and_gives_no_secret_away(
-    host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
+    host_of_a_wrong_file: Host, hook: EventReceiver, heartbeat: HeartbeatService
 ) -> None:
-    """Another user may have written the program, the message and the address."""
+    """Another user may have written the command, the message and the address."""
     ran = host_of_a_wrong_file.directory / "ran"
     touch = f'["{sys.executable}", "-c", "open({str(ran)!r}, \'w\')"]'
     text = host_of_a_wrong_file.config.read_text()
@@ -547,20 +547,20 @@ def test_a_file_that_others_may_write_starts_no_program_and_gives_no_secret_away
     assert USAGE == host_of_a_wrong_file.run("sync").code
 
     assert not ran.exists()
-    assert ([], []) == (hook.taken, heart.pings)
+    assert ([], []) == (hook.taken, heartbeat.pings)
     assert [] == hook.journal
 
 
 def test_a_file_that_others_may_write_pings_fail_at_an_address_of_the_environment(
-    host_of_a_wrong_file: Host, heart: HeartbeatService
+    host_of_a_wrong_file: Host, heartbeat: HeartbeatService
 ) -> None:
-    """The address is sent only to itself."""
-    host_of_a_wrong_file.rewrite(f'url = "{heart.address}"', 'url = "env:BEAT"')
+    """Only the address is sent, and only to itself."""
+    host_of_a_wrong_file.rewrite(f'url = "{heartbeat.address}"', 'url = "env:BEAT"')
     host_of_a_wrong_file.config.chmod(0o666)
 
-    assert USAGE == host_of_a_wrong_file.run("sync", BEAT=heart.address).code
+    assert USAGE == host_of_a_wrong_file.run("sync", BEAT=heartbeat.address).code
 
-    assert ["start", "fail"] == kinds(heart)
+    assert ["start", "fail"] == kinds(heartbeat)
 
 
 def test_a_killed_run_is_reported_though_the_file_is_wrong_by_now(

@@ -68,7 +68,7 @@ class AcmeSh:
         )
 
     def renew(self, name: str, install: Sequence[str]) -> None:
-        """Renew a certificate; acme.sh installs the files as in the installation before."""
+        """Renew a certificate; acme.sh repeats the installation before."""
         del install
         self.run("--renew", "--force", "-d", name)
 
