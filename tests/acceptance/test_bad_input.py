@@ -240,7 +240,7 @@ def test_domain_that_cannot_be_changed(
 
 
 def assert_untouched(host: Host, name: str, left: RequestsMade) -> None:
-    """Assert that the run only read at Qiniu, and that the state has no certificate."""
+    """Assert that the run only read at Qiniu, and stored no certificate."""
     assert RequestsMade(qiniu_requests=left.qiniu_requests) == left
     assert [] == host.fingerprints(name)
 

@@ -238,7 +238,7 @@ def test_empty_account(host: Host, second: dict[str, str]) -> None:
 def test_dns_account_that_fails_costs_only_the_zones(
     world: World, host: Host, name: str, second: dict[str, str]
 ) -> None:
-    """The tables are proposed by the names alone, and stderr has the DNS account's error."""
+    """The tables are proposed by the names alone, and stderr shows the DNS account's error."""
     world.qiniu.add_domain(f"plain.{name}", account=second["SECOND_AK"])
 
     words = ("discover", "--account", "second", "--toml")

@@ -102,7 +102,7 @@ def test_wrong_token_of_the_dns_account(host: Host) -> None:
 
 
 def test_wrong_keys_of_the_target(host: Host) -> None:
-    """The account has a single finding, whatever the number of refused calls."""
+    """The account is reported once, whatever the number of refused calls."""
     assert {("keys_refused", "qiniu")} == examined(host, QINIU_SECRET_KEY="x" * 40)
 
 
@@ -175,7 +175,7 @@ def test_name_without_a_zone(world: World, tmp_path: Path, name: str) -> None:
 
 
 def test_zone_that_is_delegated_elsewhere(world: World, tmp_path: Path, name: str) -> None:
-    """The account has the zone, but the delegation leads to other servers."""
+    """The account holds the zone, but the delegation leads to other servers."""
     zone = f"z{secrets.token_hex(4)}.org"
     world.zones.add_zone(zone, ["ns1.elsewhere.test", "ns2.elsewhere.test"])
     world.dnspod.add_domain(zone)
@@ -230,7 +230,7 @@ def test_broken_dnssec(host: Host, world: World, name: str) -> None:
 
 
 def test_resolver_that_makes_up_answers(host: Host, world: World) -> None:
-    """The finding has the resolver's address."""
+    """The finding names the resolver's address."""
     world.dns.resolver.invented = "192.0.2.66"
 
     assert ("resolver_invents", world.dns.resolver.address) in examined(host)
@@ -242,7 +242,7 @@ def test_resolver_that_makes_up_answers(host: Host, world: World) -> None:
 def test_domain_that_is_switched_off(
     world: World, tmp_path: Path, new_name: Callable[[], str], state: str, code: str
 ) -> None:
-    """The finding has the domain's name."""
+    """The finding names the domain."""
     fresh = new_name()
     world.point_at_edges(fresh)
     world.qiniu.add_domain(fresh, state=state)

@@ -144,7 +144,7 @@ _numbers = itertools.count(1)
 
 
 class TwoAccounts(Host):
-    """A machine whose file has the world's account as `one`, and a second account as `two`."""
+    """A machine whose file names the world's account `one`, and a second account `two`."""
 
     def __init__(self, world: World, directory: Path, certificates: str) -> None:
         super().__init__(world, directory, certificates)
@@ -204,7 +204,7 @@ def test_each_account_serves_its_own_domains(host: TwoAccounts, name: str) -> No
 
 @thorough
 def test_account_whose_keys_are_wrong_holds_up_no_other(host: TwoAccounts, name: str) -> None:
-    """The failure has the account's label; the other account's domains are served."""
+    """The failure names the account's label; the other account's domains are served."""
     host.add_to_two(f"two.{name}")
     host.keys["TWO_SK"] = "wrong"
 

@@ -268,8 +268,8 @@ def test_one_domain_that_fails_beside_another(
 
 
 def test_change_that_fails(host: Host, name: str) -> None:
-    """The message has Qiniu's description and the remedy; the next run asks again, with the same
-    certificate.
+    """The message quotes Qiniu's description and the hint names the remedy; the next run asks
+    again, with the same certificate.
     """
     host.world.qiniu.fail_next(name, "verify https crt fail")
 

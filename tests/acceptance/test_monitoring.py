@@ -49,8 +49,8 @@ def must_hide(run: Run, service: HeartbeatService) -> None:
 def test_a_run_reports_its_beginning_and_its_end(
     monitored: Host, service: HeartbeatService, name: str
 ) -> None:
-    """Both pings of a run have the same `rid`, and the second ping has the run's last lines. A run
-    that ends in a wait counts as success.
+    """Both pings of a run carry the same `rid`, and the second ping carries the run's last lines. A
+    run that ends in a wait counts as success.
     """
     waits = monitored.run("sync", "--no-wait")
     assert 75 == waits.code
@@ -388,7 +388,7 @@ def test_metrics_after_a_failure(host: Host) -> None:
 def test_metrics_that_cannot_be_written_change_nothing_of_a_run(
     host: Host, file: str, message: str, fix: str
 ) -> None:
-    """A single warning has the fix; the certificates are issued and deployed, and `check` reports
+    """A single warning names the fix; the certificates are issued and deployed, and `check` reports
     the problem.
     """
     (host.directory / "taken.prom").mkdir()
@@ -421,7 +421,7 @@ def test_metrics_that_cannot_be_written_change_nothing_of_a_run(
 def test_tables_that_are_wrong_are_reported_when_the_file_is_read(
     host: Host, table: str, message: str
 ) -> None:
-    """The message has the nearest valid spelling."""
+    """The message suggests the nearest valid spelling."""
     declare(host, table + "\n")
 
     run = host.run("plan")

@@ -234,7 +234,7 @@ def test_every_channel_is_tried(host: Host, channels: Channels) -> None:
 
 
 def test_every_channel_refuses(host: Host, channels: Channels) -> None:
-    """With wrong secrets the output has each refusal and its remedy, and the exit code is 1.
+    """With wrong secrets the output lists each refusal and its remedy, and the exit code is 1.
     `status` reports the refusals until a channel takes a message again.
     """
     tables = channels.tables

@@ -113,7 +113,7 @@ IGNORING = (sys.executable, "-c", IGNORE)
 
 @thorough
 def test_parent_that_waits_for_no_child(site: Site) -> None:
-    """The exit code of a program is known all the same: the failure has the program's code."""
+    """The exit code of a program is known all the same, and the failure quotes the code."""
     site.let_push("exit 3")
     site.let_reload("exit 4")
     run = site.run_apart("sync", "--json", wrapped_in=IGNORING)
@@ -142,7 +142,7 @@ def test_hang_up_that_is_ignored(site: Site) -> None:
 
 @thorough
 def test_terminal_that_goes_away(site: Site) -> None:
-    """As in a lost ssh connection, the output has no reader, and the run still ends in order."""
+    """As in a lost ssh connection, nobody reads the output, and the run still ends in order."""
     command = [sys.executable, "-m", "certferry", "--config", str(site.config), "sync"]
     terminal = subprocess.Popen(
         ["script", "-qec", f"echo $$ > certferry; exec {shlex.join(command)}", "/dev/null"],

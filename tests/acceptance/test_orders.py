@@ -173,7 +173,7 @@ def test_slip_that_was_corrected_orders_nothing(host: Host, name: str) -> None:
 
 
 def test_retry_time_of_the_ca_is_kept(host: Host, world: World, name: str) -> None:
-    """The run ends with "try later" and the time; later runs leave the CA alone, and the plan has
+    """The run ends with "try later" and the time; later runs do not ask the CA, and the plan names
     the time.
     """
     with Proxy(world.pebble) as ca:

@@ -355,8 +355,8 @@ def test_a_pili_that_does_not_report_the_certificate(
 def test_an_account_that_is_full(
     world: World, tmp_path: Path, name: str, new_name: Callable[[], str]
 ) -> None:
-    """A single upload is refused; later runs wait for room, and the plan has the remedy. Room comes
-    from unused certificates that the operator gives up.
+    """A single upload is refused; later runs wait for room, and the plan names the remedy. Room
+    comes from unused certificates that the operator gives up.
     """
     unused = world.qiniu.add_certificate(world.old_certificate(new_name()), "by hand")
     certificates = world.qiniu.certificates

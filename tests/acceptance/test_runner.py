@@ -126,7 +126,7 @@ def test_runs_go_on_side_by_side(runner: Runner, workspace: Workspace) -> None:
 
 
 def test_run_that_fails_at_once(runner: Runner, workspace: Workspace, host: Host) -> None:
-    """The stored run has the sentence that a terminal would print."""
+    """The stored run contains the sentence that a terminal would print."""
     host.rewrite('secret_key = "', 'secret_key = "env:NOT_THERE" # "')
     wrong = load(host.config, {**os.environ, **host.world.environment}, ADAPTERS)
     with Workspace(wrong) as changed:

@@ -102,7 +102,7 @@ def test_printed_lines_are_the_stored_events(host: Host, name: str) -> None:
 
 
 def test_run_that_fails_is_stored_as_failed(host: Host) -> None:
-    """The last event has the error: here an account with an unset variable."""
+    """The last event is the error: here an account with an unset variable."""
     host.run("sync")
     host.rewrite('secret_key = "', 'secret_key = "env:NOT_THERE" # "')
 
@@ -179,7 +179,7 @@ def at_its_upload(host: Host) -> Iterator[Popen[str]]:
 
 
 def test_hook_is_a_run(host: Host, name: str) -> None:
-    """The row has the client's hook as its source."""
+    """The row names the client's hook as its source."""
     host.run("sync")
     assert IN_ORDER == host.run("hook", "qiniu").code
 

@@ -434,7 +434,7 @@ def test_a_state_that_is_lost_is_reported_before_all_is_issued_again(
 def test_trouble_without_a_state_is_reported_again_the_next_day(
     reported: Host, hook: EventReceiver
 ) -> None:
-    """The stamp beside the state has the time of the last report."""
+    """The stamp beside the state tells the time of the last report."""
     spoil(reported)
     assert RUN_FAILED == reported.run("sync").code
     (stamp,) = stamps(reported)

@@ -407,7 +407,7 @@ def test_scheduled_run_that_waits_for_its_next_try(host: Host, name: str) -> Non
 @long
 @pytest.mark.parametrize("how", sampled(ENDING_SIGNALS, 1))
 def test_record_that_is_being_written(host: Host, name: str, how: signal.Signals) -> None:
-    """The state has the doubtful record, and the next run removes the record."""
+    """The state remembers the doubtful record, and the next run removes the record."""
     dnspod = host.world.dnspod
     before = len(dnspod.http.requests("POST /Record.Create"))
     dnspod.faults.add(Fault.delay(8), on="POST /Record.Create")
