@@ -142,7 +142,7 @@ def test_hang_up_that_is_ignored(site: Site) -> None:
 
 @thorough
 def test_terminal_that_goes_away(site: Site) -> None:
-    """As in a lost ssh connection, nobody reads the output, and the run still ends in order."""
+    """As in a lost ssh connection, the output is not read, and the run still ends in order."""
     command = [sys.executable, "-m", "certferry", "--config", str(site.config), "sync"]
     terminal = subprocess.Popen(
         ["script", "-qec", f"echo $$ > certferry; exec {shlex.join(command)}", "/dev/null"],
