@@ -141,8 +141,8 @@ def test_cause_of_blocked_steps_is_told_once_above_the_steps(tmp_path: Path) -> 
         chinese = planned_page(site, "/plan", language="zh")
 
     assert 1 == english.count("the keys are not accepted")
-    assert "31 certificates: the keys are not accepted" in words(english)
-    assert "31 张证书：the keys are not accepted" in words(chinese)
+    assert "31 certificates: qiniu: the keys are not accepted" in words(english)
+    assert "31 张证书：qiniu：the keys are not accepted" in words(chinese)
     main = english.partition("<main")[2]
     shown, _, folded = main.partition("<summary")
     assert "and 21 more" in words("<main" + main)

@@ -29,6 +29,7 @@ from certferry.core.planning.limits import (
 )
 from certferry.errors import LeaseLost, OrderPostponed
 from certferry.ports.state import StateStore
+from certferry.text import Text
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 
@@ -274,12 +275,19 @@ class HistoryContract:
         assert NOW + 5 * HOUR == store.history(None, 1, newest.number, berts)[0].at
 
     def test_history_keeps_what_was_said(self, store: StateStore) -> None:
-        """An entry keeps its facts, in any language, even if the caller's dict changes later."""
-        facts = {"detail": "证书未变更"}
+        """An entry keeps its facts, in any language, even if the caller's dict changes later. A
+        sentence keeps the values, so each reader reads the sentence in the reader's language.
+        """
+        cause = Text("{name} is away", name="the CA")
+        sentence = Text(
+            "not since {moment}: {cause}", moment=NOW.replace(microsecond=0), cause=cause
+        )
+        facts: dict[str, str | Text] = {"detail": "证书未变更", "problem": sentence}
+        kept = dict(facts)
         store.append_history(HistoryEntry(NOW, "img", "unchanged", "root@host", facts))
         facts.clear()
 
-        assert [{"detail": "证书未变更"}] == [dict(e.facts) for e in store.history("img", limit=1)]
+        assert [kept] == [dict(entry.facts) for entry in store.history("img", limit=1)]
 
     def test_history_is_found_as_it_was_written(
         self, store: StateStore, other: StateStore, elsewhere: StateStore
