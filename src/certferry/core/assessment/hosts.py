@@ -64,8 +64,8 @@ def _of_clock(host: str, at: datetime, ahead: timedelta) -> Iterator[Problem]:
 
 
 def away_since(host: HostRecord, now: datetime) -> datetime | None:
-    """Return when a host began to count as away: `AWAY` after the end of its last run. Return `None`
-    if the host is not away.
+    """Return when a host began to count as away: `AWAY` after the end of its last run. Return
+    `None` if the host is not away.
 
     A run in progress counts from its beginning. A host that has never run is never away, because
     the host has no schedule to miss.

@@ -131,9 +131,9 @@ def noticed(
 ) -> Notices:
     """Return the notices that stand after a run.
 
-    `declared` are all declared lineages, even those that the run did not cover. `versions` are newest
-    first. If hosts share the state, `host` is this host, and notices of other hosts stay. After a
-    stopped run, the notices stay as they were.
+    `declared` are all declared lineages, even those that the run did not cover. `versions` are
+    newest first. If hosts share the state, `host` is this host, and notices of other hosts stay.
+    After a stopped run, the notices stay as they were.
     """
     if not report.complete:
         return before  # a run that was stopped has not seen everything
