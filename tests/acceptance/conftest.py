@@ -1,4 +1,4 @@
-"""A world that tests share, and a machine in it for each test."""
+"""A world that the tests of a worker share, and a machine in the world for each test."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def one_world() -> Iterator[World]:
-    """A world in which nothing is slower than it must be, and no request is made twice, one of
-    each worker's.
+    """Start a fast world for the tests of a worker: name servers show records at once, and the CA
+    accepts every nonce.
     """
     with World(pace=PACE, nonce_reject=0) as started:
         yield started
@@ -29,14 +29,16 @@ def one_world() -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def shared_world(one_world: World) -> Iterator[World]:
-    """That world, with domains and certificates of this module's tests alone."""
+    """Return the worker's world, with an empty CDN account for the tests of the module."""
     with one_world.at_an_empty_qiniu() as world:
         yield world
 
 
 @pytest.fixture
 def world(shared_world: World) -> Iterator[World]:
-    """The shared world, in order before and after; no test leaves a challenge record in it."""
+    """Return the shared world. After the test, repair the services and assert that all new
+    challenge records are gone.
+    """
     before = challenges(shared_world)
     yield shared_world
     for service in shared_world.qiniu.services:
@@ -49,13 +51,13 @@ def world(shared_world: World) -> Iterator[World]:
 
 @pytest.fixture
 def new_name() -> Callable[[], str]:
-    """Make a name that no test has used in the shared world."""
+    """Return a function that makes a fresh name for the shared world."""
     return lambda: f"n{next(_numbers)}.example.com"
 
 
 @pytest.fixture
 def name(new_name: Callable[[], str], world: World) -> str:
-    """A domain on the CDN, without HTTPS."""
+    """Add a CDN domain with HTTPS off, and return the domain."""
     fresh = new_name()
     world.add_http_domain(fresh)
     return fresh
@@ -63,20 +65,20 @@ def name(new_name: Callable[[], str], world: World) -> str:
 
 @pytest.fixture
 def host(world: World, tmp_path: Path, name: str) -> Host:
-    """A machine that is to get a certificate for the domain, and has done nothing yet."""
+    """Return a machine that declares a certificate for the domain, before its first run."""
     return Host(world, tmp_path, certificate(name))
 
 
 @pytest.fixture
 def hook() -> Iterator[EventReceiver]:
-    """A service that takes messages."""
+    """Run a receiver of messages."""
     with EventReceiver() as service:
         yield service
 
 
 @pytest.fixture
-def heart() -> Iterator[HeartbeatService]:
-    """A service that counts pings, each of which is as it is to be."""
+def heartbeat() -> Iterator[HeartbeatService]:
+    """Run a service that counts pings, and assert that every ping was well-formed."""
     with HeartbeatService() as service:
         yield service
         assert [] == service.mistakes

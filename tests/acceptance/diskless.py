@@ -1,4 +1,4 @@
-"""Machines without a disk: each run is on an empty one, which has the configuration alone."""
+"""Machines with an empty disk before each run: only the configuration survives between runs."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _numbers = itertools.count(1)
 
 
 class Runner(Host):
-    """A machine that is made for each run, and is gone with it; the state is in a bucket of Kodo,
-    and `variables` has its key.
+    """A machine that each run creates and removes. The state is in a bucket of Kodo, and
+    `variables` has the state's key.
     """
 
     def __init__(self, world: World, directory: Path, certificates: str) -> None:
@@ -41,15 +41,15 @@ class Runner(Host):
         self.bucket = world.qiniu.add_bucket(self.name)
         self.url = f"kodo://{self.name}/certs"
         self.keep_at(self.url)
-        self.asked: list[str] = []
+        self.requests_made: list[str] = []
 
     @property
     def objects(self) -> ObjectStore:
-        """What is in the bucket."""
+        """Return the objects of the bucket."""
         return objects_in(self.world.qiniu, self.name, "certs")
 
     def keep_at(self, url: str) -> None:
-        """Have the state at a URL."""
+        """Write the state's URL into the configuration."""
         self.rewrite(f'url = "sqlite:///{self.state}"', f'url = "{url}"\nkey = "env:CERTFERRY_KEY"')
 
     def on_another_machine(self, directory: Path) -> Runner:
@@ -69,7 +69,9 @@ class Runner(Host):
             return super().run_apart(*arguments, wrapped_in=wrapped_in, **variables, **environ)
 
     def killed_after(self, requests: int, *arguments: str) -> int:
-        """Kill a run after so many requests (0: never); return how many it made."""
+        """Kill a run after a number of requests (0: let the run live), and return the number of
+        requests.
+        """
         log = self.directory / "requests.log"
         log.write_text("")
         command = [sys.executable, str(RUNNER), str(requests), str(log)]
@@ -78,8 +80,8 @@ class Runner(Host):
                 [*command, "--config", str(self.config), *arguments],
                 env=self._environment(variables),
             )
-        self.asked = log.read_text().splitlines()
-        return len(self.asked)
+        self.requests_made = log.read_text().splitlines()
+        return len(self.requests_made)
 
     @contextmanager
     def _on_an_empty_machine(self) -> Iterator[Mapping[str, str]]:
@@ -88,16 +90,16 @@ class Runner(Host):
         try:
             yield {**self.variables, "HOME": str(home), "TMPDIR": str(home)}
         finally:
-            left = [path for path in home.rglob("*") if path.is_file()]
+            leftovers = [path for path in home.rglob("*") if path.is_file()]
             shutil.rmtree(home)
-        assert [] == left
+        assert [] == leftovers
 
     @contextmanager
     def remembering(self) -> Iterator[StateStore]:
-        """See `Host.remembering`: the newest generation."""
+        """See `Host.remembering`: the state is the newest generation."""
         key = Secret(self.key)
-        with closing(generations.connect(self.objects, key, "x", reads_only=True)) as found:
-            yield found
+        with closing(generations.connect(self.objects, key, "x", reads_only=True)) as store:
+            yield store
 
     def fingerprints(self, lineage: str) -> list[str]:
         """See `Host.fingerprints`."""
@@ -106,7 +108,7 @@ class Runner(Host):
 
 
 class S3Runner(Runner):
-    """The same with a bucket of another service."""
+    """A runner with a bucket of another service."""
 
     def __init__(self, world: World, directory: Path, certificates: str, s3: S3Service) -> None:
         self._s3 = s3

@@ -1,5 +1,5 @@
-"""Several hosts over one state in PostgreSQL, and what befalls them: each of their runs is a
-process that is killed, frozen past its leases or cut off from the database at a random moment.
+"""Several hosts with one state in PostgreSQL, and the harm to their runs: each run is a process
+that is killed, frozen past its leases or cut off from the database at a random moment.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ HOSTS = ("web-1", "web-2", "web-3", "web-4")
 LEASE = timedelta(seconds=3)
 FROZEN = LEASE * 1.4
 LIFE = (0.2, 4.0)
-"""Seconds, between which the moment lies at which a run is harmed."""
+"""The earliest and the latest moment of a harm, in seconds after the start of a run."""
 LONGEST_QUIET = 200
-"""Seconds in which a run that is left alone must end."""
+"""The longest duration of an undisturbed run, in seconds."""
 
 KILL, FREEZE, CUT, STOP = "kill", "freeze", "cut", "stop"
 HARMS = (KILL,) * 14 + (FREEZE,) * 3 + (CUT,) * 2 + (STOP,)
-"""What befalls a run, as often as each stands here."""
+"""The harms; the repetitions are the weights."""
 
 ACME_WRITES = ("/order-plz", "/finalize-order/", "/chalZ/")
 
@@ -52,16 +52,16 @@ class Noted:
     process: int
     thread: int
     at: float
-    what: str
+    kind: str
     about: str
 
     @property
     def writes(self) -> bool:
-        """Whether it is a request that changes something at the CA, the CDN or the DNS service."""
-        if self.about.startswith("https://"):  # the CA, whose requests are all POST
+        """Return whether the line is a request that changes the CA, the CDN or the DNS service."""
+        if self.about.startswith("https://"):  # the CA: all requests are POST
             return any(path in self.about for path in ACME_WRITES)
         is_dnspod = self.about.rpartition("/")[2] in WRITES
-        return is_dnspod or (self.what in WRITING_METHODS and not _DNSPOD.search(self.about))
+        return is_dnspod or (self.kind in WRITING_METHODS and not _DNSPOD.search(self.about))
 
 
 _DNSPOD = re.compile(r"/[A-Z][a-z]+\.[A-Z][a-z]+$")
@@ -69,7 +69,7 @@ _DNSPOD = re.compile(r"/[A-Z][a-z]+\.[A-Z][a-z]+$")
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """A process that stood still from one moment to another, longer than its leases last."""
+    """The time in which a process stood still, longer than its leases last."""
 
     process: int
     begun: float
@@ -77,7 +77,7 @@ class Freeze:
 
 
 class Member:
-    """One host of the fleet: its process, which begins a run when it is asked."""
+    """A host of the fleet: its process begins a run on request."""
 
     def __init__(self, name: str, url: str, folder: Path, environ: dict[str, str]) -> None:
         self.name = name
@@ -102,13 +102,13 @@ class Member:
         self._answers.register(self._process.stdout, selectors.EVENT_READ)
 
     def begin(self, how: str, config: Path) -> int:
-        """Begin a run; return its process's number."""
+        """Begin a run, and return the number of its process."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{how} {config}\n".encode())
         return self._answer()
 
     def has_ended(self, within: float) -> bool:
-        """Wait so many seconds for the run's end; return whether it has come."""
+        """Wait for the run's end for some seconds, and return whether the run has ended."""
         return bool(self._answers.select(within))
 
     def code(self) -> int:
@@ -116,15 +116,15 @@ class Member:
         return self._answer()
 
     def kill(self, process: int) -> None:
-        """End the run, unless it has ended."""
-        with suppress(ProcessLookupError):  # it has just ended
+        """Kill the run, if the run is still alive."""
+        with suppress(ProcessLookupError):  # the run has just ended
             os.kill(process, signal.SIGKILL)
         self._answer()
 
     def freeze(self, process: int) -> None:
         """Stop the run for longer than its leases last."""
         begun = time.monotonic()
-        with suppress(ProcessLookupError):  # it has just ended
+        with suppress(ProcessLookupError):  # the run has just ended
             os.kill(process, signal.SIGSTOP)
             time.sleep(FROZEN.total_seconds())
             self.freezes.append(Freeze(process, begun, time.monotonic()))
@@ -132,9 +132,9 @@ class Member:
 
     def _answer(self) -> int:
         assert self._process.stdout is not None
-        said = self._process.stdout.readline()
-        assert said, (self.name, Path(self._errors.name).read_text())
-        return int(said)
+        answer = self._process.stdout.readline()
+        assert answer, (self.name, Path(self._errors.name).read_text())
+        return int(answer)
 
     def noted(self) -> list[Noted]:
         """Read the diary."""
@@ -142,7 +142,7 @@ class Member:
         return [Noted(*line) for line in lines]
 
     def end(self) -> None:
-        """End the process, and the run that it has begun with it."""
+        """End the process together with its run."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
@@ -152,7 +152,7 @@ class Member:
 
 
 class Fleet:
-    """Hosts over the lineages of one configuration, in a world. `name` is in every name."""
+    """Hosts with the lineages of one configuration, in a world. `name` is part of every domain."""
 
     def __init__(
         self, world: World, server: Postgresql, folder: Path, name: str, lineages: int, seed: str
@@ -187,7 +187,7 @@ class Fleet:
         self.server.ask(f"DROP DATABASE {self._database} WITH (FORCE)")
 
     def declare(self) -> None:
-        """Write what is declared from now on: each time one name more in each certificate."""
+        """Write the next declaration: each phase adds a name to each certificate."""
         self.phase += 1
         more = [f"{number}." for number in range(1, self.phase)]
         tables = [
@@ -197,13 +197,13 @@ class Fleet:
         folder = self._folder / f"phase{self.phase}"
         folder.mkdir()
         self.config = self.world.write_files(folder, "".join(tables))
-        said = self.config.read_text()
+        text = self.config.read_text()
         self.config.write_text(
-            said.replace("[accounts.dnspod]", "[accounts.dnspod]\nrequests_per_second = 50", 1)
+            text.replace("[accounts.dnspod]", "[accounts.dnspod]\nrequests_per_second = 50", 1)
         )
 
     def harm(self, count: int) -> None:
-        """Have all hosts make runs, each of which is harmed, until so many were."""
+        """Have all hosts make runs and harm each run, until the number of harms is reached."""
         until = sum(self.harmed.values()) + count
         problems: list[BaseException] = []
 
@@ -229,7 +229,7 @@ class Fleet:
             schedule = self._moments.choice((fleet_host.SCHEDULED, fleet_host.BY_HAND))
         process = member.begin(schedule, self.config)
         if member.has_ended(moment):
-            member.code()  # nothing was left to do: it has not been harmed
+            member.code()  # the run ended before the harm
             return
         with self._guard:
             self.harmed[how] += 1
@@ -249,87 +249,97 @@ class Fleet:
             member.code()
 
     def _cut_off(self, member: Member) -> None:
-        """End a host's connections; libpq's `application_name` says which are its own."""
+        """End a host's connections, found by libpq's `application_name`."""
         of_host = f"pg_stat_activity WHERE application_name = '{member.name}'"
-        with self._guard:  # the server is not stopped meanwhile
+        with self._guard:  # keeps the server running meanwhile
             self.server.ask(f"SELECT pg_terminate_backend(pid) FROM {of_host}")  # noqa: S608 - a constant of this module
 
     def quiet(self) -> None:
-        """Have a host make a run that is left alone, which finishes what there is; another one then
-        finds nothing to do.
+        """Have a host make an undisturbed run, which finishes all work; another host's run then
+        leaves the world unchanged.
         """
         for number, member in enumerate(self._moments.sample(self.members, 2)):
             before = self.writes
             member.begin(fleet_host.BY_HAND, self.config)
-            assert member.has_ended(LONGEST_QUIET), (self.seed, self.said(member))
-            assert 0 == member.code(), (self.seed, self.said(member))
+            assert member.has_ended(LONGEST_QUIET), (self.seed, self.problems_of(member))
+            assert 0 == member.code(), (self.seed, self.problems_of(member))
             assert not number or before == self.writes, self.seed
 
-    def said(self, member: Member) -> list[Noted]:
-        """What went wrong in a host's runs, by its diary; for messages."""
+    def problems_of(self, member: Member) -> list[Noted]:
+        """Return the problems of a host's runs by its diary, for messages."""
         return [
             line
             for line in member.noted()
-            if line.what != "lease" and not line.about.startswith("http")
+            if line.kind != "lease" and not line.about.startswith("http")
         ][-40:]
 
-    # what is left in the world
+    # The results in the world.
 
     @property
     def writes(self) -> int:
-        """The writes at the CDN and at the DNS service, and the orders."""
+        """Return the number of writes at the CDN and at the DNS service, plus the orders."""
         return len(self.world.qiniu.writes()) + len(self.world.dnspod.writes()) + self.orders
 
     @property
     def orders(self) -> int:
-        """The orders that the CA has taken."""
+        """Return the number of orders at the CA."""
         return self.world.pebble.log.count("POST /order-plz ") - self._orders_before
 
     @property
     def issued(self) -> int:
-        """The certificates that the CA has issued."""
+        """Return the number of certificates that the CA has issued."""
         log = self.world.pebble.log
         return log.count("Issued certificate serial ") - self._issued_before
 
     def versions(self) -> dict[str, list[str]]:
-        """The fingerprints of each lineage, oldest first."""
+        """Return the fingerprints of each lineage, oldest first."""
         with closing(connect(self.server.url(self._database), KEY, host="test")) as state:
             return {
-                domain: [one.certificate.fingerprint for one in reversed(state.versions(domain))]
+                domain: [
+                    version.certificate.fingerprint for version in reversed(state.versions(domain))
+                ]
                 for domain in self.domains
             }
 
     def uploads(self) -> Counter[str]:
-        """How often each certificate was uploaded."""
+        """Return how many times each certificate was uploaded."""
         stored = self.world.qiniu.certificates.ever_stored()
-        return Counter(one.fingerprint for one in stored)
+        return Counter(copy.fingerprint for copy in stored)
 
     def bound(self) -> dict[str, list[str]]:
-        """The fingerprints that each domain was bound to, oldest first."""
-        known = {one.id: one.fingerprint for one in self.world.qiniu.certificates.ever_stored()}
-        found: dict[str, list[str]] = {domain: [] for domain in self.domains}
+        """Return the fingerprints of each domain's bindings, oldest first."""
+        fingerprint_of = {
+            copy.id: copy.fingerprint for copy in self.world.qiniu.certificates.ever_stored()
+        }
+        bindings: dict[str, list[str]] = {domain: [] for domain in self.domains}
         for call in self.world.qiniu.api.journal:
-            _, _, domain, *what = (*call.request.path.split("/"), "", "", "")
-            if call.status == 200 and what[0] in {"httpsconf", "sslize"} and domain in found:
-                found[domain].append(known[json.loads(call.request.body)["certId"]])
-        return found
+            _, _, domain, *operation = (*call.request.path.split("/"), "", "", "")
+            if (
+                call.status == 200
+                and operation[0] in {"httpsconf", "sslize"}
+                and domain in bindings
+            ):
+                bindings[domain].append(fingerprint_of[json.loads(call.request.body)["certId"]])
+        return bindings
 
     def written_after_waking(self) -> list[Noted]:
-        """What frozen processes wrote after they woke under a lease that they had before."""
+        """Return the writes of frozen processes after the freeze, under leases from before the
+        freeze.
+        """
         return [line for member in self.members for line in written_after_waking(member)]
 
 
 def written_after_waking(member: Member) -> list[Noted]:
-    """Return the requests of a host that change something, made by a run that was frozen, in a
-    thread that has taken no lease since it woke.
+    """Return the writes of a host's frozen runs after the freeze, by threads that have taken no new
+    lease.
     """
-    found = []
+    writes = []
     for freeze in member.freezes:
         leased: set[int] = set()
         for line in member.noted():
             if line.process == freeze.process and line.at > freeze.ended:
-                if line.what == "lease":
+                if line.kind == "lease":
                     leased.add(line.thread)
                 elif line.writes and line.thread not in leased:
-                    found.append(line)
-    return found
+                    writes.append(line)
+    return writes

@@ -1,10 +1,11 @@
-"""A host of a fleet, as a process: it makes runs over a state that several hosts share, each run in
-a process of its own that another process may kill, freeze or cut off at any moment.
+"""A host of a fleet, as a process. The host makes runs over a state that several hosts share; each
+run is a separate process, which another process may kill, freeze or cut off at any moment.
 
 Usage: python -m tests.acceptance.fleet_host URL HOST LEASE_SECONDS LOG
-For each line that it reads, how it is to run (`scheduled` or `by-hand`) and the path of a
-configuration, it begins a run, prints its process's number, and how it ended when it has. What a
-run does is in LOG.
+
+Each line on standard input has a way to run (`scheduled` or `by-hand`) and the path of a
+configuration. For each line the host begins a run, prints the number of the run's process, and
+prints the exit code at the end. LOG receives the diary of the runs.
 """
 
 from __future__ import annotations
@@ -42,37 +43,39 @@ from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.interruptions import Altered
 
 AT_ONCE = 5
-"""Orders of one host: Pebble takes twenty (`certferry_sandbox.pebble`) of four hosts."""
+"""The most concurrent orders of a host: Pebble takes twenty (`certferry_sandbox.pebble`) from the
+four hosts.
+"""
 
 SCHEDULED, BY_HAND = "scheduled", "by-hand"
-"""A run by schedule leaves what another host works on, and pauses after failures; one by hand waits
-for the other host, and tries again.
+"""A scheduled run skips another host's work and pauses after failures; a run by hand waits for the
+other host and tries again.
 """
 
 WELL = {"DONE", "UNCHANGED"}
-"""The outcomes that the diary leaves out."""
+"""Successful outcomes, which the diary omits."""
 
 KEY = "FLEET_KEY"
-"""The variable with the key of the state."""
+"""The environment variable with the key of the state."""
 
 _send = requests.adapters.HTTPAdapter.send
 
 
 class Diary:
-    """What a process does: when it began, in which thread, and what."""
+    """The actions of a process, each with its time and its thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def note(self, what: str, about: str, begun: float | None = None) -> None:
-        """Add a line; it began now, or when it is said."""
+    def note(self, kind: str, about: str, begun: float | None = None) -> None:
+        """Add a line with the given time, or with the current time."""
         at = time.monotonic() if begun is None else begun
-        line = [os.getpid(), threading.get_ident(), at, what, about]
+        line = [os.getpid(), threading.get_ident(), at, kind, about]
         with self._path.open("a") as lines:
             lines.write(json.dumps(line) + "\n")
 
     def watch_requests(self) -> None:
-        """Note each request that the HTTP library has sent, from any caller."""
+        """Note each request that the HTTP library sends, from any caller."""
 
         def send(adapter: Any, request: Any, *args: Any, **named: Any) -> Any:
             begun, is_sent = time.monotonic(), True
@@ -89,7 +92,7 @@ class Diary:
 
 
 class WatchedState(SharedState):
-    """The state of several hosts; the diary has each lease that was taken."""
+    """The state of several hosts, with a line in the diary for each acquired lease."""
 
     diary: Diary
 
@@ -102,18 +105,18 @@ class WatchedState(SharedState):
 
 @dataclass(eq=False)
 class FleetWorkspace(Workspace):
-    """A workspace whose state is given."""
+    """A workspace with a given state."""
 
     shared: StateStore | None = None
 
     @property
     def state(self) -> StateStore:
-        """What certferry remembers."""
+        """Return the given state."""
         assert self.shared is not None
         return self.shared
 
     def connect(self, run: Run, *, declares: bool = True) -> Ports:
-        """Connect a run's ports; no more orders are in flight than Pebble takes."""
+        """Connect a run's ports; the number of concurrent orders stays within Pebble's limit."""
         ports = super().connect(run, declares=declares)
         turns = threading.BoundedSemaphore(AT_ONCE)
         issuer: Any = ports.issuer
@@ -128,7 +131,7 @@ class FleetWorkspace(Workspace):
 
 @dataclass(frozen=True, slots=True)
 class FleetHost:
-    """What a host is started with."""
+    """The settings of a host's process."""
 
     url: str
     name: str
@@ -145,7 +148,7 @@ class FleetHost:
             yield state
 
     def run(self, how: str, config: Path, environ: Mapping[str, str]) -> SyncReport:
-        """Make one run to its end, as `certferry sync` does."""
+        """Make a run to its end, as `certferry sync` does."""
         settings = load(config, environ, ADAPTERS)
         with self.state() as state, FleetWorkspace(settings, shared=state) as workspace:
             run = Run(self.name, self._follow)
@@ -158,21 +161,21 @@ class FleetHost:
                 return workspace.notifications(run).notify_of(sync, is_whole=True)
 
     def _follow(self, event: Event) -> None:
-        """Note what a run waits for, and what went wrong."""
+        """Note the waits and the problems of a run."""
         if isinstance(event, StepEnded) and event.outcome.outcome.name not in WELL:
             outcome = event.outcome
             self.diary.note(outcome.outcome.name, f"{event.lineage}: {outcome.detail}")
 
 
 def is_well(report: SyncReport, diary: Diary) -> bool:
-    """Return whether a run left nothing to do, and note what kept it from storing that."""
+    """Return whether a run completed all its work, and note the run's problem."""
     if report.problem is not None:
         diary.note("problem", str(report.problem))
     return report.ok and report.complete
 
 
 def must_not_outlive_its_parent() -> None:
-    """Have the system kill this process when the one that started it ends (prctl(2))."""
+    """Have the system kill the process at the end of its parent (prctl(2))."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -180,7 +183,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Serve: a run for each line."""
+    """Serve: make a run for each line."""
     must_not_outlive_its_parent()
     url, name, lease, log = sys.argv[1:]
     diary = Diary(Path(log))
@@ -194,7 +197,7 @@ def main() -> None:
             try:
                 how, _, config = line.strip().partition(" ")
                 code = 0 if is_well(host.run(how, Path(config), os.environ), diary) else 1
-            except BaseException as problem:  # noqa: BLE001 - the test reads it
+            except BaseException as problem:  # noqa: BLE001 - the test reads the diary
                 diary.note("died", repr(problem))
             finally:
                 os._exit(code)

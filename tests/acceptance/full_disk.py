@@ -1,4 +1,4 @@
-"""A disk that takes no more of a machine's state, for one run of the command."""
+"""A full disk under a machine's state, during a run of the command."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ exit $code
 
 @dataclass(frozen=True)
 class FullDisk:
-    """What goes before the command, and what is then said to be wrong.
+    """The words before a command, and the words of the resulting error.
 
-    Where the system lets no process mount a disk, files that may not grow stand in for it.
+    On a system that forbids mounts, a limit on the size of files replaces the full disk.
     """
 
     command: tuple[str, ...]
@@ -33,9 +33,7 @@ class FullDisk:
 
     @classmethod
     def of(cls, host: Host) -> FullDisk:
-        """Lay the state on a disk that another program has filled; `after` is what has become of
-        it.
-        """
+        """Lay the state on a full disk; `after` is the folder with the state after the run."""
         cls.after(host).mkdir()
         unshare = ("unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]))
         trial = [*unshare, "mount", "-t", "tmpfs", "tmpfs", str(cls.after(host))]
@@ -52,7 +50,7 @@ class FullDisk:
 
 
 def read_only(folder: Path) -> list[str]:
-    """Return what goes before a command to which a folder's file system takes no writes."""
+    """Return the words before a command that make a folder's file system read-only."""
     name = shlex.quote(str(folder))
     script = f'mount --bind {name} {name} && mount -o remount,bind,ro {name} && "$@"'
     return ["unshare", "--mount", "sh", "-c", script, "sh"]

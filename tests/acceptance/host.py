@@ -1,4 +1,4 @@
-"""A machine in a world: its configuration, its state, and the command, run there."""
+"""A machine in a world: its configuration, its state, and runs of the command."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LABEL = re.compile(r"^\s*(error|hint): ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Complaint:
-    """The one error that a quiet run told, and its hint, each on one line."""
+    """The single error of a quiet run, and its hint, each on one line."""
 
     error: str
     hint: str
@@ -38,7 +38,7 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Run:
-    """How a run of the command ended, what it wrote, and what it left in the world."""
+    """The exit code and the output of a run, and the run's requests in the world."""
 
     code: int
     out: str
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def complaint(self) -> Complaint:
-        """What a run with `-q` complained of: it must have said this once, and nothing else."""
+        """Return the complaint of a run with `-q`: an error with its hint is the whole output."""
         reported = _COMPLAINT.fullmatch(self.err)
         assert reported is not None, self
         assert ["error", "hint"] == _LABEL.findall(self.err), self
@@ -56,7 +56,7 @@ class Run:
 
     @property
     def document(self) -> Any:
-        """What a run with `--json` handed out."""
+        """Return the document of a run with `--json`."""
         return json.loads(self.out)
 
     @property
@@ -69,7 +69,7 @@ class Run:
 def certificate(
     *names: str, name: str | None = None, domains: Sequence[str] = (), to: str | None = "qiniu"
 ) -> str:
-    """Return tables of a certificate, deployed to its own names if no others are named."""
+    """Return tables of a certificate; the default domains are the certificate's names."""
     served = domains or names
     lines = ["", "[[certificates]]", f'name = "{name or names[0]}"', 'dns = "dnspod"']
     lines += [f"names = [{_quoted(names)}]"]
@@ -79,8 +79,8 @@ def certificate(
 
 
 def covering(domain: str, *deploy: str, names: str | None = None) -> str:
-    """Return tables of a certificate for a domain and everything below, or for these names;
-    deployed to what it covers, or as these lines say.
+    """Return tables of a certificate for a domain and everything below, or for the given names;
+    `deploy` adds lines to the deployment.
     """
     lines = ["", "[[certificates]]", f'name = "{domain}"', 'dns = "dnspod"']
     lines += [f"names = [{names or _quoted((domain, f'*.{domain}'))}]"]
@@ -88,24 +88,24 @@ def covering(domain: str, *deploy: str, names: str | None = None) -> str:
 
 
 class Host:
-    """One machine; what the world holds is said apart from it."""
+    """A machine: a directory with a configuration and a state, in a world."""
 
     def __init__(self, world: World, directory: Path, certificates: str) -> None:
         self.world = world
         self.directory = directory
         self.config = world.write_files(directory, certificates)
-        # Two requests per second are manners towards DNSPod; the stand-in needs none.
+        # Two requests per second are courtesy towards DNSPod; the stand-in takes more.
         self.rewrite("[accounts.dnspod]", "[accounts.dnspod]\nrequests_per_second = 50")
         self.rewrite(f"sqlite:///{directory / 'state.db'}", f"sqlite:///{self.state}")
 
     def share(self, url: str, key: Secret, name: str = "web-1") -> None:
-        """Have it share the state of a server, as the host of this name."""
-        written = f'url = "sqlite:///{self.state}"'
-        self.rewrite(written, f'url = "{url}"\nkey = "{key.reveal()}"\nhost = "{name}"')
+        """Use the shared state of a server, as the host `name`."""
+        file_url = f'url = "sqlite:///{self.state}"'
+        self.rewrite(file_url, f'url = "{url}"\nkey = "{key.reveal()}"\nhost = "{name}"')
 
     @property
     def state(self) -> Path:
-        """Where the state lies; its key lies beside it."""
+        """Return the path of the state; the state's key is in the same folder."""
         return self.directory / "state" / "state.db"
 
     @property
@@ -113,24 +113,24 @@ class Host:
         return self.state.with_name("secret.key")
 
     def rewrite(self, old: str, new: str) -> None:
-        """Write something else in the configuration's first place of `old`."""
+        """Replace the first `old` in the configuration."""
         text = self.config.read_text()
         assert old in text
         self.config.write_text(text.replace(old, new, 1))
 
     def run(self, *arguments: str, **environ: str) -> Run:
-        """Run the command to its end in this process, while no other command is at work in the
-        world.
+        """Run the command to its end in the test's process. Other commands must be idle, because
+        the counted requests are of the whole world.
 
-        An empty variable is left out of the command's environment.
+        Variables with an empty value are absent from the command's environment.
         """
         before = RequestsMade.of(self.world)
         ended = run_here(arguments, self._environment(environ))
         return Run(ended.code, ended.out, ended.err, RequestsMade.of(self.world) - before)
 
     def run_apart(self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str) -> Run:
-        """The same as a process of its own: where another program starts it, or where what it has
-        begun ends with it.
+        """Run the command as a separate process, for a command that another program starts or whose
+        children must end with the command.
         """
         before = RequestsMade.of(self.world)
         with self.begin(*arguments, wrapped_in=wrapped_in, **environ) as process:
@@ -146,7 +146,7 @@ class Host:
         program: Sequence[str] = (sys.executable, "-m", "certferry"),
         **environ: str,
     ) -> Iterator[subprocess.Popen[str]]:
-        """Run it beside a `with` block; at the block's end it is over, whatever it does."""
+        """Run the command beside a `with` block; the end of the block kills the command."""
         command = [*wrapped_in, *program]
         process = start(
             [*command, *arguments],
@@ -166,19 +166,20 @@ class Host:
                 stream.close()
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        # Not by `--config`: the commands that it prints are those of an operator beside the file.
+        # A `--config` would appear in the commands that certferry prints; the variable leaves the
+        # commands as for an operator beside the file.
         file = {"CERTFERRY_CONFIG": str(self.config)}
         variables = {**os.environ, **self.world.environment, **file, **more}
         return {name: value for name, value in variables.items() if value}
 
     @contextmanager
     def remembering(self) -> Iterator[StateStore]:
-        """Open what the host remembers, for a `with` block."""
+        """Open the state of the host, for a `with` block."""
         with closing(connect(self.state, self.key_file)) as store:
             yield store
 
     def fingerprints(self, lineage: str) -> list[str]:
-        """Return the certificates that the host has had for a lineage, newest first."""
+        """Return the host's certificates of a lineage, newest first."""
         if not self.state.exists():
             return []
         with self.remembering() as store:

@@ -1,8 +1,10 @@
-"""Run certferry in this process, and kill it the hard way after its n-th request.
+"""Runs certferry in the current process, and kills the process after the n-th request.
 
-Usage: python killed.py N LOG ARGUMENTS…   Every request of any client (ACME, DNSPod, Qiniu, S3) is
-written to LOG before it is sent; after the N-th has been answered the process kills itself with
-SIGKILL, before certferry sees the answer. N = 0 lets it live.
+Usage: python killed.py N LOG ARGUMENTS…
+
+Every request of any client (ACME, DNSPod, Qiniu, S3) is written to LOG before the request is sent.
+After the answer to the N-th request the process kills itself with SIGKILL, before certferry sees
+the answer. N = 0 lets the process live.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def arm(last: int, log: Path) -> None:
     def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         def call() -> Any:
             answer = _send(self, request, *args, **kwargs)
-            answer.content  # noqa: B018 - all of it has arrived
+            answer.content  # noqa: B018 - the whole body has arrived
             return answer
 
         return counted(f"{request.method} {request.url}", call)

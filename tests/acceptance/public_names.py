@@ -1,5 +1,5 @@
-"""The vendors' public names, answered on loopback: a proxy (RFC 9110 §9.3.6) behind which a service
-speaks TLS under its own name, as an operator without a configuration file reaches it.
+"""The vendors' public names, answered on loopback: behind a proxy (RFC 9110 §9.3.6) each service
+speaks TLS under its own name, as for an operator without a configuration file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _CHUNK = 65536
 
 @contextmanager
 def answered(services: Mapping[str, str], directory: Path) -> Iterator[dict[str, str]]:
-    """Answer for public names with the services at these URLs, for a `with` block; return what has
-    to stand in the environment of a command for that. Other names are refused.
+    """Answer for public names with the services at the given URLs, for a `with` block, and return
+    the environment variables that lead a command to the proxy. The proxy refuses other names.
     """
     authority, now = Authority("Public Names"), datetime.now(UTC)
     bundle, identity = directory / "public-roots.pem", directory / "public-names.pem"
@@ -73,7 +73,9 @@ def _tunnel(client: socket.socket, services: Mapping[str, str], context: ssl.SSL
 
 
 def _pass_on(secured: ssl.SSLSocket, service: socket.socket) -> None:
-    """Copy both ways until either side has ended. One thread: TLS is not read beside a write."""
+    """Copy in both directions until either side ends. A single thread copies, because a TLS
+    connection forbids a read beside a write.
+    """
     ways = {secured: service, service: secured}
     while True:
         readable, _, _ = select.select(ways, [], [], PATIENCE)

@@ -1,4 +1,4 @@
-"""What has been asked of a world, and what has been left in it, as the world itself tells."""
+"""The requests to a world and the records in the world, by the logs of the services."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certferry_sandbox.world import World
 
 @dataclass(frozen=True, slots=True)
 class RequestsMade:
-    """Counts up to a moment; the difference of two is what happened in between."""
+    """Counts up to a moment; the difference of two counts is the activity in between."""
 
     qiniu_requests: int = 0
     qiniu_writes: int = 0
@@ -25,7 +25,7 @@ class RequestsMade:
 
     @classmethod
     def of(cls, world: World) -> Self:
-        """Read everything off the stand-ins' journals, the zones, and the CA's log."""
+        """Read the stand-ins' journals, the zones, and the CA's log."""
         log = world.pebble.log
         return cls(
             qiniu_requests=len(world.qiniu.requests()),
@@ -54,9 +54,9 @@ def writes_since(world: World, before: RequestsMade) -> tuple[int, int, int]:
 
 
 def assert_nothing_written(left: RequestsMade) -> None:
-    """No provider was asked for a change, no certificate issued, nothing left in DNS."""
-    written = (left.qiniu_writes, left.dnspod_writes, left.certificates, left.challenges)
-    assert (0, 0, 0, 0) == written
+    """Assert that the providers, the CA and DNS are unchanged."""
+    counts = (left.qiniu_writes, left.dnspod_writes, left.certificates, left.challenges)
+    assert (0, 0, 0, 0) == counts
 
 
 def challenges(world: World) -> list[str]:

@@ -1,4 +1,6 @@
-"""A machine with a web server: a directory, a program that reloads it, and one that pushes."""
+"""A machine with a web server: a directory, a program that reloads the server, and a program that
+pushes the certificate.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ def script(path: Path, body: str) -> Path:
 
 
 class Site(Host):
-    """The machine. Nothing of it is at any CDN."""
+    """The machine; its name is absent from every CDN."""
 
     def __init__(self, world: World, folder: Path, name: str) -> None:
         self.name = name
@@ -57,7 +59,9 @@ class Site(Host):
 
     @property
     def held(self) -> str:
-        """The fingerprint of what lies in the directory, which must belong together."""
+        """Return the fingerprint of the certificate in the directory; the files must belong
+        together.
+        """
         leaf, issuer = x509.load_pem_x509_certificates((self.ssl / "fullchain.pem").read_bytes())
         key = load_pem_private_key((self.ssl / "privkey.pem").read_bytes(), None)
         assert key.public_key() == leaf.public_key()

@@ -1,4 +1,4 @@
-"""Bad input: in the file, and in the files that set its variables."""
+"""Mistakes in the configuration file and in its files of variables."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run, certificate
 from tests.acceptance.requests_made import NO_REQUESTS, RequestsMade, assert_nothing_written
 
-# --- Bad input: one clear message with a hint, the right exit code, and everything as it was
+# --- Mistakes: one clear message with a hint, the right exit code, and an unchanged machine
 
 
 FAILED, USAGE = 1, 2
 
 
 def test_secret_in_a_configuration_that_a_group_can_read(host: Host) -> None:
-    """A literal secret in a file with a wide mode is refused, with the command that helps."""
+    """A literal secret in a file with a wide mode is refused, with the command that closes the
+    file.
+    """
     token = host.world.credentials.dnspod_token
     host.rewrite('"env:DP_Key"', f'"{token}"')
     host.config.chmod(0o640)
@@ -42,7 +44,9 @@ def test_secret_in_a_configuration_that_a_group_can_read(host: Host) -> None:
 
 @pytest.mark.parametrize("command", ["plan", "sync", "status", "history"])
 def test_unknown_keys(host: Host, command: str) -> None:
-    """Every wrong key is told at once: file, line, table, key, and what was probably meant."""
+    """The message lists every wrong key at once: file, line, table, key, and the most similar valid
+    key.
+    """
     host.rewrite("[acme]", '[acme]\nemial = "ops@example.com"')
     host.rewrite("[verify]", "[verify]\ntimout = 60")
 
@@ -61,7 +65,9 @@ def test_unknown_keys(host: Host, command: str) -> None:
 
 
 def test_mistakes_of_every_kind(host: Host) -> None:
-    """What only an account's adapter knows, and a variable that is not set, are told along."""
+    """The message also lists the mistakes that only an account's adapter can find, and an unset
+    variable.
+    """
     host.rewrite("[accounts.qiniu]", '[accounts.qiniu]\nacces_key = "env:X"')
     host.rewrite('"env:DP_Key"', '"env:NOBODY_SETS_IT"')
     host.rewrite('to = "qiniu"', 'to = "qiniu"\nretire = "all_unused"')
@@ -78,7 +84,9 @@ def test_mistakes_of_every_kind(host: Host) -> None:
 
 @pytest.mark.parametrize("variable", ["QINIU_ACCESS_KEY", "QINIU_SECRET_KEY"])
 def test_wrong_keys_of_qiniu(host: Host, name: str, variable: str) -> None:
-    """Each way to Qiniu is asked once; the message names both keys and where to compare them."""
+    """Each way to Qiniu gets one request; the message names both keys, and the page where the
+    operator can compare them.
+    """
     wrong = secrets.token_urlsafe(30)
 
     run = host.run("-q", "sync", **{variable: wrong})
@@ -98,7 +106,7 @@ def test_wrong_keys_of_qiniu(host: Host, name: str, variable: str) -> None:
 
 
 def test_plan_with_wrong_keys_of_qiniu(host: Host) -> None:
-    """A plan says what stands in the way, and plans nothing that could not be served."""
+    """The plan lists the refusal as an obstacle, and no steps."""
     run = host.run("plan", "--json", QINIU_SECRET_KEY="wrong")
 
     (planned,) = run.document["certificates"]
@@ -111,38 +119,38 @@ def test_plan_with_wrong_keys_of_qiniu(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "wrong", "said"),
+    ("variable", "wrong", "hint"),
     [
         ("DP_Id", "999999999", "the token does not exist"),
         ("DP_Key", "0123456789abcdef" * 2, "`token` does not belong to `id`"),
     ],
 )
 def test_wrong_keys_of_dnspod(
-    world: World, tmp_path: Path, new_name: Callable[[], str], variable: str, wrong: str, said: str
+    world: World, tmp_path: Path, new_name: Callable[[], str], variable: str, wrong: str, hint: str
 ) -> None:
-    """DNSPod is asked once for all certificates, which keeps the account from being banned; the
-    hint says which of the two is wrong. No order was begun, so the CA counts none.
+    """All certificates share one request to DNSPod, which keeps the account from being banned. The
+    hint names the wrong half of the pair, and the CA counts no order.
     """
     names = [new_name(), new_name()]
-    for one in names:
-        world.add_http_domain(one)
+    for domain in names:
+        world.add_http_domain(domain)
     host = Host(world, tmp_path, "".join(map(certificate, names)))
 
     run = host.run("sync", "--json", **{variable: wrong})
 
-    steps = [step for found in run.document["certificates"] for step in found["steps"]]
+    steps = [step for lineage in run.document["certificates"] for step in lineage["steps"]]
     assert FAILED == run.code
     assert [("issue", "failed")] * 2 == [(step["action"], step["outcome"]) for step in steps]
     assert {"dns_access_denied"} == {step["code"] for step in steps}
     for step in steps:
         assert "DNSPod" in step["detail"]
-        assert said in step["hint"]
+        assert hint in step["hint"]
         assert "console.dnspod.cn" in step["hint"]
     if variable == "DP_Key":
         assert wrong not in run.out + run.err
     assert (1, 0) == (run.left.dnspod_requests, run.left.orders)
     assert_nothing_written(run.left)
-    assert [[], []] == [host.fingerprints(one) for one in names]
+    assert [[], []] == [host.fingerprints(domain) for domain in names]
 
     cured = host.run("sync")
 
@@ -151,7 +159,9 @@ def test_wrong_keys_of_dnspod(
 
 
 def test_zone_that_is_not_in_the_account(world: World, tmp_path: Path) -> None:
-    """The name without a zone is told, with the zones that the account has."""
+    """The message names the challenge that no zone can hold, and the hint lists the account's
+    zones.
+    """
     name = "img.elsewhere.net"
     world.qiniu.add_domain(name)
     host = Host(world, tmp_path, certificate(name))
@@ -163,7 +173,7 @@ def test_zone_that_is_not_in_the_account(world: World, tmp_path: Path) -> None:
         f"{name}: issue failed: no zone of the account holds _acme-challenge.{name}"
         == run.complaint.error
     )
-    # Other tests of this worker may have added zones to the account.
+    # Other tests of the worker may have added zones to the account.
     zones, _, _ = run.complaint.hint.partition(": add the domain to the account")
     assert "example.com" in zones.removeprefix("the account has ").split(", ")
     assert 0 == run.left.orders
@@ -174,7 +184,7 @@ def test_zone_that_is_not_in_the_account(world: World, tmp_path: Path) -> None:
 def test_domain_that_is_not_known(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """A domain that Qiniu does not have is told with Qiniu's code and what to correct."""
+    """The message quotes Qiniu's code, and the hint says what to correct."""
     name = new_name()
     host = Host(world, tmp_path, certificate(name))
 
@@ -216,7 +226,7 @@ def test_domain_that_cannot_be_changed(
     error: str,
     hint: str,
 ) -> None:
-    """A domain that Qiniu would refuse to change is told so; nothing is issued for it alone."""
+    """The message says why the domain cannot be changed; no certificate is issued."""
     name = new_name()
     put_in(world.qiniu, name)
     host = Host(world, tmp_path, certificate(name))
@@ -230,16 +240,16 @@ def test_domain_that_cannot_be_changed(
 
 
 def assert_untouched(host: Host, name: str, left: RequestsMade) -> None:
-    """Qiniu alone was asked, for reading alone, and nothing is remembered."""
+    """Assert that the run only read at Qiniu, and stored no certificate."""
     assert RequestsMade(qiniu_requests=left.qiniu_requests) == left
     assert [] == host.fingerprints(name)
 
 
-# --- The keys file of the well-known recipe, as it is: read for its keys, never executed
+# --- The keys file of the well-known recipe: read for its keys, never executed
 
 
 NO_KEYS = {"DP_Id": "", "DP_Key": "", "QINIU_ACCESS_KEY": "", "QINIU_SECRET_KEY": ""}
-"""Nothing in the environment but what the file says."""
+"""An environment without keys: the keys come from the file alone."""
 
 
 @pytest.fixture
@@ -269,7 +279,7 @@ def host_of_env_files(host: Host, keys: Path) -> Host:
 
 
 def refused(host_of_env_files: Host) -> Run:
-    """Run into a file that must not be used: nothing is asked for at any service."""
+    """Run with a file that certferry must refuse, and assert that all services are unchanged."""
     run = host_of_env_files.run("-q", "sync", **NO_KEYS)
     assert 2 == run.code, run
     assert (0, 0, 0) == (run.left.qiniu_writes, run.left.dnspod_writes, run.left.orders)
@@ -277,7 +287,7 @@ def refused(host_of_env_files: Host) -> Run:
 
 
 def test_the_file_is_all_it_takes(world: World, host_of_env_files: Host, name: str) -> None:
-    """Both accounts' keys come from it: issued, deployed, and served."""
+    """Both accounts have their keys from the file: a certificate is issued, deployed and served."""
     run = host_of_env_files.run("sync", **NO_KEYS)
 
     assert 0 == run.code, run
@@ -289,8 +299,8 @@ def test_the_file_is_all_it_takes(world: World, host_of_env_files: Host, name: s
 def test_a_command_in_it_is_refused_and_not_run(
     host_of_env_files: Host, keys: Path, tmp_path: Path, line: str
 ) -> None:
-    """What a shell would carry out is an error that names file, line and variable; its effect is
-    not there, as it is when a shell does read the file.
+    """A command in the file is an error that names file, line and variable. The command is not run;
+    a shell that reads the file does run the command.
     """
     trace = tmp_path / "was-run"
     keys.write_text(keys.read_text() + "export " + line.format(trace=trace) + "\n")
@@ -304,7 +314,7 @@ def test_a_command_in_it_is_refused_and_not_run(
 
 
 def test_a_file_that_others_can_read_is_refused(host_of_env_files: Host, keys: Path) -> None:
-    """The error says how to close it."""
+    """The error includes the command that closes the file."""
     keys.chmod(0o644)
 
     assert f"run: chmod 600 {keys}" in refused(host_of_env_files).complaint.error

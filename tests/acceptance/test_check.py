@@ -1,4 +1,4 @@
-"""What a monitor is told by `certferry check`, of a machine in a world."""
+"""Answers of `certferry check` to a monitor, on a machine in a world."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from tests.acceptance.test_rollback_and_drift import set_by_hand, with_drift
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
 PLUGIN = re.compile(
-    r"CERTFERRY (?P<status>OK|WARNING|CRITICAL|UNKNOWN) - (?P<said>[^|\n]+)"
+    r"CERTFERRY (?P<status>OK|WARNING|CRITICAL|UNKNOWN) - (?P<summary>[^|\n]+)"
     r"(?: \| (?P<data>'[^|\n]+))?\n(?P<more>[^|]*)"
 )
 DATUM = re.compile(r"'(\w+)'=(-?\d+);(-?\d*);(-?\d*);(\d*);?(\d*)")
 
 
 def parsed(out: str) -> re.Match[str]:
-    """The plugin's output, whose performance data must be of the form that monitors read."""
-    found = PLUGIN.fullmatch(out)
-    assert found is not None, out
-    for datum in (found["data"] or "").split():
+    """Parse the plugin's output, and assert that monitors can read its performance data."""
+    match = PLUGIN.fullmatch(out)
+    assert match is not None, out
+    for datum in (match["data"] or "").split():
         assert DATUM.fullmatch(datum), datum
-    return found
+    return match
 
 
 def test_a_certificate_from_its_declaration_to_order(host: Host, name: str) -> None:
-    """Critical until it is issued, then in order, with what ends first; nothing is asked of any
-    service, and no state is made.
+    """The check is critical before the order, and in order afterwards, with the soonest end.
+    `check` sends no request and makes no state.
     """
     before = host.run("check")
     assert CRITICAL == before.code
-    assert "no run of `certferry sync` is recorded" in parsed(before.out)["said"]
+    assert "no run of `certferry sync` is recorded" in parsed(before.out)["summary"]
     assert f"{name}: no certificate has been issued yet" in before.out
     assert not host.state.exists()
     assert 0 == host.run("sync").code
@@ -47,12 +47,12 @@ def test_a_certificate_from_its_declaration_to_order(host: Host, name: str) -> N
     after = host.run("check")
 
     assert (OK, "", RequestsMade()) == (after.code, after.err, after.left)
-    found = parsed(after.out)
-    days = re.fullmatch(rf"1 served, soonest (\d+) d \({re.escape(name)}\)", found["said"])
+    result = parsed(after.out)
+    days = re.fullmatch(rf"1 served, soonest (\d+) d \({re.escape(name)}\)", result["summary"])
     assert days is not None, after.out
-    assert ("OK", "") == (found["status"], found["more"])
-    assert f"'soonest'={days[1]};" in found["data"]
-    assert "'served'=1;;;0;1" in found["data"]
+    assert ("OK", "") == (result["status"], result["more"])
+    assert f"'soonest'={days[1]};" in result["data"]
+    assert "'served'=1;;;0;1" in result["data"]
 
     document = host.run("check", name, "--json").document
     assert ("OK", []) == (document["status"], document["problems"])
@@ -61,14 +61,14 @@ def test_a_certificate_from_its_declaration_to_order(host: Host, name: str) -> N
 
 
 def test_trouble_that_a_run_has_left_is_a_warning_until_it_is_over(host: Host, name: str) -> None:
-    """Without any channel of notifications: what failed, since when, and what to do."""
+    """The warning names the failure, its beginning and its remedy, until a run succeeds."""
     assert 0 == host.run("sync").code
     assert 1 == host.run("sync", "--renew", "--all", DP_Key="0" * 32).code
 
-    found = host.run("check", "--json")
+    check = host.run("check", "--json")
 
-    assert WARNING == found.code
-    (problem,) = found.document["problems"]
+    assert WARNING == check.code
+    (problem,) = check.document["problems"]
     assert (name, "WARNING", "dns_access_denied") == (
         problem["name"],
         problem["status"],
@@ -82,8 +82,8 @@ def test_trouble_that_a_run_has_left_is_a_warning_until_it_is_over(host: Host, n
 
 
 def test_key_refused_for_several_certificates_is_one_cause(host: Host, name: str) -> None:
-    """`check` counts one cause, `status` begins with the cause and lists each failure with `--all`,
-    and both documents have the certificates.
+    """`check` counts a single cause, `status` begins with the cause and lists each failure with
+    `--all`, and both documents list the certificates of the cause.
     """
     names = [name, *(f"m{number}.{name}" for number in range(4))]
     more = "".join(certificate(certificate_name, to=None) for certificate_name in names[1:])
@@ -111,7 +111,7 @@ def test_key_refused_for_several_certificates_is_one_cause(host: Host, name: str
 
 
 def test_a_drift_that_is_left_is_a_warning(world: World, host: Host, name: str) -> None:
-    """The file leaves it like that, and the monitor says so."""
+    """With `drift = "warn"` a run leaves the drift alone, and the check warns."""
     host.run("sync")
     first = world.qiniu.bound(name)
     assert first is not None
@@ -120,14 +120,14 @@ def test_a_drift_that_is_left_is_a_warning(world: World, host: Host, name: str) 
     set_by_hand(world, name, first)
     assert 0 == host.run("sync").code
 
-    found = host.run("check", "--json")
+    check = host.run("check", "--json")
 
-    assert WARNING == found.code
-    assert ["drifted"] == [one["code"] for one in found.document["problems"]]
+    assert WARNING == check.code
+    assert ["drifted"] == [problem["code"] for problem in check.document["problems"]]
 
 
-def test_runs_that_stay_away(host: Host) -> None:
-    """Told after two days, or after as many hours as one asks for."""
+def test_overdue_runs(host: Host) -> None:
+    """The check warns after two days, or after the hours of `--run-within`."""
     host.run("sync")
     with host.remembering() as store:
         store.save_run(datetime.now(UTC) - timedelta(hours=30), succeeded=True)
@@ -139,18 +139,18 @@ def test_runs_that_stay_away(host: Host) -> None:
 
 
 def test_a_key_file_that_is_gone_is_critical(host: Host) -> None:
-    """No run gets anywhere without it, and the last one ended well."""
+    """The last run ended well, but every later run needs the key file."""
     host.run("sync")
     host.key_file.unlink()
 
-    found = host.run("check")
+    check = host.run("check")
 
-    assert CRITICAL == found.code
-    assert f"the key file {host.key_file} is missing" in parsed(found.out)["said"]
+    assert CRITICAL == check.code
+    assert f"the key file {host.key_file} is missing" in parsed(check.out)["summary"]
 
 
 @pytest.mark.parametrize(
-    ("before", "said"),
+    ("before", "message"),
     [
         (["--log-file", "nowhere/log"], "the log nowhere/log cannot be written"),
         (["-v", "-q"], "-v and -q exclude each other"),
@@ -159,50 +159,52 @@ def test_a_key_file_that_is_gone_is_critical(host: Host) -> None:
 )
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_mistake_before_the_command_is_unknown(
-    host: Host, before: list[str], said: str, *, as_json: bool
+    host: Host, before: list[str], message: str, *, as_json: bool
 ) -> None:
-    """To a monitor 2 would be a catastrophe, and what is on stderr is not shown."""
-    found = host.run(*before, "check", *(["--json"] if as_json else []))
+    """The answer is 3, on stdout: a monitor takes 2 for a catastrophe and does not show stderr."""
+    check = host.run(*before, "check", *(["--json"] if as_json else []))
 
-    assert (UNKNOWN, "") == (found.code, found.err)
+    assert (UNKNOWN, "") == (check.code, check.err)
     if as_json:
         assert ("UNKNOWN", True) == (
-            found.document["status"],
-            found.document["summary"].startswith(said),
+            check.document["status"],
+            check.document["summary"].startswith(message),
         )
     else:
-        assert parsed(found.out)["said"].startswith(said)
+        assert parsed(check.out)["summary"].startswith(message)
 
 
 def test_a_host_whose_clock_is_years_behind(host: Host) -> None:
-    """What is recorded lies in the future: nothing can be said, and the fix is told."""
+    """All records lie in the future: the standing is unknown, and the message says how to correct
+    the clock.
+    """
     host.run("sync")
     with host.remembering() as store:
         store.save_run(datetime.now(UTC) + timedelta(days=900), succeeded=True)
 
-    found = host.run("check")
+    check = host.run("check")
 
-    assert UNKNOWN == found.code
-    assert "this host's clock says" in found.out
-    assert "set the clock" in found.out
+    assert UNKNOWN == check.code
+    assert "this host's clock says" in check.out
+    assert "set the clock" in check.out
 
 
 def test_delivered_files_that_are_gone(world: World, name: str, tmp_path: object) -> None:
-    """Each that a run has put in its place, and that is not there any more."""
-    site = Site(world, tmp_path, name)  # type: ignore[arg-type]  # pytest's own type of it
+    """The check warns of a delivered file that is missing."""
+    site = Site(world, tmp_path, name)  # type: ignore[arg-type]  # pytest declares another type
     assert 0 == site.run("sync").code
     assert OK == site.run("check").code
     (site.ssl / "privkey.pem").unlink()
 
-    found = site.run("check")
+    check = site.run("check")
 
-    assert WARNING == found.code
-    assert f"{site.ssl / 'privkey.pem'} is missing" in found.out
+    assert WARNING == check.code
+    assert f"{site.ssl / 'privkey.pem'} is missing" in check.out
 
 
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "words"),
     [
         (["check", "nobody"], "config", "there is no certificate called nobody"),
         (["check", "--nonsense"], "usage", "--nonsense"),
@@ -212,61 +214,63 @@ def test_delivered_files_that_are_gone(world: World, name: str, tmp_path: object
     ids=["name", "option", "number", "file"],
 )
 def test_what_cannot_be_judged_is_unknown(
-    host: Host, arguments: list[str], code: str, said: str, *, as_json: bool
+    host: Host, arguments: list[str], code: str, words: str, *, as_json: bool
 ) -> None:
-    """A name or option that there is not, a file that cannot be read: 3, and never 1 or 2, which a
-    monitor would take for a warning and a catastrophe.
+    """An unknown name or option and an unreadable file end with 3, because a monitor takes 1 for a
+    warning and 2 for a catastrophe.
     """
     if arguments == ["check"]:
         host.config.write_text(host.config.read_text() + "\n[nonsense]\na = 1\n")
 
-    found = host.run(*arguments, *(["--json"] if as_json else []))
+    check = host.run(*arguments, *(["--json"] if as_json else []))
 
-    assert (UNKNOWN, "") == (found.code, found.err)
+    assert (UNKNOWN, "") == (check.code, check.err)
     if as_json:
-        document = json.loads(found.out)
+        document = json.loads(check.out)
         assert ("UNKNOWN", None) == (document["status"], document["soonest"])
-        assert [code] == [one["code"] for one in document["problems"]]
-        assert said in document["error"]["message"]
+        assert [code] == [problem["code"] for problem in document["problems"]]
+        assert words in document["error"]["message"]
     else:
-        assert "UNKNOWN" == parsed(found.out)["status"]
-        assert said in found.out
+        assert "UNKNOWN" == parsed(check.out)["status"]
+        assert words in check.out
 
 
 def test_a_state_that_cannot_be_read_is_unknown(host: Host) -> None:
-    """What is no state says nothing of certificates."""
+    """A file that is not a state says nothing about certificates."""
     host.state.parent.mkdir(mode=0o700)
     host.state.write_text("this is no database, whatever it is called" * 100)
     host.state.chmod(0o600)
 
-    found = host.run("check")
+    check = host.run("check")
 
-    assert UNKNOWN == found.code
-    assert "is not a state of certferry" in parsed(found.out)["said"]
+    assert UNKNOWN == check.code
+    assert "is not a state of certferry" in parsed(check.out)["summary"]
 
 
 def test_without_a_certificate_nothing_is_watched(host: Host) -> None:
-    """A file that declares none is no reason to say that all is well."""
+    """A file that declares no certificate is UNKNOWN, not OK."""
     text = host.config.read_text()
     host.config.write_text(text.partition("[[certificates]]")[0])
 
-    found = host.run("check")
+    check = host.run("check")
 
-    assert UNKNOWN == found.code
-    assert "no certificate is declared" in parsed(found.out)["said"]
+    assert UNKNOWN == check.code
+    assert "no certificate is declared" in parsed(check.out)["summary"]
 
 
 def test_many_problems_are_reported_in_few_lines(host: Host, name: str) -> None:
-    """The first line has the cause of all: no run. The problems follow, and the rest is counted: an
-    agent passes on a few thousand bytes.
+    """The first line names the common cause: no run. Some problems follow, and the last line counts
+    the others, because an agent passes on a few thousand bytes.
     """
     more = [f"m{number}.{name}" for number in range(40)]
-    host.config.write_text(host.config.read_text() + "".join(certificate(one) for one in more))
+    host.config.write_text(
+        host.config.read_text() + "".join(certificate(domain) for domain in more)
+    )
 
-    found = host.run("check")
+    check = host.run("check")
 
-    rows = found.out.splitlines()
-    assert (CRITICAL, MOST_DETAILS + 2) == (found.code, len(rows))
+    rows = check.out.splitlines()
+    assert (CRITICAL, MOST_DETAILS + 2) == (check.code, len(rows))
     assert "no run of `certferry sync` is recorded: 41 certificates |" in rows[0]
     assert "and 17 more" == rows[-1]
-    assert len(found.out) < 8192
+    assert len(check.out) < 8192

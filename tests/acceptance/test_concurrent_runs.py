@@ -1,4 +1,4 @@
-"""Runs side by side: of several processes, and several in one."""
+"""Concurrent runs: several processes, and several runs in one process."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from tests.acceptance.host import LONGEST_RUN, Host, certificate
 from tests.acceptance.requests_made import RequestsMade
 from tests.support.tiers import long, thorough
 
-# --- Several runs on one state at once, as processes: each knows what another has just done
+# --- Several processes run on one state at once: each run knows the latest work of the others
 
 
 PROCESSES = 4
 ROUNDS = 20
 SHARES = 4
-"""The rounds are shared out to so many tests, which run in parallel."""
-WHAT_MISLED = ("has not taken effect", "another tool", "drift found")
+"""The number of parallel tests that share the rounds."""
+MISLEADING_WORDS = ("has not taken effect", "another tool", "drift found")
 
 
 @pytest.fixture
 def slow(world: World) -> Iterator[World]:
-    """The world, in which a name server is behind: an order takes its time, under its lease."""
+    """Return the world with a slow name server, so that an order takes its time under its lease."""
     behind = world.dns.servers[1]
     lag, behind.lag = behind.lag, 0.5
     yield world
@@ -49,7 +49,7 @@ def slow(world: World) -> Iterator[World]:
 
 @pytest.fixture
 def slow_host(slow: World, tmp_path: Path, new_name: Callable[[], str]) -> Host:
-    """A machine whose certificate is served at two domains, and that waits ten seconds for one."""
+    """A machine whose certificate is served at two domains, with a patience of ten seconds."""
     names = new_name(), new_name()
     for name in names:
         slow.add_http_domain(name)
@@ -63,9 +63,9 @@ def slow_host(slow: World, tmp_path: Path, new_name: Callable[[], str]) -> Host:
 @long
 @pytest.mark.parametrize("share", range(SHARES))
 def test_four_runs_at_once(slow_host: Host, share: int) -> None:
-    """One renews, and the others begin while it is at work. Each ends well and calls nothing drift;
-    together they write to the CDN what one run would have written. What went wrong can be tried
-    again with the seed that is told.
+    """A run renews, and the others begin during its work. Every run succeeds and reports no drift;
+    together the runs write to the CDN as much as a single run. A failure can be repeated with the
+    printed seed.
     """
     begun = time.monotonic()
     assert 0 == slow_host.run("sync", "--renew", "img").code
@@ -80,7 +80,7 @@ def test_four_runs_at_once(slow_host: Host, share: int) -> None:
         for code, out, err in runs:
             assert 0 == code, (seed, out, err)
             assert json.loads(out)["ok"], seed
-            assert not [words for words in WHAT_MISLED if words in out + err], (seed, out, err)
+            assert not [words for words in MISLEADING_WORDS if words in out + err], (seed, out, err)
         left = RequestsMade.of(slow_host.world) - before
         events = Counter(entry.event for entry in history(slow_host)[reported_before:])
         assert {"issued": 1, "uploaded": 1, "deployed": 2, "verified": 2, "retired": 1} == events, (
@@ -91,7 +91,9 @@ def test_four_runs_at_once(slow_host: Host, share: int) -> None:
 
 
 def at_once(slow_host: Host, moments: list[float]) -> list[tuple[int, str, str]]:
-    """Renew, begin another run at each moment after that, and return what all ended with."""
+    """Renew, begin another run at each moment, and return the exit codes and the outputs of all
+    runs.
+    """
     with ExitStack() as beside:
         first = beside.enter_context(slow_host.begin("sync", "--renew", "img", "--json"))
         others, begun = [], time.monotonic()
@@ -104,17 +106,17 @@ def at_once(slow_host: Host, moments: list[float]) -> list[tuple[int, str, str]]
 
 
 def history(slow_host: Host) -> list[HistoryEntry]:
-    """What has happened so far, oldest first."""
+    """Return the history, oldest first."""
     with slow_host.remembering() as store:
         return list(store.history("img", 10_000))[::-1]
 
 
-# --- One process makes several runs, as a server does: each begins afresh, and each is stopped
-# by itself
+# --- Several runs in a process, as in a server: each run begins afresh, and a stop ends a single
+# run
 
 
 class Stopper:
-    """Stops the run when the first step has ended, once."""
+    """A listener that stops the run at the end of the first step, once."""
 
     def __init__(self) -> None:
         self.is_set = False
@@ -127,7 +129,7 @@ class Stopper:
 
 @pytest.fixture
 def workspace(host: Host) -> Iterator[Workspace]:
-    """A workspace on the host, in this very process."""
+    """Open a workspace on the host, in the test's process."""
     settings = load(host.config, {**os.environ, **host.world.environment}, ADAPTERS)
     with Workspace(settings) as opened:
         yield opened
@@ -138,7 +140,7 @@ def synced(workspace: Workspace, run: Run) -> SyncReport:
 
 
 def test_keys_that_were_refused_are_right_in_the_next_run(host: Host, workspace: Workspace) -> None:
-    """Nothing that a service refused is remembered beyond the run."""
+    """A run forgets the refusals of the run before."""
     bad_token = Fault.status(401, b'{"code":401,"error":"bad token"}')
     host.world.qiniu.api.faults.add(bad_token, times=None)
     refused = synced(workspace, Run())
@@ -151,7 +153,7 @@ def test_keys_that_were_refused_are_right_in_the_next_run(host: Host, workspace:
 
 
 def test_a_stop_is_followed_by_another_start(workspace: Workspace) -> None:
-    """A run that was stopped stops none that begins after it."""
+    """A stop ends the current run only."""
     stopper = Stopper()
     stopper.is_set = True
     stopped = synced(workspace, Run(progress=stopper))

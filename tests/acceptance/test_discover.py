@@ -1,4 +1,6 @@
-"""Everything that accounts hold, over real HTTP, with what the edges serve."""
+"""The domains and the certificates of accounts, read over real HTTP, with the certificates at the
+edges.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ secret_key = "env:SECOND_SK"
 
 @pytest.fixture
 def second(world: World, new_name: Callable[[], str]) -> dict[str, str]:
-    """Another account at Qiniu, and the variables with its keys."""
+    """Add a second account at Qiniu, and return the variables with its keys."""
     keys = {"SECOND_AK": f"ak-{new_name()}", "SECOND_SK": "another-secret-key"}
     world.qiniu.add_account(keys["SECOND_AK"], keys["SECOND_SK"])
     return keys
@@ -37,8 +39,8 @@ def second(world: World, new_name: Callable[[], str]) -> dict[str, str]:
 
 @pytest.fixture
 def host(world: World, tmp_path: Path, name: str, second: dict[str, str]) -> Host:
-    """A machine with a certificate that is declared, and keys of two accounts: the shared world's,
-    which has the domains of other tests too, and one that nothing is in yet.
+    """A machine with a declared certificate and the keys of two accounts: the shared world's
+    account, with the domains of other tests, and an empty account.
     """
     return Host(world, tmp_path, with_second(world) + certificate(name))
 
@@ -57,23 +59,23 @@ def with_second(world: World) -> str:
 
 
 def domains(run: Run) -> dict[str, Any]:
-    return {one["domain"]: one for one in run.document["domains"]}
+    return {domain["domain"]: domain for domain in run.document["domains"]}
 
 
 def test_every_kind_of_domain_is_reported_with_its_certificate(
     world: World, host: Host, name: str, second: dict[str, str]
 ) -> None:
-    """Kind, state, settings, whose certificate until when, what the edges serve, what covers it;
-    and every certificate, with the domains that use it. Nothing is written anywhere.
+    """The report lists kind, state, settings, binding, served and covering certificates of each
+    domain, and every certificate with its domains. Nothing is changed at any service.
     """
     assert 0 == host.run("sync", **second).code
     account = second["SECOND_AK"]
     issued = world.old_certificate(f"*.{name}")
     used = world.qiniu.add_certificate(issued, "by hand", account=account)
     spare = world.qiniu.add_certificate(issued, "spare", account=account)
-    hand, free, source, live = (f"{one}.{name}" for one in ("hand", "free", "src", "live"))
-    for one in (hand, free, source, live):
-        world.point_at_edges(one)
+    hand, free, source, live = (f"{label}.{name}" for label in ("hand", "free", "src", "live"))
+    for domain in (hand, free, source, live):
+        world.point_at_edges(domain)
     world.qiniu.add_domain(hand, https=used, force_https=True, product="dcdn", account=account)
     world.qiniu.add_domain(
         free, free_identity=world.old_certificate(free), http2=True, account=account
@@ -86,45 +88,47 @@ def test_every_kind_of_domain_is_reported_with_its_certificate(
 
     assert 0 == run.code, run
     assert_nothing_written(run.left)
-    found = domains(run)
+    by_domain = domains(run)
     [fingerprint] = host.fingerprints(name)
-    ours, foreign = found[name], found[hand]
+    ours, foreign = by_domain[name], by_domain[hand]
     assert ("qiniu", "cdn", "success", True) == tuple(
         ours[key] for key in ("account", "kind", "state", "https")
     )
     assert (fingerprint, "ours") == (ours["bound"]["fingerprint"], ours["bound"]["owner"])
     assert ([name], name) == (ours["covered_by"], ours["deployed_by"])
     assert 2 == len(ours["served"])
-    assert {(fingerprint, True)} == {(one["fingerprint"], one["ok"]) for one in ours["served"]}
+    assert {(fingerprint, True)} == {(edge["fingerprint"], edge["ok"]) for edge in ours["served"]}
     assert ("second", "dcdn", True) == tuple(foreign[k] for k in ("account", "kind", "https"))
     assert {"force_https": True, "http2": False, "tls_versions": None} == foreign["settings"]
     assert (used, "foreign", [f"*.{name}"]) == tuple(
         foreign["bound"][key] for key in ("remote_id", "owner", "names")
     )
-    assert {issued.fingerprint} == {one["fingerprint"] for one in foreign["served"]}
+    assert {issued.fingerprint} == {edge["fingerprint"] for edge in foreign["served"]}
     assert [] == foreign["covered_by"]
-    seen = found[free]["served"][0]
+    served = by_domain[free]["served"][0]
     assert {
         "remote_id": None,
-        "fingerprint": seen["fingerprint"],
+        "fingerprint": served["fingerprint"],
         "names": None,
-        "not_after": seen["not_after"],
+        "not_after": served["not_after"],
         "owner": "free",
-    } == found[free]["bound"]
-    assert "is frozen at Qiniu" in found[f"ice.{name}"]["problem"]["message"]
-    assert ("kodo", used) == (found[source]["kind"], found[source]["bound"]["remote_id"])
-    assert ("pili", used) == (found[live]["kind"], found[live]["bound"]["remote_id"])
+    } == by_domain[free]["bound"]
+    assert "is frozen at Qiniu" in by_domain[f"ice.{name}"]["problem"]["message"]
+    assert ("kodo", used) == (by_domain[source]["kind"], by_domain[source]["bound"]["remote_id"])
+    assert ("pili", used) == (by_domain[live]["kind"], by_domain[live]["bound"]["remote_id"])
     assert {used: [hand, live, source], spare: []} == {
-        one["remote_id"]: one["bound_to"]
-        for one in run.document["certificates"]
-        if one["account"] == "second"
+        stored["remote_id"]: stored["bound_to"]
+        for stored in run.document["certificates"]
+        if stored["account"] == "second"
     }
 
 
 def test_certificate_from_files_covers_by_the_names_in_them(
     world: World, tmp_path: Path, name: str
 ) -> None:
-    """Also before it was ever taken; files that cannot be read cover nothing, and stop nothing."""
+    """The names in the files count even before the first run. Unreadable files cover no domain, and
+    the report goes on.
+    """
     bundle = make_bundle(name, not_before=utc_now())
     (tmp_path / "fullchain.pem").write_text(bundle.fullchain_pem)
     (tmp_path / "privkey.pem").write_text(bundle.privkey_pem.reveal())
@@ -143,8 +147,8 @@ def test_certificate_from_files_covers_by_the_names_in_them(
 def test_filters_and_tables_to_paste(
     world: World, host: Host, name: str, second: dict[str, str]
 ) -> None:
-    """What is not covered, what is foreign, what ends soon; the tables for it are a configuration
-    by which the next run has nothing left to discover.
+    """Options select uncovered domains, foreign bindings and early ends. With the printed tables in
+    the configuration, the next report has no uncovered domain.
     """
     account = second["SECOND_AK"]
     late = world.old_authority.issue(
@@ -177,9 +181,9 @@ def test_filters_and_tables_to_paste(
     with host.config.open("a") as file:
         file.write(tables.out)
     assert [] == names("--uncovered")
-    [one] = host.run("plan", "--json", f"late.{name}", **second).document["certificates"]
+    [planned] = host.run("plan", "--json", f"late.{name}", **second).document["certificates"]
     assert {f"{label}.{name}" for label in ("late", "plain", "soon")} == {
-        step["domain"] for step in one["steps"] if step["action"] == "deploy"
+        step["domain"] for step in planned["steps"] if step["action"] == "deploy"
     }
     nothing = host.run(*look, "--toml", **second)
     assert (0, "") == (nothing.code, nothing.out)
@@ -187,7 +191,9 @@ def test_filters_and_tables_to_paste(
 
 
 def test_account_that_fails_hides_no_other(host: Host, name: str, second: dict[str, str]) -> None:
-    """What is wrong with it is told with what the other holds; alone it is the error."""
+    """The output shows the account's error beside the other account's domains; with `--account`
+    only the error.
+    """
     wrong = second | {"SECOND_SK": "not-the-secret-key"}
 
     run, document = host.run("discover", **wrong), host.run("discover", "--json", **wrong)
@@ -207,7 +213,9 @@ def test_account_that_fails_hides_no_other(host: Host, name: str, second: dict[s
 
 
 def test_account_without_keys_hides_no_other(host: Host, name: str) -> None:
-    """Which variable is missing is told; alone that is a mistake in the settings."""
+    """The message names the missing variable; with `--account` the exit code is that of a usage
+    error.
+    """
     run = host.run("discover")
 
     assert 1 == run.code, run
@@ -219,8 +227,8 @@ def test_account_without_keys_hides_no_other(host: Host, name: str) -> None:
     assert "SECOND_AK" in alone.complaint.error
 
 
-def test_account_that_holds_nothing_says_so(host: Host, second: dict[str, str]) -> None:
-    """On stdout, as what was found; how far it is is told meanwhile, from the first moment."""
+def test_empty_account(host: Host, second: dict[str, str]) -> None:
+    """The result is on stdout; the progress is on stderr from the first moment."""
     run = host.run("discover", "--account", "second", **second)
 
     assert (0, "There are no domains and no certificates at second.\n") == (run.code, run.out)
@@ -230,7 +238,7 @@ def test_account_that_holds_nothing_says_so(host: Host, second: dict[str, str]) 
 def test_dns_account_that_fails_costs_only_the_zones(
     world: World, host: Host, name: str, second: dict[str, str]
 ) -> None:
-    """Tables are proposed by the names alone then, and it is told."""
+    """The tables are proposed by the names alone, and stderr shows the DNS account's error."""
     world.qiniu.add_domain(f"plain.{name}", account=second["SECOND_AK"])
 
     words = ("discover", "--account", "second", "--toml")
@@ -252,25 +260,25 @@ def test_dns_account_that_fails_costs_only_the_zones(
         (["--toml", "--json"], "--toml and --json cannot be combined", "--help"),
     ],
 )
-def test_what_is_mistyped_is_reported_before_anything_is_asked(
+def test_mistyped_options_are_reported_before_any_request(
     host: Host, options: list[str], error: str, hint: str
 ) -> None:
-    """With what was meant, or what there is."""
-    with QiniuService() as asked:  # a service of its own: the world's may be asked by another run
+    """The message names the closest valid value, or lists the valid values."""
+    with QiniuService() as qiniu:  # another run may ask the world's service
         for at in ("api_url", "fusion_url"):
             text = host.config.read_text()
-            host.config.write_text(text.replace(getattr(host.world.qiniu, at), getattr(asked, at)))
+            host.config.write_text(text.replace(getattr(host.world.qiniu, at), getattr(qiniu, at)))
 
         run = host.run("discover", *options)
 
-        assert not asked.requests()
+        assert not qiniu.requests()
     assert 2 == run.code, run
     assert error in run.err + run.out
     assert hint in run.err + run.out
 
 
 def test_file_without_an_account_that_has_domains(tmp_path: Path) -> None:
-    """It says what to add."""
+    """The message includes the table to add."""
     config = tmp_path / "certferry.toml"
     config.write_text('[accounts.dnspod]\nid = "1"\ntoken = "file:t"\n')
     config.chmod(0o600)
@@ -283,7 +291,7 @@ def test_file_without_an_account_that_has_domains(tmp_path: Path) -> None:
 
 
 def test_without_a_file_the_keys_are_those_of_the_environment(tmp_path: Path) -> None:
-    """Those of the CDN alone: no certificate is to be issued."""
+    """`discover` asks for the CDN's keys alone, because it issues no certificate."""
     run = run_here(["discover"], {"HOME": str(tmp_path)}, tmp_path)
 
     assert 2 == run.code, run
@@ -295,8 +303,8 @@ def test_without_a_file_the_keys_are_those_of_the_environment(tmp_path: Path) ->
 def test_a_large_account_is_read_at_its_pace(
     world: World, host: Host, name: str, second: dict[str, str]
 ) -> None:
-    """Reads that overlap set out at the rate that the account is allowed: at most one in five comes
-    a moment early, and is asked for again.
+    """Concurrent reads start at the account's permitted rate: at most one read in five starts too
+    early and is repeated.
     """
     account = second["SECOND_AK"]
     bound = world.qiniu.add_certificate(world.old_certificate(f"d.{name}"), "d", account=account)
@@ -312,19 +320,19 @@ def test_a_large_account_is_read_at_its_pace(
     assert 0 == run.code, run
     assert "60 domains" in run.out
     assert "second: 25 of 60 domains read\n" in run.err
-    asked = [call.status for call in world.qiniu.api.journal[before:]]
-    assert 61 == asked.count(200)
-    assert len(asked) <= 61 * 1.2
+    statuses = [call.status for call in world.qiniu.api.journal[before:]]
+    assert 61 == statuses.count(200)
+    assert len(statuses) <= 61 * 1.2
 
 
 @pytest.mark.parametrize(
     ("status", "code", "label"), [(403, 0, "warning"), (503, 1, "error")], ids=["denied", "outage"]
 )
-def test_half_that_cannot_be_read_is_reported_with_the_other(
+def test_unreadable_half_of_an_account_is_reported(
     world: World, host: Host, name: str, second: dict[str, str], status: int, code: int, label: str
 ) -> None:
-    """Keys may end at Kodo for good; where it only fails for a moment, the exit code says that
-    there may be more.
+    """A denial at Kodo may be permanent: a warning and exit code 0. An outage may hide domains: an
+    error and exit code 1.
     """
     world.qiniu.add_domain(f"plain.{name}", account=second["SECOND_AK"])
     for service in (world.qiniu.uc, world.qiniu.uc_backup):
@@ -340,15 +348,17 @@ def test_half_that_cannot_be_read_is_reported_with_the_other(
 def test_domain_whose_last_change_failed_is_reported_with_its_problem(
     world: World, host: Host, name: str, second: dict[str, str]
 ) -> None:
-    """With code, sentence and hint, as a frozen one is; the table has the sentence."""
+    """The document has code, message and hint, as for a frozen domain; the table has only the
+    message.
+    """
     world.qiniu.fail_next(name, "verify https crt fail")
     assert 1 == host.run("sync", **second).code
 
     document, table = host.run("discover", "--json", **second), host.run("discover", **second)
 
-    found = domains(document)[name]
-    assert "failed" == found["state"]
-    assert "target_rejected" == found["problem"]["code"]
-    assert "verify https crt fail" in found["problem"]["message"]
-    assert "issue a new certificate" in found["problem"]["hint"]
+    domain = domains(document)[name]
+    assert "failed" == domain["state"]
+    assert "target_rejected" == domain["problem"]["code"]
+    assert "verify https crt fail" in domain["problem"]["message"]
+    assert "issue a new certificate" in domain["problem"]["hint"]
     assert "verify https crt fail" in " ".join(table.out.split())

@@ -1,4 +1,4 @@
-"""A state in a bucket: runs on machines that are empty before, and gone afterwards."""
+"""A state in a bucket: runs on machines that are empty before and removed afterwards."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ def runner(world: World, tmp_path: Path, name: str) -> Runner:
     return Runner(world, tmp_path, certificate(name))
 
 
-def asked_of(runner: Runner, *arguments: str) -> tuple[Run, list[Request]]:
-    """Run the command; return what it asked of the bucket."""
+def run_and_requests(runner: Runner, *arguments: str) -> tuple[Run, list[Request]]:
+    """Run the command, and return the run with its requests to the bucket."""
     objects = runner.world.qiniu.objects
     before = [len(service.requests()) for service in objects.services]
     run = runner.run(*arguments)
     services = zip(objects.services, before, strict=True)
-    return run, [one for service, known in services for one in service.requests()[known:]]
+    return run, [request for service, count in services for request in service.requests()[count:]]
 
 
-# --- An empty machine goes on from what the last one has stored
+# --- An empty machine continues from the state of the last machine
 
 
 def test_next_machine_knows_what_the_last_one_did(runner: Runner, name: str) -> None:
-    """It changes nothing, and knows the history; few requests are made for that."""
-    first, asked = asked_of(runner, "sync")
+    """The next machine changes nothing and knows the history, with few requests."""
+    first, requests = run_and_requests(runner, "sync")
     assert (Exit.OK, 1, 1) == (first.code, first.left.orders, first.left.qiniu_uploads), first
-    assert len(asked) <= MOST_FOR_ONE
+    assert len(requests) <= MOST_FOR_ONE
 
-    second, asked = asked_of(runner, "sync")
+    second, requests = run_and_requests(runner, "sync")
     assert (Exit.OK, 0, 0) == (second.code, second.left.orders, second.left.qiniu_writes), second
-    assert len(asked) <= MOST_FOR_NOTHING
+    assert len(requests) <= MOST_FOR_NOTHING
 
     assert "issued" in runner.run("history").out
     assert Exit.OK == runner.run("state", "check").code
@@ -63,7 +63,7 @@ READS = [("status",), ("plan",), ("check",), ("history",), ("hosts",), ("state",
 
 
 def test_command_that_reads(runner: Runner) -> None:
-    """It changes nothing in the bucket: neither where there is no state, nor where there is one."""
+    """A reading command leaves the bucket unchanged, whether the bucket is empty or has a state."""
     for command in READS:
         runner.run(*command)
         assert {} == runner.bucket.objects, command
@@ -77,24 +77,25 @@ def test_command_that_reads(runner: Runner) -> None:
 
 
 def test_nothing_in_the_bucket_can_be_read_without_the_key(runner: Runner, name: str) -> None:
-    """Neither a key, nor a name, nor an address of the CA."""
+    """The stored bytes hide the keys, the names and the addresses of the CA."""
     runner.run("sync")
     stored = b"".join(runner.bucket.objects.values())
     for secret in (name, "PRIVATE KEY", "example", runner.key):
         assert secret.encode() not in stored
 
 
-# --- Killed anywhere, an empty machine goes on
+# --- After a kill at any request an empty machine continues
 
 
 def goes_on_after_kills(runner: Runner, name: str, kills: list[int]) -> None:
-    """Kill runs after these requests; the one that may live then ends in order: with one upload,
-    with one order besides those of which a killed run did not see the answer, and no record.
+    """Kill a run after each number of requests, and assert that the next run ends in order. All
+    runs together issue and upload one certificate, leave no challenge record, and make at most one
+    order besides the orders whose answer was lost.
     """
     before, unanswered = RequestsMade.of(runner.world), 0
     for position in kills:
         made = runner.killed_after(position, "sync")
-        unanswered += made == position and "/order-plz" in runner.asked[-1]
+        unanswered += made == position and "/order-plz" in runner.requests_made[-1]
 
     last = runner.run("sync")
     assert Exit.OK == last.code, (last, kills)
@@ -103,7 +104,7 @@ def goes_on_after_kills(runner: Runner, name: str, kills: list[int]) -> None:
     assert left.orders <= 1 + unanswered, kills
     assert 1 == len(runner.fingerprints(name)), kills
     assert runner.world.qiniu.bound(name) is not None, kills
-    assert not [one for one in challenges(runner.world) if name in one], kills
+    assert not [record for record in challenges(runner.world) if name in record], kills
     checked = runner.run("state", "check")
     assert Exit.OK == checked.code, (checked, kills)
 
@@ -125,7 +126,7 @@ def new_runner(
     new_name: Callable[[], str],
     s3: S3Service,
 ) -> NewRunner:
-    """Return what makes a runner with an empty bucket, and a name that it is to serve."""
+    """Return a function that makes a runner with an empty bucket, and the name to serve."""
 
     def made() -> tuple[Runner, str]:
         name = new_name()
@@ -141,23 +142,27 @@ def new_runner(
 
 
 def requests_of_a_run(new_runner: NewRunner) -> list[str]:
-    """Return what a run asks for that is not killed."""
+    """Return the requests of an undisturbed run."""
     runner, _ = new_runner()
     runner.killed_after(0, "sync")
-    return runner.asked
+    return runner.requests_made
 
 
 @long
 @pytest.mark.timeout(1200)
 def test_killed_after_every_request(new_runner: NewRunner) -> None:
-    """After each request, of the bucket's too, before its answer is seen; in the gate after one in
-    the middle, and after the one that follows an order or an upload: the bucket's.
+    """The kill comes after each request, also after the bucket's, before the answer. The gate tries
+    a request in the middle, and the bucket's request after each order and upload.
     """
-    asked = requests_of_a_run(new_runner)
-    assert len(asked) > MOST_FOR_ONE
-    made = [at + 1 for at, one in enumerate(asked, 1) if one.endswith(("/order-plz", "/sslcert"))]
-    everywhere = range(1, len(asked) + 1)
-    for position in everywhere if THOROUGH else [len(asked) // 2, *made]:
+    requests = requests_of_a_run(new_runner)
+    assert len(requests) > MOST_FOR_ONE
+    made = [
+        at + 1
+        for at, request in enumerate(requests, 1)
+        if request.endswith(("/order-plz", "/sslcert"))
+    ]
+    everywhere = range(1, len(requests) + 1)
+    for position in everywhere if THOROUGH else [len(requests) // 2, *made]:
         goes_on_after_kills(*new_runner(), [position])
 
 
@@ -169,7 +174,7 @@ SHARES = 10
 @thorough
 @pytest.mark.parametrize("share", range(SHARES))
 def test_killed_several_times_in_a_row(new_runner: NewRunner, share: int) -> None:
-    """Three hundred kills in all at each of the services, each on another empty machine."""
+    """Three hundred kills in all at each service; each run is on a new empty machine."""
     seed = f"{share}/{os.urandom(4).hex()}"
     moments = random.Random(seed)  # noqa: S311 - when a test kills is no secret
     count = len(requests_of_a_run(new_runner))
@@ -178,11 +183,11 @@ def test_killed_several_times_in_a_row(new_runner: NewRunner, share: int) -> Non
         goes_on_after_kills(*new_runner(), kills)
 
 
-# --- Two runs at once, and a bucket that fails
+# --- Two concurrent runs, and a failing bucket
 
 
 def once(label: str, then: Callable[[], object]) -> Callable[[Request], None]:
-    """Return what does something before the first request with such a label is answered."""
+    """Return a hook that acts before the answer to the first request with the label."""
     first = iter([then])
 
     def act(request: Request) -> None:
@@ -195,8 +200,8 @@ def once(label: str, then: Callable[[], object]) -> Callable[[Request], None]:
 def while_it_stands(
     runner: Runner, runs: list[Run], other: Callable[[], Run]
 ) -> Callable[[], None]:
-    """Return what runs another command while the runner's process is stopped: it waits for no
-    answer meanwhile, however long the other command takes.
+    """Return a function that runs another command while the runner's process is stopped, so the
+    process cannot time out meanwhile.
     """
 
     def act() -> None:
@@ -211,7 +216,7 @@ def while_it_stands(
 
 @pytest.fixture
 def beside(runner: Runner, tmp_path: Path) -> Callable[..., Run]:
-    """Run the command on another machine with the same bucket, while one is at work."""
+    """Run the command on another machine with the same bucket, beside the first machine."""
     folder = tmp_path / "beside"
     folder.mkdir()
     return runner.on_another_machine(folder).run_apart
@@ -220,8 +225,8 @@ def beside(runner: Runner, tmp_path: Path) -> Callable[..., Run]:
 def test_run_that_another_has_overtaken(
     runner: Runner, beside: Callable[..., Run], world: World
 ) -> None:
-    """The one that comes later goes on to the end. The other exits with 75 and says why, once;
-    together they have ordered and uploaded one certificate.
+    """The later run continues to its end. The overtaken run exits with 75 and a single message;
+    together the runs order and upload one certificate.
     """
     before, later = RequestsMade.of(world), list[Run]()
     other = while_it_stands(runner, later, lambda: beside("sync"))
@@ -229,7 +234,7 @@ def test_run_that_another_has_overtaken(
 
     run = runner.run_apart("-q", "sync")
 
-    assert [Exit.OK] == [one.code for one in later], (later, run)
+    assert [Exit.OK] == [ended.code for ended in later], (later, run)
     assert Exit.TRY_LATER == run.code, run
     assert "another run has stored the state" in run.complaint.error
     left = RequestsMade.of(world) - before
@@ -240,7 +245,9 @@ def test_run_that_another_has_overtaken(
 def test_run_that_meets_a_move(
     runner: Runner, beside: Callable[..., Run], world: World, tmp_path: Path
 ) -> None:
-    """It ends with 2 before its next call, and says where the state went and what to run next."""
+    """The run ends with 2 before its next call; the message names the state's new place and the
+    next command.
+    """
     runner.run("sync")
     there, moved = tmp_path / "moved" / "state.db", list[Run]()
     words = ("state", "move", f"sqlite:///{there}", "--key", "env:CERTFERRY_KEY")
@@ -249,7 +256,7 @@ def test_run_that_meets_a_move(
 
     run = runner.run_apart("-q", "sync", "--renew", "--all")
 
-    assert [Exit.OK] == [one.code for one in moved], moved
+    assert [Exit.OK] == [ended.code for ended in moved], moved
     assert Exit.USAGE == run.code, run
     assert f"was moved to {there}" in run.complaint.error
     assert "then run: certferry sync" in run.complaint.hint
@@ -260,7 +267,7 @@ def test_run_that_meets_a_move(
 def test_command_by_hand_that_another_run_has_overtaken(
     runner: Runner, beside: Callable[..., Run], world: World, name: str, command: tuple[str, ...]
 ) -> None:
-    """It exits with 75 as well."""
+    """The overtaken command exits with 75."""
     runner.run("sync")
     runner.run("sync", "--renew", name)
     later, (word, *more) = list[Run](), command
@@ -269,13 +276,15 @@ def test_command_by_hand_that_another_run_has_overtaken(
 
     run = runner.run_apart("-q", word, name, *more)
 
-    assert [Exit.OK] == [one.code for one in later], (later, run)
+    assert [Exit.OK] == [ended.code for ended in later], (later, run)
     assert Exit.TRY_LATER == run.code, run
     assert "another run has stored the state" in run.complaint.error
 
 
 def test_bucket_that_fails_in_the_middle(runner: Runner, world: World, name: str) -> None:
-    """The run ends before the next call, with 75; the next goes on, and nothing is done twice."""
+    """The run ends before its next call with 75; the next run continues, and every action is done
+    once.
+    """
     before = RequestsMade.of(world)
     objects, fail = world.qiniu.objects, Fault.status(599)
     world.qiniu.before = once("POST /sslcert", lambda: objects.up.faults.add(fail, times=None))
@@ -292,7 +301,7 @@ def test_bucket_that_fails_in_the_middle(runner: Runner, world: World, name: str
 
 
 def test_bucket_that_fails_at_the_end(runner: Runner, world: World, name: str) -> None:
-    """The report is there, and says what was not stored; the exit code is 75."""
+    """The report is complete and names the storage problem; the exit code is 75."""
     runner.run("sync")
     world.qiniu.objects.up.faults.add(Fault.status(599), times=None)
 
@@ -301,12 +310,12 @@ def test_bucket_that_fails_at_the_end(runner: Runner, world: World, name: str) -
 
     assert Exit.TRY_LATER == run.code, run
     assert "database_unavailable" == run.document["problem"]["code"]
-    assert [name] == [one["name"] for one in run.document["certificates"]]
+    assert [name] == [lineage["name"] for lineage in run.document["certificates"]]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_run_that_is_stopped(runner: Runner, world: World, how: signal.Signals) -> None:
-    """It ends with 130, and the next machine goes on; nothing is done twice."""
+    """The run ends with 130, and the next machine continues; every action is done once."""
     before = RequestsMade.of(world)
     gate, reached = threading.Event(), threading.Event()
 
@@ -328,7 +337,7 @@ def test_run_that_is_stopped(runner: Runner, world: World, how: signal.Signals) 
     assert (1, 1) == (left.certificates, left.qiniu_uploads)
 
 
-# --- Bad input: one sentence each, and nothing is lost
+# --- Bad input: a single sentence, and all data stays
 
 
 def stored_with_another_key(runner: Runner) -> None:
@@ -340,7 +349,7 @@ def cut(runner: Runner) -> None:
     runner.bucket.objects[newest] = runner.bucket.objects[newest][:200]
 
 
-def put_in_a_newer_ones_place(runner: Runner) -> None:
+def put_in_place_of_the_newest(runner: Runner) -> None:
     oldest, *_, newest = sorted(runner.bucket.objects)
     runner.bucket.objects[newest] = runner.bucket.objects[oldest]
 
@@ -364,7 +373,7 @@ def with_a_key_file(runner: Runner) -> None:
 BAD: dict[Callable[[Runner], None], str] = {
     stored_with_another_key: "was sealed with another key",
     cut: "is not as certferry stored it",
-    put_in_a_newer_ones_place: "is not as certferry stored it",
+    put_in_place_of_the_newest: "is not as certferry stored it",
     no_such_bucket: "631",
     of_an_unknown_account: "no account other with buckets exists",
     without_a_key: "CERTFERRY_KEY",
@@ -373,21 +382,21 @@ BAD: dict[Callable[[Runner], None], str] = {
 
 
 def test_bad_input(runner: Runner) -> None:
-    """It is said in one sentence, and nothing is asked or changed; exit code 2."""
+    """The message is a single sentence, nothing is changed, and the exit code is 2."""
     runner.run("sync")
     stored, variables, config = (
         dict(runner.bucket.objects),
         dict(runner.variables),
         runner.config.read_text(),
     )
-    for bad, said in BAD.items():
+    for bad, words in BAD.items():
         bad(runner)
         before = dict(runner.bucket.objects)
 
         run = runner.run("-q", "sync")
 
         assert Exit.USAGE == run.code, (bad, run)
-        assert said in run.complaint.error, bad
+        assert words in run.complaint.error, bad
         assert (0, 0) == (run.left.orders, run.left.qiniu_writes), bad
         assert before == runner.bucket.objects, bad
         runner.bucket.objects.update(stored)
@@ -399,7 +408,9 @@ def test_bad_input(runner: Runner) -> None:
 def test_service_that_lacks_conditions(
     world: World, tmp_path: Path, name: str, s3: S3Service
 ) -> None:
-    """It answers 501 to them: no run would ever store anything, and the first one says why."""
+    """The service answers conditional writes with 501. A run could store no work there, so the
+    first run ends with the reason.
+    """
     runner = S3Runner(world, tmp_path, certificate(name), s3)
     s3.buckets[runner.name].lacks_conditions = True
     run = runner.run("-q", "sync")
@@ -410,7 +421,7 @@ def test_service_that_lacks_conditions(
 
 
 def test_key_that_may_not_write(runner: Runner, name: str) -> None:
-    """Before the first call outside, the run ends."""
+    """The run ends before its first call to another service."""
     runner.bucket.refusal = Refused(None, "no permission", status=403)
     run = runner.run("-q", "sync")
     assert Exit.USAGE == run.code, run
@@ -419,34 +430,34 @@ def test_key_that_may_not_write(runner: Runner, name: str) -> None:
 
 
 @pytest.mark.parametrize("command", [("backup", "b.tar"), ("restore", "b.tar"), ("serve",)])
-def test_command_that_a_bucket_is_not_for(runner: Runner, command: tuple[str, ...]) -> None:
-    """It says so, and what to do instead; exit code 2."""
+def test_command_that_a_bucket_cannot_serve(runner: Runner, command: tuple[str, ...]) -> None:
+    """The message names the reason and the alternative; the exit code is 2."""
     file = runner.directory / "b.tar"
     file.touch(0o600)
-    run = runner.run("-q", *(one.replace(file.name, str(file)) for one in command))
+    run = runner.run("-q", *(word.replace(file.name, str(file)) for word in command))
     assert Exit.USAGE == run.code, run
     assert "is a bucket" in run.complaint.error
 
 
 def test_wrong_file(runner: Runner) -> None:
-    """A run that cannot begin for it is stored as failed, as long as it names the state."""
+    """A run that cannot begin is stored as failed, as long as the file still names the state."""
     runner.run("sync")
     with runner.config.open("a") as file:
         file.write("\n[[certificates]]\nname = 1\n")
     run = runner.run("sync")
     assert Exit.USAGE == run.code, run
     with runner.remembering() as state:
-        assert [RunState.FAILED, RunState.DONE] == [one.state for one in state.stored_runs(2)]
+        assert [RunState.FAILED, RunState.DONE] == [stored.state for stored in state.stored_runs(2)]
 
 
-# --- Moved there and back
+# --- Moves into a bucket and back
 
 
 @long
 def test_state_moves_into_a_bucket_and_out_of_it(
     world: World, tmp_path: Path, name: str, new_name: Callable[[], str]
 ) -> None:
-    """Everything is there; the place before is in use no more."""
+    """The history is complete after each move, and the former place refuses runs."""
     runner = Runner(world, tmp_path, certificate(name))
     file = tmp_path / "moved" / "state.db"
     runner.run("sync")
@@ -476,7 +487,7 @@ def test_state_moves_into_a_bucket_and_out_of_it(
 
 
 def test_new_key_of_a_state_in_a_bucket(runner: Runner) -> None:
-    """The old one opens it no more."""
+    """After the rotation only the new key opens the state."""
     runner.run("sync")
     runner.variables["NEW_KEY"] = new_key()
     run = runner.run("state", "key", "--rotate", "env:NEW_KEY")
@@ -487,8 +498,8 @@ def test_new_key_of_a_state_in_a_bucket(runner: Runner) -> None:
     assert (Exit.OK, 0) == (last.code, last.left.qiniu_writes), last
 
 
-def test_made_before_its_first_run(runner: Runner) -> None:
-    """`state init` makes it once; `state migrate` finds it up to date."""
+def test_state_init_in_a_bucket(runner: Runner) -> None:
+    """`state init` makes the state once; `state migrate` finds the state up to date."""
     first, again, migrated = (runner.run("state", word) for word in ("init", "init", "migrate"))
     assert ("Created: ", 0) == (first.out[:9], first.code), first
     assert "already exists" in again.out

@@ -1,4 +1,4 @@
-"""The main job with challenges at every kind of DNS service, from the file to the edges."""
+"""Whole runs with challenges at every kind of DNS service, from the file to the edges."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.command import Ended, run_here
 from tests.support.powerdns import KEY, PowerDns
 from tests.support.tiers import long
 
-# --- The main job with the challenge at another DNS service, from the file to the edges
+# --- Challenges at another DNS service, from the file to the edges
 
 
 ZONE = "example.com"
@@ -35,8 +35,8 @@ TOKEN = "t" * 40
 
 @dataclass(frozen=True)
 class Running:
-    """A service that writes to the world's zones: its account's table, what the environment holds
-    for it, and how often it was asked to write and to remove.
+    """A service that writes to the world's zones: the account's table, the environment, and the
+    number of writes and removals.
     """
 
     table: str
@@ -77,7 +77,7 @@ def test_wildcard_and_apex_are_proven_and_served(
     tmp_path: Path,
     name: str,
 ) -> None:
-    """Two values at one name are written, seen, removed; the second run does nothing."""
+    """Two values at one name are written, seen and removed; the second run changes nothing."""
     deploy = f'[[certificates.deploy]]\nto = "qiniu"\ndomains = ["{name}"]\n'
     names = f'[[certificates]]\nname = "{name}"\nnames = ["{name}", "*.{name}"]\ndns = "other"\n'
     with service(world) as running:
@@ -96,7 +96,7 @@ def test_wildcard_and_apex_are_proven_and_served(
     assert_nothing_written(again.left)
 
 
-# --- Challenges at an acme-dns server, to which a CNAME leads, from the file to the edges
+# --- Challenges at an acme-dns server at the end of a CNAME, from the file to the edges
 
 
 SERVED = "auth.acme-dns.test"
@@ -105,41 +105,43 @@ FAILED = 1
 
 @pytest.fixture(scope="module")
 def server(shared_world: World) -> Iterator[AcmeDnsService]:
-    """The server; its zone is the world's."""
+    """Run the acme-dns server; its zone is in the world."""
     if SERVED not in {zone.name for zone in shared_world.zones.zones_above(SERVED)}:
         shared_world.zones.add_zone(SERVED, NAMESERVERS)
     with AcmeDnsService(shared_world.zones, SERVED) as server:
         yield server
 
 
-def host_with(world: World, server: AcmeDnsService, one: Registered, path: Path, name: str) -> Host:
-    """Return a machine with one registration, for a name and its wildcard."""
+def host_with(
+    world: World, server: AcmeDnsService, registration: Registered, path: Path, name: str
+) -> Host:
+    """Return a machine with the account of a registration, for a name and its wildcard."""
     return Host(
         world,
         path,
         f'\n[accounts.other]\ntype = "acme-dns"\napi = "{server.url}"\n'
         f'username = "env:ACMEDNS_USERNAME"\npassword = "env:ACMEDNS_PASSWORD"\n'
-        f'subdomain = "{one.fulldomain}"\n'
+        f'subdomain = "{registration.fulldomain}"\n'
         f'[[certificates]]\nname = "{name}"\nnames = ["{name}", "*.{name}"]\ndns = "other"\n',
     )
 
 
-def keys(one: Registered) -> dict[str, str]:
-    return {"ACMEDNS_USERNAME": one.username, "ACMEDNS_PASSWORD": one.password}
+def keys(registration: Registered) -> dict[str, str]:
+    return {"ACMEDNS_USERNAME": registration.username, "ACMEDNS_PASSWORD": registration.password}
 
 
 def test_challenges_are_written_at_the_end_of_the_cname(
     world: World, server: AcmeDnsService, tmp_path: Path, name: str
 ) -> None:
-    """Both values of wildcard and apex; nothing is left to clean, and the second run does
-    nothing.
+    """The values of wildcard and apex are written; no record needs cleaning, and the second run
+    changes nothing.
     """
-    one = server.register()
-    world.zones.seed(f"_acme-challenge.{name}", "CNAME", f"{one.fulldomain}.")
-    host = host_with(world, server, one, tmp_path, name)
+    registration = server.register()
+    world.zones.seed(f"_acme-challenge.{name}", "CNAME", f"{registration.fulldomain}.")
+    host = host_with(world, server, registration, tmp_path, name)
     before = len(server.updates())
 
-    first, again = host.run("sync", **keys(one)), host.run("sync", **keys(one))
+    first, again = host.run("sync", **keys(registration)), host.run("sync", **keys(registration))
 
     assert 0 == first.code, first
     assert 0 == again.code, again
@@ -148,28 +150,28 @@ def test_challenges_are_written_at_the_end_of_the_cname(
     assert_nothing_written(again.left)
     with host.remembering() as store:
         assert not store.challenge_records(name)
-    assert one.password not in first.out + first.err
+    assert registration.password not in first.out + first.err
 
 
 def test_cname_that_is_missing_is_reported_before_an_order(
     world: World, server: AcmeDnsService, tmp_path: Path, name: str
 ) -> None:
-    """With the record to set, by `sync` and by `doctor`."""
-    one = server.register()
-    host = host_with(world, server, one, tmp_path, name)
+    """`sync` and `doctor` print the record to set."""
+    registration = server.register()
+    host = host_with(world, server, registration, tmp_path, name)
 
-    ended = host.run("-q", "sync", **keys(one))
-    looked = host.run("doctor", **keys(one))
+    ended = host.run("-q", "sync", **keys(registration))
+    looked = host.run("doctor", **keys(registration))
 
-    record = f"_acme-challenge.{name}. CNAME {one.fulldomain}."
+    record = f"_acme-challenge.{name}. CNAME {registration.fulldomain}."
     assert FAILED == ended.code
     assert 0 == ended.left.orders
     assert record in ended.complaint.hint
     assert record in " ".join(looked.out.split())
 
 
-# --- A certificate by the operator's own name server, from the file to the certificate: a real
-# BIND or PowerDNS is the zone's name server and the only resolver there is, and Pebble asks it
+# --- A certificate with the operator's own name server, from the file to the certificate: a real
+# BIND or PowerDNS is the zone's name server and the only resolver, also for Pebble
 
 
 NAME = "www.example.com"
@@ -177,7 +179,7 @@ NAME = "www.example.com"
 
 @dataclass(frozen=True)
 class OwnServer:
-    """A name server, its account's table, and what the environment holds for it."""
+    """A name server, the account's table, and the environment."""
 
     address: str
     table: str
@@ -187,7 +189,7 @@ class OwnServer:
 
 @pytest.fixture
 def at_bind(bind: Bind) -> OwnServer:
-    """A BIND, by dynamic updates."""
+    """A BIND, with dynamic updates."""
     table = (
         f'type = "rfc2136"\nserver = "env:RFC2136_NAMESERVER"\nkey_name = "{KEY_NAME}"\n'
         'key_secret = "env:RFC2136_TSIG_SECRET"\n'
@@ -198,7 +200,7 @@ def at_bind(bind: Bind) -> OwnServer:
 
 @pytest.fixture
 def at_powerdns(powerdns: PowerDns) -> OwnServer:
-    """A PowerDNS, by lexicon."""
+    """A PowerDNS, with lexicon."""
     table = (
         'type = "lexicon"\nprovider = "powerdns"\nauth_token = "env:LEXICON_TOKEN"\n'
         f'pdns_server = "{powerdns.url}"\n'
@@ -206,7 +208,7 @@ def at_powerdns(powerdns: PowerDns) -> OwnServer:
     return OwnServer(powerdns.address, table, powerdns.values, {"LEXICON_TOKEN": KEY})
 
 
-def written(directory: Path, pebble: Pebble, running: OwnServer, *names: str) -> Path:
+def write_config(directory: Path, pebble: Pebble, running: OwnServer, *names: str) -> Path:
     (directory / "ca.pem").write_bytes(pebble.ca_bundle.read_bytes())
     config = directory / "certferry.toml"
     listed = ", ".join(f'"{name}"' for name in names)
@@ -239,8 +241,8 @@ def ca_of_powerdns(one_powerdns: PowerDns) -> Iterator[Pebble]:
 
 
 def assert_proven(running: OwnServer, pebble: Pebble, directory: Path) -> None:
-    """Two values at one name are written, seen and removed; the second run has nothing to do."""
-    config = written(directory, pebble, running, NAME, f"*.{NAME}")
+    """Two values at one name are written, seen and removed; the next plan is empty."""
+    config = write_config(directory, pebble, running, NAME, f"*.{NAME}")
 
     first, again = run(config, running, "sync"), run(config, running, "plan", "--check")
 
@@ -254,7 +256,7 @@ def assert_proven(running: OwnServer, pebble: Pebble, directory: Path) -> None:
 def test_dynamic_updates_prove_wildcard_and_apex(
     at_bind: OwnServer, ca_of_bind: Pebble, bind: Bind, tmp_path: Path
 ) -> None:
-    """And what another client has at the name stays."""
+    """Another client's value at the name stays."""
     bind.put("example.com", f"_acme-challenge.{NAME}", "TXT", "theirs")
 
     assert_proven(at_bind, ca_of_bind, tmp_path)
@@ -265,7 +267,7 @@ def test_dynamic_updates_prove_wildcard_and_apex(
 def test_lexicon_proves_wildcard_and_apex(
     at_powerdns: OwnServer, ca_of_powerdns: Pebble, tmp_path: Path
 ) -> None:
-    """And leaves nothing."""
+    """The name is empty afterwards."""
     assert_proven(at_powerdns, ca_of_powerdns, tmp_path)
 
     assert [] == at_powerdns.values(f"_acme-challenge.{NAME}")
@@ -274,8 +276,8 @@ def test_lexicon_proves_wildcard_and_apex(
 def test_zone_that_the_server_lacks_is_reported_before_an_order(
     at_bind: OwnServer, ca_of_bind: Pebble, tmp_path: Path
 ) -> None:
-    """The server is asked for it: it cannot list its zones."""
-    config = written(tmp_path, ca_of_bind, at_bind, "www.away.example.com")
+    """A server cannot list its zones, so certferry asks for the zone of the name."""
+    config = write_config(tmp_path, ca_of_bind, at_bind, "www.away.example.com")
 
     ended = run(config, at_bind, "-q", "sync")
 
@@ -287,8 +289,8 @@ def test_zone_that_the_server_lacks_is_reported_before_an_order(
 def test_secret_that_is_not_the_servers_is_reported(
     at_bind: OwnServer, ca_of_bind: Pebble, tmp_path: Path
 ) -> None:
-    """With what to compare, and without the secret."""
-    config = written(tmp_path, ca_of_bind, at_bind, NAME)
+    """The message says what to compare, and hides the secret."""
+    config = write_config(tmp_path, ca_of_bind, at_bind, NAME)
     wrong = "MDEyMzQ1Njc4OWFiY2RlZg=="
 
     ended = run(config, at_bind, "-q", "sync", RFC2136_TSIG_SECRET=wrong)
@@ -302,29 +304,28 @@ def test_secret_that_is_not_the_servers_is_reported(
 def test_doctor_looks_at_the_name_server(
     at_bind: OwnServer, ca_of_bind: Pebble, tmp_path: Path
 ) -> None:
-    """Whether its key is taken and it has the zone, by questions alone."""
-    config = written(tmp_path, ca_of_bind, at_bind, NAME, "www.away.example.com")
+    """`doctor` checks the key and the zones with queries alone."""
+    config = write_config(tmp_path, ca_of_bind, at_bind, NAME, "www.away.example.com")
 
     wrong = "MDEyMzQ1Njc4OWFiY2RlZg=="
 
-    looked = found(run(config, at_bind, "doctor", "--json"))
-    refused = found(run(config, at_bind, "doctor", "--json", RFC2136_TSIG_SECRET=wrong))
+    looked = findings_of(run(config, at_bind, "doctor", "--json"))
+    refused = findings_of(run(config, at_bind, "doctor", "--json", RFC2136_TSIG_SECRET=wrong))
 
     assert "delegates away.example.com" in looked["_acme-challenge.www.away.example.com"]
     assert f"_acme-challenge.{NAME}" not in looked
     assert "BADSIG" in refused[f"_acme-challenge.{NAME}"]
 
 
-def found(ended: Ended) -> dict[str, str]:
-    """Return what doctor says, by whom it says it of."""
-    return {one["subject"]: one["message"] for one in json.loads(ended.out)["findings"]}
+def findings_of(ended: Ended) -> dict[str, str]:
+    """Return the messages of doctor's findings, by subject."""
+    return {finding["subject"]: finding["message"] for finding in json.loads(ended.out)["findings"]}
 
 
-# --- Certificates whose names are in zones of several DNS accounts, from the command to the
-# edges
+# --- Certificates with names in zones of several DNS accounts, from the command to the edges
 
 
-# Without a word of the tests' domains: `3EXAMPLE` would be masked in `n3.example.com`.
+# The keys avoid the words of the tests' domains: `3EXAMPLE` would be masked in `n3.example.com`.
 KEYS = {
     "Tencent_SecretId": "AKIDz8krbsJ5yKBZQpn74WFkmLPx3Qw7Rt2u",
     "Tencent_SecretKey": "Gu5t9xGARNpq86cd98joQYCN3Qw7Rt2u",
@@ -334,8 +335,8 @@ USAGE, RUN_FAILED, PENDING = 2, 1, 4
 
 
 class DnsHost(Host):
-    """A machine with an account at Tencent Cloud, and one that a program writes for, besides the
-    world's at DNSPod.
+    """A machine with an account at Tencent Cloud and an account of a program, besides the world's
+    account at DNSPod.
     """
 
     def __init__(
@@ -358,7 +359,7 @@ class DnsHost(Host):
 
 @pytest.fixture(scope="module")
 def tencent(shared_world: World) -> Iterator[TencentCloudService]:
-    """Tencent Cloud, with an account that holds delegated.net in the same world."""
+    """Run Tencent Cloud, with an account that holds delegated.net in the same world."""
     with TencentCloudService(shared_world.zones) as service:
         service.add_key(*KEYS.values())
         service.add_domain("delegated.net")
@@ -366,7 +367,7 @@ def tencent(shared_world: World) -> Iterator[TencentCloudService]:
 
 
 def tables(dns: str, *names: str) -> str:
-    """Return a certificate that is only issued."""
+    """Return the table of a certificate that is only issued."""
     listed = ", ".join(f'"{name}"' for name in names)
     return f'\n[[certificates]]\nname = "both"\nnames = [{listed}]\ndns = {dns}\n'
 
@@ -377,7 +378,9 @@ TABLE = '{ "example.com" = "dnspod", "delegated.net" = "tencentcloud" }'
 def test_each_account_proves_the_names_of_its_zones(
     world: World, tencent: TencentCloudService, tmp_path: Path, name: str
 ) -> None:
-    """One certificate, one order, and nothing left at either; the second run does nothing."""
+    """A single order proves the names at two accounts, all records are removed, and the second run
+    changes nothing.
+    """
     host = DnsHost(world, tencent, tmp_path, tables(TABLE, name, "*.delegated.net"))
     before = len(tencent.calls("CreateRecord"))
 
@@ -393,7 +396,7 @@ def test_each_account_proves_the_names_of_its_zones(
 def test_cname_leads_into_the_zone_of_another_account(
     world: World, tencent: TencentCloudService, tmp_path: Path, name: str
 ) -> None:
-    """The end of the CNAME decides which account of the table writes."""
+    """The zone at the end of the CNAME selects the account of the table."""
     world.zones.create(f"_acme-challenge.{name}", "CNAME", "led.delegated.net.")
     before = len(tencent.calls("CreateRecord"))
     host = DnsHost(world, tencent, tmp_path, tables(TABLE, name))
@@ -409,7 +412,7 @@ def test_cname_leads_into_the_zone_of_another_account(
 def test_program_writes_for_a_zone(
     world: World, tencent: TencentCloudService, tmp_path: Path, name: str
 ) -> None:
-    """As an account of the table, like any other; its keys are its own."""
+    """The program is an account of the table like any other account, with its own keys."""
     dns = TABLE.replace('"dnspod"', '"mine"')
     host = DnsHost(world, tencent, tmp_path, tables(dns, name, "delegated.net"))
 
@@ -423,8 +426,8 @@ def test_program_writes_for_a_zone(
 def test_program_beside_the_file_runs_without_the_accounts_keys(
     world: World, tencent: TencentCloudService, tmp_path: Path, name: str
 ) -> None:
-    """Its path is relative to the file; what it fails with is told, and its record is forgotten
-    once a later run has cleaned up.
+    """The program's path is relative to the file. The message quotes the program's failure, and the
+    program's environment contains none of the accounts' keys.
     """
     host = DnsHost(world, tencent, tmp_path, tables('"script"', name))
     host.rewrite("[accounts.mine]", '[accounts.script]\ntype = "command"\ncommand = ["./dns"]\n'
@@ -454,8 +457,8 @@ def test_program_beside_the_file_runs_without_the_accounts_keys(
 def test_program_of_no_use_costs_one_order(
     world: World, tmp_path: Path, name: str, does: str, reported: str
 ) -> None:
-    """The challenge's value is the order's: it is made before the program is called, and gone on
-    with by every later run. What the program did is told in few words.
+    """The challenge's value belongs to the order, so the order precedes the program's call; every
+    later run continues the same order. The message about the program is short.
     """
     script = tmp_path / "dns"
     script.write_text(f"#!/bin/sh\n{does}\n")
@@ -479,8 +482,8 @@ def test_program_of_no_use_costs_one_order(
 def test_zone_that_no_account_has_is_reported_with_the_cname_to_set(
     world: World, tencent: TencentCloudService, tmp_path: Path
 ) -> None:
-    """By the plan, by the doctor and by the run, and nothing is ordered; once the record is set,
-    the run goes through.
+    """`plan`, `doctor` and `sync` report the record to set, and the order is withheld; with the
+    record in place the run succeeds.
     """
     if "elsewhere.org" not in {zone.name for zone in world.zones.zones_above("elsewhere.org")}:
         world.zones.add_zone("elsewhere.org", [s.hostname for s in world.dns.servers])
@@ -505,7 +508,7 @@ def test_zone_that_no_account_has_is_reported_with_the_cname_to_set(
 def test_table_without_the_zone_of_a_name(
     world: World, tencent: TencentCloudService, tmp_path: Path, name: str
 ) -> None:
-    """The line is named, and what to write there; certferry asks no service."""
+    """The message includes the line to add; no service is asked."""
     host = DnsHost(world, tencent, tmp_path, tables(TABLE, name, "img.elsewhere.org"))
 
     run = host.run("-q", "sync")
@@ -521,7 +524,7 @@ def test_table_without_the_zone_of_a_name(
 def test_wrong_kind_of_key_is_reported(
     world: World, tencent: TencentCloudService, tmp_path: Path, variable: str
 ) -> None:
-    """A DNSPod token where a key of Tencent Cloud belongs."""
+    """A DNSPod token in the place of a key of Tencent Cloud is recognized."""
     host = DnsHost(world, tencent, tmp_path, tables('"tencentcloud"', "delegated.net"))
     keys = world.credentials
     wrong = {"Tencent_SecretId": keys.dnspod_id, "Tencent_SecretKey": keys.dnspod_token}[variable]

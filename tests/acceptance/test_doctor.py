@@ -1,4 +1,4 @@
-"""`certferry doctor` in a world: in order, and with each trouble that an operator may have."""
+"""`certferry doctor` in a world: on a machine in order, and with each trouble of an operator."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from tests.support.tiers import thorough
 
 IN_ORDER, FAILED = 0, 1
 TO_BE_KNOWN = {"schedule_missing", "nobody_told", "back_up", "ways", "certificates_kept"}
-"""What is told of a machine without a daily run, a channel and a heartbeat, whose certificate was
-never ordered.
+"""The findings on a machine whose certificate was never ordered, as long as a daily run, a channel
+and a heartbeat are missing.
 """
 
 
 def examined(host: Host, **environ: str) -> set[tuple[str, str]]:
-    """Examine, and return the codes beyond what is to be known, with their subjects. Nothing may
-    have been changed, and the code has to say whether an error is among them.
+    """Run `doctor`, and return the unexpected codes with their subjects. Assert that nothing was
+    changed, and that the exit code tells whether an error was found.
     """
     run = host.run("doctor", "--json", **environ)
     assert_nothing_written(run.left)
     assert 0 == run.left.orders
     document = json.loads(run.out)
-    errors = [one for one in document["findings"] if one["severity"] == "error"]
+    errors = [finding for finding in document["findings"] if finding["severity"] == "error"]
     assert (not errors) is document["ok"] is (IN_ORDER == run.code)
-    assert all(one["fix"] for one in document["findings"] if one["severity"] != "info"), document
-    found = {(one["code"], one["subject"]) for one in document["findings"]}
-    assert TO_BE_KNOWN - {"ways", "certificates_kept"} <= {code for code, _ in found}
-    return {one for one in found if one[0] not in TO_BE_KNOWN}
+    assert all(each["fix"] for each in document["findings"] if each["severity"] != "info"), document
+    findings = {(each["code"], each["subject"]) for each in document["findings"]}
+    assert TO_BE_KNOWN - {"ways", "certificates_kept"} <= {code for code, _ in findings}
+    return {(code, subject) for code, subject in findings if code not in TO_BE_KNOWN}
 
 
 @pytest.fixture
 def zones(world: World) -> Iterator[World]:
-    """The world, from which what a test seeds goes away again."""
+    """Return the world, and remove the records of the test afterwards."""
     before = {record.id for record in world.zones.records()}
     yield world
     for record in world.zones.records():
@@ -55,22 +55,22 @@ def zones(world: World) -> Iterator[World]:
 
 
 def test_machine_in_order(host: Host) -> None:
-    """No error and no warning but that nothing is scheduled, and no failure told; what to back up
-    is told, and not even a state is made.
+    """On a new machine, `doctor` reports only the missing schedule, the missing channel and the
+    data to back up, and makes no state.
     """
     assert set() == examined(host)
     assert not host.state.exists()
 
 
 def test_machine_in_order_after_a_run(host: Host, name: str) -> None:
-    """What happened last is told."""
+    """After a run, `doctor` reports the last change and the last run."""
     assert 0 == host.run("sync").code
 
     assert {("last_change", name), ("last_run", "sync")} == examined(host)
 
 
-def test_what_is_looked_at_is_reported_from_the_beginning(host: Host) -> None:
-    """On stderr, in the operator's language, before the findings."""
+def test_progress_is_reported_from_the_beginning(host: Host) -> None:
+    """The progress is on stderr, in the operator's language, before the findings."""
     run = host.run("--lang", "zh", "doctor")
 
     reported = run.err.splitlines()
@@ -81,7 +81,7 @@ def test_what_is_looked_at_is_reported_from_the_beginning(host: Host) -> None:
 
 
 def test_secrets_are_in_no_finding(host: Host, world: World) -> None:
-    """Whatever is refused."""
+    """A refused secret stays hidden on both streams, also with -v."""
     run = host.run("-v", "doctor", DP_Key="0123456789abcdef" * 2)
 
     assert FAILED == run.code
@@ -90,7 +90,7 @@ def test_secrets_are_in_no_finding(host: Host, world: World) -> None:
 
 
 def test_wrong_token_of_the_dns_account(host: Host) -> None:
-    """It is told of the account; the plan tells it as well, before an order."""
+    """`doctor` reports the account once, and `plan` reports the token before an order."""
     wrong = "0123456789abcdef" * 2
 
     assert {("keys_refused", "dnspod")} == examined(host, DP_Key=wrong)
@@ -102,26 +102,26 @@ def test_wrong_token_of_the_dns_account(host: Host) -> None:
 
 
 def test_wrong_keys_of_the_target(host: Host) -> None:
-    """Once, and not for each call."""
+    """The account is reported once, whatever the number of refused calls."""
     assert {("keys_refused", "qiniu")} == examined(host, QINIU_SECRET_KEY="x" * 40)
 
 
 def test_call_that_the_keys_may_not_make(host: Host, world: World) -> None:
-    """The others are told as accepted."""
+    """The refused call is a finding; the other calls are reported as accepted."""
     try:
         world.qiniu.uc.faults.add(
             refusal(403, words="no permission"), on="GET /buckets", times=None
         )
-        found = examined(host)
+        findings = examined(host)
     finally:
         world.qiniu.uc.faults.clear()
 
-    assert ("call_refused", "qiniu") in found
+    assert ("call_refused", "qiniu") in findings
 
 
 def test_keys_that_may_read_and_not_write(host: Host, world: World, name: str) -> None:
-    """That reading is all that was seen is said beforehand; what the run was refused for is told
-    until one succeeds, and nothing was changed.
+    """Before the first write `doctor` only knows that the keys are a sub-account's. After a refused
+    write `doctor` reports the failure until a run succeeds; nothing is changed at the CDN.
     """
     key, secret = f"IAM-{secrets.token_hex(20)}", secrets.token_hex(20)
     owner = world.credentials.access_key
@@ -141,18 +141,18 @@ def test_keys_that_may_read_and_not_write(host: Host, world: World, name: str) -
 
 
 def test_service_that_does_not_answer(host: Host, world: World) -> None:
-    """It is told of its account, and what else there is, is looked at."""
+    """The account is reported as unreachable, and the other checks go on."""
     try:
         world.dnspod.faults.add(Fault.reset_before(), times=None)
-        found = examined(host)
+        findings = examined(host)
     finally:
         world.dnspod.faults.clear()
 
-    assert {("unreachable", "dnspod")} == found
+    assert {("unreachable", "dnspod")} == findings
 
 
 def test_clock_that_is_wrong(world: World, tmp_path: Path, name: str) -> None:
-    """It is told with how much."""
+    """The message tells by how many minutes the clocks differ."""
     host = Host(world, tmp_path, certificate(name))
     keys = world.credentials
     with DnspodService(
@@ -168,14 +168,14 @@ def test_clock_that_is_wrong(world: World, tmp_path: Path, name: str) -> None:
 
 
 def test_name_without_a_zone(world: World, tmp_path: Path, name: str) -> None:
-    """The challenge that cannot be written is named."""
+    """The message names the challenge that no zone can hold."""
     host = Host(world, tmp_path, certificate(name, "x.notmine.org", domains=[name]))
 
     assert ("zone_missing", "_acme-challenge.x.notmine.org") in examined(host)
 
 
 def test_zone_that_is_delegated_elsewhere(world: World, tmp_path: Path, name: str) -> None:
-    """The account has it, and the world asks others."""
+    """The account holds the zone, but the delegation leads to other servers."""
     zone = f"z{secrets.token_hex(4)}.org"
     world.zones.add_zone(zone, ["ns1.elsewhere.test", "ns2.elsewhere.test"])
     world.dnspod.add_domain(zone)
@@ -185,27 +185,32 @@ def test_zone_that_is_delegated_elsewhere(world: World, tmp_path: Path, name: st
 
 
 def test_name_server_that_is_dead(host: Host, world: World) -> None:
-    """It is named, and what an order does about it; it is no failure."""
+    """The warning names the server and the wait of an order."""
     world.dns.servers[1].down()
     try:
         run = host.run("doctor", "--json")
     finally:
         world.dns.servers[1].recover()
 
-    [found] = [
-        one for one in json.loads(run.out)["findings"] if one["code"] == "name_server_silent"
+    [finding] = [
+        each for each in json.loads(run.out)["findings"] if each["code"] == "name_server_silent"
     ]
-    assert ("warning", "example.com") == (found["severity"], found["subject"])
-    assert world.dns.servers[1].hostname in found["message"]
-    assert "an order waits 75 seconds for them" in found["fix"]
+    assert ("warning", "example.com") == (finding["severity"], finding["subject"])
+    assert world.dns.servers[1].hostname in finding["message"]
+    assert "an order waits 75 seconds for them" in finding["fix"]
 
 
 def test_caa_that_forbids_the_ca(zones: World, host: Host, name: str) -> None:
-    """By the identity that its directory tells; a CA that tells none, as Pebble, is not judged."""
+    """The identity in the CA's directory decides; a CA that tells no identity, as Pebble, is not
+    judged.
+    """
     zones.zones.seed(name, "CAA", '0 issue "other.test"')
     assert {("caa_not_judged", name)} == examined(host)
 
-    endpoints = {one: f"http://127.0.0.1/{one}" for one in ("newNonce", "newAccount", "newOrder")}
+    endpoints = {
+        resource: f"http://127.0.0.1/{resource}"
+        for resource in ("newNonce", "newAccount", "newOrder")
+    }
     directory = json.dumps(endpoints | {"meta": {"caaIdentities": ["ca.test"]}}).encode()
     with HttpService(lambda _: Response(200, directory)) as ca:
         host.rewrite(zones.pebble.directory_url, f"{ca.url}/dir")
@@ -218,14 +223,14 @@ def test_caa_that_forbids_the_ca(zones: World, host: Host, name: str) -> None:
 
 
 def test_broken_dnssec(host: Host, world: World, name: str) -> None:
-    """What a CA that checks would not accept."""
+    """A validating CA would refuse the name."""
     world.dns.resolver.bogus.add(name)
 
     assert ("dnssec_broken", name) in examined(host)
 
 
 def test_resolver_that_makes_up_answers(host: Host, world: World) -> None:
-    """It is named."""
+    """The finding names the resolver's address."""
     world.dns.resolver.invented = "192.0.2.66"
 
     assert ("resolver_invents", world.dns.resolver.address) in examined(host)
@@ -237,7 +242,7 @@ def test_resolver_that_makes_up_answers(host: Host, world: World) -> None:
 def test_domain_that_is_switched_off(
     world: World, tmp_path: Path, new_name: Callable[[], str], state: str, code: str
 ) -> None:
-    """By its name."""
+    """The finding names the domain."""
     fresh = new_name()
     world.point_at_edges(fresh)
     world.qiniu.add_domain(fresh, state=state)
@@ -249,7 +254,7 @@ def test_domain_that_is_switched_off(
 def test_domain_that_is_not_pointed_at_the_cdn(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """It is at the CDN, and no visitor comes there."""
+    """The domain is at the CDN, but DNS leads visitors elsewhere."""
     fresh = new_name()
     world.qiniu.add_domain(fresh)
     host = Host(world, tmp_path, certificate(fresh))
@@ -259,7 +264,7 @@ def test_domain_that_is_not_pointed_at_the_cdn(
 
 @thorough
 def test_key_that_does_not_open_the_state(host: Host, name: str) -> None:
-    """It is told of the file, with the way out."""
+    """The finding is about the key file, with the remedy."""
     assert 0 == host.run("sync").code
     host.key_file.write_bytes(base64.b64encode(secrets.token_bytes(32)))
 
@@ -268,7 +273,7 @@ def test_key_that_does_not_open_the_state(host: Host, name: str) -> None:
 
 @thorough
 def test_key_that_others_can_read(host: Host) -> None:
-    """Its mode, and what that means for the state."""
+    """The findings name the file's mode and the consequence for the state."""
     assert 0 == host.run("sync").code
     host.key_file.chmod(0o644)
 
@@ -278,7 +283,7 @@ def test_key_that_others_can_read(host: Host) -> None:
 
 
 def test_state_that_cannot_be_used(host: Host) -> None:
-    """Files and schedule are looked at all the same."""
+    """The files and the schedule are examined all the same."""
     host.state.parent.mkdir(mode=0o700)
     host.state.write_bytes(b"a diary, and no database\n" * 99)
     host.state.chmod(0o600)
@@ -286,26 +291,28 @@ def test_state_that_cannot_be_used(host: Host) -> None:
     run = host.run("doctor", "--json")
 
     assert FAILED == run.code
-    codes = [one["code"] for one in json.loads(run.out)["findings"]]
+    codes = [finding["code"] for finding in json.loads(run.out)["findings"]]
     assert ["state_unusable", "schedule_missing", "nobody_told"] == codes
     assert RequestsMade() == run.left
 
 
 def test_state_that_cannot_be_written(host: Host) -> None:
-    """A run would fail of it, whether there is a state by now or none."""
+    """A run would fail on the folder, whether a state exists or not."""
     host.state.parent.mkdir(mode=0o500)
 
     run = host.run_apart("doctor", "--json", wrapped_in=bound_by_permissions())
 
-    findings = [one for one in json.loads(run.out)["findings"] if one["severity"] == "error"]
+    findings = [
+        finding for finding in json.loads(run.out)["findings"] if finding["severity"] == "error"
+    ]
     assert FAILED == run.code
     assert [("state_unusable", str(host.state.parent))] == [
-        (one["code"], one["subject"]) for one in findings
+        (finding["code"], finding["subject"]) for finding in findings
     ]
 
 
 def test_mistake_in_the_file_is_reported_as_everywhere(host: Host) -> None:
-    """Nothing can be looked at then."""
+    """A mistake in the file ends the command before any check."""
     host.rewrite('to = "qiniu"', 'to = "quiniu"')
 
     run: Run = host.run("-q", "doctor")

@@ -1,4 +1,4 @@
-"""Which domains a certificate serves: globs, two accounts, two certificates, another name."""
+"""The domains of a certificate: globs, two accounts, two certificates, another name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.tiers import thorough
 
 
 def steps(run: Run, action: str) -> dict[str, Any]:
-    """Return the steps of the one certificate, by domain."""
+    """Return the steps of the certificate, by domain."""
     return {step["domain"]: step for step in run.steps if step["action"] == action}
 
 
@@ -32,8 +32,8 @@ def outcomes(run: Run, action: str) -> dict[str, str]:
 def test_domain_that_appears_is_served_by_the_next_run(
     world: World, tmp_path: Path, name: str
 ) -> None:
-    """What the globs match is served, what `exclude` takes away is left alone; the plan says why a
-    domain has come; then the next run does nothing.
+    """The run serves the domains that the globs match, and leaves the excluded domains alone. The
+    plan says why a new domain is included, and after its deployment the next run changes nothing.
     """
     for label in ("img-1", "img-2", "test", "img-test"):
         world.add_http_domain(f"{label}.{name}")
@@ -66,8 +66,9 @@ def test_domain_that_appears_is_served_by_the_next_run(
 
 
 def test_wildcard_domain_and_its_children(world: World, tmp_path: Path, name: str) -> None:
-    """It is served as one of those below its name; a child has its certificate, and is left alone,
-    and what the edges present there is right.
+    """The wildcard domain is served like a domain below its name. A child domain has the
+    certificate of its parent: the run leaves the child alone, and the edges present the right
+    certificate.
     """
     world.add_http_domain(f"*.{name}")
     child = f"child.{name}"
@@ -84,7 +85,7 @@ def test_wildcard_domain_and_its_children(world: World, tmp_path: Path, name: st
 
 
 @pytest.mark.parametrize(
-    ("deploy", "said"),
+    ("deploy", "message"),
     [
         (['domains = ["*.{name}.cn"]'], "*.{name}.cn matches no online domain"),
         (
@@ -95,16 +96,16 @@ def test_wildcard_domain_and_its_children(world: World, tmp_path: Path, name: st
     ids=["glob", "exclude"],
 )
 def test_nothing_is_left_to_serve(
-    deploy: list[str], said: str, world: World, tmp_path: Path, name: str
+    deploy: list[str], message: str, world: World, tmp_path: Path, name: str
 ) -> None:
-    """Told with what to do, by every command; nothing is ordered, and nothing changed."""
+    """Every command reports the reason, and nothing is ordered or changed."""
     lines = [line.format(name=name) for line in deploy]
     host = Host(world, tmp_path, covering(name, *lines))
 
     for command, code in (("plan", 1), ("sync", 1), ("status", 1)):
         run = host.run(command)
         assert code == run.code, run
-        assert said.format(name=name) in " ".join(run.out.split()), run
+        assert message.format(name=name) in " ".join(run.out.split()), run
         assert_nothing_written(run.left)
         assert 0 == run.left.orders
     assert "hint: " in host.run("plan").out
@@ -112,20 +113,20 @@ def test_nothing_is_left_to_serve(
 
 @thorough
 def test_misspelt_exclude_is_reported(world: World, tmp_path: Path, name: str) -> None:
-    """Before the domain that was meant is deployed to; nothing waits for it."""
+    """The warning appears before a deployment to the domain that was meant, and delays nothing."""
     host = Host(world, tmp_path, covering(name, f'exclude = ["tset.{name}"]'))
 
     plan, run, settled = host.run("plan"), host.run("sync"), host.run("plan")
 
-    said = f"`exclude` lists tset.{name}, which the deployment would not contain anyway"
-    assert said in " ".join(plan.out.split())
+    message = f"`exclude` lists tset.{name}, which the deployment would not contain anyway"
+    assert message in " ".join(plan.out.split())
     assert 0 == run.code, run
-    assert said in " ".join(settled.out.split())
+    assert message in " ".join(settled.out.split())
     assert "as declared\n" in settled.out
 
 
 def test_file_that_empties_its_own_list(world: World, tmp_path: Path, name: str) -> None:
-    """Refused with the line, before certferry asks a service."""
+    """The mistake is reported with its line, before the first request."""
     host = Host(world, tmp_path, covering(name, f'domains = ["{name}"]', 'exclude = ["*"]'))
     line = 1 + host.config.read_text().splitlines().index('exclude = ["*"]')
 
@@ -136,14 +137,14 @@ def test_file_that_empties_its_own_list(world: World, tmp_path: Path, name: str)
     assert 0 == run.left.qiniu_requests
 
 
-# --- Two accounts of one service in one file, from the command to the edges
+# --- Two accounts of one service in a file, from the command to the edges
 
 
 _numbers = itertools.count(1)
 
 
 class TwoAccounts(Host):
-    """A machine whose file has the world's account as `one`, and a second one as `two`."""
+    """A machine whose file names the world's account `one`, and a second account `two`."""
 
     def __init__(self, world: World, directory: Path, certificates: str) -> None:
         super().__init__(world, directory, certificates)
@@ -158,32 +159,32 @@ class TwoAccounts(Host):
         )
 
     def run(self, *arguments: str, **environ: str) -> Run:
-        """With the keys of both accounts."""
+        """See `Host.run`: the environment has the keys of both accounts."""
         return super().run(*arguments, **self.keys, **environ)
 
     def add_to_two(self, name: str) -> None:
-        """Put a domain without HTTPS into the second account."""
+        """Put a domain with HTTPS off into the second account."""
         self.world.add_http_domain(name, account=self.keys["TWO_AK"])
 
 
-def tables(name: str, one: str = '"auto"', two: str = '"auto"') -> str:
-    """Return the tables of a certificate that both accounts serve, each these domains."""
+def tables(name: str, of_one: str = '"auto"', of_two: str = '"auto"') -> str:
+    """Return the tables of a certificate that both accounts serve, each with its domains."""
     return (
         f'\n[[certificates]]\nname = "{name}"\nnames = ["{name}", "*.{name}"]\ndns = "dnspod"\n'
-        f'[[certificates.deploy]]\nto = "one"\ndomains = {one}\n'
-        f'[[certificates.deploy]]\nto = "two"\ndomains = {two}\n'
+        f'[[certificates.deploy]]\nto = "one"\ndomains = {of_one}\n'
+        f'[[certificates.deploy]]\nto = "two"\ndomains = {of_two}\n'
     )
 
 
 @pytest.fixture
 def host(world: World, tmp_path: Path, name: str) -> TwoAccounts:
-    """A machine that is to serve what both accounts have; the first has the name itself."""
+    """A machine that serves the domains of both accounts; the name itself is at the first."""
     return TwoAccounts(world, tmp_path, tables(name))
 
 
 def test_each_account_serves_its_own_domains(host: TwoAccounts, name: str) -> None:
-    """One order, a copy at each account, every domain at its own and verified; the second run does
-    nothing.
+    """A single order gives each account a copy, and every domain is verified at its own account;
+    the second run changes nothing.
     """
     host.add_to_two(f"two.{name}")
 
@@ -203,7 +204,7 @@ def test_each_account_serves_its_own_domains(host: TwoAccounts, name: str) -> No
 
 @thorough
 def test_account_whose_keys_are_wrong_holds_up_no_other(host: TwoAccounts, name: str) -> None:
-    """It is told by its label; the other's domains are served."""
+    """The failure names the account's label; the other account's domains are served."""
     host.add_to_two(f"two.{name}")
     host.keys["TWO_SK"] = "wrong"
 
@@ -218,10 +219,10 @@ def test_account_whose_keys_are_wrong_holds_up_no_other(host: TwoAccounts, name:
 
 @thorough
 def test_domain_that_has_moved_to_the_other_account(host: TwoAccounts, name: str) -> None:
-    """It was served at the one, and is found and served at the other by the next run."""
+    """The next run finds and serves the domain at its new account."""
     host.add_to_two(f"two.{name}")
     host.run("sync")
-    host.add_to_two(name)  # a domain is at one account only
+    host.add_to_two(name)  # a domain is at a single account
 
     run = host.run("sync", "--json")
 
@@ -236,10 +237,12 @@ def test_domain_that_has_moved_to_the_other_account(host: TwoAccounts, name: str
 
 
 @pytest.mark.parametrize("command", ["plan", "sync", "status"])
-def test_domain_that_is_named_for_both(
+def test_domain_listed_for_two_accounts(
     command: str, world: World, tmp_path: Path, name: str
 ) -> None:
-    """Refused with both lines: a domain is at one account only. certferry asked no service."""
+    """The message names both lines, because a domain belongs to a single account; no service is
+    asked.
+    """
     host = TwoAccounts(world, tmp_path, tables(name, f'["{name}"]', f'["*.{name}", "{name}"]'))
 
     run = host.run("-q", command)
@@ -254,15 +257,15 @@ def test_domain_that_is_named_for_both(
 
 def deployed(run: Run) -> dict[str, set[str]]:
     return {
-        one["name"]: {step["domain"] for step in one["steps"] if step["action"] == "deploy"}
-        for one in run.document["certificates"]
+        lineage["name"]: {step["domain"] for step in lineage["steps"] if step["action"] == "deploy"}
+        for lineage in run.document["certificates"]
     }
 
 
 @pytest.fixture
 def host_of_both(world: World, tmp_path: Path, name: str) -> Host:
-    """A machine with a certificate for everything below a name, and files with one for a domain
-    that is there as well; both are to be deployed to what they cover.
+    """A machine with a certificate for everything below a name, and files with a certificate for a
+    single domain below. Both certificates are deployed to all covered domains.
     """
     world.add_http_domain(f"img.{name}")
     world.add_http_domain(f"pics.{name}")
@@ -282,7 +285,7 @@ def host_of_both(world: World, tmp_path: Path, name: str) -> Host:
 
 @thorough
 def test_files_of_a_kind_that_cannot_be_read_stop_no_other(host_of_both: Host, name: str) -> None:
-    """A whole pair of SM2 is told as what it is, in the plan too; the other certificate is issued
+    """The plan and the run name the kind of a complete pair of SM2; the other certificate is issued
     and served.
     """
     for path in ("fullchain.pem", "privkey.pem"):
@@ -294,15 +297,15 @@ def test_files_of_a_kind_that_cannot_be_read_stop_no_other(host_of_both: Host, n
     kind = "is of a kind that certferry cannot read: SM2"
     assert kind in plan.out + plan.err
     assert 1 == run.code, run
-    ok = {one["name"]: one["ok"] for one in run.document["certificates"]}
+    ok = {lineage["name"]: lineage["ok"] for lineage in run.document["certificates"]}
     assert {"wide": True, "pics": False} == ok
     assert kind in run.out
     assert host_of_both.world.qiniu.bound(f"img.{name}") is not None
 
 
 def test_each_domain_has_one_certificate(host_of_both: Host, name: str) -> None:
-    """The more exact one, though its names are only in its files; and no run for one certificate
-    forgets what the file has for the other.
+    """The more exact certificate wins, although its names are only in its files. A run for one
+    certificate respects the claims of the other.
     """
     wide, pics = {f"img.{name}"}, {f"pics.{name}"}
 
@@ -312,7 +315,7 @@ def test_each_domain_has_one_certificate(host_of_both: Host, name: str) -> None:
 
 
 def lineage(lineage: str, name: str) -> str:
-    """Declare a certificate for a name, deployed to whatever it covers."""
+    """Declare a certificate for a name, deployed to all covered domains."""
     return (
         f'\n[[certificates]]\nname = "{lineage}"\nnames = ["{name}"]\ndns = "dnspod"\n'
         'deploy = [{ to = "qiniu" }]\n'
@@ -322,13 +325,13 @@ def lineage(lineage: str, name: str) -> str:
 def test_copy_of_a_certificate_is_judged_alike_by_every_command(
     world: World, tmp_path: Path, name: str
 ) -> None:
-    """One serves all, the other is not needed: no command says otherwise, and the two that were
-    made by copy and paste are named with their lines.
+    """One certificate serves all domains and the copy is superfluous: every command agrees. The
+    warning names both declarations with their lines.
     """
     world.add_http_domain(name)
     host_of_both = Host(world, tmp_path, lineage("img", name) + lineage("img2", name))
     lines = host_of_both.config.read_text().splitlines()
-    first, second = (number for number, one in enumerate(lines, 1) if one == "[[certificates]]")
+    first, second = (number for number, line in enumerate(lines, 1) if line == "[[certificates]]")
     same = f"img2 has the same names as img, at line {first}"
     assert 0 == host_of_both.run("sync").code
     served = "every domain of the certificate is served by img"
@@ -345,7 +348,7 @@ def test_copy_of_a_certificate_is_judged_alike_by_every_command(
     (planned,) = document["certificates"]
     assert [{"target": "qiniu", "lineages": ["img"], "message": served}] == (planned["ceded"])
     doctor = host_of_both.run("doctor", "--json").document["findings"]
-    assert ["names_twice"] == [one["code"] for one in doctor if "same names" in one["message"]]
+    assert ["names_twice"] == [each["code"] for each in doctor if "same names" in each["message"]]
     for reported in (plan, status, run):
         assert f":{second + 2}: [[certificates]] names: {same}" in reported.err
     assert same not in host_of_both.run("-q", "plan").err
@@ -358,14 +361,14 @@ def test_copy_of_a_certificate_is_judged_alike_by_every_command(
 def test_same_names_with_another_kind_of_key_are_no_mistake(
     world: World, tmp_path: Path, name: str
 ) -> None:
-    """Such a pair is made for old clients."""
+    """A second certificate with another kind of key serves old clients."""
     old = lineage("old", name).replace('dns = "dnspod"', 'dns = "dnspod"\nkey_type = "rsa2048"')
     host_of_both = Host(world, tmp_path, lineage("img", name) + old)
 
     assert "same names" not in host_of_both.run("plan").err
 
 
-# --- A certificate that gets another name in the file, and one that is in it no more
+# --- A certificate with a new name in the file, and a certificate that the file has lost
 
 
 @pytest.fixture
@@ -377,21 +380,21 @@ def renamed_host(world: World, tmp_path: Path, name: str) -> Host:
     return renamed_host
 
 
-def said(words: str) -> str:
+def on_one_line(words: str) -> str:
     return " ".join(words.split())
 
 
 def test_renamed_certificate_goes_on_without_a_new_one(renamed_host: Host) -> None:
-    """The plan names the way; after it nothing is ordered, uploaded or bound: what is served is the
-    certificate of the new name, and its successor takes its place.
+    """The plan suggests `rename`. Afterwards runs order, upload and bind nothing: the served
+    certificate belongs to the new name, and a successor takes its place.
     """
     renamed_host.rewrite('name = "img"', 'name = "pics"')
 
     plan, renamed = renamed_host.run("plan"), renamed_host.run("rename", "img", "pics")
     after, sync = renamed_host.run("plan"), renamed_host.run("sync")
 
-    assert "img is no longer declared, and pics has exactly its names" in said(plan.err)
-    assert "certferry rename img pics` keeps the certificate" in said(plan.err)
+    assert "img is no longer declared, and pics has exactly its names" in on_one_line(plan.err)
+    assert "certferry rename img pics` keeps the certificate" in on_one_line(plan.err)
     assert "1 certificate to issue" in plan.out
     assert 0 == renamed.code, renamed
     assert "pics has the certificate of img, valid until" in renamed.out
@@ -409,7 +412,9 @@ def test_renamed_certificate_goes_on_without_a_new_one(renamed_host: Host) -> No
 
 
 def test_renamed_twice_and_back_changes_nothing_at_the_cdn(renamed_host: Host) -> None:
-    """Asked for again, and the other way: the copy at the CDN stays the certificate's own."""
+    """A repeated renaming and the way back leave the CDN unchanged: the copy at the CDN still
+    belongs to the certificate.
+    """
     renamed_host.rewrite('name = "img"', 'name = "pics"')
     first, again = (
         renamed_host.run("rename", "img", "pics"),
@@ -426,7 +431,7 @@ def test_renamed_twice_and_back_changes_nothing_at_the_cdn(renamed_host: Host) -
 def test_renamed_certificate_that_leaves_the_file_is_reported_by_its_last_name(
     renamed_host: Host,
 ) -> None:
-    """`forget` of that name ends it: no run speaks of a name that was given up before."""
+    """`forget` of the last name ends the certificate: runs do not report the earlier names."""
     renamed_host.rewrite('name = "img"', 'name = "pics"')
     assert 0 == renamed_host.run("rename", "img", "pics").code
     assert 0 == renamed_host.run("sync").code
@@ -437,19 +442,17 @@ def test_renamed_certificate_that_leaves_the_file_is_reported_by_its_last_name(
     assert 0 == renamed_host.run("forget", "pics").code
     after = renamed_host.run("plan")
 
-    assert "pics is no longer declared" in said(before.err)
-    assert "img is not declared" not in said(before.err)
-    assert "not declared" not in said(after.err)
+    assert "pics is no longer declared" in on_one_line(before.err)
+    assert "img is not declared" not in on_one_line(before.err)
+    assert "not declared" not in on_one_line(after.err)
 
 
 WORDS = "img is no longer declared: certferry neither renews nor deploys the certificate"
 
 
-def test_certificate_that_the_file_has_no_more_is_reported_by_every_run(
-    renamed_host: Host, name: str
-) -> None:
-    """And by whatever else looks, until it is said that this is meant; declared again, it is not
-    said any more, until it goes again.
+def test_removed_declaration_is_reported_by_every_run(renamed_host: Host, name: str) -> None:
+    """The report comes from runs and from all reading commands, until `forget` confirms the
+    removal. A new declaration and a new removal start the report again.
     """
     with EventReceiver() as hook:
         channel = f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
@@ -462,40 +465,40 @@ def test_certificate_that_the_file_has_no_more_is_reported_by_every_run(
             [renamed_host.run("sync", "--json") for _ in range(2)],
         )
         alone = renamed_host.run("sync", f"other.{name}")
-        reported = [one["code"] for one in hook.events]
+        reported = [each["code"] for each in hook.events]
         check, status = renamed_host.run("check", "--json").document, renamed_host.run("status")
         doctor = renamed_host.run("doctor", "--json").document
 
-        assert all(WORDS in said(run.err) for run in (plan, *runs))
-        assert all("certferry forget img" in said(run.err) for run in (plan, *runs))
-        assert ["img"] == [one["name"] for one in runs[1].document["undeclared"]]
-        assert WORDS not in said(alone.err)
+        assert all(WORDS in on_one_line(run.err) for run in (plan, *runs))
+        assert all("certferry forget img" in on_one_line(run.err) for run in (plan, *runs))
+        assert ["img"] == [each["name"] for each in runs[1].document["undeclared"]]
+        assert WORDS not in on_one_line(alone.err)
         assert ["undeclared"] == reported
         assert "WARNING" == check["status"]
-        assert ["undeclared"] == [one["code"] for one in check["problems"]]
-        assert WORDS in said(status.out)
-        assert "undeclared" in {one["code"] for one in doctor["findings"]}
+        assert ["undeclared"] == [each["code"] for each in check["problems"]]
+        assert WORDS in on_one_line(status.out)
+        assert "undeclared" in {each["code"] for each in doctor["findings"]}
 
         forgotten = renamed_host.run("forget", "img")
         after = renamed_host.run("sync")
 
         assert (0, 0) == (forgotten.code, after.code)
-        assert "img is forgotten." in said(forgotten.out)
+        assert "img is forgotten." in on_one_line(forgotten.out)
         assert "" == after.err
         assert "OK" == renamed_host.run("check", "--json").document["status"]
         assert "forgotten" in renamed_host.run("history", "img").out
-        assert ["trouble", "recovered"] == [one["event"] for one in hook.events]
+        assert ["trouble", "recovered"] == [each["event"] for each in hook.events]
         cut = renamed_host.config.read_text()
         renamed_host.config.write_text(whole)
         renamed_host.run("sync", "--no-wait")
         renamed_host.config.write_text(cut)
-        assert WORDS in said(renamed_host.run("sync").err)
+        assert WORDS in on_one_line(renamed_host.run("sync").err)
         renamed_host.config.write_text(whole)
-        assert WORDS not in said(renamed_host.run("status").out)
+        assert WORDS not in on_one_line(renamed_host.run("status").out)
 
 
-def test_certificates_of_another_file_are_its_own_business(renamed_host: Host, name: str) -> None:
-    """Two files may share a state; what a file that is gone declared is told."""
+def test_certificates_of_another_file(renamed_host: Host, name: str) -> None:
+    """Two files may share a state; the certificates of a deleted file are reported."""
     (renamed_host.directory / "other").mkdir()
     other = Host(
         renamed_host.world, renamed_host.directory / "other", certificate(f"b.{name}", to=None)
@@ -507,12 +510,14 @@ def test_certificates_of_another_file_are_its_own_business(renamed_host: Host, n
     renamed_host.config.unlink()
     third = other.run("sync")
 
-    assert all("not declared" not in said(run.err) for run in runs)
-    assert WORDS in said(third.err)
+    assert all("not declared" not in on_one_line(run.err) for run in runs)
+    assert WORDS in on_one_line(third.err)
 
 
-def test_what_cannot_be_forgotten(renamed_host: Host, name: str) -> None:
-    """What the file has still, by its name or a domain, and a name that there never was."""
+def test_forget_of_an_unknown_or_declared_name(renamed_host: Host, name: str) -> None:
+    """`forget` refuses a certificate that the file still has, by name or by domain, and a name that
+    never existed.
+    """
     unknown = renamed_host.run("-q", "forget", "ing")
 
     for word in ("img", name):
@@ -521,8 +526,8 @@ def test_what_cannot_be_forgotten(renamed_host: Host, name: str) -> None:
     assert (2, "there is no certificate called ing") == (unknown.code, unknown.complaint.error)
 
 
-def test_a_domain_selects_what_is_forgotten_and_renamed(renamed_host: Host, name: str) -> None:
-    """It means the certificate that is for it, also where the file has that no more."""
+def test_domain_selects_the_certificate_to_rename_or_forget(renamed_host: Host, name: str) -> None:
+    """A domain selects its certificate, even if the file has lost the certificate."""
     renamed_host.rewrite('name = "img"', 'name = "pics"')
 
     declared = renamed_host.run("-q", "forget", name)
@@ -536,25 +541,25 @@ def test_a_domain_selects_what_is_forgotten_and_renamed(renamed_host: Host, name
     with renamed_host.remembering() as store:
         assert {"img", "pics"} == set(store.lineages())
     renamed_host.rewrite(f'name = "pics"\ndns = "dnspod"\nnames = ["{name}"]', _other(f"x.{name}"))
-    assert "pics is no longer declared" in said(renamed_host.run("plan").err)
+    assert "pics is no longer declared" in on_one_line(renamed_host.run("plan").err)
     two = renamed_host.run("-q", "forget", name)
     assert f"{name} is in several certificates: img, pics" == two.complaint.error
 
 
-def test_a_domain_selects_what_is_forgotten(renamed_host: Host, name: str) -> None:
-    """It is the certificate that runs tell of no more."""
+def test_domain_selects_the_certificate_to_forget(renamed_host: Host, name: str) -> None:
+    """The domain selects the certificate, and runs are silent about the certificate afterwards."""
     renamed_host.rewrite(f'name = "img"\ndns = "dnspod"\nnames = ["{name}"]', _other(f"x.{name}"))
 
     forgotten = renamed_host.run("forget", name)
 
-    assert "img is forgotten. Its certificate stays deployed, and is valid until" in said(
+    assert "img is forgotten. Its certificate stays deployed, and is valid until" in on_one_line(
         forgotten.out
     )
     assert "not declared" not in renamed_host.run("plan").err
 
 
-def test_what_cannot_be_renamed(renamed_host: Host) -> None:
-    """A name that the file has still, and one that there never was."""
+def test_rename_of_an_unknown_or_declared_name(renamed_host: Host) -> None:
+    """`rename` refuses a name that the file still has, and a name that never existed."""
     still = renamed_host.run("-q", "rename", "img", "img")
     renamed_host.rewrite('name = "img"', 'name = "pics"')
     unknown = renamed_host.run("-q", "rename", "ing", "pics")

@@ -1,5 +1,5 @@
-"""What is refused, held up, broken or stopped on the way: told, left in order, and finished by
-the next run.
+"""Runs that are refused, held up, broken or stopped on the way: reported, left in order, and
+finished by the next run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.adapters.acme.proxy import Proxy
 from tests.support.tiers import thorough
 
 FAILED, REFUSED, TRY_LATER, STOPPED = 1, 3, 75, 130
-DEADLINE = 30.0  # seconds until something that a test waits for has not happened
+DEADLINE = 30.0  # the most seconds that a test waits
 
 
 def read_until(process: subprocess.Popen[str], words: str) -> None:
@@ -38,7 +38,7 @@ def read_until(process: subprocess.Popen[str], words: str) -> None:
 
 @contextmanager
 def endless_challenge(world: World) -> Iterator[None]:
-    """Keep a name server from showing any challenge, for a `with` block."""
+    """Keep a name server from showing challenges, for a `with` block."""
     slow = world.dns.servers[1]
     slow.lag = math.inf
     try:
@@ -48,7 +48,7 @@ def endless_challenge(world: World) -> Iterator[None]:
 
 
 def test_one_of_two_name_servers_is_dead(world: World, tmp_path: Path, name: str) -> None:
-    """The order goes on after the wait for it, with a warning that names it."""
+    """The order continues after a wait for the dead server, and a warning names the server."""
     host = Host(world, tmp_path, certificate(name))
     host.rewrite("[dns]\n", "[dns]\npropagation_timeout = 1\n")
     dead = world.dns.servers[1]
@@ -66,10 +66,12 @@ def test_one_of_two_name_servers_is_dead(world: World, tmp_path: Path, name: str
 def test_domain_that_the_names_do_not_cover(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """It is refused with a hint, and the others of the certificate are served all the same."""
+    """The domain is refused with a hint, and the other domains of the certificate are served all
+    the same.
+    """
     covered, other = new_name(), new_name()
-    for one in (covered, other):
-        world.add_http_domain(one)
+    for domain in (covered, other):
+        world.add_http_domain(domain)
     host = Host(world, tmp_path, certificate(covered, name="pics", domains=(covered, other)))
 
     run = host.run("-q", "sync")
@@ -95,10 +97,10 @@ def test_domain_that_the_names_do_not_cover(
 def test_no_domain_that_the_names_cover(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """Where nothing else is left, nothing at all is sent but questions."""
+    """If every domain is refused, the run only reads."""
     covered, other = new_name(), new_name()
-    for one in (covered, other):
-        world.add_http_domain(one)
+    for domain in (covered, other):
+        world.add_http_domain(domain)
     host = Host(world, tmp_path, certificate(covered, name="pics", domains=(other,)))
 
     sync, plan = host.run("-q", "sync"), host.run("plan", "--json")
@@ -116,8 +118,8 @@ def test_no_domain_that_the_names_cover(
 
 @thorough
 def test_certificates_that_end_too_soon(tmp_path: Path) -> None:
-    """A CA whose certificates have too little life for Qiniu: refused before any upload, by every
-    run, and no run orders another one.
+    """The CA's certificates have too little life for Qiniu: every run refuses the deployment before
+    an upload, and the certificate is ordered once.
     """
     with World(pace=PACE, nonce_reject=0, certificate_validity=timedelta(days=20)) as world:
         world.add_http_domain("brief.example.com")
@@ -138,7 +140,7 @@ def test_certificates_that_end_too_soon(tmp_path: Path) -> None:
 
 @thorough
 def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
-    """A run that must not wait says who is at work, and leaves it alone."""
+    """A run with a limited wait names the run at work, and leaves the lineage alone."""
     with host.remembering() as store:
         store.acquire(name, datetime.now(UTC))
 
@@ -158,8 +160,8 @@ def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
 
 
 @thorough
-def test_lineage_that_another_run_lets_go_of(host: Host, name: str) -> None:
-    """A run that may wait goes on as soon as the other one has ended."""
+def test_lineage_that_another_run_releases(host: Host, name: str) -> None:
+    """A run that may wait continues as soon as the other run has ended."""
     with host.remembering() as store:
         lease = store.acquire(name, datetime.now(UTC))
         with host.begin("sync") as process:
@@ -175,8 +177,8 @@ def test_lineage_that_another_run_lets_go_of(host: Host, name: str) -> None:
 
 @thorough
 def test_change_that_is_stuck(host: Host, name: str) -> None:
-    """A run ends when its patience does; a later one finds the change, and finishes it without
-    asking for it again.
+    """A run ends with its patience; a later run finds the change, and finishes without another
+    request to change the domain.
     """
     host.world.qiniu.hold(name)
 
@@ -203,7 +205,7 @@ def test_change_that_is_stuck(host: Host, name: str) -> None:
 
 @thorough
 def test_change_that_is_begun_and_not_waited_for(host: Host, name: str) -> None:
-    """`--no-wait` on a new domain begins everything, and leaves the rest to the next run."""
+    """On a new domain `--no-wait` begins every step, and leaves the waits to the next run."""
     host.world.qiniu.hold(name)
 
     begun = host.run("sync", "--no-wait")
@@ -217,7 +219,7 @@ def test_change_that_is_begun_and_not_waited_for(host: Host, name: str) -> None:
 
 @thorough
 def test_change_that_is_stuck_for_too_long(host: Host, name: str) -> None:
-    """After the time under [verify] it is a failure that says whom to ask."""
+    """After the time under [verify] the change is a failure, and the hint names the support."""
     host.rewrite("[verify]", "[verify]\ntimeout = 1")
     host.world.qiniu.hold(name)
 
@@ -235,7 +237,9 @@ def test_change_that_is_stuck_for_too_long(host: Host, name: str) -> None:
 def test_one_domain_that_fails_beside_another(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """The one is told, the other is seen served, and the exit code says that something failed."""
+    """The frozen domain is reported, the other domains are served, and the exit code is that of a
+    failure.
+    """
     good, frozen, elsewhere = new_name(), new_name(), new_name()
     world.add_http_domain(good)
     world.add_http_domain(elsewhere)
@@ -244,8 +248,8 @@ def test_one_domain_that_fails_beside_another(
 
     run = host.run("sync", "--json")
 
-    both, other = run.document["certificates"]
-    outcomes = {(step["action"], step["domain"]): step["outcome"] for step in both["steps"]}
+    of_both, other = run.document["certificates"]
+    outcomes = {(step["action"], step["domain"]): step["outcome"] for step in of_both["steps"]}
     assert FAILED == run.code
     assert {
         ("issue", None): "done",
@@ -253,7 +257,7 @@ def test_one_domain_that_fails_beside_another(
         ("verify", good): "done",
         ("deploy", frozen): "failed",
     } == outcomes
-    assert (False, True) == (both["ok"], other["ok"])
+    assert (False, True) == (of_both["ok"], other["ok"])
     assert world.qiniu.bound(frozen) is None
 
     again = host.run("-q", "sync")
@@ -264,8 +268,8 @@ def test_one_domain_that_fails_beside_another(
 
 
 def test_change_that_fails(host: Host, name: str) -> None:
-    """Qiniu's description is told with what to do; the next run asks again, with the same
-    certificate.
+    """The message quotes Qiniu's description and the hint names the remedy; the next run asks
+    again, with the same certificate.
     """
     host.world.qiniu.fail_next(name, "verify https crt fail")
 
@@ -285,11 +289,11 @@ def test_change_that_fails(host: Host, name: str) -> None:
 
 
 Calls = dict[HttpService | DnspodService, tuple[str, ...]]
-"""The kinds of calls, by the stand-in that gets them."""
+"""The kinds of calls, by stand-in."""
 
 
-class Strain:
-    """What the services are asked, and a machine that asks them all until it is served."""
+class FaultyServices:
+    """The calls to each service, and a machine that makes them until its domain is served."""
 
     def __init__(self, host: Host, name: str, authority: Proxy) -> None:
         self.host = host
@@ -324,11 +328,13 @@ class Strain:
                 place.faults.add(fault, on=call)
 
     def must_be_done_once(self) -> None:
-        """The certificate is served, the only one and uploaded once; every fault was met."""
+        """Assert that the certificate is served, was issued and uploaded once, and that every fault
+        was met.
+        """
         left = RequestsMade.of(self.host.world) - self._before
         assert (1, 0) == (left.certificates, left.challenges)
         stored = self.host.world.qiniu.certificates.stored()
-        (copy,) = (one for one in stored if self.name in one.names)
+        (copy,) = (stored_copy for stored_copy in stored if self.name in stored_copy.names)
         assert copy.id == self.host.world.qiniu.bound(self.name)
         assert [copy.fingerprint] == self.host.fingerprints(self.name)
         for calls in self.calls.values():
@@ -337,13 +343,13 @@ class Strain:
 
 
 @pytest.fixture
-def strain(host: Host, name: str) -> Iterator[Strain]:
-    """A machine that has done nothing yet, and reaches its CA through a proxy."""
+def faulty(host: Host, name: str) -> Iterator[FaultyServices]:
+    """A new machine that reaches its CA through a proxy."""
     world = host.world
     with Proxy(world.pebble) as authority:
         host.rewrite(world.pebble.directory_url, authority.directory_url)
         authority.authority.cert_pem.write_to_path(host.directory / "directory-ca.pem")
-        yield Strain(host, name, authority)
+        yield FaultyServices(host, name, authority)
 
 
 FAULTS = {
@@ -356,46 +362,46 @@ FAULTS = {
 @thorough
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("service", ["qiniu", "dnspod", "ca"])
-def test_every_call_that_goes_wrong_once(strain: Strain, service: str, fault: Fault) -> None:
-    """Every kind of call to a service fails once, and the run gets by."""
-    strain.arm(fault, service)
+def test_failure_at_every_call(faulty: FaultyServices, service: str, fault: Fault) -> None:
+    """Every kind of call to a service fails once, and the run succeeds."""
+    faulty.arm(fault, service)
 
-    assert 0 == strain.host.run("sync").code
-    strain.must_be_done_once()
+    assert 0 == faulty.host.run("sync").code
+    faulty.must_be_done_once()
 
 
 @thorough
 @pytest.mark.parametrize("service", ["qiniu", "dnspod", "record"])
-def test_every_call_that_is_one_too_many(strain: Strain, service: str) -> None:
-    """A run waits for a service that asks for patience at any kind of call."""
-    strain.arm(Fault.too_many(retry_after=1), service)
+def test_rate_limit_at_every_call(faulty: FaultyServices, service: str) -> None:
+    """A run waits for a service that demands patience, at any kind of call."""
+    faulty.arm(Fault.too_many(retry_after=1), service)
 
-    assert 0 == strain.host.run("sync").code
-    strain.must_be_done_once()
+    assert 0 == faulty.host.run("sync").code
+    faulty.must_be_done_once()
 
 
-def test_record_whose_answer_is_lost(strain: Strain) -> None:
-    """A challenge record that was written without an answer is found, and removed in the end."""
-    strain.arm(Fault.reset_after(), "record")
+def test_record_whose_answer_is_lost(faulty: FaultyServices) -> None:
+    """A challenge record whose answer was lost is found, and removed in the end."""
+    faulty.arm(Fault.reset_after(), "record")
 
-    assert 0 == strain.host.run("sync").code
-    strain.must_be_done_once()
+    assert 0 == faulty.host.run("sync").code
+    faulty.must_be_done_once()
 
 
 @thorough
 def test_record_that_was_not_written(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """A record in doubt is looked for until DNSPod would list it, and only then written again.
+    """A doubtful record is sought until DNSPod would list the record, and only then written again.
 
-    That takes 40 seconds, so two machines take them together: one request is lost on its way, the
-    other is answered by a gateway.
+    The wait takes 40 seconds, so two machines wait together: one request is lost on its way, and a
+    gateway answers the other.
     """
     hosts = {}
-    for one in (new_name(), new_name()):
-        world.add_http_domain(one)
-        (tmp_path / one).mkdir()
-        hosts[one] = Host(world, tmp_path / one, certificate(one))
+    for domain in (new_name(), new_name()):
+        world.add_http_domain(domain)
+        (tmp_path / domain).mkdir()
+        hosts[domain] = Host(world, tmp_path / domain, certificate(domain))
     world.dnspod.faults.add(Fault.reset_before(), on="POST /Record.Create")
     world.dnspod.faults.add(Fault.html(502), on="POST /Record.Create")
     before = RequestsMade.of(world)
@@ -407,8 +413,8 @@ def test_record_that_was_not_written(
     assert [0, 0] == [run.returncode for run in runs], reported
     left = RequestsMade.of(world) - before
     assert (2, 2, 2, 0) == (left.orders, left.certificates, left.qiniu_uploads, left.challenges)
-    assert 4 + 2 == left.dnspod_writes  # each written twice, and removed once
-    assert [1, 1] == [len(host.fingerprints(one)) for one, host in hosts.items()]
+    assert 4 + 2 == left.dnspod_writes  # each record is written twice and removed once
+    assert [1, 1] == [len(host.fingerprints(domain)) for domain, host in hosts.items()]
 
 
 @thorough
@@ -416,8 +422,8 @@ def test_record_that_was_not_written(
 def test_stopped_while_the_challenge_spreads(
     world: World, tmp_path: Path, name: str, how: signal.Signals
 ) -> None:
-    """Asked to end, a run removes its records, as slowly as DNSPod likes it, and gives its lease
-    back; the next one finishes.
+    """A stopped run removes its records at DNSPod's pace and gives its lease back; the next run
+    finishes.
     """
     host = Host(world, tmp_path, certificate(name, f"*.{name}", domains=(name,)))
     host.rewrite("requests_per_second = 50", "requests_per_second = 2")
@@ -439,8 +445,8 @@ def test_stopped_while_the_challenge_spreads(
 
 
 @thorough
-def test_killed_over_a_lineage_that_is_then_called_otherwise(host: Host, name: str) -> None:
-    """No run of the old name comes again: its challenge record is the next run's to remove."""
+def test_killed_before_a_lineage_is_renamed(host: Host, name: str) -> None:
+    """The old name has no later run, so the next run of any name removes its challenge record."""
     with endless_challenge(host.world), host.begin("sync") as process:
         read_until(process, "waiting for the challenge to appear at")
         process.kill()
@@ -456,8 +462,10 @@ def test_killed_over_a_lineage_that_is_then_called_otherwise(host: Host, name: s
 
 
 @thorough
-def test_stopped_while_it_renews_what_is_not_due(host: Host, name: str) -> None:
-    """What has been ordered is finished without another `--renew`; what has not is said."""
+def test_stopped_while_a_forced_renewal_is_ordered(host: Host, name: str) -> None:
+    """An order that was made is finished by a plain run, and the output says that a renewal before
+    its order needs `--renew` again.
+    """
     assert 0 == host.run("sync").code
     before = RequestsMade.of(host.world)
     with endless_challenge(host.world), host.begin("sync", "--renew", "--all") as process:
@@ -477,7 +485,7 @@ def test_stopped_while_it_renews_what_is_not_due(host: Host, name: str) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_stopped_while_a_change_is_carried_out(host: Host, name: str, how: signal.Signals) -> None:
-    """A run that only waits ends at once, and what it began goes on without it."""
+    """A waiting run ends at once, and the change continues at Qiniu."""
     host.world.qiniu.hold(name)
     with host.begin("sync", "--json") as process:
         read_until(process, "deploy waiting")
@@ -495,7 +503,7 @@ def test_stopped_while_a_change_is_carried_out(host: Host, name: str, how: signa
 
 @thorough
 def test_stopped_while_another_run_is_at_work(host: Host, name: str) -> None:
-    """A run that waits for its turn ends at once, and takes nothing from the other one."""
+    """A run that waits for its turn ends at once, and leaves the other run's lease alone."""
     with host.remembering() as store:
         lease = store.acquire(name, datetime.now(UTC))
         with host.begin("sync") as process:
@@ -508,6 +516,6 @@ def test_stopped_while_another_run_is_at_work(host: Host, name: str) -> None:
 
 
 def must_be_free(host: Host, name: str) -> None:
-    """No run holds the lineage's lease."""
+    """Assert that the lineage's lease is free."""
     with host.remembering() as store:
         store.release(store.acquire(name, datetime.now(UTC)))

@@ -1,4 +1,4 @@
-"""From the CA into files and to a command, with the installed program: once, again, after drift,
+"""From the CA into files and to a command, with the installed program: first, again, after drift,
 and after failures.
 """
 
@@ -24,7 +24,7 @@ NAMES = ("cert.pem", "chain.pem", "fullchain.pem", "privkey.pem")
 
 @pytest.fixture
 def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
-    """A machine that has done nothing yet; nothing of it is at any CDN."""
+    """A new machine, whose name is absent from every CDN."""
     return Site(world, tmp_path, new_name())
 
 
@@ -35,8 +35,8 @@ def orders(site: Site, act: Callable[[], object]) -> int:
 
 
 def test_from_the_ca_into_files(site: Site) -> None:
-    """Issued, written, reloaded, pushed; no probe looks at what the directory serves. The second
-    run changes nothing, and says so.
+    """The certificate is issued, written, reloaded and pushed; no probe looks at the directory's
+    server. The second run changes nothing, and says so.
     """
     ssl = str(site.ssl)
 
@@ -60,7 +60,9 @@ def test_from_the_ca_into_files(site: Site) -> None:
 
 
 def test_delivery_that_another_program_wrote_into_the_state(site: Site) -> None:
-    """The command runs again: its row says that it ran for the newest one, and has no proof."""
+    """The command runs again: the changed row claims a run for the newest certificate, but has no
+    proof.
+    """
     site.outcomes("--no-wait")
     (first,) = site.fingerprints("site")
     with closing(sqlite3.connect(site.state)) as raw, raw:
@@ -89,8 +91,8 @@ def test_renewal_goes_the_same_way(site: Site) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_drift_is_planned_and_repaired(site: Site, name: str) -> None:
-    """A file that was deleted or edited by hand is put right, the server is told, nothing is
-    issued, and the command is not run for it.
+    """A file that was deleted or edited by hand is restored and the server reloaded; the CA and the
+    command are left alone.
     """
     site.sync()
     (site.ssl / name).unlink()
@@ -112,7 +114,7 @@ def test_drift_is_planned_and_repaired(site: Site, name: str) -> None:
 
 
 def test_reload_that_fails_once(site: Site) -> None:
-    """The failure is told with what the program said; the next run reloads, and issues nothing."""
+    """The failure quotes the program's words; the next run reloads with the same certificate."""
     site.let_reload("echo 'nginx: [emerg] bad config' >&2; exit 1")
 
     failed = site.sync()
@@ -137,7 +139,7 @@ def test_reload_that_fails_once(site: Site) -> None:
 
 @thorough
 def test_drift_after_a_reload_that_failed(site: Site) -> None:
-    """The plan lists it beside the reload that is still to be done."""
+    """The plan lists the drift beside the missing reload."""
     site.let_reload("exit 1")
     site.sync()
     (site.ssl / "privkey.pem").chmod(0o777)
@@ -151,7 +153,7 @@ def test_drift_after_a_reload_that_failed(site: Site) -> None:
 
 
 def test_command_that_fails_once(site: Site) -> None:
-    """It is run again by the next run; the files' reload is not."""
+    """The next run repeats the command alone."""
     site.let_push("exit 7")
     assert "failed" == site.outcomes()["push"]
 
@@ -164,7 +166,7 @@ def test_command_that_fails_once(site: Site) -> None:
 
 @thorough
 def test_reload_that_hangs(site: Site) -> None:
-    """It is ended in its time, and told."""
+    """The reload is ended at its time limit, and reported."""
     site.let_reload("sleep 60 & wait")
     site.rewrite("timeout = 20", "timeout = 1")
 
@@ -188,7 +190,7 @@ def test_reload_that_hangs(site: Site) -> None:
     ],
 )
 def test_directory_that_takes_nothing(site: Site, old: str, new: str, error: str) -> None:
-    """One message with a hint, nothing half done; the command gets its certificate."""
+    """The message has a hint, no directory is made, and the command gets its certificate."""
     site.rewrite(old, new)
 
     run = site.run("-q", "sync")
@@ -200,8 +202,8 @@ def test_directory_that_takes_nothing(site: Site, old: str, new: str, error: str
 
 
 def test_directory_that_may_not_be_written_to(site: Site) -> None:
-    """One message with a hint; what is there stays whole, and the command gets the new
-    certificate. Who lets certferry write there needs nothing but the next run.
+    """The message has a hint, the old files stay whole, and the command gets the new certificate.
+    Once certferry may write to the directory, the next run is enough.
     """
     site.sync()
     before = {name: (site.ssl / name).read_bytes() for name in NAMES}
@@ -223,7 +225,9 @@ def test_directory_that_may_not_be_written_to(site: Site) -> None:
 
 
 def test_directory_with_links_in_it(site: Site) -> None:
-    """As certbot's: the plan says already that nothing is written there, and nothing is."""
+    """For a directory like certbot's, the plan and the run report the link, and the links stay
+    untouched.
+    """
     site.ssl.mkdir()
     (site.folder / "archive.pem").write_text("theirs")
     (site.ssl / "privkey.pem").symlink_to("../archive.pem")
@@ -239,7 +243,7 @@ def test_directory_with_links_in_it(site: Site) -> None:
 
 
 def test_nothing_is_ordered_that_no_target_takes(site: Site) -> None:
-    """Two receivers, neither of which could take it: the CA is not asked."""
+    """Neither of two receivers could take the certificate, so nothing is ordered."""
     (site.folder / "reload").unlink()
     (site.folder / "push").unlink()
 
@@ -261,8 +265,8 @@ def test_words_for_people(site: Site) -> None:
     assert "verify" not in planned
     assert "1 certificate to issue, 2 deployments." in planned
 
-    said = site.run("sync").out
-    assert f"files → {ssl}: delivered" in said
+    output = site.run("sync").out
+    assert f"files → {ssl}: delivered" in output
 
     rows = [line.split() for line in site.run("status").out.splitlines()]
     fingerprint_of = site.held[:12]
@@ -274,7 +278,7 @@ def test_words_for_people(site: Site) -> None:
 
 
 def test_no_key_is_in_the_log(site: Site) -> None:
-    """Not even when a program prints it."""
+    """The key stays out of the log even when a program prints the key."""
     site.let_reload('echo reloading; cat "$CERTFERRY_PRIVKEY"')
 
     run = site.run("-v", "sync")

@@ -1,5 +1,5 @@
-"""Four hosts over forty lineages and one PostgreSQL: whatever befalls them at whatever moment, the
-world ends as if one host had done it all undisturbed.
+"""Four hosts with forty lineages and one PostgreSQL: after any harm at any moment, the world is as
+after the undisturbed runs of a single host.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ from tests.support.tiers import THOROUGH, long, thorough
 
 SHARES = 20
 LINEAGES, KILLS, PHASES = (40, 50, 3) if THOROUGH else (5, 4, 2)
-"""Of each share; all shares together are a thousand kills."""
+"""The numbers of each share; all shares together make a thousand kills."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgresql]:
-    """A server that is stopped in the middle: no other test's."""
+    """Start a separate server, because the test stops it."""
     with running_postgresql() as running:
         yield running
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """A world of this test's own, in which nothing is slower than it must be, and a request is made
-    once. Pebble freezes now and then over orders that hosts left in the middle: the shares after
-    that one would find no CA.
+    """Start a separate, fast world for the test, because Pebble freezes now and then over orders
+    that hosts abandoned: later shares would find no CA.
     """
     with World(pace=Pace(nameserver_lags=(0.0, 0.0)), nonce_reject=0) as started:
         yield started
@@ -51,9 +50,9 @@ def test_killed_frozen_and_cut_off(
     tmp_path: Path,
     share: int,
 ) -> None:
-    """For each that is declared one certificate was issued, uploaded once, and is bound; none was
-    bound after a newer one; no record is left; what was frozen wrote nothing under its old leases.
-    What went wrong can be tried again with the seed that is printed.
+    """Each declared certificate was issued once, uploaded once, and is bound; bindings never went
+    back to an older certificate; all records are removed; frozen runs wrote nothing under old
+    leases. A failure can be repeated with the printed seed.
     """
     seed = f"{share}/{os.urandom(4).hex()}"
     with Fleet(world, server, tmp_path, f"f{share}", LINEAGES, seed) as fleet:
@@ -63,16 +62,16 @@ def test_killed_frozen_and_cut_off(
             fleet.quiet()
 
             versions = fleet.versions()
-            numbers = {name: len(found) for name, found in versions.items()}
-            assert dict.fromkeys(fleet.domains, phase) == numbers, seed  # none is lost, none spare
+            numbers = {name: len(issued) for name, issued in versions.items()}
+            assert dict.fromkeys(fleet.domains, phase) == numbers, seed
             assert phase * LINEAGES == fleet.issued, seed
-            issued = {one for found in versions.values() for one in found}
+            issued = {fingerprint for each in versions.values() for fingerprint in each}
             assert Counter(dict.fromkeys(issued, 1)) == fleet.uploads(), seed
             for name, bound in fleet.bound().items():
                 in_order = sorted(bound, key=versions[name].index)
                 assert bound == in_order, (seed, name)
                 assert versions[name][-1] == bound[-1], (seed, name)
-            left = [one for one in challenges(world) if f".f{share}-" in one]
+            left = [record for record in challenges(world) if f".f{share}-" in record]
             assert [] == left, seed
 
         sys.stdout.write(f"{fleet.harmed.total()} kills: {dict(fleet.harmed)}, seed {seed}\n")

@@ -1,4 +1,4 @@
-"""What the guides and the READMEs promise, step by step, with their own commands."""
+"""The promises of the guides and the READMEs, step by step, with the guides' own commands."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ from tests.support.tiers import thorough
 from tests.support.waiting import eventually
 
 # --- The how-tos about a machine's whole life, by their own commands, to the letter: back-up,
-# restore, upgrade, removal, a new host. Their paths lie below a folder that stands for `/`
+# restore, upgrade, removal, a new host. A folder stands for `/`, and all paths are below the folder
 
 
 GUIDES = ROOT / "docs" / "how-to"
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATHS = re.compile(r"(?<=\s)/(?=(?:etc|opt|usr|var)/|etc$|\s)")
 NOT_HERE = ("./scripts/install",)
-"""What a test of its own shows, in the thorough tier: tests/house/test_installed.py."""
+"""Commands that a separate test runs, in the thorough tier: tests/house/test_installed.py."""
 
 
 def commands(guide: str, heading: str) -> list[str]:
-    """Return what a guide tells to type under a heading, or under what stands in bold there."""
+    """Return the commands of a guide below a heading or below a bold step."""
     text = (GUIDES / f"{guide}.md").read_text(encoding="utf-8")
-    _, found, rest = text.partition(heading)
-    assert found, heading
-    part = re.split(r"\n(?:## |\*\*\d)", rest, maxsplit=1)[0]
+    _, separator, after = text.partition(heading)
+    assert separator, heading
+    part = re.split(r"\n(?:## |\*\*\d)", after, maxsplit=1)[0]
     typed = [line for block in CONSOLE.findall(part) for line in block.splitlines()]
     assert typed
     return [line.removeprefix("# ").removeprefix("$ ") for line in typed]
 
 
 class Machine:
-    """A folder that stands for a machine's `/`, its user's crontab, and the command there."""
+    """A folder that stands for a machine's `/`, the user's crontab, and the command."""
 
     def __init__(self, root: Path, owner: CrontabOwner) -> None:
         self.root = root
@@ -64,7 +64,7 @@ class Machine:
             (root / folder).mkdir(parents=True)
 
     def is_used(self, world: World, name: str) -> None:
-        """Have a configuration, keys in a file, and a state beside nothing else."""
+        """Write a configuration, and keys in a file; the state is in /var/lib."""
         folder, keys = self.root / "etc/certferry", self.root / "etc/ssl/.cdn-env"
         folder.mkdir()
         keys.parent.mkdir()
@@ -84,9 +84,9 @@ class Machine:
         return self.root / "etc/certferry/certferry.toml"
 
     def types(self, *commands: str) -> list[Ended]:
-        """Type commands; each must succeed."""
+        """Type commands, and assert that each succeeds."""
         ended = [self.tries(command) for command in commands]
-        assert [0] * len(ended) == [one.code for one in ended], ended
+        assert [0] * len(ended) == [each.code for each in ended], ended
         return ended
 
     def tries(self, command: str) -> Ended:
@@ -116,17 +116,17 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, owner: CrontabOwner, world: World, name: str) -> Machine:
-    """A machine on which certferry has done its job once, and does it twice a day."""
-    found = Machine(tmp_path / "old", owner)
-    found.is_used(world, name)
-    found.types("certferry sync", "certferry schedule install")
+    """A machine on which certferry has done its job once, and runs twice a day."""
+    used = Machine(tmp_path / "old", owner)
+    used.is_used(world, name)
+    used.types("certferry sync", "certferry schedule install")
     assert world.qiniu.bound(name) is not None
-    return found
+    return used
 
 
 @pytest.fixture
 def empty(tmp_path: Path, owner: CrontabOwner) -> Callable[[Machine], Machine]:
-    """Takes a machine away, and gives an empty one in its place: its paths are the same."""
+    """Return a function that moves a machine away and gives an empty machine at the same paths."""
 
     def replaced(machine: Machine) -> Machine:
         machine.root.rename(tmp_path / "gone")
@@ -139,8 +139,8 @@ def empty(tmp_path: Path, owner: CrontabOwner) -> Callable[[Machine], Machine]:
 def test_a_restore_on_an_empty_machine(
     machine: Machine, empty: Callable[[Machine], Machine], world: World, name: str, tmp_path: Path
 ) -> None:
-    """From a file and a directory, which the back-up has made for their owner alone. Nothing is
-    issued or deployed anew, and the daily run is there again.
+    """A file and a directory, private to their owner, bring the machine back: the certificate and
+    the deployment stay, and the daily run is back.
     """
     machine.types(*commands("backup", "\n## Back up\n"))
     bound, before = world.qiniu.bound(name), RequestsMade.of(world)
@@ -163,8 +163,8 @@ def test_a_restore_on_an_empty_machine(
 
 
 def test_the_way_out_without_the_key_file(machine: Machine, world: World, name: str) -> None:
-    """It is missed by the next run, before anything is due; what is printed leads on. The state is
-    made anew, and the certificate is issued again.
+    """The next run misses the key file although no certificate is due, and its hint leads on. A new
+    state is made, and the certificate is issued again.
     """
     before = world.qiniu.bound(name)
     machine.state.with_name("secret.key").unlink()
@@ -183,8 +183,8 @@ def test_the_way_out_without_the_key_file(machine: Machine, world: World, name: 
 
 
 def test_the_way_back_from_an_upgrade(machine: Machine) -> None:
-    """What a newer version has written is refused by this one, with a code that the guide names;
-    the copy from before goes on.
+    """A state of a newer version is refused with the code that the guide names; the copy from
+    before the upgrade works.
     """
     machine.types(*commands("backup", "\n## Back up\n"))
     with closing(sqlite3.connect(machine.state)) as newer, newer:
@@ -199,9 +199,9 @@ def test_the_way_back_from_an_upgrade(machine: Machine) -> None:
 
 
 def test_a_new_version_is_looked_at_before_it_runs(machine: Machine) -> None:
-    """What the guide tells to type after the installation only reads."""
+    """The guide's commands after the installation only read."""
     typed = commands("upgrade", "\n## The new version\n")
-    here = [one for one in typed if not one.startswith(NOT_HERE)]
+    here = [command for command in typed if not command.startswith(NOT_HERE)]
 
     assert 1 == len(typed) - len(here)
     version, _, plan = machine.types(*here)
@@ -210,8 +210,9 @@ def test_a_new_version_is_looked_at_before_it_runs(machine: Machine) -> None:
 
 
 def test_a_removal_leaves_nothing_behind(machine: Machine, world: World, name: str) -> None:
-    """No file, no crontab, no account in use; the exported files are the operator's. The domain
-    goes on serving what is bound. A user's own installation goes from the home as well.
+    """Files, crontab and account use are gone; the exported files belong to the operator. The
+    domain goes on serving its certificate. A user's own installation is removed from the home as
+    well.
     """
     bound = world.qiniu.bound(name)
     machine.root.joinpath("var/log/certferry.log").touch()
@@ -224,8 +225,8 @@ def test_a_removal_leaves_nothing_behind(machine: Machine, world: World, name: s
     for number in range(1, 5):
         machine.types(*commands("removal", f"\n**{number}. "))
 
-    kept = [f"etc/ssl/img/{part}.pem" for part in ("cert", "chain", "fullchain", "privkey")]
-    assert [keys, *kept] == machine.files()
+    exported = [f"etc/ssl/img/{part}.pem" for part in ("cert", "chain", "fullchain", "privkey")]
+    assert [keys, *exported] == machine.files()
     assert not machine.owner.read()
     assert bound == world.qiniu.bound(name)
 
@@ -233,7 +234,7 @@ def test_a_removal_leaves_nothing_behind(machine: Machine, world: World, name: s
 def test_a_move_to_another_host(
     machine: Machine, empty: Callable[[Machine], Machine], world: World, tmp_path: Path
 ) -> None:
-    """The new host goes on where the old one stopped: nothing is issued or deployed anew."""
+    """The new host continues the old host's work: the certificate and the deployment stay."""
     machine.types(*commands("moving", "\n**1. "))
     assert not machine.owner.read()
     archive = "var/backups/certferry-state.tar"
@@ -264,13 +265,13 @@ TYPED = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def typed_on(machine: Machine, url: str, heading: str) -> list[str]:
-    """Return what the guide tells to type on a machine, with the address of the test's server."""
-    typed = [one for one in commands(SHARED, heading) if not one.startswith(NOT_HERE)]
-    return [one.replace(URL, url).replace("file:/", f"file:{machine.root}/") for one in typed]
+    """Return the guide's commands on a machine, with the address of the test's server."""
+    typed = [line for line in commands(SHARED, heading) if not line.startswith(NOT_HERE)]
+    return [line.replace(URL, url).replace("file:/", f"file:{machine.root}/") for line in typed]
 
 
-def test_both_languages_tell_to_type_the_same_for_several_hosts() -> None:
-    """And to write the same into the configuration."""
+def test_both_languages_of_the_guide_on_several_hosts() -> None:
+    """Both languages show the same commands and the same blocks of configuration."""
     english, chinese = (
         (GUIDES / f"{SHARED}{end}").read_text(encoding="utf-8") for end in (".md", ".zh-CN.md")
     )
@@ -285,8 +286,8 @@ def test_a_second_host(
     world: World,
     tmp_path: Path,
 ) -> None:
-    """What the first one prints is what the guide shows; the second one issues, uploads and binds
-    nothing, and installs its own files. The old state is left by mistake by no host.
+    """The first host prints the table of the guide. The second host issues, uploads and binds
+    nothing, and installs its own files. The old state refuses further runs.
     """
     url = postgresql.url(postgresql.new_database())
     config = machine.config
@@ -312,7 +313,7 @@ def test_a_second_host(
     second = Machine(tmp_path / "second", owner)
     shutil.copytree(machine.root / "etc", second.root / "etc", dirs_exist_ok=True)
     copied = second.config.read_text().replace(str(machine.root), str(second.root))
-    # Where the test runs, both have one name.
+    # On the test's machine both hosts have the same name.
     second.config.write_text(copied.replace("\npassword = ", '\nhost = "web-2"\npassword = ', 1))
     *_, hosts = second.types(*typed_on(second, url, "\n**3. "))
 
@@ -327,14 +328,14 @@ def test_a_second_host(
 
 @pytest.fixture
 def sharing(host: Host, postgresql: Postgresql) -> Host:
-    """A host with a state on a server, that has done its job once."""
+    """A host with a state on a server, after one run."""
     host.share(postgresql.url(postgresql.new_database()), KEY)
     assert [0, 0] == [host.run(*words).code for words in (["state", "init"], ["sync"])]
     return host
 
 
 def test_a_dump_that_is_put_back(sharing: Host, name: str, tmp_path: Path) -> None:
-    """It is a whole state of the moment at which it was made; what came later is issued again."""
+    """The dump is a whole state at the moment of the dump; later certificates are issued again."""
     text = (GUIDES / f"{SHARED}.md").read_text(encoding="utf-8")
     dump, restore = TYPED.findall(text.partition("\n## Back up\n")[2])[:2]
     url = sharing.config.read_text().partition('url = "')[2].partition('"')[0]
@@ -355,7 +356,7 @@ def test_a_dump_that_is_put_back(sharing: Host, name: str, tmp_path: Path) -> No
 
 
 def test_a_host_that_is_removed(sharing: Host, world: World, tmp_path: Path, name: str) -> None:
-    """It is forgotten; with another key, what it knew opens nothing any more."""
+    """The host is forgotten; after a rotation the removed host's key is refused."""
     (tmp_path / "web-2").mkdir()
     other = Host(world, tmp_path / "web-2", certificate(name))
     url = sharing.config.read_text().partition('url = "')[2].partition('"')[0]
@@ -375,7 +376,7 @@ def test_a_host_that_is_removed(sharing: Host, world: World, tmp_path: Path, nam
     assert 0 == sharing.run("sync", "--renew", "--all").code
 
 
-# --- The commands of the guide on monitoring, typed as they stand there
+# --- The commands of the guide on monitoring, to the letter
 
 
 ENGLISH, CHINESE = (
@@ -385,32 +386,34 @@ FILE = "/var/lib/prometheus/node-exporter/certferry.prom"
 
 
 def typed(guide: Path) -> list[tuple[str, list[str]]]:
-    """Each command, with the lines of output that the guide shows below it."""
-    found: list[tuple[str, list[str]]] = []
+    """Return each command, with the guide's lines of output below the command."""
+    commands: list[tuple[str, list[str]]] = []
     for block in CONSOLE.findall(guide.read_text(encoding="utf-8")):
         for row in block.splitlines():
             if row.startswith("$ "):
-                found.append((row.removeprefix("$ "), []))
+                commands.append((row.removeprefix("$ "), []))
             else:
-                found[-1][1].append(row)
-    return found
+                commands[-1][1].append(row)
+    return commands
 
 
 def shape(row: str) -> str:
-    """A line without its numbers."""
+    """Return a line with its numbers masked."""
     return re.sub(r"\d+", "9", row)
 
 
 def test_both_languages_have_the_same_commands() -> None:
-    """And show the same output: in the gate those of one are typed."""
+    """Commands and output are the same in both languages, so the gate types the commands of one
+    language.
+    """
     assert typed(ENGLISH) == typed(CHINESE)
 
 
 @pytest.mark.parametrize(
     "guide", [ENGLISH, pytest.param(CHINESE, marks=thorough)], ids=lambda guide: guide.name
 )
-def test_every_command_of_the_guide_does_what_it_says(host: Host, name: str, guide: Path) -> None:
-    """It exits 0, and prints what is shown but for the numbers."""
+def test_every_command_of_the_guide_works(host: Host, name: str, guide: Path) -> None:
+    """Each command exits with 0, and prints the guide's lines except for numbers."""
     file = host.directory / "certferry.prom"
     host.rewrite(f'name = "{name}"', 'name = "img"')
     host.config.write_text(f'{host.config.read_text()}\n[metrics]\nfile = "{file}"\n')
@@ -437,7 +440,7 @@ def test_every_command_of_the_guide_does_what_it_says(host: Host, name: str, gui
             assert [shape(row) for row in shown] == [shape(row) for row in out.splitlines()]
 
 
-# --- What the guide before production promises, step by step: docs/how-to/before-production.md
+# --- The promises of the guide before production, step by step: docs/how-to/before-production.md
 
 
 def test_staging_needs_no_target(world: World, tmp_path: Path, new_name: Callable[[], str]) -> None:
@@ -462,8 +465,8 @@ def test_staging_needs_no_target(world: World, tmp_path: Path, new_name: Callabl
 def test_one_domain_first_and_then_the_others(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """The domain that is named is the only one that is planned and touched. Widened, the others
-    keep their settings, and nothing that was there is removed.
+    """Only the listed domain is planned and changed. In the wider declaration the other domain
+    keeps its settings, and the old certificate stays stored.
     """
     test, real = new_name(), new_name()
     world.add_http_domain(test)
@@ -481,14 +484,14 @@ def test_one_domain_first_and_then_the_others(
     assert f"certificate  {str(old)[:12]} → " in host.run("plan").out
     assert 0 == host.run("sync").code
     assert world.qiniu.bound(test) == world.qiniu.bound(real)
-    kept = world.qiniu.domain(real).https
-    assert (True, True) == (kept.force_https, kept.http2)
+    settings = world.qiniu.domain(real).https
+    assert (True, True) == (settings.force_https, settings.http2)
     assert old in {stored.id for stored in world.qiniu.certificates.stored()}
     assert host.run("sync").out.startswith(f"{test}: unchanged")
 
 
 def test_state_that_is_put_back(host: Host, name: str, tmp_path: Path) -> None:
-    """State and key, copied together, are all that a new machine needs to go on."""
+    """State and key, copied together, are enough for a new machine."""
     assert 0 == host.run("sync").code
     [issued] = host.fingerprints(name)
     backup = tmp_path / "backup"
@@ -512,7 +515,9 @@ def test_state_that_is_put_back(host: Host, name: str, tmp_path: Path) -> None:
 def test_the_old_certificate_can_be_bound_again(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """A certificate that was uploaded by hand is at Qiniu still after it was replaced."""
+    """A certificate that was uploaded by hand stays at Qiniu after its replacement, and can be
+    bound again.
+    """
     name = new_name()
     world.add_https_domain(name)
     old = world.qiniu.bound(name)
@@ -529,53 +534,53 @@ def test_the_old_certificate_can_be_bound_again(
     assert eventually(lambda: world.qiniu.bound(name) == old)
 
 
-# --- The picture of a run in the READMEs is one of a run as it is today
+# --- The picture of a run in the READMEs shows a run of today
 
 
 @pytest.mark.parametrize("language", ["en", pytest.param("zh", marks=thorough)])
-def test_the_picture_is_what_the_demo_shows(language: str) -> None:
-    """But for ids and moments. `scripts/picture` takes it anew."""
+def test_picture_shows_the_demo(language: str) -> None:
+    """The pictures agree except for ids and times. `scripts/picture` makes a new picture."""
     assert masked(taken(language)) == masked(hung(language))
 
 
-# --- `certferry sandbox`: the commands that it prints work as they are, in another terminal
+# --- `certferry sandbox`: the printed commands work as printed, in another terminal
 
 
 ALL = re.compile(r"this heartbeat:\n\n.*\n.*\n  http://.*\n")
-"""The end of what it says."""
+"""The end of the sandbox's output."""
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 
 
 @pytest.fixture
 def printed(tmp_path: Path) -> Iterator[list[str]]:
-    """What the sandbox says beside its configuration, while it runs."""
-    said = tmp_path / "said"
-    with said.open("w") as stderr:
+    """Start the sandbox, and return the lines on its stderr."""
+    output = tmp_path / "said"
+    with output.open("w") as stderr:
         command = [sys.executable, "-m", "certferry", "sandbox", "--dir", str(tmp_path / "world")]
         process = start(command, stdout=subprocess.DEVNULL, stderr=stderr)
     try:
-        assert eventually(lambda: bool(ALL.search(said.read_text())))
-        yield said.read_text().splitlines()
+        assert eventually(lambda: bool(ALL.search(output.read_text())))
+        yield output.read_text().splitlines()
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
 
 
-def test_its_init_command_works_as_it_is(printed: list[str], tmp_path: Path) -> None:
-    """With the keys that it prints for the environment; the base file needs none of them, since
-    the interview asks. The domain without HTTPS is left out.
+def test_printed_init_command_works(printed: list[str], tmp_path: Path) -> None:
+    """The command works with the printed keys in the environment. The base file works without keys,
+    since the interview asks; the domain with HTTPS off is left out.
     """
     [init] = [line.strip() for line in printed if "certferry init" in line]
     exports = (line.strip().removeprefix("export ") for line in printed if "export " in line)
     environ = {**ENVIRONMENT, **dict(line.partition("=")[::2] for line in exports if "=" in line)}
     program, *words = shlex.split(init)
 
-    asked = run_here([*words, "--yes"], ENVIRONMENT, tmp_path)
+    without_keys = run_here([*words, "--yes"], ENVIRONMENT, tmp_path)
     done = run_here([*words, "--yes"], environ, tmp_path)
 
     assert "certferry" == program
-    assert 2 == asked.code
-    assert "DP_Id: not set: DNSPod token ID" in asked.err
+    assert 2 == without_keys.code
+    assert "DP_Id: not set: DNSPod token ID" in without_keys.err
     assert 0 == done.code, done.err
     assert "img.example.com: will be issued for img.example.com\n" in done.out
     assert "a.img.example.com is left out: HTTPS is off there" in done.err

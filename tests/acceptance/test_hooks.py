@@ -1,5 +1,5 @@
-"""The real acme.sh, certbot and lego, each calling `certferry hook` through its own mechanism, in a
-world where the certificate must end up at every edge.
+"""The real acme.sh, certbot and lego, each calling `certferry hook` through its own mechanism; in
+the end every edge must serve the certificate.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ QINIU_KEYS = ("QINIU_ACCESS_KEY", "QINIU_SECRET_KEY")
 
 
 def served(world: World, name: str) -> dict[str, str]:
-    """Return the leaf that each edge serves, as a visitor gets it."""
+    """Return the fingerprint that each edge serves to a visitor."""
     context = ssl.create_default_context(cadata=world.pebble.root_pem().decode())
-    found = {}
+    fingerprints = {}
     for address in world.qiniu.edges.addresses:
         with (
             socket.create_connection((address, world.qiniu.edges.port), timeout=10) as plain,
@@ -44,8 +44,8 @@ def served(world: World, name: str) -> dict[str, str]:
         ):
             der = secured.getpeercert(binary_form=True)
         assert der is not None
-        found[address] = fingerprint(der)
-    return found
+        fingerprints[address] = fingerprint(der)
+    return fingerprints
 
 
 def everywhere(world: World, fullchain: Path) -> dict[str, str]:
@@ -55,7 +55,7 @@ def everywhere(world: World, fullchain: Path) -> dict[str, str]:
 
 
 def sentences(log: str) -> list[str]:
-    """Return the lines of a log without their moments."""
+    """Return the lines of a log, stripped of their times."""
     return [line.partition("] ")[2] for line in log.splitlines()]
 
 
@@ -67,7 +67,7 @@ def imported(name: str, fullchain: Path, privkey: Path) -> str:
 
 
 def run(world: World, *arguments: str, **environ: str) -> str:
-    """Run a client to its end, with `certferry` in its PATH; return what it told."""
+    """Run a client to its end, with `certferry` in the PATH, and return its output."""
     variables = {
         **os.environ,
         **world.environment,
@@ -85,8 +85,9 @@ def run(world: World, *arguments: str, **environ: str) -> str:
 def test_the_whole_recipe_with_acme_sh(
     world: World, tmp_path: Path, name: str, client: type[AcmeSh]
 ) -> None:
-    """Issued, installed, deployed by `--reloadcmd`; after a forced renewal every edge serves the
-    new certificate; a run without news writes nothing and says so, by the deploy hook as well.
+    """The certificate is issued, installed, and deployed by `--reloadcmd`; after a forced renewal
+    every edge serves the new certificate. A repeated run leaves the CDN alone and reports so, by
+    the deploy hook as well.
     """
     other = f"a.{name}"
     world.add_https_domain(other)
@@ -128,10 +129,10 @@ def test_the_whole_recipe_with_acme_sh(
 
     before = RequestsMade.of(world)
     again = acme_sh.run(*install)
-    acme_sh.run("--renew-all")  # what its cron job does when nothing is due
-    seen = RequestsMade.of(world) - before
+    acme_sh.run("--renew-all")  # the command of acme.sh's cron job
+    since = RequestsMade.of(world) - before
     assert "Reload successful" in again
-    assert (0, 0) == (seen.qiniu_writes, seen.certificates)
+    assert (0, 0) == (since.qiniu_writes, since.certificates)
     assert [f"pics: {SKIPPED}"] == [line for line in sentences(log.read_text()) if SKIPPED in line]
 
     run(world, "certferry", "--config", str(host.config), "hook", "acme.sh", "--install",
@@ -151,8 +152,8 @@ def test_the_whole_recipe_with_acme_sh(
 @thorough
 @long
 def test_renewal_by_certbot(world: World, tmp_path: Path, name: str) -> None:
-    """Deployed by `--deploy-hook`, at first and after every renewal; what is in order is no warning
-    to certbot, so that a quiet renewal says nothing.
+    """`--deploy-hook` deploys the first certificate and every renewal. A successful deployment
+    leaves stderr empty, so a quiet renewal stays quiet.
     """
     live = tmp_path / "letsencrypt" / "live" / name
     host = Host(world, tmp_path, imported(name, live / "fullchain.pem", live / "privkey.pem"))
@@ -175,7 +176,7 @@ def test_renewal_by_certbot(world: World, tmp_path: Path, name: str) -> None:
 def test_failed_hook_is_seen_by_the_client_and_made_good_by_the_next_run(
     world: World, tmp_path: Path, name: str
 ) -> None:
-    """The client tells of exit code 1; the next scheduled run needs no new certificate."""
+    """The client reports exit code 1; the next scheduled run deploys the same certificate."""
     live = tmp_path / "letsencrypt" / "live" / name
     host = Host(world, tmp_path, imported(name, live / "fullchain.pem", live / "privkey.pem"))
     certbot = Certbot(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
@@ -199,10 +200,10 @@ def test_failed_hook_is_seen_by_the_client_and_made_good_by_the_next_run(
 @thorough
 @long
 def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
-    """Deployed by `--run-hook` at first, and by `--renew-hook` after the renewal; what certferry
-    would issue itself is taken from lego when it is for the same names, and `sync` keeps it.
+    """`--run-hook` deploys the first certificate, and `--renew-hook` the renewed certificate.
+    `sync` uses lego's certificate, which has the declared names, and orders nothing.
     """
-    kept = tmp_path / "lego" / "certificates"
+    directory = tmp_path / "lego" / "certificates"
     host = Host(
         world,
         tmp_path,
@@ -213,7 +214,7 @@ def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
     def lego(*arguments: str) -> str:
         return run(
             world,
-            "lego", "--accept-tos", "--email", "ops@example.com", "--path", str(kept.parent),
+            "lego", "--accept-tos", "--email", "ops@example.com", "--path", str(directory.parent),
             "--server", world.pebble.directory_url, "--domains", name, "--dns", "exec",
             "--dns.disable-cp", "--dns.resolvers", world.dns.resolver_endpoint, *arguments,
             LEGO_CA_CERTIFICATES=str(world.pebble.ca_bundle),
@@ -224,27 +225,27 @@ def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
 
     lego("run", "--run-hook", "certferry hook lego")
 
-    first = everywhere(world, kept / f"{name}.crt")
+    first = everywhere(world, directory / f"{name}.crt")
     assert first == served(world, name)
 
     lego("renew", "--days", "9999", "--no-random-sleep", "--renew-hook", "certferry hook lego")
 
-    second = everywhere(world, kept / f"{name}.crt")
+    second = everywhere(world, directory / f"{name}.crt")
     assert second == served(world, name) != first
 
     before = RequestsMade.of(world)
     reported = run(world, "certferry", "--config", str(host.config), "sync")
     assert "Nothing changed: 1 certificate is as declared." in reported
-    seen = RequestsMade.of(world) - before
-    assert (0, 0) == (seen.orders, seen.qiniu_writes)
+    since = RequestsMade.of(world) - before
+    assert (0, 0) == (since.orders, since.qiniu_writes)
 
 
 @thorough
 def test_certificate_that_no_configuration_declares(
     world: World, tmp_path: Path, name: str
 ) -> None:
-    """Only where things are is said; the real acme.sh's certificate goes to each of the domains
-    that it covers, with keys from the environment, and a second time nothing is written.
+    """The configuration has only addresses. The real acme.sh's certificate goes to each covered
+    domain, with keys from the environment; a second call changes nothing at the CDN.
     """
     other = f"a.{name}"
     world.add_http_domain(other)
@@ -268,9 +269,9 @@ def test_certificate_that_no_configuration_declares(
 
 @thorough
 def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
-    """The real acme.sh's certificate is uploaded and bound, by Qiniu's public names and with keys
-    from the environment or an env file; where it is served cannot be seen from here, so it stays
-    in progress, and that is no failure.
+    """The real acme.sh's certificate is uploaded and bound, at Qiniu's public names and with keys
+    from the environment or an env file. The edges are out of reach, so the deployment stays in
+    progress, which counts as success.
     """
     acme_sh = AcmeSh(world, tmp_path, CERTFERRY_CONFIG="", XDG_DATA_HOME=str(tmp_path / "data"))
     acme_sh.issue(name)
@@ -302,9 +303,11 @@ def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
 
 
 @thorough
-def test_other_key_than_declared_starts_no_duel(world: World, tmp_path: Path, name: str) -> None:
-    """The real acme.sh's RSA certificate is refused where another kind is declared: it is not
-    bound, and the next run issues what is declared, which the hook leaves alone.
+def test_other_kind_of_key_than_declared_is_refused(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    """The real acme.sh's RSA certificate is refused, because another kind of key is declared. The
+    next run issues the declared kind, and the hook leaves the new certificate alone.
     """
     host = Host(world, tmp_path, certificate(name))
     acme_sh = AcmeSh(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
@@ -319,19 +322,19 @@ def test_other_key_than_declared_starts_no_duel(world: World, tmp_path: Path, na
     before = RequestsMade.of(world)
     acme_sh.run(*install, code=1)
     assert 0 == host.run("sync").code
-    seen = RequestsMade.of(world) - before
-    assert (0, 0) == (seen.orders, seen.qiniu_writes)
+    since = RequestsMade.of(world) - before
+    assert (0, 0) == (since.orders, since.qiniu_writes)
 
 
 @thorough
 def test_the_old_dispatchers_mode(
     world: World, tmp_path: Path, name: str, new_name: Callable[[], str]
 ) -> None:
-    """Every certificate that goes to Qiniu, and no other; what is only begun is no failure, and the
-    next call finishes it.
+    """The mode deploys the certificates for Qiniu and no others. A deployment that has only begun
+    counts as success, and the next call finishes the deployment.
     """
-    kept = new_name()
-    host = Host(world, tmp_path, certificate(name) + certificate(kept, to=None))
+    undeployed = new_name()
+    host = Host(world, tmp_path, certificate(name) + certificate(undeployed, to=None))
 
     begun = host.run("hook", "qiniu", "--no-wait")
 
@@ -344,7 +347,7 @@ def test_the_old_dispatchers_mode(
     assert 0 == finished.code, finished
     assert "served by every address that answers" in finished.out
     assert host.fingerprints(name) == list(set(served(world, name).values()))
-    assert [] == host.fingerprints(kept)
+    assert [] == host.fingerprints(undeployed)
 
 
 class Certbot:
@@ -356,7 +359,7 @@ class Certbot:
         self._places = [f"--{name}={directory / place}" for name, place in places.items()]
 
     def obtain(self, name: str, *, hook: str) -> str:
-        """Obtain a certificate; the hook is run, and kept for renewals."""
+        """Obtain a certificate with a hook, which certbot stores for renewals."""
         how = ("--manual", "--preferred-challenges", "dns")
         prove = ("--manual-auth-hook", f"{TXT_RECORD} present")
         clean = ("--manual-cleanup-hook", f"{TXT_RECORD} cleanup")
@@ -364,7 +367,7 @@ class Certbot:
         return self._run("certonly", *who, *how, *prove, *clean, "-d", name, "--deploy-hook", hook)
 
     def renew(self, *arguments: str) -> str:
-        """Renew everything, due or not."""
+        """Renew every certificate, due or not."""
         return self._run("renew", "--force-renewal", "--no-random-sleep-on-renew", *arguments)
 
     def _run(self, *arguments: str) -> str:

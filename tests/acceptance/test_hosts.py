@@ -1,5 +1,5 @@
-"""Two hosts that share a state, by the real command: each knows of the other, operators hear of
-what is wrong once, and one heartbeat is sent for both.
+"""Two hosts that share a state, by the real command: each host knows the other, trouble is reported
+once, and both share a heartbeat.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Hosts = tuple[Host, Host]
 
 @pytest.fixture
 def database(postgresql: Postgresql) -> str:
-    """An empty state."""
+    """Create an empty state, and return the name of its database."""
     return postgresql.new_state()
 
 
@@ -34,11 +34,11 @@ def database(postgresql: Postgresql) -> str:
 def hosts(
     host: Host, world: World, tmp_path: Path, name: str, postgresql: Postgresql, database: str
 ) -> Hosts:
-    """`web-1` and `web-2`, whose files declare one certificate."""
+    """`web-1` and `web-2`, whose files declare the same certificate."""
     (tmp_path / "web-2").mkdir()
     other = Host(world, tmp_path / "web-2", certificate(name))
-    for one, called in ((host, "web-1"), (other, "web-2")):
-        one.share(postgresql.url(database), KEY, called)
+    for machine, called in ((host, "web-1"), (other, "web-2")):
+        machine.share(postgresql.url(database), KEY, called)
     return host, other
 
 
@@ -49,30 +49,30 @@ def declare(hosts: Hosts, tables: str) -> None:
 
 
 def set_back(postgresql: Postgresql, database: str, host: str, hours: float) -> None:
-    """Have the last run of a host lie back."""
-    which = f"WHERE host = '{host}'"
-    [[ended]] = postgresql.ask(f"SELECT ended_at FROM last_run {which}", database)  # noqa: S608 - a test's own words
+    """Set the end of a host's last run back by some hours."""
+    condition = f"WHERE host = '{host}'"
+    [[ended]] = postgresql.ask(f"SELECT ended_at FROM last_run {condition}", database)  # noqa: S608 - a test's own words
     earlier = from_moment(datetime.fromisoformat(ended) - timedelta(hours=hours))
-    postgresql.ask(f"UPDATE last_run SET ended_at = '{earlier}' {which}", database)  # noqa: S608 - a test's own words
+    postgresql.ask(f"UPDATE last_run SET ended_at = '{earlier}' {condition}", database)  # noqa: S608 - a test's own words
 
 
 def test_hosts_know_of_each_other(hosts: Hosts) -> None:
-    """When each ran, with what, and how many certificates it declares, on both alike; one that has
-    not run yet knows itself.
+    """Both hosts show each host's last run, its result and the number of certificates. A host
+    before its first run shows itself.
     """
-    [new] = [one for one in hosts[1].run("hosts", "--json").document["hosts"] if one["this"]]
+    [new] = [row for row in hosts[1].run("hosts", "--json").document["hosts"] if row["this"]]
     assert ("web-2", None, 1) == (new["name"], new["last_run"], new["certificates"])
     assert [IN_ORDER, IN_ORDER] == [host.run("sync").code for host in hosts]
     for host, called in zip(hosts, ("web-1", "web-2"), strict=True):
         run = host.run("hosts", "--json")
         assert IN_ORDER == run.code
         must_fit(run.document, "hosts")
-        found = run.document["hosts"]
-        assert ["web-1", "web-2"] == [one["name"] for one in found]
-        assert [called] == [one["name"] for one in found if one["this"]]
-        for one in found:
-            assert one["last_run"]["ended_at"] == one["last_run"]["succeeded_at"]
-            assert (1, 0, []) == (one["certificates"], one["clock_ahead_seconds"], one["problems"])
+        rows = run.document["hosts"]
+        assert ["web-1", "web-2"] == [row["name"] for row in rows]
+        assert [called] == [row["name"] for row in rows if row["this"]]
+        for row in rows:
+            assert row["last_run"]["ended_at"] == row["last_run"]["succeeded_at"]
+            assert (1, 0, []) == (row["certificates"], row["clock_ahead_seconds"], row["problems"])
     assert "web-2 (this one)" in hosts[1].run("hosts").out
     assert "web-2（本机）" in hosts[1].run("--lang", "zh", "hosts").out
 
@@ -80,7 +80,7 @@ def test_hosts_know_of_each_other(hosts: Hosts) -> None:
 def test_host_that_is_gone_is_forgotten(
     hosts: Hosts, postgresql: Postgresql, database: str
 ) -> None:
-    """By another one, once no run of it is in progress; what it knew is to be replaced."""
+    """Another host forgets the host after its last run has ended, and lists the keys to replace."""
     web1, web2 = hosts
     assert [IN_ORDER, IN_ORDER] == [host.run("sync").code for host in hosts]
     assert "web-1 is this host" in web1.run("hosts", "forget", "web-1").complaint.error
@@ -98,16 +98,16 @@ def test_host_that_is_gone_is_forgotten(
     assert "web-2 is forgotten." in run.out
     assert "state key --rotate" in run.err
     assert "sync --renew --all" in run.err
-    assert ["web-1"] == [one["name"] for one in web1.run("hosts", "--json").document["hosts"]]
+    assert ["web-1"] == [row["name"] for row in web1.run("hosts", "--json").document["hosts"]]
     assert IN_ORDER == web2.run("sync").code
     assert "web-2" in web1.run("hosts").out
 
 
-def test_host_that_stays_away_is_reported_once(
+def test_overdue_host_is_reported_once(
     hosts: Hosts, hook: EventReceiver, postgresql: Postgresql, database: str
 ) -> None:
-    """By the next run of another, to its channels; `check`, `status` and `hosts` say so until it
-    runs again, which is reported as well.
+    """The next run of another host sends a message to its channels. `check`, `status` and `hosts`
+    report the absence until the host runs again, and the return is reported as well.
     """
     channel = f'type = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
     declare(hosts, f"[notify.hook]\n{channel}")
@@ -133,36 +133,38 @@ def test_host_that_stays_away_is_reported_once(
     assert "web-1" == event["host"]
 
     assert IN_ORDER == web2.run("sync").code
-    assert ["trouble", "recovered"] == [one["event"] for one in hook.events]
+    assert ["trouble", "recovered"] == [each["event"] for each in hook.events]
     assert IN_ORDER == web1.run("check").code
 
 
-def test_one_heartbeat_for_both(hosts: Hosts, heart: HeartbeatService) -> None:
-    """Of the host whose run begins first, round by round; another sends it when that one is gone.
-    What fails is sent by each.
+def test_hosts_share_one_heartbeat(hosts: Hosts, heartbeat: HeartbeatService) -> None:
+    """The host whose run begins first sends the heartbeat, round by round; in its absence another
+    host takes over. Each host sends its own failures.
     """
-    declare(hosts, f'[heartbeat]\nurl = "{heart.address}"\n')
+    declare(hosts, f'[heartbeat]\nurl = "{heartbeat.address}"\n')
     web1, web2 = hosts
     assert [IN_ORDER, IN_ORDER] == [host.run("sync").code for host in (web1, web2)]
-    assert ["start", "success"] == [ping.kind for ping in heart.pings]
+    assert ["start", "success"] == [ping.kind for ping in heartbeat.pings]
 
     assert IN_ORDER == web2.run("sync").code
-    assert ["start", "success"] * 2 == [ping.kind for ping in heart.pings]
+    assert ["start", "success"] * 2 == [ping.kind for ping in heartbeat.pings]
 
 
-def test_failure_of_a_host_that_sends_no_heartbeat(hosts: Hosts, heart: HeartbeatService) -> None:
-    """It is sent at once, and the next run that succeeds sends that all is well."""
-    declare(hosts, f'[heartbeat]\nurl = "{heart.address}"\n')
+def test_failure_of_a_host_that_sends_no_heartbeat(
+    hosts: Hosts, heartbeat: HeartbeatService
+) -> None:
+    """The failure is sent at once, and the next successful run reports success."""
+    declare(hosts, f'[heartbeat]\nurl = "{heartbeat.address}"\n')
     web1, web2 = hosts
     assert IN_ORDER == web1.run("sync").code
     assert FAILED == web2.run("sync", "--renew", "--all", DP_Key="0" * 32).code
     assert IN_ORDER == web1.run("sync").code
-    kinds = [ping.kind for ping in heart.pings]
+    kinds = [ping.kind for ping in heartbeat.pings]
     assert ["start", "success", "fail", "start", "success"] == kinds
 
 
 def test_metrics_carry_the_host(hosts: Hosts, tmp_path: Path) -> None:
-    """Each sample, so that those of several hosts can be told apart."""
+    """Each sample names the host, so the samples of several hosts stay distinct."""
     declare(hosts, f'[metrics]\nfile = "{tmp_path}/certferry.prom"\n')
     assert IN_ORDER == hosts[1].run("sync").code
     samples = [
@@ -171,11 +173,11 @@ def test_metrics_carry_the_host(hosts: Hosts, tmp_path: Path) -> None:
         if not line.startswith("#")
     ]
     assert samples
-    assert all('{host="web-2"' in one for one in samples)
+    assert all('{host="web-2"' in sample for sample in samples)
 
 
 AHEAD = timedelta(hours=2)
-"""How far the database's clock is ahead of this machine's, where a test says so."""
+"""The lead of the database's clock in the test of clocks."""
 
 _OTHER_CLOCK = """
 CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS
@@ -190,8 +192,8 @@ AND column_name IN ('at', 'since') OR column_name ~ '_at$' AND table_schema = 'p
 def test_every_moment_is_by_the_clock_of_the_database(
     hosts: Hosts, postgresql: Postgresql, database: str
 ) -> None:
-    """The host's own is two hours behind: it says so when it runs, once, and so do `doctor` and
-    `hosts`; whatever it stores meanwhile is of the moment that all hosts share.
+    """The host's clock is two hours behind: the run reports so once, and so do `doctor` and
+    `hosts`. All stored times are by the clock that the hosts share.
     """
     postgresql.ask(_OTHER_CLOCK, database)
     host = hosts[0]
@@ -211,11 +213,11 @@ def test_every_moment_is_by_the_clock_of_the_database(
     assert {"history", "version", "upload", "rollout", "last_run", "host"} <= {
         t for t, *_ in stored
     }
-    assert [] == [one for one in stored if abs(one[2] - now) > timedelta(minutes=10)]
+    assert [] == [row for row in stored if abs(row[2] - now) > timedelta(minutes=10)]
 
     findings = host.run("doctor", "--json").document["findings"]
-    [found] = [one for one in findings if one["code"] == "clock_off"]
-    assert ("error", "web-1") == (found["severity"], found["subject"])
+    [finding] = [each for each in findings if each["code"] == "clock_off"]
+    assert ("error", "web-1") == (finding["severity"], finding["subject"])
     shown = host.run("hosts")
     assert FAILED == shown.code
     assert "2 hours behind" in shown.out

@@ -1,4 +1,4 @@
-"""What another client has made is gone on with: the real acme.sh, certbot and lego in a world."""
+"""Takeovers from the real acme.sh, certbot and lego, in a world."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.support.tiers import thorough
 
 @dataclass
 class Machine:
-    """One machine on which another client has been at work."""
+    """A machine on which another client has worked."""
 
     world: World
     directory: Path
 
     @property
     def config(self) -> Path:
-        """The file that `init` writes."""
+        """Return the path of the file that `init` writes."""
         return self.directory / "certferry.toml"
 
     def certferry(self, *arguments: str, **environ: str) -> Run:
@@ -42,12 +42,12 @@ class Machine:
         return Run(done.code, done.out, done.err, RequestsMade.of(self.world))
 
     def init(self, client: str, home: Path, *more: str, **environ: str) -> Run:
-        """Run `init --from`, without questions."""
+        """Run `init --from` with all questions answered."""
         words = ("--settings", "settings.toml", "--yes", "--home", str(home), *more)
         return self.certferry("init", "--from", client, *words, **environ)
 
     def plan(self, **environ: str) -> list[dict[str, Any]]:
-        """Return what is planned, per certificate."""
+        """Return the plan of each certificate."""
         done = self.certferry("plan", "--json", **{**self.world.environment, **environ})
         assert 0 == done.code, done
         certificates: list[dict[str, Any]] = json.loads(done.out)["certificates"]
@@ -56,8 +56,8 @@ class Machine:
 
 @pytest.fixture
 def machine(world: World, tmp_path: Path) -> Iterator[Machine]:
-    """A machine; what is peculiar to its world stands in a file of settings, without accounts of
-    DNSPod's: whose keys they are is for `init` to find.
+    """A machine whose settings file has the world's addresses; the keys of DNSPod are for `init` to
+    find.
     """
     path = world.write_files(tmp_path, certificates="")
     text = path.read_text()
@@ -85,7 +85,9 @@ def files_in(directory: Path) -> dict[str, tuple[float, bytes]]:
 
 @thorough
 def test_acme_sh_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
-    """The lineages of the real acme.sh are adopted; nothing is issued, and its files stay."""
+    """The lineages of the real acme.sh are adopted with their certificates, and acme.sh's files
+    stay.
+    """
     name = new_name()
     world.add_https_domain(name)
     client = AcmeSh(world, machine.directory)
@@ -109,8 +111,8 @@ def test_acme_sh_is_taken_over(machine: Machine, new_name: Callable[[], str], wo
 def test_old_dispatcher_is_not_taken_over(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
-    """What the real acme.sh ran after a renewal to deploy to Qiniu is told, and run no more; the
-    copies that it made go on being made.
+    """The real acme.sh's program for Qiniu is reported, and stays out of the configuration; the
+    copies in files are made as before.
     """
     name = new_name()
     world.add_https_domain(name)
@@ -131,17 +133,17 @@ def test_old_dispatcher_is_not_taken_over(
 
     assert 0 == done.code, done
     assert f"`{dispatcher}` is left out" in done.out
-    written = machine.config.read_text()
-    assert f'directory = "{copies}"' in written
-    assert "reload" not in [line.partition(" = ")[0] for line in written.splitlines()]
+    text = machine.config.read_text()
+    assert f'directory = "{copies}"' in text
+    assert "reload" not in [line.partition(" = ")[0] for line in text.splitlines()]
     [planned] = machine.plan()
     assert {"deploy", "verify"} == set(actions(planned))
 
 
 @thorough
 def test_the_way_back(machine: Machine, new_name: Callable[[], str], world: World) -> None:
-    """Switched off as `init` said, while certferry issued, and switched on again: the real acme.sh
-    issues, copies and runs what it did before, by the two commands of the guide.
+    """The real acme.sh is switched off as `init` says and, after an order of certferry, switched on
+    again by the guide's two commands: acme.sh issues, copies and runs its program as before.
     """
     name = new_name()
     client = AcmeSh(world, machine.directory)
@@ -173,7 +175,9 @@ def test_the_way_back(machine: Machine, new_name: Callable[[], str], world: Worl
 def test_revoked_certificate_is_not_brought_back(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
-    """One that the real acme.sh has revoked still lies there, and is not adopted."""
+    """A certificate that the real acme.sh has revoked is left out, although its files are still
+    there.
+    """
     name, revoked = new_name(), new_name()
     client = AcmeSh(world, machine.directory)
     for each in (name, revoked):
@@ -191,11 +195,11 @@ def test_revoked_certificate_is_not_brought_back(
 
 
 @thorough
-def test_copies_stay_as_they_are_for_who_reads_them(
+def test_copies_keep_owner_group_and_mode(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
-    """The real acme.sh keeps owner, group and modes of its copies, and so does certferry: the
-    first sync replaces them, and the programs that read them read them still.
+    """The real acme.sh keeps owner, group and modes of its copies, and so does certferry: after the
+    first sync the same programs can read the files.
     """
     name = new_name()
     client = AcmeSh(world, machine.directory)
@@ -228,7 +232,9 @@ def test_copies_stay_as_they_are_for_who_reads_them(
 def test_two_keys_that_were_copied_to_one_place(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
-    """A site that the real acme.sh was made to issue for anew, with another kind of key."""
+    """The real acme.sh issued a second certificate for a site, with another kind of key, into the
+    same files.
+    """
     name = new_name()
     world.add_https_domain(name)
     client = AcmeSh(world, machine.directory)
@@ -257,8 +263,8 @@ def access(path: Path) -> tuple[int, int, int]:
 
 @thorough
 def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
-    """A lineage of the real certbot is adopted, and is none of certbot's any more once what `init`
-    said has been run.
+    """A lineage of the real certbot is adopted; the command that `init` prints removes the lineage
+    from certbot.
     """
     name = new_name()
     world.add_https_domain(name)
@@ -278,8 +284,8 @@ def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], wo
 
 @thorough
 def test_lego_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
-    """A lineage of the real lego is adopted, though its first name is a wildcard; it goes to the
-    domain that it covers.
+    """A lineage of the real lego with a wildcard as its first name is adopted, and goes to the
+    covered domain.
     """
     name = new_name()
     world.add_https_domain(f"a.{name}")
@@ -297,11 +303,11 @@ def test_lego_is_taken_over(machine: Machine, new_name: Callable[[], str], world
 
 
 @thorough
-def test_client_that_is_kept_goes_on_renewing(
+def test_kept_client_goes_on_renewing(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
-    """With --keep-client its files are ferried, known from the first moment, and nothing is said to
-    be switched off.
+    """With --keep-client certferry imports the client's files from the first moment, and certbot
+    goes on renewing.
     """
     name = new_name()
     world.add_https_domain(name)

@@ -1,4 +1,4 @@
-"""A Kodo source domain and a CDN domain under one certificate, from the command to the edge."""
+"""A Kodo source domain and a CDN domain with a shared certificate, from command to edge."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tests.acceptance.requests_made import RequestsMade, writes_since
 from tests.support.tiers import thorough
 
 UNCHANGED = (0, 0, 0)
-"""Requests that write: to Qiniu, and to DNSPod; and orders."""
+"""The numbers of writes to Qiniu, of writes to DNSPod, and of orders."""
 
 Served = dict[str, set[str | None]]
 
 
 @pytest.fixture
 def domain(name: str) -> str:
-    """A domain at the CDN, without HTTPS."""
+    """A domain at the CDN, with HTTPS off."""
     return name
 
 
 @pytest.fixture
 def source(world: World, domain: str) -> str:
-    """A source domain of a bucket below it, without HTTPS."""
+    """A bucket's source domain below the CDN domain, with HTTPS off."""
     below = f"src.{domain}"
     world.add_source_domain(below, f"bucket-{domain.partition('.')[0]}")
     return below
@@ -36,20 +36,20 @@ def source(world: World, domain: str) -> str:
 
 @pytest.fixture
 def host(world: World, tmp_path: Path, domain: str, source: str) -> Host:
-    """A machine that is to get one certificate for both, wherever they are served."""
+    """A machine with a certificate for both domains."""
     return Host(world, tmp_path, covering(domain))
 
 
 def domains(host: Host) -> dict[str, dict[str, Any]]:
     [certificate] = host.run("status", "--json").document["certificates"]
-    return {found["domain"]: found for found in certificate["domains"]}
+    return {domain["domain"]: domain for domain in certificate["domains"]}
 
 
 def test_both_are_served_by_one_certificate(
     world: World, host: Host, domain: str, source: str
 ) -> None:
-    """Found by themselves, bound each in its way, verified at every edge; then nothing is left to
-    do, and the next run does nothing.
+    """Both domains are found, bound each in its own way, and verified at every edge; the next run
+    changes nothing.
     """
     [plan] = host.run("plan", "--json").document["certificates"]
     assert {(domain, "cdn"), (source, "kodo")} == {
@@ -61,14 +61,14 @@ def test_both_are_served_by_one_certificate(
     assert 0 == first.code, first
     assert first.document["ok"]
     [fingerprint] = host.fingerprints(domain)
-    found = domains(host)
+    by_domain = domains(host)
     assert {domain: ("cdn", "verified"), source: ("kodo", "verified")} == {
-        name: (one["kind"], one["state"]) for name, one in found.items()
+        name: (row["kind"], row["state"]) for name, row in by_domain.items()
     }
-    for one in found.values():
-        assert {(fingerprint, True)} == {(a["fingerprint"], a["ok"]) for a in one["served"]}
-        assert 2 == len(one["served"])
-    assert found[domain]["remote_id"] == found[source]["remote_id"]
+    for row in by_domain.values():
+        assert {(fingerprint, True)} == {(a["fingerprint"], a["ok"]) for a in row["served"]}
+        assert 2 == len(row["served"])
+    assert by_domain[domain]["remote_id"] == by_domain[source]["remote_id"]
     assert world.qiniu.bound(domain) == world.qiniu.bound_at_kodo(source)
 
     before = RequestsMade.of(world)
@@ -81,8 +81,8 @@ def test_both_are_served_by_one_certificate(
 
 @thorough
 def test_renewed_and_cleaned_up(world: World, tmp_path: Path, domain: str, source: str) -> None:
-    """With `all-unused`, the plan lists what would go, and after both are served it has gone: but
-    neither what something uses nor what is kept for a rollback.
+    """With `all-unused` the plan lists the certificates to remove, and after the deployments they
+    are gone; certificates in use and the certificate for a rollback stay.
     """
     host = Host(world, tmp_path, covering(domain))
     assert 0 == host.run("sync").code
@@ -107,20 +107,20 @@ def test_renewed_and_cleaned_up(world: World, tmp_path: Path, domain: str, sourc
     assert used in left
     assert unused not in left
     current, previous = host.fingerprints(domain)
-    served = {a["fingerprint"] for one in domains(host).values() for a in one["served"]}
+    served = {a["fingerprint"] for row in domains(host).values() for a in row["served"]}
     assert {current} == served
     by_fingerprint = {s.fingerprint for s in world.qiniu.certificates.stored()}
     assert {current, previous} <= by_fingerprint
     assert others & left
-    kept = [s for s in run.document["certificates"][0]["steps"] if s["outcome"] == "unchanged"]
-    assert any("still in use" in step["detail"] for step in kept)
+    unchanged = [s for s in run.document["certificates"][0]["steps"] if s["outcome"] == "unchanged"]
+    assert any("still in use" in step["detail"] for step in unchanged)
     assert 0 == host.run("plan", "--check").code
     assert host.run("sync").out.startswith(f"{domain}: unchanged")
 
 
 @thorough
 def test_named_domains_need_no_kind(world: World, tmp_path: Path, domain: str, source: str) -> None:
-    """A domain is what it is; one that is asked for as what it is not is told so."""
+    """The kind of a listed domain is detected; a wrong `kind` in the file is reported."""
     host = Host(world, tmp_path, covering(domain, f'domains = ["{domain}", "{source}"]'))
 
     assert 0 == host.run("sync").code
@@ -136,8 +136,8 @@ def test_named_domains_need_no_kind(world: World, tmp_path: Path, domain: str, s
 def test_a_sub_accounts_key_is_explained(
     world: World, tmp_path: Path, domain: str, source: str
 ) -> None:
-    """It serves the CDN domain, and it is told whose keys the source domain takes, until only the
-    CDN is asked for.
+    """The CDN domain is served, and the hint says whose keys the source domain needs, until the
+    file asks for the CDN alone.
     """
     access_key, secret_key = f"IAM-{domain}", "iam-secret"
     world.qiniu.add_iam_key(access_key, secret_key, owner=world.credentials.access_key)
@@ -150,8 +150,10 @@ def test_a_sub_accounts_key_is_explained(
     assert "bad token" in run.complaint.error
     assert "use a pair of the main account" in run.complaint.hint
     assert 'set kind = "cdn"' in run.complaint.hint
-    found = domains(host)  # the main account's keys see both
-    assert {domain: "verified", source: "pending"} == {n: one["state"] for n, one in found.items()}
+    by_domain = domains(host)  # the main account's keys see both
+    assert {domain: "verified", source: "pending"} == {
+        n: row["state"] for n, row in by_domain.items()
+    }
     host.rewrite('to = "qiniu"', 'to = "qiniu"\nkind = "cdn"')
     assert 0 == host.run("sync", **keys).code
     host.rewrite('kind = "cdn"', f'domains = ["{source}"]\nkind = "kodo"')
@@ -166,8 +168,8 @@ def test_a_sub_accounts_key_is_explained(
 def test_settings_are_applied_and_drift_is_mended(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """TLS versions, redirect and HTTP/2 as wished, by a server that wants the string; what
-    an operator changes afterwards is changed back, without a new certificate.
+    """TLS versions, redirect and HTTP/2 are set as declared, at a server that expects the versions
+    in a string. An operator's later change is reverted with the same certificate.
     """
     name = new_name()
     world.add_https_domain(name, force_https=False, http2=False)
@@ -206,8 +208,8 @@ def test_settings_are_applied_and_drift_is_mended(
 def test_tls_versions_that_qiniu_never_reports(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """Added for a domain that serves our certificate, they are in the plan as unknown, sent once
-    without a certificate or an upload, and then nothing is left to do.
+    """For a domain with our certificate the plan shows the old versions as unknown. A single
+    request sends the versions, while the certificate and its copy stay, and then the plan is empty.
     """
     name = new_name()
     world.add_https_domain(name, force_https=True, http2=True)

@@ -1,4 +1,4 @@
-"""Monitors are told of runs: a heartbeat, and a file of metrics that the real promtool reads."""
+"""Reports to monitors: a heartbeat, and a file of metrics that the real promtool reads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def service() -> Iterator[HeartbeatService]:
 
 
 @pytest.fixture
-def beating(host: Host, service: HeartbeatService) -> Host:
+def monitored(host: Host, service: HeartbeatService) -> Host:
     declare(host, f'[heartbeat]\nurl = "{service.address}"\n')
     return host
 
@@ -40,19 +40,21 @@ def declare(host: Host, tables: str) -> None:
 
 
 def must_hide(run: Run, service: HeartbeatService) -> None:
-    """The address of a check is a secret: its holder could say that all is well."""
-    assert [] == [one for one in (CHECK, service.url) if one in run.out + run.err]
-
-
-def test_a_run_reports_that_it_begins_and_how_it_ended(
-    beating: Host, service: HeartbeatService, name: str
-) -> None:
-    """Under one `rid` a run, with its last lines; a failure says what failed, and what waits is
-    none.
+    """Assert that the run hides the address of the check: the address would be enough to report
+    success.
     """
-    waits = beating.run("sync", "--no-wait")
+    assert [] == [secret for secret in (CHECK, service.url) if secret in run.out + run.err]
+
+
+def test_a_run_reports_its_beginning_and_its_end(
+    monitored: Host, service: HeartbeatService, name: str
+) -> None:
+    """Both pings of a run carry the same `rid`, and the second ping carries the run's last lines. A
+    run that ends in a wait counts as success.
+    """
+    waits = monitored.run("sync", "--no-wait")
     assert 75 == waits.code
-    ends = beating.run("sync")
+    ends = monitored.run("sync")
     assert OK == ends.code
 
     kinds = [ping.kind for ping in service.pings]
@@ -65,9 +67,9 @@ def test_a_run_reports_that_it_begins_and_how_it_ended(
         must_hide(run, service)
 
 
-def test_a_run_that_fails_says_so(beating: Host, service: HeartbeatService) -> None:
-    """With what failed and why, and no secret."""
-    run = beating.run("sync", DP_Key="0" * 32)
+def test_a_failed_run_reports_a_failure(monitored: Host, service: HeartbeatService) -> None:
+    """The ping names the failure and its reason, and hides the secret."""
+    run = monitored.run("sync", DP_Key="0" * 32)
 
     assert FAILED == run.code
     assert ["start", "fail"] == [ping.kind for ping in service.pings]
@@ -76,9 +78,11 @@ def test_a_run_that_fails_says_so(beating: Host, service: HeartbeatService) -> N
     must_hide(run, service)
 
 
-def test_a_run_that_ends_before_it_looked_says_so(beating: Host, service: HeartbeatService) -> None:
-    """A variable that is gone ends a run at once: its heartbeat tells."""
-    run = beating.run("sync", DP_Key="")
+def test_a_run_that_ends_early_reports_a_failure(
+    monitored: Host, service: HeartbeatService
+) -> None:
+    """An unset variable ends the run at once, and the ping says so."""
+    run = monitored.run("sync", DP_Key="")
 
     assert 2 == run.code
     assert ["start", "fail"] == [ping.kind for ping in service.pings]
@@ -86,7 +90,7 @@ def test_a_run_that_ends_before_it_looked_says_so(beating: Host, service: Heartb
 
 
 def test_only_run_ended_early(host: Host) -> None:
-    """`check` and `status` say that it began, and when, beside what ended it."""
+    """`check` and `status` report the beginning of the run, beside the error that ended the run."""
     assert "no run of `certferry sync` is recorded" in host.run("check").out
     assert 0 == host.run("state", "init").code
     assert 0 != host.run("sync", DP_Key="").code
@@ -98,18 +102,18 @@ def test_only_run_ended_early(host: Host) -> None:
 
 
 def test_only_a_run_for_all_certificates_is_a_heartbeat(
-    beating: Host, service: HeartbeatService, name: str
+    monitored: Host, service: HeartbeatService, name: str
 ) -> None:
-    """One that was made by hand for one of them would hide that the system starts none."""
-    beating.run("sync", name, "--no-wait")
-    beating.run("plan")
-    beating.run("check")
+    """A ping after a run by hand for one certificate would hide that the schedule starts no run."""
+    monitored.run("sync", name, "--no-wait")
+    monitored.run("plan")
+    monitored.run("check")
 
     assert [] == service.pings
 
 
-def test_words_are_cut_to_what_the_service_keeps(host: Host, name: str) -> None:
-    """Their end is kept, whole characters only; the service says how many bytes on the way."""
+def test_long_words_are_cut_to_the_services_limit(host: Host, name: str) -> None:
+    """The end of the words is kept, in whole characters; the service tells its limit in bytes."""
     with HeartbeatService(limit=41) as service:
         declare(host, f'[heartbeat]\nurl = "{service.address}"\n')
         assert 75 == host.run("--lang", "zh", "sync", "--no-wait").code
@@ -118,11 +122,11 @@ def test_words_are_cut_to_what_the_service_keeps(host: Host, name: str) -> None:
     assert 0 < len(service.pings[1].said.encode()) <= 41
 
 
-def test_no_more_than_five_pings_a_minute(beating: Host, service: HeartbeatService) -> None:
-    """The service would not count more; ends are told before beginnings."""
-    assert OK == beating.run("sync").code
+def test_no_more_than_five_pings_a_minute(monitored: Host, service: HeartbeatService) -> None:
+    """The service counts five pings a minute; pings for the ends of runs take precedence."""
+    assert OK == monitored.run("sync").code
     for _ in range(3):
-        again = beating.run("sync")
+        again = monitored.run("sync")
         assert (OK, "") == (again.code, again.err)
 
     kinds = [ping.kind for ping in service.pings]
@@ -130,7 +134,7 @@ def test_no_more_than_five_pings_a_minute(beating: Host, service: HeartbeatServi
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "words"),
     [
         (Fault.status(404), "the service does not know the check"),
         (Fault.status(200, b"OK (not found)", "text/plain"), "the service does not know the check"),
@@ -146,61 +150,63 @@ def test_no_more_than_five_pings_a_minute(beating: Host, service: HeartbeatServi
     ids=["unknown", "unknown in 200", "often", "broken", "redirect", "megabytes", "reset"],
 )
 def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
-    beating: Host, service: HeartbeatService, fault: Fault, said: str
+    monitored: Host, service: HeartbeatService, fault: Fault, words: str
 ) -> None:
-    """The certificates' work is done, and its exit code is theirs. One warning says what is wrong
-    with the heartbeat and what to do; `check` and `status` know, until a ping is taken.
+    """The run does all its work and ends with the certificates' exit code. A single warning names
+    the heartbeat's problem and its remedy; `check` and `status` report the problem until the
+    service takes a ping.
     """
     service.faults.add(fault, times=None)
 
-    run = beating.run("sync")
+    run = monitored.run("sync")
 
     assert OK == run.code
     [warning] = [row for row in run.err.splitlines() if "[heartbeat]" in row]
     assert warning.startswith("warning: [heartbeat]: ")
-    assert said in warning
+    assert words in warning
     assert "(hint: " in warning
     must_hide(run, service)
-    known = beating.run("check")
-    assert WARNING == known.code
-    assert 1 == known.out.count("[heartbeat_missed]")
-    (problem,) = beating.run("check", "--json").document["problems"]
+    check = monitored.run("check")
+    assert WARNING == check.code
+    assert 1 == check.out.count("[heartbeat_missed]")
+    (problem,) = monitored.run("check", "--json").document["problems"]
     assert (None, "[heartbeat]") == (problem["domain"], problem["channel"])
-    shown = beating.run("status")
+    shown = monitored.run("status")
     assert (OK, 1) == (shown.code, shown.out.count("[heartbeat]: since "))
-    (trouble,) = beating.run("status", "--json").document["troubles"]
+    (trouble,) = monitored.run("status", "--json").document["troubles"]
     assert ("heartbeat_missed", "[heartbeat]") == (trouble["code"], trouble["channel"])
     service.faults.clear()
-    assert (OK, "") == (beating.run("sync").code, beating.run("sync").err)
-    assert [] == beating.run("status", "--json").document["troubles"]
-    assert OK == beating.run("check").code
+    assert (OK, "") == (monitored.run("sync").code, monitored.run("sync").err)
+    assert [] == monitored.run("status", "--json").document["troubles"]
+    assert OK == monitored.run("check").code
 
 
-def test_what_is_wrong_with_monitors_is_reported_once_by_the_channels(
-    beating: Host, service: HeartbeatService
+def test_problems_of_monitors_are_reported_once_by_the_channels(
+    monitored: Host, service: HeartbeatService
 ) -> None:
-    """One message for both, by the run after the one that met it; none by four more, though the
-    minute has no ping left for them; one when all is in order. `status` says it in between.
+    """A single message reports both problems, in the run after the discovery. Four more runs are
+    silent, although the minute has no ping left, and a final message reports the recovery.
+    Meanwhile `status` lists both problems.
     """
     service.faults.add(Fault.status(404), times=None)
     with EventReceiver() as hook:
-        declare(beating, '[metrics]\nfile = "nowhere/certferry.prom"\n')
-        declare(beating, f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\n')
-        declare(beating, f'secret = "{event_receiver.SECRET}"\n')
+        declare(monitored, '[metrics]\nfile = "nowhere/certferry.prom"\n')
+        declare(monitored, f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\n')
+        declare(monitored, f'secret = "{event_receiver.SECRET}"\n')
 
         for _ in range(6):
-            run = beating.run("sync")
+            run = monitored.run("sync")
             assert OK == run.code
             must_hide(run, service)
         [begun] = hook.events
-        status = beating.run("status")
-        document = beating.run("status", "--json").document
+        status = monitored.run("status")
+        document = monitored.run("status", "--json").document
         service.faults.clear()
-        (beating.directory / "nowhere").mkdir()
-        with beating.remembering() as store:
+        (monitored.directory / "nowhere").mkdir()
+        with monitored.remembering() as store:
             store.update_account_note("[heartbeat]", "sent", lambda _: None)  # a minute later
-        assert [OK, OK] == [beating.run("sync").code for _ in range(2)]
-        assert [] == beating.run("status", "--json").document["troubles"]
+        assert [OK, OK] == [monitored.run("sync").code for _ in range(2)]
+        assert [] == monitored.run("status", "--json").document["troubles"]
         [_, over] = hook.events
 
     codes = {"heartbeat_missed", "metrics_missed"}
@@ -214,7 +220,7 @@ def test_what_is_wrong_with_monitors_is_reported_once_by_the_channels(
     )
     assert re.search(r"^\[metrics\]: since .*nowhere", status.out, re.MULTILINE)
     assert 2 == status.out.count("hint: ")
-    assert codes == {one["code"] for one in document["troubles"]}
+    assert codes == {trouble["code"] for trouble in document["troubles"]}
     must_hide(status, service)
 
 
@@ -231,49 +237,49 @@ NOTES = {
 
 @pytest.mark.parametrize("kind", sampled([*NOTES], 3))
 def test_notes_that_another_program_wrote(
-    beating: Host, service: HeartbeatService, kind: str
+    monitored: Host, service: HeartbeatService, kind: str
 ) -> None:
-    """They are as no notes: the run ends in order, pings, and counts anew."""
+    """Foreign notes are ignored: the run ends in order, pings, and counts anew."""
     note = NOTES[kind]
-    declare(beating, '[metrics]\nfile = "certferry.prom"\n')
-    assert OK == beating.run("sync").code
-    with beating.remembering() as store:
+    declare(monitored, '[metrics]\nfile = "certferry.prom"\n')
+    assert OK == monitored.run("sync").code
+    with monitored.remembering() as store:
         for account, name in (("[heartbeat]", "sent"), ("[certificates]", "files")):
             store.update_account_note(account, name, lambda _: note)
         store.update_host_note("[metrics]", "steps", lambda _: note)
 
-    run = beating.run("sync")
+    run = monitored.run("sync")
 
     assert (OK, "") == (run.code, run.err)
-    assert OK == beating.run("check").code
+    assert OK == monitored.run("check").code
 
 
 @thorough
 @long
 def test_a_heartbeat_that_hangs_holds_a_run_up_for_seconds(
-    beating: Host, service: HeartbeatService
+    monitored: Host, service: HeartbeatService
 ) -> None:
-    """No longer than is promised, and nothing of it is left behind."""
-    beating.run("sync", beating_name(beating))
+    """The delay stays within the promised time."""
+    monitored.run("sync", certificate_name(monitored))
     service.faults.add(Fault.delay(60), times=None)
     began = time.monotonic()
 
-    run = beating.run_apart("sync")
+    run = monitored.run_apart("sync")
 
     assert OK == run.code
     assert "[heartbeat]" in run.err
     assert time.monotonic() - began < 20
 
 
-def beating_name(host: Host) -> str:
-    found = re.search(r'^name = "(.*)"$', host.config.read_text(), re.MULTILINE)
-    assert found is not None
-    return found[1]
+def certificate_name(host: Host) -> str:
+    match = re.search(r'^name = "(.*)"$', host.config.read_text(), re.MULTILINE)
+    assert match is not None
+    return match[1]
 
 
-def test_an_address_that_can_be_none(host: Host) -> None:
-    """In the file it is refused, before a run relies on it; behind a variable it is told once with
-    what to do, and the run goes on.
+def test_malformed_heartbeat_address(host: Host) -> None:
+    """A wrong address in the file is refused; behind a variable the address is a single warning
+    with its remedy, and the run continues.
     """
     declare(host, '[heartbeat]\nurl = "hc-ping.com/secret-check"\n')
     refused = host.run("plan")
@@ -292,23 +298,23 @@ def test_an_address_that_can_be_none(host: Host) -> None:
 
 
 def samples(text: str) -> dict[str, int]:
-    """The samples of a file, by name and labels."""
+    """Return the samples of a file, by name and labels."""
     return {name + labels: int(value) for name, labels, value in SAMPLE.findall(text)}
 
 
-def promtool(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+def promtool(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [program_path("promtool"), *arguments],
-        input=said,
+        input=text,
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def test_metrics_are_what_prometheus_reads(host: Host, name: str) -> None:
-    """The names of docs/how-to/monitoring.md, true moments, and nothing that promtool complains of.
-    The file can be read by another user's collector.
+def test_prometheus_can_read_the_metrics(host: Host, name: str) -> None:
+    """The file uses the names of docs/how-to/monitoring.md and true times, and promtool does not
+    complain. Another user's collector can read the file.
     """
     file = host.directory / "certferry.prom"
     declare(host, f'[metrics]\nfile = "{file}"\n')
@@ -317,55 +323,57 @@ def test_metrics_are_what_prometheus_reads(host: Host, name: str) -> None:
     text = file.read_text()
 
     assert 0o644 == file.stat().st_mode & 0o777
-    checked = promtool("check", "metrics", said=text)
+    checked = promtool("check", "metrics", text=text)
     assert (0, "", "") == (checked.returncode, checked.stdout, checked.stderr)
-    found = samples(text)
+    values = samples(text)
     status = host.run("status", "--json").document["certificates"][0]
     place = f'name="{name}",target="qiniu",domain="{name}"'
     fingerprint = status["fingerprint"]
     of = f'_timestamp_seconds{{name="{name}"}}'
-    ends = found[f"certferry_certificate_not_after{of}"]
-    begins = found[f"certferry_certificate_not_before{of}"]
-    assert begins < found[f"certferry_certificate_renewal{of}"] < ends
-    assert ends - 30 * 86400 == found[f"certferry_certificate_upload_deadline{of}"]
-    assert 1 == found[f"certferry_domain_served{{{place}}}"]
-    assert 1 == found[f'certferry_domain_served_info{{{place},fingerprint_sha256="{fingerprint}"}}']
-    assert abs(time.time() - found["certferry_last_run_timestamp_seconds"]) < 60
+    ends = values[f"certferry_certificate_not_after{of}"]
+    begins = values[f"certferry_certificate_not_before{of}"]
+    assert begins < values[f"certferry_certificate_renewal{of}"] < ends
+    assert ends - 30 * 86400 == values[f"certferry_certificate_upload_deadline{of}"]
+    assert 1 == values[f"certferry_domain_served{{{place}}}"]
     assert (
-        found["certferry_last_run_timestamp_seconds"]
-        == found["certferry_last_success_timestamp_seconds"]
+        1 == values[f'certferry_domain_served_info{{{place},fingerprint_sha256="{fingerprint}"}}']
+    )
+    assert abs(time.time() - values["certferry_last_run_timestamp_seconds"]) < 60
+    assert (
+        values["certferry_last_run_timestamp_seconds"]
+        == values["certferry_last_success_timestamp_seconds"]
     )
     issued = 'certferry_steps_total{action="issue",outcome="done"}'
-    assert 1 == found[issued]
+    assert 1 == values[issued]
     host.run("sync")
     after = samples(file.read_text())
     assert 1 == after[issued]
     assert (
-        found["certferry_last_run_timestamp_seconds"]
+        values["certferry_last_run_timestamp_seconds"]
         <= (after["certferry_last_run_timestamp_seconds"])
     )
     unchanged = 'certferry_steps_total{action="verify",outcome="unchanged"}'
-    assert found.get(unchanged, 0) + 1 == after[unchanged], after
+    assert values.get(unchanged, 0) + 1 == after[unchanged], after
 
 
 def test_metrics_after_a_failure(host: Host) -> None:
-    """The last run goes on, and the last success stays."""
+    """The time of the last run is present, and the time of the last success is absent."""
     file = host.directory / "certferry.prom"
     declare(host, f'[metrics]\nfile = "{file}"\n')
     assert FAILED == host.run("sync", DP_Key="0" * 32).code
 
-    found = samples(file.read_text())
+    values = samples(file.read_text())
 
-    assert "certferry_last_run_timestamp_seconds" in found
-    assert "certferry_last_success_timestamp_seconds" not in found
-    assert 1 == found['certferry_steps_total{action="issue",outcome="failed"}']
-    causes = {name: count for name, count in found.items() if name.startswith("certferry_causes")}
+    assert "certferry_last_run_timestamp_seconds" in values
+    assert "certferry_last_success_timestamp_seconds" not in values
+    assert 1 == values['certferry_steps_total{action="issue",outcome="failed"}']
+    causes = {name: count for name, count in values.items() if name.startswith("certferry_causes")}
     assert {'certferry_causes{code="dns_access_denied",severity="error"}': 1} == causes
-    assert 0 == promtool("check", "metrics", said=file.read_text()).returncode
+    assert 0 == promtool("check", "metrics", text=file.read_text()).returncode
 
 
 @pytest.mark.parametrize(
-    ("file", "said", "fix"),
+    ("file", "message", "fix"),
     [
         ("nowhere/certferry.prom", "No such file", "create the directory"),
         (
@@ -378,9 +386,11 @@ def test_metrics_after_a_failure(host: Host) -> None:
     ids=["no directory", "not allowed", "a directory"],
 )
 def test_metrics_that_cannot_be_written_change_nothing_of_a_run(
-    host: Host, file: str, said: str, fix: str
+    host: Host, file: str, message: str, fix: str
 ) -> None:
-    """Told once with its fix; the certificates are issued and deployed; `check` knows of it."""
+    """A single warning names the fix; the certificates are issued and deployed, and `check` reports
+    the problem.
+    """
     (host.directory / "taken.prom").mkdir()
     declare(host, f'[metrics]\nfile = "{file}"\n')
 
@@ -390,17 +400,17 @@ def test_metrics_that_cannot_be_written_change_nothing_of_a_run(
     assert 1 == run.err.count("warning: ")
     words = " ".join(run.err.split())
     assert "[metrics]: " in words
-    assert said.lower() in words.lower()
+    assert message.lower() in words.lower()
     assert fix in words
     assert "[metrics_missed]" in host.run("check").out
     host.rewrite(f'file = "{file}"', 'file = "good.prom"')
     assert (OK, "") == (host.run("sync").code, host.run("sync").err)
     assert OK == host.run("check").code
-    assert [] == [one.name for one in host.directory.glob(".*.prom*")]
+    assert [] == [path.name for path in host.directory.glob(".*.prom*")]
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         ('[metrics]\nfile = "certferry.txt"', "must end with .prom"),
         ("[metrics]", "file: missing"),
@@ -409,30 +419,30 @@ def test_metrics_that_cannot_be_written_change_nothing_of_a_run(
     ],
 )
 def test_tables_that_are_wrong_are_reported_when_the_file_is_read(
-    host: Host, table: str, said: str
+    host: Host, table: str, message: str
 ) -> None:
-    """With the nearest right spelling, as everywhere."""
+    """The message suggests the nearest valid spelling."""
     declare(host, table + "\n")
 
     run = host.run("plan")
 
     assert 2 == run.code
-    assert said in run.err
+    assert message in run.err
 
 
 @pytest.mark.parametrize("options", [(), ("-v",)], ids=["plain", "-v"])
 def test_a_malformed_header_shows_no_address(
-    beating: Host, service: HeartbeatService, options: tuple[str, ...]
+    monitored: Host, service: HeartbeatService, options: tuple[str, ...]
 ) -> None:
-    """urllib3 warns with the whole address of the check: without -v nothing of that is told, and
-    with it not the address.
+    """urllib3 warns with the check's whole address: only -v shows the warning, with the address
+    masked.
     """
     for _ in range(2):
         headers = [("Connection", "close"), ("X-Proxy", "one\r\na line of no header")]
         service.faults.add(Fault.status(200, b"OK", headers=headers))
-    log = beating.directory / "log"
+    log = monitored.directory / "log"
 
-    run = beating.run(*options, "--log-file", str(log), "sync", "--no-wait")
+    run = monitored.run(*options, "--log-file", str(log), "sync", "--no-wait")
 
     for words in (run.err, log.read_text()):
         assert bool(options) == ("Failed to parse headers" in words)

@@ -1,5 +1,5 @@
-"""Operators are told: one message when trouble begins, one when it is over, through every channel
-that there is; and `certferry notify test` says what each answers.
+"""Messages to operators: a message at the beginning of trouble and a message at its end, through
+every channel; `certferry notify test` shows each service's answer.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ HTTP_SERVICES = (
 
 @dataclass
 class Channels:
-    """Every service that takes messages, and the tables that lead there."""
+    """Every service that takes messages, and the tables with a channel for each."""
 
     services: dict[str, Any]
     mail: MailServer
@@ -63,33 +63,35 @@ class Channels:
 
     @property
     def tables(self) -> str:
-        """A channel at each. Addresses and keys stand in the file, as they may."""
-        one = self.services
+        """Return a table for each service. Addresses and keys are literals in the file, as the
+        format permits.
+        """
+        services = self.services
         (self.folder / "mail-ca.pem").write_text(self.mail.authority.root_pem)
         script = "import sys; open(sys.argv[1], 'ab').write(sys.stdin.buffer.read() + b'\\\\n')"
         return f"""
 [notify.dingtalk]
-url = "{one["dingtalk"].address}"
+url = "{services["dingtalk"].address}"
 secret = "{dingtalk.SECRET}"
 [notify.feishu]
-url = "{one["feishu"].address}"
+url = "{services["feishu"].address}"
 secret = "{feishu.SECRET}"
 [notify.wecom]
-url = "{one["wecom"].address}"
+url = "{services["wecom"].address}"
 language = "zh"
 [notify.serverchan]
 key = "{serverchan.KEY}"
-api = "{one["serverchan"].url}"
+api = "{services["serverchan"].url}"
 [notify.pushplus]
 key = "{pushplus.TOKEN}"
-api = "{one["pushplus"].url}"
+api = "{services["pushplus"].url}"
 [notify.bark]
 key = "{BARK_KEY}"
-api = "{one["bark"].url}"
+api = "{services["bark"].url}"
 [notify.telegram]
 key = "{telegram.TOKEN}"
 chat = "{telegram.CHAT}"
-api = "{one["telegram"].url}"
+api = "{services["telegram"].url}"
 [notify.mail]
 type = "email"
 url = "{self.mail.url}"
@@ -100,7 +102,7 @@ to = ["night@example.com"]
 ca_bundle = "mail-ca.pem"
 [notify.hook]
 type = "webhook"
-url = "{one["hook"].address}"
+url = "{services["hook"].address}"
 secret = "{event_receiver.SECRET}"
 [notify.program]
 type = "command"
@@ -118,13 +120,15 @@ command = ["{sys.executable}", "-c", "{script}", "{self.folder / "events"}"]
 
     @property
     def counts(self) -> set[int]:
-        """How many messages each has: one number, where all have as many."""
+        """Return the different numbers of messages: a single number, if all services agree."""
         return {len(messages) for messages in self.taken.values()}
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not be seen anywhere."""
-        addresses = [one.address for one in self.services.values() if hasattr(one, "address")]
+        """Return the secrets that runs must hide."""
+        addresses = [
+            service.address for service in self.services.values() if hasattr(service, "address")
+        ]
         return (
             *addresses,
             *(address.partition("://")[2].partition("/")[2] for address in addresses),
@@ -141,7 +145,7 @@ command = ["{sys.executable}", "-c", "{script}", "{self.folder / "events"}"]
 
 @pytest.fixture
 def channels(tmp_path: Path) -> Iterator[Channels]:
-    """All of them, running."""
+    """Run all services."""
     with ExitStack() as running:
         names = (
             "dingtalk", "feishu", "wecom", "serverchan", "pushplus", "bark", "telegram", "hook",
@@ -158,14 +162,16 @@ def declare(host: Host, tables: str) -> None:
 
 
 def must_hide(run: Run, channels: Channels) -> None:
-    """No run may show a secret, or where one of these services is."""
+    """Assert that a run hides the secrets and the addresses of the services."""
     ports = {service.url.rpartition("://")[2] for service in channels.services.values()}
-    assert set() == {one for one in {*channels.secrets, *ports} if one in run.out + run.err}
+    assert set() == {
+        secret for secret in {*channels.secrets, *ports} if secret in run.out + run.err
+    }
 
 
 def test_a_wrong_dns_key_is_reported_once_and_so_is_its_end(host: Host, channels: Channels) -> None:
-    """One message a channel with what, where, why and what to do; five more runs none; mending the
-    key sends one. None shows a secret.
+    """Each channel gets a message with place, reason and remedy at the first failed run, and a
+    message at the recovery. All messages hide the secrets.
     """
     declare(host, channels.tables)
     wrong = {"DP_Key": "0" * 32}
@@ -197,7 +203,7 @@ def test_a_wrong_dns_key_is_reported_once_and_so_is_its_end(host: Host, channels
     for run in (first, *quiet, mended, after):
         must_hide(run, channels)
     sent = "".join(message for messages in channels.taken.values() for message in messages)
-    assert set() == {one for one in (*channels.secrets, "0" * 32) if one in sent}
+    assert set() == {secret for secret in (*channels.secrets, "0" * 32) if secret in sent}
 
 
 def _lineages(host: Host) -> list[str]:
@@ -206,7 +212,9 @@ def _lineages(host: Host) -> list[str]:
 
 
 def test_every_channel_is_tried(host: Host, channels: Channels) -> None:
-    """Each takes the message, and says so; one that is named alone is sent alone."""
+    """Each service takes the message, and the output reports so; a channel that is named is tried
+    alone.
+    """
     declare(host, channels.tables)
 
     tried = host.run("notify", "test")
@@ -226,8 +234,8 @@ def test_every_channel_is_tried(host: Host, channels: Channels) -> None:
 
 
 def test_every_channel_refuses(host: Host, channels: Channels) -> None:
-    """With wrong secrets each says why and what to do, and the exit code is 1; `status` tells it
-    too, until a channel takes a message again.
+    """With wrong secrets the output lists each refusal and its remedy, and the exit code is 1.
+    `status` reports the refusals until a channel takes a message again.
     """
     tables = channels.tables
     for secret in channels.secrets[3:]:
@@ -248,7 +256,7 @@ def test_every_channel_refuses(host: Host, channels: Channels) -> None:
     status = host.run("status")
     document = host.run("status", "--json").document
     assert 10 == status.out.count("takes no messages since")
-    assert {"channel_refused"} == {one["problem"]["code"] for one in document["channels"]}
+    assert {"channel_refused"} == {channel["problem"]["code"] for channel in document["channels"]}
     must_hide(status, channels)
 
     host.config.write_text(host.config.read_text().replace(tables, channels.tables))
@@ -257,8 +265,8 @@ def test_every_channel_refuses(host: Host, channels: Channels) -> None:
 
 
 def test_a_channel_that_is_down_changes_nothing_of_a_run(host: Host, channels: Channels) -> None:
-    """Its exit code is that of the certificates; a warning names the channel; the next run that has
-    something to tell tells it.
+    """The exit code depends on the certificates alone. A warning names the channel, and the next
+    run with news sends the lost events.
     """
     declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')
     declare(host, f'secret = "{event_receiver.SECRET}"\non = ["renewed", "deployed"]\n')
@@ -277,7 +285,7 @@ def test_a_channel_that_is_down_changes_nothing_of_a_run(host: Host, channels: C
 
 
 def _after_a_minute(host: Host) -> Run:
-    """Run when the channel may be tried again: the state's word for it is set back."""
+    """Run at the time of the next try: the test ends the channel's pause."""
     with host.remembering() as store:
         store.update_channel("hook", lambda before, _: (replace(before, again_at=None), None))
     return host.run("sync")
@@ -285,7 +293,7 @@ def _after_a_minute(host: Host) -> Run:
 
 @thorough
 def test_a_channel_that_hangs(host: Host, channels: Channels) -> None:
-    """A run waits for it for less than ten seconds."""
+    """A run waits for a silent channel for less than ten seconds."""
     declare(host, f'[notify.ops]\ntype = "bark"\nkey = "{BARK_KEY}"\n')
     declare(host, f'api = "{channels.services["bark"].url}"\n')
     channels.services["bark"].faults.add(Fault.delay(60))
@@ -296,8 +304,10 @@ def test_a_channel_that_hangs(host: Host, channels: Channels) -> None:
     assert quick < 20
 
 
-def test_a_secret_that_is_not_there(host: Host, world: World) -> None:
-    """Under cron, perhaps: certificates are renewed all the same, and the channel is told of."""
+def test_missing_secret_of_a_channel(host: Host, world: World) -> None:
+    """Cron may lack the variable: certificates are renewed all the same, and the channel's problem
+    is reported.
+    """
     declare(host, '[notify.ops]\ntype = "dingtalk"\nurl = "env:NO_SUCH_WEBHOOK"\n')
     declare(host, 'on = ["renewed"]\n')
 
@@ -309,8 +319,8 @@ def test_a_secret_that_is_not_there(host: Host, world: World) -> None:
 
 
 def test_an_error_that_ends_a_run_is_reported(host: Host, channels: Channels) -> None:
-    """A variable that is gone ends the run before it has a report: once there is a state, it is
-    told, once, and its end too.
+    """An unset variable ends the run before its report: with a state the error is reported once,
+    and so is its end.
     """
     declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')
     declare(host, f'secret = "{event_receiver.SECRET}"\n')
@@ -328,7 +338,7 @@ def test_an_error_that_ends_a_run_is_reported(host: Host, channels: Channels) ->
 
 
 def test_a_command_in_a_message(host: Host, channels: Channels) -> None:
-    """It names the file: its reader is in another directory."""
+    """The command names the file, because the message's reader is in another directory."""
     declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')
     declare(host, f'secret = "{event_receiver.SECRET}"\n')
     assert OK == host.run("sync").code
@@ -341,7 +351,7 @@ def test_a_command_in_a_message(host: Host, channels: Channels) -> None:
 
 
 def test_a_hook_reports_as_well(host: Host, channels: Channels) -> None:
-    """What another client began."""
+    """A run that another client began reports like any other run."""
     declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')
     declare(host, f'secret = "{event_receiver.SECRET}"\n')
 
@@ -350,7 +360,7 @@ def test_a_hook_reports_as_well(host: Host, channels: Channels) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "words"),
     [
         ('[notify.ops]\ntype = "dingtalc"\n', "did you mean dingtalk?"),
         ('[notify.ops]\ntype = "bark"\nkei = "x"\n', "did you mean key?"),
@@ -359,20 +369,20 @@ def test_a_hook_reports_as_well(host: Host, channels: Channels) -> None:
         ('[notify.ops]\ntype = "email"\nurl = "smtps://a"\nto = ["b"]\n', "from"),
     ],
 )
-def test_a_mistake_in_a_table(host: Host, table: str, said: str) -> None:
-    """It is told with its line, before anything is done."""
+def test_a_mistake_in_a_table(host: Host, table: str, words: str) -> None:
+    """The mistake is reported with its line, before any action."""
     declare(host, table)
 
     run = host.run("sync")
 
     assert USAGE == run.code
-    assert said in run.err
+    assert words in run.err
     assert "[notify.ops]" in run.err
     assert (0, 0) == (run.left.orders, run.left.qiniu_writes)
 
 
 def test_a_channel_that_is_not_declared(host: Host) -> None:
-    """The nearest is named; where there is none, how to declare one."""
+    """The message names the nearest channel, or says that no channel is declared."""
     none = host.run("-q", "notify", "test")
     declare(host, '[notify.ops]\ntype = "bark"\nkey = "x"\n')
     other = host.run("-q", "notify", "test", "opps")
@@ -384,14 +394,14 @@ def test_a_channel_that_is_not_declared(host: Host) -> None:
 
 MALFORMED_HEADERS = (("Connection", "close"), ("X-Proxy", "one\r\na line of no header"))
 MALFORMED = Fault.status(200, b"{}", headers=MALFORMED_HEADERS)
-"""An answer of which urllib3 warns, with the whole address that was asked."""
+"""An answer that makes urllib3 warn with the whole requested address."""
 
 
 @pytest.mark.parametrize("options", [(), ("-q",), ("-v",)], ids=["plain", "-q", "-v"])
 def test_a_malformed_header_shows_no_key(
     host: Host, channels: Channels, options: tuple[str, ...]
 ) -> None:
-    """Neither on stderr nor in the log: the libraries speak with -v only, and without the keys."""
+    """Stderr and the log show no key: the libraries' warnings appear only with -v, and masked."""
     declare(host, channels.tables)
     log = host.directory / "log"
     for service in channels.services.values():
@@ -400,18 +410,18 @@ def test_a_malformed_header_shows_no_key(
     run = host.run(*options, "--log-file", str(log), "notify", "test")
 
     assert FAILED == run.code
-    written = log.read_text()
+    logged = log.read_text()
     is_loud = options == ("-v",)
-    for words in (run.err, written):
+    for words in (run.err, logged):
         assert is_loud == ("Failed to parse headers" in words)
         assert is_loud == ("urllib3" in words)
-    keys = [one for one in channels.secrets if not one.startswith("http")]
-    assert [] == [one for one in keys if one in run.out + run.err + written]
-    assert all(len(one.journal) == 1 for one in channels.services.values())
+    keys = [secret for secret in channels.secrets if not secret.startswith("http")]
+    assert [] == [key for key in keys if key in run.out + run.err + logged]
+    assert all(len(service.journal) == 1 for service in channels.services.values())
 
 
 def test_a_proxy_with_a_malformed_header_shows_no_key(host: Host, channels: Channels) -> None:
-    """It answers in the place of the service."""
+    """The proxy answers in the place of the service."""
     declare(host, channels.tables)
     log = host.directory / "log"
     answer = Response(200, b"{}", headers=MALFORMED_HEADERS)

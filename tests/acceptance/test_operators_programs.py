@@ -1,5 +1,5 @@
-"""The programs that certferry runs: what they have of its environment, and what is left of them and
-of their key when the run is stopped, loses its terminal, or is killed.
+"""The programs that certferry runs: their environment, and the end of the programs and of their key
+after a run is stopped, loses its terminal, or is killed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.tiers import sampled, thorough
 from tests.support.waiting import eventually
 
 STOPPED = 130
-DEADLINE = 30  # seconds until something that a test waits for has not happened
+DEADLINE = 30  # the most seconds that a test waits
 
 PUSH = """
 trap 'touch asked; until test -e go; do sleep 0.05; done; touch rolled-back; exit 1' TERM
@@ -33,7 +33,7 @@ until test -e go; do sleep 0.05; done
 
 @pytest.fixture
 def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Iterator[Site]:
-    """A machine whose command goes on until it is let go, or asked to end."""
+    """A machine whose command runs until the test releases or ends the command."""
     machine = Site(world, tmp_path, new_name())
     machine.let_push(PUSH)
     yield machine
@@ -55,7 +55,9 @@ def has_the_key(site: Site) -> bool:
 
 @pytest.mark.parametrize("how", sampled([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], 1))
 def test_stopped_while_a_command_runs(site: Site, how: signal.Signals) -> None:
-    """It is asked to end, and its files are gone; however often the run is told of the same."""
+    """The command is asked to end, and its files are removed, even after repeated signals to the
+    run.
+    """
     with site.begin("sync", "--json") as process:
         assert eventually((site.folder / "pid").exists)
         assert has_the_key(site)
@@ -78,8 +80,8 @@ def test_stopped_while_a_command_runs(site: Site, how: signal.Signals) -> None:
 
 @thorough
 def test_stopped_twice_while_a_reload_runs(site: Site) -> None:
-    """Ctrl-C, and then the supervisor's SIGTERM: what the program has started is ended, and no
-    draft stays.
+    """After Ctrl-C and the supervisor's SIGTERM, the program's children are ended, and all drafts
+    are removed.
     """
     site.let_reload(
         "sh -c 'echo $$ > new; mv new pid; sleep 600' &\n"
@@ -106,12 +108,12 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 os.execv(sys.argv[1], sys.argv[1:])
 """
 IGNORING = (sys.executable, "-c", IGNORE)
-"""Starts a command as cron daemons and supervisors do which wait for no child."""
+"""Starts a command like the cron daemons and supervisors that ignore the end of their children."""
 
 
 @thorough
 def test_parent_that_waits_for_no_child(site: Site) -> None:
-    """How a program has ended is known all the same: one that fails has failed of that."""
+    """The exit code of a program is known all the same, and the failure quotes the code."""
     site.let_push("exit 3")
     site.let_reload("exit 4")
     run = site.run_apart("sync", "--json", wrapped_in=IGNORING)
@@ -127,7 +129,7 @@ def test_parent_that_waits_for_no_child(site: Site) -> None:
 
 @thorough
 def test_hang_up_that_is_ignored(site: Site) -> None:
-    """Started with nohup, a run outlives its terminal."""
+    """With nohup a run outlives its terminal."""
     with site.begin("sync", wrapped_in=("nohup",)) as process:
         assert eventually((site.folder / "pid").exists)
         process.send_signal(signal.SIGHUP)
@@ -140,7 +142,7 @@ def test_hang_up_that_is_ignored(site: Site) -> None:
 
 @thorough
 def test_terminal_that_goes_away(site: Site) -> None:
-    """As when ssh loses its line: no reader is left for the output, and all is in order."""
+    """As in a lost ssh connection, the output is not read, and the run still ends in order."""
     command = [sys.executable, "-m", "certferry", "--config", str(site.config), "sync"]
     terminal = subprocess.Popen(
         ["script", "-qec", f"echo $$ > certferry; exec {shlex.join(command)}", "/dev/null"],
@@ -166,8 +168,8 @@ def test_terminal_that_goes_away(site: Site) -> None:
 
 
 def test_key_of_a_run_that_was_killed(site: Site) -> None:
-    """It is removed by the next run, although that command is no longer in the file; not by one
-    that comes while the command has it.
+    """The next run removes the key, although the command has left the file; a run during the
+    command leaves the key alone.
     """
     with site.begin("sync") as process:
         assert eventually((site.folder / "pid").exists)
@@ -184,8 +186,8 @@ def test_key_of_a_run_that_was_killed(site: Site) -> None:
 
 
 def test_keys_of_the_accounts_are_not_for_programs(site: Site) -> None:
-    """What the file refers to, the usual names and copies of these secrets are left out of their
-    environment, and nothing else: a command may need a token of its own.
+    """The programs' environment lacks the file's variables, the usual names and all copies of the
+    secrets. Other variables stay, because a command may need its own token.
     """
     site.rewrite("env:DP_Key", "env:OUR_DNS_TOKEN")
     variables = {
@@ -214,8 +216,8 @@ def test_keys_of_the_accounts_are_not_for_programs(site: Site) -> None:
         assert os.environ["PATH"] == has["PATH"]
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next_sync_and_by_no_plan(site: Site) -> None:
-    """`plan` and `status` change nothing, not even there."""
+def test_leftovers_of_a_killed_run_are_removed_by_sync_alone(site: Site) -> None:
+    """`plan` and `status` leave the handover folder unchanged."""
     left = site.state.parent / "handover" / "left"
     left.mkdir(parents=True, mode=0o700)
     site.let_push("exit 0")

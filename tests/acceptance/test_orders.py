@@ -1,4 +1,4 @@
-"""What is ordered, at which CA, by which proof, and what it costs."""
+"""The orders of a run: the CA, the proof, and the cost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.adapters.acme.persist_ca import DNS_01, ISSUERS, PREFIX, PersistCa, b
 from tests.adapters.acme.proxy import Proxy, refusal
 from tests.support.tiers import thorough
 
-# --- Which CA, which profile, which chain: the whole command at Pebble
+# --- The CA, the profile and the chain: the whole command at Pebble
 
 
 FAILED, USAGE = 1, 2
@@ -33,7 +33,7 @@ DEAD = "https://127.0.0.1:1/dir"
 
 @pytest.fixture(scope="module")
 def other_ca(shared_world: World) -> Iterator[Pebble]:
-    """A second CA in the same DNS, with three chains, which asks for an external account."""
+    """A second CA in the same DNS, with three chains and a required external account."""
     dns, eab = shared_world.dns.resolver_endpoint, {"customer-1": HMAC_KEY}
     with Pebble(dns, nonce_reject=0, alternate_roots=2, eab=eab) as pebble:
         yield pebble
@@ -41,7 +41,7 @@ def other_ca(shared_world: World) -> Iterator[Pebble]:
 
 @pytest.fixture
 def ca_host(world: World, tmp_path: Path, name: str) -> Host:
-    """A machine that only keeps its certificate."""
+    """A machine that only stores its certificate."""
     return Host(world, tmp_path, certificate(name, to=None))
 
 
@@ -50,7 +50,7 @@ def with_acme(ca_host: Host, lines: str) -> None:
 
 
 def with_fallback(ca_host: Host, other: Pebble) -> None:
-    """Ask another CA when the usual one fails near the deadline."""
+    """Declare another CA for failures of the usual CA near the deadline."""
     with_acme(ca_host, 'fallback = ["spare"]')
     (ca_host.directory / "spare-ca.pem").write_bytes(other.ca_bundle.read_bytes())
     ca_host.rewrite(
@@ -65,10 +65,10 @@ def fail_since(ca_host: Host, name: str, past: timedelta) -> None:
         store.save_issue_try(name, datetime.now(UTC) - past, failed=True, by_ca=True)
 
 
-@pytest.mark.parametrize("written", ['"classic"', '["shortlived", "classic"]'])
-def test_profile_that_the_directory_does_not_know(ca_host: Host, name: str, written: str) -> None:
-    """It is told with what there is, and nothing is ordered."""
-    with_acme(ca_host, f"profile = {written}")
+@pytest.mark.parametrize("profile", ['"classic"', '["shortlived", "classic"]'])
+def test_profile_that_the_directory_does_not_know(ca_host: Host, name: str, profile: str) -> None:
+    """The message lists the directory's profiles, and nothing is ordered."""
+    with_acme(ca_host, f"profile = {profile}")
 
     run = ca_host.run("sync", name)
 
@@ -79,7 +79,7 @@ def test_profile_that_the_directory_does_not_know(ca_host: Host, name: str, writ
 
 
 def test_chain_is_the_preferred_one(ca_host: Host, name: str, other_ca: Pebble) -> None:
-    """As certbot's: by who issued the topmost certificate."""
+    """The issuer of the topmost certificate selects the chain, as in certbot."""
     root = common_name(x509.load_pem_x509_certificate(other_ca.root_pem(2)).subject)
     ca_host.rewrite(ca_host.world.pebble.directory_url, other_ca.directory_url)
     ca_host.rewrite('"directory-ca.pem"', f'"{other_ca.ca_bundle}"')
@@ -94,7 +94,7 @@ def test_chain_is_the_preferred_one(ca_host: Host, name: str, other_ca: Pebble) 
 
 
 def test_key_is_used_again(ca_host: Host, name: str) -> None:
-    """With `reuse_key`, as long as it is of the kind that is asked for."""
+    """`reuse_key` keeps the key as long as the key is of the declared kind."""
     with_acme(ca_host, "reuse_key = true")
     for _ in range(2):
         assert 0 == ca_host.run("sync", "--renew", name).code
@@ -108,7 +108,7 @@ def test_key_is_used_again(ca_host: Host, name: str) -> None:
 
 
 def test_other_ca_near_the_deadline(ca_host: Host, name: str, other_ca: Pebble) -> None:
-    """The plan names both, the history says which it was; the usual one is asked first."""
+    """The plan names both CAs, and the history the CA that issued; the usual CA is asked first."""
     with_fallback(ca_host, other_ca)
     ca_host.rewrite(ca_host.world.pebble.directory_url, DEAD)
     assert FAILED == ca_host.run("sync", name).code
@@ -137,7 +137,7 @@ def test_other_ca_near_the_deadline(ca_host: Host, name: str, other_ca: Pebble) 
 
 @thorough
 def test_every_ca_that_failed_is_reported(ca_host: Host, name: str, other_ca: Pebble) -> None:
-    """In one sentence, with the hint of the usual one."""
+    """A single sentence reports the failures of all CAs, with the hint of the usual CA."""
     with_fallback(ca_host, other_ca)
     ca_host.rewrite(ca_host.world.pebble.directory_url, DEAD)
     ca_host.rewrite(other_ca.directory_url, f"{DEAD}2")
@@ -149,8 +149,7 @@ def test_every_ca_that_failed_is_reported(ca_host: Host, name: str, other_ca: Pe
     assert "spare: the CA could not be reached" in " ".join((run.out + run.err).split())
 
 
-# --- What a run orders, and what it does not: after a slip, after the CA's refusal, in a
-# rehearsal
+# --- The orders of a run: after a slip, after the CA's refusal, in a rehearsal
 
 
 RUN_FAILED, MISUSED, PENDING, TRY_LATER = 1, 2, 4, 75
@@ -160,7 +159,7 @@ RUN_FAILED, MISUSED, PENDING, TRY_LATER = 1, 2, 4, 75
 def test_slip_that_was_corrected_orders_nothing(host: Host, name: str) -> None:
     """Another owner's name comes into the file and goes again: the certificate stays."""
     assert 0 == host.run("-q", "sync").code
-    (kept,) = host.fingerprints(name)
+    (fingerprint,) = host.fingerprints(name)
     host.rewrite(f'names = ["{name}"]', f'names = ["{name}", "x.notmine.org"]')
     assert RUN_FAILED == host.run("-q", "sync").code
     host.rewrite(f'names = ["{name}", "x.notmine.org"]', f'names = ["{name}"]')
@@ -170,25 +169,25 @@ def test_slip_that_was_corrected_orders_nothing(host: Host, name: str) -> None:
 
     assert (0, 0) == (plan.code, plan.document["changes"])
     assert (0, 0) == (sync.code, sync.left.orders)
-    assert [kept] == host.fingerprints(name)
+    assert [fingerprint] == host.fingerprints(name)
 
 
-def test_moment_that_the_ca_names_is_kept(host: Host, world: World, name: str) -> None:
-    """The run ends with "try later" and the moment; later ones ask the CA nothing, and the plan
-    says until when.
+def test_retry_time_of_the_ca_is_kept(host: Host, world: World, name: str) -> None:
+    """The run ends with "try later" and the time; later runs do not ask the CA, and the plan names
+    the time.
     """
     with Proxy(world.pebble) as ca:
         ca.authority.cert_pem.write_to_path(host.directory / "directory-ca.pem")
         host.rewrite(world.pebble.directory_url, ca.directory_url)
         ca.faults.add(refusal("rateLimited", "too many orders", 429, "7200"), on="POST /order-plz")
         first = host.run("sync", "--json")
-        asked = len(ca.journal)
+        requests = len(ca.journal)
         later = host.run("sync", "--json")
         plan = host.run("plan", "--check", "--json")
         words = host.run("plan")
         ended, status, check = host.run("sync"), host.run("status"), host.run("check")
 
-        assert asked == len(ca.journal)
+        assert requests == len(ca.journal)
 
     (step,) = first.steps
     (again,) = later.steps
@@ -201,7 +200,7 @@ def test_moment_that_the_ca_names_is_kept(host: Host, world: World, name: str) -
     assert ("rate_limited", "order_held_back") == (step["code"], again["code"])
     (planned,) = plan.document["certificates"]
     assert PENDING == plan.code
-    assert "issue" not in {one["action"] for one in planned["steps"]}
+    assert "issue" not in {each["action"] for each in planned["steps"]}
     assert step["retry_at"] == planned["held_back"]["until"]
     assert "certferry orders nothing before" in words.out
     assert "1 certificate to issue later, 1 deployment." in words.out
@@ -212,7 +211,7 @@ def test_moment_that_the_ca_names_is_kept(host: Host, world: World, name: str) -
 
 
 def rehearsing(host: Host) -> Host:
-    """Let the world's CA be the staging directory of one that does not answer."""
+    """Make the world's CA the staging directory of a CA that is out of reach."""
     directory = host.world.pebble.directory_url
     host.rewrite(
         f'directory = "{directory}"',
@@ -222,8 +221,8 @@ def rehearsing(host: Host) -> Host:
 
 
 def test_rehearsal_of_a_new_configuration(host: Host, world: World, name: str) -> None:
-    """The order is proven and issued at the staging directory, and nothing of it is kept or
-    deployed; what a run would do is told.
+    """The order is proven and issued at the staging directory, and the certificate is discarded;
+    the output shows the plan of a real run.
     """
     run = rehearsing(host).run("sync", "--rehearse", "--json")
 
@@ -233,7 +232,7 @@ def test_rehearsal_of_a_new_configuration(host: Host, world: World, name: str) -
     assert ("issue", "done", None) == (step["action"], step["outcome"], lineage["fingerprint"])
     assert "rehearsed: " in step["detail"]
     (planned,) = run.document["plan"]["certificates"]
-    assert ["issue", "deploy", "verify"] == [one["action"] for one in planned["steps"]]
+    assert ["issue", "deploy", "verify"] == [each["action"] for each in planned["steps"]]
     assert (1, 0) == (run.left.orders, run.left.qiniu_writes)
     assert [] == host.fingerprints(name)
     with host.remembering() as state:
@@ -244,8 +243,8 @@ def test_rehearsal_of_a_new_configuration(host: Host, world: World, name: str) -
     assert None is world.qiniu.bound(name)
 
 
-def test_rehearsal_finds_what_would_stop_an_order(host: Host, name: str) -> None:
-    """The slip is told, before the CA that counts has heard of it."""
+def test_rehearsal_finds_an_obstacle(host: Host, name: str) -> None:
+    """The slip is reported before the real CA hears of the name."""
     rehearsing(host).rewrite(f'names = ["{name}"]', f'names = ["{name}", "x.notmine.org"]')
 
     run = host.run("-q", "sync", "--rehearse")
@@ -256,10 +255,10 @@ def test_rehearsal_finds_what_would_stop_an_order(host: Host, name: str) -> None
 
 
 @thorough
-def test_rehearsal_of_what_is_as_declared(host: Host, name: str) -> None:
-    """Nothing is ordered, unless a renewal is rehearsed; the certificate stays as it is."""
+def test_rehearsal_with_a_fresh_certificate(host: Host, name: str) -> None:
+    """A rehearsal orders only for `--renew`, and the certificate stays."""
     assert 0 == host.run("-q", "sync").code
-    (kept,) = host.fingerprints(name)
+    (fingerprint,) = host.fingerprints(name)
     rehearsing(host)
 
     idle = host.run("sync", "--rehearse")
@@ -268,11 +267,11 @@ def test_rehearsal_of_what_is_as_declared(host: Host, name: str) -> None:
     assert (0, 0) == (idle.code, idle.left.orders)
     assert "Nothing was rehearsed" in idle.out
     assert (0, 1) == (renewal.code, renewal.left.orders)
-    assert [kept] == host.fingerprints(name)
+    assert [fingerprint] == host.fingerprints(name)
 
 
 def test_directory_without_a_staging_directory(host: Host) -> None:
-    """It says how to name one, and nothing is made or sent."""
+    """The hint names the setting, and nothing is made or sent."""
     run = host.run("-q", "sync", "--rehearse")
 
     assert MISUSED == run.code
@@ -283,7 +282,7 @@ def test_directory_without_a_staging_directory(host: Host) -> None:
 
 
 def test_rehearsal_that_the_ca_holds_back(host: Host, world: World) -> None:
-    """It ends with "try later", as a run does."""
+    """The rehearsal ends with "try later", like a run."""
     with Proxy(world.pebble) as ca:
         ca.authority.cert_pem.write_to_path(host.directory / "directory-ca.pem")
         host.rewrite(world.pebble.directory_url, ca.directory_url)
@@ -291,29 +290,29 @@ def test_rehearsal_that_the_ca_holds_back(host: Host, world: World) -> None:
         host.rewrite(f'directory = "{directory}"', f'staging = "{directory}"')
         ca.faults.add(refusal("rateLimited", "too many orders", 429, "7200"), on="POST /order-plz")
         first = host.run("sync", "--rehearse", "--json")
-        asked = len(ca.journal)
+        requests = len(ca.journal)
         again = host.run("sync", "--rehearse", "--json")
 
-        assert asked == len(ca.journal)
+        assert requests == len(ca.journal)
     assert (TRY_LATER, TRY_LATER) == (first.code, again.code)
     (step,) = again.steps
     assert ("waiting", "order_held_back") == (step["outcome"], step["code"])
     assert step["retry_at"] is not None
 
 
-# --- dns-persist-01 by the whole command: the record printed, set by hand, looked at, and used
+# --- dns-persist-01 by the whole command: the record is printed, set by hand, examined, and used
 
 
 @pytest.fixture
 def ca(world: World) -> Iterator[PersistCa]:
-    """A CA that takes such records, before the world's."""
+    """A CA that accepts permanent records, in front of the world's CA."""
     with PersistCa(world.pebble, world.zones, world.dns.resolver_endpoint) as ca:
         yield ca
 
 
 @pytest.fixture
 def persist_host(world: World, ca: PersistCa, tmp_path: Path, name: str) -> Host:
-    """A machine whose certificate names no DNS account."""
+    """A machine that declares a certificate for permanent records alone."""
     tables = certificate(name, f"*.{name}", to=None).replace('dns = "dnspod"\n', "")
     persist_host = Host(world, tmp_path, tables)
     persist_host.rewrite(world.pebble.directory_url, ca.directory_url)
@@ -333,18 +332,24 @@ def record_of(persist_host: Host, name: str) -> dict[str, Any]:
 
 
 def findings(persist_host: Host) -> list[tuple[str, str, str]]:
-    """What the doctor says of such records: weight, code, subject; with a fix unless in order."""
+    """Return weight, code and subject of doctor's findings about permanent records, and assert that
+    each problem has a fix.
+    """
     run = persist_host.run("doctor", "--json")
     assert_nothing_written(run.left)
-    found = [one for one in run.document["findings"] if one["code"].startswith("dns_persist")]
-    assert all(one["fix"] for one in found if one["code"] != "dns_persist")
-    return [(one["severity"], one["code"], one["subject"]) for one in found]
+    about_records = [
+        finding for finding in run.document["findings"] if finding["code"].startswith("dns_persist")
+    ]
+    assert all(finding["fix"] for finding in about_records if finding["code"] != "dns_persist")
+    return [(finding["severity"], finding["code"], finding["subject"]) for finding in about_records]
 
 
 def test_record_is_printed_set_and_used(
     persist_host: Host, ca: PersistCa, world: World, name: str
 ) -> None:
-    """At each step the command says what is missing; then no DNS account is needed, ever."""
+    """At each step the command names the next step; afterwards runs are independent of DNS
+    accounts.
+    """
     plan = persist_host.run("-q", "plan")
     assert (FAILED, 0) == (plan.code, plan.left.orders)
     assert "the CA has no account yet" in " ".join(plan.out.split())
@@ -381,7 +386,7 @@ def test_record_is_printed_set_and_used(
 
 
 def test_record_that_is_reported_to_an_operator(persist_host: Host, name: str) -> None:
-    """Name, type and value by themselves, and that it is experimental, beside them."""
+    """Name, type and value are on stdout; the warning about the experiment is on stderr."""
     run = persist_host.run("dns-persist", f"*.{name}")
 
     rows = [line.split(maxsplit=1) for line in run.out.splitlines()]
@@ -397,8 +402,8 @@ def test_record_that_is_reported_to_an_operator(persist_host: Host, name: str) -
 
 
 @pytest.mark.parametrize("name_given", ["https://x.example.com/", "localhost"])
-def test_what_is_no_name(persist_host: Host, name_given: str) -> None:
-    """It is refused before the CA is asked."""
+def test_word_that_is_no_domain_name(persist_host: Host, name_given: str) -> None:
+    """The command refuses the name before a request to the CA."""
     run = persist_host.run("-q", "dns-persist", name_given)
 
     assert (USAGE, 0) == (run.code, run.left.ca_requests)
@@ -406,15 +411,17 @@ def test_what_is_no_name(persist_host: Host, name_given: str) -> None:
 
 
 def test_what_a_record_is_worth(persist_host: Host, world: World, ca: PersistCa, name: str) -> None:
-    """The doctor tells when it ends, what is wrong with it, and when the CA takes none."""
+    """`doctor` reports when a record ends, what is wrong with a record, and a CA that does not
+    offer the method.
+    """
     record = record_of(persist_host, name)
     now = datetime.now(UTC)
 
     def with_value(value: str) -> list[tuple[str, str, str]]:
         seeded = world.zones.seed(record["name"], "TXT", value)
-        found = findings(persist_host)
+        reported = findings(persist_host)
         world.zones.remove(seeded.id)
-        return found
+        return reported
 
     def until(moment: datetime) -> str:
         return f"{record['value']}; persistUntil={int(moment.timestamp())}"
@@ -433,7 +440,9 @@ def test_what_a_record_is_worth(persist_host: Host, world: World, ca: PersistCa,
 def test_an_account_for_some_names_and_a_record_for_the_others(
     persist_host: Host, world: World, ca: PersistCa, name: str
 ) -> None:
-    """Each is proven in its own way; the doctor misses no zone for what a record proves."""
+    """Each name is proven in its own way; `doctor` misses zones only for names that need a DNS
+    account.
+    """
     other = f"{name.partition('.')[0]}.elsewhere.net"
     if "elsewhere.net" not in {zone.name for zone in world.zones.zones_above("elsewhere.net")}:
         world.zones.add_zone("elsewhere.net", [s.hostname for s in world.dns.servers])
@@ -441,11 +450,15 @@ def test_an_account_for_some_names_and_a_record_for_the_others(
     persist_host.rewrite("[[certificates]]", '[[certificates]]\ndns = "dnspod"')
     ca.offers.add(DNS_01)
     record = record_of(persist_host, other)
-    codes = {one["code"] for one in persist_host.run("doctor", "--json").document["findings"]}
+    codes = {
+        finding["code"] for finding in persist_host.run("doctor", "--json").document["findings"]
+    }
     assert {"zone_missing", "dns_persist_missing"} <= codes
 
     world.zones.seed(record["name"], record["type"], record["value"])
-    codes = {one["code"] for one in persist_host.run("doctor", "--json").document["findings"]}
+    codes = {
+        finding["code"] for finding in persist_host.run("doctor", "--json").document["findings"]
+    }
     run = persist_host.run("sync")
 
     assert "zone_missing" not in codes
@@ -455,7 +468,9 @@ def test_an_account_for_some_names_and_a_record_for_the_others(
 
 
 def test_rehearsal_needs_an_account(persist_host: Host, world: World, name: str) -> None:
-    """A record names the account at the usual directory: at the staging one it proves nothing."""
+    """A record names the account at the usual directory, so the record proves nothing at the
+    staging directory.
+    """
     record = record_of(persist_host, name)
     world.zones.seed(record["name"], record["type"], record["value"])
     persist_host.rewrite(
@@ -468,21 +483,23 @@ def test_rehearsal_needs_an_account(persist_host: Host, world: World, name: str)
     assert "the certificate has no account that writes" in " ".join((run.out + run.err).split())
 
 
-# --- What a certificate costs the CA, the DNS service and the CDN stays what is promised
+# --- The cost of a certificate for the CA, the DNS service and the CDN stays within the promise
 
 
 @thorough
-def test_runs_cost_what_is_promised() -> None:
-    """First issue, renewal, and runs that find nothing due, by the whole command."""
-    found = measure()
+def test_runs_cost_no_more_than_promised() -> None:
+    """The first order, a renewal and runs without work stay within the limits, by the whole
+    command.
+    """
+    costs = measure()
 
-    assert [] == missed(found)
-    assert all(found[what].ca > 0 for what in list(MOST)[:3])
+    assert [] == missed(costs)
+    assert all(costs[kind].ca > 0 for kind in list(MOST)[:3])
 
 
 def test_run_that_costs_more_is_found() -> None:
-    """Whichever service it costs more."""
+    """An excess at any of the services is found."""
     for more in (Cost(1, 0, 0), Cost(0, 1, 0), Cost(0, 0, 1)):
-        for what, most in MOST.items():
+        for kind, most in MOST.items():
             cost = Cost(most.ca + more.ca, most.dns + more.dns, most.cdn + more.cdn)
-            assert [what] == missed({**MOST, what: cost})
+            assert [kind] == missed({**MOST, kind: cost})

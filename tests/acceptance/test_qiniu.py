@@ -1,4 +1,4 @@
-"""Whole runs at Qiniu: its habits, source and live domains, a full account, cleaning up."""
+"""Whole runs at Qiniu: the service's habits, source and live domains, full accounts, removals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.acceptance.requests_made import RequestsMade, writes_since
 from tests.sandbox.qiniu_calls import Client, code
 from tests.support.tiers import long, thorough
 
-# --- Whole syncs against each of Qiniu's answers in production, alone and all together
+# --- Whole syncs with each of Qiniu's habits in production, alone and all together
 
 
 CASES = {name: (habit,) for name, habit in HABITS.items()} | {"all together": TOGETHER}
@@ -28,7 +28,9 @@ IN_THE_GATE = {"all together", "bindings_nowhere", "https_hidden"}
 
 @dataclass(frozen=True)
 class Site:
-    """A CDN domain with HTTPS, one without, a source domain, and the machine that serves them."""
+    """A CDN domain with HTTPS, a CDN domain with HTTPS off, a source domain, and the machine that
+    serves the domains.
+    """
 
     host: Host
     https: str
@@ -42,7 +44,7 @@ class Site:
 
 @pytest.fixture
 def qiniu(world: World) -> Iterator[None]:
-    """Have Qiniu as the documents say again after the test."""
+    """Restore the documented behaviour of Qiniu after the test."""
     service = world.qiniu
     switched = (service.hosting, service.domains, service.certificates, service.certificates.rules)
     before = [copy.copy(vars(part)) for part in switched]
@@ -56,7 +58,7 @@ def qiniu(world: World) -> Iterator[None]:
 
 @pytest.fixture
 def site(world: World, tmp_path: Path, new_name: Callable[[], str], qiniu: None) -> Site:
-    """Three domains, each named, under one certificate."""
+    """Three listed domains under a single certificate."""
     del qiniu
     base = new_name()
     https, http, source = (f"{label}.{base}" for label in ("https", "http", "src"))
@@ -79,8 +81,8 @@ domains = ["{https}", "{http}", "{source}"]
     "case", [pytest.param(c, marks=[] if c in IN_THE_GATE else thorough) for c in sorted(CASES)]
 )
 def test_a_sync_succeeds_and_the_next_changes_nothing(case: str, world: World, site: Site) -> None:
-    """Every domain serves the certificate, the redirect and HTTP/2 stay, and no domain that had no
-    HTTPS gets a redirect.
+    """Every domain serves the certificate, the redirect and HTTP/2 stay, and a domain whose HTTPS
+    was off gets no redirect.
     """
     for habit in CASES[case]:
         habit(world.qiniu)
@@ -94,8 +96,8 @@ def test_a_sync_succeeds_and_the_next_changes_nothing(case: str, world: World, s
     verified = {s["domain"] for s in certificate["steps"] if s["action"] == "verify"}
     assert (True, site.domains) == (certificate["ok"], verified)
     assert world.qiniu.bound(site.https) == world.qiniu.bound_at_kodo(site.source)
-    kept = world.qiniu.domain(site.https).https
-    assert (True, True) == (kept.force_https, kept.http2)
+    settings = world.qiniu.domain(site.https).https
+    assert (True, True) == (settings.force_https, settings.http2)
     assert not world.qiniu.domain(site.http).https.force_https
     assert 0 == second.code, second
     assert "Nothing changed" in second.out
@@ -105,10 +107,8 @@ def test_a_sync_succeeds_and_the_next_changes_nothing(case: str, world: World, s
     assert (0, 0, 0) == (since.qiniu_writes, since.dnspod_writes, since.orders)
 
 
-def test_what_worked_is_remembered_by_the_next_run(world: World, site: Site) -> None:
-    """No way that is refused is tried a second time; certferry tells of bindings that Qiniu does
-    not list.
-    """
+def test_next_run_remembers_the_ways_that_worked(world: World, site: Site) -> None:
+    """The next run skips the ways that Qiniu refused."""
     for habit in TOGETHER:
         habit(world.qiniu)
     assert 0 == site.host.run("sync").code
@@ -116,7 +116,8 @@ def test_what_worked_is_remembered_by_the_next_run(world: World, site: Site) -> 
 
     assert 0 == site.host.run("sync").code
 
-    # A source domain is asked for at the CDN in every run: 404001 is how it is known.
+    # A source domain is asked for at the CDN in every run: the answer 404001 identifies a source
+    # domain.
     assert {f"GET /domain/{site.source}"} >= set(_refused(world) - before)
 
 
@@ -133,7 +134,7 @@ def _refused(world: World) -> Counter[str]:
 @long
 @pytest.mark.parametrize("habit", [HABITS["bindings_nowhere"]])
 def test_bindings_that_qiniu_does_not_report(habit: Habit, world: World, site: Site) -> None:
-    """Plan and sync say what could not be read, with every way that was tried, and succeed."""
+    """The plan and the sync list every attempted way to the bindings, and succeed."""
     habit(world.qiniu)
 
     plan = site.host.run("plan", "--json")
@@ -152,7 +153,7 @@ def test_bindings_that_qiniu_does_not_report(habit: Habit, world: World, site: S
 
 @thorough
 def test_a_binding_that_drifts_where_the_target_reports_none(world: World, site: Site) -> None:
-    """The edges show it, and the domain is bound again."""
+    """The edges show the drift, and the domain is bound again."""
     HABITS["bindings_nowhere"](world.qiniu)
     assert 0 == site.host.run("sync").code
     ours = world.qiniu.bound_at_kodo(site.source)
@@ -165,7 +166,7 @@ def test_a_binding_that_drifts_where_the_target_reports_none(world: World, site:
 
 
 def test_settings_that_a_change_resets_are_reported(world: World, site: Site) -> None:
-    """Qiniu showed them before, and shows them otherwise afterwards: the first look says so."""
+    """Qiniu shows other values after the change: the first look reports the difference."""
     host, qiniu = site.host, world.qiniu
     qiniu.hold(site.https)
     assert 75 == host.run("sync", "--no-wait").code
@@ -187,8 +188,8 @@ def test_settings_that_a_change_resets_are_reported(world: World, site: Site) ->
 
 
 @thorough
-def test_a_change_that_is_reported_done_and_is_not(world: World, site: Site) -> None:
-    """Success is what the edges serve, whatever Qiniu says."""
+def test_change_that_is_reported_before_its_end(world: World, site: Site) -> None:
+    """The edges prove success, whatever Qiniu reports."""
     done_at_once(world.qiniu)
     https_hidden(world.qiniu)
 
@@ -200,19 +201,19 @@ def test_a_change_that_is_reported_done_and_is_not(world: World, site: Site) -> 
     assert {fingerprint} == {a["fingerprint"] for h in watched["hosts"] for a in h["addresses"]}
 
 
-# --- CDN, DCDN, source and live domains of one account under one certificate, command to edge
+# --- CDN, DCDN, source and live domains of an account under a single certificate, command to edge
 
 
 UNCHANGED = (0, 0, 0)
-"""Requests that write: to Qiniu, and to DNSPod; and orders."""
+"""The numbers of writes to Qiniu, of writes to DNSPod, and of orders."""
 
 KEY_OF_LINKS = "a-key-of-links"
-"""What the detail of a live domain also holds, and no output may show."""
+"""A secret in the detail of a live domain, which every output must hide."""
 
 
 @pytest.fixture
 def kinds(world: World, name: str) -> dict[str, str]:
-    """Put a domain of every kind into the account; each lies below the certificate's name."""
+    """Put a domain of every kind into the account, below the certificate's name."""
     place = {kind: f"{kind}.{name}" for kind in ("cdn", "dcdn", "kodo", "pili")}
     label = name.partition(".")[0]
     world.add_http_domain(place["cdn"])
@@ -232,11 +233,12 @@ def host(world: World, tmp_path: Path, name: str, kinds: dict[str, str]) -> Host
 def test_four_kinds_are_served_by_one_certificate(
     world: World, host: Host, name: str, kinds: dict[str, str]
 ) -> None:
-    """Found by themselves, told as what they are, bound each in its way, seen at every edge; then
-    nothing is left to do. What replaces the certificate is bound at each, and no key is shown.
+    """The domains of all kinds are found, reported with their kinds, bound each in its own way, and
+    seen at every edge; then runs change nothing. A successor is bound at each domain, and the key
+    stays hidden.
     """
     planned = host.run("plan", "--json")
-    read = host.run("plan")
+    shown = host.run("plan")
     first = host.run("sync", "--json")
 
     deployed = {(domain, kind) for kind, domain in kinds.items()}
@@ -244,17 +246,17 @@ def test_four_kinds_are_served_by_one_certificate(
     steps = [step for step in plan["steps"] if step["action"] == "deploy"]
     assert deployed == {(step["domain"], step["kind"]) for step in steps}
     for kind in ("dcdn", "kodo", "pili"):
-        assert f"{kinds[kind]} ({kind})" in read.out
+        assert f"{kinds[kind]} ({kind})" in shown.out
     assert 0 == first.code, first
     status = host.run("status", "--json")
     [certificate] = status.document["certificates"]
-    found = {one["domain"]: one for one in certificate["domains"]}
+    by_domain = {row["domain"]: row for row in certificate["domains"]}
     assert {(domain, kind, "verified") for domain, kind in deployed} == {
-        (one["domain"], one["kind"], one["state"]) for one in found.values()
+        (row["domain"], row["kind"], row["state"]) for row in by_domain.values()
     }
     [fingerprint] = host.fingerprints(name)
-    for one in found.values():
-        assert {(fingerprint, True)} == {(a["fingerprint"], a["ok"]) for a in one["served"]}
+    for row in by_domain.values():
+        assert {(fingerprint, True)} == {(a["fingerprint"], a["ok"]) for a in row["served"]}
     assert world.qiniu.bound(kinds["cdn"]) == world.qiniu.bound_at_pili(kinds["pili"])
 
     before = RequestsMade.of(world)
@@ -268,12 +270,12 @@ def test_four_kinds_are_served_by_one_certificate(
     current, _ = host.fingerprints(name)
     bound = world.qiniu.bound_at_pili(kinds["pili"])
     assert [current] == [c.fingerprint for c in world.qiniu.certificates.stored() if c.id == bound]
-    for run in (planned, read, first, status, second, renewed):
+    for run in (planned, shown, first, status, second, renewed):
         assert KEY_OF_LINKS not in run.out + run.err
 
 
 def test_a_hub_that_is_gone(world: World, tmp_path: Path, name: str, kinds: dict[str, str]) -> None:
-    """A domain that the file names is told to be nowhere, with what to do; the others go on."""
+    """A listed live domain whose hub is gone is reported with the remedy; other domains go on."""
     named = ", ".join(f'"{kinds[kind]}"' for kind in ("cdn", "pili"))
     host = Host(world, tmp_path, covering(name, f"domains = [{named}]", names=f'"*.{name}"'))
     assert 0 == host.run("sync").code
@@ -292,7 +294,9 @@ def test_a_hub_that_is_gone(world: World, tmp_path: Path, name: str, kinds: dict
 
 
 def test_keys_that_may_not_see_pili(world: World, host: Host, kinds: dict[str, str]) -> None:
-    """The rest is served, and what was not seen is told, with the way to leave it out."""
+    """The other domains are served; the report names the list that was refused, and the setting
+    that leaves Pili out.
+    """
     refused = Fault.status(403, b'{"error":"no permission"}')
     world.qiniu.pili.faults.add(refused, on="GET /v2/hubs", times=None)
 
@@ -310,10 +314,10 @@ def test_keys_that_may_not_see_pili(world: World, host: Host, kinds: dict[str, s
     assert 'kind = "cdn" or "kodo"' in notice["error"]["hint"]
 
 
-def test_a_setting_that_a_live_domain_has_not(
+def test_setting_that_live_domains_lack(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """Refused when the file is read."""
+    """The setting is refused when the file is read."""
     host = Host(world, tmp_path, covering(new_name(), 'kind = "pili"', "force_https = true"))
 
     run = host.run("plan")
@@ -325,7 +329,7 @@ def test_a_setting_that_a_live_domain_has_not(
 def test_a_pili_that_does_not_report_the_certificate(
     world: World, tmp_path: Path, name: str, kinds: dict[str, str]
 ) -> None:
-    """The edges are the proof: it is bound once, and the next run asks for nothing."""
+    """The edges are the proof: the domain is bound once, and the next run changes nothing."""
     host = Host(
         world,
         tmp_path,
@@ -345,14 +349,14 @@ def test_a_pili_that_does_not_report_the_certificate(
         world.qiniu.live.names_certificates = True
 
 
-# --- An account at Qiniu that takes no more certificates
+# --- An account at Qiniu with a full quota
 
 
 def test_an_account_that_is_full(
     world: World, tmp_path: Path, name: str, new_name: Callable[[], str]
 ) -> None:
-    """One upload is refused; from then on nothing is sent before there is room, and the plan says
-    what to do. Unused certificates that the operator lets go make it.
+    """A single upload is refused; later runs wait for room, and the plan names the remedy. Room
+    comes from unused certificates that the operator gives up.
     """
     unused = world.qiniu.add_certificate(world.old_certificate(new_name()), "by hand")
     certificates = world.qiniu.certificates
@@ -382,7 +386,9 @@ def test_an_account_that_is_full(
 def test_an_account_that_was_full_and_may_hold_more(
     world: World, tmp_path: Path, name: str
 ) -> None:
-    """The operator says so, and it is tried at once; where it was not so, it is full again."""
+    """With the operator's `--quota-raised` the upload is tried at once; a second refusal marks the
+    account as full again.
+    """
     certificates = world.qiniu.certificates
     certificates.quota = len(certificates.stored())
     host = Host(world, tmp_path, certificate(name))
@@ -402,7 +408,7 @@ def test_an_account_that_was_full_and_may_hold_more(
     assert world.qiniu.bound(name) is not None
 
 
-# --- `retire = "all-unused"`: what the well-known script does, and what it must leave alone
+# --- `retire = "all-unused"`: the work of the well-known script, and its limits
 
 
 IN_USE = 400611  # bound to a CDN domain: docs/facts/qiniu.md §4.4
@@ -411,8 +417,9 @@ IN_USE = 400611  # bound to a CDN domain: docs/facts/qiniu.md §4.4
 def test_a_strangers_certificate_that_a_cdn_domain_uses(
     world: World, tmp_path: Path, name: str, new_name: Callable[[], str]
 ) -> None:
-    """Qiniu is not even asked to remove it, though the file does not name its domain: it is kept,
-    counted, and goes on being served, while the one beside it that nothing uses goes.
+    """The certificate's domain is absent from the file. Qiniu gets no request to remove the
+    certificate, which is counted as kept and goes on being served, while an unused certificate is
+    removed.
     """
     shop = new_name()
     world.add_https_domain(shop)
@@ -440,7 +447,9 @@ def test_a_strangers_certificate_that_a_cdn_domain_uses(
 
 
 def refused(world: World, certificate_id: str) -> bool:
-    """Ask for the removal by hand: whether the answer is that a CDN domain uses it."""
+    """Ask for the removal by hand, and return whether Qiniu answers that a CDN domain uses the
+    certificate.
+    """
     keys = world.credentials
     client = Client(world.qiniu, keys.access_key, keys.secret_key)
     return IN_USE == code(client.delete(certificate_id))[1]

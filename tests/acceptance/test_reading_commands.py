@@ -1,4 +1,4 @@
-"""The commands that only read: status, check, watch; they change nothing."""
+"""The reading commands: status, check, watch; the machine stays unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.acceptance.requests_made import assert_nothing_written
 from tests.adapters.probe.odd_edge import odd_edge
 from tests.support.tiers import sampled
 
-# --- The commands that only look leave the machine as it was
+# --- The reading commands leave the machine unchanged
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ from tests.support.tiers import sampled
     ids=["plan", "check", "status", "discover", "history", "export"],
 )
 def test_no_state_is_made(host: Host, name: str, command: list[str], code: int) -> None:
-    """Before the first sync there is nothing to remember: not even an empty state is made."""
+    """Before the first sync a reading command leaves the directory unchanged and makes no state."""
     words = [name if word == "img.example.com" else word for word in command]
     before = sorted(host.directory.rglob("*"))
 
@@ -52,9 +52,7 @@ def test_no_state_is_made(host: Host, name: str, command: list[str], code: int) 
 
 @pytest.mark.parametrize("command", sampled(["plan", "status", "discover", "watch"], 2))
 def test_ctrl_c_waits_for_no_silent_host(host: Host, name: str, command: str) -> None:
-    """A command that only looks has nothing to put right: it ends long before an answer is given
-    up.
-    """
+    """A reading command has no work to undo, and ends long before the time-out of an answer."""
     with socket.create_server(("127.0.57.3", 0)) as silent:
         address, port = silent.getsockname()
         silent.settimeout(20)
@@ -74,28 +72,27 @@ def test_ctrl_c_waits_for_no_silent_host(host: Host, name: str, command: str) ->
 
 
 def with_a_negative_serial(der: bytes) -> bytes:
-    """Make the first byte of the serial number one with a sign (X.690 §8.3)."""
+    """Set the sign bit in the first byte of the serial number (X.690 §8.3)."""
     version = b"\xa0\x03\x02\x01\x02"  # of an X.509 v3 certificate; the serial number follows
-    head, _, rest = der.partition(version)
-    return head + version + rest[:2] + b"\x80" + rest[3:]
+    head, _, tail = der.partition(version)
+    return head + version + tail[:2] + b"\x80" + tail[3:]
 
 
 def test_foreign_certificate_that_a_library_warns_of(host: Host, name: str, tmp_path: Path) -> None:
-    """The address has a problem, and the operator's terminal gets no line of the library's."""
+    """The address has a problem, and the library's warning does not reach the terminal."""
     address = "127.0.59.7"
     host.world.zones.seed(f"{name}.qiniudns.com", "A", address)
 
     with odd_edge(address, host.world.qiniu.edges.port, name, with_a_negative_serial, tmp_path):
-        seen = host.run_apart("watch", name)
+        watch = host.run_apart("watch", name)
         status = host.run_apart("status")
 
-    assert (1, "") == (seen.code, seen.err)
-    assert address in seen.out
+    assert (1, "") == (watch.code, watch.err)
+    assert address in watch.out
     assert (1, "") == (status.code, status.err), status
 
 
-# --- `certferry status` tells the truth: the last failure of each row, what is gone, what is
-# first
+# --- `certferry status`: the last failure of each row, missing files, and the order of the rows
 
 
 OK, FAILED = 0, 1
@@ -103,7 +100,7 @@ WRONG = "0123456789abcdef" * 2
 
 
 def of(document: Any, lineage: str) -> Any:
-    return next(one for one in document["certificates"] if one["name"] == lineage)
+    return next(each for each in document["certificates"] if each["name"] == lineage)
 
 
 def minutes_ago(moment: str) -> float:
@@ -111,7 +108,9 @@ def minutes_ago(moment: str) -> float:
 
 
 def test_refused_key_is_reported_until_a_run_has_mended_it(host: Host, name: str) -> None:
-    """What failed, since when and when it is tried again, in the words of the run; then no more."""
+    """The status shows the code, message and hint of the run, the beginning and the next try, until
+    a run succeeds.
+    """
     before = host.run("status", "--json")
     failed = host.run("sync", "--json", DP_Key=WRONG)
     (step,) = (s for s in of(failed.document, name)["steps"] if s["outcome"] == "failed")
@@ -124,10 +123,10 @@ def test_refused_key_is_reported_until_a_run_has_mended_it(host: Host, name: str
         before.document["last_run"],
     )
     assert (FAILED, FAILED, False) == (reported.code, status.code, status.document["ok"])
-    found = of(status.document, name)
-    failure = found["last_failure"]
+    row = of(status.document, name)
+    failure = row["last_failure"]
     assert ("missing", step["code"], step["detail"], step["hint"]) == (
-        found["state"],
+        row["state"],
         failure["code"],
         failure["message"],
         failure["hint"],
@@ -153,7 +152,7 @@ def test_refused_key_is_reported_until_a_run_has_mended_it(host: Host, name: str
 
 
 def test_refused_upload_is_a_failure_and_stands_first(world: World, host: Host, name: str) -> None:
-    """It is not only pending; a certificate in order comes after it."""
+    """The domain is failed rather than pending, and stands before a certificate in order."""
     assert OK == host.run("sync").code
     second = f"b.{name}"
     world.add_http_domain(second)
@@ -174,12 +173,12 @@ def test_refused_upload_is_a_failure_and_stands_first(world: World, host: Host, 
     assert re.search(rf"^  {second} +failed ", reported.out, re.MULTILINE)
     assert f"{second}: the last try at " in reported.out
     assert reported.out.index(f"\n{second} ") < reported.out.index(f"\n{name} ")
-    assert [name, second] == [one["name"] for one in document["certificates"]]
+    assert [name, second] == [each["name"] for each in document["certificates"]]
     assert None is of(document, name)["domains"][0]["last_failure"]
 
 
 def test_lost_key_file_is_reported(host: Host, name: str) -> None:
-    """What stands is shown all the same."""
+    """The status still shows the certificates."""
     assert OK == host.run("sync").code
     host.key_file.rename(host.key_file.with_suffix(".lost"))
 
@@ -193,8 +192,8 @@ def test_lost_key_file_is_reported(host: Host, name: str) -> None:
 
 
 def test_files_that_are_gone_are_reported(host: Host) -> None:
-    """Those of a source: then what was taken from them is shown, and said to be. Those of a target:
-    they have drifted.
+    """If a source's files are gone, the status shows the certificate from the last reading, and
+    says so. If a target's files are gone, the target has drifted.
     """
     bundle = make_bundle("static.example.com", not_before=datetime.now(UTC) - timedelta(days=1))
     source, target = host.directory / "source", host.directory / "target"
@@ -225,15 +224,15 @@ directory = "{target}"
     (domain,) = drifted["domains"]
     assert ("drifted", "delivery_drifted") == (domain["state"], domain["problem"]["code"])
     assert ("valid", None) == (drifted["state"], drifted["problem"])
-    found = of(document, "static")
-    assert (FAILED, "unreadable") == (reported.code, found["state"])
-    assert "fullchain.pem" in found["problem"]["message"]
+    row = of(document, "static")
+    assert (FAILED, "unreadable") == (reported.code, row["state"])
+    assert "fullchain.pem" in row["problem"]["message"]
     assert re.search(r"^static +unreadable ", reported.out, re.MULTILINE)
     assert "shown below: the certificate read from the files at " in reported.out
 
 
-def test_people_read_the_clock_on_their_wall(host: Host, name: str) -> None:
-    """With its offset, in the table too; programs get UTC."""
+def test_people_read_local_times(host: Host, name: str) -> None:
+    """The texts and the table have local times with an offset; programs get UTC."""
     assert OK == host.run("sync").code
     with closing(sqlite3.connect(host.state)) as database:
         moment = "2026-11-24T20:30:00.000000Z"
@@ -249,13 +248,13 @@ def test_people_read_the_clock_on_their_wall(host: Host, name: str) -> None:
     assert name in reported.out
 
 
-# --- `certferry watch` of the whole world: hosts of a file, and a change while it follows
+# --- `certferry watch` in the whole world: hosts of a file, and a change during --follow
 
 
 def test_hosts_of_a_file_are_looked_at(
     world: World, host: Host, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """Each is told once with what its edges serve; one that is wrong makes the exit code 1."""
+    """Each host is reported once with its certificates; a wrong host makes the exit code 1."""
     right, missing = new_name(), new_name()
     world.add_https_domain(right)
     file = tmp_path / "hosts.txt"
@@ -265,8 +264,8 @@ def test_hosts_of_a_file_are_looked_at(
 
     document = json.loads(run.out)
     assert (1, False) == (run.code, document["ok"])
-    assert [right, missing] == [one["host"] for one in document["hosts"]]
-    edges, (nowhere,) = (one["addresses"] for one in document["hosts"])
+    assert [right, missing] == [watched["host"] for watched in document["hosts"]]
+    edges, (nowhere,) = (watched["addresses"] for watched in document["hosts"])
     assert {True} == {edge["ok"] for edge in edges}
     assert {None} == {edge["problem"] for edge in edges}
     assert "not_in_dns" == nowhere["problem"]["code"]
@@ -275,7 +274,9 @@ def test_hosts_of_a_file_are_looked_at(
 def test_following_reports_a_change_and_ends_with_ctrl_c(
     world: World, host: Host, new_name: Callable[[], str]
 ) -> None:
-    """The first state, then a document on a line when an edge is gone; then 130 and no more."""
+    """The first document shows all edges, and the second document the edge that is gone; Ctrl-C
+    ends the command with 130.
+    """
     name = new_name()
     world.add_https_domain(name)
     edge = world.qiniu.edges[0]
@@ -289,18 +290,18 @@ def test_following_reports_a_change_and_ends_with_ctrl_c(
         finally:
             edge.down = False
         process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=20)
+        later, err = process.communicate(timeout=20)
 
     assert (130, "stopped\n") == (process.returncode, err)
-    assert {name} >= {json.loads(line)["host"] for line in rest.splitlines()}
+    assert {name} >= {json.loads(line)["host"] for line in later.splitlines()}
     assert (name, False) == (second["host"], second["ok"])
-    codes = {one["address"]: one["problem"] for one in second["addresses"]}
+    codes = {edge_report["address"]: edge_report["problem"] for edge_report in second["addresses"]}
     assert "refused" == codes[edge.address]["code"]
     assert first["at"] < second["at"]
 
 
 def test_mistakes_of_usage_are_reported(host: Host) -> None:
-    """No host at all, a pause without --follow, and hosts that are none."""
+    """The mistakes are a missing host, a pause without --follow, and a word that is no host."""
     nothing = host.run("watch")
     pause = host.run("watch", "img.example.com", "--every", "5")
     wrong = host.run("watch", "img", "--json")
@@ -312,7 +313,7 @@ def test_mistakes_of_usage_are_reported(host: Host) -> None:
 
 
 def test_many_hosts_are_announced(host: Host, new_name: Callable[[], str]) -> None:
-    """A look at many takes a while: that it has begun is said on stderr, but with -q."""
+    """A look at many hosts takes a while: its beginning is on stderr, except with -q."""
     names = [new_name() for _ in range(16)]
 
     assert "checking 16 hosts\n" == host.run("watch", *names).err

@@ -1,4 +1,4 @@
-"""`certferry doctor --report` asks over HTTP, reads only, and tells nothing that has a name."""
+"""`certferry doctor --report` over HTTP: reading requests alone, and a text free of names."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ DOMAINS = ("www.example.com", "plain.example.com", "source.example.com", "live.e
 
 @dataclass
 class Services:
-    """Both stand-ins, an account at each, and the file that names them."""
+    """Both stand-ins, an account at each, and the file with the accounts."""
 
     qiniu: QiniuService
     dnspod: DnspodService
@@ -56,13 +56,13 @@ class Services:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Return where each of Qiniu's hosts is, by its setting."""
+        """Return the address of each of Qiniu's hosts, by setting."""
         names = ("api", "fusion", "uc", "api_backup", "uc_backup", "pili")
         return {name: getattr(self.qiniu, f"{name}_url") for name in names}
 
     @property
     def config(self) -> Path:
-        """Write the file, whose keys come from the environment."""
+        """Write the file, with keys from the environment, and return its path."""
         qiniu = "\n".join(f'{name} = "{url}"' for name, url in self.addresses.items())
         path = self.directory / "certferry.toml"
         path.write_text(
@@ -77,7 +77,7 @@ class Services:
 
     @staticmethod
     def environ(**other: str) -> dict[str, str]:
-        """Return the environment of a run: an empty variable is left out of it."""
+        """Return the environment of a run; empty variables are left out."""
         keys = dict(
             zip(
                 ("QINIU_AK", "QINIU_SK", "DP_Id", "DP_Key"),
@@ -85,8 +85,8 @@ class Services:
                 strict=True,
             )
         )
-        known = {"PATH": os.environ["PATH"], "NO_PROXY": "*", **keys, **other}
-        return {name: value for name, value in known.items() if value}
+        variables = {"PATH": os.environ["PATH"], "NO_PROXY": "*", **keys, **other}
+        return {name: value for name, value in variables.items() if value}
 
     def report(self, *arguments: str, **environ: str) -> Ended:
         words = ["--config", str(self.config), *arguments, "doctor", "--report"]
@@ -94,8 +94,8 @@ class Services:
 
 
 def judged(ended: Ended, assumed: str) -> str:
-    [found] = re.findall(rf"^- §.*{re.escape(assumed)}.*[:：] ?(.*)$", ended.out, re.MULTILINE)
-    return str(found)
+    [verdict] = re.findall(rf"^- §.*{re.escape(assumed)}.*[:：] ?(.*)$", ended.out, re.MULTILINE)
+    return str(verdict)
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
 
 
 def test_only_reading_calls_are_made(services: Services) -> None:
-    """A report on stdout, with versions and shapes; nothing is written, not even a state."""
+    """The report on stdout has versions and shapes; nothing is written, not even a state."""
     done = services.report()
 
     assert (Exit.OK, "querying the accounts…\n") == (done.code, done.err)
@@ -126,7 +126,7 @@ def test_only_reading_calls_are_made(services: Services) -> None:
     assert len(requests) <= MOST_REQUESTS
     assert ["Domain.List"] == [call.action for call in services.dnspod.calls()]
     assert [] == services.dnspod.refused_user_agents()
-    assert ["certferry.toml"] == [one.name for one in services.directory.iterdir()]
+    assert ["certferry.toml"] == [path.name for path in services.directory.iterdir()]
     for reported in (
         f"certferry {__version__}",
         "Python 3.",
@@ -148,9 +148,9 @@ def test_only_reading_calls_are_made(services: Services) -> None:
     assert ", `{marker: string, domains: [2 × {name: string, " in done.out
 
 
-def test_what_is_answered_otherwise_is_judged_otherwise(services: Services) -> None:
-    """Each line says whether the answers show what certferry assumes; the command has done its work
-    whatever it says.
+def test_other_answers_change_the_verdicts(services: Services) -> None:
+    """Each line judges an assumption of certferry by the answers; the command succeeds whatever the
+    verdicts.
     """
     before = services.report()
     for habit in ("bindings_at_backup", "flags_hidden"):
@@ -176,28 +176,28 @@ def test_what_is_answered_otherwise_is_judged_otherwise(services: Services) -> N
 
 @pytest.mark.parametrize("wrong", ["", "QINIU_AK", "QINIU_SK", "DP_Key"])
 def test_no_secret_and_no_name_is_in_the_report(services: Services, wrong: str) -> None:
-    """Neither the keys nor the account's names, ids and labels: also where keys are refused."""
+    """The report has no key, name, id or label of an account, even after a refused key."""
     done = services.report(**({wrong: "f" * 32} if wrong else {}))
-    written = done.out + done.err
-    found = [
+    printed = done.out + done.err
+    hidden = [
         *("example", *BUCKETS, HUB, LABEL, EMAIL, ACCESS_KEY, SECRET_KEY, TOKEN_ID, TOKEN),
         *("somebody", "f" * 32),
         *(stored.id for stored in services.qiniu.certificates.stored()),
         *(stored.fingerprint for stored in services.qiniu.certificates.stored()),
         str(services.qiniu.accounts.uid(ACCESS_KEY)),
         *(
-            one.headers["Authorization"].partition(" ")[2]
-            for one in services.qiniu.requests()
-            if "Authorization" in one.headers
+            request.headers["Authorization"].partition(" ")[2]
+            for request in services.qiniu.requests()
+            if "Authorization" in request.headers
         ),
     ]
 
     assert "The text contains no secret" in done.out
-    assert [] == [name for name in found if name in written]
+    assert [] == [name for name in hidden if name in printed]
 
 
 def test_a_host_of_the_operators_is_not_named(services: Services) -> None:
-    """A mirror may bear the operator's name; that it does not answer is all that is told of it."""
+    """A mirror may bear the operator's name: the report says only that the host does not answer."""
     config = services.config
     text = config.read_text().replace(services.qiniu.api_url, "https://mirror.example.invalid")
     config.write_text(text)
@@ -208,8 +208,8 @@ def test_a_host_of_the_operators_is_not_named(services: Services) -> None:
     assert "example" not in done.out + done.err
 
 
-def test_chinese(services: Services) -> None:
-    """The same report, in the language that is asked for."""
+def test_report_in_chinese(services: Services) -> None:
+    """The report is the same in another language."""
     done = services.report("--lang", "zh")
 
     assert Exit.OK == done.code
@@ -220,7 +220,7 @@ def test_chinese(services: Services) -> None:
 
 @pytest.mark.parametrize("guide", ["before-production.md", "before-production.zh-CN.md"])
 def test_the_guide_shows_what_is_printed(services: Services, guide: str) -> None:
-    """Its sample is this report, with lines left out and the real hosts' names in it."""
+    """The guide's sample is the report, shortened, with the names of the real hosts."""
     done = services.report("--lang", "zh" if "zh" in guide else "en")
     printed = as_of_the_real_hosts(done.out, services).splitlines()
     [sample] = SAMPLE.findall((GUIDES / guide).read_text(encoding="utf-8"))
@@ -231,7 +231,7 @@ def test_the_guide_shows_what_is_printed(services: Services, guide: str) -> None
 
 
 def as_of_the_real_hosts(report: str, services: Services) -> str:
-    """Return a report as it would be written of the real services, at no certain time."""
+    """Return a report with the names of the real services, and with its times masked."""
     real = {
         "api": "api.qiniu.com",
         "fusion": "fusion.qiniuapi.com",
@@ -250,8 +250,8 @@ def dated(report: str) -> str:
 
 @pytest.mark.parametrize("wrong", ["QINIU_AK", "QINIU_SK"])
 def test_a_refused_key(services: Services, wrong: str) -> None:
-    """The report says what was answered, a sentence what that means; few calls are made, and of
-    each there is the id that Qiniu's support asks for.
+    """The report shows the answers, and a sentence says what they mean; few calls are made, and
+    each has the id for Qiniu's support.
     """
     done = services.report(**{wrong: "somebody-elses"})
 
@@ -268,7 +268,7 @@ def test_a_refused_key(services: Services, wrong: str) -> None:
 
 
 def test_a_refused_token(services: Services) -> None:
-    """DNSPod is not asked again, and what Qiniu answered is told all the same."""
+    """DNSPod gets a single request, and Qiniu's answers are reported all the same."""
     done = services.report(DP_Key="f" * 32)
 
     assert Exit.FAILED == done.code
@@ -279,7 +279,7 @@ def test_a_refused_token(services: Services) -> None:
 
 
 def test_a_service_that_does_not_answer(services: Services) -> None:
-    """No other call is made of that account; the other account is told of."""
+    """The first failure ends the account's calls; the other account is reported."""
     config = services.config
     services.qiniu.__exit__(None, None, None)
     done = run_here(["--config", str(config), "doctor", "--report"], services.environ())
@@ -293,7 +293,7 @@ def test_a_service_that_does_not_answer(services: Services) -> None:
 
 
 def test_no_keys(tmp_path: Path) -> None:
-    """Without a file and keys, every variable that would do is named, and no service is asked."""
+    """In an empty environment the message names every possible variable; no service is asked."""
     done = run_here(["doctor", "--report"], {"HOME": str(tmp_path)}, tmp_path)
 
     assert (Exit.USAGE, "") == (done.code, done.out)
@@ -302,7 +302,7 @@ def test_no_keys(tmp_path: Path) -> None:
 
 
 def test_half_a_pair(tmp_path: Path) -> None:
-    """A key without its other half is a mistake, and what is missing is named alone."""
+    """A key without its other half is a mistake; the message names only the missing half."""
     done = run_here(["doctor", "--report"], {"HOME": str(tmp_path), "QINIU_AK": "a"}, tmp_path)
 
     assert (Exit.USAGE, "") == (done.code, done.out)
@@ -311,7 +311,7 @@ def test_half_a_pair(tmp_path: Path) -> None:
 
 
 def test_no_account_to_report_of(tmp_path: Path) -> None:
-    """A file whose accounts are others' says so, with what to declare."""
+    """A file with accounts of other services alone is refused, with the reason."""
     config = tmp_path / "certferry.toml"
     config.write_text('[accounts.cf]\ntype = "cloudflare"\ntoken = "env:T"\n')
     config.chmod(0o600)
@@ -323,7 +323,7 @@ def test_no_account_to_report_of(tmp_path: Path) -> None:
 
 
 def test_a_broken_package_hides_no_account(services: Services, tmp_path: Path) -> None:
-    """An account of another package's that cannot be imported is left out."""
+    """The account of a package that cannot be imported is left out."""
     Packages(tmp_path).install("certferry-bad", "bad_dns", "import no_such", bad="certferry.dns")
     config = services.config
     config.write_text(f'{config.read_text()}[accounts.other]\ntype = "bad"\n')
@@ -342,16 +342,16 @@ def test_a_broken_package_hides_no_account(services: Services, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("more", ["--json", "www"])
-def test_what_does_not_go_with_it(tmp_path: Path, more: str) -> None:
-    """A report is of accounts, and a text: neither names nor JSON go with it."""
+def test_report_with_names_or_json(tmp_path: Path, more: str) -> None:
+    """A report is a text about accounts, so names and --json are refused."""
     done = run_here(["doctor", "--report", more], {"HOME": str(tmp_path)}, tmp_path)
 
     assert Exit.USAGE == done.code
     assert "--report cannot be combined with names or --json" in done.out + done.err
 
 
-def test_stopped(services: Services) -> None:
-    """Ctrl-C ends it at once, without a report and without a traceback."""
+def test_report_that_is_stopped(services: Services) -> None:
+    """Ctrl-C ends the command at once, without a report and without a traceback."""
     services.qiniu.api.faults.add(Fault.delay(30), times=None)
     process = start(
         [sys.executable, "-m", "certferry", "--config", str(services.config), "doctor", "--report"],

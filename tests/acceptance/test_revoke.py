@@ -1,4 +1,4 @@
-"""Revoking, and the account at the CA: the whole command at Pebble, killed after its requests."""
+"""Revocations and the account at the CA: the whole command at Pebble, killed after its requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def status_at_ca(host: Host, name: str, number: int) -> str:
 
 
 def killed_after(host: Host, requests: int, *arguments: str) -> int:
-    """Run the command, killed after so many requests, and return how many it made."""
+    """Run the command, kill it after a number of requests, and return the number of requests."""
     log = host.directory / "requests.log"
     log.write_text("")
     command = [sys.executable, str(RUNNER), str(requests), str(log)]
@@ -45,8 +45,8 @@ def bound(host: Host, name: str) -> str | None:
 
 
 def test_revoked_and_replaced(host: Host, name: str) -> None:
-    """The CA revokes it, the next run issues another and serves that, the one after does nothing;
-    a rollback does not go back to it.
+    """The CA revokes the certificate, the next run issues and serves another certificate, and the
+    run after changes nothing; a rollback to the revoked certificate is refused.
     """
     host.run("sync")
     first = bound(host, name)
@@ -66,7 +66,7 @@ def test_revoked_and_replaced(host: Host, name: str) -> None:
 
 
 def test_revocation_that_another_program_takes_back(host: Host, name: str) -> None:
-    """The row of before changes nothing: the next run replaces the certificate all the same."""
+    """Despite the old row the next run replaces the certificate."""
     host.run("sync")
     first = bound(host, name)
     with closing(sqlite3.connect(host.state)) as raw, raw:
@@ -87,7 +87,7 @@ def test_revocation_that_another_program_takes_back(host: Host, name: str) -> No
 
 
 def test_revoking_twice_changes_nothing(host: Host, name: str) -> None:
-    """The CA is not asked again."""
+    """The second command does not ask the CA again."""
     host.run("sync", "--no-wait")
     host.run("revoke", name, *SUPERSEDED, "--yes")
 
@@ -97,8 +97,8 @@ def test_revoking_twice_changes_nothing(host: Host, name: str) -> None:
     assert "already revoked" in run.out
 
 
-def test_without_a_terminal_it_needs_yes(host: Host, name: str) -> None:
-    """Nothing is asked of the CA; a reason is needed in any case, and one of the five."""
+def test_revoke_without_a_terminal_needs_yes(host: Host, name: str) -> None:
+    """The command needs `--yes` and a valid reason, and asks the CA nothing."""
     host.run("sync", "--no-wait")
 
     for arguments in (SUPERSEDED, ("--yes",), ("--reason", "because", "--yes")):
@@ -113,7 +113,7 @@ def test_without_a_terminal_it_needs_yes(host: Host, name: str) -> None:
 
 
 @pytest.mark.parametrize("answer", ["n\r", "y\r"])
-def test_at_a_terminal_it_asks(host: Host, name: str, answer: str) -> None:
+def test_revoke_asks_at_a_terminal(host: Host, name: str, answer: str) -> None:
     """Only a yes revokes."""
     host.run("sync", "--no-wait")
     command = [sys.executable, "-m", "certferry", "--config", str(host.config)]
@@ -130,13 +130,13 @@ def test_at_a_terminal_it_asks(host: Host, name: str, answer: str) -> None:
 
 
 def test_name_that_is_not_known(host: Host, name: str) -> None:
-    """As everywhere; one that has no certificate yet is refused."""
+    """An unknown name is a usage error; a lineage before its first certificate is refused."""
     assert USAGE == host.run("revoke", "nonsense", *SUPERSEDED, "--yes").code
     assert REFUSED == host.run("revoke", name, *SUPERSEDED, "--yes").code
 
 
 def test_compromised_key_is_not_used_again(host: Host, name: str) -> None:
-    """Although `reuse_key` is set; both certificates that have it are revoked."""
+    """All certificates with the key are revoked, and even with `reuse_key` the next key is new."""
     host.rewrite("[acme]\n", "[acme]\nreuse_key = true\n")
     host.run("sync", "--no-wait")
     host.run("sync", "--renew", "--all", "--no-wait")
@@ -152,7 +152,7 @@ def test_compromised_key_is_not_used_again(host: Host, name: str) -> None:
 
 
 def test_revocation_that_is_killed_can_be_repeated(world: World, host: Host, name: str) -> None:
-    """After any of its requests: the second time it is done, and is replaced once."""
+    """The repeated command completes the revocation, and the certificate is replaced once."""
     host.run("sync", "--no-wait")
     begun = killed_after(host, 3, "revoke", name, *SUPERSEDED, "--yes")
     assert 3 == begun
@@ -168,8 +168,8 @@ def test_revocation_that_is_killed_can_be_repeated(world: World, host: Host, nam
 def test_certificate_whose_revocation_was_killed_is_replaced(
     world: World, host: Host, name: str
 ) -> None:
-    """After the CA has revoked it, every command knows, although the command never heard so; the
-    next run ends the revocation, and no word of it stays.
+    """After the CA's revocation every command reports the unfinished revocation. The next run
+    finishes the revocation, and the reports end.
     """
     host.run("sync")
     first = bound(host, name)
@@ -189,16 +189,18 @@ def test_certificate_whose_revocation_was_killed_is_replaced(
     assert "Valid" == status_at_ca(host, name, 2)
 
 
-# the account
+# The account
 
 
 def account_shown(host: Host) -> Run:
-    """What `account show` says."""
+    """Run `account show`."""
     return host.run("account", "show")
 
 
 def test_account_is_shown(host: Host, name: str) -> None:
-    """Before there is one, and then as the CA knows it."""
+    """Before the first order there is no account; afterwards the output shows the account as the CA
+    knows it.
+    """
     assert "There is no account yet" in account_shown(host).out
     assert not host.state.exists()
     host.run("sync", "--no-wait")
@@ -210,14 +212,14 @@ def test_account_is_shown(host: Host, name: str) -> None:
     assert "valid, ops@example.com" in run.out
 
 
-def test_account_without_an_address_and_one_that_was_interrupted(host: Host, name: str) -> None:
-    """Each is told in its row; what is not in order fails the command."""
+def test_account_without_an_address_and_interrupted_account(host: Host, name: str) -> None:
+    """The row shows the account's standing; an unusable account fails the command."""
     host.rewrite('email = "ops@example.com"\n', "")
     host.run("sync", "--no-wait")
     assert ", valid\n" in account_shown(host).out
     with host.remembering() as store:
-        (kept,) = store.accounts()
-        assert store.replace_account(kept, replace(kept, url=None))
+        (account,) = store.accounts()
+        assert store.replace_account(account, replace(account, url=None))
 
     run = account_shown(host)
 
@@ -225,12 +227,12 @@ def test_account_without_an_address_and_one_that_was_interrupted(host: Host, nam
     assert "the account's registration was interrupted" in run.out
     assert REFUSED == host.run("account", "rollover").code
     with host.remembering() as store:
-        store.replace_account(replace(kept, url=None), replace(kept, url=f"{kept.url}0"))
+        store.replace_account(replace(account, url=None), replace(account, url=f"{account.url}0"))
     assert "unknown to the CA" in account_shown(host).out
 
 
 def test_account_gets_a_new_key_and_goes_on(host: Host, name: str) -> None:
-    """The next order is made by the same account."""
+    """The same account makes the next order."""
     host.run("sync", "--no-wait")
     before = account_shown(host).out
 
@@ -243,7 +245,7 @@ def test_account_gets_a_new_key_and_goes_on(host: Host, name: str) -> None:
 
 @pytest.mark.parametrize("requests", sampled([3, 2, 1], 1))
 def test_rollover_that_is_killed(host: Host, name: str, requests: int) -> None:
-    """After each of its requests the next run orders with the same account."""
+    """After a kill at any request the next run orders with the same account."""
     host.run("sync", "--no-wait")
     before = account_shown(host).out
     assert requests == killed_after(host, requests, "account", "rollover")
@@ -253,7 +255,7 @@ def test_rollover_that_is_killed(host: Host, name: str, requests: int) -> None:
 
 
 def test_account_that_is_out_of_use_is_replaced(host: Host, name: str) -> None:
-    """The next order makes another; certificates stay."""
+    """The next order makes a new account; certificates stay."""
     host.run("sync", "--no-wait")
     before = account_shown(host).out
 
@@ -268,7 +270,7 @@ def test_account_that_is_out_of_use_is_replaced(host: Host, name: str) -> None:
 
 
 def test_ca_that_does_not_answer_hides_no_account(host: Host, name: str) -> None:
-    """It is told beside the account, and the command fails."""
+    """The failure is shown beside the account, and the command fails."""
     host.run("sync", "--no-wait")
     host.rewrite('"directory-ca.pem"', '"edge-roots.pem"')
 

@@ -1,5 +1,5 @@
-"""Going back to the previous certificate, and what another tool changed: the whole command, against
-Qiniu's stand-in with its edges.
+"""Rollbacks to the previous certificate, and changes by another tool: the whole command at Qiniu's
+stand-in with its edges.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def bound(host: Host, name: str) -> str | None:
 
 
 def with_drift(host: Host, policy: str) -> None:
-    """Return what is to be done about what another tool changes."""
+    """Declare a policy for changes by another tool."""
     host.rewrite('to = "qiniu"', f'to = "qiniu"\ndrift = "{policy}"')
 
 
@@ -41,8 +41,8 @@ def set_by_hand(world: World, name: str, cert_id: str, **more: bool) -> None:
 
 @long
 def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str) -> None:
-    """The previous certificate is served again, the next runs leave it so and write nothing, and a
-    new certificate takes its place.
+    """The previous certificate is served again, the next runs change nothing, and a new certificate
+    takes its place.
     """
     host.run("sync")
     first = bound(host, name)
@@ -67,8 +67,8 @@ def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str)
 
 
 def test_rollback_to_a_copy_that_was_removed_at_qiniu(world: World, host: Host, name: str) -> None:
-    """Qiniu answers that there is no such certificate: it is uploaded and bound in the same run,
-    and the next one leaves it so.
+    """Qiniu has lost the copy: the same run uploads and binds the certificate, and the next run
+    changes nothing.
     """
     host.run("sync")
     first = bound(host, name)
@@ -81,7 +81,7 @@ def test_rollback_to_a_copy_that_was_removed_at_qiniu(world: World, host: Host, 
 
     assert (0, 1) == (run.code, run.left.qiniu_uploads), run
     _, previous = host.fingerprints(name)
-    stored = {one.id: one.fingerprint for one in world.qiniu.certificates.stored()}
+    stored = {copy.id: copy.fingerprint for copy in world.qiniu.certificates.stored()}
     assert previous == stored[bound(host, name) or ""]
     again = host.run("sync")
     assert (0, 0) == (again.code, again.left.qiniu_writes)
@@ -89,8 +89,8 @@ def test_rollback_to_a_copy_that_was_removed_at_qiniu(world: World, host: Host, 
 
 
 def test_rollback_without_a_previous_certificate(host: Host, name: str) -> None:
-    """It is refused with what to do instead, nothing is changed, and no monitor is alarmed by what
-    the operator was told.
+    """The rollback is refused with an alternative and changes nothing; `check` does not report the
+    refusal.
     """
     host.run("sync")
 
@@ -103,8 +103,8 @@ def test_rollback_without_a_previous_certificate(host: Host, name: str) -> None:
     assert 0 == host.run("check").code
 
 
-def test_rollback_of_what_is_not_declared(host: Host, name: str) -> None:
-    """The name is told, and the nearest one."""
+def test_rollback_of_an_undeclared_name(host: Host, name: str) -> None:
+    """The message quotes the name, and the hint suggests the nearest name."""
     run = host.run("-q", "rollback", f"{name}x")
 
     assert USAGE == run.code
@@ -116,8 +116,10 @@ def test_rollback_of_what_is_not_declared(host: Host, name: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["warn", pytest.param("ignore", marks=thorough)])
-def test_what_another_tool_bound_is_left(world: World, host: Host, name: str, policy: str) -> None:
-    """`plan`, `sync` and `status` tell of it; nothing is written, and the run is in order."""
+def test_binding_of_another_tool_stays(world: World, host: Host, name: str, policy: str) -> None:
+    """`plan`, `sync` and `status` report the foreign certificate; nothing is changed at the CDN,
+    and the run succeeds.
+    """
     with_drift(host, policy)
     host.run("sync")
     theirs = bound(host, name)
@@ -126,14 +128,14 @@ def test_what_another_tool_bound_is_left(world: World, host: Host, name: str, po
     set_by_hand(world, name, theirs)
 
     plan = host.run("plan", "--check", "--json")
-    said = host.run("plan").out
+    output = host.run("plan").out
     run = host.run("sync")
 
     assert 0 == plan.code
-    assert "as declared" not in said
-    assert "1 left unchanged. Nothing was changed." in said
-    (found,) = plan.document["certificates"]
-    assert [(name, policy)] == [(d["domain"], d["policy"]) for d in found["drifts"]]
+    assert "as declared" not in output
+    assert "1 left unchanged. Nothing was changed." in output
+    (planned,) = plan.document["certificates"]
+    assert [(name, policy)] == [(d["domain"], d["policy"]) for d in planned["drifts"]]
     assert (0, 0) == (run.code, run.left.qiniu_writes)
     assert "changed outside certferry" in run.out
     assert theirs == bound(host, name)
@@ -142,8 +144,8 @@ def test_what_another_tool_bound_is_left(world: World, host: Host, name: str, po
 
 
 @thorough
-def test_two_tools_fight_over_a_domain(world: World, host: Host, name: str) -> None:
-    """The third repair within a day is refused, and says why; nothing is written."""
+def test_two_tools_that_bind_the_same_domain(world: World, host: Host, name: str) -> None:
+    """The third repair within a day is refused with the reason; nothing is changed at the CDN."""
     host.run("sync")
     ours = bound(host, name)
     host.run("sync", "--renew", "--all")
@@ -165,8 +167,8 @@ def test_two_tools_fight_over_a_domain(world: World, host: Host, name: str) -> N
 
 
 def test_stuck_change_comes_with_a_ticket(world: World, host: Host, name: str) -> None:
-    """`sync`, `status` and the log have it, in Chinese, with the request's id; the next run writes
-    nothing.
+    """`sync`, `status` and the log show the ticket, in Chinese, with the request's id; the next run
+    changes nothing at the CDN.
     """
     host.rewrite("[verify]", "[verify]\ntimeout = 1")
     world.qiniu.hold(name)
@@ -195,23 +197,23 @@ def test_stuck_change_comes_with_a_ticket(world: World, host: Host, name: str) -
 
 def fullchain_of(world: World, cert_id: str | None) -> str:
     stored = world.qiniu.certificates.stored()
-    return next(one.fullchain_pem for one in stored if one.id == cert_id)
+    return next(copy.fullchain_pem for copy in stored if copy.id == cert_id)
 
 
 def is_refused(host: Host, name: str) -> bool:
-    """Return whether a run has seen that the edges refuse the certificate."""
+    """Return whether a run has seen the edges refuse the certificate."""
     with host.remembering() as state:
         return any(record.refused_since for record in state.remembered(name).rollouts)
 
 
 def another_run_is_refused(host: Host, name: str) -> bool:
-    """Run again, where a loaded machine took longer than the run waited."""
+    """Run again: on a loaded machine the edges may take longer than the first run waited."""
     assert 75 == host.run("sync", "--wait", "3").code
     return is_refused(host, name)
 
 
 def let_minutes_pass(host: Host, name: str) -> None:
-    """Let the edges have refused the certificate for longer than a restart takes."""
+    """Set the beginning of the refusal back, beyond the time of an edge's restart."""
     with host.remembering() as state:
         (record,) = state.remembered(name).rollouts
         assert record.refused_since is not None
@@ -222,8 +224,9 @@ def let_minutes_pass(host: Host, name: str) -> None:
 def test_edges_that_break_get_the_previous_certificate_back(
     world: World, host: Host, name: str
 ) -> None:
-    """Edges that served the previous certificate refuse every handshake of the new one: after two
-    minutes the previous one is bound again, the run fails and says why, and the next is in order.
+    """Edges that served the previous certificate refuse every handshake of the new certificate:
+    after two minutes the previous certificate is bound again. The run fails with the reason, and
+    the next run is in order.
     """
     host.rewrite('to = "qiniu"', 'to = "qiniu"\non_failure = "rollback"')
     assert 0 == host.run("sync").code

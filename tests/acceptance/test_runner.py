@@ -1,5 +1,5 @@
-"""Runs that a process starts beside others, as the console does: over one workspace, on a file and
-on a shared state.
+"""Concurrent runs in a process, as in the console: with one workspace, on a file and on a shared
+state.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from tests.support.tiers import thorough
 from tests.support.waiting import eventually
 
 either = pytest.mark.parametrize("host", ["sqlite", "postgresql"], indirect=True)
-"""In the gate also on a shared state."""
+"""The test is in the gate with both kinds of state."""
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=thorough)])
 def host(
     request: pytest.FixtureRequest, world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> Host:
-    """A machine with two certificates, on either state."""
+    """A machine with two certificates, on either kind of state."""
     names = [new_name(), new_name()]
     for name in names:
         world.add_http_domain(name)
@@ -64,7 +64,7 @@ def runner(workspace: Workspace) -> Iterator[Runner]:
 
 
 def names_of(workspace: Workspace) -> list[str]:
-    return [one.lineage for one in workspace.certificates]
+    return [desired.lineage for desired in workspace.certificates]
 
 
 def started(runner: Runner, *names: str, **more: Any) -> StoredRun:
@@ -73,15 +73,15 @@ def started(runner: Runner, *names: str, **more: Any) -> StoredRun:
 
 
 def ended(runner: Runner, workspace: Workspace, run: StoredRun) -> tuple[RunState, list[RunEvent]]:
-    """Wait for the end of a run, and return how it ended and its events."""
+    """Wait for the end of a run, and return its standing and its events."""
     runner.wait_for(run.id)
     after = workspace.state.stored_run(run.id)
     assert after is not None
     return after.state, list(workspace.state.run_events(run.id))
 
 
-def test_run_is_that_of_the_user_who_started_it(runner: Runner, workspace: Workspace) -> None:
-    """In its row and in the history; it does what a run at a terminal does."""
+def test_run_has_the_name_of_its_user(runner: Runner, workspace: Workspace) -> None:
+    """The row and the history have the user's name, and the run works like a run at a terminal."""
     run = started(runner)
 
     assert (RunState.RUNNING, "anna", RunSource.CONSOLE) == (run.state, run.who, run.source)
@@ -97,7 +97,7 @@ def test_run_is_that_of_the_user_who_started_it(runner: Runner, workspace: Works
 
 @either
 def test_one_request_starts_one_run(runner: Runner, workspace: Workspace, world: World) -> None:
-    """A form that is sent eight times at once; another form starts another run."""
+    """A form that is sent eight times at once starts one run; another form starts another run."""
     name, _ = names_of(workspace)
     before = len(world.qiniu.certificates.stored())
     with ThreadPoolExecutor(8) as pool:
@@ -115,18 +115,18 @@ def test_one_request_starts_one_run(runner: Runner, workspace: Workspace, world:
 
 @either
 def test_runs_go_on_side_by_side(runner: Runner, workspace: Workspace) -> None:
-    """Each for its own certificate; one for all waits for both."""
-    one, other = names_of(workspace)
+    """Each run is for its own certificate; a run for all certificates waits for both."""
+    first, other = names_of(workspace)
 
-    runs = [started(runner, one), started(runner, other), started(runner)]
+    runs = [started(runner, first), started(runner, other), started(runner)]
 
     assert [RunState.DONE] * 3 == [ended(runner, workspace, run)[0] for run in runs]
-    assert [(one,), (other,), ()] == [run.names for run in runs]
-    assert [1, 1] == [len(workspace.state.versions(name)) for name in (one, other)]
+    assert [(first,), (other,), ()] == [run.names for run in runs]
+    assert [1, 1] == [len(workspace.state.versions(name)) for name in (first, other)]
 
 
 def test_run_that_fails_at_once(runner: Runner, workspace: Workspace, host: Host) -> None:
-    """It is a row with the sentence that a terminal would print, and the hint."""
+    """The stored run contains the sentence that a terminal would print."""
     host.rewrite('secret_key = "', 'secret_key = "env:NOT_THERE" # "')
     wrong = load(host.config, {**os.environ, **host.world.environment}, ADAPTERS)
     with Workspace(wrong) as changed:
@@ -140,7 +140,7 @@ def test_run_that_fails_at_once(runner: Runner, workspace: Workspace, host: Host
 
 
 def test_plan_that_was_shown(runner: Runner, workspace: Workspace) -> None:
-    """It is carried out; once there is another one, the run fails and changes nothing."""
+    """The confirmed plan is carried out; after a change of the plan the run fails at once."""
     ports = workspace.connect(Run(), declares=False)
     digest = digest_of_plans(plans_of(ports, workspace.certificates))
 
@@ -152,18 +152,18 @@ def test_plan_that_was_shown(runner: Runner, workspace: Workspace) -> None:
 
 
 def test_renewal_and_rollback(runner: Runner, workspace: Workspace) -> None:
-    """Of the certificate that is named, and of no other."""
-    one, other = names_of(workspace)
+    """The actions apply to the named certificate alone."""
+    first, other = names_of(workspace)
     kinds = (RunKind.SYNC, RunKind.RENEW, RunKind.ROLLBACK)
 
     states = [
         ended(runner, workspace, started(runner, *names, kind=kind))[0]
-        for kind, names in zip(kinds, [(), (one,), (one,)], strict=True)
+        for kind, names in zip(kinds, [(), (first,), (first,)], strict=True)
     ]
 
     assert [RunState.DONE] * 3 == states
-    assert [2, 1] == [len(workspace.state.versions(name)) for name in (one, other)]
-    assert workspace.state.remembered(one).withdrawals
+    assert [2, 1] == [len(workspace.state.versions(name)) for name in (first, other)]
+    assert workspace.state.remembered(first).withdrawals
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_renewal_and_rollback(runner: Runner, workspace: Workspace) -> None:
 def test_names_that_mean_nothing(
     runner: Runner, workspace: Workspace, kind: RunKind, names: list[str]
 ) -> None:
-    """No run begins."""
+    """The request is refused before a run begins."""
     with pytest.raises(ConfigError):
         started(runner, *names, kind=kind)
 
@@ -187,13 +187,13 @@ def test_names_that_mean_nothing(
 def test_more_runs_than_may_go_on_at_once(
     runner: Runner, workspace: Workspace, world: World
 ) -> None:
-    """One more is refused, and leaves no row; when one has ended, another begins."""
+    """A run beyond the limit is refused and leaves no row; after a run's end another begins."""
     runner.most = 1
     gate = threading.Event()
     for service in world.qiniu.services:
         service.faults.add(Fault.held_until(gate), on="POST /sslcert")
-    one, other = names_of(workspace)
-    first = started(runner, one)
+    name, other = names_of(workspace)
+    first = started(runner, name)
     with pytest.raises(StateUnavailable):
         started(runner, other)
     assert [first.id] == [run.id for run in workspace.state.stored_runs(10)]
@@ -205,14 +205,14 @@ def test_more_runs_than_may_go_on_at_once(
 
 
 def test_runs_that_are_stopped(runner: Runner, workspace: Workspace, world: World) -> None:
-    """One by its number, then all for the end of the process: each comes to a safe point in time,
-    with its lease given back; none begins after that.
+    """One run is stopped by its number, then all runs for the end of the process. Each run reaches
+    a safe point in time and gives its lease back; later requests are refused.
     """
     for service in world.qiniu.services:
         service.faults.add(Fault.delay(2), on="POST /sslcert", times=None)
-    one, other = names_of(workspace)
-    runs = [started(runner, one), started(runner, other)]
-    assert eventually(lambda: all(workspace.state.versions(name) for name in (one, other)))
+    first, other = names_of(workspace)
+    runs = [started(runner, first), started(runner, other)]
+    assert eventually(lambda: all(workspace.state.versions(name) for name in (first, other)))
 
     assert runner.stop(runs[0].id)
     begun = time.monotonic()
@@ -221,7 +221,7 @@ def test_runs_that_are_stopped(runner: Runner, workspace: Workspace, world: Worl
     assert time.monotonic() - begun < 10
     assert [RunState.STOPPED] * 2 == [ended(runner, workspace, run)[0] for run in runs]
     assert not runner.stop(runs[0].id)
-    for name in (one, other):
+    for name in (first, other):
         workspace.state.release(workspace.state.acquire(name, workspace.state.now()))
     with pytest.raises(StateUnavailable):
         started(runner)

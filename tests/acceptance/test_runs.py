@@ -1,5 +1,5 @@
-"""Runs as rows: who started each, what happened in it, how it ended; and a run that is bound to the
-plan that was shown.
+"""Runs as rows: the user, the events and the result of each run; and runs that are bound to a
+confirmed plan.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ IN_ORDER, FAILED, USAGE, PENDING, STOPPED = 0, 1, 2, 4, 130
 
 
 def runs(host: Host) -> list[StoredRun]:
-    """Return every run that the host's state has, the oldest first."""
+    """Return every run in the host's state, oldest first."""
     with host.remembering() as store:
         return list(reversed(store.stored_runs(100)))
 
@@ -49,8 +49,8 @@ def digest_of(host: Host, *names: str) -> str:
 
 
 def test_every_run_is_a_row(host: Host, name: str) -> None:
-    """The first one of all, which makes the state; one that finds nothing to do; one by the
-    schedule; an order by hand; a rehearsal; a rollback.
+    """The rows include the first run, which makes the state, a run without work, a scheduled run,
+    an order by hand, a rehearsal and a rollback.
     """
     commands: Sequence[str] = (
         "sync --json",
@@ -64,8 +64,8 @@ def test_every_run_is_a_row(host: Host, name: str) -> None:
     outs = [host.run(*command.split()) for command in commands]
 
     assert [IN_ORDER] * len(commands) == [run.code for run in outs]
-    found = runs(host)
-    assert [RunState.DONE] * len(commands) == [run.state for run in found]
+    stored = runs(host)
+    assert [RunState.DONE] * len(commands) == [run.state for run in stored]
     assert [
         (RunKind.SYNC, RunSource.COMMAND, ()),
         (RunKind.SYNC, RunSource.COMMAND, (name,)),
@@ -73,23 +73,23 @@ def test_every_run_is_a_row(host: Host, name: str) -> None:
         (RunKind.RENEW, RunSource.COMMAND, (name,)),
         (RunKind.ROLLBACK, RunSource.COMMAND, (name,)),
         (RunKind.REHEARSE, RunSource.COMMAND, ()),
-    ] == [(run.kind, run.source, run.names) for run in found]
-    assert {True} == {run.ended_at is not None and run.ended_at >= run.started_at for run in found}
+    ] == [(run.kind, run.source, run.names) for run in stored]
+    assert {True} == {run.ended_at is not None and run.ended_at >= run.started_at for run in stored}
     [entry, *_] = host.run("history", "--json").document["entries"]
-    assert {entry["who"]} == {run.who for run in found}
+    assert {entry["who"]} == {run.who for run in stored}
 
-    ended = [one.event for one in events_of(host, found[0]) if one.outcome == "done"]
+    ended = [event.event for event in events_of(host, stored[0]) if event.outcome == "done"]
     assert ["issue.done", "deploy.done", "verify.done"] == ended
-    assert () == events_of(host, found[1])
+    assert () == events_of(host, stored[1])
     with host.remembering() as store:
-        report = store.run_report(found[0].id)
+        report = store.run_report(stored[0].id)
     assert report is not None
     assert outs[0].document == rendered(report.document, voice_in("en"))
     must_fit(rendered(report.document, voice_in("zh")), "sync")
 
 
-def test_what_a_run_prints_is_what_is_stored(host: Host, name: str) -> None:
-    """A line of its progress is an event, in their order."""
+def test_printed_lines_are_the_stored_events(host: Host, name: str) -> None:
+    """Each line of the progress is an event, in the same order."""
     run = host.run_apart("sync")
 
     [stored] = runs(host)
@@ -102,9 +102,7 @@ def test_what_a_run_prints_is_what_is_stored(host: Host, name: str) -> None:
 
 
 def test_run_that_fails_is_stored_as_failed(host: Host) -> None:
-    """What ended it is its last event, with the hint: here an account that is no longer declared
-    rightly.
-    """
+    """The last event is the error: here an account with an unset variable."""
     host.run("sync")
     host.rewrite('secret_key = "', 'secret_key = "env:NOT_THERE" # "')
 
@@ -118,8 +116,8 @@ def test_run_that_fails_is_stored_as_failed(host: Host) -> None:
 
 
 def test_run_that_cannot_begin_is_stored_as_failed(host: Host, name: str) -> None:
-    """With a file that is wrong: a scheduled run is a row that says so, as long as the state can be
-    found; one for some certificates is none, since its operator reads it.
+    """A scheduled run with a wrong file is a row with the error, as long as the file names the
+    state. A run for some certificates leaves no row, since an operator reads the error.
     """
     host.run("sync")
     host.rewrite("[[certificates]]", "[[certificates]]\nnmae = 1")
@@ -134,7 +132,7 @@ def test_run_that_cannot_begin_is_stored_as_failed(host: Host, name: str) -> Non
 
 
 def test_run_that_is_stopped(host: Host, name: str) -> None:
-    """By a signal: it is stored as stopped, with its report, and what it was at."""
+    """A signal stores the run as stopped, with its report and its last activity."""
     with at_its_upload(host) as process:
         assert seconds_to_end(process, signal.SIGTERM) < PROMISED
 
@@ -144,29 +142,29 @@ def test_run_that_is_stopped(host: Host, name: str) -> None:
         report = store.run_report(run.id)
     assert report is not None
     assert not report.document["complete"]
-    assert {name} == {one.lineage for one in events_of(host, run)}
+    assert {name} == {event.lineage for event in events_of(host, run)}
 
 
 def test_run_that_is_killed(host: Host, name: str) -> None:
-    """It is shown as dead, with what it had come to half a second before; the next run does not
-    make it live.
+    """A killed run is shown as dead, with its progress until half a second before; the next run
+    does not change the row.
     """
     with at_its_upload(host) as process:
         [run] = runs(host)
         assert RunState.RUNNING is run.state
-        assert eventually(lambda: any(one.outcome == "done" for one in events_of(host, run)))
+        assert eventually(lambda: any(event.outcome == "done" for event in events_of(host, run)))
         process.kill()
         process.wait(DEADLINE)
 
     [run] = runs(host)
     assert (RunState.DIED, None) == (run.state, run.ended_at)
     assert IN_ORDER == host.run("sync").code
-    assert [RunState.DIED, RunState.DONE] == [one.state for one in runs(host)]
+    assert [RunState.DIED, RunState.DONE] == [stored.state for stored in runs(host)]
 
 
 @contextmanager
 def at_its_upload(host: Host) -> Iterator[Popen[str]]:
-    """Begin a run, for a `with` block in which Qiniu does not answer to its upload."""
+    """Begin a run, for a `with` block during which Qiniu keeps the upload waiting."""
     services = host.world.qiniu.services
 
     def uploads() -> int:
@@ -181,7 +179,7 @@ def at_its_upload(host: Host) -> Iterator[Popen[str]]:
 
 
 def test_hook_is_a_run(host: Host, name: str) -> None:
-    """Of the client that has renewed a certificate."""
+    """The row names the client's hook as its source."""
     host.run("sync")
     assert IN_ORDER == host.run("hook", "qiniu").code
 
@@ -192,8 +190,8 @@ def test_hook_is_a_run(host: Host, name: str) -> None:
     )
 
 
-def test_state_that_takes_no_run_fails_none(host: Host) -> None:
-    """What cannot be stored of a run is missing; the run does its work."""
+def test_run_without_tables_for_runs(host: Host) -> None:
+    """The run does its work although its row cannot be stored."""
     host.run("sync")
     with closing(sqlite3.connect(host.state)) as database:
         for table in ("run_report", "run_event", "run"):
@@ -204,11 +202,11 @@ def test_state_that_takes_no_run_fails_none(host: Host) -> None:
     assert IN_ORDER == run.code, run.err
 
 
-# --- The plan that was shown
+# --- The confirmed plan
 
 
 def test_plan_that_was_shown_is_carried_out(host: Host, name: str) -> None:
-    """The same digest twice, in the text and in the document; then there is nothing to do."""
+    """The text and the document have the same digest; after the run the plan is empty."""
     shown = host.run("plan").out
     digest = digest_of(host)
     assert [digest, digest] == [digest_of(host), digest_of(host, name)]
@@ -217,14 +215,14 @@ def test_plan_that_was_shown_is_carried_out(host: Host, name: str) -> None:
     run = host.run("sync", "--plan", digest)
 
     assert IN_ORDER == run.code, run.err
-    assert [digest] == [one.plan for one in runs(host)]
+    assert [digest] == [stored.plan for stored in runs(host)]
     assert "--plan" not in host.run("plan").out
     assert 0 == host.run("plan", "--json").document["changes"]
 
 
 def test_plan_that_has_changed_is_not_carried_out(world: World, host: Host, name: str) -> None:
-    """Nothing is sent but questions; the plan is printed as it is now, and the run has failed; with
-    the digest of that it is carried out.
+    """The changed plan is printed, the run fails, and nothing is changed at any service; a run with
+    the new digest succeeds.
     """
     digest = digest_of(host, name)
     host.rewrite(f'domains = ["{name}"]', f'domains = ["{name}"]\nforce_https = true')
@@ -250,7 +248,7 @@ def test_plan_that_has_changed_is_not_carried_out(world: World, host: Host, name
 
 
 def test_order_that_was_shown_is_made(host: Host, name: str) -> None:
-    """`--renew` and `--plan` go together: what was planned anew is ordered once."""
+    """`--renew` and `--plan` go together: the confirmed renewal is ordered once."""
     host.run("sync")
     document = host.run("plan", "--renew", name, "--json").document
 
@@ -260,17 +258,14 @@ def test_order_that_was_shown_is_made(host: Host, name: str) -> None:
     assert PENDING == host.run("sync", name, "--plan", document["digest"]).code
 
 
-def test_binding_that_the_list_hides_is_shown_before_it_is_written(
-    world: World, host: Host, name: str
-) -> None:
-    """Another tool binds its certificate, and the account's list shows no change: the edges do.
-    `plan` and `status` report the certificate that is bound, and the digest of the plan before is
-    refused.
+def test_binding_that_only_the_edges_show(world: World, host: Host, name: str) -> None:
+    """Another tool binds its certificate, and only the edges show the change. `plan` and `status`
+    report the bound certificate, and the digest of the earlier plan is refused.
     """
     assert IN_ORDER == host.run("sync").code
     before, ours = digest_of(host), world.qiniu.domain(name).https.certificate
     foreign = world.qiniu.add_certificate(world.old_certificate(name), f"{name} by hand")
-    [certificate] = [one for one in world.qiniu.certificates.stored() if one.id == foreign]
+    [certificate] = [copy for copy in world.qiniu.certificates.stored() if copy.id == foreign]
     world.qiniu.change_in_console(name, HttpsConf(certificate), listed=False)
 
     planned, status = host.run("plan", "--json").document, host.run("status", "--json").document
@@ -289,8 +284,10 @@ def test_binding_that_the_list_hides_is_shown_before_it_is_written(
 @pytest.mark.parametrize(
     "words", ["latest", "0123", f"{'a' * 32} --scheduled", f"{'a' * 32} --rehearse"]
 )
-def test_digest_that_is_none(host: Host, words: str) -> None:
-    """One sentence, where it is no digest or goes with no plan; no service is asked."""
+def test_malformed_digest(host: Host, words: str) -> None:
+    """A wrong digest and an option that excludes a plan are refused with a single sentence; no
+    service is asked.
+    """
     run = host.run("-q", "sync", "--plan", *words.split())
 
     assert (USAGE, NO_REQUESTS) == (run.code, run.left)

@@ -1,5 +1,5 @@
-"""What the system starts does the whole job: the very line of the crontab, the very command of the
-service, with nothing of the environment in which they were installed.
+"""Scheduled runs do the whole job: the exact line of the crontab and the exact command of the
+service, in an almost empty environment.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def prepared(host: Host, world: World) -> Host:
 
 
 def started(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as the system does: from another directory, with hardly an environment."""
+    """Run a command as the system does: in another directory, with an almost empty environment."""
     return subprocess.run(
         ["/usr/bin/env", "-i", "HOME=/", *command],
         cwd="/",
@@ -49,12 +49,14 @@ def started(*command: str) -> subprocess.CompletedProcess[str]:
 def test_the_crontabs_line_does_the_job(
     prepared: Host, owner: CrontabOwner, world: World, name: str
 ) -> None:
-    """With no more than HOME, it issues, deploys and verifies, and says nothing: no mail."""
+    """With no variable but HOME the line issues, deploys and verifies, and prints nothing, so cron
+    sends no mail.
+    """
     installed = prepared.run("schedule", "install", PATH=owner.environ["PATH"])
     assert Exit.OK == installed.code
     assert installed.err.startswith("warning: neither a channel nor a heartbeat is declared")
     line = (owner.read() or b"").decode().removesuffix("\n")
-    # The test only does not wait for its seconds.
+    # The test skips the wait at the beginning of the line.
     command = re.sub(r"^/bin/sleep \d+; ", "/bin/sleep 0; ", line.split(" ", 5)[5])
     assert " sync --scheduled || " in command
     assert command.endswith(MARK)
@@ -85,7 +87,7 @@ exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all {command}
 def test_the_services_command_does_the_job_in_its_sandbox(
     prepared: Host, name: str, tmp_path: Path
 ) -> None:
-    """As root with the capabilities for files alone, and nothing to write to but the state."""
+    """The run is root with the capabilities for files alone, and can write only to the state."""
     units = tmp_path / "units"
     script = f"""
         mkdir -p {units} /etc/systemd/system && mount --bind {units} /etc/systemd/system
@@ -119,7 +121,7 @@ def test_the_services_command_does_the_job_in_its_sandbox(
 
 
 @pytest.mark.parametrize(
-    ("result", "status", "said"),
+    ("result", "status", "words"),
     [
         ("timeout", "TERM", "the run took longer than allowed"),
         ("oom-kill", "KILL", "the machine ran out of memory"),
@@ -130,11 +132,11 @@ def test_the_services_command_does_the_job_in_its_sandbox(
     ],
 )
 def test_a_run_that_the_system_ended_is_reported(
-    prepared: Host, result: str, status: str, said: str
+    prepared: Host, result: str, status: str, words: str
 ) -> None:
-    """By the unit under OnFailure=, with the words of systemd in ours, once, until a run has ended:
-    `check` knows of it, and a channel gets a message. Where a run has reported why it ended,
-    nothing more is sent.
+    """The unit under OnFailure= explains systemd's words and reports once, until a run has ended:
+    `check` reports the failure, and a channel gets a message. If the run has reported its own
+    error, the unit reports nothing.
     """
     with EventReceiver() as hook:
         prepared.config.write_text(
@@ -150,26 +152,24 @@ def test_a_run_that_the_system_ended_is_reported(
         for _ in range(2):
             must_be_taken(prepared, result, status)
 
-        [(code, message)] = [(one["code"], one["message"]) for one in hook.events]
+        [(code, message)] = [(each["code"], each["message"]) for each in hook.events]
         assert "run_cut_short" == code
-        assert said in message
+        assert words in message
         assert 1 == prepared.run("check").code
         assert Exit.OK == prepared.run("sync").code
         assert 0 == prepared.run("check").code
-        assert ["trouble", "recovered"] == [one["event"] for one in hook.events]
+        assert ["trouble", "recovered"] == [each["event"] for each in hook.events]
 
 
 def must_be_taken(host: Host, result: str, status: str) -> None:
-    """Report how the system ended a run, as the unit under OnFailure= does."""
+    """Report the end of a run as the unit under OnFailure= does."""
     how = {"MONITOR_SERVICE_RESULT": result, "MONITOR_EXIT_STATUS": status}
     done = host.run("-q", "notify", "failed", **how)
     assert (Exit.OK, "", "") == (done.code, done.out, done.err)
 
 
 def test_a_run_that_was_refused_is_reported_once(prepared: Host, name: str) -> None:
-    """A variable that is gone ends a run with 2, and the run has told it; so has it a file that is
-    wrong.
-    """
+    """A run that ends with 2 over an unset variable or a wrong file reports the error itself."""
     with EventReceiver() as hook:
         prepared.config.write_text(
             f'{prepared.config.read_text()}\n[notify.hook]\ntype = "webhook"\n'
@@ -182,7 +182,7 @@ def test_a_run_that_was_refused_is_reported_once(prepared: Host, name: str) -> N
             reported = prepared.run("notify", "failed", MONITOR_EXIT_STATUS="2")
             assert (Exit.OK, "", "") == (reported.code, reported.out, reported.err)
 
-    assert ["config"] == [one["code"] for one in hook.events]
+    assert ["config"] == [event["code"] for event in hook.events]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
@@ -190,8 +190,8 @@ def test_a_run_that_was_refused_is_reported_once(prepared: Host, name: str) -> N
 def test_a_run_whose_log_cannot_be_written_is_reported(
     prepared: Host, owner: CrontabOwner, tmp_path: Path, gone: str, name: str
 ) -> None:
-    """By the crontab's line: a disk that takes no writes keeps no run away, which says what else
-    it cannot write there; and where the log's directory is gone, it is told that no run began.
+    """On a disk that takes no writes, the crontab's line starts a run, which reports the failed
+    writes. If the log's directory is gone, the report says that no run began.
     """
     logs = tmp_path / "logs"
     logs.mkdir()
@@ -209,18 +209,18 @@ def test_a_run_whose_log_cannot_be_written_is_reported(
         words = re.sub(r"^/bin/sleep \d+; ", "", line.split(" ", 5)[5])
         ended = started(*wrapped, "/bin/sh", "-c", words)
 
-    said = {"disk": "the file system is read-only", "directory": "the run ended with status 2"}[
+    expected = {"disk": "the file system is read-only", "directory": "the run ended with status 2"}[
         gone
     ]
     assert (Exit.FAILED if gone == "disk" else Exit.USAGE) == ended.returncode, ended
     assert "cannot be written" in ended.stderr
-    [message] = [one["message"] for one in hook.events]
-    assert said in message
+    [message] = [event["message"] for event in hook.events]
+    assert expected in message
 
 
 def test_logrotate_takes_the_snippet(prepared: Host, tmp_path: Path) -> None:
-    """The log of the scheduled runs is rotated by what is printed for /etc/logrotate.d; the snippet
-    of the guide is the same for a log elsewhere.
+    """The printed snippet for /etc/logrotate.d rotates the log of scheduled runs; the guide's
+    snippet is the same for another path.
     """
     snippet = prepared.run("schedule", "logrotate")
     elsewhere = prepared.run("--log-file", str(tmp_path / "c.log"), "schedule", "logrotate")

@@ -1,4 +1,4 @@
-"""No secret, private key or Authorization header in anything that certferry writes."""
+"""Secrets, private keys and Authorization headers stay out of all outputs of certferry."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.acceptance.secrecy import (
     Place,
-    Unspeakable,
+    SecretSpelling,
     files,
     leaks,
     of_host,
@@ -39,7 +39,7 @@ from tests.acceptance.secrecy import (
 from tests.acceptance.site import Site, script
 from tests.support.tiers import long, thorough
 
-# --- No secret, private key or Authorization header in anything that certferry writes
+# --- Secrets, private keys and Authorization headers stay out of all outputs of certferry
 
 
 WRONG_TOKEN = "f00dfeedf00dfeedf00dfeedf00dfeed"
@@ -47,7 +47,7 @@ WRONG_KEY = "not-the-secret-key-of-this-account-0000"
 
 
 def everything_once(host: Host, name: str, exported: Path) -> dict[str, Run]:
-    """Run every command to its good end, telling all there is to tell."""
+    """Run every command to a good end, with all details."""
     commands = {
         "plan": ["plan"],
         "sync": ["sync"],
@@ -63,7 +63,7 @@ def everything_once(host: Host, name: str, exported: Path) -> dict[str, Run]:
 
 
 def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
-    """Run into wrong keys, broken lines, and services that quote what they were sent."""
+    """Run into wrong keys, broken lines, and services that quote the request."""
     world = host.world
     runs = {
         "sync, wrong Qiniu key": host.run(
@@ -74,14 +74,14 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
     }
 
     token = f"{world.credentials.dnspod_id},{world.credentials.dnspod_token}"
-    said = " or ".join(spelling.decode() for spelling in spellings(token))
-    world.dnspod.answer_next("Record.Create", "6", f"bad parameter login_token={said}")
-    for _ in range(3):  # Pebble takes over one proof of a hundred: no record is written then
+    quoted = " or ".join(spelling.decode() for spelling in spellings(token))
+    world.dnspod.answer_next("Record.Create", "6", f"bad parameter login_token={quoted}")
+    for _ in range(3):  # Pebble reuses one proof in a hundred: no record is written then
         runs["sync, DNSPod quotes the token"] = host.run("-v", "sync", "--renew", "--all")
         if runs["sync, DNSPod quotes the token"].code:
             break
 
-    # A domain is read by itself before it is changed.
+    # Each domain is read separately before a change.
     for call, more in (("GET /sslcert", ()), ("GET /domain/*", ("--renew", "--all"))):
         world.qiniu.fusion.faults.add(quoting(world, call), on=call)
         world.qiniu.api.faults.add(quoting(world, call), on=call)
@@ -89,12 +89,12 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
 
     with host.remembering() as store:
         pem = store.bundle(name, store.versions(name)[0].number).privkey_pem.reveal()
-    said = " or ".join(spelling.decode() for spelling in key_spellings(pem))
-    refusal = {"code": 400327, "error": f"cannot parse {said}"}
+    quoted = " or ".join(spelling.decode() for spelling in key_spellings(pem))
+    refusal = {"code": 400327, "error": f"cannot parse {quoted}"}
     fault = Fault.status(400, json.dumps(refusal).encode())
     world.qiniu.fusion.faults.add(fault, on="POST /sslcert")
     runs["sync, Qiniu quotes the private key"] = host.run("-v", "sync", "--renew", "--all")
-    # A list of certificates that cannot be read stops nothing that is served already.
+    # A failed list of certificates stops no domain that is already served.
     assert [1, 1, 1, 1, 0, 1, 1] == [run.code for run in runs.values()]
 
     world.qiniu.fusion.faults.add(Fault.reset_before(), on="GET /sslcert")
@@ -113,8 +113,8 @@ def spellings(token: str) -> Iterator[bytes]:
 
 
 def key_spellings(pem: str) -> Iterator[bytes]:
-    """Write a key as services do that cannot read it: its lines without their frames, its DER as
-    hexadecimal digits and in one line, and all of it.
+    """Yield a key in the spellings of services that quote keys: the body's lines, the DER as
+    hexadecimal digits and with colons, and the PEM.
     """
     body = [line for line in pem.splitlines() if not line.startswith("-----")]
     der = base64.b64decode("".join(body))
@@ -122,7 +122,7 @@ def key_spellings(pem: str) -> Iterator[bytes]:
 
 
 def quoting(world: World, call: str) -> Fault:
-    """Refuse a call with the words that its last Authorization header had."""
+    """Return a refusal with the words of the call's last Authorization header."""
     header = world.qiniu.requests(call)[-1].headers["Authorization"]
     refusal = {"code": 400000, "error": f"bad header Authorization: {header}"}
     return Fault.status(400, json.dumps(refusal).encode())
@@ -130,32 +130,32 @@ def quoting(world: World, call: str) -> Fault:
 
 @long
 def test_nothing_secret_is_written_anywhere(host: Host, name: str, clean_environment: Path) -> None:
-    """Every stream of every run and every file but the two made for it, the database's own bytes
-    too, hold no secret in any spelling.
+    """No stream and no file, the database's own bytes included, shows a secret in any spelling,
+    except the two files that are made to hold a secret.
     """
     exported = host.directory / "exported"
 
     runs = everything_once(host, name, exported) | trouble_of_every_kind(host, name)
 
     places = [*streams(runs), *files(host.directory, clean_environment)]
-    written = {Path(place.name).name for place in places}
-    assert {"state.db", "secret.key", "privkey.pem", "fullchain.pem", "certferry.toml"} <= written
+    names = {Path(place.name).name for place in places}
+    assert {"state.db", "secret.key", "privkey.pem", "fullchain.pem", "certferry.toml"} <= names
     assert "DEBUG certferry.adapters.http.session: POST" in runs["sync"].err
     secrets = [*of_world(host.world), *of_host(host, name)]
     secrets += [*value("a wrong token", WRONG_TOKEN), *value("a wrong key", WRONG_KEY)]
     assert {"DNSPod's token", "Qiniu's secret key", "private key", "the account's key"} <= {
-        secret.what for secret in secrets
+        secret.kind for secret in secrets
     }
     assert set() == leaks(places, secrets)
     with closing(sqlite3.connect(host.state)) as database:
-        kept = repr(database.execute("SELECT * FROM history").fetchall())
-    assert "400327" in kept
-    assert "cannot parse" not in kept
+        rows = repr(database.execute("SELECT * FROM history").fetchall())
+    assert "400327" in rows
+    assert "cannot parse" not in rows
 
 
 @pytest.fixture
 def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
-    """A machine with programs, whose accounts' keys are in a file that its programs know of."""
+    """A machine with programs that know the file of the accounts' keys."""
     machine = Site(world, tmp_path, new_name())
     made_up = world.credentials
     private_file(tmp_path / "dnspod", made_up.dnspod_token + "\n")
@@ -186,13 +186,13 @@ NO_KEYS = {"DP_Id": "", "DP_Key": "", "QINIU_ACCESS_KEY": "", "QINIU_SECRET_KEY"
 
 
 def private_file(path: Path, content: str) -> None:
-    """Write a file that no other user can read."""
+    """Write a file that is private to its owner."""
     path.touch(0o600)
     path.write_text(content)
 
 
 def history_of(site: Site) -> bytes:
-    """Read the table of what happened, as it is in the database."""
+    """Read the history's table as stored in the database."""
     with closing(sqlite3.connect(site.state)) as database:
         rows = database.execute("SELECT * FROM history").fetchall()
     return "\n".join(map(repr, rows)).encode()
@@ -210,8 +210,8 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("body", PROGRAMS.values(), ids=PROGRAMS)
 def test_programs_that_report_secrets(site: Site, body: str) -> None:
-    """Those of `env_files`, of a reference, and of the environment, on one line or several: in no
-    stream, no log and no table; and what a program said is not kept for ever.
+    """Secrets of `env_files`, of a reference and of the environment, on one or several lines,
+    appear in no stream, log or table. The history does not store the programs' output.
     """
     site.rewrite('"env:DP_Key"', '"file:dnspod"')
     deploy_key = make_key().reveal()
@@ -243,7 +243,7 @@ def test_programs_that_report_secrets(site: Site, body: str) -> None:
 
 @pytest.mark.parametrize("name", ["QINIU_SK", "CDN_SK"])
 def test_secret_command_that_reports_a_key(site: Site, name: str) -> None:
-    """The key that another reference leads to, which no run has followed yet, is masked too."""
+    """The key behind another reference is masked, even before a run follows the reference."""
     key = "planted-secret-key-0123456789"
     (site.folder / "key").write_text(key)
     site.rewrite('"env:DP_Id"', "\"command:sh -c 'echo trying $(cat key) >&2; exit 1'\"")
@@ -259,55 +259,59 @@ def test_secret_command_that_reports_a_key(site: Site, name: str) -> None:
 
 
 @pytest.fixture
-def kept(host: Host, name: str) -> list[Unspeakable]:
+def known_secrets(host: Host, name: str) -> list[SecretSpelling]:
     assert 0 == host.run("sync").code
     return [*of_world(host.world), *of_host(host, name)]
 
 
-def test_search_finds_every_spelling(host: Host, kept: list[Unspeakable]) -> None:
-    """Each secret that is planted in an output or in a file is found."""
-    by_what = {secret.what: secret for secret in kept}
-    assert 6 == len(by_what), sorted(by_what)
-    for secret in kept:
+def test_search_finds_every_spelling(host: Host, known_secrets: list[SecretSpelling]) -> None:
+    """Each secret is found in an output and in a file."""
+    by_kind = {secret.kind: secret for secret in known_secrets}
+    assert 6 == len(by_kind), sorted(by_kind)
+    for secret in known_secrets:
         place = Place("stderr", b"2026-11-25T00:00:00Z DEBUG: " + secret.spelling + b" sent\n")
-        assert f"{secret.what} in stderr" in leaks([place], kept)
-    for number, secret in enumerate(by_what.values()):
+        assert f"{secret.kind} in stderr" in leaks([place], known_secrets)
+    for number, secret in enumerate(by_kind.values()):
         planted = host.directory / f"planted-{number}"
         planted.write_bytes(b"\0" * 100 + secret.spelling)
-        assert f"{secret.what} in {planted}" in leaks(files(host.directory), kept)
+        assert f"{secret.kind} in {planted}" in leaks(files(host.directory), known_secrets)
 
 
-def test_search_finds_a_key_in_the_database(host: Host, name: str, kept: list[Unspeakable]) -> None:
-    """A private key that lies unsealed in a column is found among the file's bytes."""
-    assert set() == leaks(files(host.state.parent), kept)
+def test_search_finds_a_key_in_the_database(
+    host: Host, name: str, known_secrets: list[SecretSpelling]
+) -> None:
+    """An unsealed private key in a column is found among the file's bytes."""
+    assert set() == leaks(files(host.state.parent), known_secrets)
     with host.remembering() as store:
         pem = store.bundle(name, 1).privkey_pem.reveal()
     with closing(sqlite3.connect(host.state)) as database, database:
         database.execute("CREATE TABLE carelessness (key TEXT)")
         database.execute("INSERT INTO carelessness VALUES (?)", (pem,))
 
-    assert f"private key in {host.state}" in leaks(files(host.state.parent), kept)
+    assert f"private key in {host.state}" in leaks(files(host.state.parent), known_secrets)
 
 
 def test_search_allows_a_secret_its_own_file_alone(
-    host: Host, name: str, kept: list[Unspeakable]
+    host: Host, name: str, known_secrets: list[SecretSpelling]
 ) -> None:
-    """An exported private key is where it belongs, and nowhere else; another secret is not."""
+    """An exported private key may be in its own file and nowhere else; another secret may be in no
+    file.
+    """
     exported = host.directory / "exported"
     assert 0 == host.run("export", name, "--dir", str(exported)).code
-    assert set() == leaks(files(exported), kept)
+    assert set() == leaks(files(exported), known_secrets)
 
     key = exported / "privkey.pem"
     (exported / "fullchain.pem").write_bytes(key.read_bytes())
     key.write_text(host.world.credentials.dnspod_token)
 
     assert {f"private key in {exported / 'fullchain.pem'}", f"DNSPod's token in {key}"} == leaks(
-        files(exported), kept
+        files(exported), known_secrets
     )
 
 
-def test_spellings_of_a_key_are_its_own(kept: list[Unspeakable]) -> None:
-    """Two keys share no spelling, so that what is found is the secret and not its frame."""
+def test_spellings_of_a_key_are_its_own(known_secrets: list[SecretSpelling]) -> None:
+    """A match is the secret rather than its frame, because two keys share no spelling."""
     from certferry_sandbox.testing.certificates import make_key
 
     mine, other = (set(private_key("private key", make_key().reveal())) for _ in range(2))
@@ -315,8 +319,8 @@ def test_spellings_of_a_key_are_its_own(kept: list[Unspeakable]) -> None:
     assert not mine & other
 
 
-# --- Programs of the operator's that print private keys and proofs of identity: what is left of
-# that in the log file, on stdout, on stderr and in JSON
+# --- The operator's programs print private keys and proofs of identity: the remains in the log
+# file, on stdout, on stderr and in JSON
 
 
 PRINTERS = {
@@ -331,21 +335,21 @@ BEARER = "planted-0123456789"
 
 @pytest.fixture
 def site_of_keys(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
-    """A machine with a certificate of its own, one of another client, whose key has OpenSSL's
-    own form, and keys that no account uses.
+    """A machine with its own certificate, another client's certificate, whose key has OpenSSL's own
+    form, and keys outside all accounts.
     """
     machine = Site(world, tmp_path, new_name())
     imported = world.old_certificate("static.example.com")
     key = load_pem_private_key(imported.privkey_pem.encode(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     (tmp_path / "fullchain").write_text(imported.fullchain_pem)
-    write_key(tmp_path / "ferried", key)
+    write_key(tmp_path / "imported-key", key)
     write_key(tmp_path / "another-ec", ec.generate_private_key(ec.SECP256R1()))
     write_key(tmp_path / "another-rsa", rsa.generate_private_key(65537, 2048))
     text = machine.config.read_text()
     machine.config.write_text(
         f'{text}\n[[certificates]]\nname = "static"\nfullchain = "fullchain"\n'
-        'privkey = "ferried"\n[[certificates.deploy]]\nto = "files"\ndirectory = "static"\n'
+        'privkey = "imported-key"\n[[certificates.deploy]]\nto = "files"\ndirectory = "static"\n'
         'reload = ["./reload-static"]\n'
     )
     return machine
@@ -356,21 +360,21 @@ def write_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -
     path.write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
 
 
-def keys(site_of_keys: Site) -> Iterator[Unspeakable]:
-    """Return every key that a program could print, in both forms."""
-    for name in ("ferried", "another-ec", "static/privkey.pem", "ssl/privkey.pem"):
+def keys(site_of_keys: Site) -> Iterator[SecretSpelling]:
+    """Yield every key that a program could print, in both forms."""
+    for name in ("imported-key", "another-ec", "static/privkey.pem", "ssl/privkey.pem"):
         pem = (site_of_keys.folder / name).read_bytes()
         key = load_pem_private_key(pem, None)
         for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
-            written = key.private_bytes(Encoding.PEM, form, NoEncryption())
-            yield from private_key(f"the key of {name}", written.decode())
+            spelling = key.private_bytes(Encoding.PEM, form, NoEncryption())
+            yield from private_key(f"the key of {name}", spelling.decode())
     for line in (site_of_keys.folder / "another-rsa").read_bytes().splitlines()[1:-1]:
-        yield Unspeakable("the key of another-rsa", line)
-    yield Unspeakable("an Authorization header", BEARER.encode())
+        yield SecretSpelling("the key of another-rsa", line)
+    yield SecretSpelling("an Authorization header", BEARER.encode())
 
 
 def places(site_of_keys: Site, runs: dict[str, Run]) -> Iterator[Place]:
-    """Return what the runs wrote, also without what wraps a key or stands between its bytes."""
+    """Yield the outputs of the runs, as written and with the wrapping of keys removed."""
     logs = [Place(path.name, path.read_bytes()) for path in site_of_keys.folder.glob("log-*")]
     for place in (*streams(runs), *logs):
         yield place
@@ -381,15 +385,15 @@ def places(site_of_keys: Site, runs: dict[str, Run]) -> Iterator[Place]:
 @thorough
 @pytest.mark.parametrize("body", PRINTERS.values(), ids=PRINTERS)
 def test_programs_that_print_a_key(site_of_keys: Site, body: str) -> None:
-    """Whether the delivered key or another one, in its frame: no line of it is anywhere; the other
-    lines of the program are there.
+    """No line of a delivered key or of another key appears in the outputs; the program's other
+    lines do.
     """
     reported = (
         f"{{ {body}; }} 2>&1; echo 'Authorization: Bearer {BEARER}'; echo LOOK AT THIS; exit 1"
     )
     site_of_keys.let_reload(f'KEY="$CERTFERRY_PRIVKEY"; {reported}')
     site_of_keys.let_push(f'KEY="$CERTFERRY_PRIVKEY"; {reported}')
-    script(site_of_keys.folder / "reload-static", f"KEY=ferried; {reported}")
+    script(site_of_keys.folder / "reload-static", f"KEY=imported-key; {reported}")
     text, document = (str(site_of_keys.folder / f"log-{form}") for form in ("text", "json"))
 
     runs = {
@@ -402,9 +406,9 @@ def test_programs_that_print_a_key(site_of_keys: Site, body: str) -> None:
     }
 
     assert [1, 1, 1, 0] == [run.code for run in runs.values()]
-    written = list(places(site_of_keys, runs))
-    assert set() == leaks(written, keys(site_of_keys))
+    outputs = list(places(site_of_keys, runs))
+    assert set() == leaks(outputs, keys(site_of_keys))
     for name in ("stdout of sync", "stderr of sync -v", "stdout of sync --json", "log-json"):
-        (place,) = (place for place in written if place.name == name)
+        (place,) = (place for place in outputs if place.name == name)
         assert MASK.encode() in place.content
         assert b"LOOK AT THIS" in place.content

@@ -1,5 +1,5 @@
-"""Two hosts that share a state, by the real command: one issues, each installs in its own files;
-different files; a host's own receivers.
+"""Two hosts that share a state, by the real command: a single order with files on each host,
+different configurations, and receivers of a single host.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IN_ORDER, FAILED, USAGE, TRY_LATER = 0, 1, 2, 75
 
 
 def with_files(directory: Path, *more: str) -> str:
-    """Return the table of a deployment to files, which a program copies."""
+    """Return the table of a deployment to files, with a copy program as its reload."""
     lines = ["[[certificates.deploy]]", 'to = "files"', f'directory = "{directory}/tls"']
     reload = f'reload = ["cp", "tls/fullchain.pem", "{directory}/reloaded.pem"]'
     return "\n".join([*lines, reload, *more, ""])
@@ -31,7 +31,7 @@ def with_files(directory: Path, *more: str) -> str:
 
 @pytest.fixture
 def database(postgresql: Postgresql) -> str:
-    """The database that the hosts share."""
+    """Create the shared database, and return its name."""
     return postgresql.new_state()
 
 
@@ -39,7 +39,7 @@ def database(postgresql: Postgresql) -> str:
 def hosts(
     world: World, postgresql: Postgresql, database: str, tmp_path: Path, name: str
 ) -> tuple[Host, Host]:
-    """Hosts that have the same certificate, each with files of its own."""
+    """Hosts with the same certificate, each with its own files."""
     url = postgresql.url(database)
 
     def host(called: str) -> Host:
@@ -53,23 +53,25 @@ def hosts(
 
 
 def test_one_issues_and_each_installs(hosts: tuple[Host, Host], name: str) -> None:
-    """With one order and one upload; each host has reloaded, and has nothing more to do."""
+    """A single order and upload serve both hosts; each host reloads, and its next run changes
+    nothing.
+    """
     first, second = hosts
     assert IN_ORDER == first.run("sync").code
     installed = second.run("sync", "--json")
     assert (IN_ORDER, 0, 0) == (installed.code, installed.left.orders, installed.left.qiniu_uploads)
-    assert ["deploy"] == [one["action"] for one in installed.steps if one["outcome"] == "done"]
+    assert ["deploy"] == [step["action"] for step in installed.steps if step["outcome"] == "done"]
     pems = {(host.directory / "reloaded.pem").read_text() for host in hosts}
     assert 1 == len(pems)
     for host in hosts:
         again = host.run("sync", "--json")
-        assert {"unchanged"} == {one["outcome"] for one in again.steps}
+        assert {"unchanged"} == {step["outcome"] for step in again.steps}
         assert IN_ORDER == host.run("check").code
 
 
 def test_hosts_with_different_files(hosts: tuple[Host, Host], name: str) -> None:
-    """The one whose file is older says so in every command and installs what is in force; what
-    another declares is neither undeclared nor forgotten here.
+    """The host with the older file says so in every command, and installs the certificate in force.
+    The other host's certificates count as declared, and cannot be forgotten here.
     """
     first, second = hosts
     assert IN_ORDER == first.run("sync").code
@@ -83,9 +85,9 @@ def test_hosts_with_different_files(hosts: tuple[Host, Host], name: str) -> None
     planned, run = first.run("plan", "--json"), first.run("sync", "--json")
     assert (IN_ORDER, IN_ORDER, 0) == (planned.code, run.code, run.left.orders)
     [notice] = planned.document["certificates"][0]["notices"]
-    [said] = [one for one in run.steps if one["target"] is None]
-    assert ["declaration_outdated"] * 2 == [notice["error"]["code"], said["code"]]
-    for words in (notice["error"]["message"], said["detail"], first.run("status").out):
+    [step] = [each for each in run.steps if each["target"] is None]
+    assert ["declaration_outdated"] * 2 == [notice["error"]["code"], step["code"]]
+    for words in (notice["error"]["message"], step["detail"], first.run("status").out):
         assert (
             f"{name} is declared differently on web-2, and the declaration there is newer" in words
         )
@@ -93,7 +95,7 @@ def test_hosts_with_different_files(hosts: tuple[Host, Host], name: str) -> None
     assert 1 == len(pems)
     findings = first.run("doctor", "--json").document["findings"]
     assert ["warning"] == [
-        one["severity"] for one in findings if one["code"] == "declaration_outdated"
+        each["severity"] for each in findings if each["code"] == "declaration_outdated"
     ]
     back = first.run("rollback", name)
     assert (FAILED, 0) == (back.code, back.left.qiniu_writes)
@@ -103,24 +105,30 @@ def test_hosts_with_different_files(hosts: tuple[Host, Host], name: str) -> None
     assert (USAGE, f"{name} is declared on web-2") == (refused.code, refused.complaint.error)
     assert [] == first.run("status", "--json").document["undeclared"]
     shown = first.run("discover", "--json").document["domains"]
-    assert [[name]] == [one["covered_by"] for one in shown if one["domain"] == name]
+    assert [[name]] == [each["covered_by"] for each in shown if each["domain"] == name]
 
 
 def test_host_that_a_deployment_names(hosts: tuple[Host, Host]) -> None:
-    """Alone carries it out; one that no host is called is a finding of `doctor`."""
+    """Only the listed host carries the deployment out; an unknown host in the list is a finding of
+    `doctor`.
+    """
     first, second = hosts
     for host in hosts:
         host.rewrite("reload =", 'hosts = ["web-2", "web-9"]\nreload =')
     assert (IN_ORDER, IN_ORDER) == (first.run("sync").code, second.run("sync").code)
     assert [False, True] == [(host.directory / "tls").exists() for host in hosts]
     findings = first.run("doctor", "--json").document["findings"]
-    assert ["web-9"] == [one["subject"] for one in findings if one["code"] == "host_unknown"]
+    assert ["web-9"] == [
+        finding["subject"] for finding in findings if finding["code"] == "host_unknown"
+    ]
 
 
 def test_failure_of_one_host_stands_until_that_host_is_in_order(
     hosts: tuple[Host, Host], name: str
 ) -> None:
-    """Whatever the others deliver meanwhile; they say whose it is, and it is none of theirs."""
+    """The failure stays whatever the other hosts deliver. They report the failing host, and succeed
+    themselves.
+    """
     first, second = hosts
     first.rewrite('reload = ["cp"', 'reload = ["false"')
     assert (FAILED, IN_ORDER) == (first.run("sync").code, second.run("sync").code)
@@ -128,8 +136,8 @@ def test_failure_of_one_host_stands_until_that_host_is_in_order(
     here, there = (host.run("check", "--json").document["problems"] for host in hosts)
     place = f"{first.directory}/tls"
     for problems, host in ((here, {}), (there, {"about_host": "web-1"})):
-        [found] = [one for one in problems if one["code"] == "deploy"]
-        assert {"name": name, "target": "files", "domain": place, **host}.items() <= found.items()
+        [problem] = [each for each in problems if each["code"] == "deploy"]
+        assert {"name": name, "target": "files", "domain": place, **host}.items() <= problem.items()
     assert f"{name}: files → {place} on web-1" in second.run("check").out
     assert FAILED == first.run("status").code
     assert IN_ORDER == second.run("status").code
@@ -142,7 +150,9 @@ def test_failure_of_one_host_stands_until_that_host_is_in_order(
 def test_older_file_is_trouble_after_an_hour(
     hosts: tuple[Host, Host], postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """Until then the other host's file may be on its way: it is said, and no failure."""
+    """Within the hour the other host's file may be on its way: the run reports the difference and
+    succeeds.
+    """
     first, second = hosts
     assert IN_ORDER == first.run("sync").code
     second.rewrite(f'names = ["{name}"]', f'names = ["{name}", "*.{name}"]')
@@ -158,14 +168,16 @@ def test_older_file_is_trouble_after_an_hour(
     run = first.run("sync", "--scheduled", "--json")
 
     assert (FAILED, 0, 0) == (run.code, run.left.orders, run.left.qiniu_writes)
-    assert ["declaration_outdated"] == [one["code"] for one in run.steps if one["code"]]
+    assert ["declaration_outdated"] == [step["code"] for step in run.steps if step["code"]]
     assert IN_ORDER == second.run("sync", "--scheduled").code
 
 
-def test_trouble_of_all_is_reported_once(
+def test_trouble_of_all_hosts_is_reported_once(
     hosts: tuple[Host, Host], hook: EventReceiver, world: World
 ) -> None:
-    """By hosts whose runs end at the same moment, and so is its end."""
+    """Hosts whose runs end at the same moment send a single message, and a single message at the
+    recovery.
+    """
     for host in hosts:
         host.config.write_text(
             f'{host.config.read_text()}\n[notify.hook]\ntype = "webhook"\n'
@@ -174,7 +186,7 @@ def test_trouble_of_all_is_reported_once(
 
     def at_once(**environ: str) -> set[int | None]:
         with ExitStack() as begun:
-            runs = [begun.enter_context(one.begin("-q", "sync", **environ)) for one in hosts]
+            runs = [begun.enter_context(each.begin("-q", "sync", **environ)) for each in hosts]
             for run in runs:
                 run.communicate(timeout=LONGEST_RUN)
         return {run.returncode for run in runs}
@@ -189,8 +201,8 @@ def test_trouble_of_all_is_reported_once(
 def test_state_moves_to_a_file_and_back(
     hosts: tuple[Host, Host], postgresql: Postgresql, world: World, name: str
 ) -> None:
-    """Not while a run is under way; every run afterwards has all of it, and a host with the old
-    `url` goes on with nothing.
+    """A move is refused during a run. After the move every run has the whole state, and a host with
+    the old `url` is refused.
     """
     first, second = hosts
     assert IN_ORDER == first.run("sync").code
@@ -200,10 +212,10 @@ def test_state_moves_to_a_file_and_back(
     gate, moment = threading.Event(), "POST /sslcert"
     for service in world.qiniu.services:
         service.faults.add(Fault.held_until(gate), on=moment)
-    known = sum(len(service.requests(moment)) for service in world.qiniu.services)
+    before = sum(len(service.requests(moment)) for service in world.qiniu.services)
     with second.begin("-q", "sync", "--renew", name) as run:
         assert eventually(
-            lambda: sum(len(one.requests(moment)) for one in world.qiniu.services) > known
+            lambda: sum(len(each.requests(moment)) for each in world.qiniu.services) > before
         )
         refused = first.run("-q", "state", "move", there)
         gate.set()
@@ -234,7 +246,7 @@ def test_state_moves_to_a_file_and_back(
 def test_end_of_the_history_that_another_program_removed(
     hosts: tuple[Host, Host], postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """It is named, with the first entry that is missing."""
+    """The break names the certificate and the kind of damage."""
     first, _ = hosts
     assert IN_ORDER == first.run("sync").code
     assert IN_ORDER == first.run("history", "--verify").code

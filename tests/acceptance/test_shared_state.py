@@ -1,5 +1,5 @@
-"""A state in a PostgreSQL database, by the real command: made, used by every command, refused in
-one sentence, gone in the middle of a run.
+"""A state in a PostgreSQL database, by the real command: made, used by every command, refused with
+a single sentence, gone in the middle of a run.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ PASSWORD = "s3cret-of-the-tests"
 
 SYNCING = (["sync"], ["sync", "--scheduled"])
 READING = (["plan"], ["status"], ["history"], ["discover"], ["account", "show"])
-"""What changes nothing, and needs the state."""
+"""The commands that need the state and leave the services unchanged."""
 
 
 @pytest.fixture
 def database(postgresql: Postgresql) -> str:
-    """A database of nothing."""
+    """Create an empty database, and return its name."""
     return postgresql.new_database()
 
 
@@ -64,13 +64,13 @@ def shared(host: Host, postgresql: Postgresql, database: str) -> Host:
 
 @pytest.fixture
 def made(shared: Host) -> Host:
-    """The same, whose state is made."""
+    """A host whose file names the database, after `state init`."""
     assert IN_ORDER == shared.run("state", "init").code
     return shared
 
 
 def refusal(host: Host, *words: str, code: int = USAGE) -> tuple[str, str]:
-    """Return the one sentence with which a command ended, and its hint; no service was asked."""
+    """Return the error of a command and its hint, and assert that no service was asked."""
     run = host.run("-q", *words)
     assert (code, NO_REQUESTS) == (run.code, run.left), run
     assert "Traceback" not in run.err
@@ -78,12 +78,12 @@ def refusal(host: Host, *words: str, code: int = USAGE) -> tuple[str, str]:
     return run.complaint.error, run.complaint.hint
 
 
-# --- Made and kept
+# --- Made and used
 
 
 @long
 def test_whole_way_on_a_shared_state(made: Host, name: str) -> None:
-    """Every command works on it as on a file, and a second run changes nothing."""
+    """Every command works on the database as on a file, and a second run changes nothing."""
     assert [IN_ORDER, IN_ORDER] == [made.run("sync").code for _ in range(2)]
     for words in (*READING, ["check"], ["state", "check"], ["discover"], ["plan", "--check"]):
         assert IN_ORDER == made.run(*words).code, words
@@ -96,13 +96,13 @@ def test_whole_way_on_a_shared_state(made: Host, name: str) -> None:
     assert made.run("rollback", name).code in {IN_ORDER, TRY_LATER}
     assert IN_ORDER == made.run("revoke", name, "--reason", "superseded", "--yes").code
     findings = made.run("doctor", "--json").document["findings"]
-    [back_up] = [one for one in findings if one["code"] == "back_up"]
+    [back_up] = [finding for finding in findings if finding["code"] == "back_up"]
     assert "pg_dump" in back_up["message"]
     assert not made.state.exists()
 
 
 def test_second_host_issues_nothing(made: Host, world: World, tmp_path: Path, name: str) -> None:
-    """It finds what the first one has done."""
+    """The second host knows the work of the first."""
     assert IN_ORDER == made.run("sync").code
     (tmp_path / "web-2").mkdir()
     other = Host(world, tmp_path / "web-2", certificate(name))
@@ -113,10 +113,10 @@ def test_second_host_issues_nothing(made: Host, world: World, tmp_path: Path, na
     assert (IN_ORDER, 0, 0) == (run.code, run.left.orders, run.left.qiniu_writes)
 
 
-def test_scheduled_run_leaves_what_another_host_does(
+def test_scheduled_run_leaves_another_hosts_work(
     made: Host, postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """It names the host, and all is in order; a run by hand waits, and says for whom."""
+    """A scheduled run names the other host and succeeds; a run by hand waits for the host."""
     there = SharedState(
         PostgresqlDatabase(postgresql.url(database)), Sealing(KEY), "web-2", timedelta(seconds=3)
     )
@@ -136,7 +136,7 @@ def test_scheduled_run_leaves_what_another_host_does(
 
 
 def test_hosts_that_run_at_once(made: Host, world: World, tmp_path: Path, name: str) -> None:
-    """As by one schedule: each certificate is ordered once, and neither run failed."""
+    """With one schedule on both hosts, each certificate is ordered once, and both runs succeed."""
     several = "".join(certificate(f"a{n}.{name}", to=None) for n in range(4))
     made.config.write_text(made.config.read_text() + several)
     (tmp_path / "web-2").mkdir()
@@ -145,15 +145,15 @@ def test_hosts_that_run_at_once(made: Host, world: World, tmp_path: Path, name: 
     before = RequestsMade.of(world)
 
     with (
-        made.begin("sync", "--scheduled", "--json") as one,
+        made.begin("sync", "--scheduled", "--json") as first,
         other.begin("sync", "--scheduled", "--json") as another,
     ):
-        said = [process.communicate(timeout=LONGEST_RUN)[0] for process in (one, another)]
+        outputs = [process.communicate(timeout=LONGEST_RUN)[0] for process in (first, another)]
 
-    assert [IN_ORDER, IN_ORDER] == [one.returncode, another.returncode], said
+    assert [IN_ORDER, IN_ORDER] == [first.returncode, another.returncode], outputs
     left = RequestsMade.of(world) - before
     assert (5, 5, 1, 0) == (left.orders, left.certificates, left.qiniu_uploads, left.challenges)
-    assert {"in_order"} == {json.loads(out)["result"] for out in said}
+    assert {"in_order"} == {json.loads(out)["result"] for out in outputs}
 
 
 def made_url(host: Host) -> str:
@@ -163,17 +163,19 @@ def made_url(host: Host) -> str:
 
 @thorough
 def test_whole_way_through_a_pooler(host: Host, postgresql: Postgresql, database: str) -> None:
-    """PgBouncer in transaction mode, with nothing set for it."""
+    """The state works through PgBouncer in transaction mode, with default settings."""
     with running_pgbouncer(postgresql) as port:
         host.share(f"postgresql://postgres@127.0.0.1:{port}/{database}", KEY)
 
-        made, kept = (["state", "init"], ["state", "migrate"]), ["state", "check"]
-        for words in (*made, ["sync"], ["sync"], kept):
+        made, check = (["state", "init"], ["state", "migrate"]), ["state", "check"]
+        for words in (*made, ["sync"], ["sync"], check):
             assert IN_ORDER == host.run(*words).code
 
 
-def test_init_says_what_it_made(shared: Host) -> None:
-    """Once; again, that there was nothing to do. What every host needs is said both times."""
+def test_init_reports_the_new_state(shared: Host) -> None:
+    """The first command reports a new state, the second an existing state; both report the needs of
+    every host.
+    """
     first, second = shared.run("state", "init"), shared.run("state", "init")
 
     assert (IN_ORDER, IN_ORDER) == (first.code, second.code)
@@ -185,7 +187,7 @@ def test_init_says_what_it_made(shared: Host) -> None:
 
 
 def test_init_of_a_file(host: Host) -> None:
-    """The file and its key are made; no command takes that for a state that was lost."""
+    """The file and its key are made; no later command takes the state for lost."""
     first, second = host.run("state", "init"), host.run("state", "init")
 
     assert f"Created: {host.state}, sealed with the key in {host.key_file}" in first.out
@@ -197,7 +199,7 @@ def test_init_of_a_file(host: Host) -> None:
 
 @pytest.fixture
 def next_release(tmp_path: Path) -> str:
-    """The sources of certferry with one more script for the schema, for `PYTHONPATH`."""
+    """Return a `PYTHONPATH` of certferry's sources with an additional script for the schema."""
     sources = tmp_path / "next"
     shutil.copytree(Path(certferry.__file__).parent, sources / "certferry")
     for dialect in ("sqlite", "postgresql"):
@@ -207,7 +209,7 @@ def next_release(tmp_path: Path) -> str:
 
 
 def test_upgrade_of_a_shared_state(made: Host, next_release: str) -> None:
-    """The next release changes the tables by `state migrate` alone; this release works there before
+    """Only `state migrate` of the next release changes the tables; the current release works before
     and afterwards.
     """
     assert IN_ORDER == made.run("sync").code
@@ -228,7 +230,7 @@ def test_upgrade_of_a_shared_state(made: Host, next_release: str) -> None:
 def test_state_from_before_the_first_release(
     made: Host, postgresql: Postgresql, database: str, words: list[str]
 ) -> None:
-    """Every command refuses the state, and says how to begin a new one."""
+    """Every command refuses the state, with the way to a new state."""
     postgresql.ask("UPDATE certferry_migration SET number = 22", database)
 
     error, hint = refusal(made, *words)
@@ -237,8 +239,8 @@ def test_state_from_before_the_first_release(
     assert "a new state issues every certificate again" in hint
 
 
-def test_key_that_is_printed_is_one(host: Host) -> None:
-    """Each time another, and no file is needed."""
+def test_printed_key_is_new_each_time(host: Host) -> None:
+    """Each call prints another key, even after the removal of the file."""
     host.config.unlink()
     keys = {run_here(["state", "key"], {}).out.strip() for _ in range(2)}
 
@@ -249,7 +251,7 @@ def test_key_that_is_printed_is_one(host: Host) -> None:
 def test_check_names_what_another_program_changed(
     made: Host, postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """A sealed key opens nothing in another row, and the history is a chain."""
+    """The check finds a sealed key in a wrong row, and a break in the chain of the history."""
     assert IN_ORDER == made.run("sync").code
     assert "is in order" in made.run("state", "check").out
     changed = "UPDATE version_pem SET sealed_privkey_pem = (SELECT sealed_check FROM sealing)"
@@ -261,37 +263,35 @@ def test_check_names_what_another_program_changed(
     run = made.run("state", "check", "--json")
 
     assert FAILED == run.code
-    found = [(finding["code"], finding["subject"]) for finding in run.document["findings"]]
+    problems = [(finding["code"], finding["subject"]) for finding in run.document["findings"]]
     trigger = ("state_foreign", "[state] url")
-    assert [("seal_broken", name), ("history_broken", name), trigger] == found
+    assert [("seal_broken", name), ("history_broken", name), trigger] == problems
 
 
 def test_version_that_another_program_changed(
     made: Host, postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """A run, `plan`, `check` and `state check` say so, with the row and what to do; nothing is
-    delivered.
-    """
+    """A run, `plan`, `check` and `state check` report the row and the remedy; nothing is sent."""
     assert IN_ORDER == made.run("sync").code
     postgresql.ask("UPDATE version SET not_after = '8990-01-01T00:00:00.000000Z'", database)
 
     run, plan, check = made.run("sync"), made.run("plan"), made.run("check")
-    found = made.run("state", "check", "--json")
+    report = made.run("state", "check", "--json")
 
     assert FAILED == run.code
     assert f"version 1 of {name}" in run.out + run.err
     assert "check who else can write to the database" in run.out + run.err
     assert f"version 1 of {name}" in plan.out
     assert "data about the certificate that certferry did not write" in check.out
-    assert FAILED == found.code
-    findings = [(one["code"], one["subject"]) for one in found.document["findings"]]
+    assert FAILED == report.code
+    findings = [(finding["code"], finding["subject"]) for finding in report.document["findings"]]
     assert [("state_foreign", name)] == findings
     assert NO_REQUESTS == run.left
 
 
-@pytest.mark.parametrize("words", [["backup", "b"], ["restore", "b"]], ids=lambda one: one[0])
-def test_backup_of_a_server_is_the_servers(made: Host, words: list[str]) -> None:
-    """The hint names the program, and what must be apart."""
+@pytest.mark.parametrize("words", [["backup", "b"], ["restore", "b"]], ids=lambda words: words[0])
+def test_backup_of_a_server_is_refused(made: Host, words: list[str]) -> None:
+    """The hint names the database's own program, and the key that must be stored apart."""
     (made.directory / "b").write_bytes(b"")
     (made.directory / "b").chmod(0o600)
 
@@ -302,20 +302,20 @@ def test_backup_of_a_server_is_the_servers(made: Host, words: list[str]) -> None
     assert "`key` of [state]" in hint
 
 
-# --- What waiting does not help
+# --- Troubles that need an operator
 
 
 @pytest.mark.parametrize("words", [*SYNCING, *READING], ids=" ".join)
 def test_database_without_tables(shared: Host, words: Sequence[str]) -> None:
-    """Nothing is made by accident; the hint has the command."""
+    """Only `state init` makes tables, and the hint says so."""
     error, hint = refusal(shared, *words)
 
     assert error.startswith("there is no state in postgresql:///")
     assert "certferry state init" in hint
 
 
-def test_database_that_is_not_there(host: Host, postgresql: Postgresql) -> None:
-    """No command makes one."""
+def test_missing_database(host: Host, postgresql: Postgresql) -> None:
+    """The hint includes the operator's command; certferry makes tables, but no database."""
     host.share(postgresql.url("nowhere"), KEY)
     for words in (["sync"], ["state", "init"], ["state", "check"]):
         error, hint = refusal(host, *words)
@@ -325,13 +325,13 @@ def test_database_that_is_not_there(host: Host, postgresql: Postgresql) -> None:
 
 
 def secured(postgresql: Postgresql) -> None:
-    """Have a user whose password is asked for."""
+    """Make a role with a password, if the server lacks the role."""
     if not postgresql.ask("SELECT 1 FROM pg_roles WHERE rolname = 'secured'"):
         postgresql.ask(f"CREATE ROLE secured SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
 
 
 def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> None:
-    """The right one opens, by a reference or by libpq's own variable."""
+    """The right password opens the database, by a reference or by libpq's own variable."""
     secured(postgresql)
     host.share(postgresql.tcp_url(database, "secured"), KEY)
     host.rewrite("host =", 'password = "env:DATABASE"\nhost =')
@@ -341,8 +341,8 @@ def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> No
     assert USAGE == wrong.code
     assert f"postgresql://127.0.0.1:{postgresql.port}/{database}" in wrong.complaint.error
     assert PASSWORD not in wrong.err
-    said = "[state] password: the environment variable DATABASE is not set"
-    assert said in refusal(host, "sync")[0]
+    message = "[state] password: the environment variable DATABASE is not set"
+    assert message in refusal(host, "sync")[0]
     assert IN_ORDER == host.run("state", "init", DATABASE=PASSWORD).code
     host.rewrite('password = "env:DATABASE"\n', "")
     assert IN_ORDER == host.run("state", "check", PGPASSWORD=PASSWORD).code
@@ -351,31 +351,33 @@ def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> No
 def test_key_and_password_stay_with_certferry(
     host: Host, postgresql: Postgresql, database: str
 ) -> None:
-    """Whatever is printed or logged, and whichever program is run."""
+    """Neither the output, nor the log, nor the reload program's environment has the key or the
+    password.
+    """
     secured(postgresql)
     host.share(postgresql.tcp_url(database, "secured"), Secret("env:STATE_KEY"))
     host.rewrite("host =", 'password = "env:DATABASE"\nhost =')
-    seen = host.directory / "seen"
+    environment = host.directory / "seen"
     host.config.write_text(
         f'{host.config.read_text()}\n[[certificates.deploy]]\nto = "files"\n'
-        f'directory = "{host.directory / "tls"}"\nreload = "sh -c \'env >{seen}\'"\n'
+        f'directory = "{host.directory / "tls"}"\nreload = "sh -c \'env >{environment}\'"\n'
     )
     secrets = {"STATE_KEY": KEY.reveal(), "DATABASE": PASSWORD}
     log = host.directory / "log"
 
-    said = [
+    runs = [
         host.run("-v", "--log-file", str(log), *words, **secrets)
         for words in (["state", "init"], ["sync"], ["doctor"], ["history", "--json"])
     ]
 
-    assert [IN_ORDER] * 4 == [run.code for run in said]
-    written = [log.read_text(), seen.read_text(), *(run.out + run.err for run in said)]
+    assert [IN_ORDER] * 4 == [run.code for run in runs]
+    texts = [log.read_text(), environment.read_text(), *(run.out + run.err for run in runs)]
     for secret in secrets.values():
-        assert not [one for one in written if secret in one]
+        assert not [text for text in texts if secret in text]
 
 
 def test_no_right_to_create(host: Host, postgresql: Postgresql, database: str) -> None:
-    """The hint has the grant."""
+    """The hint includes the grant."""
     if not postgresql.ask("SELECT 1 FROM pg_roles WHERE rolname = 'guest'"):
         postgresql.ask("CREATE ROLE guest LOGIN")
     host.share(postgresql.url(database, "guest"), KEY)
@@ -390,14 +392,16 @@ def test_no_right_to_create(host: Host, postgresql: Postgresql, database: str) -
 def test_database_of_another_program(
     shared: Host, postgresql: Postgresql, database: str, words: list[str]
 ) -> None:
-    """Nothing is added to it."""
+    """The other program's database stays untouched."""
     postgresql.ask("CREATE TABLE bookmark (url TEXT)", database)
 
     assert "holds the tables of another program" in refusal(shared, *words)[0]
 
 
 def test_schema_that_is_newer(made: Host, postgresql: Postgresql, database: str) -> None:
-    """It is used as long as it has all that this version needs, and by no command afterwards."""
+    """A newer schema is used as long as the schema permits older readers; afterwards every command
+    refuses the state.
+    """
     postgresql.ask("INSERT INTO certferry_migration VALUES (900, 'later')", database)
     assert IN_ORDER == made.run("history").code
     postgresql.ask("UPDATE certferry_schema SET oldest = 899", database)
@@ -410,7 +414,9 @@ def test_schema_that_is_newer(made: Host, postgresql: Postgresql, database: str)
 
 @thorough
 def test_read_replica(made: Host, postgresql: Postgresql, database: str) -> None:
-    """It would answer a run with old rows; what only reads says that they may be."""
+    """A run is refused, because a replica has old rows; reading commands warn about the age of
+    their data.
+    """
     assert IN_ORDER == made.run("sync").code
     with running_replica(postgresql) as replica:
         made.rewrite(postgresql.url(database), replica.url(database))
@@ -425,7 +431,9 @@ def test_read_replica(made: Host, postgresql: Postgresql, database: str) -> None
 
 
 def test_server_that_is_only_read(made: Host, postgresql: Postgresql, database: str) -> None:
-    """What only reads is answered; a run says once why it cannot, and comes again."""
+    """Reading commands work; a run says once that the server accepts no writes, and ends with "try
+    later".
+    """
     assert IN_ORDER == made.run("sync").code
     postgresql.ask(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
 
@@ -440,8 +448,8 @@ def test_server_that_is_only_read(made: Host, postgresql: Postgresql, database: 
 
 
 @pytest.mark.parametrize("words", [["status"], ["state", "init"], ["state", "check"]])
-def test_key_that_is_none(shared: Host, words: list[str]) -> None:
-    """It is named before the server is asked, which may not answer."""
+def test_malformed_key(shared: Host, words: list[str]) -> None:
+    """The key is refused before the first request to the server."""
     url = re.search('"postgresql:[^"]+"', shared.config.read_text())
     assert url is not None
     shared.rewrite(url[0], '"postgresql://nobody@127.0.0.1:1/gone"')
@@ -451,7 +459,7 @@ def test_key_that_is_none(shared: Host, words: list[str]) -> None:
 
 
 def test_key_of_another_state(made: Host) -> None:
-    """Nothing is written with it; the message does not show it."""
+    """Every command refuses the state, and the message hides the key."""
     other = run_here(["state", "key"], {}).out.strip()
     made.rewrite(KEY.reveal(), other)
     for words in (["sync"], ["status"], ["state", "check"]):
@@ -461,8 +469,8 @@ def test_key_of_another_state(made: Host) -> None:
 
 
 def test_library_that_is_missing(shared: Host) -> None:
-    """One command installs it."""
-    forget = "sys.modules.pop('certferry.adapters.state.postgresql', None)"  # of a fork's parent
+    """The hint includes the installation command."""
+    forget = "sys.modules.pop('certferry.adapters.state.postgresql', None)"  # inherited by a fork
     blocked = f"import sys; sys.modules['psycopg'] = None; {forget}"
     begin = "from certferry.__main__ import main; sys.exit(main())"
     command = (sys.executable, "-c", f"{blocked}; {begin}")
@@ -484,7 +492,7 @@ def test_library_that_is_missing(shared: Host) -> None:
     ids=" ".join,
 )
 def test_server_that_is_gone(host: Host, words: Sequence[str]) -> None:
-    """At the start of any command: another run may find it again."""
+    """At the start any command ends with "try later", because another run may find the server."""
     host.share(f"postgresql://certferry@127.0.0.1:{free_port()}/certs", KEY)
 
     run = host.run("-q", *words)
@@ -497,7 +505,7 @@ def test_server_that_is_gone(host: Host, words: Sequence[str]) -> None:
 
 
 def test_server_that_is_gone_is_unknown_to_a_monitor(host: Host) -> None:
-    """A plugin has codes of its own."""
+    """A plugin has its own exit codes: the answer is UNKNOWN."""
     host.share(f"postgresql://certferry@127.0.0.1:{free_port()}/certs", KEY)
 
     run = host.run("check")
@@ -508,7 +516,7 @@ def test_server_that_is_gone_is_unknown_to_a_monitor(host: Host) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgresql]:
-    """A server of this module's own, that may be stopped."""
+    """Start a separate server that the tests of the module may stop."""
     with running_postgresql() as started:
         yield started
 
@@ -517,7 +525,7 @@ def server() -> Iterator[Postgresql]:
 def reported(
     world: World, tmp_path: Path, name: str, hook: EventReceiver, server: Postgresql
 ) -> Host:
-    """A host with a state on a server that may be stopped, and a channel."""
+    """A host with a channel, and with a state on a server that may stop."""
     host = Host(world, tmp_path, certificate(name, to=None))
     channel = f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
     host.config.write_text(host.config.read_text() + channel)
@@ -529,7 +537,7 @@ def reported(
 def test_a_server_that_is_gone_is_reported_once_and_so_is_its_end(
     reported: Host, hook: EventReceiver, server: Postgresql
 ) -> None:
-    """One message for two runs, and one when it is back."""
+    """Two runs send a single message, and the recovery another."""
     server.stop()
     try:
         runs = [reported.run("-q", "sync", "--scheduled") for _ in range(2)]
@@ -546,7 +554,7 @@ def test_a_server_that_is_gone_is_reported_once_and_so_is_its_end(
 def test_a_database_that_no_waiting_helps_is_reported(
     reported: Host, hook: EventReceiver, postgresql: Postgresql
 ) -> None:
-    """No operator may read along when a scheduled run is refused."""
+    """An unattended run reports the refusal to the channel."""
     reported.rewrite(made_url(reported), postgresql.url("nowhere"))
 
     assert [USAGE] * 2 == [reported.run("-q", "sync", "--scheduled").code for _ in range(2)]
@@ -555,27 +563,29 @@ def test_a_database_that_no_waiting_helps_is_reported(
 
 
 def test_monitor_counts_a_server_that_is_gone_as_a_run_to_come(host: Host) -> None:
-    """Exit code 75 is no failure (docs/how-to/monitoring.md)."""
-    with HeartbeatService() as heart:
-        host.config.write_text(f'{host.config.read_text()}\n[heartbeat]\nurl = "{heart.address}"\n')
+    """Exit code 75 counts as success (docs/how-to/monitoring.md)."""
+    with HeartbeatService() as heartbeat:
+        host.config.write_text(
+            f'{host.config.read_text()}\n[heartbeat]\nurl = "{heartbeat.address}"\n'
+        )
         host.share(f"postgresql://certferry@127.0.0.1:{free_port()}/certs", KEY)
 
         assert TRY_LATER == host.run("sync").code
 
-        assert ["start", "success"] == [ping.kind for ping in heart.pings]
+        assert ["start", "success"] == [ping.kind for ping in heartbeat.pings]
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("53100", "cannot be written: the server's disk is full"),
         ("25006", "accepts no writes right now: because"),
     ],
 )
 def test_server_that_takes_no_writes(
-    made: Host, postgresql: Postgresql, database: str, code: str, said: str
+    made: Host, postgresql: Postgresql, database: str, code: str, message: str
 ) -> None:
-    """A full disk, or a failover: the order that was made is gone on with by the next run."""
+    """After a full disk or a failover the next run continues the same order."""
     refuse = f"BEGIN RAISE EXCEPTION 'because' USING ERRCODE = '{code}'; END"
     postgresql.ask(
         f"CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS $${refuse}$$", database
@@ -589,7 +599,7 @@ def test_server_that_takes_no_writes(
 
     assert TRY_LATER == run.code
     [step] = [step for step in run.steps if step["outcome"] == "failed"]
-    assert said in step["detail"]
+    assert message in step["detail"]
     assert "waiting" == run.document["certificates"][0]["result"]
     postgresql.ask("DROP TRIGGER refuse ON version", database)
     again = made.run("sync")
@@ -599,8 +609,8 @@ def test_server_that_takes_no_writes(
 def test_database_that_keeps_many_from_being_done(
     made: Host, postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """One sentence and one hint, on each stream and with `-q`; for programs each certificate has
-    its own.
+    """People read a single sentence and hint on each stream and with `-q`; the document repeats
+    both for each certificate.
     """
     several = "".join(certificate(f"a{n}.{name}", to=None) for n in range(8))
     made.config.write_text(made.config.read_text() + several)
@@ -612,27 +622,27 @@ def test_database_that_keeps_many_from_being_done(
         "CREATE TRIGGER refuse BEFORE INSERT ON lease FOR EACH ROW EXECUTE FUNCTION refuse()",
         database,
     )
-    said, hint = "cannot be written: the server's disk is full", "free some space there"
+    message, hint = "cannot be written: the server's disk is full", "free some space there"
 
     plain, quiet, as_json = (made.run(*words) for words in (["sync"], ["-q", "sync"], JSON))
 
     assert [TRY_LATER] * 3 == [run.code for run in (plain, quiet, as_json)]
-    assert [1] * 3 == [text.count(said) for text in (plain.out, plain.err, quiet.err)]
+    assert [1] * 3 == [text.count(message) for text in (plain.out, plain.err, quiet.err)]
     assert [1] * 2 == [text.count(hint) for text in (plain.out, quiet.err)]
     assert "9 certificates: 9 not done." in plain.out
     assert [1] * 2 == [text.count("9 certificates (a0.") for text in (plain.out, quiet.err)]
     assert "and 6 more)" in plain.out
     [cause] = as_json.document["causes"]
     assert ("database_unavailable", 9) == (cause["code"], len(cause["certificates"]))
-    steps = [step for one in as_json.document["certificates"] for step in one["steps"]]
+    steps = [step for each in as_json.document["certificates"] for step in each["steps"]]
     assert ["database_unavailable"] * 9 == [step["code"] for step in steps]
 
 
 JSON = ["sync", "--json"]
 
 
-def test_server_that_ends_what_is_idle(made: Host, postgresql: Postgresql, database: str) -> None:
-    """Its administrator's time-outs, however short, end no run."""
+def test_server_that_ends_idle_sessions(made: Host, postgresql: Postgresql, database: str) -> None:
+    """Short time-outs of the server's administrator end no run."""
     for setting in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
         postgresql.ask(f"ALTER DATABASE {database} SET {setting} = '100ms'")
 
@@ -644,14 +654,14 @@ def test_server_that_ends_what_is_idle(made: Host, postgresql: Postgresql, datab
 def test_server_that_stops_while_a_command_reads(
     host: Host, world: World, server: Postgresql, words: Sequence[str]
 ) -> None:
-    """It ends with one sentence; nothing was changed."""
+    """The command ends with a single sentence."""
     host.share(server.url(server.new_database()), KEY)
-    assert [IN_ORDER] * 2 == [host.run(*one).code for one in (["state", "init"], ["sync"])]
+    assert [IN_ORDER] * 2 == [host.run(*command).code for command in (["state", "init"], ["sync"])]
     gate, [api, *_] = threading.Event(), world.qiniu.services
     api.faults.add(Fault.held_until(gate), on="GET /domain*")
-    known = len(api.requests("GET /domain*"))
+    before = len(api.requests("GET /domain*"))
     with host.begin("-q", *words) as process:
-        assert eventually(lambda: len(api.requests("GET /domain*")) > known)
+        assert eventually(lambda: len(api.requests("GET /domain*")) > before)
         server.stop()
         gate.set()
         _, err = process.communicate(timeout=LONGEST_RUN)
@@ -673,7 +683,7 @@ def test_server_that_stops_while_a_command_reads(
 def test_server_that_stops_in_the_middle(
     host: Host, world: World, server: Postgresql, moment: str
 ) -> None:
-    """What was done outside while it was gone is not done again, and nothing is left over."""
+    """Requests made during the outage are not repeated, and all records are removed."""
     host.share(server.url(server.new_database()), KEY)
     assert IN_ORDER == host.run("state", "init").code
     before, gate = RequestsMade.of(world), threading.Event()
@@ -681,12 +691,12 @@ def test_server_that_stops_in_the_middle(
     for service in services:
         service.faults.add(Fault.held_until(gate), on=moment)
 
-    def asked() -> int:
+    def requests_so_far() -> int:
         return sum(len(service.requests(moment)) for service in services)
 
-    known = asked()
+    count = requests_so_far()
     with host.begin("sync", "--json") as process:
-        assert eventually(lambda: asked() > known)
+        assert eventually(lambda: requests_so_far() > count)
         server.stop()
         gate.set()
         out, err = process.communicate(timeout=LONGEST_RUN)
@@ -694,8 +704,8 @@ def test_server_that_stops_in_the_middle(
 
     assert TRY_LATER == process.returncode, (out, err)
     assert "Traceback" not in err
-    [found] = json.loads(out)["certificates"]
-    codes = {step["code"] for step in found["steps"] if step["outcome"] == "failed"}
+    [lineage] = json.loads(out)["certificates"]
+    codes = {step["code"] for step in lineage["steps"] if step["outcome"] == "failed"}
     assert {"database_unavailable"} == codes
 
     expire_leases(server, made_url(host))
@@ -708,15 +718,15 @@ def test_server_that_stops_in_the_middle(
 def test_run_that_meets_a_move(
     made: Host, world: World, postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """Its lease was given up for dead, and the state was carried to another place: the run ends
-    with 2, and says what to write and to run next.
+    """The run has lost its lease, and the state was moved meanwhile: the run ends with 2, and names
+    the new place and the next command.
     """
     gate = threading.Event()
     world.dnspod.http.faults.add(Fault.held_until(gate), on="POST /Record.Create")
-    known = len(world.dnspod.http.requests("POST /Record.Create"))
+    count = len(world.dnspod.http.requests("POST /Record.Create"))
     there = made.directory / "moved" / "state.db"
     with made.begin("sync") as process:
-        assert eventually(lambda: len(world.dnspod.http.requests("POST /Record.Create")) > known)
+        assert eventually(lambda: len(world.dnspod.http.requests("POST /Record.Create")) > count)
         expire_leases(postgresql, made_url(made))
         move(Address(made_url(made), KEY), Address(there, KEY), "web-1", datetime.now(UTC))
         gate.set()
@@ -733,6 +743,6 @@ def test_run_that_meets_a_move(
 
 
 def expire_leases(server: Postgresql, url: str) -> None:
-    """Have the two minutes pass for which a lease outlives its holder."""
+    """Let the leases expire, as two minutes after their holder's end."""
     database = url.partition("@/")[2].partition("?")[0]
     server.ask("UPDATE lease SET until = '2000' WHERE until IS NOT NULL", database)

@@ -1,4 +1,4 @@
-"""A state that is of no use: damaged, lost, full; and runs that cannot write to it."""
+"""An unusable state: damaged, lost, or on a disk that takes no writes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from tests.acceptance.requests_made import NO_REQUESTS, assert_nothing_written
 from tests.support.permissions import bound_by_permissions
 from tests.support.tiers import thorough
 
-# --- A state that is of no use: told by its name, left alone, and good again once it is put
-# back
+# --- An unusable state is named and left alone, and works again after its restoration
 
 
 FAILED = 1
@@ -37,7 +36,7 @@ def synced(host: Host) -> Host:
 
 
 def test_state_of_a_newer_version(synced: Host, name: str) -> None:
-    """A newer schema is told with both numbers, and the file is left alone."""
+    """The message names the newer schema, and the file stays unchanged."""
     with closing(sqlite3.connect(synced.state)) as database, database:
         database.execute("INSERT INTO certferry_migration VALUES (999, '0999_to_come')")
     before = synced.state.read_bytes()
@@ -54,8 +53,8 @@ def test_state_of_a_newer_version(synced: Host, name: str) -> None:
 
 
 def test_history_that_another_program_changed(synced: Host, name: str) -> None:
-    """The first entry that is not as it was written is named, on the screen and in JSON, and the
-    exit code says so; a name that is not known is refused.
+    """The text, the document and the exit code report the first changed entry; an unknown name is
+    refused.
     """
     run = synced.run("history", "--verify")
     assert 0 == run.code
@@ -84,13 +83,12 @@ ROWS = {
     "console_user": "role = x'00'",
     "console_token": "used_at = 7",
 }
-"""What a row of each table is given that certferry did not write."""
+"""A foreign value for each table."""
 
 
 def test_rows_that_cannot_be_read(synced: Host, name: str) -> None:
-    """Every command goes on without them, `state check` names each with its table, its key and the
-    column, and a run replaces the rows that every run stores. The others are named until an
-    operator deletes them.
+    """Every command works without the rows, and `state check` names each row with table, key and
+    column. A run replaces the rows that every run stores; an operator must delete the others.
     """
     for role in ("viewer", "operator"):
         assert 0 == synced.run("console", "user", "add", role, "--role", role).code
@@ -117,13 +115,13 @@ def test_rows_that_cannot_be_read(synced: Host, name: str) -> None:
 
 
 def findings(host: Host) -> dict[str, str]:
-    """Return what `state check` says of rows, by their table."""
-    found = {}
+    """Return the messages of `state check` about rows, by table."""
+    messages = {}
     for finding in host.run("state", "check", "--json").document["findings"]:
         assert "state_foreign" == finding["code"]
         table = finding["message"].partition("in the table ")[2]
-        found[table or "console_user"] = finding["message"]
-    return found
+        messages[table or "console_user"] = finding["message"]
+    return messages
 
 
 @pytest.mark.parametrize(
@@ -136,7 +134,7 @@ def findings(host: Host) -> dict[str, str]:
     ids=["another file", "half of it", "pages overwritten"],
 )
 def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes], bytes]) -> None:
-    """A file that is no state any more is told by its name, and not written to."""
+    """The message names the damaged file, which stays unchanged."""
     whole = synced.state.read_bytes()
     damaged = spoil(whole)
     synced.state.write_bytes(damaged)
@@ -155,7 +153,7 @@ def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes],
 
 
 def test_state_that_cannot_be_opened(synced: Host) -> None:
-    """Another program's database is told by its name."""
+    """The message names the file and the user who must own the file."""
     synced.state.chmod(0o000)
 
     run = synced.run_apart("-q", "sync", "--renew", "--all", wrapped_in=bound_by_permissions())
@@ -169,7 +167,7 @@ def test_state_that_cannot_be_opened(synced: Host) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
 @pytest.mark.parametrize("command", ["sync", pytest.param("plan", marks=thorough)])
 def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> None:
-    """As after an error of the disk: it is told as that, not as a matter of owners."""
+    """The message names the disk's error rather than a wrong owner."""
     run = synced.run_apart("-q", command, wrapped_in=read_only(synced.state.parent))
 
     assert FAILED == run.code
@@ -190,10 +188,10 @@ def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> Non
     ids=lambda each: each[0] if isinstance(each, list) else "",
 )
 @pytest.mark.parametrize("disk", ["read-only", "full"])
-def test_what_only_looks_can_be_read_on_such_a_disk(
+def test_reading_command_on_a_disk_that_takes_no_writes(
     synced: Host, name: str, disk: str, words: list[str], code: int
 ) -> None:
-    """Just then it is wanted: it shows what is remembered, and says why no run can write."""
+    """The command shows the stored standing, and says why no run can write."""
     full = FullDisk.of(synced) if disk == "full" else None
     wrapped = read_only(synced.state.parent) if full is None else full.command
 
@@ -203,8 +201,8 @@ def test_what_only_looks_can_be_read_on_such_a_disk(
     assert code == run.code, run
     assert name in shown
     if words != ["history"]:
-        said = "the file system is read-only" if full is None else full.words
-        assert f"{synced.state} {said}" in shown or said in shown
+        reason = "the file system is read-only" if full is None else full.words
+        assert f"{synced.state} {reason}" in shown or reason in shown
         assert "change the owner" not in shown
 
 
@@ -227,7 +225,7 @@ def test_what_only_looks_can_be_read_on_such_a_disk(
 def test_key_file_that_is_of_no_use(
     synced: Host, name: str, spoil: Callable[[Path], object], error: str, hint: str
 ) -> None:
-    """Without the key nothing is ordered and nothing exported; certferry makes no other key."""
+    """Nothing is ordered or exported without the right key, and certferry makes no other key."""
     whole = synced.key_file.read_bytes()
     versions = synced.fingerprints(name)
     spoil(synced.key_file)
@@ -257,7 +255,7 @@ def test_key_file_that_is_of_no_use(
 
 
 def test_lost_key_is_reported_though_nothing_is_due(synced: Host) -> None:
-    """Every run tries the seal, so a lost key is not first noticed at a renewal."""
+    """Every run tries the seal, so a lost key is noticed before the next renewal."""
     synced.key_file.write_bytes(base64.b64encode(secrets.token_bytes(32)))
 
     for command in ("plan", "sync"):
@@ -270,7 +268,9 @@ def test_lost_key_is_reported_though_nothing_is_due(synced: Host) -> None:
 
 
 def test_starting_over_without_the_key(synced: Host, name: str) -> None:
-    """The way out that the hint names: state and key are moved away, and everything is new."""
+    """The hint leads to a new start: state and key are moved away, and the next run makes both
+    anew.
+    """
     synced.key_file.unlink()
     assert "move the state and the key file away" in synced.run("-q", "sync").complaint.hint
     old = synced.fingerprints(name)
@@ -284,9 +284,9 @@ def test_starting_over_without_the_key(synced: Host, name: str) -> None:
     assert synced.key_file.exists()
 
 
-def test_a_state_that_is_lost_is_missed(synced: Host) -> None:
-    """Its key file is there still, so that there was one: before all is issued again, it is told.
-    `status` and `check` agree that it is bad.
+def test_lost_state_is_reported(synced: Host) -> None:
+    """The remaining key file proves that a state existed: the loss is reported before certificates
+    are issued again, and `status` and `check` fail.
     """
     synced.state.unlink()
     words = "the key file"
@@ -301,13 +301,13 @@ def test_a_state_that_is_lost_is_missed(synced: Host) -> None:
         assert run.code in ends, command
         if command == "doctor":
             findings = synced.run("doctor", "--json").document["findings"]
-            assert "state_missing" in {one["code"] for one in findings}
+            assert "state_missing" in {finding["code"] for finding in findings}
 
     assert words not in synced.run("plan").err
 
 
-def test_a_new_machine_misses_no_state(host: Host) -> None:
-    """Without a key file there was none."""
+def test_new_machine_has_no_missing_state(host: Host) -> None:
+    """A new machine has no key file, so no command reports a lost state."""
     for command in ("plan", "status", "doctor"):
         run = host.run(command)
         assert "the key file" not in run.err + run.out
@@ -315,7 +315,7 @@ def test_a_new_machine_misses_no_state(host: Host) -> None:
 
 @thorough
 def test_full_disk(synced: Host, name: str) -> None:
-    """On a disk without room nothing is ordered and nothing changed; with room it goes on."""
+    """On a full disk a run changes nothing; with room the run succeeds."""
     versions = synced.fingerprints(name)
     disk = FullDisk.of(synced)
 
@@ -334,10 +334,10 @@ def test_full_disk(synced: Host, name: str) -> None:
 @thorough
 @pytest.mark.parametrize("kilobytes", [8, 36, 48, 72, 100, 140])
 def test_disk_that_fills_up_on_the_way(host: Host, name: str, kilobytes: int) -> None:
-    """Wherever writing ends, it is told, and no record is left; the next run goes on to one
-    certificate and one upload.
+    """Wherever the writing ends, the run reports the disk, and no record stays; the next run
+    continues to one certificate and one upload.
 
-    A limit on the size of files stands in for the disk, since it can be set to any number.
+    A limit on the size of files replaces the full disk, since any limit can be set.
     """
     assert 0 == host.run("plan").code  # makes the state
 
@@ -357,8 +357,8 @@ def test_disk_that_fills_up_on_the_way(host: Host, name: str, kilobytes: int) ->
     assert 1 == len(host.fingerprints(name))
 
 
-# --- Trouble with the state itself: no state can remember that it was told, and it is told all
-# the same, once a day
+# --- Trouble with the state itself: the report cannot be remembered in the state, and is still sent
+# once a day
 
 
 OK, RUN_FAILED = 0, 1
@@ -384,14 +384,14 @@ def stamps(host: Host) -> list[Path]:
 
 
 def spoil(host: Host) -> Callable[[], object]:
-    """Write something else in the place of the state; return what puts it back."""
+    """Replace the state by another file, and return a function that restores the state."""
     whole = host.state.read_bytes()
     host.state.write_bytes(b"this is a diary, not a database\n" * 999)
     return lambda: host.state.write_bytes(whole)
 
 
 def hide_key(host: Host) -> Callable[[], object]:
-    """Take the key file away; return what puts it back."""
+    """Take the key file away, and return a function that restores the key file."""
     key = host.key_file.rename(host.directory / "key")
     return lambda: key.rename(host.key_file)
 
@@ -400,7 +400,7 @@ def hide_key(host: Host) -> Callable[[], object]:
 def test_a_state_that_is_of_no_use_is_reported_once_and_so_is_its_end(
     reported: Host, hook: EventReceiver, harm: Callable[[Host], Callable[[], object]]
 ) -> None:
-    """One message for two runs, and one when the state is back."""
+    """Two runs send a single message, and the recovery another."""
     cure = harm(reported)
 
     assert [RUN_FAILED, RUN_FAILED] == [reported.run("sync").code for _ in range(2)]
@@ -416,8 +416,8 @@ def test_a_state_that_is_of_no_use_is_reported_once_and_so_is_its_end(
 def test_a_state_that_is_lost_is_reported_before_all_is_issued_again(
     reported: Host, hook: EventReceiver, *, is_emptied: bool
 ) -> None:
-    """The run goes on, as it must at night, and the operator learns why there are orders. The key
-    file tells that there was a state, which a first run has not.
+    """The run goes on, as at night, and the operator learns the reason for the orders. The key file
+    proves a lost state, since a first run lacks the key file.
     """
     assert [] == events(hook)
     reported.state.unlink()
@@ -434,7 +434,7 @@ def test_a_state_that_is_lost_is_reported_before_all_is_issued_again(
 def test_trouble_without_a_state_is_reported_again_the_next_day(
     reported: Host, hook: EventReceiver
 ) -> None:
-    """The stamp beside the state says when it was told last."""
+    """The stamp beside the state tells the time of the last report."""
     spoil(reported)
     assert RUN_FAILED == reported.run("sync").code
     (stamp,) = stamps(reported)
@@ -450,7 +450,7 @@ def test_trouble_without_a_state_is_reported_again_the_next_day(
 def test_a_channel_that_took_nothing_is_reported_by_the_next_run(
     reported: Host, hook: EventReceiver
 ) -> None:
-    """What no service took was not told."""
+    """A report counts only after a service has taken the message."""
     spoil(reported)
     reported.rewrite(SECRET, "another secret")
     assert "notify hook: " in reported.run("sync").err
@@ -463,7 +463,7 @@ def test_a_channel_that_took_nothing_is_reported_by_the_next_run(
 
 
 def test_a_full_disk_reaches_the_channel(reported: Host, hook: EventReceiver) -> None:
-    """Nothing can be written down, and it is told."""
+    """The message is sent although the disk takes no writes."""
     disk = FullDisk.of(reported)
 
     run = reported.run_apart("-q", "sync", wrapped_in=disk.command)
@@ -474,7 +474,7 @@ def test_a_full_disk_reaches_the_channel(reported: Host, hook: EventReceiver) ->
 
 
 def test_the_hint_of_a_damaged_state_has_the_way_out(reported: Host) -> None:
-    """Moved away, it is made anew."""
+    """Once the damaged file is moved away, the next run makes a new state."""
     spoil(reported)
     hint = reported.run("-q", "sync").complaint.hint
     assert "Without a backup, start over: move the file away" in hint
@@ -485,7 +485,7 @@ def test_the_hint_of_a_damaged_state_has_the_way_out(reported: Host) -> None:
 
 
 def test_doctor_names_a_damaged_state_once(reported: Host) -> None:
-    """The finding is about the path, and its words do not begin with it again."""
+    """The finding's subject is the path, and the message does not repeat the path."""
     spoil(reported)
 
     out = " ".join(reported.run("doctor").out.split())

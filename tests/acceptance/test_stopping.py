@@ -30,20 +30,20 @@ from tests.support.forks import run
 from tests.support.tiers import long, sampled, thorough
 from tests.support.waiting import eventually
 
-# --- A signal at any moment of the process's life ends it quietly: 130, and no traceback
+# --- A signal at any moment of a process's life ends the process quietly: 130, and no traceback
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 COMMANDS = {"help": ["--help"], "history": ["--config", "certferry.toml", "history"]}
 MOMENTS = 40
-"""Into how many moments a life is cut; the gate tries the first, the last and some between."""
+"""The number of moments in a life; the gate tries the first, the last and some between."""
 
 QUIET = {"", "stopped\n", "\n"}
 DEADLINE = 60.0  # seconds
 
 
 def begun(directory: Path, command: list[str]) -> subprocess.Popen[str]:
-    """Start the program. It is not measured: coverage handles signals before our first line."""
+    """Start the program unmeasured: coverage would handle signals before certferry's first line."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
     return subprocess.Popen(
         [sys.executable, "-m", "certferry", *command],
@@ -66,18 +66,18 @@ def catches(process: subprocess.Popen[str], number: int) -> bool:
 
 
 def lived_for(directory: Path, command: list[str]) -> tuple[float, int, str]:
-    """Measure how long it lives from its first line on; return its own end, too."""
+    """Measure a process's life from its first line on; return also the exit code and the stderr."""
     with begun(directory, command) as process:
         while not catches(process, signal.SIGTERM) and process.poll() is None:
             os.sched_yield()
         since = time.monotonic()
-        _, said = process.communicate(timeout=DEADLINE)
-        return time.monotonic() - since, process.returncode, said
+        _, stderr = process.communicate(timeout=DEADLINE)
+        return time.monotonic() - since, process.returncode, stderr
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A directory with a configuration that names no certificate."""
+    """Return a directory with a configuration that declares no certificate."""
     tmp_path.joinpath("certferry.toml").write_text('[state]\nurl = "sqlite:///state.db"\n')
     return tmp_path
 
@@ -88,10 +88,10 @@ LIVES = [
 
 
 @pytest.mark.parametrize(("name", "how", "moment"), sampled(LIVES, 3))
-def test_from_its_first_line_to_its_last(
+def test_stop_between_the_first_line_and_the_last(
     directory: Path, name: str, how: signal.Signals, moment: int
 ) -> None:
-    """It ends with 130 and says no more than that it stopped; or it was faster, and is whole."""
+    """The process ends with 130 and reports only the stop; a faster process ends as usual."""
     life, code, own = lived_for(directory, COMMANDS[name])
 
     with begun(directory, COMMANDS[name]) as process:
@@ -101,43 +101,49 @@ def test_from_its_first_line_to_its_last(
         while time.monotonic() < end:
             os.sched_yield()
         process.send_signal(how)
-        _, said = process.communicate(timeout=DEADLINE)
+        _, stderr = process.communicate(timeout=DEADLINE)
 
-    assert (process.returncode, said) in {(Exit.STOPPED, quiet) for quiet in QUIET} | {(code, own)}
+    assert (process.returncode, stderr) in {(Exit.STOPPED, quiet) for quiet in QUIET} | {
+        (code, own)
+    }
 
 
 @pytest.mark.parametrize("milliseconds", sampled(range(30), 3))
-def test_before_its_first_line(directory: Path, milliseconds: int) -> None:
-    """Until the interpreter runs certferry, the system ends it (143 in a shell), as quietly."""
+def test_stop_before_the_first_line(directory: Path, milliseconds: int) -> None:
+    """Before the interpreter runs certferry, the system ends the process, as quietly (143 in a
+    shell).
+    """
     with begun(directory, COMMANDS["help"]) as process:
         time.sleep(milliseconds / 1000)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=DEADLINE)
+        _, stderr = process.communicate(timeout=DEADLINE)
 
-    assert "" == said
+    assert "" == stderr
     assert process.returncode in {-signal.SIGTERM, Exit.STOPPED, 0}
 
 
-# --- Killed after every request in turn, the next run finishes the job
+# --- After a kill at each request in turn, the next run finishes the job
 
 
 RUNNER = Path(__file__).with_name("killed.py")
 SHARES = 4
-"""The positions are shared out to so many tests, which run in parallel."""
+"""The number of parallel tests that share the positions."""
 RANDOM_KILLS, IN_A_ROW, RANDOM_SHARES = 300, 5, 15
 IN_THE_GATE = 3
-"""Of the first share: the first position, one in the middle, one at the end."""
+"""The positions of the first share in the gate: the first, a position in the middle, and a position
+at the end.
+"""
 
 
 @pytest.fixture(scope="module")
-def kept_world() -> Iterator[World]:
-    """A world in which nothing is slower than it must be, and a request is made once."""
+def own_world() -> Iterator[World]:
+    """Start a separate, fast world for the module."""
     with World(pace=Pace(nameserver_lags=(0.0, 0.0)), nonce_reject=0) as started:
         yield started
 
 
 class KilledHost:
-    """A machine of its own in the world: one lineage, one domain, one state."""
+    """A machine in the world, with its own lineage, domain and state."""
 
     def __init__(self, world: World, directory: Path, name: str) -> None:
         self.world = world
@@ -156,7 +162,7 @@ class KilledHost:
         )
 
     def sync(self, kill_after: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run `certferry sync`, killed after so many requests; 0 lets it live."""
+        """Run `certferry sync`, killed after a number of requests; 0 lets the run live."""
         return run(self._command(kill_after), env=self._environment)
 
     def _command(self, kill_after: int) -> list[str]:
@@ -168,7 +174,7 @@ class KilledHost:
         return {**os.environ, **self.world.environment}
 
     def sync_killed_after(self, seconds: float) -> None:
-        """Run `certferry sync`, and kill it when this time is over, unless it has ended."""
+        """Run `certferry sync`, and kill the run after a time, unless the run has ended."""
         with subprocess.Popen(
             self._command(0), env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
@@ -196,16 +202,18 @@ class KilledHost:
 @pytest.mark.parametrize(
     "share", [0, *(pytest.param(each, marks=thorough) for each in range(1, SHARES))]
 )
-def test_killed_after_every_request(kept_world: World, tmp_path: Path, share: int) -> None:
-    """Wherever it was killed, the next run ends with one certificate, one upload, no record."""
-    calm = KilledHost(kept_world, tmp_path, f"calm{share}")
-    first = calm.sync()
+def test_killed_after_every_request(own_world: World, tmp_path: Path, share: int) -> None:
+    """After a kill at any request the next run ends with one certificate, one upload and no
+    challenge record.
+    """
+    undisturbed = KilledHost(own_world, tmp_path, f"calm{share}")
+    first = undisturbed.sync()
     assert 0 == first.returncode, first.stderr
-    requests = len(calm.log.read_text().splitlines())
+    requests = len(undisturbed.log.read_text().splitlines())
     assert requests > 20
 
     for position in sampled(range(1 + share, requests + 1, SHARES), IN_THE_GATE):
-        host = KilledHost(kept_world, tmp_path, f"k{position}")
+        host = KilledHost(own_world, tmp_path, f"k{position}")
         killed = host.sync(kill_after=position)
         assert killed.returncode in {-signal.SIGKILL, 0}, killed.stderr
 
@@ -217,25 +225,25 @@ def test_killed_after_every_request(kept_world: World, tmp_path: Path, share: in
         assert 1 == host.requests("/finalize-order/"), position
         assert 1 == len(host.uploads), position
         assert [] == host.challenges, position
-        served = kept_world.qiniu.bound(host.domain)
+        served = own_world.qiniu.bound(host.domain)
         assert served is not None, position
 
 
 @thorough
 @pytest.mark.parametrize("share", range(RANDOM_SHARES))
-def test_killed_at_random_moments(kept_world: World, tmp_path: Path, share: int) -> None:
-    """Three hundred kills in all, several in a row: the next run that may live ends with one upload
-    and no record. What went wrong can be tried again with the seed that is told.
+def test_killed_at_random_moments(own_world: World, tmp_path: Path, share: int) -> None:
+    """After several kills in a row, three hundred in all, the next run ends with one upload and no
+    challenge record. A failure can be repeated with the printed seed.
     """
-    calm = KilledHost(kept_world, tmp_path, f"unhurried{share}")
+    undisturbed = KilledHost(own_world, tmp_path, f"unhurried{share}")
     begun = time.monotonic()
-    assert 0 == calm.sync().returncode
+    assert 0 == undisturbed.sync().returncode
     usual = time.monotonic() - begun
 
     for number in range(RANDOM_KILLS // RANDOM_SHARES // IN_A_ROW):
         seed = f"{share}/{number}/{os.urandom(4).hex()}"
         moments = random.Random(seed)  # noqa: S311 - when a test kills is no secret
-        host = KilledHost(kept_world, tmp_path, f"r{share}-{number}")
+        host = KilledHost(own_world, tmp_path, f"r{share}-{number}")
         for _ in range(IN_A_ROW):
             host.sync_killed_after(moments.uniform(0, usual))
 
@@ -245,10 +253,10 @@ def test_killed_at_random_moments(kept_world: World, tmp_path: Path, share: int)
         assert json.loads(finished.stdout)["ok"], seed
         assert 1 == len(host.uploads), seed
         assert [] == host.challenges, seed
-        assert kept_world.qiniu.bound(host.domain) is not None, seed
+        assert own_world.qiniu.bound(host.domain) is not None, seed
 
 
-# --- A run that is told to end while something hangs: it ends within five seconds, in order
+# --- A stop while a service hangs: the run ends within five seconds, in order
 
 
 PROMISED = 5.0  # seconds
@@ -257,31 +265,31 @@ ENDING_SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 @contextmanager
 def silent_server() -> Iterator[tuple[str, threading.Event]]:
-    """Accept connections and never answer; the event says that there is one."""
-    asked, over = threading.Event(), threading.Event()
-    kept: list[socket.socket] = []
+    """Accept connections and answer nothing; the event tells that a client has connected."""
+    connected, over = threading.Event(), threading.Event()
+    connections: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
             while not over.is_set():
-                kept.append(listener.accept()[0])
-                asked.set()
+                connections.append(listener.accept()[0])
+                connected.set()
 
         thread = threading.Thread(target=accept)
         thread.start()
         port = listener.getsockname()[1]
         try:
-            yield f"http://127.0.0.1:{port}", asked
+            yield f"http://127.0.0.1:{port}", connected
         finally:
             over.set()
             socket.create_connection(("127.0.0.1", port)).close()
             thread.join()
-            for connection in kept:
+            for connection in connections:
                 connection.close()
 
 
 def seconds_to_end(process: Popen[str], how: signal.Signals) -> float:
-    """Signal the process, and measure until its end."""
+    """Signal the process, and measure the time until its end."""
     begun = time.monotonic()
     process.send_signal(how)
     process.communicate(timeout=DEADLINE)
@@ -289,13 +297,13 @@ def seconds_to_end(process: Popen[str], how: signal.Signals) -> float:
 
 
 def must_be_free(host: Host, name: str) -> None:
-    """No run holds the lineage's lease."""
+    """Assert that the lineage's lease is free."""
     with host.remembering() as store:
         store.release(store.acquire(name, datetime.now(UTC)))
 
 
 def is_free(host: Host, name: str) -> bool:
-    """Whether no run holds the lineage's lease."""
+    """Return whether the lineage's lease is free."""
     try:
         must_be_free(host, name)
     except LeaseHeld:
@@ -307,11 +315,11 @@ def is_free(host: Host, name: str) -> bool:
     ("command", "how"), sampled(list(product(["sync", "plan", "status"], ENDING_SIGNALS)), 2)
 )
 def test_service_that_hangs(host: Host, name: str, command: str, how: signal.Signals) -> None:
-    """A run waits for no answer of a service that took the request and keeps silent."""
-    with silent_server() as (url, asked):
+    """A stop ends the wait for a service that took the request and stays silent."""
+    with silent_server() as (url, connected):
         host.rewrite(host.world.qiniu.api.url, url)
         with host.begin(command) as process:
-            assert asked.wait(DEADLINE)
+            assert connected.wait(DEADLINE)
             assert seconds_to_end(process, how) < PROMISED
 
     assert Exit.STOPPED == process.returncode
@@ -320,11 +328,11 @@ def test_service_that_hangs(host: Host, name: str, command: str, how: signal.Sig
 
 @pytest.mark.parametrize("how", sampled(ENDING_SIGNALS, 1))
 def test_directory_that_hangs(host: Host, name: str, how: signal.Signals) -> None:
-    """The CA's silence may last forty-five seconds, and does not."""
-    with silent_server() as (url, asked):
+    """The CA's silence could last forty-five seconds; a stop ends the wait."""
+    with silent_server() as (url, connected):
         host.rewrite(host.world.pebble.directory_url, f"{url}/dir")
         with host.begin("sync") as process:
-            assert asked.wait(DEADLINE)
+            assert connected.wait(DEADLINE)
             assert seconds_to_end(process, how) < PROMISED
 
     assert Exit.STOPPED == process.returncode
@@ -358,17 +366,17 @@ LATER = {
 }
 
 
-@pytest.mark.parametrize("what", sampled(list(LATER), 3))
-def test_whatever_else_hangs(host: Host, name: str, what: str) -> None:
-    """Also what speaks no HTTP of ours, or in a thread of its own."""
-    command, tables = LATER[what]
-    with silent_server() as (url, asked):
-        written = tables.format(url=url, place=url.removeprefix("http://"))
-        host.config.write_text(f"{host.config.read_text()}\n{written}")
-        if "[accounts.other]" in written:
+@pytest.mark.parametrize("service", sampled(list(LATER), 3))
+def test_whatever_else_hangs(host: Host, name: str, service: str) -> None:
+    """A stop also ends the waits of other protocols and of separate threads."""
+    command, tables = LATER[service]
+    with silent_server() as (url, connected):
+        filled = tables.format(url=url, place=url.removeprefix("http://"))
+        host.config.write_text(f"{host.config.read_text()}\n{filled}")
+        if "[accounts.other]" in filled:
             host.rewrite('dns = "dnspod"', 'dns = "other"')
         with host.begin(*command.split()) as process:
-            assert asked.wait(DEADLINE)
+            assert connected.wait(DEADLINE)
             assert seconds_to_end(process, signal.SIGTERM) < PROMISED
 
     assert Exit.STOPPED == process.returncode
@@ -376,7 +384,7 @@ def test_whatever_else_hangs(host: Host, name: str, what: str) -> None:
 
 
 def test_scheduled_run_that_waits_for_its_next_try(host: Host, name: str) -> None:
-    """It ends in its minute's pause, holds no lease there, and tells what has failed."""
+    """The run ends in its minute's pause, leaves the lease free, and reports the failure."""
 
     def tries() -> int:
         with host.remembering() as store:
@@ -399,7 +407,7 @@ def test_scheduled_run_that_waits_for_its_next_try(host: Host, name: str) -> Non
 @long
 @pytest.mark.parametrize("how", sampled(ENDING_SIGNALS, 1))
 def test_record_that_is_being_written(host: Host, name: str, how: signal.Signals) -> None:
-    """Whether it was written is not known; it is written down, and the next run removes it."""
+    """The state remembers the doubtful record, and the next run removes the record."""
     dnspod = host.world.dnspod
     before = len(dnspod.http.requests("POST /Record.Create"))
     dnspod.faults.add(Fault.delay(8), on="POST /Record.Create")
@@ -418,7 +426,7 @@ def test_record_that_is_being_written(host: Host, name: str, how: signal.Signals
 
 @pytest.mark.parametrize("how", sampled(ENDING_SIGNALS, 1))
 def test_name_server_that_hangs(host: Host, how: signal.Signals) -> None:
-    """A resolver that loses every question holds up no end."""
+    """A stop ends the wait for a resolver that loses every question."""
     resolver = host.world.dns.resolver
     before = len(resolver.queries)
     resolver.down()

@@ -1,5 +1,5 @@
-"""Other people's adapters, as CONTRIBUTING.md tells how to make them: a package is built, installed
-into a fresh environment, and a run goes by its DNS provider and its target.
+"""Other people's adapters, by the recipe in CONTRIBUTING.md: a package is built, installed into a
+fresh environment, and used by a run as DNS provider and target.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OTHER_KEY = "another-packages-key-0123456789"
 
 @dataclass(frozen=True)
 class Beside:
-    """A certificate that goes well, one whose target does not, and how to run for both."""
+    """A certificate that succeeds, another whose target fails, and a configuration with both."""
 
     good: str
     bad: str
@@ -41,9 +41,9 @@ class Beside:
 
 
 class Place:
-    """A fresh environment that sees this checkout and its libraries, and what is installed in it.
+    """A fresh environment with the checkout, its libraries, and the installed packages.
 
-    No network is needed: the build backend is the checkout's.
+    The network stays unused: the build backend is the checkout's.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,12 +72,12 @@ class Place:
         )
 
 
-def test_recipe_is_what_is_built_here() -> None:
-    """Every block of code in CONTRIBUTING.md's recipe stands in the package, as it is shown."""
+def test_recipe_is_the_built_package() -> None:
+    """Every block of code in CONTRIBUTING.md's recipe is in the package, to the letter."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     recipe = text.partition("## Adding a DNS provider")[2].partition("## Licence")[0]
     blocks = re.findall(r"^( *)```\w+\n(.*?)^ *```$", recipe, re.MULTILINE | re.DOTALL)
-    written = [
+    sources = [
         path.read_text(encoding="utf-8")
         for path in PACKAGE.rglob("*.*")
         if path.suffix in {".py", ".toml"}
@@ -87,7 +87,7 @@ def test_recipe_is_what_is_built_here() -> None:
 
     assert 5 == len(parts)
     for part in parts:
-        assert any(part in text for text in written), part
+        assert any(part in text for text in sources), part
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,9 @@ def service(world: World) -> Iterator[Harbour]:
 
 @pytest.fixture
 def configured(world: World, service: Harbour, tmp_path: Path) -> Callable[[str], Path]:
-    """Write a configuration in which Harbour proves and serves a certificate, and more tables."""
+    """Return a function that writes a configuration in which Harbour proves and serves a
+    certificate, with additional tables.
+    """
 
     def write(name: str, more: str = "") -> Path:
         service.add_domain(name)
@@ -136,7 +138,9 @@ def test_package_of_the_recipe_issues_and_deploys(
     configured: Callable[[str], Path],
     new_name: Callable[[], str],
 ) -> None:
-    """Its provider proves the name, its target serves it, and the edge is seen to do so."""
+    """The package's provider proves the name, its target serves the certificate, and the edge shows
+    the certificate.
+    """
     name = new_name()
     config = str(configured(name))
     environ = environment(world, service)
@@ -162,7 +166,7 @@ def test_wrong_token_is_reported_in_the_packages_words(
     configured: Callable[[str], Path],
     new_name: Callable[[], str],
 ) -> None:
-    """Its errors are certferry's own, with a hint."""
+    """The package raises certferry's own errors, with a hint."""
     config = str(configured(new_name()))
     environ = {**environment(world, service), "HARBOUR_TOKEN": "wrong"}
 
@@ -193,7 +197,9 @@ def test_broken_package_is_named_and_the_others_go_on(
     tmp_path: Path,
     module: str,
 ) -> None:
-    """One error for the certificate that needs it; the other one is issued and served."""
+    """Only the certificate with the broken target fails; the other certificate is issued and
+    served.
+    """
     text, reported = BROKEN[module]
     Packages(tmp_path).install("certferry-bad", "bad_target", text, bad="certferry.targets")
     good, bad = new_name(), new_name()
@@ -209,9 +215,9 @@ def test_broken_package_is_named_and_the_others_go_on(
     run = place.run("--config", config, "sync", "--json", environ=environ)
 
     assert 1 == run.returncode, run
-    found = {lineage["name"]: lineage for lineage in json.loads(run.stdout)["certificates"]}
-    assert {good: True, bad: False} == {name: one["ok"] for name, one in found.items()}
-    (failed,) = [str(step) for step in found[bad]["steps"] if step["outcome"] == "failed"]
+    by_name = {lineage["name"]: lineage for lineage in json.loads(run.stdout)["certificates"]}
+    assert {good: True, bad: False} == {name: each["ok"] for name, each in by_name.items()}
+    (failed,) = [str(step) for step in by_name[bad]["steps"] if step["outcome"] == "failed"]
     assert "the package certferry-bad: " in failed
     assert reported in failed
 
@@ -224,7 +230,9 @@ def beside(
     new_name: Callable[[], str],
     tmp_path: Path,
 ) -> Callable[[str], Beside]:
-    """Install a package whose target goes another way when it looks, beside the good one."""
+    """Return a function that installs, beside the good package, a package whose target misbehaves
+    in the given way.
+    """
 
     def install(way: str) -> Beside:
         text = GOOD.replace('self._ask("GET", "domains")', way, 1)
@@ -246,8 +254,9 @@ def beside(
 def test_adapter_that_ends_its_thread(
     place: Place, service: Harbour, beside: Callable[[str], Beside]
 ) -> None:
-    """`sys.exit` is its failure and told; the other certificate is served, the exit code tells, and
-    `doctor` waits for nothing. A secret that it quotes is in no traceback.
+    """`sys.exit` is a failure of the adapter: the other certificate is served, the exit code
+    reports the failure, and `doctor` ends in time. No traceback shows a secret that the adapter
+    quotes.
     """
     secrets = "self._settings.token.reveal() + ' ' + __import__('os').environ['OTHER_API_KEY']"
     there = beside(f"__import__('sys').exit('gone with ' + {secrets})")
@@ -256,8 +265,10 @@ def test_adapter_that_ends_its_thread(
     run = place.run("-v", "--config", there.config, "sync", "--json", environ=there.environ)
 
     assert 1 == run.returncode, run
-    found = {lineage["name"]: lineage for lineage in json.loads(run.stdout)["certificates"]}
-    assert {there.good: True, there.bad: False} == {name: one["ok"] for name, one in found.items()}
+    by_name = {lineage["name"]: lineage for lineage in json.loads(run.stdout)["certificates"]}
+    assert {there.good: True, there.bad: False} == {
+        name: each["ok"] for name, each in by_name.items()
+    }
     assert "the package certferry-bad: bad failed: SystemExit: gone with" in run.stdout
     assert service.served(there.good) is not None
     assert "Traceback" in run.stderr
@@ -274,8 +285,8 @@ def test_adapter_that_ends_its_thread(
 
 
 def test_adapter_that_ends_the_process(place: Place, beside: Callable[[str], Beside]) -> None:
-    """Nothing can be told then: `status`, `check` and the next run say that one began and did not
-    end, and when it was. A run that ends is not spoken of any more.
+    """The run ends without a report: `status`, `check` and the next run report when the unfinished
+    run began, until a run ends.
     """
     there = beside("__import__('os')._exit(0)")
     first = place.run("--config", there.config, "sync", there.good, environ=there.environ)
@@ -308,7 +319,7 @@ def test_name_that_certferry_has_keeps_its_meaning(
     new_name: Callable[[], str],
     tmp_path: Path,
 ) -> None:
-    """The package that declares it as well is told once, and nothing of it is run."""
+    """A package that declares the same name is reported once, and none of its code is run."""
     Packages(tmp_path).install(
         "certferry-bad", "bad_dns", "raise SystemExit", dnspod="certferry.dns"
     )
@@ -319,18 +330,20 @@ def test_name_that_certferry_has_keeps_its_meaning(
     run = place.run("--config", str(config), "sync", environ=environ)
 
     assert 0 == run.returncode, run
-    said = "the package certferry-bad declares the DNS provider dnspod, which is part of certferry"
-    assert 1 == run.stderr.count(said), run
+    message = (
+        "the package certferry-bad declares the DNS provider dnspod, which is part of certferry"
+    )
+    assert 1 == run.stderr.count(message), run
 
 
-def test_what_the_target_does_not_declare_is_no_key_of_its_deployments(
+def test_keys_that_a_target_does_not_declare_are_unknown(
     place: Place,
     world: World,
     service: Harbour,
     configured: Callable[[str, str], Path],
     new_name: Callable[[], str],
 ) -> None:
-    """Other targets have kinds and a redirect; Harbour has neither."""
+    """Harbour has neither kinds nor a redirect, unlike other targets."""
     config = str(configured(new_name(), "force_https = true\nretires = 1\n"))
 
     run = place.run("--config", config, "plan", environ=environment(world, service))

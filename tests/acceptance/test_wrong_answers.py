@@ -1,4 +1,6 @@
-"""What the CA, a resolver or a file says wrong: reported in their words, and all else as it was."""
+"""Wrong answers of the CA, of a resolver or in a file: reported in their own words, with all else
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ from tests.adapters.acme.proxy import Proxy
 from tests.adapters.http.peers import peer, tunnel
 from tests.support.tiers import thorough
 
-# --- What the CA or a resolver answers, or does not: told in their words, and everything as it
-# was
+# --- Answers of the CA or of a resolver, and their silence: reported in their own words, with
+# everything unchanged
 
 
 FAILED = 1
@@ -43,7 +45,7 @@ def ask_for_challenge(world: World, name: str) -> None:
 
 
 class ChoosyPebble(Pebble):
-    """A CA whose policy forbids one name (`domainBlocklist` of Pebble's configuration)."""
+    """A CA whose policy forbids a name (`domainBlocklist` of Pebble's configuration)."""
 
     def __init__(self, dns_server: str, forbidden: str) -> None:
         super().__init__(dns_server)
@@ -52,7 +54,7 @@ class ChoosyPebble(Pebble):
 
 @thorough
 def test_name_that_the_ca_forbids(host: Host, name: str) -> None:
-    """The CA's problem document is shown in its own words, those of each part too."""
+    """The message quotes the CA's problem document, each part included."""
     with ChoosyPebble(host.world.dns.resolver_endpoint, name) as choosy:
         host.rewrite(host.world.pebble.directory_url, choosy.directory_url)
         (host.directory / "directory-ca.pem").write_bytes(choosy.ca_bundle.read_bytes())
@@ -70,9 +72,7 @@ def test_name_that_the_ca_forbids(host: Host, name: str) -> None:
 
 @thorough
 def test_proof_that_the_ca_does_not_accept(host: Host, name: str) -> None:
-    """What the CA saw in place of the value is shown; the record is removed, and the next run
-    begins a new order.
-    """
+    """The message says what the CA saw in DNS; the record is removed."""
     resolver = host.world.dns.resolver
     resolver.negative_caching = 600.0
     try:
@@ -93,7 +93,7 @@ def test_proof_that_the_ca_does_not_accept(host: Host, name: str) -> None:
 
 @thorough
 def test_directory_that_cannot_be_reached(host: Host, name: str) -> None:
-    """A port without a server is told with the host and with what the system says."""
+    """The message names the host and the port, and quotes the system's words."""
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         port = deaf.getsockname()[1]
@@ -102,16 +102,16 @@ def test_directory_that_cannot_be_reached(host: Host, name: str) -> None:
         run = host.run("-q", "sync")
 
     assert FAILED == run.code
-    said = f"issue failed: the CA could not be reached: 127.0.0.1:{port}: Connection refused"
-    assert said in run.complaint.error
+    message = f"issue failed: the CA could not be reached: 127.0.0.1:{port}: Connection refused"
+    assert message in run.complaint.error
     assert "`directory` under [acme]" in run.complaint.hint
     assert_nothing_written(run.left)
     assert [] == host.fingerprints(name)
 
 
 @thorough
-def test_directory_that_is_none(host: Host, name: str) -> None:
-    """An address that leads to something else is told as such."""
+def test_address_that_is_no_directory(host: Host, name: str) -> None:
+    """An address that leads elsewhere is reported as a wrong directory."""
     url = host.world.pebble.directory_url
     host.rewrite(url, f"{url}ectory-of-somebody")
 
@@ -126,7 +126,9 @@ def test_directory_that_is_none(host: Host, name: str) -> None:
 
 @thorough
 def test_directory_that_is_not_trusted(host: Host, name: str) -> None:
-    """A directory whose certificate no CA signed is not used; the hint names a private CA."""
+    """A directory with an untrusted certificate is refused; the hint names the setting for a
+    private CA.
+    """
     host.rewrite('ca_bundle = "directory-ca.pem"', "")
 
     run = host.run("-q", "sync")
@@ -140,7 +142,7 @@ def test_directory_that_is_not_trusted(host: Host, name: str) -> None:
 
 @pytest.fixture
 def silent_resolver() -> Iterator[str]:
-    """Where questions arrive and are never answered, as `address:port`."""
+    """Return the `address:port` of a resolver that receives questions in silence."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{silent.getsockname()[1]}"
@@ -148,7 +150,9 @@ def silent_resolver() -> Iterator[str]:
 
 @thorough
 def test_resolver_of_dns_that_does_not_answer(host: Host, name: str, silent_resolver: str) -> None:
-    """Without a resolver the zone is not found: nothing is written, and the setting is named."""
+    """Without a resolver the zone stays unknown: nothing is changed, and the hint names the
+    setting.
+    """
     working = f'resolvers = ["{host.world.dns.resolver_endpoint}"]'
     host.rewrite("[verify]", f"[verify]\n{working}")
     host.rewrite(working, f'resolvers = ["{silent_resolver}"]')
@@ -169,8 +173,8 @@ def test_resolver_of_dns_that_does_not_answer(host: Host, name: str, silent_reso
 def test_resolver_of_verify_that_does_not_answer(
     host: Host, name: str, silent_resolver: str
 ) -> None:
-    """What cannot be looked at is not done; nothing is undone for it, and with a resolver it is
-    seen at once.
+    """The verification fails although the deployment stands; with a resolver the next run sees the
+    certificate at once.
     """
     host.rewrite("[verify]", f'[verify]\nresolvers = ["{silent_resolver}"]\ntimeout = 5')
 
@@ -192,7 +196,7 @@ def test_resolver_of_verify_that_does_not_answer(
     assert stored.id == host.world.qiniu.bound(name)
 
 
-# --- A gateway before the CA that hands out another certificate than the one that was ordered
+# --- A gateway before the CA that delivers another certificate than the ordered certificate
 
 
 EVIL = "evil.example.net"
@@ -200,7 +204,7 @@ EVIL = "evil.example.net"
 
 @pytest.fixture
 def gateway(host: Host) -> Iterator[Proxy]:
-    """A gateway that the machine takes for the CA; at first it passes everything on."""
+    """A gateway in the place of the CA, which first passes all traffic on."""
     with Proxy(host.world.pebble) as proxy:
         host.rewrite(host.world.pebble.directory_url, proxy.directory_url)
         proxy.authority.cert_pem.write_to_path(host.directory / "directory-ca.pem")
@@ -215,8 +219,8 @@ def with_another(request: Request, response: Response) -> Response:
 
 
 def test_certificate_for_another_name(host: Host, name: str, gateway: Proxy) -> None:
-    """It reaches neither the state nor the CDN, is told as the CA's mistake, and costs one order a
-    day; asked for by hand, another is ordered at once.
+    """The certificate reaches neither the state nor the CDN, is reported as the CA's mistake, and
+    costs a single order per day; with `--renew` another order is made at once.
     """
     gateway.rewrite = with_another
 
@@ -243,7 +247,7 @@ def test_certificate_for_another_name(host: Host, name: str, gateway: Proxy) -> 
     assert 1 == len(set(host.fingerprints(name)))
 
 
-# --- The main job from networks in which DNS, or the way to the CA, is not what it is elsewhere
+# --- Whole runs from networks with a peculiar DNS or a peculiar way to the CA
 
 
 FAKE = "198.18.0.7"
@@ -251,7 +255,7 @@ FAKE = "198.18.0.7"
 
 @pytest.fixture
 def closed_host(world: World, tmp_path: Path, name: str) -> Host:
-    """A machine that only keeps its certificate."""
+    """A machine that only stores its certificate."""
     return Host(world, tmp_path, certificate(name, to=None))
 
 
@@ -273,15 +277,15 @@ def with_dns(closed_host: Host, lines: str) -> None:
 
 
 def questions(world: World) -> list[Query]:
-    """Return what servers were asked so far, but by the CA, which asks for TXT and CAA."""
+    """Return the questions to servers so far, except for the CA's questions about TXT and CAA."""
     servers = [world.dns.resolver, *world.dns.servers]
     of_ca = {"TXT", "CAA"}
-    asked = [query for server in servers for query in server.queries]
-    return [query for query in asked if query.type not in of_ca]
+    queries = [query for server in servers for query in server.queries]
+    return [query for query in queries if query.type not in of_ca]
 
 
 def test_host_that_may_ask_no_question(world: World, closed_host: Host) -> None:
-    """It waits for a time that the operator chose, and the CA sees the challenge."""
+    """The run waits for the time that the operator chose, and the CA sees the challenge."""
     with_dns(closed_host, "wait = 1")
     before = questions(world)
     of_servers = [len(server.queries) for server in world.dns.servers]
@@ -294,19 +298,19 @@ def test_host_that_may_ask_no_question(world: World, closed_host: Host) -> None:
 
 
 def test_doctor_on_a_host_that_may_ask_no_question(world: World, closed_host: Host) -> None:
-    """It looks for edges alone, for which [verify] has resolvers of its own."""
+    """`doctor` asks only for the edges, with the resolvers of [verify]."""
     with_dns(closed_host, "wait = 1")
     before = [query.type for query in world.dns.resolver.queries]
 
     closed_host.run("doctor")
 
-    asked = [query.type for query in world.dns.resolver.queries][len(before) :]
-    assert {"A"} == set(asked)
+    types = [query.type for query in world.dns.resolver.queries][len(before) :]
+    assert {"A"} == set(types)
 
 
 def test_proxy_that_answers_dns_itself(world: World, closed_host: Host, doh: HttpsDns) -> None:
-    """With made-up addresses, and in the place of every name server. A resolver over HTTPS tells
-    where things are and whether the challenge is seen.
+    """The proxy makes up addresses and answers for every name server. A resolver over HTTPS finds
+    the services and the challenge.
     """
     with_dns(closed_host, f'doh = ["{doh.question_url}"]')
     closed_host.rewrite("[dns]\n", "[dns]\npropagation_timeout = 1\n")
@@ -324,7 +328,7 @@ def test_proxy_that_answers_dns_itself(world: World, closed_host: Host, doh: Htt
 def test_proxy_that_answers_dns_itself_and_no_other_resolver(
     world: World, closed_host: Host
 ) -> None:
-    """What is wrong and what helps is said; nothing is issued, and nothing is left in DNS."""
+    """The hint names the cause and the remedy; no certificate is issued, and no record is left."""
     closed_host.rewrite("[dns]\n", "[dns]\npropagation_timeout = 1\n")
     world.dns.resolver.faked = FAKE
 
@@ -336,7 +340,7 @@ def test_proxy_that_answers_dns_itself_and_no_other_resolver(
 
 
 def test_delegation_on_a_host_that_may_ask_no_question(world: World, tmp_path: Path) -> None:
-    """The CNAME is not seen; that is said, and nothing is ordered."""
+    """The host could not see a CNAME: the message says so, and nothing is ordered."""
     closed_host = Host(world, tmp_path, certificate("img.elsewhere.net", to=None))
     with_dns(closed_host, "wait = 1")
 
@@ -350,21 +354,23 @@ def test_delegation_on_a_host_that_may_ask_no_question(world: World, tmp_path: P
 def test_doctor_asks_the_resolvers_over_https(
     world: World, closed_host: Host, doh: HttpsDns
 ) -> None:
-    """One that is silent is named, as a warning; one that says what is true is no finding."""
+    """A silent resolver is a warning; an honest resolver has no finding."""
     with_dns(closed_host, f'doh = ["{doh.question_url}", "https://127.0.0.1:9/dns-query"]')
 
     run = closed_host.run("doctor", "--json")
 
-    found = [one for one in run.document["findings"] if one["code"].startswith("resolver_")]
+    about_resolvers = [
+        finding for finding in run.document["findings"] if finding["code"].startswith("resolver_")
+    ]
     assert [("warning", "resolver_silent", "https://127.0.0.1:9")] == [
-        (one["severity"], one["code"], one["subject"]) for one in found
+        (finding["severity"], finding["code"], finding["subject"]) for finding in about_resolvers
     ]
     assert 0 == run.code
     assert doh.requests()
 
 
 def test_ca_behind_a_proxy_of_its_own(world: World, closed_host: Host) -> None:
-    """DNSPod and Qiniu are asked without it."""
+    """The requests to DNSPod and Qiniu bypass the CA's proxy."""
     ways: list[str] = []
 
     def counted(connection: socket.socket) -> None:
@@ -379,8 +385,8 @@ def test_ca_behind_a_proxy_of_its_own(world: World, closed_host: Host) -> None:
     assert {world.pebble.directory_url.split("/")[2]} == set(ways)
 
 
-def test_ca_behind_a_proxy_that_is_not_there(closed_host: Host) -> None:
-    """Nothing is written into DNS, and the setting is named."""
+def test_ca_behind_a_missing_proxy(closed_host: Host) -> None:
+    """The hint names the setting, and nothing is written to DNS."""
     closed_host.rewrite("[acme]\n", '[acme]\nproxy = "http://127.0.0.1:9"\n')
 
     ended = closed_host.run("-q", "sync")
@@ -390,8 +396,7 @@ def test_ca_behind_a_proxy_that_is_not_there(closed_host: Host) -> None:
     assert_nothing_written(ended.left)
 
 
-# --- A configuration that cannot be read reaches those whom it names, and does no harm on the
-# way
+# --- An unreadable configuration still reaches its channels, and does no harm
 
 
 OK, USAGE = 0, 2
@@ -399,17 +404,17 @@ OK, USAGE = 0, 2
 
 @pytest.fixture
 def host_of_a_wrong_file(
-    world: World, tmp_path: Path, name: str, hook: EventReceiver, heart: HeartbeatService
+    world: World, tmp_path: Path, name: str, hook: EventReceiver, heartbeat: HeartbeatService
 ) -> Host:
     """A machine with a state, a channel and a heartbeat."""
     host_of_a_wrong_file = Host(world, tmp_path, certificate(name, to=None))
     declare(
         host_of_a_wrong_file,
         f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
-        f'[heartbeat]\nurl = "{heart.address}"\n',
+        f'[heartbeat]\nurl = "{heartbeat.address}"\n',
     )
     assert OK == host_of_a_wrong_file.run("sync").code
-    heart.pings.clear()
+    heartbeat.pings.clear()
     return host_of_a_wrong_file
 
 
@@ -421,12 +426,12 @@ def events(hook: EventReceiver) -> list[tuple[str, str]]:
     return [(event["event"], event["code"]) for event in hook.events]
 
 
-def kinds(heart: HeartbeatService) -> list[str]:
-    return [ping.kind for ping in heart.pings]
+def kinds(heartbeat: HeartbeatService) -> list[str]:
+    return [ping.kind for ping in heartbeat.pings]
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "said"),
+    ("right", "wrong", "words"),
     [
         ("names = [", "nams = [", "did you mean names?"),
         ('dns = "dnspod"', 'dns = "dnspod', "is not TOML"),
@@ -438,12 +443,12 @@ def kinds(heart: HeartbeatService) -> list[str]:
 def test_a_mistake_in_the_file_is_reported_once_and_so_is_its_end(
     host_of_a_wrong_file: Host,
     hook: EventReceiver,
-    heart: HeartbeatService,
+    heartbeat: HeartbeatService,
     right: str,
     wrong: str,
-    said: str,
+    words: str,
 ) -> None:
-    """By the channels and the heartbeat that it names, wherever else it is wrong."""
+    """The file's channels and heartbeat report the mistake, wherever the mistake is."""
     whole = host_of_a_wrong_file.config.read_text()
     host_of_a_wrong_file.rewrite(right, wrong)
 
@@ -451,32 +456,34 @@ def test_a_mistake_in_the_file_is_reported_once_and_so_is_its_end(
 
     assert [USAGE] * 2 == [run.code for run in runs]
     assert [("trouble", "config")] == events(hook)
-    assert said in hook.events[0]["message"]
-    assert ["start", "fail"] == kinds(heart)[:2]
-    assert "fail" == kinds(heart)[-1]
+    assert words in hook.events[0]["message"]
+    assert ["start", "fail"] == kinds(heartbeat)[:2]
+    assert "fail" == kinds(heartbeat)[-1]
     assert SECRET not in "".join(run.err for run in runs)
     host_of_a_wrong_file.config.write_text(whole)
     assert OK == host_of_a_wrong_file.run("sync").code
     assert [("trouble", "config"), ("recovered", "config")] == events(hook)
 
 
-def test_a_mistake_in_what_is_tried_by_hand_is_not_reported(
-    host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
+def test_mistake_in_a_run_by_hand_is_not_reported(
+    host_of_a_wrong_file: Host, hook: EventReceiver, heartbeat: HeartbeatService
 ) -> None:
-    """A run for one certificate, and a command that only looks, have an operator before them."""
+    """An operator reads the output of a run for one certificate and of a reading command, so no
+    message is sent.
+    """
     host_of_a_wrong_file.rewrite("names = [", "nams = [")
 
     assert [USAGE] * 2 == [
         host_of_a_wrong_file.run(*words).code for words in (["sync", "img"], ["plan"])
     ]
 
-    assert ([], []) == (events(hook), heart.pings)
+    assert ([], []) == (events(hook), heartbeat.pings)
 
 
 def test_a_file_without_certificates_has_failed(
-    host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
+    host_of_a_wrong_file: Host, hook: EventReceiver, heartbeat: HeartbeatService
 ) -> None:
-    """Cut off, it must not look like one in which all is in order."""
+    """A truncated file must not pass for a file in order."""
     text = host_of_a_wrong_file.config.read_text()
     at, to = text.index("[[certificates]]"), text.index("[notify.hook]")
     host_of_a_wrong_file.config.write_text(text[:at] + text[to:])
@@ -486,12 +493,12 @@ def test_a_file_without_certificates_has_failed(
     assert USAGE == run.code
     assert f"{host_of_a_wrong_file.config} declares no certificate" == run.complaint.error
     assert "certferry init" in run.complaint.hint
-    assert ["start", "fail"] == kinds(heart)
+    assert ["start", "fail"] == kinds(heartbeat)
     assert [("trouble", "none_declared")] == events(hook)
 
 
 def test_an_empty_file_has_failed(host_of_a_wrong_file: Host) -> None:
-    """Its exit code tells, since it names no channel."""
+    """The exit code reports the empty file, since the file has no channel."""
     host_of_a_wrong_file.config.write_text("")
 
     run = host_of_a_wrong_file.run("sync", "--json")
@@ -500,9 +507,9 @@ def test_an_empty_file_has_failed(host_of_a_wrong_file: Host) -> None:
 
 
 def test_a_file_that_others_may_write_is_reported_without_a_state(
-    host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
+    host_of_a_wrong_file: Host, hook: EventReceiver, heartbeat: HeartbeatService
 ) -> None:
-    """Once a day, and so is its end; where the state lies is not taken from it."""
+    """The mistake and its end are reported once a day; the file's `url` of the state is ignored."""
     other = host_of_a_wrong_file.directory / "other.db"
     whole = host_of_a_wrong_file.config.read_text()
     host_of_a_wrong_file.rewrite(f"sqlite:///{host_of_a_wrong_file.state}", f"sqlite:///{other}")
@@ -513,7 +520,7 @@ def test_a_file_that_others_may_write_is_reported_without_a_state(
     assert [USAGE] * 2 == [run.code for run in runs]
     assert [("trouble", "config")] == events(hook)
     assert "chmod go-w" in hook.events[0]["hint"]
-    assert "fail" in kinds(heart)
+    assert "fail" in kinds(heartbeat)
     assert not other.exists()
     host_of_a_wrong_file.config.write_text(whole)
     host_of_a_wrong_file.config.chmod(0o600)
@@ -522,9 +529,9 @@ def test_a_file_that_others_may_write_is_reported_without_a_state(
 
 
 def test_a_file_that_others_may_write_starts_no_program_and_gives_no_secret_away(
-    host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
+    host_of_a_wrong_file: Host, hook: EventReceiver, heartbeat: HeartbeatService
 ) -> None:
-    """Another user may have put in what is run, what is sent, and where to."""
+    """Another user may have written the command, the message and the address."""
     ran = host_of_a_wrong_file.directory / "ran"
     touch = f'["{sys.executable}", "-c", "open({str(ran)!r}, \'w\')"]'
     text = host_of_a_wrong_file.config.read_text()
@@ -540,26 +547,26 @@ def test_a_file_that_others_may_write_starts_no_program_and_gives_no_secret_away
     assert USAGE == host_of_a_wrong_file.run("sync").code
 
     assert not ran.exists()
-    assert ([], []) == (hook.taken, heart.pings)
+    assert ([], []) == (hook.taken, heartbeat.pings)
     assert [] == hook.journal
 
 
 def test_a_file_that_others_may_write_pings_fail_at_an_address_of_the_environment(
-    host_of_a_wrong_file: Host, heart: HeartbeatService
+    host_of_a_wrong_file: Host, heartbeat: HeartbeatService
 ) -> None:
-    """The address is all that is sent, and goes to itself alone."""
-    host_of_a_wrong_file.rewrite(f'url = "{heart.address}"', 'url = "env:BEAT"')
+    """Only the address is sent, and only to itself."""
+    host_of_a_wrong_file.rewrite(f'url = "{heartbeat.address}"', 'url = "env:BEAT"')
     host_of_a_wrong_file.config.chmod(0o666)
 
-    assert USAGE == host_of_a_wrong_file.run("sync", BEAT=heart.address).code
+    assert USAGE == host_of_a_wrong_file.run("sync", BEAT=heartbeat.address).code
 
-    assert ["start", "fail"] == kinds(heart)
+    assert ["start", "fail"] == kinds(heartbeat)
 
 
 def test_a_killed_run_is_reported_though_the_file_is_wrong_by_now(
     host_of_a_wrong_file: Host, hook: EventReceiver
 ) -> None:
-    """What the system saw reaches the channel all the same."""
+    """The system's report reaches the channel all the same."""
     host_of_a_wrong_file.rewrite("names = [", "nams = [")
 
     reported = host_of_a_wrong_file.run("notify", "failed", MONITOR_SERVICE_RESULT="oom-kill")

@@ -89,7 +89,7 @@ def test_labels_of_the_axis_keep_their_distance(first_screen: Opened) -> None:
     for width in (MIDDLE, WIDE):
         page.set_viewport_size({"width": width, "height": SCREEN["height"]})
         boxes = page.evaluate(_LABELS)
-        assert 1 < len(boxes)
+        assert boxes  # on some days there is room for one month only
         assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(boxes))
 
 

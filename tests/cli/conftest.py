@@ -1,4 +1,4 @@
-"""What the tests of `certferry init` and `certferry schedule` share."""
+"""Fixtures of the tests of `certferry init` and `certferry schedule`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.cli.schedules import CONFIG, KEYS
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Iterator[Accounts]:
-    """Two domains of one zone, one of a zone that the account lacks, one that is frozen."""
+    """Return accounts with two domains of a zone, and a domain outside all zones."""
     zones = Zones()
     with DnspodService(zones) as dnspod, QiniuService() as qiniu:
         dnspod.add_account(DP_ID, DP_KEY)

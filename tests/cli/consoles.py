@@ -1,4 +1,4 @@
-"""Desks for tests: streams that keep what is written, as files or as terminals."""
+"""Consoles for tests, whose streams record the output, as files or as terminals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from certferry.present.console import Console
 
 
 class Paper(io.StringIO):
-    """A stream that keeps what is written. A file, unless it is said to be a terminal."""
+    """A stream that records the output. The stream is a file unless `terminal` is set."""
 
     def __init__(self, *, terminal: bool = False, encoding: str = "utf-8") -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Paper(io.StringIO):
 
 @dataclass(frozen=True)
 class TestConsole:
-    """A console, and what has been written on it."""
+    """A console with its recorded output."""
 
     __test__ = False
 

@@ -1,4 +1,4 @@
-"""A session over in-memory fakes, at the pace of a test."""
+"""A session with in-memory fakes, at the speed of tests."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 
 
 class FakeWorld:
-    """One CDN account with one domain, one zone, and a clock that begins at noon.
+    """A CDN account with one domain, a zone, and a clock that starts at noon.
 
-    Changes at the CDN take `processing`, and the second edge follows `lag` later.
+    A change at the CDN takes `processing`, and the second edge follows `lag` later.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class FakeWorld:
         self.cdn.add_domain("img.example.com", foreign=True)
 
     def now(self) -> datetime:
-        """The moment: it goes on as in the world outside."""
+        """Return the moment, which passes as in the real world."""
         return START + self._passed + timedelta(seconds=time.monotonic() - self._begun)
 
     def pass_time(self, duration: timedelta) -> None:
@@ -77,18 +77,18 @@ class FakeWorld:
 
 
 class FakeNotifications(RunNotifications):
-    """Notifies through no channel."""
+    """Notifications without a channel."""
 
     def __init__(self) -> None:
-        """Take nothing: no channel is declared."""
+        """Skip the arguments of the real class: no channel is declared."""
 
     def channel_states(self) -> Mapping[str, ChannelState]:
-        """Know of no channel."""
+        """Return no states."""
         return {}
 
 
 class FakeWorkspace(Workspace):
-    """A `Workspace` whose parts are fakes: nothing is opened, and nothing has to be closed."""
+    """A `Workspace` of fakes, without anything to open or to close."""
 
     def __init__(
         self, world: FakeWorld, all_desired: tuple[DesiredCertificate, ...], progress: Progress
@@ -108,37 +108,37 @@ class FakeWorkspace(Workspace):
         )
 
     def connect(self, run: Run, *, declares: bool = True) -> Ports:
-        """Return the fakes."""
+        """Return the fakes as ports."""
         del declares
         return replace(self.ports, run=run)
 
     def reconciler(self) -> Reconciler:
-        """Return the engine over the fakes."""
+        """Return a reconciler with the fakes."""
         return Reconciler(self.ports)
 
     def concerns(self, records: Recorded) -> tuple[Concern, ...]:
-        """Judge the records of the declared certificates."""
+        """Return the concerns about the declared certificates."""
         expected = [Expected(certificate.lineage) for certificate in self._all_desired]
         return concerns_of(expected, records, self._world.now())
 
     def notifications(self, run: Run) -> FakeNotifications:
-        """Return what notifies through no channel."""
+        """Return notifications without a channel."""
         del run
         return FakeNotifications()
 
     @property
     def state(self) -> StateStore:
-        """What the fakes remember."""
+        """The state of the fakes."""
         return self._world.state
 
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:
-        """What is declared."""
+        """The declared certificates."""
         return self._all_desired
 
 
 class CdnHosts:
-    """A `HostProbe` of the CDN's edges, whatever the port."""
+    """A `HostProbe` of the CDN's edges at any port."""
 
     def __init__(self, cdn: MemoryCdn) -> None:
         self.served = cdn.served
@@ -148,7 +148,7 @@ class CdnHosts:
 
 
 def desired(lineage: str = "img", *domains: str) -> DesiredCertificate:
-    """Ask for one certificate, served at these domains, or at all it covers."""
+    """Return a declared certificate, for these domains or for all domains that the names cover."""
     return DesiredCertificate(
         lineage,
         ("img.example.com", "*.img.example.com"),

@@ -1,4 +1,4 @@
-"""Accounts and a directory for `certferry init`, and the command run there."""
+"""Accounts and a directory for `certferry init`, and the command in the directory."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ WHICH_CHANNEL = "Number or name (Enter to skip):"
 HEARTBEAT = "Heartbeat URL (Enter to skip) (input hidden):"
 WHICH_WAY = "Number or name (Enter for 1):"
 CHOSEN = (("Domains (Enter for 1-2):", "\n"), (WHICH_WAY, "\n"))
-"""Answers of an operator who takes the domains and the certificates that are proposed."""
-UNTOLD = ((WHICH_CHANNEL, "\n"), (HEARTBEAT, "\n"))
-"""Answers of an operator who wants neither."""
+"""The answers that accept the proposed domains and certificates."""
+NO_CHANNEL = ((WHICH_CHANNEL, "\n"), (HEARTBEAT, "\n"))
+"""The answers without a channel and a heartbeat."""
 WRITE = "Write this to certferry.toml? [Y/n]:"
 PLAN = "Run `certferry plan` now? [Y/n]:"
-END = (*UNTOLD, *CHOSEN, (WRITE, "y\n"), (PLAN, "n\n"))
+END = (*NO_CHANNEL, *CHOSEN, (WRITE, "y\n"), (PLAN, "n\n"))
 """The answers of an interview after the address."""
 
 ID, TOKEN = "DNSPod token ID:", "DNSPod token (input hidden):"
 ACCESS = "the access key (AK) of the Qiniu account:"
 SECRET = "the secret key (SK) of the Qiniu account (input hidden):"
 TYPED = ((ID, f"{DP_ID}\n"), (TOKEN, f"{DP_KEY}\n"), (ACCESS, f"{AK}\n"), (SECRET, f"{SK}\n"))
-"""The keys, as an operator types them."""
+"""The answers with the keys."""
 
 
 @dataclass
 class Accounts:
-    """An account at DNSPod with a zone, one at Qiniu with domains, and a directory to work in.
+    """An account at DNSPod with a zone, an account at Qiniu with domains, and a working directory.
 
-    With `apart` the command is a process of its own, which finds packages that are not installed
-    for this one.
+    With `apart` the command runs in its own process, which imports packages that this process
+    lacks.
     """
 
     directory: Path
@@ -76,7 +76,7 @@ class Accounts:
 
     @property
     def programs(self) -> Path:
-        """The only place where programs are found: none of this machine's own is run."""
+        """The only directory of the PATH: the machine's own programs are not run."""
         return self.directory / "home" / "bin"
 
     @property
@@ -84,11 +84,11 @@ class Accounts:
         return self.directory / "state.db"
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command without a terminal: in this process, or `apart`."""
+        """Run the command without a terminal, in this process or `apart`."""
         environ = {**os.environ, **self.environ, "PATH": str(self.programs)}
         command = [*self.command, *arguments]
         if self.apart:
-            done = subprocess.run(
+            process = subprocess.run(
                 command,
                 cwd=self.directory,
                 env=environ,
@@ -100,16 +100,16 @@ class Accounts:
             )
         else:
             ended = run_here(arguments, environ, self.directory)
-            done = subprocess.CompletedProcess(command, ended.code, ended.out, ended.err)
-        assert not any(key in done.stdout + done.stderr for key in KEYS.values())
-        return done
+            process = subprocess.CompletedProcess(command, ended.code, ended.out, ended.err)
+        assert not any(key in process.stdout + process.stderr for key in KEYS.values())
+        return process
 
     def init(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `init` without questions."""
         return self.run("init", "--settings", "settings.toml", "--yes", *arguments)
 
     def terminal(self, *arguments: str, columns: int = 100, **environ: str) -> Terminal:
-        """Run `init` at a terminal that shows what is typed."""
+        """Run `init` at a terminal with echo."""
         return Terminal(
             [*self.command, "init", "--settings", "settings.toml", *arguments],
             columns=columns,
@@ -125,12 +125,12 @@ class Accounts:
         columns: int = 100,
         **environ: str,
     ) -> tuple[int, str]:
-        """Answer each question in turn; give the exit code and the whole screen."""
+        """Answer each question in turn, and return the exit code and the whole screen."""
         with self.terminal(*arguments, columns=columns, **environ) as terminal:
-            written = Counter[str]()
-            for asked, answer in turns:
-                written[asked] += 1
-                terminal.until(partial(_is_asked, asked, written[asked]))
+            times = Counter[str]()
+            for question, answer in turns:
+                times[question] += 1
+                terminal.until(partial(_is_asked, question, times[question]))
                 terminal.type(answer)
             return terminal.end(), terminal.screen.text
 
@@ -138,7 +138,7 @@ class Accounts:
     def command(self) -> list[str]:
         return [sys.executable, "-m", "certferry"]
 
-    def keep(self, name: str, values: Mapping[str, str]) -> None:
+    def write_env_file(self, name: str, values: Mapping[str, str]) -> None:
         path = self.directory / name
         path.write_text("".join(f"export {name}='{value}'\n" for name, value in values.items()))
         path.chmod(0o600)
@@ -147,23 +147,23 @@ class Accounts:
         path = self.directory / "settings.toml"
         path.write_text(f"env_files = {json.dumps(names)}\n{path.read_text()}")
 
-    def forget_dnspod(self) -> None:
-        """Have settings without the account at DNSPod."""
+    def remove_dnspod(self) -> None:
+        """Remove the account at DNSPod from the settings."""
         path = self.directory / "settings.toml"
         before, _, after = path.read_text().partition("[accounts.dnspod]")
         path.write_text(f"{before}[accounts.qiniu]{after.partition('[accounts.qiniu]')[2]}")
 
     def declare(self, certificates: str) -> None:
-        """Have a configuration already, with the settings and these certificates."""
+        """Write a configuration with the settings and these certificates."""
         settings = (self.directory / "settings.toml").read_text()
         self.config.write_text(settings + dedent(certificates))
 
-    def must_be_discreet(self, words: str) -> None:
-        """Check that no secret is in the words."""
-        assert not any(secret in words for secret in (DP_KEY, SK))
+    def must_contain_no_secret(self, text: str) -> None:
+        """Check that the text contains no secret."""
+        assert not any(secret in text for secret in (DP_KEY, SK))
 
-    def left(self) -> set[str]:
-        """Return the names of what is in the directory, beside what was there."""
+    def new_files(self) -> set[str]:
+        """Return the names of new files in the directory."""
         return {path.name for path in self.directory.iterdir()} - {"settings.toml", "home"}
 
     def fingerprints(self, lineage: str) -> list[str]:
@@ -171,5 +171,5 @@ class Accounts:
             return [version.certificate.fingerprint for version in store.versions(lineage)]
 
 
-def _is_asked(question: str, times: int, shown: str) -> bool:
-    return shown.endswith(question) and times == shown.count(question)
+def _is_asked(question: str, times: int, screen: str) -> bool:
+    return screen.endswith(question) and times == screen.count(question)

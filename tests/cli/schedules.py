@@ -1,4 +1,4 @@
-"""Schedules in tests: a configuration, and our line in a crontab."""
+"""Schedules in tests: a configuration, and certferry's line in a crontab."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ENTRY = re.compile(
 
 
 def certferry(environ: Mapping[str, str], *arguments: object) -> tuple[Exit, str, str]:
-    """Run the command in this process; give its exit code and what it wrote."""
+    """Run the command in this process, and return the exit code and both outputs."""
     console = TestConsole(environ=environ)
     code = run([str(argument) for argument in arguments], console.console)
     return Exit(code), console.out, console.err

@@ -1,4 +1,4 @@
-"""A terminal for tests: what a person would see on a screen, and a process that runs in one."""
+"""A terminal for tests: the contents of a screen, and a process that runs in the terminal."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _PIECE = re.compile(r"\x1b\[(?P<parameters>[?\d;]*)(?P<code>[A-Za-z])|(?P<other>
 
 
 class Screen:
-    """The cells of a terminal that knows what rich says to it. Lines that scroll off are kept.
+    """The cells of a terminal that understands rich's control sequences. Lines that scroll off
+    stay.
 
-    `widest` is the widest line that was ever there, `raw` all that was received.
+    `widest` is the width of the widest line so far, `raw` all received text.
     """
 
     def __init__(self, columns: int) -> None:
@@ -72,15 +73,15 @@ class Screen:
         assert character.isprintable(), repr(character)
         cells = self._lines[self._row]
         cells += " " * (self._column - len(cells))
-        # A wide character takes two places of the list: the second one is empty.
+        # A wide character takes two cells; the second cell is empty.
         cells[self._column : self._column + width(character)] = [character, ""][: width(character)]
         self._column += width(character)
         self.widest = max(self.widest, self._column)
 
 
 class Terminal:
-    """A process in a terminal of its own, for a `with` block. With `echo` it shows what is typed,
-    unless the process says otherwise, as terminals do.
+    """A process in its own terminal, during a `with` block. With `echo` the terminal shows typed
+    text, unless the process switches the echo off.
     """
 
     def __init__(
@@ -112,43 +113,47 @@ class Terminal:
 
     @staticmethod
     def _quiet(slave: int) -> None:
-        """Echo nothing: what the test types is no output."""
+        """Switch the echo off, so that typed text is no output."""
         attributes = termios.tcgetattr(slave)
         attributes[3] &= ~termios.ECHO
         termios.tcsetattr(slave, termios.TCSANOW, attributes)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Make the window larger or smaller."""
+        """Change the size of the window."""
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def type(self, words: str) -> None:
-        """Type on the keyboard; a byte that is no UTF-8 is a surrogate, as Python has it."""
+        """Type words; bytes outside UTF-8 are surrogates, as in Python."""
         os.write(self._master, words.encode(errors="surrogateescape"))
 
-    def until(self, seen: Callable[[str], bool], seconds: float = 20) -> str:
-        """Wait until the screen shows what is looked for, and give it."""
+    def until(self, condition: Callable[[str], bool], seconds: float = 20) -> str:
+        """Wait until the text of the screen meets the condition, and return the text."""
         deadline = time.monotonic() + seconds
-        while not seen(self.screen.text):
-            left = deadline - time.monotonic()
-            assert left > 0, f"not seen; the screen shows:\n{self.screen.text}"
-            assert self._read(left), f"the program has ended; the screen shows:\n{self.screen.text}"
+        while not condition(self.screen.text):
+            remaining = deadline - time.monotonic()
+            assert remaining > 0, f"not seen; the screen shows:\n{self.screen.text}"
+            assert self._read(remaining), (
+                f"the program has ended; the screen shows:\n{self.screen.text}"
+            )
         return self.screen.text
 
     def end(self, seconds: float = 20) -> int:
-        """Wait for the program to end, and give its exit code."""
+        """Wait for the end of the program, and return its exit code."""
         deadline = time.monotonic() + seconds
         while self._read(max(deadline - time.monotonic(), 0)):
             assert time.monotonic() < deadline, self.screen.text
         return self.process.wait(max(deadline - time.monotonic(), 1))
 
     def _read(self, seconds: float) -> bool:
-        """Read what comes within this time; tell whether the program still has the terminal."""
+        """Read the output within some time, and return whether the program still has the
+        terminal.
+        """
         ready, _, _ = select.select([self._master], [], [], seconds)
         if not ready:
             return True
         try:
             self._bytes += os.read(self._master, 65536)
-        except OSError:  # what Linux says when no process holds the other end
+        except OSError:  # Linux raises the error when no process has the other end
             return False
         text = self._bytes.decode(errors="ignore")
         self._bytes = self._bytes[len(text.encode()) :]

@@ -1,4 +1,4 @@
-"""`certferry backup` and `restore`: the file that is written, what is said, and the exit codes."""
+"""`certferry backup` and `restore`: the file, the output, and the exit codes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ dns = "nowhere"
 
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
-    """A machine with a state, and a configuration whose keys are not there."""
+    """Return a machine with a state, and with a configuration whose keys are missing."""
     folder = tmp_path / "old"
     (folder / "lib").mkdir(parents=True)
     folder.joinpath("lib").chmod(0o700)
@@ -48,40 +48,40 @@ def run(host: Path, *arguments: str) -> Ended:
 
 
 def test_from_one_machine_to_another(host: Path, tmp_path: Path) -> None:
-    """With the configuration file alone: what else that names need not be there. The file is
-    private, and so is what is made of it.
+    """The configuration file is enough; its environment files and variables may be missing. The
+    backup and the restored files are private.
     """
-    made = run(host, "backup", "../b.tar")
+    backup = run(host, "backup", "../b.tar")
 
-    assert (Exit.OK, "") == (made.code, made.err)
-    assert made.out == (
+    assert (Exit.OK, "") == (backup.code, backup.err)
+    assert backup.out == (
         "Written (mode 0600): ../b.tar, with img, www\nThe backup opens your private keys: keep"
         " the file where only you can read it.\n"
     )
     assert 0o600 == (tmp_path / "b.tar").stat().st_mode & 0o777
 
     new = configured(tmp_path / "new")
-    done = run(new, "restore", "../b.tar")
+    restored = run(new, "restore", "../b.tar")
 
-    assert (Exit.OK, "") == (done.code, done.err)
-    said = done.out.splitlines()
-    assert said[0].startswith(f"Restored to {new}/lib/state.db: img, www, as of 2026-")
-    assert ["To see the changes: `certferry plan`"] == said[1:]
+    assert (Exit.OK, "") == (restored.code, restored.err)
+    lines = restored.out.splitlines()
+    assert lines[0].startswith(f"Restored to {new}/lib/state.db: img, www, as of 2026-")
+    assert ["To see the changes: `certferry plan`"] == lines[1:]
     with closing(connect(new / "lib/state.db", new / "lib/secret.key")) as store:
         assert store.bundle("www", 1).privkey_pem
 
 
-def test_what_was_there_is_named(host: Path) -> None:
-    """Each file that is kept."""
+def test_previous_state_is_named(host: Path) -> None:
+    """The output has the copy of each replaced file."""
     assert Exit.OK == run(host, "backup", "b.tar").code
 
-    done = run(host, "restore", "b.tar")
+    restored = run(host, "restore", "b.tar")
 
-    assert f"The previous file is kept: {host}/lib/state.db.bak\n" in done.out
+    assert f"The previous file is kept: {host}/lib/state.db.bak\n" in restored.out
 
 
-def test_a_file_that_is_there(host: Path) -> None:
-    """It is replaced by `--force` alone, and is never open to others."""
+def test_existing_file_is_replaced_by_force_only(host: Path) -> None:
+    """The new file is private, even if the old file was open to others."""
     file = host / "b.tar"
     file.write_text("mine")
     file.chmod(0o644)
@@ -97,20 +97,20 @@ def test_a_file_that_is_there(host: Path) -> None:
     assert ["b.tar", "certferry.toml", "lib"] == sorted(path.name for path in host.iterdir())
 
 
-def test_a_backup_that_others_can_read(host: Path) -> None:
-    """A reader of it has the keys: it is reported before anything is put in place."""
+def test_backup_that_other_users_can_read(host: Path) -> None:
+    """The error comes before any file is restored, because readers of the backup have the keys."""
     assert Exit.OK == run(host, "backup", "b.tar").code
     (host / "b.tar").chmod(0o644)
 
     refused = run(host, "restore", "b.tar")
 
     assert Exit.USAGE == refused.code
-    said = f"b.tar is open to other users (mode 0644); run: chmod 600 {host}/b.tar\n"
-    assert f"error: {said}" == refused.err
+    message = f"b.tar is open to other users (mode 0644); run: chmod 600 {host}/b.tar\n"
+    assert f"error: {message}" == refused.err
 
 
-def test_a_run_is_in_progress(host: Path) -> None:
-    """A restore waits for none; a backup does not mind."""
+def test_backup_and_restore_during_a_run(host: Path) -> None:
+    """A restore ends with an error instead of waiting, and a backup succeeds."""
     with closing(connect(host / "lib/state.db", host / "lib/secret.key")) as store:
         store.lineages()
         assert Exit.OK == run(host, "backup", "b.tar").code
@@ -126,7 +126,7 @@ def test_a_run_is_in_progress(host: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("backup", "no/such/b.tar"), "no/such/b.tar cannot be written: No such file or directory"),
         (("restore", "no.tar"), "no.tar cannot be read: No such file or directory"),
@@ -134,18 +134,16 @@ def test_a_run_is_in_progress(host: Path) -> None:
         (("--config", "no.toml", "backup", "b.tar"), "no.toml: cannot be read"),
     ],
 )
-def test_files_that_are_not_there_or_others(
-    host: Path, arguments: tuple[str, ...], said: str
-) -> None:
-    """Each is named."""
+def test_missing_and_foreign_files(host: Path, arguments: tuple[str, ...], message: str) -> None:
+    """The error names the file."""
     ended = run(host, *arguments)
 
     assert ended.code in {Exit.USAGE, Exit.FAILED}
-    assert said in ended.err
+    assert message in ended.err
 
 
-def test_nothing_to_back_up(tmp_path: Path) -> None:
-    """Before the first run."""
+def test_backup_without_a_state(tmp_path: Path) -> None:
+    """The error names the place of the state, and no file is created."""
     ended = run(configured(tmp_path / "new"), "backup", "b.tar")
 
     assert Exit.FAILED == ended.code

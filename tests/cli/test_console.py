@@ -1,4 +1,4 @@
-"""`certferry console`: users and tokens, in words and for programs."""
+"""`certferry console`: users and tokens, in sentences and as JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Command = Callable[..., TestConsole]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A configuration with a state in a file, which declares nothing."""
+    """Return the folder of a configuration without certificates, with a state in a file."""
     path = tmp_path / "certferry.toml"
     path.write_text(f'[state]\nurl = "sqlite:///{tmp_path}/state.db"\n')
     path.chmod(0o600)
@@ -36,13 +36,13 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def console(folder: Path) -> Command:
-    """Run `certferry console`, which ends with a code."""
+    """Return a function that runs `certferry console` and checks the exit code."""
 
     def command(*words: str, code: Exit = Exit.OK, before: tuple[str, ...] = ()) -> TestConsole:
-        found = TestConsole()
-        given = ["--config", str(folder / "certferry.toml"), *before, "console", *words]
-        assert code == run(given, found.console), found.err
-        return found
+        console = TestConsole()
+        arguments = ["--config", str(folder / "certferry.toml"), *before, "console", *words]
+        assert code == run(arguments, console.console), console.err
+        return console
 
     return command
 
@@ -52,35 +52,39 @@ def stored(folder: Path) -> closing[StateStore]:
 
 
 def secret_in(link: str) -> str:
-    """Return what is behind the address of the console in a link, alone on stdout."""
+    """Return the secret of a link, which is the only line on stdout."""
     before, _, secret = link.removesuffix("\n").partition("/welcome/")
     assert "http://127.0.0.1:8080" == before
     assert "\n" not in secret
     return secret
 
 
-def test_user_is_added(console: Command, folder: Path) -> None:
-    """The link alone is on stdout, also with `-q`, and leads to that user for an hour."""
-    found = console("user", "add", "Anna")
+def test_added_user_gets_a_link(console: Command, folder: Path) -> None:
+    """The link is the only line on stdout, also with `-q`, and is valid for the user for an
+    hour.
+    """
+    verbose = console("user", "add", "Anna")
     quiet = console("user", "add", "bob", "--role", "viewer", before=("-q",))
 
-    assert "Anna can see everything and start runs." in found.err
-    assert "valid once, for an hour" in found.err
+    assert "Anna can see everything and start runs." in verbose.err
+    assert "valid once, for an hour" in verbose.err
     assert "" == quiet.err
     with stored(folder) as state:
         [anna, bob] = state.users()
         now = state.now()
-        for link, user in ((found.out, anna), (quiet.out, bob)):
-            made = state.link(digest_of_secret(secret_in(link)), now)
-            assert made is not None
-            assert user.name == made.user
-            assert timedelta(minutes=59) < made.expires_at - now <= timedelta(hours=1)
-        assert state.link(digest_of_secret(secret_in(found.out)), now + timedelta(hours=1)) is None
+        for link, user in ((verbose.out, anna), (quiet.out, bob)):
+            link_of_user = state.link(digest_of_secret(secret_in(link)), now)
+            assert link_of_user is not None
+            assert user.name == link_of_user.user
+            assert timedelta(minutes=59) < link_of_user.expires_at - now <= timedelta(hours=1)
+        assert (
+            state.link(digest_of_secret(secret_in(verbose.out)), now + timedelta(hours=1)) is None
+        )
     assert [Role.OPERATOR, Role.VIEWER] == [anna.role, bob.role]
 
 
-def test_new_link(console: Command, folder: Path) -> None:
-    """It takes the place of the one before and of the password, and the user is logged out."""
+def test_new_link_replaces_the_password(console: Command, folder: Path) -> None:
+    """A new link replaces the previous link and the password, and ends the user's sessions."""
     first = console("user", "add", "Anna").out
     with stored(folder) as state:
         now = state.now()
@@ -97,8 +101,10 @@ def test_new_link(console: Command, folder: Path) -> None:
         assert state.session("a session", now) is None
 
 
-def test_who_changed_users_and_tokens_is_in_the_history(console: Command, folder: Path) -> None:
-    """Each with its name and role, by the user of this machine, in a chain that is unbroken."""
+def test_changes_of_users_and_tokens_are_in_the_history(console: Command, folder: Path) -> None:
+    """Each entry has the name and the role, and the user of this machine, and the chain of entries
+    is unbroken.
+    """
     for words in (
         "user add Anna",
         "user role anna viewer",
@@ -109,7 +115,7 @@ def test_who_changed_users_and_tokens_is_in_the_history(console: Command, folder
     ):
         console(*words.split())
     with stored(folder) as state:
-        found = state.history(ACCESS, 10)
+        entries = state.history(ACCESS, 10)
         assert VerifiedHistory(6, 1, of_console=6) == state.verify_history()
 
     user, token = {"user": "Anna"}, {"token": "ci"}
@@ -120,15 +126,17 @@ def test_who_changed_users_and_tokens_is_in_the_history(console: Command, folder
         ("user reset", user),
         ("role changed", user | {"role": "viewer"}),
         ("user added", user | {"role": "operator"}),
-    ] == [(one.event, one.facts) for one in found]
-    assert {who_runs(load(folder / "certferry.toml", {}, ADAPTERS))} == {one.who for one in found}
+    ] == [(entry.event, entry.facts) for entry in entries]
+    assert {who_runs(load(folder / "certferry.toml", {}, ADAPTERS))} == {
+        entry.who for entry in entries
+    }
 
 
 def test_user_is_changed_and_removed(console: Command, folder: Path) -> None:
-    """By the name in any case."""
+    """The name is found in any case."""
     console("user", "add", "Anna")
-    said = console("user", "role", "anna", "viewer").out
-    assert "Anna can see everything.\n" == said
+    output = console("user", "role", "anna", "viewer").out
+    assert "Anna can see everything.\n" == output
     with stored(folder) as state:
         assert [Role.VIEWER] == [user.role for user in state.users()]
 
@@ -141,7 +149,7 @@ def test_user_is_changed_and_removed(console: Command, folder: Path) -> None:
 
 
 def test_users_are_listed(console: Command) -> None:
-    """In a table, and for programs as their schema has it."""
+    """The list is a table, or a document that fits its schema."""
     assert "certferry.toml console user add NAME" in console("user", "list").out
     empty = json.loads(console("user", "list", "--json").out)
     assert {"users": []} == empty
@@ -152,51 +160,53 @@ def test_users_are_listed(console: Command) -> None:
     assert ["USER", "ROLE", "PASSWORD", "CHOSEN", "LAST", "SEEN"] == table[0].split()
     assert ["Anna", "operator", "—", "—"] == table[1].split()
     assert ["bob", "viewer", "—", "—"] == table[2].split()
-    found = json.loads(console("user", "list", "--json").out)
-    must_fit(found, "users")
-    assert ["Anna", "bob"] == [one["name"] for one in found["users"]]
-    assert found["users"][0]["password_at"] is None
+    document = json.loads(console("user", "list", "--json").out)
+    must_fit(document, "users")
+    assert ["Anna", "bob"] == [user["name"] for user in document["users"]]
+    assert document["users"][0]["password_at"] is None
 
 
-def test_token_is_made(console: Command, folder: Path) -> None:
-    """It alone is on stdout, this once; it has a role, and an end if one is asked for."""
-    found = console("token", "add", "ci", "--role", "viewer", "--days", "30")
-    token = found.out.removesuffix("\n")
+def test_added_token_is_printed_once(console: Command, folder: Path) -> None:
+    """The token is the only line on stdout and is never printed again; the token has a role, and
+    optionally an end.
+    """
+    added = console("token", "add", "ci", "--role", "viewer", "--days", "30")
+    token = added.out.removesuffix("\n")
 
     assert token.startswith("cf_")
-    assert "ci can see everything." in found.err
-    assert "not shown again" in found.err
+    assert "ci can see everything." in added.err
+    assert "not shown again" in added.err
     with stored(folder) as state:
-        made = state.token(digest_of_secret(token), now := state.now())
-        assert made is not None
-        assert made.expires_at is not None
-        assert Role.VIEWER == made.role
-        assert timedelta(days=29) < made.expires_at - now <= timedelta(days=30)
+        stored_token = state.token(digest_of_secret(token), now := state.now())
+        assert stored_token is not None
+        assert stored_token.expires_at is not None
+        assert Role.VIEWER == stored_token.role
+        assert timedelta(days=29) < stored_token.expires_at - now <= timedelta(days=30)
     console("token", "add", "deploy")
     assert token not in console("token", "list").out + console("token", "list", "--json").out
 
 
 def test_tokens_are_listed_and_removed(console: Command, folder: Path) -> None:
-    """By how they begin, for people and for programs."""
+    """A list shows the beginnings of tokens, as a table and as a document."""
     assert "certferry.toml console token add NAME" in console("token", "list").out
     token = console("token", "add", "CI", "--days", "1").out.removesuffix("\n")
     console("token", "add", "deploy")
 
-    found = json.loads(console("token", "list", "--json").out)
-    must_fit(found, "tokens")
-    assert ["CI", "deploy"] == [one["name"] for one in found["tokens"]]
-    assert [token[:8], False] == [found["tokens"][0][key] for key in ("begins", "expired")]
-    assert found["tokens"][1]["expires_at"] is None
+    document = json.loads(console("token", "list", "--json").out)
+    must_fit(document, "tokens")
+    assert ["CI", "deploy"] == [entry["name"] for entry in document["tokens"]]
+    assert [token[:8], False] == [document["tokens"][0][key] for key in ("begins", "expired")]
+    assert document["tokens"][1]["expires_at"] is None
     assert token[:8] + "…" in console("token", "list").out
 
     assert "Token CI has been removed.\n" == console("token", "remove", "ci").out
     with stored(folder) as state:
-        assert ["deploy"] == [one.name for one in state.tokens()]
+        assert ["deploy"] == [remaining.name for remaining in state.tokens()]
         assert state.token(digest_of_secret(token), state.now()) is None
 
 
 @pytest.mark.parametrize(
-    ("words", "said", "hint"),
+    ("words", "message", "hint"),
     [
         ("user add anna", "the user anna already exists", "certferry.toml console user reset anna"),
         ("user reset Ana", "there is no user Ana", "did you mean `Anna`?"),
@@ -213,29 +223,31 @@ def test_tokens_are_listed_and_removed(console: Command, folder: Path) -> None:
         ("user ad", "no such command: ad", "did you mean"),
     ],
 )
-def test_mistake(console: Command, folder: Path, words: str, said: str, hint: str) -> None:
-    """One sentence, with what to type instead; nothing is changed."""
+def test_mistake_has_a_hint(
+    console: Command, folder: Path, words: str, message: str, hint: str
+) -> None:
+    """The error is one sentence with a hint, and nothing is changed."""
     console("user", "add", "Anna")
     console("token", "add", "ci")
     with stored(folder) as state:
         before = state.users(), state.tokens()
 
-    found = console(*words.split(), code=Exit.USAGE)
+    result = console(*words.split(), code=Exit.USAGE)
 
-    assert f"error: {said}" in found.err or said in found.err.splitlines()[0]
-    assert hint in found.err
-    assert "" == found.out
+    assert f"error: {message}" in result.err or message in result.err.splitlines()[0]
+    assert hint in result.err
+    assert "" == result.out
     with stored(folder) as state:
         assert before == (state.users(), state.tokens())
 
 
-def test_name_where_there_is_none(console: Command) -> None:
-    """Without a list of no names."""
+def test_unknown_user_without_any_users(console: Command) -> None:
+    """The error omits the list of known names."""
     assert "known" not in console("user", "reset", "anna", code=Exit.USAGE).err
 
 
 def test_console_at_another_address(console: Command, folder: Path) -> None:
-    """The link is what browsers know it by."""
+    """The link has the address of the console for browsers."""
     file = folder / "certferry.toml"
     file.write_text(file.read_text() + '[console]\nurl = "https://ops.example.com/certs/"\n')
 

@@ -1,5 +1,5 @@
-"""`certferry add` and `remove`: the difference first, comments and layout kept, never a file that
-does not load.
+"""`certferry add` and `remove`: the difference comes first, comments and layout stay, and every
+written file loads.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ hint: run `certferry {command} --help`
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A configuration with one certificate, which the group may read."""
+    """Return a configuration with one certificate, which the group may read."""
     path = tmp_path / "certferry.toml"
     path.write_text(HEAD + IMG)
     path.chmod(0o640)
@@ -88,20 +88,24 @@ def at_a_terminal(file: Path, *arguments: str) -> Terminal:
     return Terminal(command, columns=100, environ=environ, cwd=file.parent)
 
 
-def shown(sign: str, line: int, text: str) -> str:
-    """Give how lines are shown that come or go."""
+def printed_lines(sign: str, line: int, text: str) -> str:
+    """Return the printed form of added or removed lines."""
     rows = "".join(f"{sign} {row}".rstrip() + "\n" for row in text.splitlines())
     return f"certferry.toml, line {line}:\n{rows}\n"
 
 
-def test_a_certificate_is_added(file: Path) -> None:
-    """Proven and served by the accounts that the file has; what else stands there stays, mode
-    included.
+def test_certificate_is_added(file: Path) -> None:
+    """The certificate uses the accounts of the file; other lines and the file's mode stay
+    unchanged.
     """
-    done = run(file, "add", "www.example.com", "*.w.example.com", "--yes")
+    ended = run(file, "add", "www.example.com", "*.w.example.com", "--yes")
 
-    following = "Written: certferry.toml\nTo see the changes: `certferry plan www.example.com`\n"
-    assert (Exit.OK, shown("+", 13, WWW) + following, "") == (done.code, done.out, done.err)
+    last_lines = "Written: certferry.toml\nTo see the changes: `certferry plan www.example.com`\n"
+    assert (Exit.OK, printed_lines("+", 13, WWW) + last_lines, "") == (
+        ended.code,
+        ended.out,
+        ended.err,
+    )
     assert HEAD + IMG + "\n" + WWW == file.read_text()
     assert 0o640 == stat.S_IMODE(file.stat().st_mode)
     assert [file] == list(file.parent.iterdir())
@@ -111,45 +115,51 @@ def test_a_certificate_is_added(file: Path) -> None:
     ]
 
 
-def test_a_certificate_is_removed(file: Path) -> None:
-    """With its deployment and its comment; it is said what becomes of it, and what ends it."""
+def test_certificate_is_removed(file: Path) -> None:
+    """The deployment and the comment are removed too; the output says that the certificate is no
+    longer renewed, and how to end reminders.
+    """
     file.write_text(HEAD + IMG + "\n" + WWW + TAIL)
     file.chmod(0o600)
 
-    done = run(file, "remove", "img", "--yes")
+    ended = run(file, "remove", "img", "--yes")
 
     assert HEAD + WWW + TAIL == file.read_text()
-    assert done.out.startswith(shown("-", 5, IMG))
-    assert done.out.endswith(
+    assert ended.out.startswith(printed_lines("-", 5, IMG))
+    assert ended.out.endswith(
         "img is no longer declared: certferry neither renews nor deploys the certificate.\nTo"
         " let it expire without reminders: `certferry forget img`\n"
     )
-    assert "planted-4711" not in done.out  # of the channel that stands below
+    assert "planted-4711" not in ended.out  # the channel below the certificate has the address
 
 
-def test_a_domain_selects_its_certificate(file: Path) -> None:
-    """Also one that a wildcard covers; where several cover it, one is to be named."""
+def test_domain_selects_its_certificate(file: Path) -> None:
+    """A domain of a wildcard selects the certificate as well; several matching certificates are an
+    error with their names.
+    """
     run(file, "add", "*.w.example.com", "--yes")
     run(file, "add", "x.w.example.com", "--yes")
     before = file.read_text()
 
-    two = run(file, "remove", "Y.W.example.com.", "--yes")
-    assert Exit.OK == two.code
+    by_wildcard = run(file, "remove", "Y.W.example.com.", "--yes")
+    assert Exit.OK == by_wildcard.code
     assert "*.w.example.com" not in file.read_text()
 
     file.write_text(before.replace('name = "x.w.example.com"', 'name = "x"'))
-    both = run(file, "remove", "x.w.example.com", "--yes")
-    assert Exit.USAGE == both.code
-    assert "x.w.example.com is in several certificates: wildcard.w.example.com, x" in both.err
-    assert "give the name of the certificate" in both.err
+    ambiguous = run(file, "remove", "x.w.example.com", "--yes")
+    assert Exit.USAGE == ambiguous.code
+    assert "x.w.example.com is in several certificates: wildcard.w.example.com, x" in ambiguous.err
+    assert "give the name of the certificate" in ambiguous.err
 
-    nothing = run(file, "remove", "other.example.net", "--yes")
-    assert Exit.USAGE == nothing.code
-    assert "there is no certificate called other.example.net" in nothing.err
+    unknown = run(file, "remove", "other.example.net", "--yes")
+    assert Exit.USAGE == unknown.code
+    assert "there is no certificate called other.example.net" in unknown.err
 
 
 def test_names_that_the_ca_refuses_together(file: Path) -> None:
-    """A name below a wildcard of the same certificate; each by itself they are taken."""
+    """A name below a wildcard in the same certificate is an error; in separate certificates the
+    names are accepted.
+    """
     names = ("*.w.example.com", "w.example.com", "a.w.example.com")
     before = file.read_text()
 
@@ -162,74 +172,78 @@ def test_names_that_the_ca_refuses_together(file: Path) -> None:
     assert Exit.OK == run(file, "add", names[2], "--yes").code
 
 
-def test_a_domain_removes_no_others(file: Path) -> None:
+def test_domain_of_several_names_does_not_remove_the_certificate(file: Path) -> None:
     """A certificate with other names is removed by its own name only."""
     file.write_text(HEAD + IMG.replace('.com"]', '.com", "a.img.example.com"]'))
     before = file.read_text()
 
-    one = run(file, "remove", "a.img.example.com", "--yes")
-    kept = file.read_text()
-    whole = run(file, "remove", "img", "--yes")
+    by_domain = run(file, "remove", "a.img.example.com", "--yes")
+    after_error = file.read_text()
+    by_name = run(file, "remove", "img", "--yes")
 
-    assert (Exit.USAGE, before) == (one.code, kept)
-    assert "error: img is for img.example.com, a.img.example.com\n" in one.err
-    assert "to remove the whole certificate: `certferry remove img`" in one.err
-    assert (Exit.OK, HEAD.rstrip() + "\n") == (whole.code, file.read_text())
+    assert (Exit.USAGE, before) == (by_domain.code, after_error)
+    assert "error: img is for img.example.com, a.img.example.com\n" in by_domain.err
+    assert "to remove the whole certificate: `certferry remove img`" in by_domain.err
+    assert (Exit.OK, HEAD.rstrip() + "\n") == (by_name.code, file.read_text())
 
 
-def test_a_domain_in_chinese_never_takes_the_wildcard_with_it(file: Path) -> None:
-    """Its certificate is declared in ASCII; the other one that covers it is shown, not removed."""
+def test_chinese_domain_does_not_remove_the_wildcard(file: Path) -> None:
+    """A domain in Chinese characters matches its certificate in ASCII and the wildcard; the error
+    names both certificates.
+    """
     run(file, "add", "*.w.example.com", "--yes")
     run(file, "add", "图片.w.example.com", "--yes")
     before = file.read_text()
 
-    done = run(file, "remove", "图片.w.example.com", "--yes")
+    ended = run(file, "remove", "图片.w.example.com", "--yes")
 
-    assert Exit.USAGE == done.code
-    assert "图片.w.example.com is in several certificates: " in done.err
+    assert Exit.USAGE == ended.code
+    assert "图片.w.example.com is in several certificates: " in ended.err
     assert before == file.read_text()
     assert Exit.OK == run(file, "remove", "xn--wcsw84d.w.example.com", "--yes").code
     assert "*.w.example.com" in file.read_text()
 
 
-def test_a_domain_that_a_wildcard_covers_may_need_no_certificate(file: Path) -> None:
-    """The certificate of the wildcard is called by a name that it covers; that it covers the domain
-    is reported before one is declared for that domain alone.
+def test_domain_of_a_wildcard_causes_a_warning(file: Path) -> None:
+    """The certificate of a wildcard is named after a covered name, and the warning names this
+    certificate when a covered domain is added.
     """
     wild = run(file, "add", "*.w.example.com", "--yes")
     assert '+ name = "wildcard.w.example.com"\n' in wild.out
     assert "" == wild.err
 
-    done = run(file, "add", "x.w.example.com", "--yes")
+    ended = run(file, "add", "x.w.example.com", "--yes")
 
-    assert Exit.OK == done.code
-    assert "warning: wildcard.w.example.com already covers x.w.example.com: " in done.err
+    assert Exit.OK == ended.code
+    assert "warning: wildcard.w.example.com already covers x.w.example.com: " in ended.err
 
 
 @pytest.mark.parametrize("arguments", [("add", "www.example.com"), ("remove", "img")])
-def test_without_a_terminal_nothing_is_written(file: Path, arguments: tuple[str, str]) -> None:
-    """The difference is shown all the same, and `--yes` is named."""
-    done = run(file, *arguments)
+def test_no_change_without_a_terminal(file: Path, arguments: tuple[str, str]) -> None:
+    """The difference is printed, and the error names `--yes`."""
+    ended = run(file, *arguments)
 
-    assert Exit.USAGE == done.code
-    assert "[[certificates]]" in done.out
-    assert NOT_AT_A_TERMINAL.format(command=arguments[0]) == done.err
+    assert Exit.USAGE == ended.code
+    assert "[[certificates]]" in ended.out
+    assert NOT_AT_A_TERMINAL.format(command=arguments[0]) == ended.err
     assert HEAD + IMG == file.read_text()
 
 
 @pytest.mark.parametrize("answer", ["y", "n"])
-def test_at_a_terminal_it_is_asked(file: Path, answer: str) -> None:
-    """Below the difference."""
+def test_question_at_a_terminal(file: Path, answer: str) -> None:
+    """The question follows the difference, and only a yes changes the file."""
     with at_a_terminal(file, "remove", "img") as terminal:
-        terminal.until(lambda seen: "- # The pictures." in seen and "[y/N]" in seen)
+        terminal.until(lambda screen: "- # The pictures." in screen and "[y/N]" in screen)
         terminal.type(f"{answer}\n")
         assert Exit.OK == terminal.end()
 
     assert (HEAD.rstrip("\n") + "\n" if answer == "y" else HEAD + IMG) == file.read_text()
 
 
-def test_what_is_removed_can_be_forgotten_at_once(file: Path) -> None:
-    """Where the state has a certificate of it, the second question is asked; yes forgets it."""
+def test_removed_certificate_can_be_forgotten_at_once(file: Path) -> None:
+    """If the state has the certificate, a second question follows; a yes ends reminders about the
+    certificate.
+    """
     file.write_text(f'[state]\nurl = "sqlite:///state.db"\n{HEAD}{IMG}')
     places = file.with_name("state.db"), file.with_name("secret.key")
     with closing(connect(*places)) as state:
@@ -239,9 +253,9 @@ def test_what_is_removed_can_be_forgotten_at_once(file: Path) -> None:
         )
 
     with at_a_terminal(file, "remove", "img") as terminal:
-        terminal.until(lambda seen: "- # The pictures." in seen and "[y/N]" in seen)
+        terminal.until(lambda screen: "- # The pictures." in screen and "[y/N]" in screen)
         terminal.type("y\n")
-        terminal.until(lambda seen: "Let the certificate expire" in " ".join(seen.split()))
+        terminal.until(lambda screen: "Let the certificate expire" in " ".join(screen.split()))
         terminal.type("y\n")
         assert Exit.OK == terminal.end()
 
@@ -249,27 +263,29 @@ def test_what_is_removed_can_be_forgotten_at_once(file: Path) -> None:
         assert "forgotten" == state.history("img", 1)[0].event
 
 
-def test_an_address_of_a_page_means_its_domain(file: Path) -> None:
-    """As a browser's address line has it."""
-    done = run(file, "add", "https://www.example.com/a?b", "--yes")
+def test_address_of_a_page_is_its_domain(file: Path) -> None:
+    """An address from a browser is accepted."""
+    ended = run(file, "add", "https://www.example.com/a?b", "--yes")
 
-    assert Exit.OK == done.code, done.err
+    assert Exit.OK == ended.code, ended.err
     assert ("www.example.com",) == load(file, KEYS).certificates[-1].names
 
 
-def test_one_certificate_for_each(file: Path) -> None:
-    """With a name that is free."""
-    done = run(file, "add", "example.com", "*.example.com", "--each", "--yes")
+def test_certificate_for_each_name(file: Path) -> None:
+    """Each certificate has a free name."""
+    ended = run(file, "add", "example.com", "*.example.com", "--each", "--yes")
 
-    assert Exit.OK == done.code, done.err
+    assert Exit.OK == ended.code, ended.err
     desired_ones = load(file, KEYS).certificates[1:]
     assert [("example.com", ("example.com",)), ("wildcard.example.com", ("*.example.com",))] == [
         (desired.lineage, desired.names) for desired in desired_ones
     ]
 
 
-def test_what_is_declared_already(file: Path) -> None:
-    """Said twice, nothing changes; among others, it is a mistake."""
+def test_declared_domain_is_added_again(file: Path) -> None:
+    """A declared domain alone changes nothing; beside a new domain, a declared domain is an
+    error.
+    """
     again = run(file, "add", "IMG.example.com.", "--yes")
     assert (Exit.OK, "") == (again.code, again.err)
     assert "All of them are already declared. Nothing was changed.\n" == again.out
@@ -280,65 +296,65 @@ def test_what_is_declared_already(file: Path) -> None:
     assert HEAD + IMG == file.read_text()
 
 
-def test_several_accounts(file: Path) -> None:
-    """None is guessed: the option is named, and takes the label."""
+def test_several_accounts_need_an_option(file: Path) -> None:
+    """The error names the option, whose value is the label of an account."""
     more = '[accounts.alidns]\n[accounts.second]\ntype = "qiniu"\n'
     file.write_text(HEAD.replace("[accounts.qiniu]", "[accounts.qiniu]\n" + more) + IMG)
     before = file.read_text()
 
     dns = run(file, "add", "www.example.com", "--yes")
     to = run(file, "add", "www.example.com", "--yes", "--dns", "alidns")
-    wrong = run(file, "add", "www.example.com", "--yes", "--dns", "qiniu")
-    assert [Exit.USAGE] * 3 == [dns.code, to.code, wrong.code]
+    not_dns = run(file, "add", "www.example.com", "--yes", "--dns", "qiniu")
+    assert [Exit.USAGE] * 3 == [dns.code, to.code, not_dns.code]
     assert "several possible accounts: dnspod, alidns" in dns.err
     assert "choose an account with --dns dnspod" in dns.err
     assert "choose an account with --to qiniu" in to.err
-    assert "error: qiniu is not a DNS account; available: dnspod, alidns\n" in wrong.err
+    assert "error: qiniu is not a DNS account; available: dnspod, alidns\n" in not_dns.err
     assert before == file.read_text()
 
-    done = run(file, "add", "www.example.com", "--yes", "--dns", "alidns", "--to", "second")
-    assert Exit.OK == done.code
+    ended = run(file, "add", "www.example.com", "--yes", "--dns", "alidns", "--to", "second")
+    assert Exit.OK == ended.code
     added = load(file, KEYS).certificates[-1]
     assert ("alidns", "second") == (added.dns, added.deployments[0].target)
 
 
-def test_a_file_without_accounts(file: Path) -> None:
-    """Where there is no DNS account, nothing can be proven; without a target it is only issued."""
+def test_file_without_accounts(file: Path) -> None:
+    """A name needs a DNS account for its proof; a certificate with no target is only issued."""
     file.write_text("")
-    none = run(file, "add", "www.example.com", "--yes")
-    assert Exit.USAGE == none.code
-    assert "certferry.toml has no account of a DNS service" in none.err
+    ended = run(file, "add", "www.example.com", "--yes")
+    assert Exit.USAGE == ended.code
+    assert "certferry.toml has no account of a DNS service" in ended.err
 
     file.write_text("[accounts.dnspod]\n")
     assert Exit.OK == run(file, "add", "www.example.com", "--yes").code
     assert () == load(file, KEYS).certificates[0].deployments
 
 
-def test_a_text_that_would_not_load_is_not_written(file: Path) -> None:
-    """What is wrong is reported as of the file that it would have been."""
+def test_invalid_change_is_not_written(file: Path) -> None:
+    """The error has the line that the change would have in the file."""
     names = [f"n{number}.example.com" for number in range(101)]
 
-    done = run(file, "add", *names, "--yes")
+    ended = run(file, "add", *names, "--yes")
 
-    assert Exit.USAGE == done.code
-    assert "the change would make the file invalid: certferry.toml:15:" in done.err
-    assert "101 names" in done.err
+    assert Exit.USAGE == ended.code
+    assert "the change would make the file invalid: certferry.toml:15:" in ended.err
+    assert "101 names" in ended.err
     assert HEAD + IMG == file.read_text()
 
 
-def test_a_file_that_is_wrong_already(file: Path) -> None:
-    """It is reported, and left alone."""
+def test_invalid_file_is_not_changed(file: Path) -> None:
+    """The error is about the existing line, and the file stays unchanged."""
     file.write_text(HEAD + IMG + "nams = 1\n")
 
-    done = run(file, "add", "www.example.com", "--yes")
+    ended = run(file, "add", "www.example.com", "--yes")
 
-    assert Exit.USAGE == done.code
-    assert "[[certificates.deploy]] nams: unknown key" in done.err
+    assert Exit.USAGE == ended.code
+    assert "[[certificates.deploy]] nams: unknown key" in ended.err
     assert (HEAD + IMG + "nams = 1\n") == file.read_text()
 
 
-def test_a_link_stays_a_link(file: Path) -> None:
-    """The file behind it is changed."""
+def test_linked_file_is_changed(file: Path) -> None:
+    """The link stays, and the file behind the link is changed."""
     real = file.rename(file.parent / "real.toml")
     file.symlink_to(real)
 
@@ -348,8 +364,8 @@ def test_a_link_stays_a_link(file: Path) -> None:
     assert 2 == real.read_text().count("[[certificates]]")
 
 
-def test_a_file_that_changed_while_it_was_asked(file: Path) -> None:
-    """What an editor has written meanwhile is not lost."""
+def test_file_that_changed_during_the_question(file: Path) -> None:
+    """The change of an editor during the question is preserved."""
     before = file.read_text()
     file.write_text(before + "# mine\n")
 
@@ -359,8 +375,8 @@ def test_a_file_that_changed_while_it_was_asked(file: Path) -> None:
     assert before + "# mine\n" == file.read_text()
 
 
-def test_a_byte_order_mark_stays(file: Path) -> None:
-    """Some editors want it."""
+def test_byte_order_mark_stays(file: Path) -> None:
+    """Some editors need the byte order mark."""
     file.write_bytes(b"\xef\xbb\xbf" + (HEAD + IMG).encode())
 
     assert Exit.OK == run(file, "remove", "img", "--yes").code
@@ -369,8 +385,8 @@ def test_a_byte_order_mark_stays(file: Path) -> None:
 
 
 @as_root
-def test_the_owner_stays(file: Path) -> None:
-    """A group that may read it may do so afterwards."""
+def test_owner_and_mode_stay(file: Path) -> None:
+    """A group with permission to read keeps the permission."""
     os.chown(file, 0, NOBODY)
 
     assert Exit.OK == run(file, "add", "www.example.com", "--yes").code

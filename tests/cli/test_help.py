@@ -1,4 +1,4 @@
-"""The help of every command, and what shells complete."""
+"""The help of every command, and the completions of shells."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from certferry.present.layout import width
 from tests.cli.consoles import TestConsole
 from tests.support import forks
 
-# --- The help of every command is in the reader's language, whole, on a wide and a narrow
-# screen
+# --- The help of commands: translated and complete, on a wide and a narrow screen
 
 
 TYPED = re.compile(r"`[^`]*`|\[[a-z]+\]|(?<!\w)--?[a-z][\w-]*|[!-~]*[./~_][!-~]*")
@@ -59,14 +58,14 @@ NAMES = {
     ),
     *("cron", "crontab", "fish", "lego", "port", "qiniu", "shell", "sync", "systemd", "text"),
     *("unit", "value", "zsh"),
-    *("config", "help", "notify"),  # in a command of more words than a row
+    *("config", "help", "notify"),  # parts of a command that is longer than a row
     *("API", "Ctrl-C", "PATH", "SIGHUP", "SIGTERM", "unix"),
 }
-"""Words that are the same in both languages."""
+"""Words that both languages share."""
 
 
 def pages(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Return every command that has a help, and what is typed for it."""
+    """Yield every command with a help, and the words to type."""
     yield path, command
     if isinstance(command, click.Group):
         with click.Context(command) as ctx:
@@ -80,36 +79,38 @@ PAGES = dict(pages(program))
 
 
 def english(page: str, command: click.Command) -> list[tuple[str, list[str]]]:
-    """Return the rows of a help with words of no Chinese sentence, and these words."""
+    """Return the rows of a help with words outside Chinese sentences, and these words."""
     allowed = NAMES | metavars(command)
     if isinstance(command, click.Group):
         with click.Context(command) as ctx:
             listed = {name: command.get_command(ctx, name) for name in command.list_commands(ctx)}
-        allowed |= set(listed).union(*(metavars(one) for one in listed.values() if one))
+        allowed |= set(listed).union(*(metavars(part) for part in listed.values() if part))
     rows = [(row, re.findall(r"[A-Za-z][\w'-]+", TYPED.sub(" ", row))) for row in page.splitlines()]
-    return [(row, rest) for row, words in rows if (rest := [w for w in words if w not in allowed])]
+    return [
+        (row, unknown) for row, words in rows if (unknown := [w for w in words if w not in allowed])
+    ]
 
 
 def metavars(command: click.Command) -> set[str]:
-    """Return what a command calls its values: only what was given a name, none of click's types."""
-    written = " ".join(parameter.metavar or "" for parameter in command.params)
-    return set(re.findall(r"[A-Za-z][\w'-]+", written))
+    """Return the names of a command's values, without the names of click's types."""
+    named = " ".join(parameter.metavar or "" for parameter in command.params)
+    return set(re.findall(r"[A-Za-z][\w'-]+", named))
 
 
-def test_every_page_is_found() -> None:
-    """The parts of a group have pages, too."""
+def test_pages_include_commands_of_groups() -> None:
+    """The commands of a group have pages, too."""
     assert {(), ("sync",), ("schedule", "install")} <= set(PAGES)
 
 
 @pytest.mark.parametrize("columns", [80, 52])
 @pytest.mark.parametrize("path", PAGES, ids=" ".join)
-def test_a_help_in_chinese_has_no_english_sentence(
+def test_chinese_help_has_no_english_sentences(
     path: tuple[str, ...],
     columns: int,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever the width, all that is no name and not typed is translated."""
+    """At any width everything is translated except names and words to type."""
     monkeypatch.setenv("COLUMNS", str(columns))
 
     assert Exit.OK == run(["--lang", "zh", *path, "--help"], TestConsole().console)
@@ -119,13 +120,13 @@ def test_a_help_in_chinese_has_no_english_sentence(
     for example in EXAMPLES:
         typed = typed.replace(f"\n  {example}  ", "\n")
     assert [] == english(typed, PAGES[path])
-    if path != ("completion",):  # its commands stay as they are to be typed
+    if path != ("completion",):  # words to type are not wrapped
         assert max(map(width, page.splitlines())) <= columns
 
 
 @pytest.mark.parametrize("path", PAGES, ids=" ".join)
 def test_every_value_of_an_option_has_a_name(path: tuple[str, ...]) -> None:
-    """What click would write in its place, such as INTEGER RANGE, is no word of ours."""
+    """A named value replaces click's own names of types, such as INTEGER RANGE."""
     nameless = [
         parameter.name
         for parameter in PAGES[path].params
@@ -135,8 +136,8 @@ def test_every_value_of_an_option_has_a_name(path: tuple[str, ...]) -> None:
     assert [] == nameless
 
 
-def test_a_group_lists_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:
-    """None ends in dots where the screen does."""
+def test_group_lists_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    """A sentence is wrapped at the edge of the screen instead of shortened."""
     assert Exit.OK == run(["schedule", "--help"], TestConsole().console)
 
     listed = capsys.readouterr().out.partition("\nCommands:\n")[2]
@@ -147,32 +148,36 @@ def test_a_group_lists_whole_sentences(capsys: pytest.CaptureFixture[str]) -> No
     assert "..." not in listed
 
 
-def test_one_option_means_something_else_in_each_command(
+def test_option_with_a_meaning_in_each_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What `schedule remove --systemd` does is said there, and not what `install` does with it."""
+    """The help of `schedule remove --systemd` describes the removal, although `install` has the
+    same option.
+    """
     assert Exit.OK == run(["schedule", "remove", "--help"], TestConsole().console)
 
-    said = " ".join(capsys.readouterr().out.split())
-    assert "--systemd Remove only the systemd units." in said
-    assert "instead of a crontab line" not in said
+    page = " ".join(capsys.readouterr().out.split())
+    assert "--systemd Remove only the systemd units." in page
+    assert "instead of a crontab line" not in page
 
 
 @pytest.mark.parametrize("language", [None, "de"])
-def test_a_command_runs_in_the_environment_it_was_started_in(
+def test_command_runs_in_the_original_environment(
     language: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Click speaks Chinese by the process's LANGUAGE; programs that a command starts do not."""
+    """Click reads the LANGUAGE of the process for Chinese messages; programs of a command get the
+    original variable.
+    """
     monkeypatch.delenv("LANGUAGE", raising=False)
     if language is not None:
         monkeypatch.setenv("LANGUAGE", language)
-    seen = []
+    environments = []
 
     @click.command()
     @click.option("--number", type=int, required=True)
     def command(number: int) -> int:
         del number
-        seen.append((os.environ.get("LANGUAGE"), gettext.textdomain()))
+        environments.append((os.environ.get("LANGUAGE"), gettext.textdomain()))
         return Exit.OK
 
     before = (language, gettext.textdomain())
@@ -183,14 +188,16 @@ def test_a_command_runs_in_the_environment_it_was_started_in(
     assert Exit.USAGE == run_command(command, "x", [], chinese)
 
     assert "错误：缺少选项 '--number'" in console.err
-    assert [before] == seen
+    assert [before] == environments
     assert before == (os.environ.get("LANGUAGE"), gettext.textdomain())
 
 
-def test_what_asked_the_program_itself_for_help_changes_no_language(
+def test_help_option_does_not_keep_a_language(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Click keeps the option that it made first, which would stay in English."""
+    """The language of the help is right even if click has created the help option before, in
+    English.
+    """
     with click.Context(program) as ctx:
         assert program.get_help_option(ctx) is not None
 
@@ -199,7 +206,7 @@ def test_what_asked_the_program_itself_for_help_changes_no_language(
     assert "Show this message and exit" not in capsys.readouterr().out
 
 
-# --- Shell completion: scripts that shells accept, and answers to what they ask
+# --- Completion of shells: scripts that shells accept, and the candidates
 
 
 def script(shell: str) -> str:
@@ -209,29 +216,29 @@ def script(shell: str) -> str:
 
 
 def offered(words: str, cwd: Path) -> list[str]:
-    asked = {
+    variables = {
         "_CERTFERRY_COMPLETE": "bash_complete",
         "COMP_WORDS": words,
         "COMP_CWORD": str(len(words.split(" ")) - 1),
     }
-    result = forks.run(forks.COMMAND, cwd=cwd, env=os.environ | asked)
+    result = forks.run(forks.COMMAND, cwd=cwd, env=os.environ | variables)
     assert (0, "") == (result.returncode, result.stderr)
     return [row.partition(",")[2] for row in result.stdout.splitlines() if row]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_gets_its_script(shell: str) -> None:
-    """The script asks certferry itself."""
+def test_script_of_each_shell(shell: str) -> None:
+    """The script calls certferry for the candidates."""
     assert f"_CERTFERRY_COMPLETE={shell}_complete" in script(shell)
 
 
-def test_fish_shows_whole_sentences() -> None:
-    """Not only as far as their first comma, where click's script ends them."""
+def test_descriptions_in_fish() -> None:
+    """Fish shows whole descriptions, while click's own script ends at the first comma."""
     assert 'string split --max 1 "," $completion' in script("fish")
 
 
-def test_the_script_works_in_a_real_bash(tmp_path: Path) -> None:
-    """A shell that sources the script offers the commands."""
+def test_script_in_a_real_bash(tmp_path: Path) -> None:
+    """A shell that sources the script completes the commands."""
     bash = shutil.which("bash")
     assert bash is not None
     (tmp_path / "certferry").write_text(f'#!/bin/sh\nexec {" ".join(forks.COMMAND)} "$@"\n')
@@ -252,8 +259,8 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     assert [name for name in COMMANDS if name.startswith("s")] == result.stdout.split()
 
 
-def test_commands_and_options_are_offered(tmp_path: Path) -> None:
-    """What begins with what was typed, and nothing else."""
+def test_completion_of_commands_and_options(tmp_path: Path) -> None:
+    """The candidates are exactly the words with the typed beginning."""
     assert list(COMMANDS) == offered("certferry ", tmp_path)
     assert [] == offered("certferry frobnicate x", tmp_path)
     assert ["--renew", "--rehearse"] == offered("certferry sync --r", tmp_path)
@@ -261,8 +268,8 @@ def test_commands_and_options_are_offered(tmp_path: Path) -> None:
     assert ["bash", "zsh", "fish"] == offered("certferry completion ", tmp_path)
 
 
-def test_declared_certificates_are_offered(tmp_path: Path) -> None:
-    """NAMEs come from the configuration; where that is wrong, a shell reads nothing."""
+def test_completion_of_certificates(tmp_path: Path) -> None:
+    """The candidates come from the configuration; a wrong configuration gives no candidates."""
     path = tmp_path / "certferry.toml"
     path.write_text("""
 [accounts.dnspod]
@@ -284,14 +291,14 @@ dns = "dnspod"
     assert [] == offered("certferry plan ", tmp_path)
 
 
-def test_what_is_offered_is_explained_in_the_readers_language() -> None:
-    """Shells that show what a word is for show what the help says, whole."""
-    asked = {"_CERTFERRY_COMPLETE": "fish_complete", "LC_ALL": "zh_CN.UTF-8"}
+def test_descriptions_of_candidates_are_translated() -> None:
+    """Shells with descriptions show the whole text of the help."""
+    variables = {"_CERTFERRY_COMPLETE": "fish_complete", "LC_ALL": "zh_CN.UTF-8"}
 
     offered = [
         subprocess.run(
             forks.COMMAND,
-            env=os.environ | asked | {"COMP_WORDS": words, "COMP_CWORD": words.split(" ")[-1]},
+            env=os.environ | variables | {"COMP_WORDS": words, "COMP_CWORD": words.split(" ")[-1]},
             capture_output=True,
             encoding="utf-8",
             check=True,

@@ -1,4 +1,4 @@
-"""The hook by itself: who calls it and how, and what it says when that cannot be meant."""
+"""`certferry hook`: callers, variables, and errors."""
 
 from __future__ import annotations
 
@@ -34,26 +34,28 @@ CLIENTS = MODES[:3]
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's home, which is also the current directory. There is nothing in it."""
+    """Return an empty home, which is also the current directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 class Caller:
-    """A client that runs the hook, with its environment."""
+    """A client that runs the hook, with the client's environment."""
 
     def __init__(self, home: Path, environ: Mapping[str, str] | None = None) -> None:
         self.home = home
         self.environ = {"HOME": str(home), "XDG_DATA_HOME": str(home / "data"), **(environ or {})}
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Run the command line; give its exit code, stdout and stderr."""
+        """Run the command line, and return the exit code, stdout and stderr."""
         console = TestConsole(environ=self.environ)
         code = run(arguments, console.console)
         return code, console.out, console.err
 
     def complaint(self, *arguments: str) -> tuple[int, str, str]:
-        """Run a hook that must complain and change nothing; give the code, the error, the hint."""
+        """Run a hook that must fail and change nothing, and return the exit code, the error and the
+        hint.
+        """
         before = sorted(self.home.rglob("*"))
         code, out, err = self.run(*arguments)
         assert "" == out
@@ -62,13 +64,13 @@ class Caller:
         return code, error.removeprefix("error: "), hint.removesuffix("\n")
 
 
-def made(*names: str) -> CertificateBundle:
-    """Make a certificate as another client has."""
+def bundle_for(*names: str) -> CertificateBundle:
+    """Return a certificate of another client."""
     return make_bundle(*names, not_before=datetime.now(UTC))
 
 
 def live(home: Path, name: str, bundle: CertificateBundle, key: CertificateBundle) -> Path:
-    """Write a certbot lineage; give its directory."""
+    """Write a lineage of certbot, and return its directory."""
     directory = home / "live" / name
     directory.mkdir(parents=True)
     (directory / "fullchain.pem").write_text(bundle.fullchain_pem)
@@ -77,8 +79,8 @@ def live(home: Path, name: str, bundle: CertificateBundle, key: CertificateBundl
 
 
 def by_certbot(home: Path, **environ: str) -> Caller:
-    """Certbot, which has renewed a certificate for img.example.com."""
-    bundle = made("img.example.com")
+    """Return certbot after a renewal for img.example.com."""
+    bundle = bundle_for("img.example.com")
     lineage = live(home, "img.example.com", bundle, bundle)
     return Caller(home, {"RENEWED_LINEAGE": str(lineage), **environ})
 
@@ -93,12 +95,12 @@ def declare(home: Path, table: str) -> Path:
     return path
 
 
-# --- the command line
+# --- The command line
 
 
 @pytest.mark.parametrize("mode", ["acme", "ACME.SH", "acmesh", "kodo", ""])
 def test_unknown_mode(home: Path, mode: str) -> None:
-    """A usage error that lists the modes."""
+    """The error is about the usage, and lists the modes."""
     code, error, hint = Caller(home).complaint("hook", mode)
 
     assert Exit.USAGE == code
@@ -115,30 +117,30 @@ def test_unknown_mode(home: Path, mode: str) -> None:
         ((), "missing argument 'MODE'. Choose from: acme.sh, certbot, lego, qiniu"),
     ],
 )
-def test_options_that_do_not_go_together(
+def test_options_that_exclude_each_other(
     home: Path, arguments: tuple[str, ...], error: str
 ) -> None:
-    """A usage error, for every client."""
+    """The error is about the usage, for every client."""
     assert (Exit.USAGE, error) == Caller(home).complaint("hook", *arguments)[:2]
 
 
 @pytest.mark.parametrize(
     ("incomplete", "modes"), [("", list(MODES)), ("a", ["acme.sh"]), ("x", [])]
 )
-def test_shell_is_offered_the_modes(incomplete: str, modes: list[str]) -> None:
-    """All of them, or those that begin so."""
+def test_completion_of_modes(incomplete: str, modes: list[str]) -> None:
+    """The candidates are the modes with the typed beginning."""
     completion = ShellComplete(program, {}, "certferry", "_CERTFERRY_COMPLETE")
 
     assert modes == [item.value for item in completion.get_completions(["hook"], incomplete)]
 
 
-# --- called by no client that is known
+# --- A hook without a known client
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("configured", [True, False])
 def test_by_hand(home: Path, client: str, *, configured: bool) -> None:
-    """The missing variables are named, and the hint says who is to run this."""
+    """The error names the missing variables, and the hint says how to run the command."""
     if configured:
         declare(home, "fullchain = 'f.pem'\nprivkey = 'k.pem'")
 
@@ -150,8 +152,8 @@ def test_by_hand(home: Path, client: str, *, configured: bool) -> None:
     assert "certferry sync" in hint
 
 
-def test_the_old_mode_with_nothing_to_go_by(home: Path) -> None:
-    """Neither a file nor a client: it is reported where a file was looked for."""
+def test_former_mode_without_a_file_and_a_client(home: Path) -> None:
+    """The error lists the places of a configuration."""
     code, error, hint = Caller(home, KEYS).complaint("hook", "qiniu")
 
     assert Exit.USAGE == code
@@ -160,8 +162,8 @@ def test_the_old_mode_with_nothing_to_go_by(home: Path) -> None:
     assert "--config FILE" in hint
 
 
-def test_the_old_mode_where_nothing_goes_to_qiniu(home: Path) -> None:
-    """It says so; to do nothing without a word would look like success."""
+def test_former_mode_without_a_deployment_to_qiniu(home: Path) -> None:
+    """The error says so, since silence would look like success."""
     path = declare(home, "names = ['img.example.com']\ndns = 'dnspod'")
 
     code, error, _ = Caller(home, KEYS).complaint("--config", str(path), "hook", "qiniu")
@@ -169,8 +171,8 @@ def test_the_old_mode_where_nothing_goes_to_qiniu(home: Path) -> None:
     assert (Exit.USAGE, f"{path}: no certificate is deployed to Qiniu") == (code, error)
 
 
-def test_the_old_mode_is_for_all_whatever_a_client_says(home: Path) -> None:
-    """With a configuration a client's variables do not count."""
+def test_former_mode_with_a_configuration(home: Path) -> None:
+    """With a configuration all its certificates count, and a client's variables do not."""
     path = declare(home, "fullchain = 'f.pem'\nprivkey = 'k.pem'\ndeploy = [{to = 'qiniu'}]")
     caller = by_certbot(home, **KEYS)
 
@@ -180,8 +182,8 @@ def test_the_old_mode_is_for_all_whatever_a_client_says(home: Path) -> None:
     assert f"{home}/f.pem: No such file" in out
 
 
-def test_lineage_that_is_not_declared(home: Path) -> None:
-    """The message names file, certificate and client; the hint is what to write."""
+def test_renewed_certificate_that_is_not_declared(home: Path) -> None:
+    """The message names file, certificate and client; the hint has the lines to add."""
     path = declare(home, "names = ['other.example.com']\ndns = 'dnspod'\ndeploy = [{to = 'qiniu'}]")
     lineage = home / "live" / "img.example.com"
 
@@ -193,11 +195,11 @@ def test_lineage_that_is_not_declared(home: Path) -> None:
     assert f'privkey = "{lineage}/privkey.pem"' in hint
 
 
-def test_half_written_copy_is_reported_as_that(home: Path) -> None:
-    """A declared file that cannot be taken is not reported as one that is not declared."""
+def test_half_written_copy(home: Path) -> None:
+    """The error has the cause of the unreadable copy."""
     path = declare(home, "name = 'copy'\nfullchain = 'f.pem'\nprivkey = 'k.pem'")
-    (home / "f.pem").write_text(made("img.example.com").fullchain_pem)
-    (home / "k.pem").write_text(made("img.example.com").privkey_pem.reveal())
+    (home / "f.pem").write_text(bundle_for("img.example.com").fullchain_pem)
+    (home / "k.pem").write_text(bundle_for("img.example.com").privkey_pem.reveal())
 
     code, error, _ = by_certbot(home, **KEYS).complaint("--config", str(path), "hook", "certbot")
 
@@ -206,11 +208,13 @@ def test_half_written_copy_is_reported_as_that(home: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["certbot", "qiniu"])
-def test_configuration_without_certificates_is_none_of_them(home: Path, mode: str) -> None:
-    """The client's certificate is taken as without one: here as far as its files go."""
+def test_configuration_without_certificates(home: Path, mode: str) -> None:
+    """As without a configuration, the hook deploys the client's certificate, here up to a wrong
+    key.
+    """
     path = home / "certferry.toml"
     path.write_text('[accounts.cdn]\ntype = "qiniu"\n')
-    lineage = live(home, "img", made("img.example.com"), made("img.example.com"))
+    lineage = live(home, "img", bundle_for("img.example.com"), bundle_for("img.example.com"))
     caller = Caller(home, {"RENEWED_LINEAGE": str(lineage), **KEYS})
 
     code, out, err = caller.run("hook", mode)
@@ -220,8 +224,8 @@ def test_configuration_without_certificates_is_none_of_them(home: Path, mode: st
     assert "so no later run continues: have certbot run the hook again." in out
 
 
-def test_keys_that_no_account_has(home: Path) -> None:
-    """Without a file both keys are asked for, under both names, and none of DNSPod's."""
+def test_missing_keys_without_a_configuration(home: Path) -> None:
+    """The error has both keys of Qiniu with both names, and no key of DNSPod."""
     code, error, hint = by_certbot(home).complaint("hook", "certbot")
 
     assert Exit.USAGE == code
@@ -231,16 +235,14 @@ def test_keys_that_no_account_has(home: Path) -> None:
     assert "environment" in hint
 
 
-# --- files that cannot be taken
+# --- Wrong files
 
 
 @pytest.mark.parametrize("mode", ["certbot", "qiniu"])
 @pytest.mark.parametrize("options", [(), ("--no-wait",), ("--wait", "5")])
-def test_pair_that_does_not_belong_together(
-    home: Path, mode: str, options: tuple[str, ...]
-) -> None:
-    """Refused before anything is sent; nothing is issued."""
-    lineage = live(home, "img", made("img.example.com"), made("img.example.com"))
+def test_certificate_with_a_wrong_key(home: Path, mode: str, options: tuple[str, ...]) -> None:
+    """The hook refuses the pair before any request, and issues nothing."""
+    lineage = live(home, "img", bundle_for("img.example.com"), bundle_for("img.example.com"))
     caller = Caller(home, {"RENEWED_LINEAGE": str(lineage), **KEYS})
 
     code, out, err = caller.run("hook", mode, *options)
@@ -251,8 +253,8 @@ def test_pair_that_does_not_belong_together(
     assert "" == err
 
 
-def test_files_that_are_not_there(home: Path) -> None:
-    """Which path it was, whether it is declared or not."""
+def test_missing_files(home: Path) -> None:
+    """The error has the missing path, with and without a declaration."""
     gone = home / "gone"
     caller = Caller(home, {"RENEWED_LINEAGE": str(gone), **KEYS})
     path = declare(home, "names = ['img.example.com']\ndns = 'dnspod'\ndeploy = [{to = 'qiniu'}]")
@@ -263,12 +265,14 @@ def test_files_that_are_not_there(home: Path) -> None:
     assert f"{gone}/fullchain.pem: No such file or directory" == error
 
 
-# --- keys from a file
+# --- Keys from a file
 
 
 def test_keys_from_an_env_file(home: Path) -> None:
-    """They count as if they were in the environment, so that the pair is looked at."""
-    lineage = live(home, "img", made("img.example.com"), made("img.example.com"))
+    """Keys of a file count like keys of the environment: the hook goes on to the check of
+    the pair.
+    """
+    lineage = live(home, "img", bundle_for("img.example.com"), bundle_for("img.example.com"))
     keys = home / ".cdn-env"
     keys.write_text("export QINIU_ACCESS_KEY='a'\nQINIU_SECRET_KEY=s # mine\n")
     keys.chmod(0o600)
@@ -294,7 +298,9 @@ def test_keys_from_an_env_file(home: Path) -> None:
 def test_env_file_that_cannot_be_used(
     home: Path, content: str | None, mode: int, problem: str
 ) -> None:
-    """The file, the line and what is wrong with it; never what stands there, never executed."""
+    """The error has the file, the line and the problem, but never the value, and nothing is
+    executed.
+    """
     keys = home / ".cdn-env"
     if content is not None:
         keys.write_text(content)
@@ -308,7 +314,7 @@ def test_env_file_that_cannot_be_used(
     assert "secret" not in error + hint
 
 
-# --- acme.sh's deploy hook
+# --- The deploy hook of acme.sh
 
 
 def acme_sh_at(home: Path) -> None:
@@ -316,8 +322,10 @@ def acme_sh_at(home: Path) -> None:
     (home / "account.conf").touch()
 
 
-def test_deploy_hook_runs_the_same_command_from_anywhere(home: Path) -> None:
-    """It has this program, this file and these options, all of them absolute; once is enough."""
+def test_deploy_hook_runs_the_same_command_in_any_directory(home: Path) -> None:
+    """The command has the absolute paths of program, configuration and options; a second
+    installation changes nothing.
+    """
     declare(home, "fullchain = 'f.pem'\nprivkey = 'k.pem'")
     acme_sh_at(home / ".acme.sh")
     options = ("--log-file", "cdn.log", "--lang", "en")
@@ -339,29 +347,29 @@ def test_deploy_hook_runs_the_same_command_from_anywhere(home: Path) -> None:
     assert f"unchanged: {path}\n" in caller.run(*options, *install)[1]
 
 
-def test_deploy_hook_goes_where_acme_sh_is_at_home(home: Path) -> None:
-    """Where it says itself, or where the option says; quiet, it says nothing."""
-    for place, arguments, environ in (
+def test_deploy_hook_is_in_the_home_of_acme_sh(home: Path) -> None:
+    """The variable of acme.sh names the home, and the option takes precedence; with `-q` nothing is
+    printed.
+    """
+    for folder, arguments, environ in (
         ("one", (), {"LE_WORKING_DIR": str(home / "one")}),
         ("two", ("--home", "two"), {"LE_WORKING_DIR": str(home / "one")}),
     ):
-        acme_sh_at(home / place)
+        acme_sh_at(home / folder)
 
         answer = Caller(home, environ).run(
             "-q", "hook", "acme.sh", "--install", "--no-wait", *arguments
         )
 
-        written = (home / place / "deploy" / "certferry.sh").read_text()
+        hook = (home / folder / "deploy" / "certferry.sh").read_text()
         assert (Exit.OK, "", "") == answer
-        assert "hook acme.sh --no-wait\n" in written
-        assert "--config" not in written
+        assert "hook acme.sh --no-wait\n" in hook
+        assert "--config" not in hook
 
 
 @pytest.mark.parametrize(("options", "place"), [((), "/.acme.sh"), (("--home", "any"), "/any")])
-def test_deploy_hook_where_there_is_no_acme_sh(
-    home: Path, options: tuple[str, ...], place: str
-) -> None:
-    """Nothing is made, in no directory of another user."""
+def test_deploy_hook_without_acme_sh(home: Path, options: tuple[str, ...], place: str) -> None:
+    """Nothing is created in a directory without acme.sh."""
     (home / "any").mkdir()
 
     code, error, hint = Caller(home).complaint("hook", "acme.sh", "--install", *options)
@@ -371,7 +379,7 @@ def test_deploy_hook_where_there_is_no_acme_sh(
     assert "--home DIR" in hint
 
 
-# --- what the client gets
+# --- Exit codes and output for clients
 
 
 @pytest.mark.parametrize(
@@ -384,8 +392,10 @@ def test_deploy_hook_where_there_is_no_acme_sh(
         (Outcome.REFUSED, Exit.REFUSED),
     ],
 )
-def test_only_what_went_wrong_is_a_failure_to_a_client(outcome: Outcome, code: Exit) -> None:
-    """A client counts every code but 0 as a failed renewal; what is on its way is none."""
+def test_waiting_is_no_failure_for_a_client(outcome: Outcome, code: Exit) -> None:
+    """Clients count every exit code except 0 as a failed renewal, so a run in progress ends
+    with 0.
+    """
     step = StepOutcome(Action.DEPLOY, outcome, Text("so"), "qiniu", values.IMG)
 
     assert code == exits.of_hook(values.report(values.lineage(step)))
@@ -393,8 +403,10 @@ def test_only_what_went_wrong_is_a_failure_to_a_client(outcome: Outcome, code: E
     assert Exit.STOPPED == exits.of_hook(stopped)
 
 
-def test_progress_is_plain_lines_on_stdout_and_in_the_log(tmp_path: Path) -> None:
-    """Also on a terminal, where the client writes too; clients show stderr as an error."""
+def test_progress_for_clients(tmp_path: Path) -> None:
+    """Lines are plain and on stdout, even at a terminal, because clients show stderr as an error;
+    the log has the same lines.
+    """
     console = terminal()
     run_log = RunLog(Voice())
     run_log.open(tmp_path / "cdn.log")

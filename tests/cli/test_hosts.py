@@ -1,4 +1,4 @@
-"""`certferry hosts`: how the hosts that share a state stand, in words and for programs."""
+"""`certferry hosts`: the standing of hosts with a shared state, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ HOUR = timedelta(hours=1)
 
 
 def standings() -> tuple[HostStanding, ...]:
-    """Return a host in order that is at work, one whose clock is off, and one that is gone."""
+    """Return a host in order and at work, a host with a wrong clock, a lost host, and a host
+    without runs.
+    """
     hosts = (
         HostRecord(
             "web-1",
@@ -45,14 +47,14 @@ def standings() -> tuple[HostStanding, ...]:
 
 
 def printed(console: TestConsole, voice: Voice) -> list[str]:
-    """Print them, and return the lines that stand there."""
-    found = standings()
-    console.console.print_table(status_text.hosts(found, voice), status_text.of_hosts(found, voice))
+    """Print the standings, and return the lines."""
+    hosts = standings()
+    console.console.print_table(status_text.hosts(hosts, voice), status_text.of_hosts(hosts, voice))
     return console.out.splitlines()
 
 
 def test_hosts_in_a_table() -> None:
-    """A row for each, and below what is wrong, with what to do."""
+    """Each host has a row, and the problems with hints follow below."""
     rows = """\
         HOST              VERSION  LAST RUN              LAST SUCCESS          CERTIFICATES  CLOCK        RUNNING SINCE         WORKS ON  DECLARES AN OLDER
         web-1 (this one)  1.2.0    2026-11-29 00:00 UTC  2026-11-29 00:00 UTC  12            —            2026-11-29 11:00 UTC  img, ops  —
@@ -69,29 +71,29 @@ def test_hosts_in_a_table() -> None:
 
 
 def test_hosts_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each downwards, in the operator's language, and no line is too wide."""
+    """Each host is a list of lines in the operator's language, and no line is too wide."""
     monkeypatch.setenv("COLUMNS", "60")
     lines = printed(terminal(NO_COLOR="1"), voice_in("zh"))
     assert ["web-1（本机）", "  版本        1.2.0"] == lines[:2]
     assert "  上次成功    2026-11-29 00:00 UTC" in lines
     assert "  时钟偏差    快 1 天" in lines
-    assert all(width(one) <= 60 for one in lines)
+    assert all(width(line) <= 60 for line in lines)
 
 
-def test_hosts_for_a_program() -> None:
-    """As their schema has it; what is not known is null."""
-    found = documents.rendered(documents.of_hosts(standings()), Voice())
-    must_fit(found, "hosts")
-    assert found["ok"] is False
-    listed: list[dict[str, object]] = json.loads(json.dumps(found["hosts"]))
-    assert [0, 86400, None, None] == [one["clock_ahead_seconds"] for one in listed]
-    assert [True, False, False, False] == [one["this"] for one in listed]
+def test_hosts_as_json() -> None:
+    """The document fits its schema, and unknown values are null."""
+    document = documents.rendered(documents.of_hosts(standings()), Voice())
+    must_fit(document, "hosts")
+    assert document["ok"] is False
+    listed: list[dict[str, object]] = json.loads(json.dumps(document["hosts"]))
+    assert [0, 86400, None, None] == [entry["clock_ahead_seconds"] for entry in listed]
+    assert [True, False, False, False] == [entry["this"] for entry in listed]
     assert "2026-11-29T11:00:00Z" == listed[0]["running_since"]
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A configuration with a state in a file, which declares nothing."""
+    """Return a configuration without certificates, with a state in a file."""
     path = tmp_path / "certferry.toml"
     path.write_text(f'[state]\nurl = "sqlite:///{tmp_path}/state.db"\n')
     path.chmod(0o600)
@@ -99,18 +101,18 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_state_in_a_file_has_one_host(file: Path) -> None:
-    """Nothing is wrong with it, and it is not to be forgotten."""
+    """The host is in order, and `forget` refuses the host."""
     console = TestConsole()
     assert Exit.OK == run(["--config", str(file), "hosts", "--json"], console.console)
     [host] = json.loads(console.out)["hosts"]
     assert host["this"]
 
-    for name, said in (
+    for name, message in (
         (host["name"], f"error: {host['name']} is this host"),
         ("web-9", "error: there is no host web-9"),
     ):
         console = TestConsole()
         words = ["--config", str(file), "hosts", "forget", name]
         assert Exit.USAGE == run(words, console.console)
-        assert said in console.err
+        assert message in console.err
         assert "known" not in console.err

@@ -1,4 +1,4 @@
-"""`certferry init`: the interview, what is proposed, and what is left on the disk."""
+"""`certferry init`: the interview, the proposal, and the written files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.cli.init_accounts import (
     END,
     KEYS,
     NEXT_STEPS,
+    NO_CHANNEL,
     SK,
     TOKEN,
     TYPED,
-    UNTOLD,
     WHICH_WAY,
     WRITE,
     Accounts,
@@ -78,16 +78,18 @@ domains = "auto"
 """
 
 
-def test_keys_in_the_environment_are_referred_to(accounts: Accounts) -> None:
-    """What is found is shown, and what is proposed stands in a file that loads."""
-    done = accounts.init("--email", "ops@example.com")
+def test_keys_in_the_environment_become_references(accounts: Accounts) -> None:
+    """The output lists the domains of the account, and the written file loads and declares the
+    proposed certificates.
+    """
+    ended = accounts.init("--email", "ops@example.com")
 
-    assert (0, WRITTEN, FOUND) == (done.returncode, done.stdout, done.stderr)
+    assert (0, WRITTEN, FOUND) == (ended.returncode, ended.stdout, ended.stderr)
     text = accounts.config.read_text()
     assert text.endswith(CERTIFICATES)
     assert 0o600 == stat.S_IMODE(accounts.config.stat().st_mode)
     assert not accounts.keys.exists()
-    accounts.must_be_discreet(text)
+    accounts.must_contain_no_secret(text)
     settings = load(accounts.config, accounts.environ)
     assert "ops@example.com" == settings.acme.email
     assert "env:QINIU_SECRET_KEY" == settings.accounts["qiniu"].values["secret_key"]
@@ -95,36 +97,36 @@ def test_keys_in_the_environment_are_referred_to(accounts: Accounts) -> None:
     assert [] == accounts.dnspod.writes()
 
 
-def test_large_account_is_looked_at_with_signs_of_life(accounts: Accounts) -> None:
-    """Hundreds of domains take a minute: now and then it is reported how far it is."""
+def test_large_account_shows_progress(accounts: Accounts) -> None:
+    """Hundreds of domains take a minute, so the output has a count now and then."""
     for number in range(50):
         accounts.qiniu.add_domain(f"n{number}.example.com")
 
-    done = accounts.init("--email", "ops@example.com")
+    ended = accounts.init("--email", "ops@example.com")
 
-    message = [row for row in done.stderr.splitlines() if "…" in row]
+    progress = [row for row in ended.stderr.splitlines() if "…" in row]
     assert [
         "Reading the zones of the account dnspod …",
         "Reading the domains of the account qiniu …",
         "… 50 of 53 domains",
-    ] == message
+    ] == progress
 
 
-def test_certificates_that_may_not_be_listed_are_no_obstacle(accounts: Accounts) -> None:
-    """What is not known of them is reported, and the domains are proposed all the same."""
+def test_unreadable_certificates_of_the_account(accounts: Accounts) -> None:
+    """A warning names the missing facts, and the domains are proposed all the same."""
     for service in (accounts.qiniu.api, accounts.qiniu.fusion):
         refused = Fault.status(403, b'{"error":"no right"}')
         service.faults.add(refused, on="GET /sslcert", times=None)
 
-    done = accounts.init()
+    ended = accounts.init()
 
-    assert (0, WRITTEN) == (done.returncode, done.stdout)
-    assert "warning: not everything could be read: " in done.stderr
-    assert "img.example.com  cdn   unknown       example.com" in done.stderr
+    assert (0, WRITTEN) == (ended.returncode, ended.stdout)
+    assert "warning: not everything could be read: " in ended.stderr
+    assert "img.example.com  cdn   unknown       example.com" in ended.stderr
 
 
-def test_plan_is_what_was_proposed(accounts: Accounts) -> None:
-    """`certferry plan` right afterwards: the one certificate, and its two domains."""
+def test_plan_after_init(accounts: Accounts) -> None:
+    """`certferry plan` shows the proposed certificate and its two domains."""
     accounts.init()
 
     planned = accounts.run("plan")
@@ -135,65 +137,67 @@ def test_plan_is_what_was_proposed(accounts: Accounts) -> None:
 
 
 def test_interview(accounts: Accounts) -> None:
-    """Keys are typed unseen, and go into a file of their own; the rest is shown, and agreed to."""
+    """Typed keys stay hidden and are written to their own file; the configuration is shown before
+    the confirmation.
+    """
     accounts.environ.clear()
     address = ("Contact email for the CA (optional; Enter to skip):", "ops@example.com\n")
 
-    code, shown = accounts.interviewed(*TYPED, address, *END, arguments=())
+    code, screen = accounts.interviewed(*TYPED, address, *END, arguments=())
 
-    assert 0 == code, shown
-    assert all(f"{len(key)} characters were read." in shown for key in (DP_KEY, SK))
-    accounts.must_be_discreet(shown)
-    assert "ops@example.com" in shown
-    assert 'names = ["img.example.com", "*.w.example.com"]' in shown
+    assert 0 == code, screen
+    assert all(f"{len(key)} characters were read." in screen for key in (DP_KEY, SK))
+    accounts.must_contain_no_secret(screen)
+    assert "ops@example.com" in screen
+    assert 'names = ["img.example.com", "*.w.example.com"]' in screen
     text = accounts.config.read_text()
-    accounts.must_be_discreet(text)
+    accounts.must_contain_no_secret(text)
     assert 'env_files = ["certferry.env"]' in text
     for path in (accounts.config, accounts.keys):
         assert 0o600 == stat.S_IMODE(path.stat().st_mode)
-    written = dict(row.split("=", 1) for row in accounts.keys.read_text().splitlines())
-    assert KEYS == written
-    # The keys are where the file says: nothing has to be in the environment.
+    keys_in_file = dict(row.split("=", 1) for row in accounts.keys.read_text().splitlines())
+    assert KEYS == keys_in_file
+    # The environment has no keys, so the plan reads the keys of the file.
     assert 0 == accounts.run("plan").returncode
 
 
-def test_address_that_is_none_is_asked_for_again(accounts: Accounts) -> None:
-    """Before anything is looked at: it would cost everything that was typed."""
-    asked = "Contact email for the CA (optional; Enter to skip):"
+def test_wrong_address_is_asked_for_again(accounts: Accounts) -> None:
+    """The mistake is found before any request, so typed answers are not lost."""
+    question = "Contact email for the CA (optional; Enter to skip):"
 
-    code, shown = accounts.interviewed(
-        (asked, "foo bar\n"), (asked, "ops@example.com\n"), *END, arguments=()
+    code, screen = accounts.interviewed(
+        (question, "foo bar\n"), (question, "ops@example.com\n"), *END, arguments=()
     )
 
     assert 0 == code
-    assert "must be an address, for example ops@example.com" in shown
+    assert "must be an address, for example ops@example.com" in screen
     assert 'email = "ops@example.com"' in accounts.config.read_text()
 
 
-def test_address_on_the_command_line_that_is_none(accounts: Accounts) -> None:
-    """It is reported as a mistake of the command line, not of a file that is not there."""
-    done = accounts.init("--email", "foo bar")
+def test_wrong_address_on_the_command_line(accounts: Accounts) -> None:
+    """The error is about the option."""
+    ended = accounts.init("--email", "foo bar")
 
-    assert 2 == done.returncode
-    assert "error: --email: must be an address, for example ops@example.com\n" in done.stderr
+    assert 2 == ended.returncode
+    assert "error: --email: must be an address, for example ops@example.com\n" in ended.stderr
 
 
 def test_account_without_domains(accounts: Accounts) -> None:
-    """Perhaps it is the wrong one: it is said that there is nothing."""
+    """A warning says that the account, perhaps the wrong account, has no domains."""
     accounts.qiniu.add_account("another-key", "another-secret")
     accounts.environ |= {"QINIU_ACCESS_KEY": "another-key", "QINIU_SECRET_KEY": "another-secret"}
 
-    done = accounts.init()
+    ended = accounts.init()
 
-    assert 0 == done.returncode
-    assert "warning: the account qiniu has no domains\n" in done.stderr
+    assert 0 == ended.returncode
+    assert "warning: the account qiniu has no domains\n" in ended.stderr
 
 
 @pytest.mark.parametrize("answer", sampled(["n\n", "perhaps\n"], 1))
-def test_no_is_no(accounts: Accounts, answer: str) -> None:
-    """An operator who does not agree has the disk as it was."""
-    code, shown = accounts.interviewed(
-        *UNTOLD,
+def test_refusal_writes_nothing(accounts: Accounts, answer: str) -> None:
+    """Any answer except yes leaves the directory unchanged."""
+    code, screen = accounts.interviewed(
+        *NO_CHANNEL,
         *CHOSEN,
         (WRITE, answer),
         (
@@ -203,165 +207,170 @@ def test_no_is_no(accounts: Accounts, answer: str) -> None:
     )
 
     assert 0 == code
-    assert "Nothing was written." in shown
-    assert set() == accounts.left()
+    assert "Nothing was written." in screen
+    assert set() == accounts.new_files()
 
 
 @pytest.mark.parametrize("key", sampled(["\x03", "\x04"], 1))
-def test_stopped_in_the_middle(accounts: Accounts, key: str) -> None:
-    """Ctrl-C and Ctrl-D end the interview, and nothing is written."""
+def test_interrupted_interview_writes_nothing(accounts: Accounts, key: str) -> None:
+    """Ctrl-C and Ctrl-D end the interview without a file."""
     accounts.environ.clear()
     with accounts.terminal() as terminal:
-        terminal.until(lambda shown: "DNSPod token ID" in shown)
+        terminal.until(lambda screen: "DNSPod token ID" in screen)
         terminal.type(f"{DP_ID}\n")
-        terminal.until(lambda shown: shown.endswith(TOKEN))
+        terminal.until(lambda screen: screen.endswith(TOKEN))
         if key == "\x03":
-            terminal.process.send_signal(2)  # it has no controlling terminal that would
+            # Without a controlling terminal no key sends the signal.
+            terminal.process.send_signal(2)
         else:
             terminal.type(key)
         assert 130 == terminal.end()
 
-    assert set() == accounts.left()
+    assert set() == accounts.new_files()
 
 
-def test_it_speaks_the_readers_language(accounts: Accounts) -> None:
-    """The comments in the file are said in the same language as everything else."""
-    done = accounts.run("--lang", "zh", "init", "--settings", "settings.toml", "--yes")
+def test_proposal_in_chinese(accounts: Accounts) -> None:
+    """The comments of the file have the language of the output."""
+    ended = accounts.run("--lang", "zh", "init", "--settings", "settings.toml", "--yes")
 
-    assert 0 == done.returncode, done.stderr
+    assert 0 == ended.returncode, ended.stderr
     load(accounts.config, accounts.environ)
     comments = [row for row in accounts.config.read_text().splitlines() if row.startswith("# ")]
     in_words = [row for row in comments if " = " not in row and "[[" not in row]
-    assert len(in_words) > 4  # the header, the CA, the domains, what is left out
-    for words in (*in_words, *done.stdout.splitlines(), *done.stderr.strip().splitlines()[:2]):
+    assert len(in_words) > 4  # the header, the CA, the domains, the omitted domain
+    for words in (*in_words, *ended.stdout.splitlines(), *ended.stderr.strip().splitlines()[:2]):
         assert re.search("[\u4e00-\u9fff]", words), words
 
 
-def test_without_a_terminal_the_operator_must_have_said_yes(accounts: Accounts) -> None:
-    """A script reads how to say it."""
-    done = accounts.run("init", "--settings", "settings.toml")
+def test_proposal_without_a_terminal_needs_yes(accounts: Accounts) -> None:
+    """The error has the option for scripts."""
+    ended = accounts.run("init", "--settings", "settings.toml")
 
-    assert 2 == done.returncode
-    assert "without a terminal, use --yes to write the proposal" in done.stderr
-    assert set() == accounts.left()
+    assert 2 == ended.returncode
+    assert "without a terminal, use --yes to write the proposal" in ended.stderr
+    assert set() == accounts.new_files()
 
 
-def test_missing_keys_are_reported_all_at_once(accounts: Accounts) -> None:
-    """Each with what it is."""
+def test_missing_keys_are_reported_together(accounts: Accounts) -> None:
+    """The error lists each key with its description."""
     accounts.environ = {"DP_Id": DP_ID}
 
-    done = accounts.init()
+    ended = accounts.init()
 
-    assert 2 == done.returncode
-    message = re.findall(r"(\w+): not set: ", done.stderr)
-    assert ["DP_Key", "QINIU_ACCESS_KEY", "QINIU_SECRET_KEY"] == message
-    assert "--env-file" in done.stderr
+    assert 2 == ended.returncode
+    missing = re.findall(r"(\w+): not set: ", ended.stderr)
+    assert ["DP_Key", "QINIU_ACCESS_KEY", "QINIU_SECRET_KEY"] == missing
+    assert "--env-file" in ended.stderr
 
 
-def test_keys_in_a_file_are_referred_to_where_they_are(accounts: Accounts) -> None:
-    """The file is named, not copied."""
+def test_keys_of_an_environment_file_stay_in_the_file(accounts: Accounts) -> None:
+    """The configuration names the file, and the keys are not copied."""
     accounts.environ.clear()
-    accounts.keep("cdn-env", KEYS)
+    accounts.write_env_file("cdn-env", KEYS)
 
-    done = accounts.init("--env-file", "cdn-env")
+    ended = accounts.init("--env-file", "cdn-env")
 
-    assert 0 == done.returncode, done.stderr
+    assert 0 == ended.returncode, ended.stderr
     assert [str(accounts.directory / "cdn-env")] == tomllib.loads(accounts.config.read_text())[
         "env_files"
     ]
-    assert {"cdn-env", "certferry.toml"} == accounts.left()
+    assert {"cdn-env", "certferry.toml"} == accounts.new_files()
     assert 0 == accounts.run("plan").returncode
 
 
-def test_keys_in_a_file_that_the_settings_name(accounts: Accounts) -> None:
-    """They are found there, and naming that very file once more does no harm."""
+def test_keys_of_a_file_in_the_settings(accounts: Accounts) -> None:
+    """The keys are read from the file of the settings, with and without the same file as an
+    option.
+    """
     accounts.environ.clear()
-    accounts.keep("cdn-env", KEYS)
+    accounts.write_env_file("cdn-env", KEYS)
     accounts.name_env_files("cdn-env")
 
-    for words in [], ["--env-file", "cdn-env", "--force"]:
-        done = accounts.init(*words)
+    for options in [], ["--env-file", "cdn-env", "--force"]:
+        ended = accounts.init(*options)
 
-        assert 0 == done.returncode, done.stderr
+        assert 0 == ended.returncode, ended.stderr
         assert ["cdn-env"] == tomllib.loads(accounts.config.read_text())["env_files"]
         assert 'token = "env:DP_Key"' in accounts.config.read_text()
         assert 0 == accounts.run("plan").returncode
 
 
-def test_keys_that_are_in_no_file_that_the_settings_name(accounts: Accounts) -> None:
-    """Each is reported, even at a terminal: an answer could be written nowhere."""
+def test_keys_missing_in_the_files_of_the_settings(accounts: Accounts) -> None:
+    """The error lists each key, even at a terminal, because answers would have no file."""
     accounts.environ.clear()
-    accounts.keep("cdn-env", {name: KEYS[name] for name in ("DP_Id", "QINIU_ACCESS_KEY")})
+    accounts.write_env_file("cdn-env", {name: KEYS[name] for name in ("DP_Id", "QINIU_ACCESS_KEY")})
     accounts.name_env_files("cdn-env")
 
-    done = accounts.init()
+    ended = accounts.init()
     with accounts.terminal() as terminal:
         terminal.until(lambda screen: "DP_Key: not set" in screen)
         assert 2 == terminal.end()
 
-    assert 2 == done.returncode
-    assert ["DP_Key", "QINIU_SECRET_KEY"] == re.findall(r"(\w+): not set: ", done.stderr)
-    assert "add them to a file in env_files of settings.toml" in done.stderr
+    assert 2 == ended.returncode
+    assert ["DP_Key", "QINIU_SECRET_KEY"] == re.findall(r"(\w+): not set: ", ended.stderr)
+    assert "add them to a file in env_files of settings.toml" in ended.stderr
 
 
-def test_keys_that_only_the_client_has_beside_files_of_the_settings(accounts: Accounts) -> None:
-    """They are named, so that the operator can put them there."""
+def test_keys_of_the_client_beside_files_of_the_settings(accounts: Accounts) -> None:
+    """The error lists the keys, which the operator adds to a file of the settings."""
     home = AcmeShHome(accounts.directory / "home")
     home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
     home.add(issued("img.example.com"), "img.example.com")
     accounts.environ.clear()
-    accounts.keep("cdn-env", {name: KEYS[name] for name in KEYS if name.startswith("QINIU")})
+    accounts.write_env_file(
+        "cdn-env", {name: KEYS[name] for name in KEYS if name.startswith("QINIU")}
+    )
     accounts.name_env_files("cdn-env")
 
-    done = accounts.init("--from", "acme.sh", "--home", "home")
+    ended = accounts.init("--from", "acme.sh", "--home", "home")
 
-    assert 2 == done.returncode
+    assert 2 == ended.returncode
     assert "settings.toml names its own env_files, and only acme.sh has DP_Id, DP_Key" in " ".join(
-        done.stderr.split()
+        ended.stderr.split()
     )
-    accounts.keep("cdn-env", KEYS)
+    accounts.write_env_file("cdn-env", KEYS)
     assert 0 == accounts.init("--from", "acme.sh", "--home", "home").returncode
 
 
-def test_another_file_than_those_that_the_settings_name(accounts: Accounts) -> None:
-    """It is named, and so is what to do."""
-    accounts.keep("cdn-env", {})
-    accounts.keep("other-env", KEYS)
+def test_second_environment_file_beside_files_of_the_settings(accounts: Accounts) -> None:
+    """The error names the file, and the hint has the remedy."""
+    accounts.write_env_file("cdn-env", {})
+    accounts.write_env_file("other-env", KEYS)
     accounts.name_env_files("cdn-env")
 
-    done = accounts.init("--env-file", "other-env")
+    ended = accounts.init("--env-file", "other-env")
 
-    assert 2 == done.returncode
-    words = " ".join(done.stderr.split())
+    assert 2 == ended.returncode
+    words = " ".join(ended.stderr.split())
     assert f"names its own env_files, without {accounts.directory / 'other-env'}" in words
     assert "hint: add the keys there" in words
 
 
-def test_mistake_in_a_file_that_the_settings_name(accounts: Accounts) -> None:
-    """It is reported with its line."""
-    accounts.keep("cdn-env", {})
+def test_mistake_in_a_file_of_the_settings(accounts: Accounts) -> None:
+    """The error has the line of the mistake."""
+    accounts.write_env_file("cdn-env", {})
     (accounts.directory / "cdn-env").write_text("DP_Id=$(pass dnspod)\n")
     accounts.name_env_files("cdn-env")
 
-    done = accounts.init()
+    ended = accounts.init()
 
-    assert 2 == done.returncode
-    assert f"{accounts.directory / 'cdn-env'}:1: DP_Id: a shell would run a command" in done.stderr
+    assert 2 == ended.returncode
+    assert f"{accounts.directory / 'cdn-env'}:1: DP_Id: a shell would run a command" in ended.stderr
 
 
-def test_wrong_keys_are_reported_and_nothing_is_written(accounts: Accounts) -> None:
-    """What the account answers is the error."""
+def test_wrong_keys_leave_no_file(accounts: Accounts) -> None:
+    """The error is the service's answer."""
     accounts.environ["DP_Key"] = "0" * 32
 
-    done = accounts.init()
+    ended = accounts.init()
 
-    assert 1 == done.returncode
-    assert "DNSPod does not accept this pair of ID and token" in done.stderr
-    assert set() == accounts.left()
+    assert 1 == ended.returncode
+    assert "DNSPod does not accept this pair of ID and token" in ended.stderr
+    assert set() == accounts.new_files()
 
 
-def test_file_that_is_there_is_kept(accounts: Accounts) -> None:
-    """It is replaced only by force, and its copy keeps every byte."""
+def test_existing_file_is_replaced_by_force_only(accounts: Accounts) -> None:
+    """The copy has every byte of the previous file."""
     accounts.config.write_text("# mine\n")
 
     refused, forced = accounts.init(), accounts.init("--force")
@@ -374,34 +383,34 @@ def test_file_that_is_there_is_kept(accounts: Accounts) -> None:
     assert "[[certificates]]" in accounts.config.read_text()
 
 
-def test_link_is_written_through(accounts: Accounts) -> None:
-    """By force it is what it leads to that is replaced; its copy lies beside the link."""
-    kept = accounts.directory / "home" / "ferry.toml"
-    kept.parent.mkdir()
-    kept.write_text("# mine\n")
+def test_linked_file_is_replaced(accounts: Accounts) -> None:
+    """With `--force` the file behind the link is replaced, and the copy is beside the link."""
+    real = accounts.directory / "home" / "ferry.toml"
+    real.parent.mkdir()
+    real.write_text("# mine\n")
     accounts.config.symlink_to("home/ferry.toml")
 
-    done = accounts.init("--force")
+    ended = accounts.init("--force")
 
-    assert 0 == done.returncode, done.stderr
+    assert 0 == ended.returncode, ended.stderr
     assert accounts.config.is_symlink()
-    assert "[[certificates]]" in kept.read_text()
-    assert 0o600 == stat.S_IMODE(kept.stat().st_mode)
+    assert "[[certificates]]" in real.read_text()
+    assert 0o600 == stat.S_IMODE(real.stat().st_mode)
     assert "# mine\n" == (accounts.directory / "certferry.toml.bak").read_text()
 
 
-def test_place_that_takes_nothing_is_found_first(accounts: Accounts) -> None:
-    """Before anything is adopted, for root as well; and before the operator types a key."""
+def test_unwritable_place_is_reported_first(accounts: Accounts) -> None:
+    """The error comes before any adoption and before the first question, for root as well."""
     home = AcmeShHome(accounts.directory / "home")
     home.add(issued("img.example.com"), "img.example.com")
     elsewhere = ("--output", "/proc/certferry.toml")
 
-    done = accounts.init("--from", "acme.sh", "--home", "home", *elsewhere)
+    ended = accounts.init("--from", "acme.sh", "--home", "home", *elsewhere)
 
-    assert 2 == done.returncode
-    assert "/proc/certferry.toml cannot be written" in done.stderr
-    assert "nothing was changed" in done.stderr
-    assert set() == accounts.left()
+    assert 2 == ended.returncode
+    assert "/proc/certferry.toml cannot be written" in ended.stderr
+    assert "nothing was changed" in ended.stderr
+    assert set() == accounts.new_files()
 
     accounts.environ.clear()
     with accounts.terminal(*elsewhere) as terminal:
@@ -410,38 +419,43 @@ def test_place_that_takes_nothing_is_found_first(accounts: Accounts) -> None:
     assert "cannot be written" in terminal.screen.text
 
 
-def test_the_file_lies_ready_before_anything_is_adopted(accounts: Accounts) -> None:
-    """Where the disk is full by then nothing else is done; the keys that were written go, too."""
-    files, done = Files(Path("/proc/certferry.toml")), list[Settings]()
+def test_files_are_complete_before_the_adoption(accounts: Accounts) -> None:
+    """With a full disk nothing is adopted; after a failed adoption the configuration is the
+    previous file, and the written keys are removed.
+    """
+    files, adopted = Files(Path("/proc/certferry.toml")), list[Settings]()
     text = accounts.directory.joinpath("settings.toml").read_text()
 
     with pytest.raises(ConfigError, match="cannot be written"):
-        put(files, text, {}, KEYS, done.append)
-    assert [] == done
+        put(files, text, {}, KEYS, adopted.append)
+    assert [] == adopted
 
     files = Files(accounts.config)
     accounts.config.write_text("# mine\n")
     with pytest.raises(StateUnavailable):
         put(files, text, {"DP_Id": Secret(DP_ID)}, KEYS, _nowhere)
     assert "# mine\n" == accounts.config.read_text()
-    assert {"certferry.toml"} == accounts.left()
+    assert {"certferry.toml"} == accounts.new_files()
 
 
 def _nowhere(settings: Settings) -> None:
     raise StateUnavailable(Text("{path} is full", path=settings.state.named))
 
 
-def test_output_names_the_file(accounts: Accounts) -> None:
-    """Another place is shown with the command that finds it, and what that does below it where both
-    are too wide for a line; one that is not there is an error.
+def test_output_in_another_place(accounts: Accounts) -> None:
+    """The next steps have the path of the file, with descriptions on their own lines if necessary;
+    a missing directory is an error.
     """
     (accounts.directory / "etc").mkdir()
 
-    done, lost = accounts.init("--output", "etc/ferry.toml"), accounts.init("--output", "no/x.toml")
+    ended, failed = (
+        accounts.init("--output", "etc/ferry.toml"),
+        accounts.init("--output", "no/x.toml"),
+    )
 
-    assert 0 == done.returncode
+    assert 0 == ended.returncode
     schedule = "  certferry --config etc/ferry.toml schedule install\n    runs `sync` twice a day, "
-    assert schedule in done.stdout
-    assert "  certferry help notify\n" in done.stdout
-    assert 2 == lost.returncode
-    assert "mkdir -p no" in lost.stderr
+    assert schedule in ended.stdout
+    assert "  certferry help notify\n" in ended.stdout
+    assert 2 == failed.returncode
+    assert "mkdir -p no" in failed.stderr

@@ -1,4 +1,6 @@
-"""The interview of `certferry init`: pairs of keys, other services, what an answer means."""
+"""The interview of `certferry init`: pairs of keys, services of other packages, and the meaning of
+answers.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,17 @@ from tests.cli.init_accounts import (
     END,
     ID,
     KEYS,
+    NO_CHANNEL,
     SECRET,
     SK,
     TOKEN,
-    UNTOLD,
     Accounts,
 )
 from tests.house.tree import ROOT
 from tests.support.tiers import sampled
 from tests.wiring.packages import DNS_GROUP, Packages
 
-# --- The interview of `certferry init`: what it says first, and each pair of keys tried at once
+# --- The beginning of the interview, and the check of each pair of keys
 
 
 KEPT = "(Enter: as before)"
@@ -45,19 +47,21 @@ def interviewed(accounts: Accounts, *turns: tuple[str, str], columns: int = 100)
     return accounts.interviewed(*turns, columns=columns)
 
 
-def test_it_says_what_it_will_do_and_where_each_key_is(accounts: Accounts) -> None:
-    """Before the first question; and before each pair, where the service's console has it."""
-    code, shown = interviewed(
+def test_interview_begins_with_an_explanation(accounts: Accounts) -> None:
+    """An explanation comes before the first question, and the place of each pair of keys before its
+    questions.
+    """
+    code, screen = interviewed(
         accounts, (ID, f"{DP_ID}\n"), (TOKEN, f"{DP_KEY}\n"), (ACCESS, "\x04")
     )
 
     assert 130 == code
-    words = " ".join(shown.split())
+    words = " ".join(screen.split())
     assert words.startswith("This interview writes certferry.toml. Your accounts stay unchanged")
     assert words.index("DNSPod: console.dnspod.cn → API keys → DNSPod Token") < words.index(ID)
     assert words.index("Qiniu: portal.qiniu.com") < words.index(ACCESS)
-    accounts.must_be_discreet(shown)
-    assert set() == accounts.left()
+    accounts.must_contain_no_secret(screen)
+    assert set() == accounts.new_files()
 
 
 OTHERS = {
@@ -72,20 +76,18 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("type_", sampled(list(OTHERS), 1))
-def test_keys_that_cannot_be_tried_yet_are_not_said_to_be_accepted(
-    accounts: Accounts, type_: str
-) -> None:
-    """Of a service without a call that only reads: it is said what tries it, and what is written
-    can be read.
+def test_keys_without_a_check_are_not_called_accepted(accounts: Accounts, type_: str) -> None:
+    """For a service without a harmless request the output has the command that checks the keys, and
+    the written file loads.
     """
-    accounts.forget_dnspod()
-    code, shown = interviewed(
+    accounts.remove_dnspod()
+    code, screen = interviewed(
         accounts,
         ("(Enter for 1):", f"{type_}\n"),
         *OTHERS[type_],
         (ACCESS, f"{AK}\n"),
         (SECRET, f"{SK}\n"),
-        *UNTOLD,
+        *NO_CHANNEL,
         CHOSEN[0],
         *END[-2:],
         columns=300,
@@ -93,15 +95,17 @@ def test_keys_that_cannot_be_tried_yet_are_not_said_to_be_accepted(
 
     assert 0 == code
     label = "my-command" if type_ == "command" else type_
-    assert f"{label} cannot be checked yet: `certferry sync --rehearse`" in shown
-    assert f"{label} accepts the keys" not in shown
+    assert f"{label} cannot be checked yet: `certferry sync --rehearse`" in screen
+    assert f"{label} accepts the keys" not in screen
     assert f'dns = "{label}"' in accounts.config.read_text()
     assert "img.example.com: there is no certificate yet" in accounts.run("status").stdout
 
 
-def test_wrong_pair_is_reported_at_once_and_asked_for_again_alone(accounts: Accounts) -> None:
-    """The other pair is kept; in the end every next step is reported."""
-    code, shown = interviewed(
+def test_wrong_pair_of_keys_is_asked_for_again(accounts: Accounts) -> None:
+    """Only the wrong pair is asked for again, and the end of the interview lists every next
+    step.
+    """
+    code, screen = interviewed(
         accounts,
         (ID, f"{DP_ID}\n"),
         (TOKEN, f"{'0' * 32}\n"),
@@ -114,8 +118,8 @@ def test_wrong_pair_is_reported_at_once_and_asked_for_again_alone(accounts: Acco
         *END,
     )
 
-    assert 0 == code, shown
-    words = " ".join(shown.split())
+    assert 0 == code, screen
+    words = " ".join(screen.split())
     assert 2 == words.count("Checking the keys of dnspod …")
     assert "DNSPod does not accept this pair of ID and token (10004)" in words
     assert "hint: `token` does not belong to `id`: compare" in words
@@ -127,38 +131,41 @@ def test_wrong_pair_is_reported_at_once_and_asked_for_again_alone(accounts: Acco
     assert 0 == accounts.run("plan").returncode
 
 
-def test_empty_answer_is_none_where_a_value_is_needed(accounts: Accounts) -> None:
-    """The same question follows."""
-    code, shown = interviewed(accounts, (ID, "\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04"))
+def test_empty_answer_to_a_required_question(accounts: Accounts) -> None:
+    """The question is repeated."""
+    code, screen = interviewed(accounts, (ID, "\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04"))
 
     assert 130 == code
-    assert 1 == shown.count("an answer is required; `back` returns, Ctrl-C ends the interview")
+    assert 1 == screen.count("an answer is required; `back` returns, Ctrl-C ends the interview")
 
 
-def test_service_that_does_not_answer_has_refused_no_keys(accounts: Accounts) -> None:
-    """The interview goes on with them; and when the look fails, they are kept for the next."""
+def test_service_without_an_answer_to_the_check(accounts: Accounts) -> None:
+    """The interview continues with the keys; if the account cannot be read either, the keys are
+    stored for the next interview.
+    """
     for service in (accounts.qiniu.api, accounts.qiniu.fusion, accounts.qiniu.uc):
         service.faults.add(Fault.status(500, b"{}"), times=None)
 
-    code, shown = interviewed(
+    code, screen = interviewed(
         accounts,
         (ID, f"{DP_ID}\n"),
         (TOKEN, f"{DP_KEY}\n"),
         (ACCESS, f"{AK}\n"),
         (SECRET, f"{SK}\n"),
-        *UNTOLD,
+        *NO_CHANNEL,
     )
 
-    words = " ".join(shown.split())
-    assert 1 == code, shown
+    words = " ".join(screen.split())
+    assert 1 == code, screen
     assert "warning: the keys could not be checked: " in words
     assert "The keys are kept in certferry.env, for the next `init`." in words
-    assert {"certferry.env"} == accounts.left()
+    assert {"certferry.env"} == accounts.new_files()
     assert f"QINIU_SECRET_KEY={SK}\n" in accounts.keys.read_text()
-    accounts.must_be_discreet(shown)
+    accounts.must_contain_no_secret(screen)
 
 
-# --- `certferry init` beside another package's adapter: what is offered, asked and written
+# --- A DNS provider of another package: its place in the list, its questions, and the written
+# account
 
 
 RECIPE = ROOT / "tests" / "data" / "third_party" / "src" / "certferry_harbour"
@@ -169,13 +176,15 @@ QINIU = {name: key for name, key in KEYS.items() if name.startswith("QINIU")}
 
 @pytest.fixture
 def packages(accounts: Accounts, tmp_path_factory: pytest.TempPathFactory) -> Packages:
-    """A folder of packages, with the recipe's DNS provider in it, whose accounts have a number, a
-    second key and a list beside the token. The settings know no DNS account.
+    """Return a folder with the recipe's DNS provider as a package.
+
+    Accounts of the provider have a number, a second key and a list beside the token. The settings
+    have no DNS account.
     """
     folder = tmp_path_factory.mktemp("packages")
     accounts.environ["PYTHONPATH"] = str(folder)
     accounts.apart = True
-    accounts.forget_dnspod()
+    accounts.remove_dnspod()
     text = (RECIPE / "dns.py").read_text(encoding="utf-8")
     text = text.replace(
         "    token: Secret\n",
@@ -188,14 +197,14 @@ def packages(accounts: Accounts, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.mark.usefixtures("packages")
-def test_another_service_is_offered_and_asked_for(accounts: Accounts) -> None:
-    """In its own words; a wrong name and a wrong number are asked for again; `plan` reads what is
-    written, and no key is seen.
+def test_service_of_another_package_is_in_the_interview(accounts: Accounts) -> None:
+    """The questions have the package's words, a wrong name and a wrong number are asked for again,
+    the plan reads the written account, and no key appears on the screen.
     """
     for name in KEYS.keys() - QINIU.keys():
         del accounts.environ[name]
     with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
-        for asked, answer in (
+        for question, answer in (
             (WHICH, "habour"),
             (WHICH, "harbour"),
             ("the token of the Harbour account (input hidden):", SERVICE_TOKEN),
@@ -203,25 +212,28 @@ def test_another_service_is_offered_and_asked_for(accounts: Accounts) -> None:
             ("the number of the account:", "7"),
             ("pepper of the account at Harbour (input hidden):", f"pepper-{SERVICE_TOKEN}"),
             ("servers of the account at Harbour:", "ns1 ns2"),
-            *((asked, answer.strip()) for asked, answer in (*UNTOLD, CHOSEN[0], *END[-2:])),
+            *(
+                (question, answer.strip())
+                for question, answer in (*NO_CHANNEL, CHOSEN[0], *END[-2:])
+            ),
         ):
-            terminal.until(lambda shown, asked=asked: shown.endswith(asked))  # type: ignore[misc]  # the question of this turn
+            terminal.until(lambda screen, question=question: screen.endswith(question))  # type: ignore[misc]  # the question of this turn
             terminal.type(f"{answer}\n")
         assert 0 == terminal.end()
-        shown = terminal.screen.raw
+        screen = terminal.screen.raw
 
-    assert "habour is not a DNS provider; did you mean harbour?" in shown
-    assert "must be a whole number, but is a string" in shown
-    assert SERVICE_TOKEN not in shown + accounts.config.read_text()
-    written = tomllib.loads(accounts.config.read_text())
+    assert "habour is not a DNS provider; did you mean harbour?" in screen
+    assert "must be a whole number, but is a string" in screen
+    assert SERVICE_TOKEN not in screen + accounts.config.read_text()
+    configuration = tomllib.loads(accounts.config.read_text())
     assert {
         "token": "env:HARBOUR_TOKEN",
         "number": 7,
         "pepper": "env:HARBOUR_PEPPER",
         "servers": ["ns1", "ns2"],
-    } == written["accounts"]["harbour"]
-    assert "dnspod" not in written["accounts"]
-    assert ["harbour"] * 2 == [one["dns"] for one in written["certificates"]]
+    } == configuration["accounts"]["harbour"]
+    assert "dnspod" not in configuration["accounts"]
+    assert ["harbour"] * 2 == [entry["dns"] for entry in configuration["certificates"]]
     assert (
         f"HARBOUR_TOKEN={SERVICE_TOKEN}\nHARBOUR_PEPPER=pepper-{SERVICE_TOKEN}\n"
         == accounts.keys.read_text()
@@ -232,14 +244,14 @@ def test_another_service_is_offered_and_asked_for(accounts: Accounts) -> None:
 
 
 @pytest.mark.usefixtures("packages")
-def test_nothing_is_the_usual_service(accounts: Accounts) -> None:
-    """Its questions follow, and none of the other's."""
+def test_empty_answer_chooses_the_usual_service(accounts: Accounts) -> None:
+    """The questions of the usual service follow."""
     for name in KEYS.keys() - QINIU.keys():
         del accounts.environ[name]
     with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
-        terminal.until(lambda shown: shown.endswith(WHICH))
+        terminal.until(lambda screen: screen.endswith(WHICH))
         terminal.type("\n")
-        terminal.until(lambda shown: "DNSPod token ID:" in shown)
+        terminal.until(lambda screen: "DNSPod token ID:" in screen)
         terminal.type("\x04")
         assert 130 == terminal.end()
 
@@ -247,19 +259,22 @@ def test_nothing_is_the_usual_service(accounts: Accounts) -> None:
 
 
 @pytest.mark.usefixtures("packages")
-def test_address_is_seen_while_it_is_typed(accounts: Accounts) -> None:
-    """And so is the name of a key, but not what is secret; all of them are kept with the keys."""
+def test_address_and_key_name_are_visible(accounts: Accounts) -> None:
+    """Only the secret is hidden, and all answers are stored in the file of keys."""
     for name in KEYS.keys() - QINIU.keys():
         del accounts.environ[name]
     with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
-        for asked, answer in (
+        for question, answer in (
             (WHICH, "rfc2136"),
             ("the primary name server, with its port unless 53:", "192.0.2.1"),
             ("the name of the TSIG key:", "certferry."),
             ("the secret of the TSIG key, in base64 (input hidden):", "c2VjcmV0"),
-            *((asked, answer.strip()) for asked, answer in (*UNTOLD, CHOSEN[0], *END[-2:])),
+            *(
+                (question, answer.strip())
+                for question, answer in (*NO_CHANNEL, CHOSEN[0], *END[-2:])
+            ),
         ):
-            terminal.until(lambda shown, asked=asked: asked in shown.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
+            terminal.until(lambda screen, question=question: question in screen.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
             terminal.type(f"{answer}\n")
         assert 0 == terminal.end()
 
@@ -273,13 +288,13 @@ def test_address_is_seen_while_it_is_typed(accounts: Accounts) -> None:
 
 @pytest.mark.parametrize("answer", ["DP_Id", "HARBOUR_TOKEN"])
 @pytest.mark.usefixtures("packages")
-def test_service_whose_keys_are_there_is_not_asked_for(accounts: Accounts, answer: str) -> None:
-    """There is one alone of which there are any; what it lacks is reported."""
+def test_service_with_keys_in_the_environment_is_chosen(accounts: Accounts, answer: str) -> None:
+    """The only service with any key is chosen, and its missing keys are reported."""
     accounts.environ = {**QINIU, "PYTHONPATH": accounts.environ["PYTHONPATH"], answer: "1"}
 
-    done = accounts.init()
+    ended = accounts.init()
 
-    assert 2 == done.returncode
+    assert 2 == ended.returncode
     missing = {
         "DP_Id": ["DP_Key: not set: DNSPod token"],
         "HARBOUR_TOKEN": [
@@ -288,51 +303,51 @@ def test_service_whose_keys_are_there_is_not_asked_for(accounts: Accounts, answe
             "[accounts.harbour] servers: not set: servers of the account at Harbour",
         ],
     }
-    assert ("a file for --settings" in done.stderr) is (answer == "HARBOUR_TOKEN")
-    lines = [line.removeprefix("error: ").strip() for line in done.stderr.splitlines()]
+    assert ("a file for --settings" in ended.stderr) is (answer == "HARBOUR_TOKEN")
+    lines = [line.removeprefix("error: ").strip() for line in ended.stderr.splitlines()]
     assert missing[answer] == [line for line in lines if "not set" in line]
 
 
 @pytest.mark.usefixtures("packages")
-def test_account_of_the_settings_counts_for_more_than_keys(accounts: Accounts) -> None:
-    """Who has declared it means it, whatever else is in the environment."""
+def test_account_in_the_settings_takes_precedence_over_keys(accounts: Accounts) -> None:
+    """A declared account is used even if the environment has keys of another service."""
     settings = accounts.directory / "settings.toml"
     declared = '\n[accounts.mine]\ntype = "harbour"\nnumber = 7\nservers = []\n'
     settings.write_text(settings.read_text() + declared)
     accounts.environ |= {"HARBOUR_TOKEN": SERVICE_TOKEN, "HARBOUR_PEPPER": SERVICE_TOKEN}
 
-    done = accounts.init()
+    ended = accounts.init()
 
-    assert 0 == done.returncode, done
-    written = tomllib.loads(accounts.config.read_text())
-    assert {"mine", "qiniu"} == written["accounts"].keys()
-    assert {"mine"} == {one["dns"] for one in written["certificates"]}
+    assert 0 == ended.returncode, ended
+    configuration = tomllib.loads(accounts.config.read_text())
+    assert {"mine", "qiniu"} == configuration["accounts"].keys()
+    assert {"mine"} == {entry["dns"] for entry in configuration["certificates"]}
 
 
-def test_broken_package_is_reported_and_not_offered(
+def test_broken_package_is_reported_and_omitted(
     accounts: Accounts, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Everything else is as without it."""
+    """The proposal is the same as without the package."""
     folder: Path = tmp_path_factory.mktemp("packages")
     Packages(folder).install("certferry-bad", "bad_dns", "import no_such", bad=DNS_GROUP)
     accounts.environ["PYTHONPATH"] = str(folder)
     accounts.apart = True
 
-    done = accounts.init()
+    ended = accounts.init()
 
-    assert 0 == done.returncode, done
-    assert 1 == done.stderr.count("bad is not offered: the package certferry-bad: ")
+    assert 0 == ended.returncode, ended
+    assert 1 == ended.stderr.count("bad is not offered: the package certferry-bad: ")
     assert 'dns = "dnspod"' in accounts.config.read_text()
 
 
-# --- Questions on a terminal: what an answer means, and which question follows it
+# --- Questions at a terminal: the meaning of answers, and the next question
 
 
 EIGHT = [*(f"{letter}.example.com" for letter in "abcdefg"), "h.example.net"]
 
 
 @pytest.mark.parametrize(
-    ("answer", "meant"),
+    ("answer", "expected"),
     [
         ("2", {2}),
         ("1-3,7", {1, 2, 3, 7}),
@@ -347,14 +362,14 @@ EIGHT = [*(f"{letter}.example.com" for letter in "abcdefg"), "h.example.net"]
         ("h.*,1", {1, 8}),
     ],
 )
-def test_numbers_and_ranges(answer: str, meant: set[int]) -> None:
-    """As operators of both languages write them."""
-    assert meant == numbers_in(answer, EIGHT)
+def test_numbers_ranges_and_names(answer: str, expected: set[int]) -> None:
+    """The notations of both languages are understood."""
+    assert expected == numbers_in(answer, EIGHT)
 
 
 @pytest.mark.parametrize("answer", ["9", "0", "3-1", "1-9", "x", "1-", "-1", "1-2-3", "9" * 20])
-def test_what_is_no_number_of_the_list(answer: str) -> None:
-    """It is named, with what can be answered."""
+def test_answer_outside_the_list(answer: str) -> None:
+    """The error has the wrong part and the possible answers."""
     with pytest.raises(ConfigError, match=f"{re.escape(answer)} is not understood") as caught:
         numbers_in(f"1,{answer}", EIGHT)
 
@@ -362,13 +377,13 @@ def test_what_is_no_number_of_the_list(answer: str) -> None:
 
 
 @given(st.frozensets(st.integers(min_value=1, max_value=40)))
-def test_what_is_shown_as_usual_can_be_typed(numbers: frozenset[int]) -> None:
-    """Enter and its own words mean the same."""
+def test_default_answer_can_be_typed(numbers: frozenset[int]) -> None:
+    """The text of the default means the same domains as Enter."""
     assert numbers == numbers_in(as_ranges(numbers), EIGHT * 5)
 
 
 class Script:
-    """Steps that ask, by what an operator answers to each in turn."""
+    """Steps with questions, and the operator's answers in turn."""
 
     def __init__(self, *answers: str) -> None:
         self.interview = Interview(TestConsole().console)
@@ -376,26 +391,26 @@ class Script:
         self._answers = list(answers)
 
     def step(self, name: str) -> Step[str]:
-        """Ask one question, whose answer is added to what is known."""
+        """Return a step with one question, whose answer is appended."""
 
-        def take(known: str) -> str:
+        def take(answers: str) -> str:
             self.interview.asked += 1
             self.asked.append(name)
             answer = self._answers.pop(0)
             if answer.startswith("back"):
                 raise Back(answer.removeprefix("back"))
-            return known + answer
+            return answers + answer
 
         return Step(name, take)
 
 
 def silent(name: str) -> Step[str]:
-    """Return a step that asks nothing."""
-    return Step(name, lambda known: known + name)
+    """Return a step without a question."""
+    return Step(name, lambda answers: answers + name)
 
 
-def test_back_passes_over_what_asked_nothing() -> None:
-    """The question before is asked again, with what was known then."""
+def test_back_skips_steps_without_a_question() -> None:
+    """The previous question is asked again, with the answers before that question."""
     script = Script("1", "back", "2", "3")
     steps = [script.step("a"), silent("-"), script.step("b")]
 
@@ -403,8 +418,8 @@ def test_back_passes_over_what_asked_nothing() -> None:
     assert ["a", "b", "a", "b"] == script.asked
 
 
-def test_back_to_a_step_that_is_named() -> None:
-    """Though it asked nothing; what followed it is taken anew."""
+def test_back_to_a_named_step() -> None:
+    """The named step has no question; all later steps run again."""
     script = Script("1", "2", "back-", "3", "4")
     steps = [script.step("a"), silent("-"), script.step("b"), script.step("c")]
 
@@ -413,7 +428,9 @@ def test_back_to_a_step_that_is_named() -> None:
 
 
 def test_back_from_the_first_question() -> None:
-    """There is no question before: it is asked again; inside another step it leads out of it."""
+    """The first question is asked again; within another step, the way back leads out of the
+    step.
+    """
     script = Script("back", "1")
 
     assert "1" == walk([script.step("a")], "", script.interview)

@@ -1,4 +1,4 @@
-"""The interview of `certferry init`: what can be chosen, the way back, and how to be alerted."""
+"""The interview of `certferry init`: choices, the way back, channels and heartbeat."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.cli.init_accounts import (
     END,
     HEARTBEAT,
     ID,
+    NO_CHANNEL,
     PLAN,
     SECRET,
     SK,
     TOKEN,
     TYPED,
-    UNTOLD,
     WHICH_CHANNEL,
     WHICH_WAY,
     WRITE,
@@ -40,19 +40,19 @@ ANYWAY = "Use the key anyway? [y/N]:"
 AS_BEFORE = "(Enter: as before)"
 
 
-def written(accounts: Accounts) -> dict[str, Any]:
+def configuration_of(accounts: Accounts) -> dict[str, Any]:
     return tomllib.loads(accounts.config.read_text())
 
 
 def names_in(accounts: Accounts) -> list[list[str]]:
-    return [one["names"] for one in written(accounts)["certificates"]]
+    return [entry["names"] for entry in configuration_of(accounts)["certificates"]]
 
 
 def test_back_at_every_question(accounts: Accounts) -> None:
-    """The question before is asked again; what was typed need not be typed once more."""
+    """The previous question is asked again, with the previous answer as the default."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (ID, "back\n"),
         (ID, "1\n"),
         (TOKEN, "back\n"),
@@ -81,47 +81,47 @@ def test_back_at_every_question(accounts: Accounts) -> None:
         (PLAN, "back\n"),
     )
 
-    assert 0 == code, shown
-    assert 1 == shown.count("already at the first question")
+    assert 0 == code, screen
+    assert 1 == screen.count("already at the first question")
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
     assert f"DP_Id={DP_ID}\nDP_Key={DP_KEY}\n" in accounts.keys.read_text()
-    accounts.must_be_discreet(shown)
+    accounts.must_contain_no_secret(screen)
 
 
-def test_no_keeps_the_keys_and_offers_what_to_change(accounts: Accounts) -> None:
-    """Other domains, or other keys, which need not be typed again; the accounts are looked at only
-    where it may be another one.
+def test_refusal_offers_other_domains_and_keys(accounts: Accounts) -> None:
+    """The answers stay as defaults, and the accounts are read again only if the keys may have
+    changed.
     """
     accounts.environ.clear()
-    what_now = f"  3  stop, and write nothing\n{WHICH_WAY}"
+    next_step = f"  3  stop, and write nothing\n{WHICH_WAY}"
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         *TYPED,
-        *UNTOLD,
+        *NO_CHANNEL,
         (DOMAINS, "1\n"),
         (WRITE, "n\n"),
-        (what_now, "1\n"),
+        (next_step, "1\n"),
         ("Domains (Enter for 1):", "2\n"),
         (WRITE, "n\n"),
-        (what_now, "keys\n"),
+        (next_step, "keys\n"),
         (f"DNSPod token ID {AS_BEFORE}:", "\n"),
         (f"DNSPod token {AS_BEFORE} (input hidden):", "\n"),
         (f"of the Qiniu account {AS_BEFORE}:", "\n"),
         (f"of the Qiniu account {AS_BEFORE} (input hidden):", "\n"),
-        *UNTOLD,
+        *NO_CHANNEL,
         ("Domains (Enter for 2):", "\n"),
         (WRITE, "y\n"),
         (PLAN, "n\n"),
     )
 
-    assert 0 == code, shown
-    assert 2 == shown.count("Reading the domains of the account qiniu")
+    assert 0 == code, screen
+    assert 2 == screen.count("Reading the domains of the account qiniu")
     assert [["*.w.example.com"]] == names_in(accounts)
     assert f"QINIU_SECRET_KEY={SK}\n" in accounts.keys.read_text()
 
 
-def test_no_ends_it_where_nothing_else_could_be_answered(accounts: Accounts) -> None:
-    """With one domain, and keys that were not typed, there is nothing to offer."""
+def test_refusal_without_other_choices_ends_the_interview(accounts: Accounts) -> None:
+    """With a single domain and keys from the environment there is nothing to change."""
     accounts.qiniu.add_account("another-key", "another-secret")
     accounts.environ |= {"QINIU_ACCESS_KEY": "another-key", "QINIU_SECRET_KEY": "another-secret"}
     end = datetime.now(UTC) + timedelta(days=20)
@@ -129,66 +129,70 @@ def test_no_ends_it_where_nothing_else_could_be_answered(accounts: Accounts) -> 
     by_hand = accounts.qiniu.add_certificate(old, "by hand", account="another-key")
     accounts.qiniu.add_domain("a.example.com", https=by_hand, account="another-key")
 
-    code, shown = accounts.interviewed(*UNTOLD, (WRITE, "n\n"))
+    code, screen = accounts.interviewed(*NO_CHANNEL, (WRITE, "n\n"))
 
-    assert 0 == code, shown
-    assert "a.example.com" in shown
-    assert shown.endswith("Nothing was written.")
-    assert set() == accounts.left()
+    assert 0 == code, screen
+    assert "a.example.com" in screen
+    assert screen.endswith("Nothing was written.")
+    assert set() == accounts.new_files()
 
 
-def test_domain_without_https_gets_none_unless_it_is_chosen(accounts: Accounts) -> None:
-    """What it costs is said where it is chosen; the way that was proposed leaves it as it is."""
+def test_domain_without_https_is_omitted_unless_chosen(accounts: Accounts) -> None:
+    """The explanation has the cost of HTTPS, and the proposed choice leaves the domain
+    unchanged.
+    """
     accounts.qiniu.add_domain("off.example.com")
     numbers = "Domains (Enter for 1-2):"
 
-    code, shown = accounts.interviewed(
-        *UNTOLD, (numbers, "\n"), *CHOSEN[1:], (WRITE, "y\n"), (PLAN, "\n")
+    code, screen = accounts.interviewed(
+        *NO_CHANNEL, (numbers, "\n"), *CHOSEN[1:], (WRITE, "y\n"), (PLAN, "\n")
     )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert (
         "HTTPS is off at off.example.com: if you choose them, the first sync switches HTTPS on"
-        in shown
+        in screen
     )
-    assert "Qiniu bills them" in shown
+    assert "Qiniu bills them" in screen
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
     left_out = accounts.config.read_text().partition("# Left out: HTTPS is off there, and ")[2]
     assert "a sync would switch it on\n#   off.example.com\n" == left_out
-    assert "off.example.com is left out" not in shown.partition("Written")[2]
-    # `plan` was run: an Enter is enough.
-    assert "1 certificate to issue, 2 deployments." in shown
+    assert "off.example.com is left out" not in screen.partition("Written")[2]
+    # Enter runs the plan.
+    assert "1 certificate to issue, 2 deployments." in screen
 
     accounts.config.unlink()
-    code, shown = accounts.interviewed(*UNTOLD, (numbers, "1-3\n"), (WHICH_WAY, "\n"), *END[-2:])
+    code, screen = accounts.interviewed(
+        *NO_CHANNEL, (numbers, "1-3\n"), (WHICH_WAY, "\n"), *END[-2:]
+    )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert [["*.example.com", "*.w.example.com"]] == names_in(accounts)
 
 
-def test_domains_without_https_are_reported_once_where_nothing_is_asked(accounts: Accounts) -> None:
-    """They stand as comments in the file, and nothing is switched on."""
+def test_domains_without_https_have_one_warning(accounts: Accounts) -> None:
+    """The domains become comments in the file, and HTTPS stays off."""
     for name in ("a", "b"):
         accounts.qiniu.add_domain(f"{name}.off.example.com")
 
-    done = accounts.init()
+    ended = accounts.init()
 
-    assert 0 == done.returncode, done.stderr
-    assert 1 == done.stderr.count("HTTPS is off there, and a sync would switch it on")
-    assert "a.off.example.com, b.off.example.com are left out: HTTPS" in done.stderr
+    assert 0 == ended.returncode, ended.stderr
+    assert 1 == ended.stderr.count("HTTPS is off there, and a sync would switch it on")
+    assert "a.off.example.com, b.off.example.com are left out: HTTPS" in ended.stderr
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
     assert "HTTPS is off" not in accounts.run("plan").stdout
 
 
-def test_one_certificate_for_each_domain(accounts: Accounts) -> None:
-    """By its word in the list or its number; each is called by a name that it covers."""
-    code, _ = accounts.interviewed(*UNTOLD, (DOMAINS, "\n"), (WHICH_WAY, "each\n"), *END[-2:])
+def test_certificate_for_each_domain(accounts: Accounts) -> None:
+    """The choice is made by word or number; each certificate is named after a covered name."""
+    code, _ = accounts.interviewed(*NO_CHANNEL, (DOMAINS, "\n"), (WHICH_WAY, "each\n"), *END[-2:])
 
     assert 0 == code
     assert {
         "img.example.com": ["img.example.com"],
         "wildcard.w.example.com": ["*.w.example.com"],
-    } == {one["name"]: one["names"] for one in written(accounts)["certificates"]}
+    } == {entry["name"]: entry["names"] for entry in configuration_of(accounts)["certificates"]}
     assert 0 == accounts.run("plan").returncode
 
 
@@ -199,13 +203,11 @@ def test_one_certificate_for_each_domain(accounts: Accounts) -> None:
         ("two words", "contains a space, which no key has: copy only the key"),
     ],
 )
-def test_what_can_be_no_key_is_refused_where_it_is_typed(
-    accounts: Accounts, typed: str, message: str
-) -> None:
-    """Also where it is hidden; no service is asked, and no file is named, since it is in none."""
+def test_impossible_key_is_refused_at_once(accounts: Accounts, typed: str, message: str) -> None:
+    """The message comes before any request, for hidden answers as well, and names no file."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (ID, f"{typed}\n"),
         (ID, f" {DP_ID} \n"),
         (TOKEN, f"{typed}\n"),
@@ -214,62 +216,62 @@ def test_what_can_be_no_key_is_refused_where_it_is_typed(
     )
 
     assert 130 == code
-    assert 2 == shown.count(message)
-    assert 1 == shown.count("Checking the keys")
-    assert "settings.toml" not in shown
-    # What is public is seen while it is typed; of a secret, how much has arrived.
-    assert f"DNSPod token ID:  {DP_ID}" in shown
-    assert f"{len(typed)} characters were read." in shown
+    assert 2 == screen.count(message)
+    assert 1 == screen.count("Checking the keys")
+    assert "settings.toml" not in screen
+    # A public value is visible; for a secret the number of characters is printed.
+    assert f"DNSPod token ID:  {DP_ID}" in screen
+    assert f"{len(typed)} characters were read." in screen
 
 
-def test_pair_that_is_pasted_in_one_answers_both_questions(accounts: Accounts) -> None:
-    """As DNSPod and other clients write it; the token is not asked for."""
+def test_pair_of_keys_in_one_answer(accounts: Accounts) -> None:
+    """A pair in the notation of DNSPod and of other clients answers both questions."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
-        (ID, f"{DP_ID},{DP_KEY}\n"), *TYPED[2:], *UNTOLD, (DOMAINS, "img.*\n"), *END[-2:]
+    code, screen = accounts.interviewed(
+        (ID, f"{DP_ID},{DP_KEY}\n"), *TYPED[2:], *NO_CHANNEL, (DOMAINS, "img.*\n"), *END[-2:]
     )
 
-    assert 0 == code, shown
-    assert TOKEN not in shown
+    assert 0 == code, screen
+    assert TOKEN not in screen
     assert [["img.example.com"]] == names_in(accounts)
     assert f"DP_Id={DP_ID}\nDP_Key={DP_KEY}\n" in accounts.keys.read_text()
 
 
-def test_key_of_another_service_is_refused_before_the_next_question(accounts: Accounts) -> None:
-    """A Tencent Cloud key's id is no id of a DNSPod token."""
+def test_key_of_another_service_is_refused(accounts: Accounts) -> None:
+    """The id of a key of Tencent Cloud is no id of a DNSPod token."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (ID, "AKIDz8krbsJ5yKBZQpn74WFkmLPx3Qw7Rt2u\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04")
     )
 
     assert 130 == code
-    assert 1 == shown.count("not the DNSPod token ID")
+    assert 1 == screen.count("not the DNSPod token ID")
 
 
-def test_what_is_typed_in_another_encoding_is_asked_for_again(accounts: Accounts) -> None:
-    """A terminal that speaks GBK does not end the interview, and no answer is lost."""
+def test_answer_in_another_encoding(accounts: Accounts) -> None:
+    """Bytes of GBK do not end the interview, and earlier answers stay."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (ID, f"{DP_ID}\n"),
         (TOKEN, "\udcca\udcc7\n"),
         (TOKEN, f"{DP_KEY}\n"),
         (ACCESS, "\x04"),
-        PYTHONIOENCODING="utf-8:strict",  # as with any LANG that is not C
+        PYTHONIOENCODING="utf-8:strict",  # the setting of every LANG except C
     )
 
-    assert 130 == code, shown
-    assert "the input is not UTF-8: set the terminal to UTF-8" in shown
-    assert "dnspod accepts the keys" in shown
+    assert 130 == code, screen
+    assert "the input is not UTF-8: set the terminal to UTF-8" in screen
+    assert "dnspod accepts the keys" in screen
 
 
-def test_arrow_keys_edit_the_line(accounts: Accounts) -> None:
-    """A digit is put in where it is missing; the line before is one key away."""
+def test_arrow_keys_edit_an_answer(accounts: Accounts) -> None:
+    """A missing digit can be inserted, and the previous line is in the history."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (ID, f"{DP_ID[:3]}{DP_ID[4:]}\x1b[D{DP_ID[3]}\n"),
         (TOKEN, "back\n"),
         (f"DNSPod token ID {AS_BEFORE}:", "\x1b[A\n"),
@@ -278,16 +280,16 @@ def test_arrow_keys_edit_the_line(accounts: Accounts) -> None:
         *END,
     )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert f"DP_Id={DP_ID}\n" in accounts.keys.read_text()
 
 
 def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
-    """In the order of their use in China, each on a line; a name as it is printed means it."""
-    accounts.forget_dnspod()
+    """The list is in the order of use in China, and a printed name is a valid answer."""
+    accounts.remove_dnspod()
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (WHICH_WAY, "9\n"),
         (WHICH_WAY, "Tencent Cloud\n"),
         ("the SecretId of a Tencent Cloud API key:", "back\n"),
@@ -300,7 +302,7 @@ def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
     )
 
     assert 130 == code
-    rows = shown.partition("DNS provider:\n")[2].splitlines()[:8]
+    rows = screen.partition("DNS provider:\n")[2].splitlines()[:8]
     assert [
         "DNSPod",
         "Tencent Cloud (tencentcloud)",
@@ -311,16 +313,16 @@ def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
         "lexicon",
         "your own program (command)",
     ] == [row.partition("  ")[2].strip()[1:].strip() for row in rows]
-    assert "9 is not a DNS provider; known are dnspod, tencentcloud" in " ".join(shown.split())
+    assert "9 is not a DNS provider; known are dnspod, tencentcloud" in " ".join(screen.split())
 
 
-def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
-    """A message and a ping arrive; what was not taken is asked for again. Their keys are kept with
-    the others, and no next step says that they are missing.
+def test_channel_and_heartbeat_are_tried(accounts: Accounts) -> None:
+    """A message and a ping arrive, and refused settings are asked for again. The keys are stored
+    with the other keys, and the next steps mention neither channel nor heartbeat.
     """
     with DingtalkService() as robot, HeartbeatService() as heart:
         secrets = (robot.address, SIGNS, heart.address)
-        code, shown = accounts.interviewed(
+        code, screen = accounts.interviewed(
             (WHICH_CHANNEL, "DingTalk\n"),
             (ROBOT, f"{robot.address}\n"),
             (SIGNATURE, "SECwrong\n"),
@@ -335,29 +337,29 @@ def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
             *END[-2:],
         )
 
-    assert 0 == code, shown
-    assert "sign not match" in shown
-    assert "ops (DingTalk): sent" in shown
+    assert 0 == code, screen
+    assert "sign not match" in screen
+    assert "ops (DingTalk): sent" in screen
     assert 1 == len(robot.taken)
     assert ["success"] == [ping.kind for ping in heart.pings]
     for secret in secrets:
-        assert secret not in shown.replace("\n", "")
+        assert secret not in screen.replace("\n", "")
         assert secret in accounts.keys.read_text()
         assert secret not in accounts.config.read_text()
     assert {
         "type": "dingtalk",
         "url": "env:DINGTALK_URL",
         "secret": "env:DINGTALK_SECRET",
-    } == written(accounts)["notify"]["ops"]
-    assert {"url": "env:HEARTBEAT_URL"} == written(accounts)["heartbeat"]
-    assert "help notify" not in shown
-    assert "help monitoring" not in shown
+    } == configuration_of(accounts)["notify"]["ops"]
+    assert {"url": "env:HEARTBEAT_URL"} == configuration_of(accounts)["heartbeat"]
+    assert "help notify" not in screen
+    assert "help monitoring" not in screen
     assert "nobody_told" not in accounts.run("doctor").stdout
 
 
-def test_what_can_be_no_address_is_asked_for_again(accounts: Accounts) -> None:
-    """It would never work, so that it cannot be meant: nothing is sent, and the file has none."""
-    code, shown = accounts.interviewed(
+def test_impossible_address_is_asked_for_again(accounts: Accounts) -> None:
+    """An impossible address is never used and never written."""
+    code, screen = accounts.interviewed(
         (WHICH_CHANNEL, "1\n"),
         (ROBOT, "oapi.dingtalk.com/robot/send\n"),
         (ROBOT, "back\n"),
@@ -368,39 +370,43 @@ def test_what_can_be_no_address_is_asked_for_again(accounts: Accounts) -> None:
         *END[-2:],
     )
 
-    assert 0 == code, shown
-    assert ANYWAY not in shown
-    assert not {"notify", "heartbeat"} & set(written(accounts))
+    assert 0 == code, screen
+    assert ANYWAY not in screen
+    assert not {"notify", "heartbeat"} & set(configuration_of(accounts))
     assert not accounts.keys.exists()
 
 
 def test_channel_and_heartbeat_of_the_environment(accounts: Accounts) -> None:
-    """They are tried and referred to, and not asked for: what is set there would win."""
+    """Both are tried and referred to without a question, because variables of the environment take
+    precedence.
+    """
     with DingtalkService(keyword="certferry") as robot, HeartbeatService() as heart:
         accounts.environ |= {"DINGTALK_URL": robot.address, "HEARTBEAT_URL": heart.address}
-        code, shown = accounts.interviewed(
+        code, screen = accounts.interviewed(
             (WHICH_CHANNEL, "1\n"), (SIGNATURE, "\n"), *CHOSEN, *END[-2:]
         )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert (1, 1) == (len(robot.taken), len(heart.pings))
-    assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == written(accounts)["notify"]["ops"]
-    assert {"url": "env:HEARTBEAT_URL"} == written(accounts)["heartbeat"]
+    assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == configuration_of(accounts)["notify"][
+        "ops"
+    ]
+    assert {"url": "env:HEARTBEAT_URL"} == configuration_of(accounts)["heartbeat"]
     assert not accounts.keys.exists()
 
 
-def test_no_domain_at_all(accounts: Accounts) -> None:
-    """That the file declares nothing is reported, and there is no plan to show."""
-    code, shown = accounts.interviewed(*UNTOLD, (DOMAINS, "none\n"), (WRITE, "y\n"))
+def test_interview_without_domains(accounts: Accounts) -> None:
+    """A warning says that the file declares nothing, and no plan is offered."""
+    code, screen = accounts.interviewed(*NO_CHANNEL, (DOMAINS, "none\n"), (WRITE, "y\n"))
 
-    assert 0 == code, shown
-    assert "warning: certferry.toml declares no certificates" in shown
-    assert "certificates" not in written(accounts)
+    assert 0 == code, screen
+    assert "warning: certferry.toml declares no certificates" in screen
+    assert "certificates" not in configuration_of(accounts)
 
 
-def test_channel_that_cannot_be_reached_now_may_be_meant(accounts: Accounts) -> None:
-    """A mail server that this host will reach later: it is written, and no settings are lost."""
-    code, shown = accounts.interviewed(
+def test_unreachable_channel_can_be_confirmed(accounts: Accounts) -> None:
+    """A mail server that is unreachable now is written after a confirmation."""
+    code, screen = accounts.interviewed(
         (WHICH_CHANNEL, "mail\n"),
         ("smtp://host:587 for STARTTLS:", "smtps://127.0.0.1:9\n"),
         ("the sender's address:", "certferry@example.com\n"),
@@ -413,20 +419,20 @@ def test_channel_that_cannot_be_reached_now_may_be_meant(accounts: Accounts) -> 
         *END[-2:],
     )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert {
         "type": "email",
         "url": "smtps://127.0.0.1:9",
         "from": "certferry@example.com",
         "to": ["a@example.com", "b@example.com"],
-    } == written(accounts)["notify"]["ops"]
-    assert "help monitoring" in shown
+    } == configuration_of(accounts)["notify"]["ops"]
+    assert "help monitoring" in screen
 
 
-def test_enter_keeps_a_channel_and_a_heartbeat_on_the_way_back(accounts: Accounts) -> None:
-    """Who goes through the questions once more loses neither by pressing Enter; `none` drops it."""
+def test_enter_keeps_channel_and_heartbeat(accounts: Accounts) -> None:
+    """On a second pass Enter keeps both settings, and `none` removes a setting."""
     with DingtalkService(keyword="certferry") as robot, HeartbeatService() as heart:
-        code, shown = accounts.interviewed(
+        code, screen = accounts.interviewed(
             (WHICH_CHANNEL, "1\n"),
             (ROBOT, f"{robot.address}\n"),
             (SIGNATURE, "\n"),
@@ -443,17 +449,21 @@ def test_enter_keeps_a_channel_and_a_heartbeat_on_the_way_back(accounts: Account
             *END[-2:],
         )
 
-    assert 0 == code, shown
+    assert 0 == code, screen
     assert (2, 2) == (len(robot.taken), len(heart.pings))
-    assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == written(accounts)["notify"]["ops"]
-    assert "heartbeat" not in written(accounts)
+    assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == configuration_of(accounts)["notify"][
+        "ops"
+    ]
+    assert "heartbeat" not in configuration_of(accounts)
     assert "HEARTBEAT_URL" not in accounts.keys.read_text()
 
 
-def test_the_settings_of_a_mail_server_are_known_on_the_way_back(accounts: Accounts) -> None:
-    """Also those that are no secrets. What can be no address of a heartbeat is asked for again."""
+def test_settings_of_a_mail_server_are_defaults(accounts: Accounts) -> None:
+    """Public settings are defaults as well, and an impossible address of a heartbeat is asked for
+    again.
+    """
     server = "smtp://host:587 for STARTTLS"
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         (WHICH_CHANNEL, "mail\n"),
         (f"{server}:", "127.0.0.1:9\n"),
         ("the sender's address:", "certferry@example.com\n"),
@@ -473,45 +483,45 @@ def test_the_settings_of_a_mail_server_are_known_on_the_way_back(accounts: Accou
         *END[-2:],
     )
 
-    assert 0 == code, shown
-    assert "`url` must be smtps://host:465 or smtp://host:587" in shown
-    assert "`url` must be a complete address" in shown
-    assert ["a@example.com"] == written(accounts)["notify"]["ops"]["to"]
-    assert "heartbeat" not in written(accounts)
+    assert 0 == code, screen
+    assert "`url` must be smtps://host:465 or smtp://host:587" in screen
+    assert "`url` must be a complete address" in screen
+    assert ["a@example.com"] == configuration_of(accounts)["notify"]["ops"]["to"]
+    assert "heartbeat" not in configuration_of(accounts)
 
 
-def test_settings_that_say_already_are_not_asked_about(accounts: Accounts) -> None:
-    """A channel and a heartbeat of the operator's own stand."""
+def test_channel_and_heartbeat_of_the_settings(accounts: Accounts) -> None:
+    """The interview asks about neither, and the settings stay unchanged."""
     path = accounts.directory / "settings.toml"
     own = '\n[notify.x]\ntype = "command"\ncommand = ["true"]\n[heartbeat]\nurl = "env:HB"\n'
     path.write_text(path.read_text() + own)
     accounts.environ["HB"] = "https://hc.example.com/ping"
 
-    code, shown = accounts.interviewed(*CHOSEN, *END[-2:])
+    code, screen = accounts.interviewed(*CHOSEN, *END[-2:])
 
-    assert 0 == code, shown
-    assert {"x"} == set(written(accounts)["notify"])
-    assert "help monitoring" not in shown
+    assert 0 == code, screen
+    assert {"x"} == set(configuration_of(accounts)["notify"])
+    assert "help monitoring" not in screen
 
 
-def test_mistake_in_the_given_file_is_reported_before_a_key_is_typed(accounts: Accounts) -> None:
-    """With its line; it would be no better with other keys."""
+def test_mistake_in_the_settings_is_reported_first(accounts: Accounts) -> None:
+    """The error has the line, and comes before the first question."""
     path = accounts.directory / "settings.toml"
     path.write_text(f"{path.read_text()}\n[verify]\ntimeout = 'long'\n")
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed()
+    code, screen = accounts.interviewed()
 
     assert 2 == code
-    assert "settings.toml:" in shown
-    assert "DNSPod token" not in shown
+    assert "settings.toml:" in screen
+    assert "DNSPod token" not in screen
 
 
 def test_interview_in_chinese(accounts: Accounts) -> None:
-    """Every question, and answers in the same language: `返回`, a service's usual name, `全部`."""
+    """Every question is in Chinese, and answers in Chinese are understood."""
     accounts.environ.clear()
 
-    code, shown = accounts.interviewed(
+    code, screen = accounts.interviewed(
         ("DNSPod Token 的 ID:", f"{DP_ID}\n"),
         ("DNSPod Token（输入不显示）:", "返回\n"),
         ("DNSPod Token 的 ID（回车沿用上次输入）:", "\n"),
@@ -529,23 +539,25 @@ def test_interview_in_chinese(accounts: Accounts) -> None:
         CERTFERRY_LANG="zh",
     )
 
-    assert 0 == code, shown
-    assert "七牛: portal.qiniu.com → 个人中心" in shown
-    assert f"已读取 {len(SK)} 个字符。" in shown
+    assert 0 == code, screen
+    assert "七牛: portal.qiniu.com → 个人中心" in screen
+    assert f"已读取 {len(SK)} 个字符。" in screen
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
 
 
 def test_services_in_chinese(accounts: Accounts) -> None:
-    """As operators call them, with the type that the file has; both mean it."""
-    accounts.forget_dnspod()
+    """The list has the usual Chinese names with the types of the file, and both are valid
+    answers.
+    """
+    accounts.remove_dnspod()
     accounts.environ.clear()
 
     with accounts.terminal(CERTFERRY_LANG="zh") as terminal:
-        shown = terminal.until(lambda shown: shown.endswith("序号或名称（回车为 1）:"))
+        screen = terminal.until(lambda screen: screen.endswith("序号或名称（回车为 1）:"))
         terminal.type("阿里云 DNS\n")
-        terminal.until(lambda shown: shown.endswith("阿里云 RAM 用户的 AccessKey ID:"))
+        terminal.until(lambda screen: screen.endswith("阿里云 RAM 用户的 AccessKey ID:"))
         terminal.type("\x04")
         assert 130 == terminal.end()
 
-    assert "  2  腾讯云 (tencentcloud)\n  3  阿里云 DNS (alidns)\n" in shown
-    assert "自己的程序 (command)" in shown
+    assert "  2  腾讯云 (tencentcloud)\n  3  阿里云 DNS (alidns)\n" in screen
+    assert "自己的程序 (command)" in screen

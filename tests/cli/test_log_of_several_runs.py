@@ -1,4 +1,4 @@
-"""The log and the display of the command over a whole story."""
+"""The log and the display of the command over several runs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.cli.terminals import Terminal
 from tests.support.command import run_here
 from tests.support.tiers import long, sampled, thorough
 
-# --- The log of the command, from the first run to the one that finds nothing to do
+# --- The log of the command, from a first run to a run without work
 
 
 class LoggedHost:
-    """A machine in the world that keeps a log, in Chinese where nothing else is said."""
+    """A machine in the world with a log, whose locale is Chinese by default."""
 
     def __init__(self, world: World, directory: Path, *certificates: str) -> None:
         self._world = world
@@ -35,15 +35,17 @@ class LoggedHost:
         self.log = directory / "certferry.log"
 
     def log_of(self, *words: str, **environ: str) -> tuple[int, str]:
-        """Run the command, and give its exit code and what it added to the log."""
+        """Run the command, and return the exit code and the new text of the log."""
         before = self.log.read_text() if self.log.exists() else ""
         options = ("--config", str(self._config), "--log-file", str(self.log))
-        speaking = {"LC_ALL": "zh_CN.UTF-8"} | environ
-        ended = run_here([*options, *words], os.environ | self._world.environment | speaking)
+        locale = {"LC_ALL": "zh_CN.UTF-8"} | environ
+        ended = run_here([*options, *words], os.environ | self._world.environment | locale)
         return ended.code, self.log.read_text().removeprefix(before)
 
     def sentences_of(self, *words: str, **environ: str) -> list[str]:
-        """Run the command, and give the lines between its first and its last, without the time."""
+        """Run the command, and return the lines between the first and the last new line, without
+        the time.
+        """
         rows = self.log_of(*words, **environ)[1].splitlines()
         return [row.partition("] ")[2] for row in rows[1:-1]]
 
@@ -59,8 +61,8 @@ def world() -> Iterator[World]:
 
 
 def test_the_log_shows_the_whole_story_in_chinese(world: World, tmp_path: Path) -> None:
-    """A quiet first run, a second one without work, wrong keys and `-v`: each is in the log, and no
-    secret in any of it.
+    """The log has a quiet first run, a run without work, a run with wrong keys and a run with `-v`,
+    and no secret.
     """
     host = LoggedHost(world, tmp_path)
 
@@ -112,9 +114,9 @@ reload = "{reload}"
 """
 
 
-def test_what_a_reload_says_is_in_the_log_of_a_quiet_run(world: World, tmp_path: Path) -> None:
-    """As the schedule runs it, without -v: a line each, after the program's name, whether it ends
-    well or not; no secret of the environment; and the hint leads there.
+def test_output_of_a_reload_is_in_the_log_of_a_quiet_run(world: World, tmp_path: Path) -> None:
+    """As in a scheduled run, without -v, the log has each line after the program's name, for
+    success and failure, without secrets of the environment. The hint leads to the log.
     """
     reload = tmp_path / "reload"
     reload.write_text("#!/bin/sh\necho hello-out; echo hello-err >&2\nenv\ntest -e ready\n")
@@ -123,8 +125,8 @@ def test_what_a_reload_says_is_in_the_log_of_a_quiet_run(world: World, tmp_path:
 
     failed = host.sentences_of("-q", "sync")
 
-    said = [f"{reload}: hello-out", f"{reload}: hello-err"]
-    assert said == [line for line in failed if line in said]
+    output = [f"{reload}: hello-out", f"{reload}: hello-err"]
+    assert output == [line for line in failed if line in output]
     (outcome,) = [line for line in failed if line.startswith("site: 部署 失败: ")]
     assert "--log-file" in outcome
 
@@ -144,9 +146,9 @@ WRONG = {"QINIU_SECRET_KEY": "planted-secret"}
 
 
 @thorough
-def test_what_a_look_finds_wrong_is_in_the_log(world: World, tmp_path: Path) -> None:
-    """With a wrong key `plan` and `status` tell why, and so does the log: in both languages, and
-    as documents with the same events.
+def test_errors_of_plan_and_status_are_in_the_log(world: World, tmp_path: Path) -> None:
+    """With a wrong key the log has the reason, in both languages, and as JSON with the same
+    events.
     """
     host = LoggedHost(world, tmp_path)
 
@@ -174,65 +176,66 @@ def test_what_a_look_finds_wrong_is_in_the_log(world: World, tmp_path: Path) -> 
     assert "planted" not in host.log.read_text()
 
 
-def test_a_look_that_finds_nothing_wrong_adds_nothing(world: World, tmp_path: Path) -> None:
-    """What is merely to be done is no event."""
+def test_plan_without_errors_adds_nothing_to_the_log(world: World, tmp_path: Path) -> None:
+    """Pending work is no event."""
     assert [] == LoggedHost(world, tmp_path).sentences_of("plan")
 
 
 @thorough
-def test_an_export_is_in_the_log(world: World, tmp_path: Path) -> None:
-    """Which files of which certificate, and nothing of what is in them."""
+def test_export_is_in_the_log(world: World, tmp_path: Path) -> None:
+    """The entry has the certificate and the files, and nothing of their content."""
     host = LoggedHost(world, tmp_path, FILES.format(reload="true"))
     host.log_of("sync")
 
-    (written,) = host.sentences_of("export", "site", "--dir", str(tmp_path / "out"))
+    (line,) = host.sentences_of("export", "site", "--dir", str(tmp_path / "out"))
     (entry,) = host.entries_of("export", "site", "--dir", str(tmp_path / "out"))
 
     names = ("cert.pem", "chain.pem", "fullchain.pem", "privkey.pem")
     files = [str(tmp_path / "out" / name) for name in names]
-    assert "site: 已写入：" + "、".join(files) == written
+    assert "site: 已写入：" + "、".join(files) == line
     assert ("export.done", "site", "done") == (entry["event"], entry["lineage"], entry["outcome"])
     assert files == entry["files"]
     assert 64 == len(entry["fingerprint"])
     assert "BEGIN" not in host.log.read_text()
 
 
-# --- The command in a world on loopback, from the first plan to the export; on a terminal as a
-# process of its own
+# --- The command in a world on loopback, from the first plan to the export, partly at a terminal
 
 
 @pytest.fixture
 def story_world() -> Iterator[World]:
-    """The demo's world: a domain that serves another owner's certificate, one without HTTPS."""
+    """Yield the demo's world, with a domain that serves another owner's certificate, and a domain
+    without HTTPS.
+    """
     with demonstration() as started:
         yield started
 
 
 class Operator:
-    """An operator who types commands, and what they get."""
+    """An operator with a configuration who types commands."""
 
     def __init__(self, story_world: World, directory: Path) -> None:
         self.environ = os.environ | story_world.environment
         self.config = story_world.write_files(directory)
 
-    def types(self, *words: str) -> tuple[int, str, str]:
-        """Run a command without a terminal; give its exit code and both outputs."""
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Run a command without a terminal, and return the exit code and both outputs."""
         ended = run_here(["--config", str(self.config), *words], self.environ)
         return ended.code, _masked(ended.out), _masked(ended.err)
 
-    def asks(self, *words: str) -> tuple[int, Any]:
-        """Run a command with `--json`; give its exit code and the document."""
-        code, out, err = self.types(*words, "--json")
+    def run_as_json(self, *words: str) -> tuple[int, Any]:
+        """Run a command with `--json`, and return the exit code and the document."""
+        code, out, err = self.run(*words, "--json")
         assert "error" not in err
         return code, json.loads(out)
 
-    def sits_at(self, *words: str, columns: int) -> Terminal:
+    def at_terminal(self, *words: str, columns: int) -> Terminal:
         command = [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
         return Terminal(command, columns=columns, environ=self.environ)
 
 
 def _masked(words: str) -> str:
-    """Hide what differs in every run: remote ids, digests and moments."""
+    """Mask values that differ in every run: remote ids, digests and moments."""
     words = re.sub(r"(?<=certificate  )[0-9a-f]{12}\b", "remote-id", words)
     words = re.sub(r"(?<=--plan )[0-9a-f]{32}\b", "digest", words)
     words = re.sub(r"--config \S+\.toml", "--config FILE", words)
@@ -240,8 +243,8 @@ def _masked(words: str) -> str:
 
 
 @long
-def test_the_main_job_from_the_first_plan_to_the_export(story_world: World, tmp_path: Path) -> None:
-    """Each command says what is true, on the right stream, with the right exit code."""
+def test_all_commands_from_the_first_plan_to_the_export(story_world: World, tmp_path: Path) -> None:
+    """Each command prints the right text on the right stream, with the right exit code."""
     operator = Operator(story_world, tmp_path)
 
     assert (
@@ -261,15 +264,16 @@ def test_the_main_job_from_the_first_plan_to_the_export(story_world: World, tmp_
  sync`.
         """),
         "",
-    ) == operator.types("plan", "--check")
+    ) == operator.run("plan", "--check")
 
-    with operator.sits_at("sync", columns=40) as terminal:
+    with operator.at_terminal("sync", columns=40) as terminal:
         terminal.until(lambda screen: "at most" in " ".join(screen.split()), 40)
         assert Exit.OK == terminal.end(40)
     assert terminal.screen.text.startswith("img: done\n")
     assert "\n\n1 certificate: 5 done.\n" in terminal.screen.text
     assert terminal.screen.text.endswith("schedule install`\n  sets up automatic renewal.")
-    rows = terminal.screen.text.splitlines()  # a command is not broken, so that it can be copied
+    # A command stays on one line, so that an operator can copy the command.
+    rows = terminal.screen.text.splitlines()
     assert all(width(row) <= 40 for row in rows if not row.endswith("schedule install`"))
 
     assert (
@@ -282,72 +286,72 @@ def test_the_main_job_from_the_first_plan_to_the_export(story_world: World, tmp_
         Nothing changed: 1 certificate is as declared.
         """),
         "",
-    ) == operator.types("sync")
-    assert (Exit.OK, "", "") == operator.types("-q", "sync", "img")
-    assert (Exit.OK, "Nothing to do: 1 certificate is as declared.\n", "") == operator.types(
+    ) == operator.run("sync")
+    assert (Exit.OK, "", "") == operator.run("-q", "sync", "img")
+    assert (Exit.OK, "Nothing to do: 1 certificate is as declared.\n", "") == operator.run(
         "plan", "--check"
     )
 
-    code, status = operator.asks("status")
+    code, status = operator.run_as_json("status")
     (certificate,) = status["certificates"]
     assert (Exit.OK, {"verified"}) == (code, {d["state"] for d in certificate["domains"]})
     assert all(edge["ok"] for domain in certificate["domains"] for edge in domain["served"])
-    with operator.sits_at("status", columns=40) as terminal:
+    with operator.at_terminal("status", columns=40) as terminal:
         assert Exit.OK == terminal.end()
     assert terminal.screen.widest <= 40
     assert 2 == terminal.screen.text.count("    served   2 of 2")
 
-    code, watched = operator.asks("watch", *DOMAINS)
+    code, watched = operator.run_as_json("watch", *DOMAINS)
     fingerprints = {edge["fingerprint"] for host in watched["hosts"] for edge in host["addresses"]}
     assert (Exit.OK, {certificate["fingerprint"]}) == (code, fingerprints)
 
-    code, report = operator.asks("sync", "--renew", "--all", "--no-wait")
+    code, report = operator.run_as_json("sync", "--renew", "--all", "--no-wait")
     assert (Exit.TRY_LATER, False) == (code, report["ok"])
     assert ["done", "waiting", "waiting"] == [
         step["outcome"] for step in report["certificates"][0]["steps"]
     ]
 
-    code, out, _ = operator.types("history", "img", "--limit", "1")
+    code, out, _ = operator.run("history", "img", "--limit", "1")
     assert (Exit.OK, 1) == (code, len(out.splitlines()))
 
-    code, out, _ = operator.types("export", "img", "--dir", str(tmp_path / "ssl"))
+    code, out, _ = operator.run("export", "img", "--dir", str(tmp_path / "ssl"))
     assert (Exit.OK, 4) == (code, len(out.splitlines()))
     assert "PRIVATE KEY" in (tmp_path / "ssl" / "privkey.pem").read_text()
 
     operator.environ["QINIU_SECRET_KEY"] = "not-the-secret"
-    code, out, err = operator.types("plan")
+    code, out, err = operator.run("plan")
     assert (Exit.FAILED, "") == (code, err)
     assert re.search(r"blocked  qiniu: .*\n +hint: ", out)
     assert "not-the-secret" not in out
 
 
-# --- What a command that waits for slow services shows from its first second on, on a terminal
+# --- The display of a command that waits for slow services, at a terminal
 
 
 @pytest.fixture(scope="module")
 def shared_world() -> Iterator[World]:
-    """The demo's world, in which these commands only look."""
+    """Yield the demo's world, which the commands only read."""
     with demonstration() as started:
         yield started
 
 
 @pytest.fixture
 def slow_world(shared_world: World) -> Iterator[World]:
-    """The shared world, whose services answer before and after."""
+    """Yield the shared world, and let its services answer again afterwards."""
     yield shared_world
     shared_world.qiniu.api.faults.clear()
 
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """Hold answers back; they come once it is set, at the latest when the test ends."""
-    held = threading.Event()
-    yield held
-    held.set()
+    """Yield an event that releases held answers; the end of the test also sets the event."""
+    released = threading.Event()
+    yield released
+    released.set()
 
 
-class Desk:
-    """An operator at a terminal, while Qiniu answers nothing."""
+class WaitingOperator:
+    """An operator at a terminal, with a Qiniu that holds its answers."""
 
     def __init__(self, slow_world: World, directory: Path, gate: threading.Event) -> None:
         self.environ = os.environ | slow_world.environment
@@ -355,14 +359,15 @@ class Desk:
         text = self.config.read_text()
         second = text[text.index("[[certificates]]") :].replace('name = "img"', 'name = "pics"')
         assert 'name = "pics"' in second
-        second = second.replace('"pics"', '"pics"\nkey_type = "rsa2048"')  # no copy by mistake
+        # A second declaration of the same names needs another type of key.
+        second = second.replace('"pics"', '"pics"\nkey_type = "rsa2048"')
         self.config.write_text(text + "\n" + second)
         slow_world.qiniu.api.faults.add(Fault.held_until(gate), on="GET /domain*", times=None)
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
 
-    def sits_at(self, *words: str, columns: int, language: str = "C.UTF-8") -> Terminal:
+    def at_terminal(self, *words: str, columns: int, language: str = "C.UTF-8") -> Terminal:
         environ = self.environ | {"LANG": language}
         return Terminal(self.command(*words), columns=columns, environ=environ)
 
@@ -372,42 +377,40 @@ def in_one_line(screen: str) -> str:
 
 
 def ends_with(*words: str) -> Exit:
-    """Return the exit code of a look: none of the certificates has been issued."""
+    """Return the exit code of a command without an issued certificate."""
     return Exit.FAILED if "status" in words else Exit.OK
 
 
 @pytest.mark.parametrize(
     ("command", "columns"), sampled(list(product(["plan", "status"], [40, 80, 120])), 2)
 )
-def test_a_slow_service_is_named_from_the_first_second(
+def test_slow_service_is_named_from_the_first_second(
     slow_world: World, tmp_path: Path, gate: threading.Event, command: str, columns: int
 ) -> None:
-    """What is asked of whom, how many are done, and that nothing goes on after Ctrl-C; once the
-    answer is there, only that is left on the screen.
+    """The display has the question, the service, the progress, and the effect of Ctrl-C; after the
+    answer only the result stays on the screen.
     """
-    desk = Desk(slow_world, tmp_path, gate)
+    operator = WaitingOperator(slow_world, tmp_path, gate)
 
-    with desk.sits_at(command, columns=columns) as terminal:
+    with operator.at_terminal(command, columns=columns) as terminal:
         terminal.until(lambda screen: "img:askingqiniuforitsdomains" in in_one_line(screen))
-        shown = terminal.until(lambda screen: "0of2done" in in_one_line(screen))
+        display = terminal.until(lambda screen: "0of2done" in in_one_line(screen))
         gate.set()
         assert ends_with(command) == terminal.end()
 
-    assert "Ctrl-Cstops" in in_one_line(shown)
-    assert "next run" not in " ".join(shown.split())
+    assert "Ctrl-Cstops" in in_one_line(display)
+    assert "next run" not in " ".join(display.split())
     assert "asking" not in terminal.screen.text
     assert "img" in terminal.screen.text
     if command == "status":
         assert "no run is recorded yet" in terminal.screen.text
 
 
-def test_it_is_said_in_chinese_and_fits(
-    slow_world: World, tmp_path: Path, gate: threading.Event
-) -> None:
-    """Wide characters take two cells each."""
-    desk = Desk(slow_world, tmp_path, gate)
+def test_display_in_chinese_fits(slow_world: World, tmp_path: Path, gate: threading.Event) -> None:
+    """Each wide character takes two cells."""
+    operator = WaitingOperator(slow_world, tmp_path, gate)
 
-    with desk.sits_at("status", columns=40, language="zh_CN.UTF-8") as terminal:
+    with operator.at_terminal("status", columns=40, language="zh_CN.UTF-8") as terminal:
         terminal.until(lambda screen: "img:正在向qiniu查询域名" in in_one_line(screen))
         terminal.until(lambda screen: "已完成0/2" in in_one_line(screen))
         widest = terminal.screen.widest
@@ -418,14 +421,14 @@ def test_it_is_said_in_chinese_and_fits(
 
 
 @pytest.mark.parametrize("words", [("plan",), ("status",), ("plan", "--json"), ("-q", "status")])
-def test_without_a_terminal_a_look_prints_its_answer_alone(
+def test_output_without_a_terminal_is_the_answer_alone(
     slow_world: World, tmp_path: Path, gate: threading.Event, words: tuple[str, ...]
 ) -> None:
-    """In a pipe and for programs nothing is said on the way."""
-    desk = Desk(slow_world, tmp_path, gate)
+    """A pipe and a program get no progress."""
+    operator = WaitingOperator(slow_world, tmp_path, gate)
     gate.set()
 
-    result = run_here(["--config", str(desk.config), *words], desk.environ)
+    result = run_here(["--config", str(operator.config), *words], operator.environ)
 
     assert (ends_with(*words), "") == (result.code, result.err)
     if "--json" in words:
@@ -433,14 +436,14 @@ def test_without_a_terminal_a_look_prints_its_answer_alone(
 
 
 @pytest.mark.parametrize("words", sampled([("status", "--json"), ("-q", "status")], 1))
-def test_on_a_terminal_too_a_program_and_a_quiet_run_get_the_answer_alone(
+def test_json_and_quiet_output_at_a_terminal_is_the_answer_alone(
     slow_world: World, tmp_path: Path, gate: threading.Event, words: tuple[str, ...]
 ) -> None:
-    """No cursor is moved."""
-    desk = Desk(slow_world, tmp_path, gate)
+    """The output moves no cursor."""
+    operator = WaitingOperator(slow_world, tmp_path, gate)
     gate.set()
 
-    with desk.sits_at(*words, columns=80) as terminal:
+    with operator.at_terminal(*words, columns=80) as terminal:
         assert ends_with(*words) == terminal.end()
 
     assert "asking" not in terminal.screen.raw

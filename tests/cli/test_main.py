@@ -1,4 +1,4 @@
-"""The command line itself: usage, exit codes, streams that break, runs that are stopped."""
+"""The command line: usage, exit codes, broken streams, and interrupted runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CERTFERRY = [sys.executable, "-m", "certferry"]
 
 
 def certferry(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a process, without a terminal: where the start of it is the point."""
+    """Run the command as a process, without a terminal, for tests of the start of a process."""
     return subprocess.run(
         [*CERTFERRY, *arguments],
         env=os.environ | environ,
@@ -48,8 +48,8 @@ def certferry(*arguments: str, **environ: str) -> subprocess.CompletedProcess[st
     )
 
 
-def complained(*arguments: str) -> tuple[int, str]:
-    """Run the command in this process; give its exit code and what went to stderr."""
+def stderr_of(*arguments: str) -> tuple[int, str]:
+    """Run the command in this process, and return the exit code and stderr."""
     console = TestConsole(environ=os.environ)
     code = run(arguments, console.console)
     assert "" == console.out
@@ -87,45 +87,43 @@ def complained(*arguments: str) -> tuple[int, str]:
         ),
     ],
 )
-def test_a_mistyped_command_line_is_two(arguments: list[str], error: str, hint: str) -> None:
-    """One error and one hint, in our own voice."""
-    assert (Exit.USAGE, f"error: {error}\n\nhint: {hint}\n") == complained(*arguments)
+def test_wrong_command_line_ends_with_usage(arguments: list[str], error: str, hint: str) -> None:
+    """The output is one error and one hint, in certferry's own words."""
+    assert (Exit.USAGE, f"error: {error}\n\nhint: {hint}\n") == stderr_of(*arguments)
 
 
-def test_an_unknown_word_like_no_command_leads_to_the_help() -> None:
-    """Where nothing is like it, there is nothing to guess; the help lists what there is with what
-    it does.
-    """
+def test_unknown_word_leads_to_the_help() -> None:
+    """For a word that resembles no command the hint has the help instead of a guess."""
     for word in ("frobnicate", "destroy"):
-        _, words = complained(word)
+        _, words = stderr_of(word)
 
         assert f"error: no such command: {word}\n\nhint: run `certferry --help`\n" == words
 
 
-def test_a_choice_that_is_missing_is_one_sentence_in_chinese() -> None:
-    """No full stop of English stands in it."""
-    _, words = complained("--lang", "cn", "revoke", "img")
+def test_missing_choice_in_chinese() -> None:
+    """The sentence has no English full stop."""
+    _, words = stderr_of("--lang", "cn", "revoke", "img")
 
     assert words.startswith("错误：缺少选项 '--reason'；可选：unspecified, ")
 
 
-@pytest.mark.parametrize(("written", "meant"), [("90", 90), ("30m", 1800), ("1h", 3600), ("0", 0)])
-def test_a_wait_is_written_in_seconds_or_with_a_unit(written: str, meant: int) -> None:
-    """As people say how long."""
-    assert meant == Seconds(0, 86400).convert(written, None, None)
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("30m", 1800), ("1h", 3600), ("0", 0)])
+def test_time_limit_with_and_without_a_unit(text: str, seconds: int) -> None:
+    """A time limit is a number of seconds, or a number with a unit."""
+    assert seconds == Seconds(0, 86400).convert(text, None, None)
 
 
-def test_no_command_at_all_is_answered_with_the_help() -> None:
-    """Who types the bare name reads what there is."""
-    code, words = complained()
+def test_command_line_without_a_command() -> None:
+    """The output is the help."""
+    code, words = stderr_of()
 
     assert Exit.USAGE == code
     assert words.startswith("Usage: certferry [OPTIONS] COMMAND [ARGS]...\n")
     assert all(name in words for name in COMMANDS)
 
 
-def test_the_help_has_its_commands_in_groups() -> None:
-    """Each command stands in one group, those of every day near the top; examples end the help."""
+def test_help_lists_commands_in_groups() -> None:
+    """Each command is in one group, frequent commands come first, and examples end the help."""
     grouped = [name for _, names in GROUPS for name in names]
     words = run_here(["--help"], {"CERTFERRY_LANG": "en"}).out
 
@@ -140,8 +138,8 @@ def test_the_help_has_its_commands_in_groups() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_table_says_what_the_command_says(name: str) -> None:
-    """The help of a command begins with the sentence that the table has for it."""
+def test_help_of_a_command_begins_with_the_sentence_of_the_table(name: str) -> None:
+    """The table of commands and the help of a command have the same sentence."""
     group = Commands(name="certferry")
     command = group.get_command(click.Context(group), name)
 
@@ -150,8 +148,8 @@ def test_the_table_says_what_the_command_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """`-h` is `--help`."""
+def test_short_option_for_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`-h` prints the same as `--help`."""
     assert Exit.OK == run([name, "--help"], TestConsole().console)
     long = capsys.readouterr().out
     assert Exit.OK == run([name, "-h"], TestConsole().console)
@@ -161,8 +159,8 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("command", ["plan", "sync", "status"])
-def test_a_command_without_configuration_says_where_it_looked(command: str, tmp_path: Path) -> None:
-    """Nothing is there: exit 2, the places, and what to do."""
+def test_command_without_a_configuration(command: str, tmp_path: Path) -> None:
+    """The exit code is 2, and the error has the places of a configuration and a hint."""
     result = run_here([command], os.environ, tmp_path)
 
     assert (Exit.USAGE, "") == (result.code, result.out)
@@ -172,8 +170,8 @@ def test_a_command_without_configuration_says_where_it_looked(command: str, tmp_
     assert "\n\nhint: " in result.err
 
 
-def test_a_name_without_a_file_asks_for_the_keys(tmp_path: Path) -> None:
-    """All four variables are named at once, each in its own line."""
+def test_name_without_a_configuration(tmp_path: Path) -> None:
+    """The error has a line for each of the four variables."""
     result = run_here(["sync", "img.example.com"], os.environ, tmp_path)
 
     assert Exit.USAGE == result.code
@@ -186,7 +184,7 @@ def test_a_name_without_a_file_asks_for_the_keys(tmp_path: Path) -> None:
     ] == [row.removeprefix("       ").partition(": ")[0] for row in others]
 
 
-def test_an_error_is_a_document_too(tmp_path: Path) -> None:
+def test_error_as_json(tmp_path: Path) -> None:
     """With `--json` the error is on stdout for programs, and on stderr for people."""
     result = run_here(["--config", str(tmp_path / "none.toml"), "plan", "--json"], os.environ)
 
@@ -198,8 +196,8 @@ def test_an_error_is_a_document_too(tmp_path: Path) -> None:
     assert Exit.USAGE == result.code
 
 
-def test_a_usage_error_is_a_document_too() -> None:
-    """A program that mistypes gets JSON as well."""
+def test_usage_error_as_json() -> None:
+    """A program with a wrong option gets JSON as well."""
     result = certferry("plan", "--json", "--chek")
 
     assert {
@@ -247,18 +245,18 @@ KEYS = {"DP_Id": "1", "DP_Key": "k", "QINIU_ACCESS_KEY": "a", "QINIU_SECRET_KEY"
 
 
 @pytest.fixture
-def silence() -> Iterator[socket.socket]:
-    """A service that takes connections and never says a word."""
+def silent_service() -> Iterator[socket.socket]:
+    """Yield a service that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 
 
 @pytest.fixture
-def config(tmp_path: Path, silence: socket.socket) -> Path:
-    place = f"127.0.0.1:{silence.getsockname()[1]}"
+def config(tmp_path: Path, silent_service: socket.socket) -> Path:
+    place = f"127.0.0.1:{silent_service.getsockname()[1]}"
     path = tmp_path / "certferry.toml"
-    written = CONFIG.format(state=tmp_path / "state.db", place=place, url=f"http://{place}")
-    path.write_text(written)
+    text = CONFIG.format(state=tmp_path / "state.db", place=place, url=f"http://{place}")
+    path.write_text(text)
     path.chmod(0o600)
     return path
 
@@ -268,9 +266,11 @@ def config(tmp_path: Path, silence: socket.socket) -> Path:
     [("statik", "did you mean static? known: img, static"), ("zzz", "known: img, static")],
 )
 @pytest.mark.parametrize("command", ["plan", "sync", "status"])
-def test_an_unknown_certificate_is_two(command: str, name: str, hint: str, config: Path) -> None:
-    """The nearest declared name is offered."""
-    code, words = complained("--config", str(config), command, name)
+def test_unknown_certificate_ends_with_usage(
+    command: str, name: str, hint: str, config: Path
+) -> None:
+    """The hint has the nearest declared name."""
+    code, words = stderr_of("--config", str(config), command, name)
 
     assert (Exit.USAGE, f"error: there is no certificate called {name}\n\nhint: {hint}\n") == (
         code,
@@ -278,8 +278,8 @@ def test_an_unknown_certificate_is_two(command: str, name: str, hint: str, confi
     )
 
 
-def test_a_missing_secret_is_two(config: Path) -> None:
-    """What is not set is named, before anything is sent."""
+def test_missing_secret_ends_with_usage(config: Path) -> None:
+    """The error names the unset variables before the first request."""
     result = run_here(["--config", str(config), "plan"], os.environ)
 
     assert Exit.USAGE == result.code
@@ -288,10 +288,12 @@ def test_a_missing_secret_is_two(config: Path) -> None:
 
 
 @pytest.mark.parametrize("number", sampled([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], 2))
-def test_a_run_that_is_stopped_says_so(
-    config: Path, silence: socket.socket, number: signal.Signals
+def test_interrupted_run_ends_with_a_message(
+    config: Path, silent_service: socket.socket, number: signal.Signals
 ) -> None:
-    """Ctrl-C and a request to end give 130, tell what was left, and leave nothing running."""
+    """Ctrl-C and other signals end a run with 130 and a message about the next run, and no process
+    stays.
+    """
     process = subprocess.Popen(
         [*CERTFERRY, "--config", str(config), "sync", "img"],
         env=os.environ | KEYS,
@@ -299,10 +301,10 @@ def test_a_run_that_is_stopped_says_so(
         stderr=subprocess.PIPE,
         text=True,
     )
-    connection, _ = silence.accept()
+    connection, _ = silent_service.accept()
     process.send_signal(number)
     connection.close()
-    silence.close()
+    silent_service.close()
 
     out, err = process.communicate(timeout=30)
 
@@ -311,8 +313,8 @@ def test_a_run_that_is_stopped_says_so(
     assert "Traceback" not in err
 
 
-def test_ctrl_c_outside_a_sync_is_quiet(config: Path, silence: socket.socket) -> None:
-    """A look that is stopped says one word, and no more."""
+def test_ctrl_c_outside_a_sync(config: Path, silent_service: socket.socket) -> None:
+    """An interrupted command without changes prints one word."""
     process = subprocess.Popen(
         [*CERTFERRY, "--config", str(config), "plan"],
         env=os.environ | KEYS,
@@ -320,7 +322,7 @@ def test_ctrl_c_outside_a_sync_is_quiet(config: Path, silence: socket.socket) ->
         stderr=subprocess.PIPE,
         text=True,
     )
-    with silence.accept()[0] as connection:
+    with silent_service.accept()[0] as connection:
         connection.recv(1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
@@ -328,21 +330,21 @@ def test_ctrl_c_outside_a_sync_is_quiet(config: Path, silence: socket.socket) ->
     assert (Exit.STOPPED, "", "stopped\n") == (process.returncode, out, err)
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+def test_reader_that_closes_the_pipe(tmp_path: Path) -> None:
     """`certferry … | head` ends quietly, as Unix tools do."""
-    read, write = os.pipe()
-    os.close(read)
+    reading, writing = os.pipe()
+    os.close(reading)
     result = subprocess.run(
-        [*CERTFERRY, "completion", "bash"], stdout=write, stderr=subprocess.PIPE, check=False
+        [*CERTFERRY, "completion", "bash"], stdout=writing, stderr=subprocess.PIPE, check=False
     )
-    os.close(write)
+    os.close(writing)
 
     assert (Exit.NO_READER, b"") == (result.returncode, result.stderr)
 
 
 @pytest.mark.parametrize("arguments", [["completion", "bash"], ["--help"], ["history"], ["-V"]])
-def test_a_full_disk_under_stdout_is_reported(arguments: Sequence[str]) -> None:
-    """What cannot be written is a failure with a name, not a traceback."""
+def test_full_disk_behind_stdout(arguments: Sequence[str]) -> None:
+    """The error has the system's words instead of a traceback."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         result = subprocess.run(
             [*CERTFERRY, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -353,15 +355,15 @@ def test_a_full_disk_under_stdout_is_reported(arguments: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize("argument", ["history", "--version"])
-def test_closed_streams_are_no_error(argument: str) -> None:
-    """Who closes stdout and stderr wants to hear nothing."""
+def test_closed_streams(argument: str) -> None:
+    """A process with closed streams ends in order."""
     script = f"exec {' '.join(CERTFERRY)} {argument} >&- 2>&-"
 
     assert Exit.OK == subprocess.run(["sh", "-c", script], check=False).returncode
 
 
-def test_a_version_that_nothing_reads() -> None:
-    """As with every other command: reported by the exit code, and no traceback."""
+def test_version_without_a_reader() -> None:
+    """The exit code reports the closed pipe, as for every other command."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as stdout:
@@ -372,8 +374,8 @@ def test_a_version_that_nothing_reads() -> None:
     assert (Exit.NO_READER, "") == (result.returncode, result.stderr)
 
 
-def test_words_that_a_locale_cannot_write_become_escapes() -> None:
-    """An old locale gets every line, and an error never becomes another error."""
+def test_characters_outside_the_locale() -> None:
+    """An old locale gets escapes, and an error stays the same error."""
     result = certferry("watch", "图片。", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
 
     assert Exit.USAGE == result.returncode
@@ -389,8 +391,8 @@ sys.exit(code)
 """
 
 
-def test_nothing_is_loaded_to_draw_with_where_nothing_is_drawn() -> None:
-    """A table needs no display library, on a terminal or in a pipe; only a live display does."""
+def test_display_library_is_not_loaded_for_a_table() -> None:
+    """A table needs no display library, at a terminal or in a pipe."""
     command = [sys.executable, "-c", LOADED, "watch", "nothing.invalid"]
     piped = subprocess.run(command, capture_output=True, text=True, check=False)
     with Terminal(command) as terminal:
@@ -401,11 +403,11 @@ def test_nothing_is_loaded_to_draw_with_where_nothing_is_drawn() -> None:
     assert "HOST" in terminal.screen.text
 
 
-def test_an_unexpected_error_is_ours_and_hides_what_it_says(
+def test_unexpected_error_hides_its_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A mistake of ours is reported by its kind alone: its message could quote anything. The log of
-    -v has the rest.
+    """A bug is reported by the type of the error alone, because the message could quote anything.
+    The log of -v has the whole error.
     """
     with caplog.at_level(logging.DEBUG, "certferry"):
         problem = exits.problem_of(KeyError("hunter2"))
@@ -420,15 +422,15 @@ def test_an_unexpected_error_is_ours_and_hides_what_it_says(
     assert "KeyError: 'hunter2'" in caplog.text
 
 
-def test_a_file_that_the_system_refuses_is_named() -> None:
-    """A problem with a file is not taken for one with the output."""
+def test_refused_file_is_named() -> None:
+    """The error has the path of the file."""
     problem = exits.problem_of(PermissionError(13, "Permission denied", "/etc/x"))
 
     assert "error: /etc/x: Permission denied\n" == values.text_of(list(Voice().end(problem)))
 
 
-def test_an_error_reads_as_in_the_style_guide() -> None:
-    """What happened to whom; further lines below it; then what to do next."""
+def test_layout_of_an_error() -> None:
+    """The error comes first, further lines are indented, and the hint comes last."""
     error = DnsUnavailable(
         Text("example.com: not seen\nmissing at {server}", server="ns2.example.net"),
         hint=Text("check the delegation\nand the firewall"),
@@ -444,8 +446,8 @@ def test_an_error_reads_as_in_the_style_guide() -> None:
         """) == values.text_of(lines)
 
 
-def test_a_held_lease_is_try_again_later() -> None:
-    """Locked by another run is 75, with the code for programs."""
+def test_lease_of_another_run_ends_with_try_later() -> None:
+    """The exit code is 75, and the document has the code for programs."""
     error = LeaseHeld(Text("locked"))
 
     assert Exit.TRY_LATER == of_error(error)
@@ -454,14 +456,16 @@ def test_a_held_lease_is_try_again_later() -> None:
     )
 
 
-def test_the_program_is_called_by_its_name() -> None:
-    """However it is started, help and hints say `certferry`."""
+def test_name_of_the_program() -> None:
+    """Help and hints have the name `certferry` for any way to start the program."""
     assert "Usage: certferry " in certferry("--help").stdout
     assert "program" == program.name
 
 
 def test_a_crash_leaves_no_keys_on_the_disk() -> None:
-    """The kernel writes no core file, whatever the shell allowed; a child may raise it again."""
+    """The kernel writes no core file under any limit of the shell; a child may raise the limit
+    again.
+    """
     child = dedent("""
         import resource, sys
         from certferry.__main__ import main
@@ -471,16 +475,16 @@ def test_a_crash_leaves_no_keys_on_the_disk() -> None:
         main()
         print("limits", *resource.getrlimit(resource.RLIMIT_CORE), most)
     """)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", child], capture_output=True, text=True, timeout=60, check=True
     )
 
-    words, soft, hard, most = done.stdout.splitlines()[-1].split()
+    words, soft, hard, most = process.stdout.splitlines()[-1].split()
     assert ("limits", "0", most) == (words, soft, hard)
 
 
-def test_what_ends_a_librarys_thread_is_not_shown() -> None:
-    """Python would print the traceback, with whatever it quotes."""
+def test_error_in_a_thread_of_a_library() -> None:
+    """The process prints no traceback, which could quote anything."""
     child = dedent("""
         import sys, threading
         from certferry.__main__ import main
@@ -490,16 +494,18 @@ def test_what_ends_a_librarys_thread_is_not_shown() -> None:
         thread.start()
         thread.join()
     """)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", child], capture_output=True, text=True, timeout=60, check=True
     )
 
-    assert "" == done.stderr
+    assert "" == process.stderr
 
 
 @pytest.mark.parametrize("words", [["renew"], ["renew", "img"], ["renew-all"], ["--renew"]])
-def test_renew_leads_to_what_is_due(words: list[str]) -> None:
-    """`certbot renew` renews what is due; the answer never leads to an order of everything."""
+def test_renew_leads_to_due_certificates(words: list[str]) -> None:
+    """`certbot renew` renews due certificates, so the hint has `sync`, and never an order of all
+    certificates.
+    """
     console = TestConsole()
 
     assert Exit.USAGE == run(words, console.console)
@@ -518,8 +524,8 @@ def test_renew_leads_to_what_is_due(words: list[str]) -> None:
         ("--list", "status"),
     ],
 )
-def test_options_of_acme_sh_lead_on(option: str, command: str) -> None:
-    """acme.sh's commands begin with two dashes."""
+def test_options_of_acme_sh_have_a_hint(option: str, command: str) -> None:
+    """The commands of acme.sh begin with two dashes."""
     console = TestConsole()
 
     assert Exit.USAGE == run([option, "-d", "img.example.com"], console.console)
@@ -528,8 +534,8 @@ def test_options_of_acme_sh_lead_on(option: str, command: str) -> None:
 
 
 @pytest.mark.parametrize(("word", "command"), FAMILIAR.items())
-def test_familiar_words_lead_on(word: str, command: str) -> None:
-    """The words of other clients name the command that is meant here; none of them runs."""
+def test_commands_of_other_clients_have_a_hint(word: str, command: str) -> None:
+    """The hint has certferry's own command, and nothing runs."""
     console = TestConsole()
 
     code = run([word, "img"], console.console)
@@ -542,8 +548,8 @@ def test_familiar_words_lead_on(word: str, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["sync", "plan"])
-def test_dry_run_is_plan(command: str) -> None:
-    """Wherever it is tried."""
+def test_dry_run_leads_to_plan(command: str) -> None:
+    """The hint is the same for every command."""
     console = TestConsole()
 
     assert Exit.USAGE == run([command, "--dry-run"], console.console)
@@ -552,7 +558,7 @@ def test_dry_run_is_plan(command: str) -> None:
 
 
 def test_short_options_of_other_programs() -> None:
-    """`-V` is the version, `-c` the file."""
+    """`-V` prints the version, and `-c` names the configuration."""
     file = TestConsole()
 
     assert f"certferry {__version__}\n" == certferry("-V").stdout
@@ -560,12 +566,12 @@ def test_short_options_of_other_programs() -> None:
     assert "/no/such.toml" in file.err
 
 
-def test_a_command_that_is_printed_has_the_file_that_was_named(tmp_path: Path) -> None:
-    """A hint that leads to another command leads it to the same file; a help names none."""
+def test_printed_command_has_the_chosen_configuration(tmp_path: Path) -> None:
+    """A hint's command has the chosen configuration; the help of a command does not."""
     elsewhere, help_of_sync = tmp_path / "x.toml", run_here(["sync", "--help"], os.environ)
 
-    _, words = complained("--config", str(elsewhere), "renew")
-    _, without = complained("--config", "certferry.toml", "renew")
+    _, words = stderr_of("--config", str(elsewhere), "renew")
+    _, without = stderr_of("--config", "certferry.toml", "renew")
     explained = run_here(["--config", str(elsewhere), "sync", "--help"], os.environ)
 
     assert f"run `certferry --config {elsewhere} sync`, which renews" in words

@@ -1,4 +1,4 @@
-"""Commands that messages print: a shell reads them as they are meant, whatever files are called."""
+"""Commands in messages: a shell reads the right words, for any name of a file."""
 
 from __future__ import annotations
 
@@ -36,31 +36,33 @@ def open_to_all(path: Path, content: str = "") -> Path:
     return path
 
 
-def said(act: Callable[[], object]) -> str:
+def message_of(act: Callable[[], object]) -> str:
     with pytest.raises(CertferryError) as caught:
         act()
     return f"{caught.value.message}\n{caught.value.hint or ''}"
 
 
 def command(words: str, program: str) -> list[str]:
-    """Return the command of a program that a message ends with, as a shell reads it."""
-    _, found, rest = words.strip().rpartition(f"{program} ")
-    return shlex.split((found + rest).partition("\n")[0])
+    """Return the command of a program at the end of a message, as a shell reads the command."""
+    _, start, end = words.strip().rpartition(f"{program} ")
+    return shlex.split((start + end).partition("\n")[0])
 
 
-def test_a_directory_to_be_made(folder: Path) -> None:
-    """For a log, and for a configuration."""
+def test_command_to_make_a_directory(folder: Path) -> None:
+    """The command is for the directory of a log, and of a configuration."""
     missing = folder / "none"
 
-    log = said(LogFile(missing / "log").try_out)
-    config = said(lambda: must_be_free(missing / "certferry.toml", force=False))
+    log = message_of(LogFile(missing / "log").try_out)
+    config = message_of(lambda: must_be_free(missing / "certferry.toml", force=False))
 
     assert ["mkdir", "-p", str(missing)] == command(log, "mkdir")
     assert ["mkdir", "-p", str(missing)] == command(config, "mkdir")
 
 
-def test_a_file_to_be_closed(folder: Path) -> None:
-    """A secret's, the state's key, and a configuration with a secret in it."""
+def test_command_to_make_a_file_private(folder: Path) -> None:
+    """The command is for a file of a secret, for the key of a state, and for a configuration with a
+    secret.
+    """
     path = open_to_all(folder / "key")
     config = open_to_all(
         folder / "certferry.toml",
@@ -75,14 +77,14 @@ def test_a_file_to_be_closed(folder: Path) -> None:
     )
 
     for act in (lambda: read_file(path, private=True), lambda: read_key(path)):
-        assert ["chmod", "600", str(path)] == command(said(act), "chmod")
+        assert ["chmod", "600", str(path)] == command(message_of(act), "chmod")
     console = TestConsole()
     run(["--config", str(config), "plan"], console.console)
     assert ["chmod", "600", str(config)] == command(console.err.partition("\n\n")[0], "chmod")
 
 
-def test_a_configuration_to_be_planned(folder: Path) -> None:
-    """What `init` ends with."""
+def test_command_to_plan_with_a_new_configuration(folder: Path) -> None:
+    """The next steps of `init` have the path of the configuration."""
     path = folder / "certferry.toml"
     voice = Voice()
     name_file(path, voice)
@@ -93,9 +95,9 @@ def test_a_configuration_to_be_planned(folder: Path) -> None:
     assert ["certferry", "--config", str(path), "plan"] == shlex.split(line)[:4]
 
 
-def test_commands_that_read_the_file_are_those_of_the_program(folder: Path) -> None:
-    """A command that is added has the file named, unless it reads none; `certferry` in other words
-    stays as it is.
+def test_commands_with_the_path_of_the_configuration(folder: Path) -> None:
+    """A command in a message has the path of the configuration if the command reads a
+    configuration; `certferry` in other words stays unchanged.
     """
     path, voice = folder / "certferry.toml", Voice()
     voice.read_by(path)
@@ -106,13 +108,15 @@ def test_commands_that_read_the_file_are_those_of_the_program(folder: Path) -> N
     assert "certferry writes" == voice.say(Text("certferry writes"))
 
 
-def test_file_that_every_command_finds() -> None:
-    """A message names any other: its reader is in no directory of the run's."""
-    said = Text("run: certferry sync")
+def test_path_of_a_configuration_in_a_usual_place() -> None:
+    """A message omits only the usual place of every user: readers have other current
+    directories.
+    """
+    hint = Text("run: certferry sync")
     [*_, everywhere] = usual_places({"HOME": "/root"})
 
     assert everywhere == EVERYWHERE
     for file in (None, EVERYWHERE):
-        assert "run: certferry sync" == voice_beside(file, "en").say(said)
+        assert "run: certferry sync" == voice_beside(file, "en").say(hint)
     elsewhere = voice_beside(Path("/srv/a b/certferry.toml"), "zh")
-    assert "certferry --config '/srv/a b/certferry.toml' sync" in elsewhere.say(said)
+    assert "certferry --config '/srv/a b/certferry.toml' sync" in elsewhere.say(hint)

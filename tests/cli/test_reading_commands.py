@@ -1,4 +1,4 @@
-"""What commands that look print: discover, doctor, history, exits."""
+"""The output of commands that only read: discover, doctor, history, and exit codes."""
 
 from __future__ import annotations
 
@@ -61,8 +61,7 @@ from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NOON
 
-# --- What `certferry discover` says of accounts that could not be looked at, and of nothing
-# found
+# --- `certferry discover`: unreadable accounts, and no domains
 
 
 NO_KEYS = ConfigError(Text("no keys"), hint=Text("set them"))
@@ -73,12 +72,12 @@ DOMAIN = DiscoveredDomain("a", FoundDomain(IMG, Kind.CDN))
 
 
 def failed(label: str, error: CertferryError) -> AccountSurvey:
-    """An account that could not be looked at."""
+    """Return an account that could not be read."""
     return AccountSurvey(label, failure=error)
 
 
 @pytest.mark.parametrize(
-    ("looks", "written"),
+    ("surveys", "expected"),
     [
         ([failed("a", DENIED)], "bad token"),
         ([failed("a", NO_KEYS)], "no keys"),
@@ -86,19 +85,21 @@ def failed(label: str, error: CertferryError) -> AccountSurvey:
     ],
     ids=["denied", "settings", "settings-of-all"],
 )
-def test_where_there_is_nothing_to_show_it_is_the_error(
-    looks: list[AccountSurvey], written: str
+def test_only_problem_of_a_discovery_is_an_error(
+    surveys: list[AccountSurvey], expected: str
 ) -> None:
-    """The only account, or a mistake in the settings of each."""
+    """The error is the problem of the only account, or the mistakes in the settings of all
+    accounts.
+    """
     with pytest.raises(CertferryError) as caught:
-        must_be_read(Discovery(tuple(looks)))
+        must_be_read(Discovery(tuple(surveys)))
 
-    assert written == str(caught.value)
-    assert isinstance(caught.value, ConfigError) == (written != "bad token")
+    assert expected == str(caught.value)
+    assert isinstance(caught.value, ConfigError) == (expected != "bad token")
 
 
 @pytest.mark.parametrize(
-    "looks",
+    "surveys",
     [
         [failed("a", DENIED), failed("b", SILENT)],
         [failed("a", NO_KEYS), failed("b", SILENT)],
@@ -107,48 +108,48 @@ def test_where_there_is_nothing_to_show_it_is_the_error(
     ],
     ids=["both", "of-two-kinds", "one", "a-part"],
 )
-def test_where_there_is_more_to_report_it_is_shown(looks: list[AccountSurvey]) -> None:
-    """Each account has its own problem, or some hold something."""
-    must_be_read(Discovery(tuple(looks)))
+def test_several_problems_of_a_discovery_are_listed(surveys: list[AccountSurvey]) -> None:
+    """Different problems, or problems beside readable accounts, are part of the output."""
+    must_be_read(Discovery(tuple(surveys)))
 
 
-def test_account_that_could_not_be_looked_at_is_no_empty_one(tmp_path: Path) -> None:
-    """Nothing is said to be there or not; what is wrong is reported, in the log as well."""
-    desk = TestConsole()
-    console, path = desk.console, tmp_path / "log"
+def test_unreadable_account_is_not_called_empty(tmp_path: Path) -> None:
+    """The output has the problems only, and the log has the same problems."""
+    test_console = TestConsole()
+    console, path = test_console.console, tmp_path / "log"
     console.run_log.open(path, Format.JSON)
-    found = Discovery((failed("a", DENIED), failed("b", SILENT)))
+    discovery = Discovery((failed("a", DENIED), failed("b", SILENT)))
 
-    code = show_discovery(found, Wanted(), console, NOON, as_json=False)
+    code = show_discovery(discovery, Wanted(), console, NOON, as_json=False)
 
-    assert (Exit.FAILED, "") == (code, desk.out)
-    assert "error: a: bad token\nhint: check the keys\nerror: b: no answer\n" == desk.err
+    assert (Exit.FAILED, "") == (code, test_console.out)
+    assert "error: a: bad token\nhint: check the keys\nerror: b: no answer\n" == test_console.err
     logged = [json.loads(row) for row in path.read_text().splitlines()]
     assert [
         ("discover.failed", "a", "bad token", "target_access_denied"),
         ("discover.failed", "b", "no answer", "target_unavailable"),
-    ] == [(one["event"], one["target"], one["detail"], one["code"]) for one in logged]
+    ] == [(entry["event"], entry["target"], entry["detail"], entry["code"]) for entry in logged]
 
 
 @pytest.mark.parametrize(
-    ("verbosity", "said"), [(Verbosity.NORMAL, True), (Verbosity.QUIET, False)]
+    ("verbosity", "is_printed"), [(Verbosity.NORMAL, True), (Verbosity.QUIET, False)]
 )
-def test_no_tables_are_reported_as_such(verbosity: Verbosity, *, said: bool) -> None:
-    """On stderr: what is on stdout is to be pasted."""
-    desk = TestConsole()
+def test_no_proposed_tables(verbosity: Verbosity, *, is_printed: bool) -> None:
+    """The sentence is on stderr, because stdout is for tables to paste."""
+    console = TestConsole()
 
-    code = show_tables(Proposal(), [], CommandContext(desk.console, verbosity=verbosity))
+    code = show_tables(Proposal(), [], CommandContext(console.console, verbosity=verbosity))
 
-    assert (Exit.OK, "") == (code, desk.out)
-    assert ("No domain needs a certificate.\n" if said else "") == desk.err
+    assert (Exit.OK, "") == (code, console.out)
+    assert ("No domain needs a certificate.\n" if is_printed else "") == console.err
 
 
-def test_domains_without_certificates_have_one_table() -> None:
-    """Below it stands nothing but the counts."""
-    desk = TestConsole()
-    found = Discovery((AccountSurvey("a"),), (DOMAIN,))
+def test_domains_without_certificates() -> None:
+    """The output is a table of domains, and a line with the counts."""
+    console = TestConsole()
+    discovery = Discovery((AccountSurvey("a"),), (DOMAIN,))
 
-    code = show_discovery(found, Wanted(), desk.console, NOON, as_json=False)
+    code = show_discovery(discovery, Wanted(), console.console, NOON, as_json=False)
 
     assert Exit.OK == code
     assert [
@@ -156,10 +157,10 @@ def test_domains_without_certificates_have_one_table() -> None:
         "img.example.com  —      off    —      —     none        —",
         "",
         "1 domain: 1 not covered, 0 with another owner's certificate. 0 certificates: 0 unused.",
-    ] == desk.out.splitlines()
+    ] == console.out.splitlines()
 
 
-# --- How `certferry doctor` tells what it found, and with which exit code
+# --- `certferry doctor`: findings and exit codes
 
 
 ERROR = error(
@@ -172,10 +173,10 @@ WARNING = warning("schedule_missing", "schedule", Text("no daily run is installe
 INFO = info("back_up", "a", Text("back this up\x1b[2J"))
 
 
-def shown(
+def output_of_findings(
     findings: Sequence[Problem], *, as_json: bool = False, quiet: bool = False
 ) -> tuple[Exit, TestConsole]:
-    """Return the exit code, and what was written."""
+    """Return the exit code and the console."""
     console = TestConsole()
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
     return show_findings(
@@ -183,9 +184,11 @@ def shown(
     ), console
 
 
-def test_each_finding_has_its_code_and_its_fix() -> None:
-    """The subject is named once; words from outside move no cursor. An error is a failure."""
-    code, console = shown([ERROR, WARNING, INFO])
+def test_finding_has_its_code_and_fix() -> None:
+    """The subject appears once, and text from outside moves no cursor. An error ends with a
+    failure.
+    """
+    code, console = output_of_findings([ERROR, WARNING, INFO])
 
     assert (
         dedent("""\
@@ -209,37 +212,42 @@ def test_each_finding_has_its_code_and_its_fix() -> None:
         ([WARNING, WARNING], "\n\n2 warnings. Nothing was changed.\n"),
     ],
 )
-def test_without_an_error_all_is_in_order(findings: list[Problem], conclusion: str) -> None:
+def test_findings_without_an_error(findings: list[Problem], conclusion: str) -> None:
     """Warnings end with 0."""
-    code, console = shown(findings)
+    code, console = output_of_findings(findings)
 
     assert console.out.endswith(conclusion)
     assert Exit.OK == code
 
 
-def test_what_other_commands_tell_is_for_programs() -> None:
-    """Of `status`, `history` and `discover`; that the last run is long ago is a warning."""
-    known = [info(code, "x", Text("so it is")) for code in ("ways", "last_run", "last_change")]
+def test_facts_of_other_commands_are_for_programs() -> None:
+    """Facts that `status`, `history` and `discover` print are omitted, except a late last run,
+    which is a warning.
+    """
+    facts = [info(code, "x", Text("so it is")) for code in ("ways", "last_run", "last_change")]
     late = warning("last_run", "sync", Text("the last run was long ago"), None)
 
-    assert "so it is" not in shown([*known, late])[1].out
-    assert "the last run was long ago" in shown([*known, late])[1].out
-    assert 3 == shown(known, as_json=True)[1].out.count("so it is")
+    assert "so it is" not in output_of_findings([*facts, late])[1].out
+    assert "the last run was long ago" in output_of_findings([*facts, late])[1].out
+    assert 3 == output_of_findings(facts, as_json=True)[1].out.count("so it is")
 
 
-def test_quiet_run_shows_errors_alone() -> None:
-    """On stderr; of anything else, nothing."""
-    code, console = shown([ERROR, WARNING, INFO], quiet=True)
+def test_quiet_doctor_prints_errors_only() -> None:
+    """The errors are on stderr."""
+    code, console = output_of_findings([ERROR, WARNING, INFO], quiet=True)
 
     assert "" == console.out
     assert 2 == len(console.err.splitlines())
     assert Exit.FAILED == code
-    assert (Exit.OK, "") == (shown([WARNING], quiet=True)[0], shown([WARNING], quiet=True)[1].err)
+    assert (Exit.OK, "") == (
+        output_of_findings([WARNING], quiet=True)[0],
+        output_of_findings([WARNING], quiet=True)[1].err,
+    )
 
 
-def test_document_is_that_of_the_contract() -> None:
-    """What has no fix has null."""
-    code, console = shown([ERROR, WARNING], as_json=True)
+def test_document_of_doctor() -> None:
+    """A finding without a fix has null."""
+    code, console = output_of_findings([ERROR, WARNING], as_json=True)
 
     assert {
         "ok": False,
@@ -261,14 +269,14 @@ def test_document_is_that_of_the_contract() -> None:
         ],
     } == json.loads(console.out)
     assert Exit.FAILED == code
-    assert json.loads(shown([INFO], as_json=True)[1].out)["ok"]
+    assert json.loads(output_of_findings([INFO], as_json=True)[1].out)["ok"]
 
 
-# --- Exit codes, for every combination of what can be true of a run
+# --- Exit codes, for every combination of outcomes
 
 
 def reports() -> st.SearchStrategy[SyncReport]:
-    """Reports with any outcomes, stopped or not."""
+    """Return a strategy for reports with any outcomes, complete or stopped."""
     steps = st.sampled_from(Outcome).map(
         lambda outcome: StepOutcome(Action.DEPLOY, outcome, Text("so"), "qiniu", "img.example.com")
     )
@@ -284,36 +292,40 @@ IN_ORDER = {Outcome.DONE, Outcome.UNCHANGED, Outcome.ELSEWHERE}
 
 
 @given(reports())
-def test_zero_means_in_order_and_nothing_else(report: SyncReport) -> None:
-    """A sync is 0 exactly when it ran to its end and every step is done or unchanged, or is left to
-    another host.
+def test_zero_means_in_order(report: SyncReport) -> None:
+    """A sync ends with 0 exactly if the run was complete, and every step is done, unchanged, or
+    left to another host.
     """
     in_order = report.complete and outcomes(report) <= IN_ORDER
 
     assert in_order == (exits.of_report(report) == Exit.OK)
 
 
-def test_what_could_not_be_read_beside_the_domains_is_in_order() -> None:
-    """A notice at a target is reported, and the run is 0; a step that was stopped is not."""
+def test_notice_at_a_target_is_in_order() -> None:
+    """An unreadable fact at a target is reported, and the run ends with 0; a skipped step is not in
+    order.
+    """
     notice = StepOutcome(None, Outcome.SKIPPED, Text("so"), "qiniu", notice=True)
-    done = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, Text("so"), "qiniu", "img.example.com")
+    unchanged_step = StepOutcome(
+        Action.VERIFY, Outcome.UNCHANGED, Text("so"), "qiniu", "img.example.com"
+    )
     stopped = StepOutcome(None, Outcome.SKIPPED, Text("so"))
 
-    report = LineageReport("img", None, (notice, done))
+    report = LineageReport("img", None, (notice, unchanged_step))
     assert (True, True) == (report.ok, report.is_unchanged)
     assert Exit.OK == exits.of_report(SyncReport((report,)))
-    assert not LineageReport("img", None, (stopped, done)).ok
+    assert not LineageReport("img", None, (stopped, unchanged_step)).ok
 
 
 @given(reports())
-def test_the_worst_outcome_decides(report: SyncReport) -> None:
-    """Stopped, failed, refused, still in progress: the first that is true, whatever else is."""
-    found = outcomes(report)
+def test_worst_outcome_decides(report: SyncReport) -> None:
+    """The exit code is that of the first in the order stopped, failed, refused, waiting."""
+    observed = outcomes(report)
     ranked = [
         (not report.complete, Exit.STOPPED),
-        (Outcome.FAILED in found, Exit.FAILED),
-        (Outcome.REFUSED in found, Exit.REFUSED),
-        (bool(found & {Outcome.WAITING, Outcome.SKIPPED}), Exit.TRY_LATER),
+        (Outcome.FAILED in observed, Exit.FAILED),
+        (Outcome.REFUSED in observed, Exit.REFUSED),
+        (bool(observed & {Outcome.WAITING, Outcome.SKIPPED}), Exit.TRY_LATER),
         (True, Exit.OK),
     ]
 
@@ -321,18 +333,20 @@ def test_the_worst_outcome_decides(report: SyncReport) -> None:
 
 
 @given(report=reports(), stored=st.booleans())
-def test_a_run_waits_for_a_database_that_is_gone(*, report: SyncReport, stored: bool) -> None:
-    """What failed by it alone is no failure, and neither is a report that it did not store."""
+def test_lost_database_ends_with_try_later(*, report: SyncReport, stored: bool) -> None:
+    """A step that failed because of the database, or a report that was not stored, is no
+    failure.
+    """
     gone = errors.DatabaseUnavailable("gone")
     lineages = tuple(
-        replace(one, outcomes=tuple(replace(step, error=gone) for step in one.outcomes))
-        for one in report.lineages
+        replace(lineage, outcomes=tuple(replace(step, error=gone) for step in lineage.outcomes))
+        for lineage in report.lineages
     )
-    found = outcomes(report)
+    observed = outcomes(report)
     ranked = [
         (not report.complete, Exit.STOPPED),
-        (Outcome.REFUSED in found, Exit.REFUSED),
-        (bool(found - IN_ORDER) or not stored, Exit.TRY_LATER),
+        (Outcome.REFUSED in observed, Exit.REFUSED),
+        (bool(observed - IN_ORDER) or not stored, Exit.TRY_LATER),
         (True, Exit.OK),
     ]
     ended = replace(report, lineages=lineages, problem=None if stored else gone)
@@ -361,9 +375,9 @@ OBSTACLES: dict[str, tuple[PlanFinding, ...]] = {
     ),
     st.booleans(),
 )
-def test_a_plan_is_judged_by_what_stands_in_its_way(plans: Sequence[Plan], check: object) -> None:
-    """Blocked before refused before pending; what is pending counts only with `--check`. A refusal
-    is one wherever it stands: `sync` ends with the same code.
+def test_exit_code_of_a_plan(plans: Sequence[Plan], check: object) -> None:
+    """A blocked step counts before a refused step and a refused step before pending work; pending
+    work counts with `--check` only. A refusal has the exit code of `sync` in every place.
     """
     code = exits.of_plans(plans, check=bool(check))
 
@@ -380,15 +394,15 @@ def test_a_plan_is_judged_by_what_stands_in_its_way(plans: Sequence[Plan], check
 
 
 def every_error() -> list[type[Reported]]:
-    found: list[type[Reported]] = [Reported]
-    for kind in found:
-        found += kind.__subclasses__()
-    return found
+    errors_found: list[type[Reported]] = [Reported]
+    for kind in errors_found:
+        errors_found += kind.__subclasses__()
+    return errors_found
 
 
 @pytest.mark.parametrize("kind", every_error())
-def test_every_error_has_a_code_that_is_not_zero(kind: type[Reported]) -> None:
-    """No error looks like success; only those that say so have a code of their own."""
+def test_every_error_has_a_failing_exit_code(kind: type[Reported]) -> None:
+    """No error ends with 0, and only the listed errors have their own exit code."""
     special = {
         errors.ConfigError: Exit.USAGE,
         errors.PlanChanged: Exit.PENDING,
@@ -400,14 +414,16 @@ def test_every_error_has_a_code_that_is_not_zero(kind: type[Reported]) -> None:
         errors.Interrupted: Exit.STOPPED,
     }
 
-    expected = next((special[one] for one in kind.__mro__ if one in special), Exit.FAILED)
+    expected = next(
+        (special[ancestor] for ancestor in kind.__mro__ if ancestor in special), Exit.FAILED
+    )
 
     assert expected == exits.of_error(kind("so it is"))
 
 
 @pytest.mark.parametrize("standing", sorted(OF_DOMAINS))
-def test_a_status_is_a_failure_only_where_something_failed(standing: Standing) -> None:
-    """What is merely on its way is in order."""
+def test_exit_code_of_a_status(standing: Standing) -> None:
+    """A domain in progress is in order."""
     domain = DomainStatus("qiniu", Kind.CDN, "img.example.com", standing)
     status = LineageStatus("img", (), None, None, None, (domain,))
     failed = standing in {Standing.FAILED, Standing.UNKNOWN}
@@ -415,17 +431,20 @@ def test_a_status_is_a_failure_only_where_something_failed(standing: Standing) -
     assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status], Recorded())
 
 
-def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
-    """A domain in trouble is a finding; an account that cannot be looked at is a failure."""
+def test_exit_code_of_a_discovery() -> None:
+    """A domain with a problem is a finding; an unreadable account is a failure."""
     frozen = DiscoveredDomain(
         "qiniu", FoundDomain("img.example.com", Kind.CDN, problem=TargetRejected("frozen"))
     )
-    seen, unseen = AccountSurvey("qiniu"), AccountSurvey("second", failure=TargetRejected("denied"))
+    readable, unreadable = (
+        AccountSurvey("qiniu"),
+        AccountSurvey("second", failure=TargetRejected("denied")),
+    )
 
     partly = AccountSurvey("second", survey=Survey((), (TargetRejected("not for these keys"),)))
 
-    assert Exit.OK == exits.of_problems(Discovery((seen, partly), (frozen,)).problems)
-    assert Exit.FAILED == exits.of_problems(Discovery((seen, unseen)).problems)
+    assert Exit.OK == exits.of_problems(Discovery((readable, partly), (frozen,)).problems)
+    assert Exit.FAILED == exits.of_problems(Discovery((readable, unreadable)).problems)
 
 
 def problem(code: EdgeProblemCode) -> Problem:
@@ -443,7 +462,7 @@ NO_IPV6 = Served(
 
 
 @pytest.mark.parametrize(
-    ("looks", "expected"),
+    ("answers", "expected"),
     [
         ([[GOOD]], Exit.OK),
         ([[GOOD, GOOD], [GOOD]], Exit.OK),
@@ -455,18 +474,16 @@ NO_IPV6 = Served(
         ([[NO_IPV6]], Exit.FAILED),
     ],
 )
-def test_a_watch_is_in_order_when_every_address_is(
-    looks: list[list[Served]], expected: Exit
-) -> None:
-    """One address without a valid certificate is enough to fail. What this machine cannot look at
-    counts for nothing where another address answers.
+def test_exit_code_of_a_watch(answers: list[list[Served]], expected: Exit) -> None:
+    """A single address with an invalid certificate is a failure. An address that this machine
+    cannot reach is ignored if another address answers.
     """
     assert expected == exits.of_looks(
-        [judged(Host(values.IMG), look, values.NOON) for look in looks]
+        [judged(Host(values.IMG), addresses, values.NOON) for addresses in answers]
     )
 
 
-# --- What `certferry history` shows
+# --- `certferry history`
 
 
 ISSUED = HistoryEntry(NOON, "img", "issued", "root@edge", {"fingerprint": "fedc", "issuer": "CA 1"})
@@ -479,35 +496,37 @@ FAILED = HistoryEntry(
 )
 
 
-def test_each_event_is_one_line() -> None:
-    """When, which certificate, what, who, and the facts; nothing from outside breaks a line."""
+def test_event_has_a_single_line() -> None:
+    """A line has the moment, the certificate, the event, the user and the facts; text from outside
+    breaks no line.
+    """
     assert dedent("""\
         2026-11-24 12:09 UTC  static  deploy failed  root@edge  s.example.com · it said �[31mno
         2026-11-24 12:00 UTC  img     issued         root@edge  certificate: fedc · issuer: CA 1
         """) == values.text_of(status_text.history([FAILED, ISSUED], Voice()))
 
 
-def test_where_what_and_which_stand_in_one_order() -> None:
-    """The domain at its target, then ids in the one short form; the document has them whole. A
-    change that the target took may fail after that: it has begun.
+def test_order_of_facts_in_an_event() -> None:
+    """The domain and its target come first, then short ids; the document has whole ids. The event
+    is called begun, because an accepted change may still fail.
     """
     facts = {"remote_id": "5f3c8e1b0d2a77aa", "target": "qiniu", "domain": "s.example.com"}
     entry = HistoryEntry(NOON, "img", "deployed", "root@edge", facts)
 
-    (written,) = values.text_of(status_text.history([entry], Voice())).splitlines()
+    (line,) = values.text_of(status_text.history([entry], Voice())).splitlines()
 
-    assert written.endswith("  root@edge  qiniu → s.example.com · uploaded copy: 5f3c8e1b0d2a")
-    assert "img  deployment begun  " in written
+    assert line.endswith("  root@edge  qiniu → s.example.com · uploaded copy: 5f3c8e1b0d2a")
+    assert "img  deployment begun  " in line
     assert facts == documents.of_history([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
 
 
-def test_an_empty_history_says_so() -> None:
-    """Silence would look like a failure."""
+def test_empty_history() -> None:
+    """A sentence is printed, since silence would look like a failure."""
     assert "Nothing has happened yet.\n" == values.text_of(status_text.history([], Voice()))
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "expected"),
     [
         (HistoryBreak("img", Damage.CHANGED, 7), "img: entry 7 of ? was changed or inserted"),
         (
@@ -538,14 +557,14 @@ def test_an_empty_history_says_so() -> None:
     ],
     ids=lambda each: "" if isinstance(each, str) else each.damage,
 )
-def test_damage_is_said_in_one_sentence(broken: HistoryBreak, said: str) -> None:
-    """Which certificate, which entry and what was done to it, as far as they are known."""
-    found = VerifiedHistory(9, 3, (broken,))
-    assert said + "\n" == values.text_of(status_text.verified(found, Voice()))
+def test_damage_of_the_history(broken: HistoryBreak, expected: str) -> None:
+    """The sentence has the certificate, the entry and the damage, as far as known."""
+    verified = VerifiedHistory(9, 3, (broken,))
+    assert expected + "\n" == values.text_of(status_text.verified(verified, Voice()))
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("verified", "expected"),
     [
         (VerifiedHistory(9, 3), "9 entries of 3 certificates"),
         (
@@ -556,14 +575,14 @@ def test_damage_is_said_in_one_sentence(broken: HistoryBreak, said: str) -> None
     ],
     ids=["certificates", "both", "console"],
 )
-def test_users_and_tokens_are_no_certificate(found: VerifiedHistory, said: str) -> None:
-    """The entries of the console are counted as what they are."""
-    whole = f"{said}, unbroken\n"
-    assert whole == values.text_of(status_text.verified(found, Voice()))
+def test_counts_of_an_intact_history(verified: VerifiedHistory, expected: str) -> None:
+    """Entries of the console are counted apart from entries of certificates."""
+    whole = f"{expected}, unbroken\n"
+    assert whole == values.text_of(status_text.verified(verified, Voice()))
 
 
-def test_the_document_holds_every_fact() -> None:
-    """`--json` gives what was remembered, newest first."""
+def test_document_of_the_history() -> None:
+    """`--json` prints every stored fact, newest first."""
     assert {
         "at": "2026-11-24T12:00:00Z",
         "name": "img",

@@ -1,5 +1,5 @@
-"""Uploads that Qiniu refuses with words that quote what it was sent: the private key of each is in
-nothing that an operator reads, and in nothing that is kept.
+"""Uploads that Qiniu refuses with a quotation of the private key: the key appears in no output and
+in no file.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from certferry_sandbox.world import demonstration
 from tests.support.command import run_here
 from tests.support.quotations import QUOTATIONS, parts_of
 
-# A certificate repeats the public half of its key: with some names, letter by letter.
+# A certificate repeats the public half of its key, sometimes letter by letter.
 _CERTIFICATES = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 REQUEST_ID = request_id(datetime.now(UTC))
 
 
-def test_key_that_refusals_quote(tmp_path: Path) -> None:
-    """Nothing of any quotation is on stdout or stderr, in the log with `-v`, in the documents, the
+def test_private_key_in_refused_uploads(tmp_path: Path) -> None:
+    """No part of a quotation is on stdout or stderr, in the log with `-v`, in the documents, the
     history or the state; the code, its meaning and the id of the request are.
     """
     quoted: list[str] = []
-    ways = cycle(QUOTATIONS.values())
+    quotations = cycle(QUOTATIONS.values())
 
     def quotation(request: bytes) -> bytes:
-        quoted.append(next(ways)(json.loads(request)["pri"]))
+        quoted.append(next(quotations)(json.loads(request)["pri"]))
         code = (400000, 400324)[len(quoted) % 2]
         return json.dumps({"code": code, "error": f"bad input: {quoted[-1]}"}).encode()
 
@@ -50,19 +50,19 @@ def test_key_that_refusals_quote(tmp_path: Path) -> None:
         ended += [run_here([*common, word], environ) for word in ("history", "status", "check")]
 
     with sqlite3.connect(tmp_path / "state.db") as state:
-        kept = _CERTIFICATES.sub("", "\n".join(state.iterdump()))
-    told = "\n".join([*(one.out + one.err for one in ended), log.read_text()])
-    for where in (told, kept):
-        assert [] == [one for one in quoted if any(part in where for part in parts_of(one))]
-        assert "[words withheld: they may quote the private key]" in where
-    assert "400000 [words withheld: they may quote the private key]" in told
-    assert "do not belong together (400324 [words withheld" in told
-    assert f"X-Reqid {REQUEST_ID}" in told
+        state_dump = _CERTIFICATES.sub("", "\n".join(state.iterdump()))
+    output = "\n".join([*(result.out + result.err for result in ended), log.read_text()])
+    for text in (output, state_dump):
+        assert [] == [key for key in quoted if any(part in text for part in parts_of(key))]
+        assert "[words withheld: they may quote the private key]" in text
+    assert "400000 [words withheld: they may quote the private key]" in output
+    assert "do not belong together (400324 [words withheld" in output
+    assert f"X-Reqid {REQUEST_ID}" in output
 
 
-def test_key_that_later_answers_quote(tmp_path: Path) -> None:
-    """An upload succeeds; every answer after it quotes the key, also to commands of processes that
-    have never held the key.
+def test_private_key_in_later_answers(tmp_path: Path) -> None:
+    """After a successful upload every answer quotes the key, also to commands whose processes have
+    never had the key.
     """
     taken: list[str] = []
     log = tmp_path / "certferry.log"
@@ -73,8 +73,8 @@ def test_key_that_later_answers_quote(tmp_path: Path) -> None:
         world.qiniu.api.faults.add(Fault.status(400, b"{}"), on="PUT *", times=None)
         assert Exit.FAILED == run_here([*common, "sync"], environ).code
         key, quoted, ended = taken[0], [], []
-        for way in ("eights", "twos", "backwards", "Base64 of Base64", "Base32"):
-            quoted.append(QUOTATIONS[way](key))
+        for kind in ("eights", "twos", "backwards", "Base64 of Base64", "Base32"):
+            quoted.append(QUOTATIONS[kind](key))
             refusal = json.dumps({"code": 400999, "error": f"no: {quoted[-1]}"}).encode()
             header = [("X-Reqid", quoted[-1][:60])]
             world.qiniu.api.faults.clear()
@@ -83,20 +83,20 @@ def test_key_that_later_answers_quote(tmp_path: Path) -> None:
             ended += [run_here([*common, *words.split()], environ) for words in commands]
 
     with sqlite3.connect(tmp_path / "state.db") as state:
-        kept = _CERTIFICATES.sub("", "\n".join(state.iterdump()))
-    told = "\n".join([*(one.out + one.err for one in ended), log.read_text()])
-    assert "400999 •••" in told
-    for where in (told, kept):
-        assert [] == [one for one in quoted if any(part in where for part in parts_of(one))]
+        state_dump = _CERTIFICATES.sub("", "\n".join(state.iterdump()))
+    output = "\n".join([*(result.out + result.err for result in ended), log.read_text()])
+    assert "400999 •••" in output
+    for text in (output, state_dump):
+        assert [] == [key for key in quoted if any(part in text for part in parts_of(key))]
 
 
 def keys_in(body: bytes) -> list[str]:
-    """Return the private key of an upload, and nothing of another request."""
+    """Return the private key of an upload, and nothing for another request."""
     return [json.loads(body)["pri"]] if b'"pri"' in body else []
 
 
-def test_pair_that_is_refused(tmp_path: Path) -> None:
-    """The advice is what follows: the next run uploads the same pair, and `--renew` another one."""
+def test_refused_pair_of_certificate_and_key(tmp_path: Path) -> None:
+    """The advice is right: the next run uploads the same pair, and `--renew` uploads a new pair."""
     taken: list[str] = []
 
     def refused(request: bytes) -> bytes:

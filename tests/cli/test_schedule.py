@@ -1,4 +1,4 @@
-"""`certferry schedule`: what it writes, says, carries along and warns of."""
+"""`certferry schedule`: the installed entries, their environment, and the warnings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.cli.schedules import KEYS, certferry, entry
 from tests.support import forks
 from tests.support.command import run_program
 
-# --- `certferry schedule`: what it writes, says, carries along and warns of
+# --- The entries of `certferry schedule`
 
 
 LONGEST = 120  # seconds
@@ -41,8 +41,8 @@ OTHERS = b"MAILTO=ops@example.com\n0 4 * * * backup 50\\% \n"
 
 
 def test_two_runs_a_day_are_installed_once(owner: CrontabOwner, config: Path) -> None:
-    """One line at a second of the night, and half a day later; a second time nothing changes, and
-    that is said.
+    """The line has a random time of the night, and the time half a day later; a second installation
+    changes nothing and says so.
     """
     owner.write(OTHERS)
 
@@ -58,8 +58,8 @@ def test_two_runs_a_day_are_installed_once(owner: CrontabOwner, config: Path) ->
     assert int(line["then"]) == int(line["hour"]) + 12
     assert f"every day at {int(line['hour']):02}:{int(line['minute']):02}" in out
     moment = r"\d\d:\d\d(:\d\d)?"
-    said = rf"\n\nInstalled: every day at {moment} and {moment}, by this host's clock\.\n\Z"
-    assert re.search(said, out)
+    summary = rf"\n\nInstalled: every day at {moment} and {moment}, by this host's clock\.\n\Z"
+    assert re.search(summary, out)
 
     code, out, err = certferry(owner.environ, "--config", config, "schedule", "install")
 
@@ -68,10 +68,8 @@ def test_two_runs_a_day_are_installed_once(owner: CrontabOwner, config: Path) ->
     assert first == owner.read()
 
 
-def test_another_configuration_replaces_the_line_and_keeps_its_time(
-    owner: CrontabOwner, config: Path
-) -> None:
-    """Only the command is another one."""
+def test_another_configuration_keeps_the_time(owner: CrontabOwner, config: Path) -> None:
+    """The new line differs in the command only."""
     certferry(owner.environ, "--config", config, "schedule", "install")
     before = owner.read() or b""
     owner.write(before + OTHERS)
@@ -90,10 +88,10 @@ def test_another_configuration_replaces_the_line_and_keeps_its_time(
 
 
 @pytest.mark.parametrize("when", [b"*/30 2 * * 1", b"0 9 1 1 *", b"@weekly"])
-def test_a_rhythm_of_the_operators_own_is_not_called_daily(
+def test_schedule_edited_by_an_operator_is_kept(
     owner: CrontabOwner, config: Path, when: bytes
 ) -> None:
-    """It is kept, and what is said at the end is what the line says."""
+    """The time of the line stays, and the output describes the time."""
     owner.write(when + b" certferry sync # certferry schedule\n")
 
     _, shown, _ = certferry(owner.environ, "schedule", "show")
@@ -101,16 +99,18 @@ def test_a_rhythm_of_the_operators_own_is_not_called_daily(
     _, unchanged, _ = certferry(owner.environ, "--config", config, "schedule", "install")
 
     assert (owner.read() or b"").startswith(when + b" ")
-    written = f"as edited by hand: {when.decode()}"
-    assert f"  when     {written}\n" in shown
-    assert replaced.endswith(f"\n\nReplaced: {written}.\n")
-    assert unchanged.endswith(f"\n\nUnchanged: {written}.\n")
+    description = f"as edited by hand: {when.decode()}"
+    assert f"  when     {description}\n" in shown
+    assert replaced.endswith(f"\n\nReplaced: {description}.\n")
+    assert unchanged.endswith(f"\n\nUnchanged: {description}.\n")
     for out in (shown, replaced, unchanged):
         assert "every day" not in out
 
 
-def test_every_fresh_installation_chooses_its_own_moment(owner: CrontabOwner, config: Path) -> None:
-    """Neither a constant nor the same sequence in each process: of four, two differ."""
+def test_new_installations_choose_different_times(owner: CrontabOwner, config: Path) -> None:
+    """Two of four installations have different times: neither a constant nor the same sequence in
+    each process.
+    """
     command = [sys.executable, "-m", "certferry", "--config", str(config), "schedule"]
     chosen = set()
     for _ in range(4):
@@ -118,11 +118,13 @@ def test_every_fresh_installation_chooses_its_own_moment(owner: CrontabOwner, co
         assert Exit.OK == forks.run([*command, "install"], env=owner.environ).returncode
         chosen.add(entry(owner.read()).group("minute", "hour", "second"))
 
-    assert len(chosen) > 1  # by chance, all four are the same in one of 10^13 cases
+    assert len(chosen) > 1  # the four times are equal by chance in one of 10^13 cases
 
 
-def test_what_is_removed_is_only_ours(owner: CrontabOwner, config: Path) -> None:
-    """The rest of the crontab is what it was, byte for byte; a second time there is nothing."""
+def test_remove_leaves_other_lines(owner: CrontabOwner, config: Path) -> None:
+    """Other lines of the crontab stay the same, byte for byte; a second removal has nothing
+    to do.
+    """
     owner.write(OTHERS)
     certferry(owner.environ, "--config", config, "schedule", "install")
 
@@ -135,8 +137,8 @@ def test_what_is_removed_is_only_ours(owner: CrontabOwner, config: Path) -> None
     assert (Exit.OK, "Nothing was scheduled, and nothing was changed.\n") == (code, out)
 
 
-def test_what_is_scheduled_is_shown(owner: CrontabOwner, config: Path) -> None:
-    """Where, when, when next, and what."""
+def test_show_prints_the_schedule(owner: CrontabOwner, config: Path) -> None:
+    """The output has the place, the times, the next run and the command."""
     code, out, _ = certferry(owner.environ, "schedule", "show")
     assert (Exit.OK, "Nothing is scheduled; run `certferry schedule install`.\n") == (code, out)
     certferry(owner.environ, "--config", config, "schedule", "install")
@@ -151,10 +153,10 @@ def test_what_is_scheduled_is_shown(owner: CrontabOwner, config: Path) -> None:
 
 
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/St_Johns"])
-def test_the_next_run_is_reported_by_the_clock_of_the_line(
+def test_next_run_in_the_time_zone_of_the_host(
     owner: CrontabOwner, config: Path, zone: str
 ) -> None:
-    """The time that the line names, with its distance from UTC."""
+    """The time is the line's time, with the difference from UTC."""
     environ = {**owner.environ, "TZ": zone}
     certferry(owner.environ, "--config", config, "schedule", "install")
     line = entry(owner.read())
@@ -170,10 +172,10 @@ def test_the_next_run_is_reported_by_the_clock_of_the_line(
     assert timedelta() <= moment - datetime.now(UTC) + timedelta(minutes=1) <= timedelta(days=0.6)
 
 
-def test_the_global_options_go_with_the_run(
+def test_global_options_are_part_of_the_run(
     owner: CrontabOwner, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the log goes and in which language; paths as they are from anywhere."""
+    """The run has the log and the language, with absolute paths."""
     monkeypatch.chdir(config.parent)
     options = ["--log-file", "daily.log", "--log-format", "json", "--lang", "zh"]
 
@@ -191,8 +193,8 @@ def test_the_global_options_go_with_the_run(
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/dev/null"])
-def test_a_log_that_is_no_file_opens_no_directory(config: Path, name: str) -> None:
-    """The run writes to it as it is; in the directory where it lies there is nothing to be made."""
+def test_log_that_is_no_file(config: Path, name: str) -> None:
+    """The run writes to the device itself, and makes no directory for the device."""
     settings = load(config, {})
     command = spoken(main_program, Voice())
     root = command.make_context("certferry", ["--log-file", name, "schedule", "show"])
@@ -203,10 +205,8 @@ def test_a_log_that_is_no_file_opens_no_directory(config: Path, name: str) -> No
     assert name == job.command[job.command.index("--log-file") + 1]
 
 
-def test_a_run_on_a_shared_state_writes_beside_no_database(
-    tmp_path: Path, clean_environment: Path
-) -> None:
-    """Its log, and what it hands to commands, lie where its own state would."""
+def test_directory_of_a_run_with_a_shared_state(tmp_path: Path, clean_environment: Path) -> None:
+    """The log and the files for commands are in the usual directory of a state."""
     file = tmp_path / "certferry.toml"
     file.write_text('[state]\nurl = "postgresql://a@127.0.0.1/x"\nkey = "env:KEY"\n')
     root = spoken(main_program, Voice()).make_context("certferry", ["schedule", "show"])
@@ -218,8 +218,8 @@ def test_a_run_on_a_shared_state_writes_beside_no_database(
     assert str(place / "certferry.log") in job.command
 
 
-def test_what_was_changed_is_in_the_log(owner: CrontabOwner, config: Path) -> None:
-    """A line for each, also of a quiet run."""
+def test_changes_of_the_schedule_are_in_the_log(owner: CrontabOwner, config: Path) -> None:
+    """The log has a line for each change, also in a quiet run."""
     log = config.parent / "x.log"
     words = ("--config", config, "--log-file", log, "-q", "schedule")
 
@@ -227,15 +227,15 @@ def test_what_was_changed_is_in_the_log(owner: CrontabOwner, config: Path) -> No
     certferry(owner.environ, *words, "install")
     certferry(owner.environ, *words, "remove")
 
-    message = [row.partition("] ")[2] for row in log.read_text().splitlines()]
-    changes = [row for row in message if not re.search("begins|ended", row)]
+    lines = [row.partition("] ")[2] for row in log.read_text().splitlines()]
+    changes = [row for row in lines if not re.search("begins|ended", row)]
     assert ["Installed", "Unchanged", "Removed from the crontab of"] == [
         re.split(r": | \w+\.$", row)[0] for row in changes
     ]
 
 
-def test_a_language_of_the_locale_goes_with_the_run(owner: CrontabOwner, config: Path) -> None:
-    """The locale of the one who installs is not there when cron runs."""
+def test_language_of_the_locale_is_part_of_the_run(owner: CrontabOwner, config: Path) -> None:
+    """The locale of the installation is missing in a run by cron."""
     environ = {**owner.environ, "LANG": "zh_CN.UTF-8"}
 
     certferry(environ, "--config", config, "schedule", "install")
@@ -243,8 +243,10 @@ def test_a_language_of_the_locale_goes_with_the_run(owner: CrontabOwner, config:
     assert b" --lang zh " in entry(owner.read())["command"]
 
 
-def test_the_state_stays_where_it_is(owner: CrontabOwner, config: Path) -> None:
-    """A variable that says where goes along: with another state, all would be issued anew."""
+def test_directory_of_the_state_is_part_of_the_run(owner: CrontabOwner, config: Path) -> None:
+    """The variable of the directory is stored: with another state all certificates would be issued
+    again.
+    """
     place = str(config.parent / "data")
     environ = {**owner.environ, "XDG_DATA_HOME": place}
 
@@ -255,8 +257,8 @@ def test_the_state_stays_where_it_is(owner: CrontabOwner, config: Path) -> None:
     assert f"XDG_DATA_HOME={place}" in words
 
 
-def test_proxies_and_trust_go_with_the_run(owner: CrontabOwner, config: Path) -> None:
-    """What the HTTP library obeys here it obeys at night; nothing is left to be warned of."""
+def test_proxies_and_trusted_cas_are_part_of_the_run(owner: CrontabOwner, config: Path) -> None:
+    """The variables of the HTTP library are stored, without a warning."""
     environ = {
         **owner.environ,
         "HTTPS_PROXY": "http://proxy.example:3128",
@@ -267,8 +269,8 @@ def test_proxies_and_trust_go_with_the_run(owner: CrontabOwner, config: Path) ->
     code, _, err = certferry(environ, "--config", config, "schedule", "install")
 
     assert (Exit.OK, "") == (code, err)
-    written = entry(owner.read())["command"]
-    words = shlex.split(written.replace(b"\\%", b"%").decode())
+    command = entry(owner.read())["command"]
+    words = shlex.split(command.replace(b"\\%", b"%").decode())
     assert "/usr/bin/env" == words[0]
     assert {
         "HTTPS_PROXY=http://proxy.example:3128",
@@ -277,8 +279,10 @@ def test_proxies_and_trust_go_with_the_run(owner: CrontabOwner, config: Path) ->
     } <= set(words[1 : words.index("--config")])
 
 
-def test_a_proxys_password_is_written_nowhere(owner: CrontabOwner, config: Path) -> None:
-    """Neither into the crontab nor on the screen; that the run lacks it is reported."""
+def test_password_of_a_proxy_is_not_stored(owner: CrontabOwner, config: Path) -> None:
+    """The password is in neither the crontab nor the output, and a warning names the missing
+    variable.
+    """
     environ = {**owner.environ, "https_proxy": "http://me:geheim@proxy.example:3128"}
 
     code, out, err = certferry(environ, "--config", config, "schedule", "install")
@@ -295,8 +299,8 @@ def test_a_proxys_password_is_written_nowhere(owner: CrontabOwner, config: Path)
     assert b"proxy=" not in (owner.read() or b"")
 
 
-def test_without_cron_there_is_one_error_and_a_hint(config: Path, tmp_path: Path) -> None:
-    """A machine without `crontab`."""
+def test_install_without_cron(config: Path, tmp_path: Path) -> None:
+    """On a machine without `crontab` the error has a hint about systemd."""
     environ = {**os.environ, "PATH": str(tmp_path)}
 
     assert (
@@ -310,16 +314,16 @@ def test_without_cron_there_is_one_error_and_a_hint(config: Path, tmp_path: Path
     ) == certferry(environ, "--config", config, "schedule", "install")
 
 
-def test_without_cron_the_rest_is_shown_and_removed(tmp_path: Path) -> None:
-    """Where there is no crontab there is nothing in it."""
+def test_show_without_cron(tmp_path: Path) -> None:
+    """A missing `crontab` counts as an empty crontab."""
     environ = {**os.environ, "PATH": str(tmp_path)}
 
     assert Exit.OK == certferry(environ, "schedule", "show")[0]
 
 
 @pytest.mark.parametrize("action", ["show", "remove"])
-def test_a_crontab_that_cannot_be_read_is_an_error(tmp_path: Path, action: str) -> None:
-    """Not knowing is not the same as nothing."""
+def test_unreadable_crontab_is_an_error(tmp_path: Path, action: str) -> None:
+    """An unreadable crontab may contain a schedule."""
     script = tmp_path / "crontab"
     script.write_text("#!/bin/sh\necho no spool >&2\nexit 1\n")
     script.chmod(0o755)
@@ -331,7 +335,7 @@ def test_a_crontab_that_cannot_be_read_is_an_error(tmp_path: Path, action: str) 
 
 
 class Unreachable:
-    """A scheduler that never answers."""
+    """A scheduler that fails in every method."""
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
         raise ScheduleError("gone")
@@ -345,14 +349,14 @@ class Unreachable:
 
 @pytest.fixture
 def timer(tmp_path: Path) -> SystemdTimer:
-    """Units in a directory, on a machine where systemd does not run."""
+    """Return a scheduler with units in a folder, on a machine without a running systemd."""
     return SystemdTimer(
         tmp_path / "units", os.environ, for_system=True, booted=tmp_path / "nowhere"
     )
 
 
 def test_units_are_installed_shown_and_removed(timer: SystemdTimer) -> None:
-    """What there is to do is said with the rest."""
+    """The output has the remaining steps as well."""
     console = TestConsole()
     context = CommandContext(console.console)
 
@@ -368,8 +372,8 @@ def test_units_are_installed_shown_and_removed(timer: SystemdTimer) -> None:
     assert "Removed from the systemd timer " in console.out
 
 
-def test_a_crontab_that_nothing_follows_starts_nothing(owner: CrontabOwner) -> None:
-    """Where no cron daemon runs, that is warned of, and no next run is promised."""
+def test_crontab_without_a_cron_daemon(owner: CrontabOwner) -> None:
+    """A warning has the remedy, and no next run is promised."""
     cron = Cron(
         owner.environ, lambda _: 0, lambda: datetime.now(UTC), lambda: Text("start the cron daemon")
     )
@@ -382,23 +386,23 @@ def test_a_crontab_that_nothing_follows_starts_nothing(owner: CrontabOwner) -> N
     assert re.fullmatch(r"warning: the crontab of \S+: to do: start the cron daemon\n", console.err)
 
 
-def test_the_other_scheduler_is_noticed(timer: SystemdTimer, owner: CrontabOwner) -> None:
-    """The timer beside the crontab; what cannot be seen is no warning."""
+def test_second_scheduler_is_found(timer: SystemdTimer, owner: CrontabOwner) -> None:
+    """Both the crontab and the timer are found; an unreachable scheduler causes no warning."""
     cron = Cron(owner.environ, lambda _: 0, lambda: datetime.now(UTC), lambda: None)
     job = Job(("/bin/true", "sync"))
-    known: list[Scheduler] = [cron, timer, Unreachable()]
+    schedulers: list[Scheduler] = [cron, timer, Unreachable()]
     cron.install(job)
-    assert 1 == len(starts_of(known))
+    assert 1 == len(starts_of(schedulers))
     timer.install(job)
 
-    in_cron, in_systemd = starts_of(known)
+    in_cron, in_systemd = starts_of(schedulers)
 
     assert "crontab" in str(in_cron)
     assert "timer" in str(in_systemd)
 
 
-def test_one_that_cannot_be_reached_does_not_hide_the_other(timer: SystemdTimer) -> None:
-    """The units are shown and go although the crontab fails; the failure is shown all the same."""
+def test_unreachable_scheduler_does_not_hide_another(timer: SystemdTimer) -> None:
+    """The units are shown and removed, and the failure is reported at the end."""
     timer.install(Job(("/bin/true", "sync")))
     console = TestConsole()
 
@@ -420,9 +424,9 @@ def test_one_that_cannot_be_reached_does_not_hide_the_other(timer: SystemdTimer)
         ("--serve", "the systemd service /etc/systemd/system/", "certferry-serve.service"),
     ],
 )
-def test_root_gets_the_systems_units(config: Path, option: str, place: str, started: str) -> None:
-    """The command as a process, in a copy of the machine where nothing lasts: the units lie in
-    /etc/systemd/system, and systemd has nothing to say against them.
+def test_units_of_the_system(config: Path, option: str, place: str, started: str) -> None:
+    """The command runs as a process in a temporary copy of the machine: the units are in
+    /etc/systemd/system, and systemd accepts the units.
     """
     script = f"""
         set -e
@@ -446,10 +450,10 @@ def test_root_gets_the_systems_units(config: Path, option: str, place: str, star
     assert [True, True] == [bool(re.fullmatch(to_do, line)) for line in warned]
 
 
-def test_the_command_that_runs_now_is_named_absolutely(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The installed script where that is what runs, otherwise this Python and the module."""
+def test_path_of_the_running_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is the installed script if the script is running, or else Python with the
+    module.
+    """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "certferry").touch(0o755)
 
@@ -458,11 +462,11 @@ def test_the_command_that_runs_now_is_named_absolutely(
         assert ("/usr/bin/python3", "-P", "-m", "certferry") == program(other, "/usr/bin/python3")
 
 
-# --- What `certferry schedule install` warns of, and what it does not schedule
+# --- Warnings of `certferry schedule install`, and refused configurations
 
 
-def test_each_kind_of_warning_has_its_hint(owner: CrontabOwner, config: Path) -> None:
-    """Set apart by an empty line."""
+def test_each_kind_of_warning_has_a_hint(owner: CrontabOwner, config: Path) -> None:
+    """An empty line separates the kinds."""
     (config.parent / "keys.env").write_text("")
     proxy = {"https_proxy": "http://me:geheim@proxy.example:3128"}
     environ = {**owner.environ, **dict(line.split("=") for line in KEYS.split()), **proxy}
@@ -473,10 +477,8 @@ def test_each_kind_of_warning_has_its_hint(owner: CrontabOwner, config: Path) ->
     assert ["warning", "hint", "warning", "hint"] == parts
 
 
-def test_failures_that_no_operator_would_read_are_warned_of(
-    owner: CrontabOwner, config: Path
-) -> None:
-    """Once, with the two ways of being alerted; either of them is enough."""
+def test_failures_without_a_reader_cause_a_warning(owner: CrontabOwner, config: Path) -> None:
+    """The single warning has both remedies, and either of a channel and a heartbeat is enough."""
     config.write_text(config.read_text().partition("[notify.ops]")[0])
 
     _, _, err = certferry(owner.environ, "--config", config, "schedule", "install")
@@ -490,9 +492,9 @@ def test_failures_that_no_operator_would_read_are_warned_of(
     assert "" == err
 
 
-def test_the_line_needs_no_environment(owner: CrontabOwner, config: Path) -> None:
-    """`env -i sh -c` with the line of the crontab starts certferry, which reads its configuration:
-    here it tells what is wrong with it.
+def test_line_needs_no_environment(owner: CrontabOwner, config: Path) -> None:
+    """With `env -i` the line starts certferry, which reads the configuration and reports its
+    mistake.
     """
     certferry(owner.environ, "--config", config, "schedule", "install")
     command = entry(owner.read())["command"].decode()
@@ -506,18 +508,20 @@ def test_the_line_needs_no_environment(owner: CrontabOwner, config: Path) -> Non
     assert "frobnicate" in result.stderr
 
 
-def test_secrets_that_only_this_environment_has_are_warned_of(
+def test_secrets_of_the_present_environment_cause_a_warning(
     owner: CrontabOwner, config: Path
 ) -> None:
-    """Each reference, where it stands, and what to do; what an env file gives is in order."""
+    """The warning has each reference with its line, and a remedy; variables of environment files
+    cause no warning.
+    """
     (config.parent / "keys.env").write_text("DP_Id=1\nDP_Key=k\nQINIU_SECRET_KEY=\n")
     environ = {**owner.environ, "QINIU_ACCESS_KEY": "a", "QINIU_SECRET_KEY": "s"}
 
-    _, told, _ = certferry(environ, "--config", config, "schedule", "install")
+    _, output, _ = certferry(environ, "--config", config, "schedule", "install")
     code, _, err = certferry(environ, "-q", "--config", config, "schedule", "install")
 
     assert Exit.OK == code
-    assert "first follow the steps below" in told
+    assert "first follow the steps below" in output
     assert (
         dedent(f"""\
         warning: {config}:3: [accounts.qiniu] access_key: cron and systemd start the run without QINIU_ACCESS_KEY
@@ -532,7 +536,7 @@ def test_secrets_that_only_this_environment_has_are_warned_of(
 
 @pytest.fixture
 def program_elsewhere(tmp_path: Path, owner: CrontabOwner) -> dict[str, str]:
-    """An environment whose PATH leads to a program that lies where cron does not look."""
+    """Return an environment whose PATH has a program outside cron's PATH."""
     path = tmp_path / "sbin" / "mynginx"
     path.parent.mkdir()
     path.write_text("#!/bin/sh\n")
@@ -540,11 +544,11 @@ def program_elsewhere(tmp_path: Path, owner: CrontabOwner) -> dict[str, str]:
     return {**owner.environ, "PATH": f"{owner.environ['PATH']}:{path.parent}"}
 
 
-def test_a_program_that_cron_does_not_find_is_warned_of(
+def test_program_outside_the_path_of_cron_causes_a_warning(
     owner: CrontabOwner, config: Path, program_elsewhere: Mapping[str, str]
 ) -> None:
-    """When it is installed, with the path to write; not where the crontab has a PATH above the
-    line that leads there.
+    """The warning has the path to write, unless a PATH above the line in the crontab includes the
+    program.
     """
     reload = '{ to = "files", directory = "ssl", reload = "mynginx -s reload" }'
     config.write_text(config.read_text().replace('{ to = "qiniu" }', reload))
@@ -563,11 +567,13 @@ def test_a_program_that_cron_does_not_find_is_warned_of(
     assert "" == certferry(program_elsewhere, "--config", config, "schedule", "install")[2]
 
 
-@pytest.mark.parametrize(("text", "said"), [("[frobnicate]\n", "frobnicate"), (None, "ours.toml")])
-def test_configuration_that_cannot_be_read_is_not_scheduled(
-    owner: CrontabOwner, tmp_path: Path, text: str | None, said: str
+@pytest.mark.parametrize(
+    ("text", "expected"), [("[frobnicate]\n", "frobnicate"), (None, "ours.toml")]
+)
+def test_wrong_configuration_is_not_scheduled(
+    owner: CrontabOwner, tmp_path: Path, text: str | None, expected: str
 ) -> None:
-    """What would fail every night, without keys and names, is reported now."""
+    """A mistake that would fail every night is reported at once."""
     path = tmp_path / "ours.toml"
     if text is not None:
         path.write_text(text)
@@ -575,12 +581,14 @@ def test_configuration_that_cannot_be_read_is_not_scheduled(
     code, _, err = certferry(owner.environ, "--config", path, "schedule", "install")
 
     assert Exit.USAGE == code
-    assert said in err
+    assert expected in err
     assert owner.read() is None
 
 
-def test_run_that_would_have_nothing_to_do(owner: CrontabOwner, tmp_path: Path) -> None:
-    """A file for hooks alone, which declares no certificates: it is installed, with a warning."""
+def test_run_without_certificates_causes_a_warning(owner: CrontabOwner, tmp_path: Path) -> None:
+    """The schedule is installed, although a configuration for hooks alone declares no
+    certificates.
+    """
     path = tmp_path / "certferry.toml"
     path.write_text('[accounts.qiniu]\naccess_key = "file:ak"\nsecret_key = "file:sk"\n')
 

@@ -1,4 +1,4 @@
-"""Which settings a run goes by, and which certificates it is about, renewed or not."""
+"""Settings and certificates of a run, and the selection of renewals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.cli.fakes import FakeWorkspace, FakeWorld, desired
 from tests.cli.terminals import Terminal
 from tests.wiring.packages import TARGET_GROUP, Packages, adapter
 
-# --- Which settings a run goes by, and which certificates it is about
+# --- The settings and the certificates of a run
 
 
 KEYS = {"DP_Id": "1", "DP_Key": "k", "QINIU_AK": "a", "QINIU_SK": "s"}
@@ -36,7 +36,7 @@ KEYS = {"DP_Id": "1", "DP_Key": "k", "QINIU_AK": "a", "QINIU_SK": "s"}
 
 @pytest.fixture
 def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current directory with nothing in it."""
+    """Return an empty current directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -44,7 +44,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def context(
     path: Path, *, config: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> CommandContext:
-    """What the global options say, for a user whose home is here."""
+    """Return the global options of a user whose home is this folder."""
     return CommandContext(
         TestConsole(environ={"HOME": str(path), **(environ or {})}).console, config
     )
@@ -60,8 +60,8 @@ def declared(path: Path, *names: str) -> Path:
     return file
 
 
-def test_without_names_everything_is_meant() -> None:
-    """No NAME is every certificate, in the order of the file."""
+def test_no_name_selects_every_certificate() -> None:
+    """Certificates are in the order of the file, with and without names."""
     desired_ones = (desired("b"), desired("a"))
 
     assert desired_ones == select(desired_ones, ())
@@ -69,17 +69,17 @@ def test_without_names_everything_is_meant() -> None:
     assert desired_ones == select(desired_ones, ("a", "b", "a"))
 
 
-def test_names_choose_among_what_the_file_declares(somewhere: Path) -> None:
-    """The settings of a run hold the certificates it is about, and no others."""
+def test_names_select_declared_certificates(somewhere: Path) -> None:
+    """The settings of a run have exactly the selected certificates."""
     config = declared(somewhere, "img", "static")
 
-    for given in (None, config):
-        settings = read_settings(context(somewhere, config=given), ("static",))
+    for path in (None, config):
+        settings = read_settings(context(somewhere, config=path), ("static",))
         assert ["static"] == [desired.lineage for desired in settings.certificates]
 
 
-def test_without_a_file_names_are_the_declaration(somewhere: Path) -> None:
-    """One certificate for all the names, with the keys of the environment."""
+def test_names_without_a_file_are_a_declaration(somewhere: Path) -> None:
+    """All names belong to one certificate, with the keys of the environment."""
     settings = read_settings(
         context(somewhere, environ=KEYS), ("img.example.com", "*.img.example.com")
     )
@@ -89,16 +89,18 @@ def test_without_a_file_names_are_the_declaration(somewhere: Path) -> None:
     assert ("img.example.com", "*.img.example.com") == certificate.names
 
 
-def test_a_file_that_is_named_is_never_replaced_by_the_environment(somewhere: Path) -> None:
-    """Who names a file that is not there reads so, whatever the environment holds."""
+def test_missing_chosen_file_is_an_error(somewhere: Path) -> None:
+    """The environment does not replace a chosen file."""
     missing = context(somewhere, config=somewhere / "none.toml", environ=KEYS)
 
     with pytest.raises(ConfigError, match="cannot be read"):
         read_settings(missing, ("img.example.com",))
 
 
-def test_a_look_needs_no_file(somewhere: Path) -> None:
-    """Without a file there are the defaults, with nothing declared."""
+def test_settings_without_a_file_are_defaults(somewhere: Path) -> None:
+    """Commands that only read accept a missing file: the settings are defaults without
+    certificates.
+    """
     settings = settings_or_defaults(context(somewhere))
 
     assert () == settings.certificates
@@ -109,7 +111,7 @@ def test_a_look_needs_no_file(somewhere: Path) -> None:
     )
 
 
-def test_a_look_goes_by_the_file_where_there_is_one(somewhere: Path) -> None:
+def test_settings_of_the_file_count_for_watch(somewhere: Path) -> None:
     """Port and resolvers of [verify] count for `watch` too."""
     config = declared(somewhere, "img")
     config.write_text("[verify]\nport = 8443\n" + config.read_text())
@@ -117,7 +119,7 @@ def test_a_look_goes_by_the_file_where_there_is_one(somewhere: Path) -> None:
     assert 8443 == settings_or_defaults(context(somewhere)).verify.port
 
 
-def known(*lineages: str) -> FakeWorkspace:
+def session_with(*lineages: str) -> FakeWorkspace:
     return FakeWorkspace(FakeWorld(), tuple(desired(lineage) for lineage in lineages), no_listener)
 
 
@@ -134,19 +136,17 @@ def known(*lineages: str) -> FakeWorkspace:
         ),
     ],
 )
-def test_an_unknown_name_gets_the_nearest_one(
-    lineages: tuple[str, ...], name: str, hint: str
-) -> None:
-    """The nearest spelling; many are not listed."""
+def test_unknown_name_has_a_hint(lineages: tuple[str, ...], name: str, hint: str) -> None:
+    """The hint has the nearest name, or a short list."""
     with pytest.raises(ConfigError) as caught:
-        must_be_known(name, known(*lineages))
+        must_be_known(name, session_with(*lineages))
 
     assert f"there is no certificate called {name}" == str(caught.value)
     assert hint == str(caught.value.hint)
 
 
-def test_what_is_only_remembered_is_known_too() -> None:
-    """A certificate that is no longer declared still has its history and its files."""
+def test_name_in_the_state_is_known() -> None:
+    """A certificate without a declaration still has a history and files."""
     world = FakeWorld()
     session = world.session()
     session.reconciler().sync(session.certificates, WaitLimit(timedelta(0)))
@@ -157,14 +157,14 @@ def test_what_is_only_remembered_is_known_too() -> None:
 
 
 def with_wildcard(path: Path) -> Path:
-    """Write a configuration in which two certificates cover one domain."""
+    """Write a configuration with a domain that several certificates cover."""
     file = declared(path, "img", "static", "wild")
     file.write_text(file.read_text().replace('["wild.example.com"]', '["*.example.com"]'))
     return file
 
 
 @pytest.mark.parametrize(
-    ("written", "lineages"),
+    ("name", "lineages"),
     [
         ("static", ["static"]),
         ("IMG.example.com.", ["img", "wild"]),
@@ -172,37 +172,35 @@ def with_wildcard(path: Path) -> Path:
         ("other.example.com", ["wild"]),
     ],
 )
-def test_a_domain_stands_for_its_certificates(
-    somewhere: Path, written: str, lineages: list[str]
-) -> None:
-    """Those that declare or cover it, however it is spelled; where they are several, that is said,
-    unless only what is wrong is to be reported.
+def test_domain_selects_its_certificates(somewhere: Path, name: str, lineages: list[str]) -> None:
+    """Every certificate that declares or covers the domain is selected, in any spelling; several
+    certificates are reported, except in a quiet run.
     """
     console = TestConsole(environ={"HOME": str(somewhere)})
     context = CommandContext(console.console, with_wildcard(somewhere))
 
-    found = read_settings(context, (written,))
+    settings = read_settings(context, (name,))
 
-    assert lineages == [desired.lineage for desired in found.certificates]
-    said = f"{written} is in several certificates: {', '.join(lineages)}\n"
-    assert (said if len(lineages) > 1 else "") == console.err
-    read_settings(replace(context, verbosity=Verbosity.QUIET), (written,))
-    assert len(said) * (len(lineages) > 1) == len(console.err)
+    assert lineages == [desired.lineage for desired in settings.certificates]
+    message = f"{name} is in several certificates: {', '.join(lineages)}\n"
+    assert (message if len(lineages) > 1 else "") == console.err
+    read_settings(replace(context, verbosity=Verbosity.QUIET), (name,))
+    assert len(message) * (len(lineages) > 1) == len(console.err)
 
 
-def test_a_command_for_one_certificate_takes_no_domain_of_several(somewhere: Path) -> None:
-    """`rollback img.example.com` withdraws none that was not meant."""
-    one = context(somewhere, config=with_wildcard(somewhere))
+def test_command_for_one_certificate_refuses_an_ambiguous_domain(somewhere: Path) -> None:
+    """`rollback img.example.com` never changes a certificate by accident."""
+    one_certificate = context(somewhere, config=with_wildcard(somewhere))
 
-    (desired,) = settings_of_one(one, "new.example.com").certificates
+    (desired,) = settings_of_one(one_certificate, "new.example.com").certificates
     assert "wild" == desired.lineage
     with pytest.raises(ConfigError, match="several certificates: img, wild") as caught:
-        settings_of_one(one, "img.example.com")
+        settings_of_one(one_certificate, "img.example.com")
     assert "give the name of the certificate" == str(caught.value.hint)
 
 
-def test_what_is_renewed_is_in_no_doubt(somewhere: Path) -> None:
-    """A domain of several orders none of them."""
+def test_renewal_refuses_an_ambiguous_domain(somewhere: Path) -> None:
+    """A domain of several certificates orders none of the certificates."""
     console = TestConsole(environ={"HOME": str(somewhere)})
     words = ["--config", str(with_wildcard(somewhere)), "sync", "--renew", "img.example.com"]
 
@@ -211,14 +209,13 @@ def test_what_is_renewed_is_in_no_doubt(somewhere: Path) -> None:
     assert "error: img.example.com is in several certificates: img, wild\n" in console.err
 
 
-def test_a_domain_of_no_certificate(somewhere: Path) -> None:
-    """The sentence speaks of the domain: it is no name that was mistyped."""
+def test_domain_without_a_certificate(somewhere: Path) -> None:
+    """The error is about the domain instead of a misspelled name."""
     with pytest.raises(ConfigError, match=r"called x\.example\.org, and no certificate covers"):
         read_settings(context(somewhere, config=declared(somewhere, "img")), ("x.example.org",))
 
 
-# --- `--renew`: never of all unasked; and certificates that another client makes: the operator
-# reads which client renews them
+# --- `--renew`: a question before a renewal of all, and certificates of other clients
 
 
 COMMANDS = pytest.mark.parametrize("command", ["sync", "plan"])
@@ -238,12 +235,12 @@ directory = "out"
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A directory with a configuration: one certificate of certferry's own, which would need an
-    account, and one that another client has made.
+    """Return a directory with a configuration: a certificate that needs a DNS account, and a
+    certificate of another client.
     """
-    made = make_bundle("pics.example.com", not_before=datetime.now(UTC))
-    (tmp_path / "fullchain").write_text(made.fullchain_pem)
-    (tmp_path / "privkey").write_text(made.privkey_pem.reveal())
+    bundle = make_bundle("pics.example.com", not_before=datetime.now(UTC))
+    (tmp_path / "fullchain").write_text(bundle.fullchain_pem)
+    (tmp_path / "privkey").write_text(bundle.privkey_pem.reveal())
     (tmp_path / "certferry.toml").write_text(f"""
 [accounts.dnspod]
 id = "env:DP_Id"
@@ -261,7 +258,7 @@ dns = "dnspod"
 
 
 def certferry(file: Path, *arguments: str) -> tuple[int, str, str]:
-    """Run a command; give its exit code, stdout and stderr."""
+    """Run a command, and return the exit code, stdout and stderr."""
     environ = {"HOME": str(file.parent), "XDG_DATA_HOME": str(file.parent / "data")}
     console = TestConsole(environ=environ)
     code = run(["--config", str(file), *arguments], console.console)
@@ -272,60 +269,70 @@ UNASKED = "`--renew` without NAME would order all 2 certificates anew, due or no
 
 
 @pytest.fixture
-def two(machine: Path) -> Path:
+def two_certificates(machine: Path) -> Path:
     file = machine / "certferry.toml"
     other = '[[certificates]]\nnames = ["other.example.com"]\ndns = "dnspod"\n'
     file.write_text(file.read_text() + other)
     return file
 
 
-def test_all_are_not_renewed_unasked(two: Path) -> None:
-    """Without a terminal nothing is ordered before `--all` says so: CAs count what is ordered."""
-    before = sorted(two.parent.iterdir())
+def test_renewal_of_all_needs_an_option(two_certificates: Path) -> None:
+    """Without a terminal nothing is ordered before `--all`, because CAs limit orders."""
+    before = sorted(two_certificates.parent.iterdir())
 
-    code, out, err = certferry(two, "sync", "--renew")
+    code, out, err = certferry(two_certificates, "sync", "--renew")
 
     assert (Exit.USAGE, "") == (code, out)
     assert f"error: {UNASKED}\n" in err
-    assert f"`certferry --config {two} sync` renews certificates that are due; " in err
-    assert f"`certferry --config {two} sync --renew NAME` orders one" in err
-    assert f"`certferry --config {two} sync --renew --all` all of them" in err
-    assert before == sorted(two.parent.iterdir())
+    assert f"`certferry --config {two_certificates} sync` renews certificates that are due; " in err
+    assert f"`certferry --config {two_certificates} sync --renew NAME` orders one" in err
+    assert f"`certferry --config {two_certificates} sync --renew --all` all of them" in err
+    assert before == sorted(two_certificates.parent.iterdir())
 
 
 @pytest.mark.parametrize("words", [["--renew", "--all"], ["--renew", "own"], ["--renew", "a.b.c"]])
-def test_what_was_said_is_not_asked(two: Path, words: list[str]) -> None:
-    """The run begins, and fails for the keys that it lacks here."""
-    assert UNASKED not in certferry(two, "sync", *words)[2]
+def test_named_renewal_needs_no_question(two_certificates: Path, words: list[str]) -> None:
+    """The run begins, and fails for missing keys."""
+    assert UNASKED not in certferry(two_certificates, "sync", *words)[2]
 
 
 @pytest.mark.parametrize("words", [["--all"], ["--renew", "--all", "own"]])
-def test_all_is_for_renew_without_a_name(two: Path, words: list[str]) -> None:
-    """Anything else would be understood in two ways."""
-    code, _, err = certferry(two, "sync", *words)
+def test_option_for_all_needs_renew_without_a_name(
+    two_certificates: Path, words: list[str]
+) -> None:
+    """Other combinations would be ambiguous."""
+    code, _, err = certferry(two_certificates, "sync", *words)
 
     assert Exit.USAGE == code
     assert "error: --all requires --renew, and no NAME\n" in err
 
 
-def test_a_terminal_is_asked_before_all_are_renewed(two: Path) -> None:
-    """With how many would be ordered; everything but a yes is a no."""
-    command = [sys.executable, "-m", "certferry", "--config", str(two), "sync", "--renew"]
+def test_renewal_of_all_at_a_terminal(two_certificates: Path) -> None:
+    """The question has the number of certificates, and every answer except yes means no."""
+    command = [
+        sys.executable,
+        "-m",
+        "certferry",
+        "--config",
+        str(two_certificates),
+        "sync",
+        "--renew",
+    ]
 
     with Terminal(command, environ={"CERTFERRY_LANG": "en"}) as terminal:
-        terminal.until(lambda seen: "Order all 2 certificates anew, due or not? [y/N]" in seen)
+        terminal.until(lambda screen: "Order all 2 certificates anew, due or not? [y/N]" in screen)
         terminal.type("\n")
         assert Exit.OK == terminal.end()
     assert "Nothing was changed." in terminal.screen.text
 
     with Terminal(command, environ={"CERTFERRY_LANG": "en", "DP_Id": "", "DP_Key": ""}) as terminal:
-        terminal.until(lambda seen: "[y/N]" in seen)
+        terminal.until(lambda screen: "[y/N]" in screen)
         terminal.type("y\n")
         assert Exit.USAGE == terminal.end()
     assert "DP_Id is not set" in terminal.screen.text
 
     with Terminal(command, environ={"CERTFERRY_LANG": "en"}) as terminal:
-        terminal.until(lambda seen: "[y/N]" in seen)
+        terminal.until(lambda screen: "[y/N]" in screen)
         terminal.type("\x04")
         assert Exit.STOPPED == terminal.end()
     assert "hint: nothing was changed" in terminal.screen.text
@@ -333,24 +340,24 @@ def test_a_terminal_is_asked_before_all_are_renewed(two: Path) -> None:
 
 @COMMANDS
 @pytest.mark.parametrize("names", [["pics"], ["own", "pics"]])
-def test_a_imported_certificate_that_is_named(
+def test_renewal_of_a_named_imported_certificate(
     machine: Path, command: str, names: list[str]
 ) -> None:
-    """What was asked for cannot be done: a usage error, as for a name that is not known, with who
-    can do it; and nothing is done.
-    """
+    """The usage error has the remedy, and no file changes."""
     before = sorted(machine.iterdir())
 
-    found = certferry(machine / "certferry.toml", command, "--renew", *names)
+    result = certferry(machine / "certferry.toml", command, "--renew", *names)
 
     hint = "renew the certificate with its client; the next run deploys the files"
-    assert (Exit.USAGE, "", f"error: {NOT_FOR_PICS}\n\nhint: {hint}\n") == found
+    assert (Exit.USAGE, "", f"error: {NOT_FOR_PICS}\n\nhint: {hint}\n") == result
     assert before == sorted(machine.iterdir())
 
 
 @COMMANDS
-def test_a_imported_certificate_by_its_domain(machine: Path, command: str) -> None:
-    """Its names are those in its files; where these cannot be read, it is found by its name."""
+def test_imported_certificate_by_its_domain(machine: Path, command: str) -> None:
+    """The names come from the certificate's file; with an unreadable file only the name of the
+    certificate is known.
+    """
     code, out, _ = certferry(machine / "certferry.toml", command, "PICS.example.com")
 
     assert Exit.OK == code
@@ -365,8 +372,8 @@ def test_a_imported_certificate_by_its_domain(machine: Path, command: str) -> No
 
 
 @COMMANDS
-def test_imported_certificates_among_all(machine: Path, command: str) -> None:
-    """They are reported and treated as in any other run; nothing has failed."""
+def test_renewal_of_all_with_an_imported_certificate(machine: Path, command: str) -> None:
+    """The imported certificate is reported, and is deployed as in any other run."""
     code, out, err = certferry(machine / "ferried.toml", command, "--renew")
 
     assert Exit.OK == code
@@ -376,16 +383,14 @@ def test_imported_certificates_among_all(machine: Path, command: str) -> None:
 
 
 @COMMANDS
-def test_imported_certificates_among_all_are_not_wrong(machine: Path, command: str) -> None:
-    """With -q, a run says nothing of them."""
+def test_quiet_renewal_of_all_with_an_imported_certificate(machine: Path, command: str) -> None:
+    """A quiet run prints nothing about the imported certificate."""
     assert "" == certferry(machine / "ferried.toml", "-q", command, "--renew")[2]
 
 
 @COMMANDS
-def test_without_renew_a_imported_certificate_is_one_like_any_other(
-    machine: Path, command: str
-) -> None:
-    """Named or not."""
+def test_imported_certificate_without_renew(machine: Path, command: str) -> None:
+    """An imported certificate is synced like any other."""
     code, _, err = certferry(machine / "ferried.toml", command, "pics")
 
     assert Exit.OK == code
@@ -424,7 +429,7 @@ def write(
     to: str = "qiniu",
     place: str = "",
 ) -> Path:
-    """Write a configuration, for its owner alone."""
+    """Write a private configuration."""
     path = directory / "certferry.toml"
     path.write_text(FILE.format(profile=profile, more=more, source=source, to=to, place=place))
     path.chmod(0o600)
@@ -432,8 +437,8 @@ def write(
 
 
 @pytest.mark.parametrize("profile", ["tlsserver", "shortlived"])
-def test_it_is_refused_when_the_file_is_read(profile: str, tmp_path: Path) -> None:
-    """With file, line, reason and the way out, before any key or service is asked for."""
+def test_profile_without_a_common_name_is_refused(profile: str, tmp_path: Path) -> None:
+    """The error has file, line, reason and remedy, and comes before any key or request."""
     path = write(tmp_path, profile)
 
     with pytest.raises(ConfigError) as caught:
@@ -456,16 +461,20 @@ def test_it_is_refused_when_the_file_is_read(profile: str, tmp_path: Path) -> No
     ],
     ids=["a common name", "accepted", "another target", "made elsewhere"],
 )
-def test_everything_else_is_read(profile: str, options: dict[str, str], tmp_path: Path) -> None:
-    """A profile with a common name, an account that takes such, a directory, another's files."""
+def test_profile_without_a_common_name_is_accepted(
+    profile: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    """A profile with a common name, an account that accepts such certificates, a directory, and
+    imported files are all accepted.
+    """
     assert load_checked(write(tmp_path, profile, **options), {}).certificates
 
 
-def test_more_names_than_the_profile_has_are_refused(tmp_path: Path) -> None:
-    """At Let's Encrypt, whose limit it is; with another profile to choose, that one is taken."""
+def test_names_beyond_the_limit_of_the_profile(tmp_path: Path) -> None:
+    """The limit is Let's Encrypt's own; a second profile of the list is used instead."""
     names = ", ".join(f'"n{number}.example.com"' for number in range(26))
-    there = {"source": f'names = [{names}]\ndns = "dnspod"', "to": "files"}
-    path = write(tmp_path, "shortlived", **there, place='directory = "ssl"')
+    options = {"source": f'names = [{names}]\ndns = "dnspod"', "to": "files"}
+    path = write(tmp_path, "shortlived", **options, place='directory = "ssl"')
 
     with pytest.raises(ConfigError) as caught:
         load_checked(path, {})
@@ -482,8 +491,8 @@ def test_more_names_than_the_profile_has_are_refused(tmp_path: Path) -> None:
     assert load_checked(path, {}).certificates
 
 
-def test_certificates_that_live_too_short_are_refused(tmp_path: Path) -> None:
-    """Though the account takes them without a common name: they could never be uploaded."""
+def test_profile_with_a_short_lifetime_is_refused(tmp_path: Path) -> None:
+    """The target could never accept such certificates, even without a common name."""
     path = write(tmp_path, "shortlived", more="accept_no_common_name = true")
 
     with pytest.raises(ConfigError) as caught:
@@ -497,8 +506,8 @@ def test_certificates_that_live_too_short_are_refused(tmp_path: Path) -> None:
     assert load_checked(write(tmp_path, "shortlived", more=more), {}).certificates
 
 
-def test_no_command_goes_on(tmp_path: Path) -> None:
-    """`plan`, `sync` and `status` end with 2, and certferry asked no service."""
+def test_commands_refuse_the_configuration(tmp_path: Path) -> None:
+    """`plan`, `sync` and `status` end with 2, before any request."""
     path = write(tmp_path, "shortlived")
 
     for command in ("plan", "sync", "status"):
@@ -507,8 +516,8 @@ def test_no_command_goes_on(tmp_path: Path) -> None:
         assert "without a common name" in console.err
 
 
-def test_target_of_a_package_says_so_as_well(tmp_path: Path) -> None:
-    """Without a way out of its own, another profile is the only one."""
+def test_target_of_a_package_needs_a_common_name(tmp_path: Path) -> None:
+    """Without an option of the target the hint has another profile only."""
     rule = (
         "from certferry.ports.adapter import CommonNameRule\nNEEDS_COMMON_NAME = CommonNameRule()"
     )
@@ -516,7 +525,7 @@ def test_target_of_a_package_says_so_as_well(tmp_path: Path) -> None:
     packages.install("certferry-depot", "depot", f"{adapter()}{rule}\n", depot=TARGET_GROUP)
     path = write(tmp_path, "tlsserver", more="[accounts.depot]", to="depot")
 
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "certferry", "--config", str(path), "plan"],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
@@ -525,9 +534,9 @@ def test_target_of_a_package_says_so_as_well(tmp_path: Path) -> None:
         check=False,
     )
 
-    assert Exit.USAGE == done.returncode
-    assert "[[certificates.deploy]] to: depot refuses certificates without" in done.stderr
-    assert 'hint: set profile = "classic" under [acme]\n' in done.stderr
+    assert Exit.USAGE == process.returncode
+    assert "[[certificates.deploy]] to: depot refuses certificates without" in process.stderr
+    assert 'hint: set profile = "classic" under [acme]\n' in process.stderr
 
 
 LISTED = FILE.replace('"{profile}"', "{profile}")
@@ -543,8 +552,10 @@ def write_list(directory: Path, profiles: str, deploy: str) -> Path:
     return path
 
 
-def test_profiles_that_a_target_could_never_take_are_skipped(tmp_path: Path) -> None:
-    """By certificate: what goes to a directory has the first one, what goes to the CDN the next."""
+def test_profiles_that_a_target_refuses_are_skipped(tmp_path: Path) -> None:
+    """The profiles differ by certificate: a directory has the first profile, the CDN the next
+    possible profile.
+    """
     path = write_list(
         tmp_path, '["shortlived", "tlsserver", "classic"]', 'to = "files"\ndirectory = "ssl"'
     )
@@ -555,8 +566,8 @@ def test_profiles_that_a_target_could_never_take_are_skipped(tmp_path: Path) -> 
     assert ("shortlived", "tlsserver", "classic") == directory.issuance.profiles
 
 
-def test_list_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
-    """Each of the profiles is reported with what is against it."""
+def test_list_without_a_possible_profile_is_refused(tmp_path: Path) -> None:
+    """The error has each profile with its reason."""
     path = write_list(tmp_path, '["shortlived", "tlsserver"]', 'to = "files"\ndirectory = "ssl"')
 
     with pytest.raises(ConfigError) as caught:

@@ -1,4 +1,4 @@
-"""Each command over a session of in-memory fakes: what a person reads in each situation."""
+"""The commands in a session of in-memory fakes: the output in each situation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SHORT = ANY[:12]
 
 
 def masked(words: str) -> str:
-    """Replace what differs in every run: fingerprints, and numbers of certificates."""
+    """Mask values that differ in every run: fingerprints, and numbers of certificates."""
     words = re.sub(r"\b[0-9a-f]{64}\b", ANY * 4, words)
     words = re.sub(r"\b[0-9a-f]{20}\b", ANY + "0123", words)
     words = re.sub(r"\b[0-9a-f]{16}\b", ANY, words)
@@ -49,7 +49,7 @@ def masked(words: str) -> str:
 def synced(
     world: FakeWorld, wait_limit: WaitLimit | None = None, *, renew: bool = False
 ) -> tuple[Exit, TestConsole]:
-    """Sync, followed by plain lines; give the exit code and what was written."""
+    """Sync with progress in plain lines, and return the exit code and the console."""
     console = TestConsole()
     session = world.session(progress=progress_lines(console.console))
     report = session.reconciler().sync(session.certificates, wait_limit or WaitLimit(), renew=renew)
@@ -62,7 +62,7 @@ def plans_of(world: FakeWorld, *, renew: bool = False) -> list[Plan]:
 
 
 def planned(world: FakeWorld, *, check: bool = False) -> tuple[Exit, str]:
-    """Plan, and give the exit code and what a person reads."""
+    """Plan, and return the exit code and the output."""
     console = TestConsole()
     code = show_plans(plans_of(world), console.console, check=check, as_json=False)
     return code, masked(console.out)
@@ -81,8 +81,8 @@ STORY = (
 )
 
 
-def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
-    """The plan says what the sync does; the second sync says that nothing changed."""
+def test_first_run_is_planned_then_done_then_unchanged() -> None:
+    """The plan announces the steps of the sync, and a second sync reports no change."""
     world = FakeWorld()
     digest = digest_of_plans(plans_of(world))
 
@@ -103,9 +103,9 @@ def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
         1 certificate to issue, 1 deployment. Nothing was changed; run `certferry sync`.
         """),
     ) == planned_first
-    shown = console.err.splitlines()
-    assert sorted(set(shown), key=STORY.index) == shown
-    assert set(STORY) - set(shown) <= {STORY[2], STORY[4]}, "waits that were over too quickly"
+    progress = console.err.splitlines()
+    assert sorted(set(progress), key=STORY.index) == progress
+    assert set(STORY) - set(progress) <= {STORY[2], STORY[4]}, "waits that were over too quickly"
     assert (
         Exit.OK,
         dedent("""\
@@ -122,8 +122,8 @@ def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
     assert (Exit.OK, "Nothing to do: 1 certificate is as declared.\n") == planned(world, check=True)
 
 
-def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
-    """`--no-wait` submits, answers 75, and the next run finishes."""
+def test_run_without_waits_leaves_work_to_the_next_run() -> None:
+    """`--no-wait` submits changes and ends with 75, and the next run finishes."""
     world = FakeWorld(processing=timedelta(minutes=10))
 
     code, console = synced(world, WaitLimit(timedelta(0)))
@@ -146,8 +146,8 @@ def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
     assert Exit.OK == code
 
 
-def test_a_run_beside_another_answers_that_it_is_locked() -> None:
-    """Who holds the lease is named; nothing is done twice."""
+def test_run_beside_another_run_is_refused() -> None:
+    """The message has the holder of the lease, and no work is done twice."""
     world = FakeWorld()
     world.state.seen_by("another run").acquire("img", world.now())
 
@@ -158,8 +158,8 @@ def test_a_run_beside_another_answers_that_it_is_locked() -> None:
     assert f"{holder} has been working since 2026-11-24 12:00 UTC" in console.out
 
 
-def test_wrong_credentials_are_reported_with_advice() -> None:
-    """What the provider said, and what to check, on stderr while it goes on and in the result."""
+def test_wrong_credentials_are_reported_with_a_hint() -> None:
+    """The provider's error is on stderr during the run and in the result, with a hint."""
     world = FakeWorld()
     denied = DnsAccessDenied(
         Text("DNSPod does not accept the token"), hint=Text("check DP_Id and DP_Key")
@@ -174,8 +174,8 @@ def test_wrong_credentials_are_reported_with_advice() -> None:
     assert Exit.FAILED == code
 
 
-def test_a_domain_that_cannot_be_changed_blocks_only_itself() -> None:
-    """The other domain gets its certificate; the exit code tells of the one that did not."""
+def test_blocked_domain_does_not_block_another() -> None:
+    """The other domain gets the certificate, and the exit code reports the blocked domain."""
     world = FakeWorld()
     world.cdn.add_domain("a.img.example.com", state=DomainState.UNAVAILABLE)
 
@@ -190,8 +190,8 @@ def test_a_domain_that_cannot_be_changed_blocks_only_itself() -> None:
     assert (Exit.FAILED, Exit.FAILED) == (plan_code, code)
 
 
-def test_a_certificate_that_lives_too_short_is_refused() -> None:
-    """Safety says no before anything is sent; plan and sync both answer 3."""
+def test_certificate_with_a_short_lifetime_is_refused() -> None:
+    """The refusal comes before any upload, and plan and sync both end with 3."""
     world = FakeWorld(lifetime=timedelta(days=20))
     _, first = synced(world)
 
@@ -205,8 +205,10 @@ def test_a_certificate_that_lives_too_short_is_refused() -> None:
     assert 0 == world.cdn.uploads
 
 
-def test_a_status_follows_the_certificate_on_its_way() -> None:
-    """Before: missing. After: valid, bound, and served by both addresses."""
+def test_status_before_and_after_a_run() -> None:
+    """The certificate is missing before the run; afterwards the certificate is valid, bound, and
+    served by both addresses.
+    """
     world = FakeWorld()
     before = TestConsole()
     code = show_status(
@@ -246,8 +248,8 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
         """) == re.sub(r"89 days", "90 days", after.out)
 
 
-def test_the_documents_of_a_session_are_whole() -> None:
-    """Each command prints one JSON document on stdout, and nothing else."""
+def test_documents_of_a_session() -> None:
+    """Each command prints exactly one JSON document on stdout."""
     world = FakeWorld()
     synced(world)
     plan, status, history = TestConsole(), TestConsole(), TestConsole()
@@ -264,8 +266,10 @@ def test_the_documents_of_a_session_are_whole() -> None:
     assert "" == plan.err + status.err + history.err
 
 
-def test_history_shows_of_one_certificate_newest_first() -> None:
-    """Who did what when; the limit keeps the newest."""
+def test_history_of_a_certificate() -> None:
+    """Entries have the event, the user and the time, newest first, and the limit keeps the
+    newest.
+    """
     world = FakeWorld()
     synced(world)
     whole, newest = TestConsole(), TestConsole()
@@ -280,8 +284,8 @@ def test_history_shows_of_one_certificate_newest_first() -> None:
     assert 1 == len(newest.out.splitlines())
 
 
-def test_history_of_nothing_differs_from_a_wrong_name() -> None:
-    """A declared certificate may have none yet; an unknown name is a mistake."""
+def test_empty_history_differs_from_an_unknown_name() -> None:
+    """A declared certificate may have no events yet; an unknown name is an error."""
     world, console = FakeWorld(), TestConsole()
 
     assert Exit.OK == show_history(world.session(), "img", 50, console.console, as_json=False)
@@ -292,7 +296,7 @@ def test_history_of_nothing_differs_from_a_wrong_name() -> None:
     assert "did you mean img?" == str(caught.value.hint)
 
 
-def test_watch_shows_what_the_edges_serve() -> None:
+def test_watch_shows_the_served_certificates() -> None:
     """After a sync both addresses of the domain present the same valid certificate."""
     world, console = FakeWorld(), TestConsole()
     synced(world)
@@ -314,8 +318,10 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_an_export_writes_certbots_files(tmp_path: Path) -> None:
-    """Four files; the directory and the key are their owner's alone; the paths are printed."""
+def test_export_writes_the_files_of_certbot(tmp_path: Path) -> None:
+    """Four files are written, and their paths printed; the directory and the key are for the owner
+    alone.
+    """
     world, console, place = FakeWorld(), TestConsole(), tmp_path / "new" / "ssl"
     synced(world)
     version = world.state.versions("img")[0]
@@ -337,8 +343,8 @@ def test_an_export_writes_certbots_files(tmp_path: Path) -> None:
     assert bundle.fullchain_pem == (place / "fullchain.pem").read_text()
 
 
-def test_an_export_replaces_what_was_there(tmp_path: Path) -> None:
-    """A key that others could read is replaced by one they can't, also behind a link."""
+def test_export_replaces_files(tmp_path: Path) -> None:
+    """A readable key is replaced by a private key, and a link by a file."""
     world, elsewhere = FakeWorld(), tmp_path / "elsewhere.pem"
     synced(world)
     elsewhere.write_text("theirs")
@@ -353,8 +359,8 @@ def test_an_export_replaces_what_was_there(tmp_path: Path) -> None:
     assert (0o600, 0o644) == (mode(tmp_path / "privkey.pem"), mode(tmp_path / "cert.pem"))
 
 
-def test_an_export_that_fails_leaves_no_half_file(tmp_path: Path) -> None:
-    """What cannot be replaced stays as it is, and nothing temporary is left."""
+def test_failed_export_leaves_no_partial_file(tmp_path: Path) -> None:
+    """An obstacle stays unchanged, and no temporary file is left."""
     world = FakeWorld()
     synced(world)
     (tmp_path / "chain.pem").mkdir()
@@ -368,15 +374,17 @@ def test_an_export_that_fails_leaves_no_half_file(tmp_path: Path) -> None:
 @as_root
 @pytest.mark.parametrize("below", [".", "new/ssl"])
 def test_an_export_by_a_tenants_link_is_refused(tmp_path: Path, below: str) -> None:
-    """It leads root to another's key by now; a directory of the tenant's own is written to."""
+    """A tenant's link could lead root to another user's key; a directory of the tenant is
+    accepted.
+    """
     world, elsewhere, theirs = FakeWorld(), tmp_path / "elsewhere", tmp_path / "tenant"
     synced(world)
     elsewhere.mkdir()
     (elsewhere / "privkey.pem").write_text("another's")
     (theirs / "own").mkdir(parents=True)
     (theirs / "link").symlink_to(elsewhere)
-    for each in (theirs / "link", theirs / "own", theirs):
-        given_away(each)
+    for path in (theirs / "link", theirs / "own", theirs):
+        given_away(path)
 
     with pytest.raises(CertferryError, match="link is a symbolic link that nobody can change"):
         write_files(world.session(), "img", theirs / "link" / below, TestConsole().console)
@@ -387,8 +395,8 @@ def test_an_export_by_a_tenants_link_is_refused(tmp_path: Path, below: str) -> N
     assert FILES <= {path.name for path in (theirs / "own" / below).iterdir()}
 
 
-def test_an_export_into_a_file_is_refused(tmp_path: Path) -> None:
-    """A directory that is none is named."""
+def test_export_into_a_file_is_refused(tmp_path: Path) -> None:
+    """The error names the file in the place of the directory."""
     world = FakeWorld()
     synced(world)
     (tmp_path / "ssl").touch()
@@ -397,8 +405,10 @@ def test_an_export_into_a_file_is_refused(tmp_path: Path) -> None:
         write_files(world.session(), "img", tmp_path / "ssl", TestConsole().console)
 
 
-def test_an_export_of_nothing_differs_from_a_wrong_name(tmp_path: Path) -> None:
-    """Declared but not issued: sync first. Not declared: a mistake, shown with the nearest name."""
+def test_export_without_a_certificate_differs_from_an_unknown_name(tmp_path: Path) -> None:
+    """For a declared certificate the hint is a sync; for an unknown name the hint has the nearest
+    name.
+    """
     session = FakeWorld().session(desired("img"), desired("static"))
 
     with pytest.raises(CertificateError) as missing:

@@ -1,4 +1,4 @@
-"""`certferry state move` and `state key --rotate`: what is said, and the lines to write."""
+"""`certferry state move` and `state key --rotate`: the output, and the lines to write."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ directory = "served"
 
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
-    """A host with a state in a file, which was called otherwise when that was made."""
+    """Return a host with a state in a file, with another name than at the time of the state's
+    creation.
+    """
     folder = tmp_path / "host"
     folder.mkdir(0o700)
     with closing(connect(folder / "state.db", folder / "secret.key", host="web-1")) as store:
@@ -52,14 +54,14 @@ def run(host: Path, *arguments: str, **variables: str) -> Ended:
     return run_here(("--lang", "en", *arguments), environ | variables, host)
 
 
-def written(said: str) -> str:
-    """Return the table that is to be written."""
-    return said[said.index("[state]") : said.index("\n", said.rindex(' = "'))]
+def table_in(output: str) -> str:
+    """Return the table to write from the output."""
+    return output[output.index("[state]") : output.index("\n", output.rindex(' = "'))]
 
 
 def test_move_to_a_server(host: Path, postgresql: Postgresql) -> None:
-    """The lines that are printed are those that make it work, with the host's own name; before they
-    are written, every command says where the state went.
+    """The printed lines work and have the host's name; before the lines are written, every command
+    names the new place of the state.
     """
     name = postgresql.new_database()
     url = postgresql.url(name)
@@ -69,59 +71,57 @@ def test_move_to_a_server(host: Path, postgresql: Postgresql) -> None:
     assert (Exit.OK, "") == (moved.code, moved.err)
     assert f"Moved to postgresql:///{name}" in moved.out
     assert {"state": {"url": url, "key": "env:KEY", "host": "web-1"}} == tomllib.loads(
-        written(moved.out)
+        table_in(moved.out)
     )
     for command in ("status", "history", "plan", "sync", "state check", "state init"):
         ended = run(host, *command.split())
         assert Exit.USAGE == ended.code
         assert f"state.db was moved to postgresql:///{name}" in ended.err
         assert "`url` of [state]" in ended.err
-    configured(host, written(moved.out))
+    configured(host, table_in(moved.out))
     assert "is in order" in run(host, "state", "check").out
     assert "issued" in run(host, "history").out
 
 
 def test_move_back_into_a_file(host: Path, postgresql: Postgresql) -> None:
-    """Without another key it is the same one, by its file where the state is in a file."""
+    """Without an option the key stays the same; a key in a file is named by the file."""
     url = postgresql.url(postgresql.new_database())
     first = run(host, "state", "move", url)
     key = f"file:{host / 'secret.key'}"
-    assert {"url": url, "key": key, "host": "web-1"} == tomllib.loads(written(first.out))["state"]
-    configured(host, written(first.out))
+    assert {"url": url, "key": key, "host": "web-1"} == tomllib.loads(table_in(first.out))["state"]
+    configured(host, table_in(first.out))
 
     back = run(host, "state", "move", "sqlite:///new/state.db")
 
     assert (Exit.OK, "") == (back.code, back.err)
     assert {"state": {"url": "sqlite:///new/state.db", "key": key}} == tomllib.loads(
-        written(back.out)
+        table_in(back.out)
     )
-    configured(host, written(back.out))
+    configured(host, table_in(back.out))
     assert "is in order" in run(host, "state", "check").out
 
 
 def test_move_into_a_bucket(host: Path, postgresql: Postgresql) -> None:
-    """The password of the database is not carried there."""
+    """The new table omits the password of the database."""
     url = postgresql.url(postgresql.new_database())
     first = run(host, "state", "move", url, "--key", "env:KEY", "--password", "env:NEW")
-    configured(host, written(first.out))
+    configured(host, table_in(first.out))
     with S3Service("access", "secret") as s3:
         s3.add_bucket("states")
-        there = f"s3://states/x?endpoint={s3.url}"
+        bucket_url = f"s3://states/x?endpoint={s3.url}"
         keys = {"AWS_ACCESS_KEY_ID": "access", "AWS_SECRET_ACCESS_KEY": "secret"}
 
-        moved = run(host, "state", "move", there, **keys)
+        moved = run(host, "state", "move", bucket_url, **keys)
 
         assert (Exit.OK, "") == (moved.code, moved.err)
-        table = tomllib.loads(written(moved.out))["state"]
-        assert {"url": there, "key": "env:KEY"} == table
-        configured(host, written(moved.out))
+        table = tomllib.loads(table_in(moved.out))["state"]
+        assert {"url": bucket_url, "key": "env:KEY"} == table
+        configured(host, table_in(moved.out))
         assert "is in order" in run(host, "state", "check", **keys).out
 
 
-def test_move_that_is_refused(host: Path, postgresql: Postgresql) -> None:
-    """While a run is in progress with 75; what is wrong with the command line with 2, and no secret
-    of it is shown.
-    """
+def test_refused_moves(host: Path, postgresql: Postgresql) -> None:
+    """A move during a run ends with 75, a wrong command line with 2; no error shows a secret."""
     url = postgresql.url(postgresql.new_database())
     with closing(connect(host / "state.db", host / "secret.key")) as store:
         store.begin_run(NOW)
@@ -144,8 +144,8 @@ def test_move_that_is_refused(host: Path, postgresql: Postgresql) -> None:
     assert "issued" in run(host, "history").out
 
 
-def test_key_of_a_file_that_is_changed(host: Path) -> None:
-    """The file has a new key; what it opens is not said."""
+def test_rotation_of_a_key_in_a_file(host: Path) -> None:
+    """The file has a new key, and the output does not show the key."""
     before = (host / "secret.key").read_text()
 
     ended = run(host, "state", "key", "--rotate")
@@ -160,10 +160,12 @@ def test_key_of_a_file_that_is_changed(host: Path) -> None:
     assert "the key of the state was changed at" in run(host, "state", "check").out
 
 
-def test_key_of_several_hosts_that_is_changed(host: Path, postgresql: Postgresql) -> None:
-    """The line to write is printed; a host without it is refused, and told when it was changed."""
+def test_rotation_of_a_key_of_several_hosts(host: Path, postgresql: Postgresql) -> None:
+    """The output has the line to write; a host with the old key is refused, with the time of the
+    rotation.
+    """
     url = postgresql.url(postgresql.new_database())
-    configured(host, written(run(host, "state", "move", url, "--key", "env:KEY").out))
+    configured(host, table_in(run(host, "state", "move", url, "--key", "env:KEY").out))
     assert Exit.USAGE == run(host, "state", "key", "--rotate").code
     assert Exit.USAGE == run(host, "state", "key", "--rotate", NEW).code
 

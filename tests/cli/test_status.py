@@ -1,4 +1,4 @@
-"""What `certferry status` shows, as transcripts, and the document it prints."""
+"""The output of `certferry status`, as transcripts and as JSON."""
 
 from __future__ import annotations
 
@@ -48,31 +48,31 @@ NOW = NOON + timedelta(days=31, hours=1)
 def domain(
     name: str = IMG, standing: Standing = Standing.VERIFIED, *served: Served, **facts: object
 ) -> DomainStatus:
-    """A domain with a bound certificate that can be uploaded until a month before its end."""
-    known: dict[str, object] = {
+    """Return a domain with a bound certificate, whose upload deadline is a month before its end."""
+    defaults: dict[str, object] = {
         "remote_id": "5f3c8e1b0d2a",
         "upload_deadline": NOON + timedelta(days=60),
         "served": served,
         "not_after": NOON + timedelta(days=90),
     }
-    return DomainStatus("qiniu", Kind.CDN, name, standing, **(known | facts))  # type: ignore[arg-type]  # any of its facts
+    return DomainStatus("qiniu", Kind.CDN, name, standing, **(defaults | facts))  # type: ignore[arg-type]  # any of its facts
 
 
 def lineage(*domains: DomainStatus, **facts: object) -> LineageStatus:
-    """A lineage with a certificate that is renewed a month before its end."""
-    known: dict[str, object] = {
+    """Return a lineage with a certificate, which is renewed a month before its end."""
+    defaults: dict[str, object] = {
         "version": values.version(3),
         "renew_at": NOON + timedelta(days=60),
         "reason": None,
     }
-    known |= facts
-    version = known["version"]
+    defaults |= facts
+    version = defaults["version"]
     if isinstance(version, Version):
         until = version.certificate.not_after
-        known = {"until": until, "standing": standing(until, known["reason"])} | known
+        defaults = {"until": until, "standing": standing(until, defaults["reason"])} | defaults
     else:
-        known = {"standing": Standing.MISSING} | known
-    return LineageStatus("img", (IMG, f"*.{IMG}"), domains=domains, **known)  # type: ignore[arg-type]  # any of its facts
+        defaults = {"standing": Standing.MISSING} | defaults
+    return LineageStatus("img", (IMG, f"*.{IMG}"), domains=domains, **defaults)  # type: ignore[arg-type]  # any of its facts
 
 
 def standing(until: datetime, reason: object) -> Standing:
@@ -87,31 +87,31 @@ def edge(number: int, fingerprint: str | None = NEW, *, valid: bool = True) -> S
     return Served(f"192.0.2.{number}", fingerprint, valid=valid, problem=problem, silent=silent)
 
 
-def message(*statuses: LineageStatus) -> str:
+def text_printed(*statuses: LineageStatus) -> str:
     voice = Voice()
     remarks = list(status_text.remarks(statuses, voice))
     return values.text_of([*aligned(status_text.table(statuses, NOW, voice)), *remarks])
 
 
-def written(*statuses: LineageStatus, recorded: Recorded | None = None) -> dict[str, Any]:
+def document_of(*statuses: LineageStatus, recorded: Recorded | None = None) -> dict[str, Any]:
     document = documents.rendered(documents.of_statuses(statuses, recorded or Recorded()), Voice())
     return json.loads(json.dumps(document))  # type: ignore[no-any-return]  # a document
 
 
-def test_account_that_cannot_be_asked_is_reported_by_its_name() -> None:
-    """Its domains are not known."""
+def test_unreachable_account_is_named() -> None:
+    """The row has the account's name, because the domains are unknown."""
     unknown = domain("*", Standing.UNKNOWN, remote_id=None, problem=SILENT)
 
-    shown = message(lineage(unknown))
+    text = text_printed(lineage(unknown))
 
-    assert re.search(r"^  qiniu +unknown", shown, re.MULTILINE)
-    assert "qiniu: no connection" in shown
-    assert "*" not in shown
+    assert re.search(r"^  qiniu +unknown", text, re.MULTILINE)
+    assert "qiniu: no connection" in text
+    assert "*" not in text
 
 
-def test_account_that_cannot_be_asked_is_reported_once() -> None:
-    """By its name, also where several certificates name domains at it; what is wrong with one of
-    the domains alone stays with that one. The document tells of each.
+def test_unreachable_account_is_reported_once() -> None:
+    """The account is named once for all its domains and certificates; a domain's own problem stays
+    with the domain. The document has the problem of each domain.
     """
     failure = LastFailure(SILENT, NOON, NOON)
     first, second = (
@@ -122,16 +122,16 @@ def test_account_that_cannot_be_asked_is_reported_once() -> None:
     third = domain(f"b.{IMG}", Standing.UNKNOWN, remote_id=None, problem=frozen)
     statuses = (lineage(first, second, third), replace(lineage(first), lineage="static"))
 
-    shown = message(*statuses)
+    text = text_printed(*statuses)
 
-    assert 1 == shown.count("no connection")
-    assert "qiniu: the last try at 2026-11-24 12:00 UTC failed: no connection" in shown
-    assert "b.img.example.com: frozen" in shown
-    assert 3 == str(written(*statuses)).count("'problem': {'code': 'target_unavailable'")
+    assert 1 == text.count("no connection")
+    assert "qiniu: the last try at 2026-11-24 12:00 UTC failed: no connection" in text
+    assert "b.img.example.com: frozen" in text
+    assert 3 == str(document_of(*statuses)).count("'problem': {'code': 'target_unavailable'")
 
 
-def test_nothing_declared_is_said() -> None:
-    """A table of nothing but its head says nothing."""
+def test_status_without_declared_certificates() -> None:
+    """The output is a sentence instead of an empty table."""
     console = TestConsole()
     session = FakeWorkspace(FakeWorld(), (), no_listener)
 
@@ -141,8 +141,8 @@ def test_nothing_declared_is_said() -> None:
     assert "No certificate is declared.\n" == console.out
 
 
-def test_a_last_run_without_success_may_have_been_stopped() -> None:
-    """Ctrl-C is no failure, and it was no success."""
+def test_last_run_without_success() -> None:
+    """The line calls the run failed or stopped, because Ctrl-C may have stopped the run."""
     last = LastRun(NOON, NOON - timedelta(days=1))
 
     assert dedent("""\
@@ -151,8 +151,8 @@ def test_a_last_run_without_success_may_have_been_stopped() -> None:
         """) == values.text_of(list(status_text.of_runs(Recorded(last_run=last), Voice(zone=UTC))))
 
 
-def test_a_state_that_is_of_no_use_is_reported_also_where_nothing_is_declared() -> None:
-    """Its exit code is a failure, so it says why."""
+def test_unusable_state_without_declared_certificates() -> None:
+    """The output has the reason of the failing exit code."""
     console = TestConsole()
     recorded = Recorded(problem=Problem("state", Text("the key file is missing")))
 
@@ -162,8 +162,10 @@ def test_a_state_that_is_of_no_use_is_reported_also_where_nothing_is_declared() 
     assert "No certificate is declared.\nerror: the key file is missing\n" == console.out
 
 
-def test_each_certificate_and_each_domain_has_a_row() -> None:
-    """Days left, last moment to upload, bound, served, next renewal: in columns."""
+def test_row_of_each_certificate_and_domain() -> None:
+    """The columns are the days left, the upload deadline, the bound and served certificates, and
+    the next renewal.
+    """
     assert (
         dedent("""\
         NAME                 STATE        LEFT     RENEWAL     UPLOAD BY   BOUND         SERVED
@@ -172,7 +174,7 @@ def test_each_certificate_and_each_domain_has_a_row() -> None:
           a.img.example.com  propagating                       2027-01-23  5f3c8e1b0d2a  1 of 2, 1 silent
         a.img.example.com: at 1 of 3 addresses: no answer within 10 seconds
         """)  # noqa: E501 - a transcript is as wide as it is
-        == message(
+        == text_printed(
             lineage(
                 domain(IMG, Standing.VERIFIED, edge(1), edge(2)),
                 domain(
@@ -183,11 +185,14 @@ def test_each_certificate_and_each_domain_has_a_row() -> None:
     )
 
 
-def test_certificate_that_is_at_the_target_has_no_moment_to_be_uploaded_by() -> None:
-    """It would lie in the past long before the renewal, and there is nothing to be done by it."""
-    there = domain(IMG, Standing.VERIFIED, edge(1), is_uploaded=True)
+def test_uploaded_certificate_has_no_upload_deadline() -> None:
+    """The deadline would be past long before the renewal, without any work to do."""
+    uploaded = domain(IMG, Standing.VERIFIED, edge(1), is_uploaded=True)
 
-    alone, beside = message(lineage(there)), message(lineage(there, domain(f"a.{IMG}")))
+    alone, beside = (
+        text_printed(lineage(uploaded)),
+        text_printed(lineage(uploaded, domain(f"a.{IMG}"))),
+    )
 
     (row,) = (line for line in beside.splitlines() if line.startswith(f"  {IMG}"))
     assert ["verified", "—", "5f3c8e1b0d2a"] == row.split()[1:4]
@@ -195,19 +200,23 @@ def test_certificate_that_is_at_the_target_has_no_moment_to_be_uploaded_by() -> 
 
 
 @pytest.mark.parametrize("code", ["target_stuck", "fought_over"])
-def test_domain_that_is_left_alone_is_not_said_to_be_tried_again(code: str) -> None:
-    """The next run looks at it, and writes nothing until what the hint names has happened."""
+def test_skipped_domain_has_no_promise_of_another_try(code: str) -> None:
+    """The next run observes the domain, and writes only after the operator has followed the
+    hint.
+    """
     trouble = Problem(code, Text("another tool changes it"), Text("stop it"))
-    left = domain(IMG, Standing.DRIFTED, last_failure=LastFailure(trouble, NOW, NOW))
+    drifted = domain(IMG, Standing.DRIFTED, last_failure=LastFailure(trouble, NOW, NOW))
 
-    words = message(lineage(left))
+    words = text_printed(lineage(drifted))
 
     assert "failed: another tool changes it\n  hint: stop it" in words
     assert "tries it again" not in words
 
 
-def test_thirty_domains_keep_their_table_at_eighty_columns() -> None:
-    """A row each, what needs a person first; columns of which none says anything are left out."""
+def test_table_of_thirty_domains_fits() -> None:
+    """Each domain has a row in eighty columns, urgent domains come first, and empty columns are
+    omitted.
+    """
     well = [
         domain(f"picture{number:02}.example.com", Standing.VERIFIED, edge(1), is_uploaded=True)
         for number in range(29)
@@ -222,8 +231,8 @@ def test_thirty_domains_keep_their_table_at_eighty_columns() -> None:
     assert ["picture29.example.com", "failed"] == rows[2].split()[:2]
 
 
-def test_a_name_that_is_too_long_for_the_table_has_a_line_to_itself() -> None:
-    """And not six, as on a terminal that is too narrow for any table."""
+def test_long_name_has_its_own_line() -> None:
+    """The facts follow in a second line, and the table stays a table."""
     long = domain(f"{'a' * 60}.example.com", Standing.VERIFIED, edge(1), is_uploaded=True)
 
     rows = list(map(plain, fitted(status_text.table([lineage(long)], NOON, Voice()), 80)))
@@ -232,12 +241,12 @@ def test_a_name_that_is_too_long_for_the_table_has_a_line_to_itself() -> None:
     assert ["verified", "5f3c8e1b0d2a", "1", "of", "1"] == rows[-1].split()
 
 
-def test_a_imported_certificate_has_a_validity_and_no_renewal() -> None:
-    """The client that writes its files renews it; how long it lives is reported all the same."""
+def test_imported_certificate_has_no_renewal() -> None:
+    """The certificate's own client renews the certificate; the status has the time left."""
     ended = values.version(of=values.certificate(lifetime=timedelta(days=7)))
 
     valid, expired = (
-        message(lineage(renew_at=None, version=version)).splitlines()[1]
+        text_printed(lineage(renew_at=None, version=version)).splitlines()[1]
         for version in (values.version(2), ended)
     )
 
@@ -246,12 +255,12 @@ def test_a_imported_certificate_has_a_validity_and_no_renewal() -> None:
     assert "—" == expired.split()[-1]
 
 
-def test_who_serves_instead_is_reported() -> None:
-    """A certificate without a domain of its own is not a riddle."""
-    said = message(lineage(owned_elsewhere=(("qiniu", ("pics", "static")),)))
+def test_owner_of_the_domains_is_named() -> None:
+    """A certificate without a domain has a remark with the owners of its domains."""
+    output = text_printed(lineage(owned_elsewhere=(("qiniu", ("pics", "static")),)))
 
-    assert "img: qiniu: every domain of the certificate is served by pics, static\n" in said
-    missing = message(
+    assert "img: qiniu: every domain of the certificate is served by pics, static\n" in output
+    missing = text_printed(
         lineage(
             version=None,
             renew_at=None,
@@ -262,17 +271,17 @@ def test_who_serves_instead_is_reported() -> None:
     assert ["img", "not", "needed"] == missing.splitlines()[1].split()[:3]
 
 
-def test_a_source_domain_is_distinguished() -> None:
-    """Its kind stands behind its name, and in the document."""
+def test_source_domain_shows_its_kind() -> None:
+    """The kind is behind the name, and in the document."""
     source = replace(domain(), kind=Kind("kodo"))
 
-    assert "  img.example.com (kodo)  verified" in message(lineage(source))
-    document = written(lineage(source))
+    assert "  img.example.com (kodo)  verified" in text_printed(lineage(source))
+    document = document_of(lineage(source))
     assert "kodo" == document["certificates"][0]["domains"][0]["kind"]
 
 
-def test_a_certificate_that_is_due_says_why() -> None:
-    """Below the table stands why one would be issued now, and what is wrong with a domain."""
+def test_due_certificate_has_a_reason() -> None:
+    """Below the table are the reason of the issue and the problem of a domain."""
     frozen = domain(
         "a.img.example.com",
         Standing.UNKNOWN,
@@ -286,43 +295,47 @@ def test_a_certificate_that_is_due_says_why() -> None:
           a.img.example.com  unknown                       2027-01-23
         img: renewal due (29 days left of 90 days)
         a.img.example.com: frozen
-        """) == message(lineage(frozen, reason=values.DUE))
+        """) == text_printed(lineage(frozen, reason=values.DUE))
 
 
-def test_the_cas_window_and_its_page_are_reported() -> None:
-    """In the document always, to a person where the CA says why."""
+def test_renewal_window_of_the_ca() -> None:
+    """The document always has the window; the text has the window if the CA gives a page with a
+    reason.
+    """
     window = RenewalWindow(NOON, NOON + timedelta(days=2), "https://ca.example/why")
-    said = "img: the CA asks for renewal between 2026-11-24 12:00 UTC and 2026-11-26 12:00 UTC:"
+    sentence = "img: the CA asks for renewal between 2026-11-24 12:00 UTC and 2026-11-26 12:00 UTC:"
 
-    (certificate,) = written(lineage(window=window))["certificates"]
+    (certificate,) = document_of(lineage(window=window))["certificates"]
     assert {
         "start": "2026-11-24T12:00:00Z",
         "end": "2026-11-26T12:00:00Z",
         "explanation_url": "https://ca.example/why",
     } == certificate["renewal_window"]
-    assert f"{said} https://ca.example/why" in " ".join(message(lineage(window=window)).split())
-    assert "the CA asks" not in message(lineage(window=replace(window, page=None)))
+    assert f"{sentence} https://ca.example/why" in " ".join(
+        text_printed(lineage(window=window)).split()
+    )
+    assert "the CA asks" not in text_printed(lineage(window=replace(window, page=None)))
 
 
-def test_a_certificate_that_is_missing_or_expired_is_distinguished() -> None:
-    """No certificate, and one that has had its time, are not valid ones."""
+def test_missing_and_expired_certificates() -> None:
+    """Both differ from a valid certificate."""
     expired = values.certificate(not_before=NOON - timedelta(days=100))
 
     assert dedent("""\
         NAME    STATE                LEFT  RENEWAL
         img     missing              —     —
         static  expired 41 days ago  —     2027-01-23
-        """) == message(
+        """) == text_printed(
         lineage(version=None, renew_at=None),
         replace(lineage(version=values.version(of=expired)), lineage="static"),
     )
 
 
-def test_the_document_has_the_promised_keys() -> None:
-    """`--json` gives what docs/reference/json.md says: the certificate, its domains, edges."""
+def test_document_of_a_status() -> None:
+    """`--json` has the keys of docs/reference/json.md: the certificate, its domains, and edges."""
     status = lineage(domain(IMG, Standing.PROPAGATING, edge(1), edge(2, OLD), edge(3, None)))
 
-    document = written(status)
+    document = document_of(status)
 
     (certificate,) = document["certificates"]
     (of_domain,) = certificate.pop("domains")
@@ -365,28 +378,30 @@ def test_the_document_has_the_promised_keys() -> None:
     ] == [address["problem"] for address in served]
 
 
-def test_what_is_wrong_at_edges_is_reported_once_for_all_of_them() -> None:
-    """Of how many addresses; not for IPv6 where this machine has none, and another answers."""
+def test_problem_of_several_edges_is_reported_once() -> None:
+    """The line has the number of addresses; a lack of IPv6 on this machine is omitted if another
+    address answers.
+    """
     expired = Problem(EdgeProblemCode.EXPIRED, Text("the certificate expired 2 days ago"))
     no_ipv6 = Problem(EdgeProblemCode.NO_IPV6, Text("this host has no IPv6"))
-    wrong = [Served(f"192.0.2.{n}", OLD, valid=False, problem=expired) for n in (1, 2)]
+    wrong_edges = [Served(f"192.0.2.{n}", OLD, valid=False, problem=expired) for n in (1, 2)]
     far = Served("2001:db8::1", None, valid=False, problem=no_ipv6, silent=True)
 
-    said = message(lineage(domain(IMG, Standing.PROPAGATING, *wrong, edge(3), far)))
+    output = text_printed(lineage(domain(IMG, Standing.PROPAGATING, *wrong_edges, edge(3), far)))
 
-    assert "\nimg.example.com: at 2 of 4 addresses: the certificate expired 2 days ago\n" in said
-    assert "IPv6" not in said
-    assert "addresses:" not in message(lineage(domain(IMG, Standing.PENDING, *wrong)))
-    assert "at 1 of 1 addresses: this host has no IPv6" in message(
+    assert "\nimg.example.com: at 2 of 4 addresses: the certificate expired 2 days ago\n" in output
+    assert "IPv6" not in output
+    assert "addresses:" not in text_printed(lineage(domain(IMG, Standing.PENDING, *wrong_edges)))
+    assert "at 1 of 1 addresses: this host has no IPv6" in text_printed(
         lineage(domain(IMG, Standing.PROPAGATING, far))
     )
 
 
-def test_a_missing_certificate_is_null_in_the_document() -> None:
-    """Before the first issue every fact of the certificate is there, and null."""
+def test_missing_certificate_is_null_in_the_document() -> None:
+    """Before the first issue the document has every key of the certificate, with null."""
     status = lineage(version=None, renew_at=None, reason=values.DUE)
 
-    (certificate,) = written(status)["certificates"]
+    (certificate,) = document_of(status)["certificates"]
 
     assert {None} == {
         certificate[key]

@@ -1,4 +1,4 @@
-"""What `certferry sync` tells at its end, as transcripts, and the document it prints."""
+"""The output of `certferry sync`, as transcripts and as JSON."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ REFUSED = StepOutcome(
 )
 
 
-def shown(
+def output_of_report(
     rendered: SyncReport, *, quiet: bool = False, as_json: bool = False
 ) -> tuple[Exit, TestConsole]:
     console = TestConsole()
@@ -72,9 +72,9 @@ def shown(
     ), console
 
 
-def test_everything_done_is_a_line_per_step_and_a_summary() -> None:
-    """A first run tells what was issued, bound, seen and retired."""
-    code, console = shown(report(lineage(ISSUED, BOUND, SEEN, RETIRED)))
+def test_report_of_a_complete_run() -> None:
+    """Each step has a line: issued, bound, verified and retired."""
+    code, console = output_of_report(report(lineage(ISSUED, BOUND, SEEN, RETIRED)))
 
     assert (
         dedent("""\
@@ -92,14 +92,12 @@ def test_everything_done_is_a_line_per_step_and_a_summary() -> None:
 
 
 def at(number: int, *steps: StepOutcome) -> list[StepOutcome]:
-    """Give steps of another domain."""
+    """Return the steps at another domain."""
     return [replace(step, domain=f"img{number:02}.example.com") for step in steps]
 
 
-def test_of_many_domains_those_that_went_well_have_one_row() -> None:
-    """Thirty that are bound and served are one line; what is not so has its own, whatever else went
-    well there.
-    """
+def test_successful_domains_share_a_row() -> None:
+    """Many bound and served domains have one row; every other domain has its own rows."""
     slow = replace(SEEN, outcome=Outcome.WAITING, detail=Text("1 of 2 addresses serves it"))
     repaired = replace(BOUND, detail=Text("bound: the previous certificate"))
     steps = [
@@ -123,12 +121,12 @@ def test_of_many_domains_those_that_went_well_have_one_row() -> None:
 
         1 certificate: 56 done, 1 waiting, 1 failed. Run `certferry sync` again to continue.
         """)
-        == shown(report(lineage(*steps)))[1].out
+        == output_of_report(report(lineage(*steps)))[1].out
     )
 
 
-def test_of_many_domains_those_that_wait_have_one_row() -> None:
-    """So ends `sync --no-wait` for thirty: what is being waited for, and where, is two lines."""
+def test_waiting_domains_share_a_row() -> None:
+    """After `sync --no-wait` many domains have one row for each kind of wait."""
     busy = replace(BOUND, outcome=Outcome.WAITING, detail=Text("the CDN is applying the change"))
     slow = replace(SEEN, outcome=Outcome.WAITING, detail=Text("1 of 2 addresses serves it"))
     steps = [
@@ -144,19 +142,21 @@ def test_of_many_domains_those_that_wait_have_one_row() -> None:
 
         1 certificate: 6 done, 26 waiting. Run `certferry sync` again to continue.
         """)  # noqa: E501 - a transcript is as wide as it is
-        == shown(report(lineage(*steps)))[1].out
+        == output_of_report(report(lineage(*steps)))[1].out
     )
 
 
-def test_of_many_certificates_those_that_went_well_are_reported_together() -> None:
-    """One for each domain: thirty are as few rows as thirty domains of one. What is not well, or of
-    which there is more to say, has its rows.
+def test_successful_certificates_share_their_rows() -> None:
+    """Many certificates with one domain each have as few rows as one certificate; a failure, or a
+    certificate with more facts, has its own rows.
     """
     each = [
         lineage(ISSUED, *at(number, BOUND, SEEN), RETIRED, name=f"img{number:02}")
         for number in range(27)
     ]
-    left = lineage(*at(27, replace(SEEN, outcome=Outcome.UNCHANGED, left=True)), name="img27")
+    with_leftovers = lineage(
+        *at(27, replace(SEEN, outcome=Outcome.UNCHANGED, left=True)), name="img27"
+    )
     failed = lineage(FAILED, name="img28")
 
     assert (
@@ -174,12 +174,12 @@ def test_of_many_certificates_those_that_went_well_are_reported_together() -> No
 
         29 certificates: 108 done, 1 unchanged, 1 failed.
         """)
-        == shown(report(left, *each, failed))[1].out
+        == output_of_report(report(with_leftovers, *each, failed))[1].out
     )
 
 
-def test_many_certificates_that_are_as_declared_are_one_row() -> None:
-    """The run after it reads in a glance."""
+def test_unchanged_certificates_share_a_row() -> None:
+    """The next run of many certificates is a single row."""
     each = [lineage(*at(number, UNCHANGED), name=f"img{number:02}") for number in range(30)]
 
     assert (
@@ -189,23 +189,29 @@ def test_many_certificates_that_are_as_declared_are_one_row() -> None:
 
         Nothing changed: 30 certificates are as declared.
         """)
-        == shown(report(*each))[1].out
+        == output_of_report(report(*each))[1].out
     )
 
 
-def test_of_few_domains_each_has_its_rows() -> None:
-    """They are on the screen together, and name their target."""
+def test_few_domains_have_their_own_rows() -> None:
+    """The rows fit on a screen, and have the target."""
     few = [step for number in range(3) for step in at(number, BOUND, SEEN)]
 
-    assert 9 == len(shown(report(lineage(*few)))[1].out.splitlines())
+    assert 9 == len(output_of_report(report(lineage(*few)))[1].out.splitlines())
 
 
-def test_what_was_not_ours_is_reported_by_name_and_id() -> None:
-    """A line for each that went; those that are kept are only counted."""
-    gone = replace(RETIRED, label="", remote_id="5f3c", unmanaged=True)
-    kept = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, Text("kept: {count}", count=7), "qiniu")
+def test_removed_foreign_certificates_have_name_and_id() -> None:
+    """Each removed copy has a line; retained copies are only counted."""
+    removed_copy = replace(RETIRED, label="", remote_id="5f3c", unmanaged=True)
+    retained = StepOutcome(
+        Action.RETIRE, Outcome.UNCHANGED, Text("kept: {count}", count=7), "qiniu"
+    )
 
-    code, console = shown(report(lineage(gone, replace(gone, label="old", remote_id="77aa"), kept)))
+    code, console = output_of_report(
+        report(
+            lineage(removed_copy, replace(removed_copy, label="old", remote_id="77aa"), retained)
+        )
+    )
 
     assert Exit.OK is code
     assert (
@@ -221,9 +227,9 @@ def test_what_was_not_ours_is_reported_by_name_and_id() -> None:
     )
 
 
-def test_a_second_run_says_that_nothing_changed() -> None:
-    """Nothing to do is reported as such, and is in order."""
-    code, console = shown(report(lineage(UNCHANGED), lineage(name="kept")))
+def test_second_run_reports_no_change() -> None:
+    """A run without work says so, and is in order."""
+    code, console = output_of_report(report(lineage(UNCHANGED), lineage(name="kept")))
 
     assert (
         dedent("""\
@@ -238,9 +244,9 @@ def test_a_second_run_says_that_nothing_changed() -> None:
     assert Exit.OK == code
 
 
-def test_what_still_waits_is_left_to_the_next_run() -> None:
-    """Work in progress is 75, and the summary says how to go on."""
-    code, console = shown(report(lineage(ISSUED, PROCESSING)))
+def test_waiting_run_reports_the_next_run() -> None:
+    """Work in progress ends with 75, and the summary has the next command."""
+    code, console = output_of_report(report(lineage(ISSUED, PROCESSING)))
 
     assert (
         dedent("""\
@@ -255,9 +261,9 @@ def test_what_still_waits_is_left_to_the_next_run() -> None:
     assert Exit.TRY_LATER == code
 
 
-def test_one_failure_is_reported_beside_what_was_done() -> None:
-    """A failure carries its hint, stops no other certificate, and decides the exit code."""
-    code, console = shown(
+def test_failure_beside_success() -> None:
+    """A failure has a hint, stops no other certificate, and decides the exit code."""
+    code, console = output_of_report(
         report(lineage(FAILED), lineage(BOUND, SEEN, name="static"), lineage(REFUSED, name="old"))
     )
 
@@ -281,9 +287,9 @@ def test_one_failure_is_reported_beside_what_was_done() -> None:
     assert Exit.FAILED == code
 
 
-def test_one_cause_of_several_failures_is_told_once() -> None:
-    """With its hint and the certificates that it concerns; what else became of them stays theirs,
-    and so does a failure of their own. Programs read each.
+def test_common_cause_of_failures_is_reported_once() -> None:
+    """The cause has the hint and its certificates; other outcomes and other failures stay with
+    their certificate. The document has each failure.
     """
     failing = report(
         lineage(FAILED),
@@ -292,9 +298,9 @@ def test_one_cause_of_several_failures_is_told_once() -> None:
         lineage(replace(REFUSED, reason="too_little_life"), name="old"),
         lineage(FAILED, name="www"),
     )
-    code, console = shown(failing)
-    _, quiet = shown(failing, quiet=True)
-    _, as_json = shown(failing, as_json=True)
+    code, console = output_of_report(failing)
+    _, quiet = output_of_report(failing, quiet=True)
+    _, as_json = output_of_report(failing, as_json=True)
 
     assert (
         dedent("""\
@@ -322,18 +328,18 @@ def test_one_cause_of_several_failures_is_told_once() -> None:
     assert [
         ("dns_unavailable", ["static", "img", "media", "www"], "2026-12-03T12:00:00Z"),
         ("too_little_life", ["old"], None),
-    ] == [(one["code"], one["certificates"], one["deadline"]) for one in document["causes"]]
+    ] == [(cause["code"], cause["certificates"], cause["deadline"]) for cause in document["causes"]]
     must_fit(document, "sync")
     assert Exit.FAILED == code
 
 
-def test_state_that_is_gone_leaves_certificates_not_done() -> None:
-    """One of them or many: no failure of theirs. That the end was not stored for the same is not
-    said again.
+def test_lost_database_leaves_certificates_undone() -> None:
+    """A lost database is no failure of the certificates, and an unstored report for the same reason
+    is not mentioned again.
     """
     gone = DatabaseUnavailable(Text("the database is gone"), hint=Text("see whether it runs"))
-    looked = StepOutcome.of(None, gone)
-    code, console = shown(replace(report(lineage(ISSUED, looked)), problem=gone))
+    check = StepOutcome.of(None, gone)
+    code, console = output_of_report(replace(report(lineage(ISSUED, check)), problem=gone))
 
     assert (
         dedent("""\
@@ -349,28 +355,28 @@ def test_state_that_is_gone_leaves_certificates_not_done() -> None:
     assert Exit.TRY_LATER == code
 
 
-def test_state_that_was_moved_is_a_matter_of_the_file() -> None:
-    """The run ends with 2: the file names a place that is in use no more."""
+def test_moved_state_ends_with_usage() -> None:
+    """The exit code is 2, because the configuration names a former place."""
     moved = StateMoved(Text("the state in a was moved to b"), hint=Text("write the new one"))
     for rendered in (
         report(lineage(StepOutcome.of(None, moved))),
         replace(report(lineage(ISSUED)), problem=moved),
     ):
-        assert Exit.USAGE == shown(rendered)[0]
+        assert Exit.USAGE == output_of_report(rendered)[0]
 
 
-def test_a_refusal_alone_has_its_own_exit_code() -> None:
-    """Refused for safety is distinguished from failed."""
-    code, _ = shown(report(lineage(REFUSED)))
+def test_refusal_has_its_own_exit_code() -> None:
+    """A refusal for safety differs from a failure."""
+    code, _ = output_of_report(report(lineage(REFUSED)))
 
     assert Exit.REFUSED == code
 
 
-def test_a_stopped_run_says_that_the_next_goes_on() -> None:
-    """Ctrl-C loses nothing, and says so."""
+def test_stopped_run_reports_the_next_run() -> None:
+    """The output says that the next run continues."""
     skipped = StepOutcome(None, Outcome.SKIPPED, Text("stopped during: issue"))
 
-    code, console = shown(report(lineage(skipped), complete=False))
+    code, console = output_of_report(report(lineage(skipped), complete=False))
 
     assert (
         dedent("""\
@@ -385,16 +391,18 @@ def test_a_stopped_run_says_that_the_next_goes_on() -> None:
 
 
 def left_to(host: str) -> StepOutcome:
-    """Leave a certificate to a host that is at work on it."""
-    said = Text("process 7 on {host} has been working since {since}", host=host, since=values.NOON)
-    return StepOutcome(None, Outcome.ELSEWHERE, said, host=host, since=values.NOON)
+    """Return the outcome of a certificate that another host is working on."""
+    message = Text(
+        "process 7 on {host} has been working since {since}", host=host, since=values.NOON
+    )
+    return StepOutcome(None, Outcome.ELSEWHERE, message, host=host, since=values.NOON)
 
 
-def test_certificate_that_another_host_works_on_is_in_order() -> None:
-    """The report says which host, and since when; the run has done its part."""
-    left = report(lineage(left_to("web-2")))
+def test_certificate_of_another_host_is_in_order() -> None:
+    """The report has the host and the time, and the run has no work left."""
+    report_of_run = report(lineage(left_to("web-2")))
 
-    code, console = shown(left)
+    code, console = output_of_report(report_of_run)
 
     assert (
         dedent("""\
@@ -406,7 +414,7 @@ def test_certificate_that_another_host_works_on_is_in_order() -> None:
         == console.out
     )
     assert Exit.OK == code
-    code, console = shown(left, as_json=True)
+    code, console = output_of_report(report_of_run, as_json=True)
     document = json.loads(console.out)
     [certificate] = document["certificates"]
     [step] = certificate["steps"]
@@ -417,29 +425,29 @@ def test_certificate_that_another_host_works_on_is_in_order() -> None:
     must_fit(document, "sync")
 
 
-def test_certificates_that_other_hosts_work_on_are_told_together() -> None:
-    """By host, with the first of their names; what fails beside them still fails."""
+def test_certificates_of_other_hosts_share_rows() -> None:
+    """Each host has a row with the first names; a failure beside these rows is still a failure."""
     lineages = [
         LineageReport(f"img{number}", None, (left_to(f"web-{2 + number % 2}"),))
         for number in range(9)
     ]
 
-    code, console = shown(report(*lineages, lineage(FAILED)))
+    code, console = output_of_report(report(*lineages, lineage(FAILED)))
 
-    told = """\
+    expected = """\
         9 certificates: elsewhere
           web-2: img0, img2, img4, and 2 more
           web-3: img1, img3, img5, and 1 more
         """
-    assert console.out.startswith(dedent(told))
+    assert console.out.startswith(dedent(expected))
     assert Exit.FAILED == code
 
 
-def test_certificate_that_a_stopped_run_did_not_look_at_is_reported_as_such() -> None:
-    """It is not called unchanged: the run does not know how it stands."""
+def test_certificate_after_a_stop_is_not_called_unchanged() -> None:
+    """The run does not know the certificate's standing."""
     rendered = report(lineage(UNCHANGED), values.UNSEEN, complete=False)
 
-    _, console = shown(rendered)
+    _, console = output_of_report(rendered)
 
     assert (
         dedent("""\
@@ -454,18 +462,20 @@ def test_certificate_that_a_stopped_run_did_not_look_at_is_reported_as_such() ->
     assert "static: 未检查\n" in values.text_of(list(report_text.lines(rendered, voice_in("zh"))))
 
 
-def test_certificate_that_a_stopped_run_did_not_look_at_is_not_ok_for_a_program() -> None:
-    """A program reads that the run was stopped before it."""
+def test_certificate_after_a_stop_is_not_ok_in_the_document() -> None:
+    """A program reads that the run stopped before the certificate."""
     rendered = report(lineage(UNCHANGED), values.UNSEEN, complete=False)
     document: dict[str, Any] = documents.rendered(documents.of_report(rendered), Voice())
 
-    seen, unseen = document["certificates"]
-    assert (True, "in_order") == (seen["ok"], seen["result"])
-    assert (False, "stopped", []) == (unseen["ok"], unseen["result"], unseen["steps"])
+    first, second = document["certificates"]
+    assert (True, "in_order") == (first["ok"], first["result"])
+    assert (False, "stopped", []) == (second["ok"], second["result"], second["steps"])
 
 
-def test_try_that_is_stopped_leaves_what_an_earlier_try_of_the_run_found() -> None:
-    """What failed is reported as failed, although the run was stopped before it looked again."""
+def test_stopped_retry_keeps_the_earlier_failure() -> None:
+    """The failure of the earlier try stays in the report, although the retry stopped before its
+    result.
+    """
     failed = lineage(FAILED, name="static")
 
     rendered = report(failed).with_newer(report(values.UNSEEN, complete=False))
@@ -474,23 +484,27 @@ def test_try_that_is_stopped_leaves_what_an_earlier_try_of_the_run_found() -> No
     assert not rendered.complete
 
 
-def test_no_certificate_at_all_is_said() -> None:
-    """An empty file is in order, and not silent."""
-    code, console = shown(report())
+def test_report_without_certificates() -> None:
+    """An empty configuration is in order, and a sentence says so."""
+    code, console = output_of_report(report())
 
     assert (Exit.OK, "No certificate is declared.\n") == (code, console.out)
 
 
-def test_a_quiet_run_in_order_says_nothing() -> None:
-    """Cron sends no mail when there is nothing to say."""
-    code, console = shown(report(lineage(ISSUED, BOUND, SEEN), lineage(PROCESSING)), quiet=True)
+def test_quiet_run_in_order_prints_nothing() -> None:
+    """Cron sends mail for output only."""
+    code, console = output_of_report(
+        report(lineage(ISSUED, BOUND, SEEN), lineage(PROCESSING)), quiet=True
+    )
 
     assert (Exit.TRY_LATER, "", "") == (code, console.out, console.err)
 
 
-def test_a_quiet_run_shows_what_is_wrong() -> None:
-    """Failures and refusals go to stderr, each with its hint."""
-    code, console = shown(report(lineage(FAILED, BOUND), lineage(REFUSED, name="old")), quiet=True)
+def test_quiet_run_prints_problems() -> None:
+    """Failures and refusals are on stderr, each with its hint."""
+    code, console = output_of_report(
+        report(lineage(FAILED, BOUND), lineage(REFUSED, name="old")), quiet=True
+    )
 
     assert "" == console.out
     assert (
@@ -505,18 +519,24 @@ def test_a_quiet_run_shows_what_is_wrong() -> None:
     assert Exit.FAILED == code
 
 
-def test_the_document_has_the_promised_keys() -> None:
-    """`--json` gives the report of docs/reference/json.md, and nothing for people."""
-    _, console = shown(report(lineage(ISSUED, PROCESSING, RETIRED, REFUSED)), as_json=True)
+def test_document_of_a_sync() -> None:
+    """`--json` has the keys of docs/reference/json.md, and no text for people."""
+    _, console = output_of_report(
+        report(lineage(ISSUED, PROCESSING, RETIRED, REFUSED)), as_json=True
+    )
 
     document = json.loads(console.out)
 
     assert document["ok"] is False
-    (written,) = document["certificates"]
-    assert ("img", False, NEW) == (written["name"], written["ok"], written["fingerprint"])
-    for step in written["steps"]:
+    (certificate,) = document["certificates"]
+    assert ("img", False, NEW) == (
+        certificate["name"],
+        certificate["ok"],
+        certificate["fingerprint"],
+    )
+    for step in certificate["steps"]:
         assert {"action", "target", "domain", "outcome", "detail", "retry_at"} <= set(step)
-    issue, deploy, retire, refused = written["steps"]
+    issue, deploy, retire, refused = certificate["steps"]
     assert ("issue", "done", None) == (issue["action"], issue["outcome"], issue["target"])
     assert ("waiting", "2026-11-24T12:00:10Z") == (deploy["outcome"], deploy["retry_at"])
     assert (None, LABEL, None) == (retire["domain"], retire["label"], retire["retry_at"])
@@ -527,8 +547,8 @@ def test_the_document_has_the_promised_keys() -> None:
     assert "" == console.err
 
 
-def test_a_run_that_waits_differs_from_one_that_failed() -> None:
-    """It ran to its end, is not as declared yet, and says in one word that a later run goes on."""
+def test_waiting_and_failed_runs_differ_in_the_document() -> None:
+    """A waiting run is complete, is still to be continued, and has its own result."""
     waiting = documents.rendered(documents.of_report(report(lineage(ISSUED, PROCESSING))), Voice())
     failed = documents.rendered(documents.of_report(report(lineage(ISSUED, FAILED))), Voice())
 
@@ -536,9 +556,9 @@ def test_a_run_that_waits_differs_from_one_that_failed() -> None:
     assert (False, "failed", True) == tuple(failed[k] for k in ("ok", "result", "complete"))
 
 
-def test_what_was_refused_has_a_problem_as_what_failed_has() -> None:
-    """An object with code, message and hint; what went well has none. A failure without an error
-    of ours is a bug in certferry.
+def test_refusal_has_a_problem_in_the_document() -> None:
+    """Failures and refusals have an object with code, message and hint; successful steps have none.
+    A failure without an error object is a bug in certferry.
     """
     refused = replace(REFUSED, reason=ReasonCode.TOO_LITTLE_LIFE)
     mistake = StepOutcome(None, Outcome.FAILED, Text("a bug in certferry"))
@@ -546,17 +566,17 @@ def test_what_was_refused_has_a_problem_as_what_failed_has() -> None:
 
     document: Any = documents.rendered(documents.of_report(report(lineage(*steps))), Voice())
 
-    written = document["certificates"][0]["steps"]
-    problems = [step["problem"] for step in written]
+    steps_in_document = document["certificates"][0]["steps"]
+    problems = [step["problem"] for step in steps_in_document]
     assert problems[0] is None
     assert all({"code", "message", "hint"} == set(problem) for problem in problems[1:])
     codes = ["too_little_life", "dns_unavailable", "unexpected"]
     assert codes == [problem["code"] for problem in problems[1:]]
-    assert [None, *codes] == [step["code"] for step in written]
+    assert [None, *codes] == [step["code"] for step in steps_in_document]
 
 
-def test_the_document_says_when_to_try_again() -> None:
-    """The time that an error carries is the step's `retry_at`; the code is the error's."""
+def test_time_of_the_next_try_in_the_document() -> None:
+    """An error's time is the step's `retry_at`, and the error's code is the step's code."""
     held = LeaseHeld(Text("locked"), retry=Retry.at(values.NOON))
     step = StepOutcome(Action.ISSUE, Outcome.FAILED, held.message, error=held)
 
@@ -564,12 +584,15 @@ def test_the_document_says_when_to_try_again() -> None:
         json.dumps(documents.rendered(documents.of_report(report(lineage(step))), Voice()))
     )
 
-    (written,) = document["certificates"][0]["steps"]
-    assert ("lease_held", "2026-11-24T12:00:00Z") == (written["code"], written["retry_at"])
+    (step_in_document,) = document["certificates"][0]["steps"]
+    assert ("lease_held", "2026-11-24T12:00:00Z") == (
+        step_in_document["code"],
+        step_in_document["retry_at"],
+    )
 
 
-def test_a_stopped_run_is_not_ok_in_the_document() -> None:
-    """A program does not take a run that was stopped for one that is in order."""
+def test_stopped_run_is_not_ok_in_the_document() -> None:
+    """A program can distinguish a stopped run from a run in order."""
     document = documents.rendered(
         documents.of_report(report(lineage(BOUND), complete=False)), Voice()
     )
@@ -587,14 +610,12 @@ def test_a_stopped_run_is_not_ok_in_the_document() -> None:
         (90, False, WaitLimit(timedelta(seconds=90))),
     ],
 )
-def test_patience_is_what_was_asked_for(
-    wait: int | None, *, no_wait: bool, expected: WaitLimit
-) -> None:
-    """By default a run waits to the end; otherwise as long as the option says."""
+def test_wait_limit_of_the_options(wait: int | None, *, no_wait: bool, expected: WaitLimit) -> None:
+    """By default a run waits to the end; otherwise the option limits the time."""
     assert expected == wait_limit_of(wait, no_wait=no_wait)
 
 
-def test_waiting_and_not_waiting_exclude_each_other() -> None:
-    """Who says both is asked what is meant."""
+def test_wait_options_exclude_each_other() -> None:
+    """Both options together are a usage error."""
     with pytest.raises(click.UsageError, match="cannot be combined"):
         wait_limit_of(5, no_wait=True)

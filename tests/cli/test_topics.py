@@ -1,4 +1,4 @@
-"""`certferry help`: what is printed for each thing that may be asked for."""
+"""`certferry help`: topics, codes, words of errors, commands, and schemas."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tests.support.schemas import schema
 from tests.support.tiers import sampled
 
 
-def asked(*words: str, language: str = "en", columns: int = 80) -> Ended:
+def help_for(*words: str, language: str = "en", columns: int = 80) -> Ended:
     return run_here(
         ["help", *words], {"CERTFERRY_LANG": language, "COLUMNS": str(columns), "PATH": ""}
     )
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_topics_are_listed_with_their_titles(language: str) -> None:
-    """Each that there is, in the language of the run, and how to get a schema."""
-    ended = asked(language=language)
+def test_topics_have_titles(language: str) -> None:
+    """Every topic is listed in the language of the run, with the command for a schema."""
+    ended = help_for(language=language)
 
     assert (Exit.OK, "") == (ended.code, ended.err)
     rows = dict(re.findall(r"^  (\S+) +(.+)$", ended.out, re.MULTILINE))
@@ -41,9 +41,9 @@ def test_the_topics_are_listed_with_their_titles(language: str) -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("topic", pages("en"))
-def test_every_topic_fits_its_terminal(topic: str, language: str) -> None:
-    """Nothing but what is to be typed, and what is longer than a line by itself, is wider."""
-    ended = asked(topic, language=language, columns=60)
+def test_topic_fits_the_terminal(topic: str, language: str) -> None:
+    """Only text to type, and words longer than a line, are wider than the terminal."""
+    ended = help_for(topic, language=language, columns=60)
 
     assert Exit.OK == ended.code
     assert pages(language)[topic].title == ended.out.splitlines()[0].replace("`", "")
@@ -52,9 +52,9 @@ def test_every_topic_fits_its_terminal(topic: str, language: str) -> None:
     assert [] == [row for row in wide if not row.startswith("    ") and " " in row.strip()]
 
 
-def test_a_code_is_explained() -> None:
-    """With cause and fix, wherever it is reported."""
-    ended = asked("expired")
+def test_explanation_of_a_code() -> None:
+    """The explanation has cause and fix for every place of the code."""
+    ended = help_for("expired")
 
     assert Exit.OK == ended.code
     assert 4 == ended.out.count("`expired`\n  cause: ")
@@ -62,43 +62,43 @@ def test_a_code_is_explained() -> None:
     assert "zone" not in ended.out
 
 
-def test_every_code_of_a_service_is_explained() -> None:
-    """Those that messages print beside a service's words, from the tables that messages are made
-    of; each in the reader's language.
+def test_explanation_of_a_code_of_a_service() -> None:
+    """The codes come from the tables of messages, and each is explained in the reader's
+    language.
     """
     table, voices = installed(), {language: voice_in(language) for language in ("en", "zh")}
     families = (DNS_PROVIDERS, TARGETS, CHANNELS)
     adapters = [table.find(family, name) for family in families for name in table.names(family)]
-    services = {one.called: one.codes for one in adapters if one.codes}
+    services = {adapter.called: adapter.codes for adapter in adapters if adapter.codes}
 
     assert {"Qiniu", "DNSPod", "Cloudflare", "Tencent Cloud", "DingTalk"} <= set(map(str, services))
     assert {"400611", "404001", "400322"} | {str(code) for code in MEANINGS} <= set(
         services[Text("Qiniu")]
     )
     for service, codes in services.items():
-        for code, known in sampled([*codes.items()], 12):
-            found = table.meanings_of(code)
-            assert known == found[service]
-            assert all(voice.say(known.advice) for voice in voices.values())
+        for code, meaning in sampled([*codes.items()], 12):
+            meanings = table.meanings_of(code)
+            assert meaning == meanings[service]
+            assert all(voice.say(meaning.advice) for voice in voices.values())
     for code, (language, voice) in product(("400611", "10004", "-1", "400322"), voices.items()):
-        ended = asked(code, language=language)
+        ended = help_for(code, language=language)
         assert Exit.OK == ended.code
-        (known,) = table.meanings_of(code).values()
-        assert voice.say(known.advice) in " ".join(ended.out.split("\n"))
+        (meaning,) = table.meanings_of(code).values()
+        assert voice.say(meaning.advice) in " ".join(ended.out.split("\n"))
 
 
-def test_a_code_of_two_services() -> None:
-    """Each says whose it is."""
-    said = asked("401").out
+def test_code_of_two_services() -> None:
+    """Each explanation names its service."""
+    output = help_for("401").out
 
-    assert "Qiniu, code 401: access_key and secret_key are not accepted\nhint: " in said
-    assert "\n\nTelegram, code 401\nhint: " in said
+    assert "Qiniu, code 401: access_key and secret_key are not accepted\nhint: " in output
+    assert "\n\nTelegram, code 401\nhint: " in output
 
 
-def test_a_code_of_a_family() -> None:
-    """As the message gives it, with what follows the dot."""
+def test_code_of_a_family() -> None:
+    """A code with a part after the dot is found, as in a message."""
     assert "Tencent Cloud, code AuthFailure.SignatureFailure\nhint: compare" in (
-        asked("AuthFailure.SignatureFailure").out
+        help_for("AuthFailure.SignatureFailure").out
     )
 
 
@@ -119,50 +119,50 @@ def test_a_code_of_a_family() -> None:
         (["限流"], "too-many-certificates"),
     ],
 )
-def test_the_words_of_an_error_lead_to_its_page(
-    words: list[str], topic: str, language: str
-) -> None:
-    """As they are pasted, within others, and without quotes; to one page alone."""
-    ended = asked(*words, language=language)
+def test_words_of_an_error_lead_to_a_page(words: list[str], topic: str, language: str) -> None:
+    """Pasted words lead to a single page, within other words and without quotes."""
+    ended = help_for(*words, language=language)
 
-    assert (Exit.OK, asked(topic, language=language).out) == (ended.code, ended.out)
+    assert (Exit.OK, help_for(topic, language=language).out) == (ended.code, ended.out)
 
 
-def test_every_word_leads_to_one_page() -> None:
-    """The page that has it in code in its title or first paragraph. A number that a table explains
-    is explained in two lines, which name the page.
+def test_word_in_a_title_leads_to_one_page() -> None:
+    """A word in code in a title or a first paragraph leads to its page. A number in a table has two
+    lines, which name the page.
     """
-    found = {word: page for page in pages("en").values() for word in page.pasted}
-    helped = {word: page for word, page in found.items() if page in about_words(word, "en")}
+    page_by_word = {word: page for page in pages("en").values() for word in page.pasted}
+    explained = {
+        word: page for word, page in page_by_word.items() if page in about_words(word, "en")
+    }
 
-    assert {"400030", "400322", "400611", "400911", "404001", "612"} <= set(helped)
-    for word, page in helped.items():
+    assert {"400030", "400322", "400611", "400911", "404001", "612"} <= set(explained)
+    for word, page in explained.items():
         assert [page] == about_words(word, "en")
         if installed().meanings_of(word):
-            assert f"`certferry help {page.topic}`" in asked(word).out
+            assert f"`certferry help {page.topic}`" in help_for(word).out
 
 
-def test_a_code_that_no_table_has() -> None:
-    """No page with a name like it is offered for a number."""
-    ended = asked("612345")
+def test_unknown_code() -> None:
+    """No page with a similar name is suggested for a number."""
+    ended = help_for("612345")
 
     assert Exit.USAGE == ended.code
     assert "the code 612345 is not explained here" in ended.err
 
 
-def test_a_command_is_explained_by_its_own_help() -> None:
-    """As with `--help`, also one of a group."""
+def test_help_of_a_command() -> None:
+    """The help is the same as with `--help`, also for a command of a group."""
     for command in (["sync"], ["state", "move"], ["console", "user", "add"]):
         by_help, by_option = (
-            asked(*command),
+            help_for(*command),
             run_here([*command, "--help"], {"CERTFERRY_LANG": "en"}),
         )
         assert Exit.OK == by_help.code
         assert by_option.out == by_help.out
-    assert "notify test" in asked("notify").out
+    assert "notify test" in help_for("notify").out
 
 
-# --- Any words find the part of a page that has them
+# --- Any words lead to the part of a page that contains the words
 
 
 @pytest.mark.parametrize(
@@ -180,23 +180,23 @@ def test_a_command_is_explained_by_its_own_help() -> None:
         ("config notify", "zh", ("配置", "`[notify.…]`：通知渠道", "config")),
     ],
 )
-def test_words_that_one_part_of_a_page_is_about(
+def test_words_of_one_part_of_a_page(
     words: str, language: str, printed: tuple[str, str, str]
 ) -> None:
-    """The part is printed under its page's title, with the way to the whole page; where no page of
-    the run's language has the words, that of another one.
+    """The part is printed below its page's title, with the command for the whole page; a page of
+    the other language is used if the run's language has no page.
     """
     title, heading, topic = printed
-    ended = asked(*words.split(), language=language)
+    ended = help_for(*words.split(), language=language)
 
     assert (Exit.OK, "") == (ended.code, ended.err)
     assert [title, "", heading] == ended.out.splitlines()[:3]
     assert f"`certferry help {topic}`" in ended.out
 
 
-def test_words_that_many_pages_have() -> None:
-    """Their parts are listed, the best first, as what to type."""
-    ended = asked("wrong", "signature")
+def test_words_of_many_pages() -> None:
+    """The parts are listed as commands, the best match first."""
+    ended = help_for("wrong", "signature")
 
     rows = re.findall(r"^  certferry help (\S+) +(.+)$", ended.out, re.MULTILINE)
     assert Exit.OK == ended.code
@@ -204,47 +204,47 @@ def test_words_that_many_pages_have() -> None:
     assert {"bad-token", "qiniu"} <= {topic for topic, _ in rows[:3]}
 
 
-def test_words_of_a_long_table() -> None:
-    """Its rows that have the words are printed, and no others."""
-    printed = asked("codes", "limits").out
+def test_words_of_rows_in_a_table() -> None:
+    """Exactly the rows with the words are printed."""
+    printed = help_for("codes", "limits").out
 
     assert "`rate_limited`\n  exit: 1, again\n" in printed
     assert "ca_unavailable" not in printed
 
 
 def test_words_of_a_command() -> None:
-    """A search finds the help of the commands as well."""
-    assert "\n  certferry help revoke  " in asked("keyCompromise").out
+    """A search finds the help of commands as well."""
+    assert "\n  certferry help revoke  " in help_for("keyCompromise").out
 
 
-def test_a_word_of_another_client() -> None:
-    """The command to run instead stands first, then the pages that have the word."""
-    first, *others = asked("renew").out.splitlines()
+def test_command_of_another_client() -> None:
+    """The command to run instead comes first, followed by pages with the word."""
+    first, *others = help_for("renew").out.splitlines()
 
     assert first.startswith("run `certferry sync`, which renews what is due")
     assert "Pages with the words:" in others
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_title_of_a_page_finds_it(language: str) -> None:
-    """Every page is the first that what it is called finds."""
+def test_title_leads_to_its_page(language: str) -> None:
+    """Every page is the best match of its own title."""
     texts = [part for page in pages(language).values() for part in sections_of(page)]
 
-    found = {page.topic: search(page.title, texts).sections for page in pages(language).values()}
+    matches = {page.topic: search(page.title, texts).sections for page in pages(language).values()}
 
-    assert {topic: topic for topic in found} == {
-        topic: sections[0].topic for topic, sections in found.items()
+    assert {topic: topic for topic in matches} == {
+        topic: sections[0].topic for topic, sections in matches.items()
     }
 
 
 @pytest.mark.parametrize("name", schemas())
-def test_a_schema_is_printed_as_it_is(name: str) -> None:
-    """For a program to take."""
-    assert schema(name) == json.loads(asked("json", name).out)
+def test_schema_is_printed_unchanged(name: str) -> None:
+    """A program can read the output."""
+    assert schema(name) == json.loads(help_for("json", name).out)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (["confg"], "'confg'\n\nhint: did you mean `config`?"),
         (["acount"], "'acount'\n\nhint: did you mean `account`?"),
@@ -252,24 +252,24 @@ def test_a_schema_is_printed_as_it_is(name: str) -> None:
         (["zzz", "qqq"], "'zzz qqq'\n\nhint: `certferry help` lists the topics"),
     ],
 )
-def test_what_is_not_there_is_a_mistake(words: list[str], said: str) -> None:
-    """With what was probably meant."""
-    ended = asked(*words)
+def test_unknown_words_are_an_error(words: list[str], expected: str) -> None:
+    """The hint has the nearest topic, or the list of topics."""
+    ended = help_for(*words)
 
     assert (Exit.USAGE, "") == (ended.code, ended.out)
-    assert f"error: no page and no command contains {said}" in ended.err
+    assert f"error: no page and no command contains {expected}" in ended.err
 
 
-def test_a_schema_that_is_not_there() -> None:
-    """Those that there are are named."""
-    ended = asked("json", "zzz")
+def test_unknown_schema_is_an_error() -> None:
+    """The error lists the known documents."""
+    ended = help_for("json", "zzz")
 
     assert (Exit.USAGE, "") == (ended.code, ended.out)
     assert "error: no document zzz; known: check, " in ended.err
 
 
-def test_topics_are_completed() -> None:
-    """In a shell."""
+def test_completion_of_topics() -> None:
+    """Shells complete the names of topics."""
     environ = {
         "CERTFERRY_LANG": "en",
         "_CERTFERRY_COMPLETE": "zsh_complete",

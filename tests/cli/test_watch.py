@@ -1,4 +1,4 @@
-"""What `certferry watch` shows of hosts, and which it takes."""
+"""`certferry watch`: the output about hosts, and the accepted notations of hosts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from certferry.text import Text
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, NOON, OLD
 
-# --- What `certferry watch` shows of hosts, once and on and on
+# --- The output about hosts, for one observation and for several
 
 
 DAY = timedelta(days=1)
@@ -90,18 +90,18 @@ Hosts = Mapping[str, tuple[Served, ...]]
 
 
 class Edges:
-    """A `HostProbe` of hosts whose addresses are given, for one look after another."""
+    """A `HostProbe` whose answers are given, for each observation in turn."""
 
-    def __init__(self, *looks: Hosts) -> None:
-        self._looks = list(looks)
+    def __init__(self, *observations: Hosts) -> None:
+        self._looks = list(observations)
 
     def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
         hosts = self._looks[0] if len(self._looks) == 1 else self._looks.pop(0)
         return {domain: hosts[domain] for domain in domains}
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        seen = self.served([host.name for host in hosts])
-        return {host: seen[host.name] for host in hosts}
+        served_by_name = self.served([host.name for host in hosts])
+        return {host: served_by_name[host.name] for host in hosts}
 
 
 def watched(
@@ -113,12 +113,12 @@ def watched(
     return watch.once(), console
 
 
-def followed(*looks: Hosts, as_json: bool = False) -> str:
-    """Return what is written while one look follows another, until Ctrl-C."""
+def followed(*observations: Hosts, as_json: bool = False) -> str:
+    """Return the output of successive observations, until Ctrl-C."""
     console = TestConsole()
-    places = [Host(host) for host in looks[0]]
-    watch = Watch(Edges(*looks), places, console.console, lambda: NOON, as_json=as_json)
-    pauses = iter(looks[1:])
+    places = [Host(host) for host in observations[0]]
+    watch = Watch(Edges(*observations), places, console.console, lambda: NOON, as_json=as_json)
+    pauses = iter(observations[1:])
 
     def pause(seconds: float) -> None:
         assert 60 == seconds
@@ -130,10 +130,10 @@ def followed(*looks: Hosts, as_json: bool = False) -> str:
     return console.out
 
 
-def test_each_address_has_a_row() -> None:
-    """What it serves, whether that is valid there, until when; what is wrong stands below.
+def test_row_of_each_address() -> None:
+    """A row has the served certificate, its validity and its end; problems follow below.
 
-    Words from outside stay in their column, and move no cursor.
+    Text from outside stays in its column, and moves no cursor.
     """
     code, console = watched(
         {IMG: (GOOD, FOREIGN, REFUSING, ENDED, SILENT), "gone.example.com": (NOWHERE,)}
@@ -165,17 +165,19 @@ If the error persists, ask the CDN's support about these addresses
     assert Exit.FAILED == code
 
 
-def test_hosts_in_order_are_zero() -> None:
-    """Every address presents a valid certificate, and the older one still lasts."""
+def test_hosts_in_order_end_with_zero() -> None:
+    """Every address presents a valid certificate, including an older certificate with time left."""
     code, console = watched({IMG: (GOOD, OLDER)})
 
-    said = "1 of 2 addresses serve an older certificate (expires 2026-12-14 12:00 UTC)"
-    assert f"\n{IMG}: {said}\n" in console.out
+    sentence = "1 of 2 addresses serve an older certificate (expires 2026-12-14 12:00 UTC)"
+    assert f"\n{IMG}: {sentence}\n" in console.out
     assert Exit.OK == code
 
 
-def test_what_ends_soon_is_one_where_that_is_asked() -> None:
-    """`--expiring DAYS`, for monitoring."""
+def test_certificate_that_expires_soon() -> None:
+    """With `--expiring DAYS` a certificate that expires within the days is a failure, for
+    monitoring.
+    """
     code, console = watched({IMG: (GOOD,)}, ends_within=60 * DAY)
 
     assert f"{IMG}: the certificate ends in 58 days\n" in console.out
@@ -183,8 +185,8 @@ def test_what_ends_soon_is_one_where_that_is_asked() -> None:
     assert Exit.OK == watched({IMG: (GOOD,)}, ends_within=58 * DAY)[0]
 
 
-def test_the_document_shows_every_address() -> None:
-    """`--json` gives whole fingerprints and moments, the chain, and problems with their codes."""
+def test_document_of_a_watch() -> None:
+    """`--json` has whole fingerprints and moments, the chain, and problems with their codes."""
     code, console = watched({IMG: (GOOD, SILENT)}, as_json=True)
 
     assert Exit.FAILED == code
@@ -239,8 +241,8 @@ def test_the_document_shows_every_address() -> None:
     } == json.loads(console.out)
 
 
-def test_the_document_shows_what_differs() -> None:
-    """With the addresses, and whether that is an error."""
+def test_different_certificates_in_the_document() -> None:
+    """The problem has the addresses, and its severity."""
     _, console = watched({IMG: (GOOD, OLDER)}, as_json=True)
 
     (host,) = json.loads(console.out)["hosts"]
@@ -254,8 +256,10 @@ def test_the_document_shows_what_differs() -> None:
     assert host["ok"]
 
 
-def test_following_shows_what_changes() -> None:
-    """The first state as ever, then a line for each change; nothing where nothing happens."""
+def test_following_prints_changes() -> None:
+    """The first observation is a table; each later change is a line, and no change prints
+    nothing.
+    """
     arrived = Served("192.0.2.2", NEW, valid=True, not_after=GOOD.not_after, chain=GOOD.chain)
     out = followed(
         {IMG: (GOOD, OLDER)},
@@ -278,15 +282,17 @@ before {OLD[:12]}
     )
 
 
-def test_following_shows_that_an_address_is_in_order_again() -> None:
-    """What it serves, without a certificate that it served before and none else."""
+def test_following_prints_a_recovered_address() -> None:
+    """The line has the served certificate, and no earlier certificate if the address served
+    none.
+    """
     out = followed({IMG: (REFUSING,)}, {IMG: (Served("192.0.2.3", NEW, valid=True),)})
 
     assert f"192.0.2.3: serves {NEW[:12]} (expires at an unknown time)\n" in out
 
 
-def test_following_for_programs_is_a_document_on_each_line() -> None:
-    """Each host at first, then each that has changed."""
+def test_following_as_json() -> None:
+    """Each host has a line at first, then each changed host."""
     other = "a.example.com"
     out = followed({IMG: (GOOD,), other: (GOOD,)}, {IMG: (GOOD,), other: (SILENT,)}, as_json=True)
 
@@ -297,11 +303,11 @@ def test_following_for_programs_is_a_document_on_each_line() -> None:
     assert {"2026-11-24T12:00:00Z"} == {document["at"] for document in documents}
 
 
-# --- Which hosts `certferry watch` takes: as people write and paste them, and in files
+# --- Notations of hosts: typed, pasted, and in files
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("text", "expected"),
     [
         ("img.example.com", Host("img.example.com", 443)),
         ("IMG.Example.com.", Host("img.example.com", 443)),
@@ -318,13 +324,13 @@ def test_following_for_programs_is_a_document_on_each_line() -> None:
         ("2001:db8::1", Host("2001:db8::1", 443)),
     ],
 )
-def test_a_host_is_taken_as_a_person_writes_it(written: str, expected: Host) -> None:
-    """Capitals, final dots, Chinese names, ports, addresses and what was pasted from a browser."""
-    assert expected == host_of(written, 443)
+def test_notations_of_a_host(text: str, expected: Host) -> None:
+    """Capitals, final dots, Chinese names, ports, addresses and pasted URLs are accepted."""
+    assert expected == host_of(text, 443)
 
 
 @pytest.mark.parametrize(
-    ("written", "message", "hint"),
+    ("text", "message", "hint"),
     [
         ("*.example.com", "*.example.com stands for many hosts", "www.example.com"),
         ("https://", "'https://' is not a domain name", "a URL"),
@@ -339,28 +345,28 @@ def test_a_host_is_taken_as_a_person_writes_it(written: str, expected: Host) -> 
         ("[img.example.com]x", "is not a domain name", "img.example.com"),
     ],
 )
-def test_what_is_no_host_is_refused_with_advice(written: str, message: str, hint: str) -> None:
-    """The message says what was written, the hint what to write instead."""
+def test_wrong_host_has_a_hint(text: str, message: str, hint: str) -> None:
+    """The message has the given text, and the hint a correct notation."""
     with pytest.raises(ConfigError) as caught:
-        host_of(written, 443)
+        host_of(text, 443)
 
     assert message in str(caught.value)
     assert hint in str(caught.value.hint)
 
 
 @given(st.text())
-def test_whatever_is_written_is_a_host_or_our_error(written: str) -> None:
-    """Nothing else gets out, and what is taken is taken again as it is written by us."""
+def test_any_text_is_a_host_or_an_error(text: str) -> None:
+    """No other exception is raised, and the printed form of a host is the same host."""
     try:
-        host = host_of(written, 443)
+        host = host_of(text, 443)
     except ConfigError:
         return
 
     assert host == host_of(str(host), 443)
 
 
-def test_a_file_has_a_host_on_each_line(tmp_path: Path) -> None:
-    """Comments, empty lines, and the mark that some editors put first; each host once."""
+def test_file_of_hosts(tmp_path: Path) -> None:
+    """Comments, empty lines and a byte order mark are skipped, and duplicates are removed."""
     file = tmp_path / "hosts.txt"
     file.write_text(
         "\ufeff# our hosts\r\nimg.example.com\r\n\r\n  a.example.com:8443 # the other port\n"
@@ -368,25 +374,27 @@ def test_a_file_has_a_host_on_each_line(tmp_path: Path) -> None:
         encoding="utf-8",
     )
 
-    found = hosts_meant(["first.example.com", "img.example.com:444"], str(file), 444)
+    hosts = hosts_meant(["first.example.com", "img.example.com:444"], str(file), 444)
 
     assert [
         Host("first.example.com", 444),
         Host("img.example.com", 444),
         Host("a.example.com", 8443),
         Host("a.example.com", 444),
-    ] == found
+    ] == hosts
 
 
-def test_standard_input_is_a_file_as_well() -> None:
-    """`-`, for a pipe."""
+def test_hosts_from_standard_input() -> None:
+    """`-` stands for the input of a pipe."""
     streamed = io.TextIOWrapper(io.BytesIO(b"img.example.com\n"))
     with mock.patch.object(sys, "stdin", streamed):
         assert [Host("img.example.com")] == hosts_meant([], "-", 443)
 
 
-def test_every_bad_line_is_reported_with_its_number(tmp_path: Path) -> None:
-    """All at once: who has a file of five hundred hosts mends it once."""
+def test_wrong_lines_of_a_file_are_reported_together(tmp_path: Path) -> None:
+    """The message has every wrong line with the line's number, so that a long file needs one
+    correction.
+    """
     file = tmp_path / "hosts.txt"
     file.write_text("img.example.com\nimg\n\n*.example.com\nb.example.com:x\n")
 
@@ -397,8 +405,8 @@ def test_every_bad_line_is_reported_with_its_number(tmp_path: Path) -> None:
     assert [f"{file}:{number}:" for number in (2, 4, 5)] == [line.split(" ")[0] for line in lines]
 
 
-def test_every_bad_word_is_reported() -> None:
-    """All at once as well."""
+def test_wrong_arguments_are_reported_together() -> None:
+    """The message has every wrong argument."""
     with pytest.raises(ConfigError) as caught:
         hosts_meant(["img", "img.example.com", "b.example.com:x"], None, 443)
 
@@ -413,10 +421,10 @@ def test_every_bad_word_is_reported() -> None:
         (None, "No such"),
     ],
 )
-def test_a_file_that_gives_no_hosts_is_reported(
+def test_file_without_hosts_is_an_error(
     tmp_path: Path, content: bytes | None, message: str
 ) -> None:
-    """To look at nothing, and call it in order, would be wrong."""
+    """An observation of nothing would look like success."""
     file = tmp_path / "hosts.txt"
     if content is not None:
         file.write_bytes(content)

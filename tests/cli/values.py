@@ -61,7 +61,9 @@ WHEN = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 def look(domain: str = IMG) -> Rollout:
-    """A look without a deployment, which is not seen yet."""
+    """Return a verification without a deployment, whose certificate is not served
+    everywhere yet.
+    """
     waiting = Waiting(Text("1 of 2 addresses do not serve it yet"), WHEN, WHEN)
     return Rollout("qiniu", domain, (Verify("qiniu", domain, NOT_SEEN, when=waiting),))
 
@@ -71,7 +73,7 @@ def retire(label: str = "certferry-img-0123456789abcdef0123") -> Retire:
 
 
 def retire_unmanaged(remote_id: str, label: str, left: timedelta | None) -> Retire:
-    """A retirement of what is not ours."""
+    """Return a retirement of another owner's certificate."""
     reason = Reason(ReasonCode.UNUSED, Text('retire = "all-unused"; kept if anything uses it'))
     end = None if left is None else NOON + left
     return Retire("qiniu", remote_id, label, reason, end, left, unmanaged=True)
@@ -97,7 +99,7 @@ def plan(
 
 
 def frozen(domain: str | None = "a.img.example.com") -> PlanFinding:
-    """A domain that cannot be changed, or a target that cannot be read."""
+    """Return the finding about a domain that cannot be changed, or a target that cannot be read."""
     error = TargetRejected(
         Text("{domain}: frozen at the CDN", domain=domain or "qiniu"),
         hint=Text("unfreeze it in the console"),
@@ -138,7 +140,7 @@ def lineage(*outcomes: StepOutcome, name: str = "img") -> LineageReport:
 
 
 UNSEEN = LineageReport("static", None, (), was_observed=False)
-"""A lineage to which a run that was stopped did not come."""
+"""A lineage that a stopped run did not reach."""
 
 
 def certificate(

@@ -1,4 +1,4 @@
-"""A directory to write a configuration in, and the lines of a refusal."""
+"""Fixtures that load a configuration from an empty directory, or collect the lines of a refusal."""
 
 from __future__ import annotations
 
@@ -22,27 +22,31 @@ Refusal = Callable[..., list[str]]
 
 
 class Unchecked(InstalledAdapters):
-    """Knows what deployments may be told, and lets every account pass."""
+    """Adapters that accept the settings of every account, and have the real rules for
+    deployments.
+    """
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
-        """Find nothing wrong."""
+        """Accept the account."""
 
     def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
-        """Find nothing wrong."""
+        """Accept every type."""
         del accounts
         return ()
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty current directory, so that messages name files as short as operators do."""
+    """Return an empty current directory, so that messages have short file names, as for
+    operators.
+    """
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def loaded(folder: Path) -> Load:
-    """Write a configuration and load it. Other keywords are environment variables."""
+    """Write a configuration and load the file. Other keywords are environment variables."""
 
     def write_and_load(text: str, *, mode: int = 0o600, **environ: str) -> Settings:
         FILE.write_text(text, encoding="utf-8")
@@ -54,7 +58,7 @@ def loaded(folder: Path) -> Load:
 
 @pytest.fixture
 def refusal(loaded: Load) -> Refusal:
-    """Write a configuration that is refused; give the message, line by line."""
+    """Write a refused configuration, and return the lines of the message."""
 
     def lines(text: str, *, mode: int = 0o600, **environ: str) -> list[str]:
         with pytest.raises(ConfigError) as caught:

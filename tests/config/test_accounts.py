@@ -1,4 +1,4 @@
-"""Accounts, authorities, channels and deliveries in the file."""
+"""Accounts, authorities and channels of a configuration, and the table `dns` of a certificate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from certferry.errors import ConfigError
 from certferry.wiring.settings import ADAPTERS
 from tests.config.conftest import Load, Refusal
 
-# --- Accounts that no certificate names
+# --- Accounts without a certificate
 
 
 USED = """
@@ -33,7 +33,7 @@ dns = "dnspod"
 
 
 def refusal(folder: Path, text: str) -> list[str]:
-    """Write a file that is refused; give the message, line by line, without the folder."""
+    """Write a refused configuration, and return the lines of the message without the folder."""
     path = folder / "certferry.toml"
     path.write_text(text)
     path.chmod(0o600)
@@ -43,7 +43,7 @@ def refusal(folder: Path, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("table", "line", "meant"),
+    ("table", "line", "suggested"),
     [
         ('[accounts.spare]\ntype = "dnspood"\n', 2, "dnspod"),
         ('[accounts.spare]\ntype = "quniu"\n', 2, "qiniu"),
@@ -51,23 +51,23 @@ def refusal(folder: Path, text: str) -> list[str]:
     ],
 )
 def test_unused_account_of_an_unknown_type(
-    tmp_path: Path, table: str, line: int, meant: str
+    tmp_path: Path, table: str, line: int, suggested: str
 ) -> None:
-    """Its line is reported, with the nearest type of either family."""
-    (said,) = refusal(tmp_path, table + USED)
+    """The message has the account's line, and the nearest type among DNS providers and targets."""
+    (message,) = refusal(tmp_path, table + USED)
 
-    assert said.startswith(f"certferry.toml:{line}: [accounts.")
-    assert said.endswith(f"is neither a DNS provider nor a target; did you mean {meant}?")
+    assert message.startswith(f"certferry.toml:{line}: [accounts.")
+    assert message.endswith(f"is neither a DNS provider nor a target; did you mean {suggested}?")
 
 
-def test_unused_account_whose_type_is_no_word(tmp_path: Path) -> None:
-    """That alone is reported."""
+def test_unused_account_whose_type_is_a_number(tmp_path: Path) -> None:
+    """The message is about the type alone."""
     expected = "certferry.toml:2: [accounts.spare] type: must be a string, but is a number"
     assert [expected] == refusal(tmp_path, f"[accounts.spare]\ntype = 3\n{USED}")
 
 
 def test_unused_account_among_other_mistakes(tmp_path: Path) -> None:
-    """All are told at once, in the order of the file's lines."""
+    """The message lists all mistakes, in the order of the lines."""
     text = f'[acme]\nemial = "x"\n\n[accounts.spare]\ntype = "zzz"\n{USED}'
 
     first, second = refusal(tmp_path, text)
@@ -79,7 +79,7 @@ def test_unused_account_among_other_mistakes(tmp_path: Path) -> None:
     )
 
 
-# --- Which CAs are asked: the usual one, and those of `fallback`, each with what it needs
+# --- The authorities: the usual CA, and the CAs of `fallback`, each with its settings
 
 
 CERTIFICATE = """
@@ -91,20 +91,22 @@ dns = "dnspod"
 ELSEWHERE = "https://ca.example.com:8443/directory"
 
 
-def test_usual_ca_alone_is_called_as_operators_know_it(loaded: Load) -> None:
-    """By its short name where it has one, else by its host."""
-    for written, authority in (
+def test_usual_ca_has_a_short_name(loaded: Load) -> None:
+    """A CA is named by its short name, or by its host if the CA has none."""
+    for setting, authority in (
         ("", Authority("letsencrypt", DIRECTORIES["letsencrypt"])),
         ('acme.directory = "google"', Authority("google", DIRECTORIES["google"])),
         (f'acme.directory = "{ELSEWHERE}"', Authority("ca.example.com:8443", ELSEWHERE)),
     ):
-        [certificate] = loaded(written + CERTIFICATE).certificates
+        [certificate] = loaded(setting + CERTIFICATE).certificates
 
         assert (authority,) == certificate.issuance.authorities
 
 
 def test_fallback_has_its_own_table(loaded: Load, folder: Path) -> None:
-    """With keys of its own, and the bundle and the proxy of [acme] unless it names others."""
+    """A table under [acme] has its own keys; bundle and proxy come from [acme] unless the table has
+    others.
+    """
     for name in ("usual.pem", "own.pem"):
         (folder / name).touch()
     settings = loaded(f"""
@@ -140,18 +142,18 @@ proxy = "https://proxy.example.com"
     )
     via = "http://10.0.0.9:3128"
     assert [via, via, "https://proxy.example.com", via] == [
-        one.proxy for one in settings.acme.authorities
+        authority.proxy for authority in settings.acme.authorities
     ]
     [certificate] = settings.certificates
     assert ["letsencrypt", "zerossl", "mine", "ca.example.com:8443"] == [
-        one.name for one in certificate.issuance.authorities
+        authority.name for authority in certificate.issuance.authorities
     ]
     assert certificate.issuance.reuse_key
     assert "ISRG Root X1" == settings.acme.preferred_chain
 
 
 @pytest.mark.parametrize(
-    ("written", "reported"),
+    ("text", "reported"),
     [
         ("acme.fallback = 'zerossl'", "[acme] fallback: must be a list, but is a string"),
         (
@@ -189,9 +191,9 @@ proxy = "https://proxy.example.com"
         ("acme.profile = ['classic', 3]", "[acme] profile: must be a string, but is a number"),
     ],
 )
-def test_a_wrong_ca_is_reported(refusal: Refusal, written: str, reported: str) -> None:
-    """With the table and the setting that are wrong."""
-    [line] = refusal(written)
+def test_wrong_ca_is_reported(refusal: Refusal, text: str, reported: str) -> None:
+    """The message names the table and the setting."""
+    [line] = refusal(text)
 
     assert line.partition(": ")[2].startswith(reported)
 
@@ -200,33 +202,33 @@ def test_a_wrong_ca_is_reported(refusal: Refusal, written: str, reported: str) -
 def test_key_of_an_external_account_that_is_no_base64(
     refusal: Refusal, loaded: Load, table: str
 ) -> None:
-    """It is told when the file is read, and not shown; one for which a program would have to run,
-    or that is not there, is told when it is needed.
+    """A wrong literal is reported on reading the file, without the value. The key of a command or
+    of an unset variable is checked when the key is needed.
     """
     fallback = "[acme]\nfallback = ['zerossl']\n" if table != "acme" else ""
-    written = f"{fallback}[{table}]\neab_kid = 'k'\neab_hmac_key = "
+    settings = f"{fallback}[{table}]\neab_kid = 'k'\neab_hmac_key = "
 
-    [line] = refusal(f"{written}'no base64!'")
+    [line] = refusal(f"{settings}'no base64!'")
     assert f"[{table}] eab_hmac_key: `eab_hmac_key` is not base64url text" in line
     assert "no base64!" not in line
-    [line] = refusal(f"{written}'env:EAB'", EAB="a/b+c")
+    [line] = refusal(f"{settings}'env:EAB'", EAB="a/b+c")
     assert "is not base64url text" in line
     for reference in ("command:false", "env:EAB"):
-        assert loaded(f"{written}'{reference}'\n{CERTIFICATE}").certificates
+        assert loaded(f"{settings}'{reference}'\n{CERTIFICATE}").certificates
 
 
 def test_profiles_in_order_of_preference(loaded: Load) -> None:
-    """A list, or one alone."""
-    for written, profiles in (
+    """The setting is a list of profiles, or a single profile."""
+    for setting, profiles in (
         ('"tlsserver"', ("tlsserver",)),
         ('["shortlived", "classic", "shortlived"]', ("shortlived", "classic")),
     ):
-        [certificate] = loaded(f"acme.profile = {written}{CERTIFICATE}").certificates
+        [certificate] = loaded(f"acme.profile = {setting}{CERTIFICATE}").certificates
 
         assert profiles == certificate.issuance.profiles
 
 
-# --- The tables of channels: what is the same for all, and what their adapters read
+# --- Channels: the settings of every channel, and the settings of an adapter
 
 
 USUAL_TABLES = '[[certificates]]\nnames = ["img.example.com"]\ndns = "dnspod"\n[accounts.dnspod]\n'
@@ -234,44 +236,46 @@ USUAL_TABLES = '[[certificates]]\nnames = ["img.example.com"]\ndns = "dnspod"\n[
 
 @dataclass(frozen=True)
 class Mail:
-    """An adapter's settings with a setting that is a word of Python's, and a path."""
+    """Settings of an adapter with a path, and with a keyword of Python as a key."""
 
     from_: str
     ca: Path | None = None
 
 
-def test_what_is_not_written_is_usual(loaded: Load) -> None:
-    """The type is the table's name; trouble and its end, in the run's language."""
-    found = loaded(f'{USUAL_TABLES}[notify.bark]\nkey = "x"\n').channels["bark"]
+def test_channel_without_optional_settings(loaded: Load) -> None:
+    """The type is the table's name, the topics are trouble and its end, and the language is the
+    run's.
+    """
+    channel = loaded(f'{USUAL_TABLES}[notify.bark]\nkey = "x"\n').channels["bark"]
 
-    assert ("bark", "bark") == (found.account.label, found.account.type)
-    assert (USUAL, "") == (found.on, found.language)
-    assert {"key": "x"} == found.account.values
+    assert ("bark", "bark") == (channel.account.label, channel.account.type)
+    assert (USUAL, "") == (channel.on, channel.language)
+    assert {"key": "x"} == channel.account.values
 
 
-def test_what_is_the_same_for_all_is_no_setting_of_the_adapter(loaded: Load) -> None:
-    """Type, topics and language."""
+def test_settings_of_every_channel_are_no_settings_of_the_adapter(loaded: Load) -> None:
+    """The adapter gets neither type nor topics nor language."""
     table = '[notify.ops]\ntype = "bark"\non = ["renewed"]\nlanguage = "zh"\n'
-    found = loaded(USUAL_TABLES + table).channels["ops"]
+    channel = loaded(USUAL_TABLES + table).channels["ops"]
 
-    assert ("bark", (Topic.RENEWED,), "zh") == (found.account.type, found.on, found.language)
-    assert {} == found.account.values
+    assert ("bark", (Topic.RENEWED,), "zh") == (channel.account.type, channel.on, channel.language)
+    assert {} == channel.account.values
 
 
 @pytest.mark.parametrize(
     "line", ['on = ["troubles"]', 'language = "fr"', "on = []", 'on = "trouble"', "type = 7"]
 )
-def test_what_can_be_none_is_reported_with_its_place(loaded: Load, line: str) -> None:
-    """Before anything else is done."""
-    with pytest.raises(ConfigError) as wrong:
+def test_wrong_setting_of_a_channel_is_reported(loaded: Load, line: str) -> None:
+    """The message names the table before any other work of the run."""
+    with pytest.raises(ConfigError) as caught:
         loaded(f"{USUAL_TABLES}[notify.ops]\n{line}\n")
 
-    assert "[notify.ops]" in str(wrong.value)
+    assert "[notify.ops]" in str(caught.value)
 
 
-def test_secrets_of_channels_are_secrets(loaded: Load) -> None:
-    """The literal address of a webhook is hidden, and what a reference leads to is kept from
-    programs.
+def test_secrets_of_channels(loaded: Load) -> None:
+    """The literal address of a webhook is masked, and programs run without the variables of
+    references.
     """
     table = '[notify.ops]\nurl = "https://hooks.example.com/0b9f6d"\nsecret = "env:HOOK_WORD"\n'
     secrets = loaded(USUAL_TABLES + table, HOOK_WORD="sekrit-sekrit").secrets
@@ -280,8 +284,8 @@ def test_secrets_of_channels_are_secrets(loaded: Load) -> None:
     assert "HOOK_WORD" in secrets.withheld()
 
 
-def test_what_a_run_by_cron_lacks_for_its_channels(loaded: Load) -> None:
-    """Variables that nothing sets, and programs."""
+def test_programs_and_variables_of_channels_in_a_run_by_cron(loaded: Load) -> None:
+    """The findings name variables that cron does not set, and programs outside cron's PATH."""
     table = '[notify.ops]\nurl = "env:HOOK"\n[notify.pager]\ntype = "command"\ncommand = ["sh"]\n'
     settings = loaded(USUAL_TABLES + table, HOOK="x")
 
@@ -291,25 +295,25 @@ def test_what_a_run_by_cron_lacks_for_its_channels(loaded: Load) -> None:
     assert "sh" in str(lost.text)
 
 
-def test_a_word_of_pythons_and_a_path_are_bound(loaded: Load, folder: Path) -> None:
-    """`from`, and a file beside the configuration."""
+def test_keyword_of_python_and_path_of_an_adapter(loaded: Load, folder: Path) -> None:
+    """`from` is read from the file, and a relative path starts at the configuration's folder."""
     (folder / "ca.pem").touch()
     tables = '[notify.ops]\nfrom = "a@b"\nca = "ca.pem"\n[notify.bad]\nca = "no.pem"\n'
     channels = loaded(USUAL_TABLES + tables).channels
 
-    found = bind(Mail, channels["ops"].account, lambda _: Secret("x"))
+    mail = bind(Mail, channels["ops"].account, lambda _: Secret("x"))
 
-    assert Mail("a@b", folder / "ca.pem") == found
+    assert Mail("a@b", folder / "ca.pem") == mail
     assert ("from", "ca") == may_be_written(Mail)
     assert ("from",) == must_be_written(Mail)
     assert {} == meanings(Mail)
-    with pytest.raises(ConfigError) as wrong:
+    with pytest.raises(ConfigError) as caught:
         bind(Mail, channels["bad"].account, lambda _: Secret("x"))
-    assert "from: missing" in str(wrong.value)
-    assert "there is no file" in str(wrong.value)
+    assert "from: missing" in str(caught.value)
+    assert "there is no file" in str(caught.value)
 
 
-# --- `dns` of a certificate: one account, or a table from zones to accounts
+# --- `dns` of a certificate: an account, or a table from zones to accounts
 
 
 ACCOUNTS = """\
@@ -327,39 +331,45 @@ NOT_COVERED = (
 
 
 def declared(dns: str, *names: str) -> str:
-    """Return a file with one certificate; `dns` is in its ninth line."""
+    """Return a configuration with one certificate, whose `dns` is in line 9."""
     listed = ", ".join(f'"{name}"' for name in names)
     return f"{ACCOUNTS}\n\n\n[[certificates]]\nnames = [{listed}]\ndns = {dns}\n"
 
 
 def test_table_from_zones_to_accounts(loaded: Load) -> None:
-    """The longest zone comes first, in A-labels; the accounts are those of the table."""
+    """Zones are in A-labels, the longest zone first, and the accounts are those of the table."""
     dns = '{ "Example.com" = "dnspod", "a.example.com" = "tc", "例子.cn" = "dnspod" }'
 
-    [wish] = loaded(declared(dns, "*.a.example.com", "img.example.com", "例子.cn")).certificates
+    [certificate] = loaded(
+        declared(dns, "*.a.example.com", "img.example.com", "例子.cn")
+    ).certificates
 
     assert (
         ("a.example.com", "tc"),
         ("example.com", "dnspod"),
         ("xn--fsqu00a.cn", "dnspod"),
-    ) == wish.dns_zones
-    assert ("", ("tc", "dnspod")) == (wish.dns, wish.dns_accounts)
+    ) == certificate.dns_zones
+    assert ("", ("tc", "dnspod")) == (certificate.dns, certificate.dns_accounts)
 
 
-def test_table_of_its_own(loaded: Load) -> None:
-    """A header does as well as braces."""
+def test_table_of_zones_under_a_header(loaded: Load) -> None:
+    """A header is equivalent to braces."""
     text = declared('{ "example.com" = "dnspod" }', "example.com").replace("dns = {", "# {")
 
-    [wish] = loaded(f'{text}[certificates.dns]\n"example.com" = "tc"\n').certificates
+    [certificate] = loaded(f'{text}[certificates.dns]\n"example.com" = "tc"\n').certificates
 
-    assert (("example.com", "tc"),) == wish.dns_zones
+    assert (("example.com", "tc"),) == certificate.dns_zones
 
 
-def test_one_account(loaded: Load) -> None:
-    """As ever."""
-    [wish] = loaded(declared('"dnspod"', "example.com")).certificates
+def test_single_account(loaded: Load) -> None:
+    """A string names the account of all zones."""
+    [certificate] = loaded(declared('"dnspod"', "example.com")).certificates
 
-    assert ("dnspod", (), ("dnspod",)) == (wish.dns, wish.dns_zones, wish.dns_accounts)
+    assert ("dnspod", (), ("dnspod",)) == (
+        certificate.dns,
+        certificate.dns_zones,
+        certificate.dns_accounts,
+    )
 
 
 @pytest.mark.parametrize(
@@ -371,7 +381,7 @@ def test_one_account(loaded: Load) -> None:
     ],
 )
 def test_table_without_the_zone_of_a_name(refusal: Refusal, dns: str, problem: str) -> None:
-    """It is reported at the line of the table, with what to write there."""
+    """The message has the line of the table, and the entry to write."""
     [line] = refusal(declared(dns, "img.example.com", "*.delegated.net"))
 
     assert f"certferry.toml:9: [[certificates]] {problem}" == line
@@ -387,8 +397,10 @@ def test_table_without_the_zone_of_a_name(refusal: Refusal, dns: str, problem: s
         ('"EXAMPLE.com" = "dnspod"', "in another spelling"),
     ],
 )
-def test_wrong_entry_is_reported_at_its_line(refusal: Refusal, entry: str, problem: str) -> None:
-    """With the zone as its key."""
+def test_wrong_entry_of_a_zone_is_reported_at_its_line(
+    refusal: Refusal, entry: str, problem: str
+) -> None:
+    """The message has the zone as the key, and the line of the entry."""
     text = declared('{ "example.com" = "dnspod" }', "example.com").replace("dns = {", "# {")
 
     lines = refusal(f'{text}[certificates.dns]\n"example.com." = "tc"\n{entry}\n')
@@ -399,17 +411,21 @@ def test_wrong_entry_is_reported_at_its_line(refusal: Refusal, entry: str, probl
 
 
 def test_certificate_without_account(loaded: Load, refusal: Refusal) -> None:
-    """Records that stay may prove it where `dns_persist` says so, and not to the CAs of
-    `fallback`.
+    """With `dns_persist` lasting records may prove a name without an account, but only to the usual
+    CA and not to the CAs of `fallback`.
     """
     text = '[acme]\ndns_persist = true\n\n[[certificates]]\nnames = ["example.com"]\n'
 
-    [wish] = loaded(text).certificates
-    assert ("", (), True) == (wish.dns, wish.dns_accounts, wish.issuance.dns_persist)
+    [certificate] = loaded(text).certificates
+    assert ("", (), True) == (
+        certificate.dns,
+        certificate.dns_accounts,
+        certificate.issuance.dns_persist,
+    )
 
     apart = declared('{ "example.com" = "dnspod" }', "img.other.net")
-    [wish] = loaded(f"[acme]\ndns_persist = true\n\n{apart}").certificates
-    assert (("example.com", "dnspod"),) == wish.dns_zones
+    [certificate] = loaded(f"[acme]\ndns_persist = true\n\n{apart}").certificates
+    assert (("example.com", "dnspod"),) == certificate.dns_zones
     fallback = 'fallback = ["letsencrypt-staging"]'
     assert "none of the zones contains img.other.net" in "".join(
         refusal(f"[acme]\ndns_persist = true\n{fallback}\n\n{apart}")
@@ -421,8 +437,8 @@ def test_certificate_without_account(loaded: Load, refusal: Refusal) -> None:
     assert "the CAs in `fallback` need an account" in "".join(refusal(with_fallback))
 
 
-def test_records_on_a_host_that_may_not_ask(refusal: Refusal) -> None:
-    """They are looked up before an order: `wait` says that nothing is."""
+def test_lasting_records_with_wait(refusal: Refusal) -> None:
+    """`dns_persist` needs queries before an order, and `wait` forbids queries."""
     text = "[acme]\ndns_persist = true\n[dns]\nwait = 120\n"
 
     assert "certferry.toml:2: [acme] dns_persist: not with `wait` under [dns]" in " ".join(

@@ -1,4 +1,4 @@
-"""From an account's table to an adapter's settings."""
+"""The binding of an account's table to an adapter's settings."""
 
 from __future__ import annotations
 
@@ -53,20 +53,22 @@ def bound(loaded: Load) -> Bound:
 
 
 def complaint(bound: Bound, body: str, *, mode: int = 0o600) -> list[str]:
-    """Bind a table that is wrong; give the message, line by line."""
+    """Bind a wrong table, and return the lines of the message."""
     with pytest.raises(ConfigError) as caught:
         bound(body, mode=mode)
     return str(caught.value.message).splitlines()
 
 
-def test_what_is_not_written_has_the_adapters_default(bound: Bound) -> None:
-    """Only fields without a default have to be written."""
+def test_missing_key_has_the_default_of_the_adapter(bound: Bound) -> None:
+    """Only fields without a default are required."""
     assert Vendor(key=Secret("hush"), id=Secret("12345"), region="z0") == bound(LEAST)
 
 
 def test_every_kind_of_field_is_read(bound: Bound) -> None:
-    """Durations become timedeltas by their names, words become choices, lists tuples."""
-    written = bound(
+    """Numbers become durations by the name of the field, strings become members of an enumeration,
+    and lists become tuples.
+    """
+    vendor = bound(
         """
 key = "literal"
 id = "678"
@@ -99,12 +101,14 @@ type = "vendor"
             tags=("a", "b"),
             contact="ops@example.com",
         )
-        == written
+        == vendor
     )
 
 
 def test_every_mistake_of_an_account_is_reported_at_once(bound: Bound) -> None:
-    """Unknown, missing, wrong, and references that lead nowhere: one line each."""
+    """The message has a line for each unknown, missing or wrong key, and for each unresolved
+    reference.
+    """
     assert [
         "certferry.toml:1: [accounts.vendor] region: missing",
         "certferry.toml:2: [accounts.vendor] kye: unknown key; did you mean key?",
@@ -143,16 +147,18 @@ contact = 5
 
 
 @pytest.mark.parametrize("body", [LEAST.replace("key", "type = 'v'\ntpye"), LEAST + "tpye = 'v'"])
-def test_the_key_that_every_account_has_is_known(bound: Bound, body: str) -> None:
-    """A misspelled `type` is understood, though no adapter declares it."""
+def test_misspelled_type_of_an_account(bound: Bound, body: str) -> None:
+    """The suggestion has `type`, a key of every account that no adapter declares."""
     assert any(
         line.endswith("tpye: unknown key; did you mean type?") for line in complaint(bound, body)
     )
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604])
-def test_a_secret_that_others_can_read_is_refused(bound: Bound, mode: int) -> None:
-    """A literal may stand only where no other user can read; no secret, it may stand anywhere."""
+def test_literal_secret_in_a_readable_file_is_refused(bound: Bound, mode: int) -> None:
+    """A literal secret needs a file that only the owner can read; a reference may be in any
+    file.
+    """
     body = 'key = "HUNTER2"\nid = "678"\nregion = "z0"'
 
     assert [
@@ -165,8 +171,8 @@ def test_a_secret_that_others_can_read_is_refused(bound: Bound, mode: int) -> No
 
 
 @pytest.mark.parametrize("key", ["“hush”", "hush\n", "hush\u200b"])
-def test_key_that_was_pasted_with_something_around_it(bound: Bound, key: str) -> None:
-    """It cannot be sent: that is reported before certferry asks a service, and without the key."""
+def test_key_pasted_with_other_characters(bound: Bound, key: str) -> None:
+    """The message comes before the first request to a service, and does not show the key."""
     with pytest.raises(ConfigError, match="a character that no key has") as caught:
         bound(LEAST, KEY=key)
 
@@ -174,8 +180,8 @@ def test_key_that_was_pasted_with_something_around_it(bound: Bound, key: str) ->
 
 
 @pytest.mark.parametrize("key", ["key", "id"])
-def test_a_secret_of_the_wrong_type_is_not_shown(bound: Bound, key: str) -> None:
-    """A number where a secret belongs is still a secret."""
+def test_secret_of_the_wrong_type_is_masked(bound: Bound, key: str) -> None:
+    """A number in the place of a secret counts as a secret."""
     lines = complaint(bound, LEAST.replace(f'{key} = "', f'{key} = 20777 # "'))
 
     assert [f"{key}: must be a string, but is a number"] == [
@@ -183,8 +189,8 @@ def test_a_secret_of_the_wrong_type_is_not_shown(bound: Bound, key: str) -> None
     ]
 
 
-def test_keys_from_the_environment_alone_are_bound_too() -> None:
-    """The no-file mode ends in the same settings."""
+def test_keys_from_the_environment_are_bound() -> None:
+    """A run without a file binds the same settings."""
 
     @dataclass(frozen=True, slots=True)
     class Keys:
@@ -211,27 +217,31 @@ def bound_open(loaded: Load, body: str, *, mode: int = 0o600) -> Open:
     return bind(Open, settings.accounts["vendor"], settings.secrets.resolve)
 
 
-def test_keys_of_any_name_are_taken(loaded: Load) -> None:
-    """A reference is followed, a literal whose key tells of a secret is one, a number is a word."""
+def test_keys_of_any_name_are_bound(loaded: Load) -> None:
+    """References are resolved, a literal under the name of a secret is a secret, and a number
+    becomes a string.
+    """
     body = (
         'type = "vendor"\nprovider = "gandi"\nzones = ["example.com"]\nauth_token = "hush-hush"\n'
         'auth-key = "env:KEY"\nprotocol = "rest"\nauth_username = "env:ID"\nport = 443\n'
     )
 
-    found = bound_open(loaded, body)
+    settings = bound_open(loaded, body)
 
-    assert ("gandi", ("example.com",)) == (found.provider, found.zones)
+    assert ("gandi", ("example.com",)) == (settings.provider, settings.zones)
     assert {
         "auth_token": Secret("hush-hush"),
         "auth-key": Secret("hush"),
         "protocol": "rest",
         "auth_username": Secret("12345"),
         "port": "443",
-    } == found.options
+    } == settings.options
 
 
-def test_keys_of_any_name_are_checked(loaded: Load) -> None:
-    """A secret that others can read is refused, and what is neither word nor number."""
+def test_wrong_values_of_keys_of_any_name(loaded: Load) -> None:
+    """The message has a secret in a readable file, and a value that is neither a string nor a
+    number.
+    """
     body = 'provider = "gandi"\nauth_token = "hush-hush"\nprotocol = "rest"\nsandbox = true\n'
 
     with pytest.raises(ConfigError) as reported:
@@ -244,15 +254,15 @@ def test_keys_of_any_name_are_checked(loaded: Load) -> None:
 
 
 def test_file_pasted_in_place_of_a_key_is_reported(bound: Bound) -> None:
-    """It has lines; the key alone has none."""
+    """A value with several lines cannot be a key."""
     with pytest.raises(ConfigError, match="several lines") as reported:
         bound(LEAST, KEY='key "certferry." {\n  secret "hush";\n};')
 
     assert "hush" not in str(reported.value)
 
 
-def test_a_field_that_no_operator_could_write_is_the_authors_mistake(loaded: Load) -> None:
-    """An adapter whose settings cannot come from a file fails at its author's desk."""
+def test_field_of_a_type_outside_toml(loaded: Load) -> None:
+    """An adapter with such a field fails in the tests of its author."""
 
     @dataclass(frozen=True, slots=True)
     class Odd:

@@ -1,4 +1,6 @@
-"""`[console]`: where the console listens, how browsers reach it, each mistake with its line."""
+"""The table [console]: addresses to listen on, the URL for browsers, and mistakes with
+their lines.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,24 @@ dns = "dnspod"
 """
 
 
-def console(loaded: Load, written: str) -> ConsoleSettings:
-    return loaded(f"{DECLARED}[console]\n{written}\n").console
+def console(loaded: Load, settings: str) -> ConsoleSettings:
+    return loaded(f"{DECLARED}[console]\n{settings}\n").console
 
 
-def test_without_a_table_it_listens_on_loopback_alone(loaded: Load) -> None:
-    """No address of the machine is opened that was not asked for."""
-    found = loaded(DECLARED).console
+def test_console_without_a_table_listens_on_loopback(loaded: Load) -> None:
+    """Without a table the console opens no other address of the machine."""
+    settings = loaded(DECLARED).console
 
-    assert found.address == ("127.0.0.1", 8080)
-    assert ("http://127.0.0.1:8080", "", False) == (found.base, found.prefix, found.is_https)
+    assert settings.address == ("127.0.0.1", 8080)
+    assert ("http://127.0.0.1:8080", "", False) == (
+        settings.base,
+        settings.prefix,
+        settings.is_https,
+    )
 
 
 @pytest.mark.parametrize(
-    ("written", "base", "prefix"),
+    ("url", "base", "prefix"),
     [
         ("https://ops.example.com", "https://ops.example.com", ""),
         ("https://OPS.example.com/", "https://ops.example.com", ""),
@@ -39,41 +45,41 @@ def test_without_a_table_it_listens_on_loopback_alone(loaded: Load) -> None:
         ("http://127.0.0.1:99/x/y", "http://127.0.0.1:99/x/y", "/x/y"),
     ],
 )
-def test_the_path_of_the_url_is_the_prefix_of_every_link(
-    loaded: Load, written: str, base: str, prefix: str
+def test_path_of_the_url_is_the_prefix_of_links(
+    loaded: Load, url: str, base: str, prefix: str
 ) -> None:
-    """With a slash at its end or without."""
-    found = console(loaded, f'url = "{written}"')
+    """The prefix is the same with and without a final slash."""
+    settings = console(loaded, f'url = "{url}"')
 
-    assert (base, prefix) == (found.base, found.prefix)
-
-
-def test_a_certificate_opens_other_addresses(loaded: Load) -> None:
-    """Then browsers reach it by HTTPS."""
-    found = console(loaded, 'listen = "[::]:8443"\ncertificate = "ops"')
-
-    assert found.address == ("::", 8443)
-    assert found.is_https
+    assert (base, prefix) == (settings.base, settings.prefix)
 
 
-def test_a_unix_socket_may_have_the_proxy_name_the_user(loaded: Load) -> None:
-    """A relative path begins where the file is."""
-    found = console(loaded, 'listen = "unix:run/c.sock"\nuser_header = "X-Forwarded-User"')
+def test_certificate_allows_other_addresses(loaded: Load) -> None:
+    """With a certificate browsers use HTTPS."""
+    settings = console(loaded, 'listen = "[::]:8443"\ncertificate = "ops"')
 
-    assert found.socket is not None
-    assert found.socket.is_absolute()
-    assert found.socket.parts[-2:] == ("run", "c.sock")
+    assert settings.address == ("::", 8443)
+    assert settings.is_https
 
 
-def test_addresses_and_networks_of_proxies_are_one_kind(loaded: Load) -> None:
-    """An address is the network of one."""
-    found = console(loaded, 'trusted_proxies = ["127.0.0.1", "10.1.2.3/8", "fd00::/8"]')
+def test_unix_socket_with_a_user_header(loaded: Load) -> None:
+    """A relative path starts at the folder of the configuration."""
+    settings = console(loaded, 'listen = "unix:run/c.sock"\nuser_header = "X-Forwarded-User"')
 
-    assert found.trusted_proxies == ("127.0.0.1/32", "10.0.0.0/8", "fd00::/8")
+    assert settings.socket is not None
+    assert settings.socket.is_absolute()
+    assert settings.socket.parts[-2:] == ("run", "c.sock")
+
+
+def test_trusted_proxies_are_networks(loaded: Load) -> None:
+    """An address is a network with a single address."""
+    settings = console(loaded, 'trusted_proxies = ["127.0.0.1", "10.1.2.3/8", "fd00::/8"]')
+
+    assert settings.trusted_proxies == ("127.0.0.1/32", "10.0.0.0/8", "fd00::/8")
 
 
 @pytest.mark.parametrize(
-    ("written", "line", "words"),
+    ("settings", "line", "words"),
     [
         ('listen = "8080"', 10, "is not an address with a port"),
         ('listen = "127.0.0.1"', 10, "is not an address with a port"),
@@ -109,11 +115,11 @@ def test_addresses_and_networks_of_proxies_are_one_kind(loaded: Load) -> None:
         ('listne = "127.0.0.1:80"', 10, "did you mean listen?"),
     ],
 )
-def test_each_mistake_is_named_with_its_line(
-    refusal: Refusal, written: str, line: int, words: str
+def test_mistake_is_reported_with_its_line(
+    refusal: Refusal, settings: str, line: int, words: str
 ) -> None:
-    """Whatever it is, before anything listens."""
-    [message] = refusal(f"{DECLARED}[console]\n{written}\n")
+    """The message comes before the console listens."""
+    [message] = refusal(f"{DECLARED}[console]\n{settings}\n")
 
     assert message.startswith(f"{FILE}:{line}: [console] ")
     assert words in message

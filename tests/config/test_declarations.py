@@ -1,4 +1,6 @@
-"""What a certificate's table declares: names, deliveries, another client's files."""
+"""The declarations in a certificate's table: names, deployments, deliveries, and files of another
+client.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from certferry.errors import ConfigError
 from certferry.wiring.settings import from_client
 from tests.config.conftest import Load, Refusal
 
-# --- `domains` and `exclude` of a deployment: what they may hold, and what is wrong with them
+# --- `domains` and `exclude` of a deployment: patterns, and mistakes in patterns
 
 
 FILE = """\
@@ -40,8 +42,8 @@ ISSUED = 'names = ["example.com", "*.example.com"]\ndns = "dnspod"'
 IMPORTED = 'fullchain = "a/f.pem"\nprivkey = "a/k.pem"'
 
 
-def read(tmp_path: Path, *lines: str, source: str = ISSUED) -> DesiredDeployment:
-    """Read the one deployment of a file with these lines; the first is line 9."""
+def deployment_of(tmp_path: Path, *lines: str, source: str = ISSUED) -> DesiredDeployment:
+    """Read the single deployment of a file with these lines; the first of the lines is line 9."""
     path = tmp_path / "certferry.toml"
     path.write_text(FILE.format(source=source) + "\n".join(lines) + "\n")
     [certificate] = load(path, {"HOME": "/nowhere"}).certificates
@@ -49,16 +51,16 @@ def read(tmp_path: Path, *lines: str, source: str = ISSUED) -> DesiredDeployment
     return deployment
 
 
-def problem(tmp_path: Path, *lines: str, source: str = ISSUED) -> str:
-    """Return what is said of these lines, without the path."""
+def problem_of(tmp_path: Path, *lines: str, source: str = ISSUED) -> str:
+    """Return the message about these lines, without the path."""
     with pytest.raises(ConfigError) as caught:
-        read(tmp_path, *lines, source=source)
+        deployment_of(tmp_path, *lines, source=source)
     return str(caught.value).removeprefix(f"{tmp_path / 'certferry.toml'}:")
 
 
 def test_names_wildcard_domains_and_globs(tmp_path: Path) -> None:
-    """Each kind of pattern in its place, in one spelling, once."""
-    deployment = read(
+    """Each kind of pattern is in its own field, in normal spelling and without duplicates."""
+    deployment = deployment_of(
         tmp_path,
         'domains = ["*.Example.com", "img.example.com", ".example.com", "*.example.com.", "img*"]',
         'exclude = [".img.example.com", "test.example.com", "test.example.com", "x*"]',
@@ -71,28 +73,28 @@ def test_names_wildcard_domains_and_globs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("domains", [[], ['domains = "auto"']])
 def test_exclude_alone(domains: list[str], tmp_path: Path) -> None:
-    """Of all that the certificate covers."""
-    deployment = read(tmp_path, *domains, 'exclude = ["test.example.com"]')
+    """The deployment has all domains of the certificate except the excluded domains."""
+    deployment = deployment_of(tmp_path, *domains, 'exclude = ["test.example.com"]')
 
     assert (None, ()) == (deployment.domains, deployment.globs)
     assert ("test.example.com",) == deployment.exclude
 
 
-def test_exclude_takes_names_out(tmp_path: Path) -> None:
-    """It counts for more than `domains`, and an empty one says nothing."""
-    both = read(
+def test_exclude_takes_precedence_over_domains(tmp_path: Path) -> None:
+    """`exclude` removes names from `domains`; an empty list has no effect."""
+    with_exclude = deployment_of(
         tmp_path,
         'domains = ["img.example.com", "test.example.com", "*.test.example.com"]',
         'exclude = ["*test.example.com"]',
     )
-    plain = read(tmp_path, 'domains = ["img.example.com"]', "exclude = []")
+    plain = deployment_of(tmp_path, 'domains = ["img.example.com"]', "exclude = []")
 
-    assert (("img.example.com",), ()) == (both.domains, both.globs)
+    assert (("img.example.com",), ()) == (with_exclude.domains, with_exclude.globs)
     assert (("img.example.com",), ()) == (plain.domains, plain.exclude)
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "expected"),
     [
         (
             ['domains = ["img.example.com"]', 'exclude = ["img.*"]'],
@@ -149,25 +151,27 @@ def test_exclude_takes_names_out(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_reported_with_its_line(
-    lines: list[str], said: str, tmp_path: Path
+def test_wrong_pattern_is_reported_with_its_line(
+    lines: list[str], expected: str, tmp_path: Path
 ) -> None:
-    """And with what to write."""
-    assert said == problem(tmp_path, *lines)
+    """The message has the mistake and the correction."""
+    assert expected == problem_of(tmp_path, *lines)
 
 
-def test_names_in_files_are_not_known_yet(tmp_path: Path) -> None:
-    """Whether something is left of what they cover is seen when they have been read."""
-    assert ("*.example.com",) == read(
+def test_exclude_for_a_certificate_from_files(tmp_path: Path) -> None:
+    """The names of the files are unknown, so only a list of `domains` is compared with
+    `exclude`.
+    """
+    assert ("*.example.com",) == deployment_of(
         tmp_path, 'exclude = ["*.example.com"]', source=IMPORTED
     ).exclude
-    assert "excludes every domain" in problem(
+    assert "excludes every domain" in problem_of(
         tmp_path, 'domains = ["x.cn"]', 'exclude = ["x.cn"]', source=IMPORTED
     )
 
 
-def test_receivers_have_no_domains(tmp_path: Path) -> None:
-    """A directory takes the certificate whole."""
+def test_exclude_at_a_receiver_is_an_unknown_key(tmp_path: Path) -> None:
+    """A directory receives the whole certificate."""
     path = tmp_path / "certferry.toml"
     text = FILE.format(source=ISSUED).replace('to = "qiniu"', 'to = "files"\ndirectory = "/a"')
     path.write_text(f'{text}exclude = ["x.cn"]\n')
@@ -176,15 +180,17 @@ def test_receivers_have_no_domains(tmp_path: Path) -> None:
         load(path, {"HOME": "/nowhere"})
 
 
-def test_hosts_of_a_deployment_to_an_account(tmp_path: Path) -> None:
-    """Whichever host is at work carries it out."""
-    said = problem(tmp_path, 'hosts = ["web-1"]')
-    assert 'hosts: only for "files" and "command": any host deploys to' in said
+def test_hosts_at_an_account_are_refused(tmp_path: Path) -> None:
+    """Any host deploys to an account."""
+    message = problem_of(tmp_path, 'hosts = ["web-1"]')
+    assert 'hosts: only for "files" and "command": any host deploys to' in message
 
 
-def test_domain_that_two_deployments_of_one_certificate_name(tmp_path: Path) -> None:
-    """Which of them is to serve it, and how, must be said once."""
-    said = problem(
+def test_domain_in_two_deployments_of_a_certificate(tmp_path: Path) -> None:
+    """The message names the domain: two deployments could have different settings for the same
+    domain.
+    """
+    message = problem_of(
         tmp_path,
         'domains = ["img.example.com"]',
         "[[certificates.deploy]]",
@@ -192,10 +198,10 @@ def test_domain_that_two_deployments_of_one_certificate_name(tmp_path: Path) -> 
         'domains = ["img.example.com", "*.example.com"]',
     )
 
-    assert said.endswith("deploy: two deployments to qiniu name img.example.com")
+    assert message.endswith("deploy: two deployments to qiniu name img.example.com")
 
 
-# --- `to = "files"` and `to = "command"`: what may be written, what it means, and every mistake
+# --- `to = "files"` and `to = "command"`: settings, their meaning, and mistakes
 
 
 HEAD = '[accounts.dnspod]\n[[certificates]]\nnames = ["a.example.com"]\ndns = "dnspod"\n'
@@ -207,13 +213,15 @@ def deployments(loaded: Load, *bodies: str) -> tuple[DesiredDeployment, ...]:
 
 
 def delivery(loaded: Load, body: str) -> Delivery | None:
-    (found,) = deployments(loaded, body)
-    return found.delivery
+    (deployment,) = deployments(loaded, body)
+    return deployment.delivery
 
 
-def test_files_with_nothing_but_a_directory(loaded: Load) -> None:
-    """Nothing is run, the key is 0600, and the directory is the deployment's only domain."""
-    (found,) = deployments(loaded, 'to = "files"\ndirectory = "/opt/ssl/../ssl/img/"')
+def test_files_with_a_directory_alone(loaded: Load) -> None:
+    """Without other settings no program runs, the key has the mode 0600, and the directory is the
+    deployment's only domain.
+    """
+    (deployment,) = deployments(loaded, 'to = "files"\ndirectory = "/opt/ssl/../ssl/img/"')
 
     assert (
         DesiredDeployment(
@@ -223,37 +231,39 @@ def test_files_with_nothing_but_a_directory(loaded: Load) -> None:
             retire=Retirement.NEVER,
             delivery=FileDelivery("/opt/ssl/img", mode=0o644, key_mode=0o600),
         )
-        == found
+        == deployment
     )
 
 
-def test_files_with_everything(loaded: Load, folder: Path) -> None:
-    """Every setting arrives; `reload` is split as a shell would, and runs beside the file."""
-    found = delivery(
+def test_files_with_every_setting(loaded: Load, folder: Path) -> None:
+    """The delivery has every setting; `reload` is split as in a shell, and runs in the folder of
+    the file.
+    """
+    files = delivery(
         loaded,
         'to = "files"\ndirectory = "ssl"\nowner = "root"\ngroup = "ssl-cert"\nmode = "0640"\n'
         'key_mode = "640"\nreload = "systemctl reload \'my nginx\'"\ntimeout = 5',
     )
 
     reload = Program(("systemctl", "reload", "my nginx"), str(folder), timedelta(seconds=5))
-    assert FileDelivery(f"{folder}/ssl", "root", "ssl-cert", 0o640, 0o640, reload) == found
+    assert FileDelivery(f"{folder}/ssl", "root", "ssl-cert", 0o640, 0o640, reload) == files
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"), [("~/ssl", "{home}/ssl"), ("~", "{home}"), ("a/./b", "{folder}/a/b")]
+    ("path", "expected"), [("~/ssl", "{home}/ssl"), ("~", "{home}"), ("a/./b", "{folder}/a/b")]
 )
-def test_directory_as_people_write_it(
-    loaded: Load, folder: Path, clean_environment: Path, written: str, meant: str
+def test_spellings_of_a_directory(
+    loaded: Load, folder: Path, clean_environment: Path, path: str, expected: str
 ) -> None:
-    """Relative to the file, or to the home."""
-    found = delivery(loaded, f'to = "files"\ndirectory = "{written}"')
+    """A path is relative to the file, or begins with the home."""
+    files = delivery(loaded, f'to = "files"\ndirectory = "{path}"')
 
-    assert isinstance(found, FileDelivery)
-    assert meant.format(folder=folder, home=clean_environment) == found.directory
+    assert isinstance(files, FileDelivery)
+    assert expected.format(folder=folder, home=clean_environment) == files.directory
 
 
 @pytest.mark.parametrize(
-    ("written", "arguments"),
+    ("command", "arguments"),
     [
         ("'push-cert'", ("push-cert",)),
         ("'./push --to lb'", ("{folder}/push", "--to", "lb")),
@@ -261,20 +271,22 @@ def test_directory_as_people_write_it(
         ("['sh', '-c', 'a | b > c']", ("sh", "-c", "a | b > c")),
     ],
 )
-def test_command_as_people_write_it(
-    loaded: Load, folder: Path, written: str, arguments: tuple[str, ...]
+def test_spellings_of_a_command(
+    loaded: Load, folder: Path, command: str, arguments: tuple[str, ...]
 ) -> None:
-    """A string or a list; it is called like its program, and has five minutes."""
-    found = delivery(loaded, f'to = "command"\ncommand = {written}')
+    """A command is a string or a list; its name is the program's name, and its time limit is five
+    minutes.
+    """
+    delivered = delivery(loaded, f'to = "command"\ncommand = {command}')
 
-    meant = tuple(part.format(folder=folder) for part in arguments)
-    program = Program(meant, str(folder), timedelta(minutes=5))
-    assert CommandDelivery(meant[0].rpartition("/")[2], program) == found
+    words = tuple(part.format(folder=folder) for part in arguments)
+    program = Program(words, str(folder), timedelta(minutes=5))
+    assert CommandDelivery(words[0].rpartition("/")[2], program) == delivered
 
 
 def test_several_receivers(loaded: Load) -> None:
-    """Beside one another, each under its own name."""
-    found = deployments(
+    """A certificate may have several receivers, each with its own name."""
+    receivers = deployments(
         loaded,
         'to = "files"\ndirectory = "/a"',
         'to = "files"\ndirectory = "/b"',
@@ -282,12 +294,12 @@ def test_several_receivers(loaded: Load) -> None:
         'to = "command"\ncommand = "push two"\nname = "two"',
     )
 
-    assert [("/a",), ("/b",), ("one",), ("two",)] == [one.domains for one in found]
+    assert [("/a",), ("/b",), ("one",), ("two",)] == [receiver.domains for receiver in receivers]
 
 
 def test_receivers_of_hosts(loaded: Load) -> None:
-    """A host has those that name it, and those that name none; two may have the same directory. A
-    mistake is reported on every host, at its line.
+    """A host has the receivers that name the host, and the receivers without hosts. Receivers of
+    different hosts may have the same directory. Every host reports a mistake at the same line.
     """
     bodies = (
         'to = "files"\ndirectory = "/a"\nreload = "one"\nhosts = ["web-1"]',
@@ -299,18 +311,18 @@ def test_receivers_of_hosts(loaded: Load) -> None:
     expected = {"web-1": [0, 2, 3], "web-2": [1, 2, 3], "web-3": [1, 3], "web-4": [3]}
     for host, numbers in expected.items():
         settings = loaded(f'{HEAD}{tables}[state]\nhost = "{host}"\n')
-        [found] = settings.certificates
+        [certificate] = settings.certificates
         places = [settings.places["a.example.com"].below("deploy", number) for number in numbers]
         assert places == [*settings.deployed["a.example.com"]]
-        assert len(numbers) == len(found.deployments)
+        assert len(numbers) == len(certificate.deployments)
         assert {"web-1", "web-2", "web-3"} == settings.hosts
-    wrong = tables.replace('"web-3"]', '"web-3"]\nmode = 1')
+    mistaken = tables.replace('"web-3"]', '"web-3"]\nmode = 1')
     with pytest.raises(ConfigError, match=r"certferry\.toml:15: .* mode: must be a string"):
-        loaded(f'{HEAD}{wrong}[state]\nhost = "web-4"\n')
+        loaded(f'{HEAD}{mistaken}[state]\nhost = "web-4"\n')
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         ("to = 'files'\ndirectory = '/a'\nhosts = []", "hosts: is an empty list"),
         ("to = 'files'\ndirectory = '/a'\nhosts = 'web-1'", "hosts: must be a list"),
@@ -374,17 +386,17 @@ def test_receivers_of_hosts(loaded: Load) -> None:
         ),
     ],
 )
-def test_a_wrong_delivery_is_reported_in_the_words_of_the_file(
-    refusal: Refusal, body: str, said: str
+def test_wrong_delivery_is_reported_with_its_key(
+    refusal: Refusal, body: str, expected: str
 ) -> None:
-    """A mistake has one line, and nothing follows from it."""
+    """A mistake causes exactly one line."""
     (line,) = refusal(f"{HEAD}[[certificates.deploy]]\n{body}")
 
-    assert line.partition("[[certificates.deploy]] ")[2].startswith(said), line
+    assert line.partition("[[certificates.deploy]] ")[2].startswith(expected), line
 
 
-def test_one_directory_for_two_certificates(refusal: Refusal) -> None:
-    """Each would replace the other's for ever."""
+def test_directory_of_two_certificates(refusal: Refusal) -> None:
+    """Two certificates in a directory would replace each other in every run."""
     deploy = '[[certificates.deploy]]\nto = "files"\ndirectory = "/a"\n'
     other = HEAD.partition("\n")[2].replace("a.example.com", "b.example.com")
 
@@ -393,8 +405,8 @@ def test_one_directory_for_two_certificates(refusal: Refusal) -> None:
     assert "directory: line 5 already uses /a" in line
 
 
-def test_one_command_for_two_certificates(loaded: Load) -> None:
-    """That is what commands are for."""
+def test_command_of_two_certificates(loaded: Load) -> None:
+    """A command may deliver any number of certificates."""
     deploy = '[[certificates.deploy]]\nto = "command"\ncommand = "push"\n'
     other = HEAD.partition("\n")[2].replace("a.example.com", "b.example.com")
 
@@ -403,8 +415,8 @@ def test_one_command_for_two_certificates(loaded: Load) -> None:
     assert first.deployments == second.deployments
 
 
-def test_certificate_that_would_be_written_over_its_source(refusal: Refusal) -> None:
-    """The files are another client's."""
+def test_directory_of_an_imported_certificate(refusal: Refusal) -> None:
+    """A delivery would overwrite the files of the other client."""
     text = (
         '[[certificates]]\nfullchain = "/a/fullchain.pem"\nprivkey = "/a/privkey.pem"\n'
         '[[certificates.deploy]]\nto = "files"\ndirectory = "/a"\n'
@@ -415,8 +427,8 @@ def test_certificate_that_would_be_written_over_its_source(refusal: Refusal) -> 
     assert "directory: line 1 already uses /a" in line
 
 
-def test_links_do_not_hide_that_a_directory_is_taken(refusal: Refusal, folder: Path) -> None:
-    """Neither from another certificate, nor from the one whose source lies there."""
+def test_directory_of_two_certificates_through_links(refusal: Refusal, folder: Path) -> None:
+    """The real paths are compared, both with other deliveries and with imported files."""
     (folder / "real").mkdir()
     (folder / "link").symlink_to("real")
     (folder / "way").symlink_to(".")
@@ -424,69 +436,81 @@ def test_links_do_not_hide_that_a_directory_is_taken(refusal: Refusal, folder: P
     deploy = '[[certificates.deploy]]\nto = "files"\ndirectory = "{}"\n'
     imported = '[[certificates]]\nfullchain = "link/fullchain.pem"\nprivkey = "link/privkey.pem"\n'
 
-    (one,) = refusal(HEAD + deploy.format("real") + other + deploy.format("way/link"))
-    (two,) = refusal(imported + deploy.format("way/real"))
+    (of_delivery,) = refusal(HEAD + deploy.format("real") + other + deploy.format("way/link"))
+    (of_import,) = refusal(imported + deploy.format("way/real"))
 
     used = f"already uses {folder}/real"
-    assert f"directory: line 5 {used}" in one
-    assert f"directory: line 1 {used}" in two
+    assert f"directory: line 5 {used}" in of_delivery
+    assert f"directory: line 1 {used}" in of_import
 
 
-def test_directory_behind_a_link_is_called_as_it_is_written(loaded: Load, folder: Path) -> None:
-    """Reports speak the operator's words; the link may lead elsewhere tomorrow."""
+def test_directory_through_a_link_keeps_its_spelling(loaded: Load, folder: Path) -> None:
+    """Reports have the path of the file, since a link may lead elsewhere tomorrow."""
     (folder / "real").mkdir()
     (folder / "link").symlink_to("real")
 
-    found = delivery(loaded, 'to = "files"\ndirectory = "link"')
+    files = delivery(loaded, 'to = "files"\ndirectory = "link"')
 
-    assert isinstance(found, FileDelivery)
-    assert f"{folder}/link" == found.directory
+    assert isinstance(files, FileDelivery)
+    assert f"{folder}/link" == files.directory
 
 
-# --- Settings for a certificate that another client has renewed, where no file declares any
+# --- Settings for a certificate that another client has renewed, without a declaration
 
 
 FILES = PemFiles("/live/example.com/fullchain.pem", "/live/example.com/privkey.pem")
 KEYS = {"QINIU_AK": "a", "QINIU_SECRET_KEY": "s"}
 
 
-def test_without_a_file_the_clients_certificate_is_declared() -> None:
-    """It goes to every domain it covers at Qiniu; only that account's keys are needed."""
+def test_certificate_of_a_client_without_a_file() -> None:
+    """The certificate is deployed to all its domains at Qiniu; only the keys of Qiniu are
+    needed.
+    """
     settings = from_client("example.com-0001", FILES, {"HOME": "/h", **KEYS})
 
-    (wish,) = settings.certificates
+    (certificate,) = settings.certificates
     account = settings.accounts["qiniu"].values
-    assert FILES == wish.files
-    assert ("example.com-0001", (DesiredDeployment("qiniu"),)) == (wish.lineage, wish.deployments)
+    assert FILES == certificate.files
+    assert ("example.com-0001", (DesiredDeployment("qiniu"),)) == (
+        certificate.lineage,
+        certificate.deployments,
+    )
     assert ["qiniu"] == list(settings.accounts)
     assert {"access_key": "env:QINIU_AK", "secret_key": "env:QINIU_SECRET_KEY"} == dict(account)
     assert settings.path is None
 
 
 def in_file(loaded: Load, text: str, **environ: str) -> Settings:
-    """Declare a certificate in addition to a file that declares none."""
+    """Declare a client's certificate in addition to a file without certificates."""
     return from_client("example.com", FILES, {"HOME": "/h", **environ}, loaded(text, **environ))
 
 
-def test_file_without_certificates_says_where_and_how(loaded: Load) -> None:
-    """Its account takes the client's certificate, whatever it is called; the rest of it holds."""
+def test_file_without_certificates_has_the_settings(loaded: Load) -> None:
+    """The file's account gets the client's certificate, under any label, and the file's other
+    settings apply.
+    """
     settings = in_file(
         loaded,
         '[state]\nurl = "sqlite:///here.db"\n[accounts.cdn]\ntype = "qiniu"\n'
         'access_key = "env:MINE"\nsecret_key = "env:ALSO"\napi = "http://127.0.0.1:1"\n',
     )
 
-    (wish,) = settings.certificates
-    assert ("example.com", (DesiredDeployment("cdn"),)) == (wish.lineage, wish.deployments)
-    assert FILES == wish.files
+    (certificate,) = settings.certificates
+    assert ("example.com", (DesiredDeployment("cdn"),)) == (
+        certificate.lineage,
+        certificate.deployments,
+    )
+    assert FILES == certificate.files
     assert "here.db" == Path(settings.state.named).name
     assert "env:MINE" == settings.accounts["cdn"].values["access_key"]
     assert settings.path is not None
 
 
 @pytest.mark.parametrize("account", ["", '[accounts.qiniu]\napi = "http://127.0.0.1:1"\n'])
-def test_keys_that_the_file_lacks_come_from_the_environment(loaded: Load, account: str) -> None:
-    """Its own environment files included; DNSPod's account is not needed."""
+def test_keys_from_the_environment_for_an_account(loaded: Load, account: str) -> None:
+    """Keys outside the file come from the environment, including environment files; no account of
+    DNSPod is needed.
+    """
     env_file = Path("cdn.env")
     env_file.write_text("QINIU_AK=a\n")
     env_file.chmod(0o600)
@@ -501,24 +525,24 @@ def test_keys_that_the_file_lacks_come_from_the_environment(loaded: Load, accoun
     assert ("env:QINIU_AK", "env:QINIU_SECRET_KEY") == (values["access_key"], values["secret_key"])
 
 
-def test_key_that_neither_has_is_reported(loaded: Load) -> None:
-    """With both of its names."""
+def test_key_outside_file_and_environment_is_reported(loaded: Load) -> None:
+    """The message has both names of the variable."""
     with pytest.raises(ConfigError, match="QINIU_SECRET_KEY / QINIU_SK: not set"):
         in_file(loaded, '[accounts.qiniu]\naccess_key = "env:MINE"\n')
 
 
-def test_of_two_accounts_none_is_guessed(loaded: Load) -> None:
-    """Which one is meant is to be declared."""
-    one = 'access_key = "env:A"\nsecret_key = "env:B"\ntype = "qiniu"\n'
+def test_two_accounts_need_a_declaration(loaded: Load) -> None:
+    """The hint advises to declare the certificate with its account."""
+    keys = 'access_key = "env:A"\nsecret_key = "env:B"\ntype = "qiniu"\n'
 
     with pytest.raises(ConfigError, match="several accounts of Qiniu's: a, b") as caught:
-        in_file(loaded, f"[accounts.a]\n{one}[accounts.b]\n{one}")
+        in_file(loaded, f"[accounts.a]\n{keys}[accounts.b]\n{keys}")
 
     assert "[[certificates]]" in str(caught.value.hint)
 
 
-def test_without_a_file_every_missing_key_is_reported() -> None:
-    """Both of Qiniu's, and none of DNSPod's."""
+def test_missing_keys_without_a_file() -> None:
+    """The message has both keys of Qiniu, and no keys of DNSPod."""
     with pytest.raises(ConfigError) as caught:
         from_client("example.com", FILES, {"HOME": "/h"})
 
@@ -529,8 +553,8 @@ def test_without_a_file_every_missing_key_is_reported() -> None:
     assert WITHOUT_FILE == caught.value.hint
 
 
-def test_secrets_print_nothing() -> None:
-    """The settings hold references, not keys."""
+def test_settings_without_secrets_in_their_text() -> None:
+    """The settings contain references instead of keys."""
     settings = from_client(
         "example.com", FILES, {"HOME": "/h", "QINIU_AK": "a", "QINIU_SK": "very-s"}
     )

@@ -1,4 +1,4 @@
-"""Environment files: what a shell would set, or an error; never more."""
+"""Environment files: assignments have the values of a shell, and any other line is an error."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0\n"), max_si
 COMMAND = "a shell would run a command here"
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
 
-# Pieces of lines that a shell could run without harm, should the reader wrongly let one pass.
+# Parts of lines that a shell could run without harm if the reader accepted a part wrongly.
 HARMLESS = ["a", "=", "#", "!", "é", "'b c'", "' $x `y` '", '"d\\"e"', '"\\\\ \\n \\$x"', " # '"]
 RISKY = [" ", "\t", "'", '"', "\\", "$", "$x", "`", ";", "~", "\x0b"]
-# Most lines are to be accepted: a refused one compares nothing.
+# Harmless parts are frequent, because only accepted lines are compared with the shell.
 PIECES = st.sampled_from(HARMLESS * 6 + RISKY)
 
 
-def read(text: str | bytes) -> EnvFile:
+def env_file_of(text: str | bytes) -> EnvFile:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file.env"
         path.touch(0o600)
@@ -39,7 +39,7 @@ def read(text: str | bytes) -> EnvFile:
 
 @pytest.mark.timeout(10)
 def test_fifo_in_the_place_of_a_file(tmp_path: Path) -> None:
-    """A run does not wait for a writer."""
+    """The reader does not wait for a writer."""
     os.mkfifo(tmp_path / "file.env", 0o600)
 
     with pytest.raises(ConfigError, match="is not a regular file"):
@@ -48,7 +48,7 @@ def test_fifo_in_the_place_of_a_file(tmp_path: Path) -> None:
 
 @as_root
 def test_file_of_another_user(tmp_path: Path) -> None:
-    """Root takes no variables from it, such as where programs are looked for."""
+    """Root takes no variables from the file, such as a PATH."""
     path = tmp_path / "file.env"
     path.touch(0o600)
     given_away(path)
@@ -63,18 +63,18 @@ def test_file_of_another_user(tmp_path: Path) -> None:
 
 
 def problem(line: str) -> str:
-    (finding,) = read(f"A=1\n# two\n{line}\nB=2\n").mistakes
+    (finding,) = env_file_of(f"A=1\n# two\n{line}\nB=2\n").mistakes
     assert 3 == finding.line
     return str(finding.message)
 
 
 def in_single_quotes(value: str) -> str:
-    """Quote as `'…'`, with each single quote outside."""
+    """Quote as `'…'`, with single quotes outside the quotes."""
     return "'" + value.replace("'", "'\\''".replace("\\'", '"\'"')) + "'"
 
 
 def in_double_quotes(value: str) -> str:
-    """Quote as `"…"`, with a backslash before what means something there."""
+    """Quote as `"…"`, with a backslash before special characters."""
     return '"' + "".join("\\" + c if c in '"\\$`' else c for c in value) + '"'
 
 
@@ -86,29 +86,31 @@ def in_double_quotes(value: str) -> str:
     st.sampled_from(["\n", "\r\n", "\n\n# between\n"]),
     st.sampled_from(["", "\ufeff"]),
 )
-def test_what_is_quoted_is_read_back(
+def test_quoted_value_is_read_back(
     values: dict[str, str], quote: object, export: str, comment: str, end: str, mark: str
 ) -> None:
-    """Any value, quoted either way, comes back as it was, however the line is dressed."""
+    """A value comes back unchanged in either kind of quotes, with and without `export`, comments
+    and a byte order mark.
+    """
     assert callable(quote)
     lines = [f"{export}{name}={quote(value)}{comment}{end}" for name, value in values.items()]
 
-    file = read(mark + "".join(lines))
+    file = env_file_of(mark + "".join(lines))
 
     assert () == file.mistakes
     assert values == file.values
 
 
 @given(st.lists(PIECES, max_size=6).map("".join))
-def test_a_line_means_what_it_means_to_a_shell(written: str) -> None:
-    """Whatever is accepted has the value that the shell gives it."""
-    file = read(f"V={written}\n")
+def test_line_has_the_meaning_of_a_shell(value: str) -> None:
+    """An accepted line has the value that the shell assigns."""
+    file = env_file_of(f"V={value}\n")
     event("refused" if file.mistakes else "accepted")
     if file.mistakes:
         return
 
     shell = subprocess.run(
-        ["sh", "-c", f'V={written}\nprintf %s "$V"'],
+        ["sh", "-c", f'V={value}\nprintf %s "$V"'],
         env={"LC_ALL": "C.UTF-8"},
         capture_output=True,
         check=True,
@@ -132,13 +134,13 @@ def test_a_line_means_what_it_means_to_a_shell(written: str) -> None:
         ("V=中文", "中文"),
     ],
 )
-def test_values_are_plain_or_quoted(line: str, value: str) -> None:
-    """Quotes go, what they protect stays, pieces are put together."""
-    assert {"V": value} == read(line).values
+def test_plain_and_quoted_values(line: str, value: str) -> None:
+    """Quotes are removed, quoted characters stay, and adjacent parts are joined."""
+    assert {"V": value} == env_file_of(line).values
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "expected"),
     [
         ("V=$(cat /etc/passwd)", f"{COMMAND}; "),
         ("V=${HOME}/x", "a shell would replace `$`; "),
@@ -164,48 +166,50 @@ def test_values_are_plain_or_quoted(line: str, value: str) -> None:
         ("MY-V=a", "is not KEY=value "),
     ],
 )
-def test_what_a_shell_would_carry_out_is_an_error(line: str, said: str) -> None:
-    """Nothing is executed, replaced or guessed; the line is named."""
-    assert problem(line).startswith(said)
+def test_expansion_of_a_shell_is_an_error(line: str, expected: str) -> None:
+    """Nothing is executed, replaced or guessed, and the message has the line."""
+    assert problem(line).startswith(expected)
 
 
 @pytest.mark.parametrize("line", ["V=$(cat k)", "V=`cat k`", 'V="$(cat k)"'])
-def test_command_is_not_to_be_quoted(line: str) -> None:
-    """In single quotes its own words would be the key; what gives a key by a command is named."""
-    said = problem(line)
+def test_command_in_a_value_has_its_own_advice(line: str) -> None:
+    """The message advises to write the value or a reference `command:…`, since quotes would make
+    the command's text the key.
+    """
+    message = problem(line)
 
-    assert "write the value itself" in said
-    assert "command:…" in said
+    assert "write the value itself" in message
+    assert "command:…" in message
 
 
-def test_the_other_lines_are_still_read() -> None:
-    """One bad line hides no other, and each is reported."""
-    file = read("A=1\nB=$x\nC=2\nD=`y`\n")
+def test_other_lines_are_read() -> None:
+    """Every wrong line is reported, and every other line is read."""
+    file = env_file_of("A=1\nB=$x\nC=2\nD=`y`\n")
 
     assert {"A": "1", "C": "2"} == file.values
     assert [(2, "B"), (4, "D")] == [(finding.line, finding.key) for finding in file.mistakes]
 
 
-def test_the_last_assignment_counts() -> None:
-    """Within a file it is as in a shell."""
-    assert {"A": "2"} == read("A=1\nA=2\n").values
+def test_last_assignment_counts() -> None:
+    """As in a shell, a later assignment replaces an earlier assignment."""
+    assert {"A": "2"} == env_file_of("A=1\nA=2\n").values
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         (b"A=\xff\n", "is not UTF-8 text"),
         (b"A=a\0b\n", "is not text: the file contains a null byte"),
     ],
 )
-def test_what_is_not_text_is_refused(content: bytes, said: str) -> None:
-    """Bytes that no environment could hold are told before they do harm."""
-    with pytest.raises(ConfigError, match=said):
-        read(content)
+def test_file_that_is_no_text_is_refused(content: bytes, expected: str) -> None:
+    """Bytes outside UTF-8 and null bytes are reported on reading the file."""
+    with pytest.raises(ConfigError, match=expected):
+        env_file_of(content)
 
 
-def test_the_environment_goes_before_the_files() -> None:
-    """Files add what is missing or empty; of several, the first one counts."""
+def test_environment_takes_precedence_over_files() -> None:
+    """Files add missing and empty variables; the first of several files takes precedence."""
     first = EnvFile(Path("1"), {"SET": "file", "EMPTY": "file", "NEW": "first", "VOID": ""}, ())
     second = EnvFile(Path("2"), {"NEW": "second", "VOID": "second"}, ())
 
@@ -214,8 +218,10 @@ def test_the_environment_goes_before_the_files() -> None:
     assert {"SET": "real", "EMPTY": "file", "NEW": "first", "VOID": "second"} == filled
 
 
-def test_references_lead_into_the_files(loaded: Load, folder: Path) -> None:
-    """A variable of an environment file is as good as one of the environment."""
+def test_references_to_variables_of_files(loaded: Load, folder: Path) -> None:
+    """A reference finds a variable of an environment file as well as a variable of the
+    environment.
+    """
     (folder / "cdn.env").write_text("export EAB='hmac-key'\n")
     (folder / "cdn.env").chmod(0o600)
 
@@ -227,10 +233,10 @@ def test_references_lead_into_the_files(loaded: Load, folder: Path) -> None:
     assert Secret("hmac-key") == settings.secrets.resolve(settings.acme.usual.eab_hmac_key)
 
 
-def test_a_wrong_file_is_reported_with_the_line_that_names_it(
-    refusal: Refusal, folder: Path
-) -> None:
-    """Missing, open to others, or no file: the list's item is named."""
+def test_wrong_environment_file_is_reported(refusal: Refusal, folder: Path) -> None:
+    """A missing file, a file open to other users, and a FIFO are reported at their lines in the
+    list.
+    """
     (folder / "open.env").write_text("A=HUNTER2\n")
     (folder / "open.env").chmod(0o640)
     os.mkfifo(folder / "pipe.env", 0o600)
@@ -251,8 +257,8 @@ def test_a_wrong_file_is_reported_with_the_line_that_names_it(
     ] == refusal('env_files = [\n"missing.env",\n"open.env",\n"pipe.env",\n]')
 
 
-def test_a_wrong_line_is_reported_with_its_own_file(refusal: Refusal, folder: Path) -> None:
-    """The file, the line and the variable are named, and not what it is set to."""
+def test_wrong_line_of_an_environment_file_is_reported(refusal: Refusal, folder: Path) -> None:
+    """The message has the file, the line and the variable, without the value."""
     (folder / "cdn.env").write_text("A=1\nQINIU_SK=HUNTER2$x\nHUNTER2 x\n")
     (folder / "cdn.env").chmod(0o600)
 
@@ -267,10 +273,10 @@ def test_a_wrong_line_is_reported_with_its_own_file(refusal: Refusal, folder: Pa
 
 
 @pytest.mark.parametrize("also", ["", "acme.email = 1\n"])
-def test_the_hint_is_about_environment_files_where_they_are_wrong(
-    loaded: Load, folder: Path, also: str
-) -> None:
-    """As `--env-file` has it; the settings' own reference is named where those are wrong, too."""
+def test_hint_about_environment_files(loaded: Load, folder: Path, also: str) -> None:
+    """The hint is the same as for `--env-file`; if settings are wrong too, the hint also has the
+    reference of the settings.
+    """
     (folder / "cdn.env").write_text("QINIU_SK=$(cat k)\n")
     (folder / "cdn.env").chmod(0o600)
 
@@ -281,8 +287,10 @@ def test_the_hint_is_about_environment_files_where_they_are_wrong(
     assert expected == str(caught.value.hint)
 
 
-def test_what_cannot_be_read_has_a_hint(tmp_path: Path) -> None:
-    """Not there, a pipe, a directory: what to name; of another encoding: what to do."""
+def test_hints_for_unreadable_environment_files(tmp_path: Path) -> None:
+    """For a missing file, a FIFO and a directory the hint is about the setting; for another
+    encoding the hint has the command to convert the file.
+    """
     os.mkfifo(tmp_path / "pipe", 0o600)
     latin = tmp_path / "latin"
     latin.touch(0o600)

@@ -1,4 +1,4 @@
-"""Where the file is found, how it is opened and salvaged, and runs without one."""
+"""The configuration file: its places, its owner, its syntax, and runs without a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from certferry.wiring.settings import from_environment
 from tests.another_user import as_root, given_away
 from tests.config.conftest import FILE, Load, Refusal
 
-# --- Where the configuration is looked for
+# --- The places of the configuration
 
 
 LOCAL = Path("certferry.toml")
@@ -32,7 +32,7 @@ LOCAL = Path("certferry.toml")
 
 @pytest.fixture
 def environ(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """Return an environment with a home, while the current directory is another, empty one."""
+    """Return an environment with a home, in another empty current directory."""
     return {"HOME": str(tmp_path_factory.mktemp("someone"))}
 
 
@@ -42,31 +42,31 @@ def put(path: Path) -> Path:
     return path
 
 
-def test_the_chosen_file_comes_first(environ: Mapping[str, str]) -> None:
-    """`--config` wins over everything, whether the file exists or not."""
+def test_chosen_file_takes_precedence(environ: Mapping[str, str]) -> None:
+    """`--config` takes precedence over all other places, even if the file is missing."""
     put(LOCAL)
 
-    found = find_file(Path("other.toml"), {**environ, "CERTFERRY_CONFIG": "third.toml"})
+    file = find_file(Path("other.toml"), {**environ, "CERTFERRY_CONFIG": "third.toml"})
 
-    assert Path("other.toml") == found
+    assert Path("other.toml") == file
 
 
-def test_the_environment_comes_before_the_usual_places(environ: Mapping[str, str]) -> None:
-    """`$CERTFERRY_CONFIG` wins over what lies about."""
+def test_variable_takes_precedence_over_the_usual_places(environ: Mapping[str, str]) -> None:
+    """`$CERTFERRY_CONFIG` takes precedence over an existing file in a usual place."""
     put(LOCAL)
 
     assert Path("third.toml") == find_file(None, {**environ, "CERTFERRY_CONFIG": "third.toml"})
 
 
-def test_an_empty_variable_says_nothing(environ: Mapping[str, str]) -> None:
-    """Unsetting a variable by making it empty works."""
+def test_empty_variable_counts_as_unset(environ: Mapping[str, str]) -> None:
+    """An empty variable leads to the usual places."""
     put(LOCAL)
 
     assert LOCAL == find_file(None, {**environ, "CERTFERRY_CONFIG": ""})
 
 
-def test_the_usual_places_are_searched_in_order(environ: Mapping[str, str]) -> None:
-    """The current directory comes before the home, and the home before the system."""
+def test_order_of_the_usual_places(environ: Mapping[str, str]) -> None:
+    """The current directory comes before the home, and the home before the system's directory."""
     at_home = put(Path(environ["HOME"]) / ".config" / "certferry" / "certferry.toml")
 
     assert (LOCAL, at_home, Path("/etc/certferry/certferry.toml")) == usual_places(environ)
@@ -77,8 +77,8 @@ def test_the_usual_places_are_searched_in_order(environ: Mapping[str, str]) -> N
     assert LOCAL == find_file(None, environ)
 
 
-def test_settings_may_lie_elsewhere_than_in_the_home(environ: Mapping[str, str]) -> None:
-    """`$XDG_CONFIG_HOME` is looked at before `~/.config`, and does not hide it."""
+def test_xdg_config_home(environ: Mapping[str, str]) -> None:
+    """`$XDG_CONFIG_HOME` comes before `~/.config`, which stays in the list."""
     elsewhere = Path("/elsewhere/certferry/certferry.toml")
 
     places = usual_places({**environ, "XDG_CONFIG_HOME": "/elsewhere"})
@@ -86,8 +86,8 @@ def test_settings_may_lie_elsewhere_than_in_the_home(environ: Mapping[str, str])
     assert (LOCAL, elsewhere, *usual_places(environ)[1:]) == places
 
 
-def test_a_link_to_nowhere_is_not_passed_over(environ: Mapping[str, str]) -> None:
-    """A configuration that is there but broken is reported, not replaced by another."""
+def test_broken_link_is_reported(environ: Mapping[str, str]) -> None:
+    """A broken link in a usual place is an error, and later places are not searched."""
     LOCAL.symlink_to("gone.toml")
 
     with pytest.raises(ConfigError, match=r"certferry\.toml: cannot be read: No such file"):
@@ -97,8 +97,8 @@ def test_a_link_to_nowhere_is_not_passed_over(environ: Mapping[str, str]) -> Non
 @pytest.mark.skipif(
     Path("/etc/certferry/certferry.toml").exists(), reason="this machine has a configuration"
 )
-def test_no_file_anywhere_names_the_places(environ: Mapping[str, str]) -> None:
-    """Who has no configuration learns where one would be found."""
+def test_missing_configuration_names_the_places(environ: Mapping[str, str]) -> None:
+    """The message lists the places of a configuration."""
     assert find_file(None, environ) is None
 
     with pytest.raises(ConfigError) as caught:
@@ -110,14 +110,16 @@ def test_no_file_anywhere_names_the_places(environ: Mapping[str, str]) -> None:
     ) == str(caught.value.message)
 
 
-def test_a_home_is_found_without_a_variable() -> None:
-    """Programs that cron starts may have no `$HOME`; the password database knows it."""
+def test_home_without_a_variable() -> None:
+    """The home comes from the password database if `$HOME` is missing, as in cron."""
     assert Path(pwd.getpwuid(os.geteuid()).pw_dir) == home_directory({})
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
-def test_a_user_without_a_name_has_a_home_too() -> None:
-    """Containers run programs under ids that the password database does not have."""
+def test_home_of_a_user_without_a_name() -> None:
+    """Containers run programs under user ids outside the password database; the home is
+    then `/`.
+    """
     program = "from certferry.config.files import home_directory; print(home_directory({}))"
     become = f"import os; os.setuid(54321); {program}"
     imported = "import certferry.config.files; "
@@ -130,7 +132,9 @@ def test_a_user_without_a_name_has_a_home_too() -> None:
 
 
 def refused(path: Path) -> str:
-    """Return why a configuration is not read, and what to do; the reference would not help."""
+    """Return the message and the hint about a refused configuration; the hint is not the
+    reference.
+    """
     with pytest.raises(ConfigError) as caught:
         load(path, {})
     assert caught.value.hint != REFERENCE
@@ -139,7 +143,7 @@ def refused(path: Path) -> str:
 
 @as_root
 def test_configuration_of_another_user(folder: Path) -> None:
-    """What it says would be run as root: it is refused with the command that helps."""
+    """Another user's settings would run as root; the message has the commands that help."""
     path = given_away(put(folder / "theirs.toml"))
 
     assert (
@@ -149,8 +153,8 @@ def test_configuration_of_another_user(folder: Path) -> None:
 
 
 @as_root
-def test_configuration_in_a_home_of_another_users(folder: Path) -> None:
-    """They could put another in its place."""
+def test_configuration_in_a_directory_of_another_user(folder: Path) -> None:
+    """The directory's owner could replace the file."""
     home = put(folder / "home" / "x.toml").parent
     given_away(home)
 
@@ -162,7 +166,7 @@ def test_configuration_in_a_home_of_another_users(folder: Path) -> None:
 
 
 def test_configuration_that_every_user_may_write(folder: Path) -> None:
-    """It is refused for every user."""
+    """The file is refused for every user."""
     put(folder / "open.toml").chmod(0o666)
 
     assert (
@@ -175,7 +179,9 @@ def test_configuration_that_every_user_may_write(folder: Path) -> None:
 def test_root_in_a_directory_of_another_user(
     folder: Path, environ: Mapping[str, str], whose: str
 ) -> None:
-    """What lies there is not looked for: the next place counts, and else the error says why."""
+    """The current directory is no place for root if other users can write there: the next place
+    counts, or the hint has the reason.
+    """
     put(LOCAL)
     if whose == "theirs":
         given_away(folder)
@@ -193,7 +199,7 @@ def test_root_in_a_directory_of_another_user(
     assert put(at_home) == find_file(None, environ)
 
 
-# --- Files that other users could read or change, as `doctor` finds them
+# --- Files that other users can read or change, as reported by `doctor`
 
 
 TOML = """\
@@ -205,78 +211,82 @@ key_file = "secret.key"
 
 
 def settings(loaded: Load) -> Settings:
-    """Load a configuration, beside whose state and key there are others."""
+    """Load a configuration with a state, a key and an environment file for the owner alone."""
     for name in ("keys.env", "state.db", "secret.key"):
         Path(name).touch(0o600)
         Path(name).chmod(0o600)
     return loaded(TOML)
 
 
-def found(one: Settings) -> list[tuple[str, Severity]]:
-    """Return what is open, by the file's name."""
-    findings = list(examine_files(one))
+def open_files(settings: Settings) -> list[tuple[str, Severity]]:
+    """Return the findings by the file's name, with their severity."""
+    findings = list(examine_files(settings))
     assert {Code.FILE_OPEN} >= {finding.code for finding in findings}
     return [(Path(finding.subject).name, finding.severity) for finding in findings]
 
 
-def test_files_of_the_caller_alone(loaded: Load) -> None:
-    """There is nothing to tell; neither of what is not there yet."""
-    one = settings(loaded)
-    assert [] == found(one)
+def test_files_for_the_owner_alone(loaded: Load) -> None:
+    """Neither private files nor a missing key file cause a finding."""
+    loaded_settings = settings(loaded)
+    assert [] == open_files(loaded_settings)
 
-    assert one.state.key_file is not None
-    one.state.key_file.unlink()
-    assert [] == found(one)
+    assert loaded_settings.state.key_file is not None
+    loaded_settings.state.key_file.unlink()
+    assert [] == open_files(loaded_settings)
 
 
-def test_files_that_others_may_read(loaded: Load) -> None:
-    """The key opens the state, so it weighs more; the fix is a command."""
-    one = settings(loaded)
-    state, key_file = one.state.path, one.state.key_file
+def test_files_that_other_users_can_read(loaded: Load) -> None:
+    """A readable key is an error and a readable state a warning; each hint is a command."""
+    loaded_settings = settings(loaded)
+    state, key_file = loaded_settings.state.path, loaded_settings.state.key_file
     assert state is not None
     assert key_file is not None
     key_file.chmod(0o640)
     state.chmod(0o644)
 
-    assert [("secret.key", Severity.ERROR), ("state.db", Severity.WARNING)] == found(one)
-    fixes = [str(finding.hint) for finding in examine_files(one)]
+    assert [("secret.key", Severity.ERROR), ("state.db", Severity.WARNING)] == open_files(
+        loaded_settings
+    )
+    fixes = [str(finding.hint) for finding in examine_files(loaded_settings)]
     assert [f"run: chmod 600 {key_file}", f"run: chmod 600 {state}"] == fixes
 
 
-def test_files_that_others_may_change(loaded: Load) -> None:
-    """What is read decides what a run does."""
-    one = settings(loaded)
+def test_files_that_other_users_can_change(loaded: Load) -> None:
+    """Writable settings are errors, because settings decide about the run."""
+    loaded_settings = settings(loaded)
     Path("certferry.toml").chmod(0o666)
     Path("keys.env").chmod(0o622)
 
-    assert [("certferry.toml", Severity.ERROR), ("keys.env", Severity.ERROR)] == found(one)
+    assert [("certferry.toml", Severity.ERROR), ("keys.env", Severity.ERROR)] == open_files(
+        loaded_settings
+    )
 
 
 @as_root
 def test_file_of_another_user(loaded: Load) -> None:
-    """Whatever its mode."""
-    one = settings(loaded)
-    assert one.state.path is not None
-    given_away(one.state.path)
+    """The owner counts, whatever the mode."""
+    loaded_settings = settings(loaded)
+    assert loaded_settings.state.path is not None
+    given_away(loaded_settings.state.path)
 
-    assert [("state.db", Severity.ERROR)] == found(one)
-
-
-def test_file_that_cannot_be_reached(loaded: Load) -> None:
-    """A link that leads to itself, for one."""
-    one = settings(loaded)
-    assert one.state.path is not None
-    one.state.path.unlink()
-    one.state.path.symlink_to("state.db")
-
-    assert [("state.db", Severity.ERROR)] == found(one)
+    assert [("state.db", Severity.ERROR)] == open_files(loaded_settings)
 
 
-# --- Reading the file: whatever lies at the path, one clear sentence and no waiting
+def test_state_that_is_a_loop_of_links(loaded: Load) -> None:
+    """An unreachable file is an error."""
+    loaded_settings = settings(loaded)
+    assert loaded_settings.state.path is not None
+    loaded_settings.state.path.unlink()
+    loaded_settings.state.path.symlink_to("state.db")
+
+    assert [("state.db", Severity.ERROR)] == open_files(loaded_settings)
+
+
+# --- Reading the file: a clear sentence for each kind of file, without waiting
 
 
 def complaint(path: Path = FILE) -> str:
-    """Return the message of a file that cannot be read."""
+    """Return the message about an unreadable file."""
     with pytest.raises(ConfigError) as caught:
         load(path, os.environ)
     return str(caught.value.message)
@@ -292,8 +302,10 @@ def complaint(path: Path = FILE) -> str:
         (lambda: FILE.write_bytes(b"# one\n# two\nx = '\xff'\n"), ":3: is not UTF-8 text"),
     ],
 )
-def test_what_is_no_configuration(folder: Path, make: Callable[[], object], problem: str) -> None:
-    """Told as the system says it, or with the line; a pipe without a writer delays no run."""
+def test_path_without_a_configuration(
+    folder: Path, make: Callable[[], object], problem: str
+) -> None:
+    """The message has the system's words or the line; a FIFO without a writer causes no wait."""
     make()
 
     assert f"certferry.toml{problem}" == complaint()
@@ -306,21 +318,21 @@ def test_what_is_no_configuration(folder: Path, make: Callable[[], object], prob
         ("/proc/self/mem", "cannot be read: Input/output error"),
     ],
 )
-def test_a_file_that_never_ends_or_fails(path: str, problem: str) -> None:
-    """Neither holds the run; the second opens, and fails at its first byte, as a disk may."""
+def test_endless_and_failing_files(path: str, problem: str) -> None:
+    """An endless device and a failing first read both end in a message."""
     assert f"{path}: {problem}" == complaint(Path(path))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_of_another_user(folder: Path) -> None:
-    """A file without permission to read is reported as such."""
+def test_file_without_permission(folder: Path) -> None:
+    """The message names the missing permission."""
     FILE.touch(0o000)
 
     assert "certferry.toml: cannot be read: Permission denied" == complaint()
 
 
-def test_a_socket(folder: Path) -> None:
-    """A socket cannot even be opened."""
+def test_socket_in_the_place_of_the_file(folder: Path) -> None:
+    """The message has the system's words, since a socket cannot be opened."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(FILE))
 
@@ -345,24 +357,22 @@ def test_a_socket(folder: Path) -> None:
     ],
     ids=lambda value: value[:12],
 )
-def test_what_is_not_toml_is_reported_with_line_and_column(
-    refusal: Refusal, text: str, message: str
-) -> None:
-    """The operator is led to the character."""
+def test_text_that_is_no_toml_is_reported(refusal: Refusal, text: str, message: str) -> None:
+    """The message has the line, and the column if known."""
     (line,) = refusal(text)
 
     assert line.startswith(f"certferry.toml{message}")
 
 
-def test_a_broken_line_is_not_quoted(refusal: Refusal) -> None:
-    """The line that cannot be read may hold a secret."""
+def test_broken_line_is_not_quoted(refusal: Refusal) -> None:
+    """An unreadable line may contain a secret."""
     (line,) = refusal('[accounts.qiniu]\nsecret_key = HUNTER2-"x"\n')
 
     assert "HUNTER2" not in line
 
 
-def test_a_byte_order_mark_and_windows_line_ends_are_understood(folder: Path) -> None:
-    """A file from any editor is read, and its lines are counted alike."""
+def test_byte_order_mark_and_line_ends_of_windows(folder: Path) -> None:
+    """Files of any editor are read with the same values and lines."""
     FILE.write_bytes('\ufeff[acme]\r\nemail = "a@example.com"\r\n'.encode())
 
     document = read_document(FILE)
@@ -371,8 +381,8 @@ def test_a_byte_order_mark_and_windows_line_ends_are_understood(folder: Path) ->
     assert 2 == document.line(("acme", "email"))
 
 
-def test_what_is_not_written_is_reported_at_what_is_around_it(folder: Path) -> None:
-    """A missing key has the line of its table; nothing at all has none."""
+def test_line_of_a_missing_key(folder: Path) -> None:
+    """A missing key has the line of its table; a missing table has none."""
     FILE.write_text("\n[acme]\n")
     document = read_document(FILE)
 
@@ -380,7 +390,7 @@ def test_what_is_not_written_is_reported_at_what_is_around_it(folder: Path) -> N
     assert document.line(("dns", "port")) is None
 
 
-# --- What a certificate is proven by that no file declares: the keys in the environment tell
+# --- The DNS provider of a certificate without a declaration: chosen by keys in the environment
 
 
 QINIU = {"QINIU_ACCESS_KEY": "access", "QINIU_SECRET_KEY": "secret"}
@@ -474,10 +484,10 @@ DNSPOD = {"DP_Id": "12345", "DP_Key": "token"}
         "both",
     ],
 )
-def test_service_whose_keys_are_there(
+def test_service_with_keys_in_the_environment(
     environ: dict[str, str], dns: str, values: dict[str, str]
 ) -> None:
-    """Under the names that acme.sh and lego use; DNSPod's count first."""
+    """The variables of acme.sh and lego choose the service; DNSPod comes first."""
     settings = from_environment(["img.example.com"], {**environ, **QINIU})
 
     [certificate] = settings.certificates
@@ -487,10 +497,10 @@ def test_service_whose_keys_are_there(
 
 @pytest.mark.parametrize("environ", [{}, {**DNSPOD, **QINIU}])
 @pytest.mark.parametrize("name", ["bad_name..x", "img"])
-def test_name_that_is_none_does_not_blame_the_environment(
-    name: str, environ: dict[str, str]
-) -> None:
-    """The file that declares it was not found: that is said, and how to name one."""
+def test_invalid_name_without_a_file(name: str, environ: dict[str, str]) -> None:
+    """The hint explains runs without a file; the variables are mentioned only if the keys are
+    missing.
+    """
     with pytest.raises(ConfigError, match="is not a domain name") as caught:
         from_environment([name], environ)
 
@@ -500,8 +510,8 @@ def test_name_that_is_none_does_not_blame_the_environment(
 
 
 @pytest.mark.parametrize("environ", [{}, {"Ali_Key": "k"}, {"CF_Token": ""}])
-def test_service_of_which_not_all_keys_are_there(environ: dict[str, str]) -> None:
-    """Those of the usual one are asked for."""
+def test_service_with_incomplete_keys(environ: dict[str, str]) -> None:
+    """The message has the variables of the usual service."""
     with pytest.raises(ConfigError, match="DP_Id / DNSPOD_API_KEY: not set") as caught:
         from_environment(["img.example.com"], {**environ, **QINIU})
 

@@ -1,4 +1,6 @@
-"""What is found in the file: lines, fixes, salvage, what an unattended run lacks."""
+"""Messages about a wrong file: hints with corrections, lines of values, and the channels of a
+broken file.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from tests.cli.consoles import TestConsole
 from tests.config.conftest import FILE, Load, Refusal
 from tests.support.tiers import examples
 
-# --- What an operator reads about a wrong configuration is what puts it right
+# --- Hints with the correction of a mistake
 
 
 KEYS = """\
@@ -41,7 +43,7 @@ DEPLOYED = '[[certificates.deploy]]\nto = "qiniu"\n'
 
 
 def refused(folder: Path, text: str | bytes, **environ: str) -> ConfigError:
-    """Write a configuration that is refused; give the error."""
+    """Write a refused configuration, and return the error."""
     file = folder / FILE
     file.touch(0o600)
     file.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -55,17 +57,17 @@ def hint_of(error: ConfigError) -> str:
     return str(error.hint)
 
 
-def test_variables_that_are_not_set_are_exported(folder: Path) -> None:
-    """One command for all of them, and where a run by cron has them from; the reference, which says
-    nothing of it, is not named.
+def test_unset_variables_have_an_export_command(folder: Path) -> None:
+    """The hint has one command for all variables, and the place of variables for cron; the
+    reference of settings is omitted.
     """
     (folder / FILE).write_text(KEYS + DEPLOYED)
     console = TestConsole(environ={"HOME": str(folder)})
 
     assert Exit.USAGE == run(["--config", str(FILE), "plan"], console.console)
 
-    said, _, hint = console.err.partition("\n\nhint: ")
-    assert 4 == said.count(" is not set")
+    message, _, hint = console.err.partition("\n\nhint: ")
+    assert 4 == message.count(" is not set")
     assert all(f"{name}=…" in hint for name in ("DP_Id", "DP_Key", "QINIU_AK", "QINIU_SK"))
     assert 1 == hint.count("run `export ")
     assert "cron and systemd start a run without the variables" in hint
@@ -73,8 +75,8 @@ def test_variables_that_are_not_set_are_exported(folder: Path) -> None:
     assert "help config" not in hint
 
 
-def test_what_a_file_that_is_not_read_may_set_is_not_missed(folder: Path) -> None:
-    """One mistake is reported, and not that each variable of that file is not set."""
+def test_variables_of_an_unread_file_are_not_reported(folder: Path) -> None:
+    """The message is about the environment file alone, and not about each of its variables."""
     (folder / "open.env").write_text("DP_Id=1\nDP_Key=HUNTER2\n")
     (folder / "open.env").chmod(0o644)
     (folder / FILE).write_text(f'env_files = ["open.env"]\n{KEYS}{DEPLOYED}')
@@ -87,8 +89,8 @@ def test_what_a_file_that_is_not_read_may_set_is_not_missed(folder: Path) -> Non
     assert "export" not in console.err
 
 
-def test_an_unset_variable_beside_another_mistake(folder: Path) -> None:
-    """Each has what puts it right."""
+def test_unset_variable_beside_another_mistake(folder: Path) -> None:
+    """The hint has the correction of both mistakes."""
     error = refused(folder, f"nams = 1\n{KEYS}", DP_Id="1")
 
     hint = hint_of(error)
@@ -96,8 +98,8 @@ def test_an_unset_variable_beside_another_mistake(folder: Path) -> None:
     assert hint.endswith(str(REFERENCE))
 
 
-def test_a_file_that_is_not_there(folder: Path) -> None:
-    """Nothing can be looked up for it."""
+def test_missing_file_has_a_hint(folder: Path) -> None:
+    """The hint has the option for a file, and the command to create a file."""
     with pytest.raises(ConfigError, match="No such file") as caught:
         load(folder / "certfery.toml", {})
 
@@ -113,8 +115,10 @@ def test_a_file_that_is_not_there(folder: Path) -> None:
         ("name = '图床'\n".encode("utf-16"), "utf-16"),
     ],
 )
-def test_another_encoding(folder: Path, data: bytes, source: str) -> None:
-    """The command that makes UTF-8 of it, which does not empty the file that it reads."""
+def test_file_in_another_encoding(folder: Path, data: bytes, source: str) -> None:
+    """The hint has a command that writes UTF-8 into a second file, since the first file would
+    become empty.
+    """
     error = refused(folder, data)
 
     assert "is not UTF-8 text" in str(error.message)
@@ -122,7 +126,7 @@ def test_another_encoding(folder: Path, data: bytes, source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "character", "meant"),
+    ("line", "character", "expected"),
     [
         ("dns = “dnspod”", "“", '"'),
         ('dns = "dnspod”', "”", '"'),
@@ -131,14 +135,14 @@ def test_another_encoding(folder: Path, data: bytes, source: str) -> None:
         ("names ＝ 1", "＝", "="),
     ],
 )
-def test_typographic_characters(folder: Path, line: str, character: str, meant: str) -> None:
-    """They look like the right ones: each is shown beside the one that is meant."""
+def test_typographic_characters(folder: Path, line: str, character: str, expected: str) -> None:
+    """The message has the wrong character beside the right character, because both look similar."""
     error = refused(folder, f"[acme]\n{line}\n[dns]\n")
 
-    said = str(error.message)
-    assert said.startswith("certferry.toml:2: is not TOML")
-    assert f"the line contains {character}, but TOML allows only {meant}" in said
-    assert f"write {meant} instead of {character}" == hint_of(error)
+    message = str(error.message)
+    assert message.startswith("certferry.toml:2: is not TOML")
+    assert f"the line contains {character}, but TOML allows only {expected}" in message
+    assert f"write {expected} instead of {character}" == hint_of(error)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +154,8 @@ def test_typographic_characters(folder: Path, line: str, character: str, meant: 
         ("- a\n- b\n", "YAML"),
     ],
 )
-def test_another_format(folder: Path, text: str, kind: str) -> None:
-    """It is called by its name."""
+def test_file_in_another_format(folder: Path, text: str, kind: str) -> None:
+    """The message has the name of the format."""
     error = refused(folder, text)
 
     assert f"certferry.toml:1: is {kind}, not TOML" == str(error.message)
@@ -167,7 +171,7 @@ TO_D = '[[certificates.deploy]]\nto = "d"\n'
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("settings", "expected"),
     [
         ('names = "a.example.com"', 'must be a list, but is a string: write ["a.example.com"]'),
         (
@@ -207,11 +211,11 @@ TO_D = '[[certificates.deploy]]\nto = "d"\n'
         ('names = ["a.example.com"]\n[verify]\ntimeout = "long"', "number of seconds, but is a s"),
     ],
 )
-def test_the_right_value_is_shown(refusal: Refusal, written: str, said: str) -> None:
-    """As it would stand in the file."""
-    (line,) = refusal(SETTING + written)
+def test_correction_of_a_value(refusal: Refusal, settings: str, expected: str) -> None:
+    """The message has the value as in a file."""
+    (line,) = refusal(SETTING + settings)
 
-    assert said in line
+    assert expected in line
 
 
 @pytest.mark.parametrize(
@@ -223,26 +227,30 @@ def test_the_right_value_is_shown(refusal: Refusal, written: str, said: str) -> 
         (f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "file"', "vendors"),
     ],
 )
-def test_what_looks_like_another_mistake(folder: Path, text: str, misleading: str) -> None:
-    """Quotes in words, broken TOML, and `file` in place of `files` are told as what they are."""
+def test_mistake_that_resembles_another(folder: Path, text: str, misleading: str) -> None:
+    """The message has the real mistake, for typographic quotes in strings, broken TOML, and `file`
+    instead of `files`.
+    """
     assert misleading not in str(refused(folder, text).message)
 
 
-def test_a_whole_file_of_the_right_characters_is_read(loaded: Load) -> None:
-    """Quotes in a comment or a string say nothing."""
+def test_typographic_characters_in_comments(loaded: Load) -> None:
+    """Comments and strings may contain any character."""
     loaded("# “名称”，“域名”\n[accounts.d]\n")
     assert FILE == read_document(FILE).path
 
 
-def test_a_file_that_a_crash_has_left_without_its_words(folder: Path) -> None:
-    """As a power cut leaves it on some file systems; no setting is to be looked up."""
+def test_file_of_null_bytes(folder: Path) -> None:
+    """A power cut can leave null bytes on some file systems; the hint is about a backup and not
+    about settings.
+    """
     error = refused(folder, b"\0" * 400)
 
     assert f"{FILE}: is not text: the file contains a null byte" == str(error.message)
     assert "put the file back from a backup" in hint_of(error)
 
 
-# --- The line index, against texts whose every value says where it stands
+# --- The index of lines, for texts whose values contain their positions
 
 
 MARKER = re.compile(r"v\d+e")
@@ -262,7 +270,7 @@ BETWEEN = st.sampled_from(["", " ", "\n", '  # ] , } = "\n', "\n\n\t# '''\n"])
 
 @st.composite
 def values(draw: st.DrawFn, depth: int = 2) -> str:
-    """Draw a value; `{v}` stands where its marker comes, on its first line."""
+    """Draw a value; `{v}` is the place of the marker, on the value's first line."""
     shape = draw(st.sampled_from(["scalar", "scalar", "plain", "list", "table"]))
     if depth == 0 or shape == "scalar":
         return draw(SCALARS)
@@ -280,34 +288,34 @@ def values(draw: st.DrawFn, depth: int = 2) -> str:
 
 
 def keys(number: int) -> st.SearchStrategy[str]:
-    """Draw a spelling of a key that no other number has."""
+    """Draw a spelling of a key that is unique to the number."""
     spellings = ["k{n}", '"k {n} ] = #"', "'k.{n}'", "a{n}.b", "\"q{n}\" . 'r'", '"\\u00e9{n}"']
     return st.sampled_from([spelling.format(n=number) for spelling in spellings])
 
 
 @st.composite
 def texts(draw: st.DrawFn) -> str:
-    """Draw a TOML text: tables, lists of tables below each other, dotted keys, comments."""
-    written: list[str] = []
+    """Draw a TOML text with tables, nested lists of tables, dotted keys and comments."""
+    rows: list[str] = []
     number = 0
     lists: list[str] = []
     for _ in range(draw(st.integers(1, 8))):
         number += 1
         kind = draw(st.sampled_from(["table", "list", "item", "below"]))
         if kind == "table":
-            written.append(f"[t.{draw(keys(number))}]")
+            rows.append(f"[t.{draw(keys(number))}]")
         elif kind == "list" or not lists:
             lists.append(f"l{number}")
-            written.append(f"[[ l{number} ]] # [x]")
+            rows.append(f"[[ l{number} ]] # [x]")
         elif kind == "item":
-            written.append(f"[[{draw(st.sampled_from(lists))}]]")
+            rows.append(f"[[{draw(st.sampled_from(lists))}]]")
         else:
-            written.append(f"[[{draw(st.sampled_from(lists))} . sub]]")
+            rows.append(f"[[{draw(st.sampled_from(lists))} . sub]]")
         for _ in range(draw(st.integers(0, 3))):
             number += 1
-            written.append(f"{draw(keys(number))} = {draw(values())}{draw(BETWEEN)}")
-        written.append(draw(BETWEEN))
-    text = "\n".join(written).replace("{{", "{").replace("}}", "}")
+            rows.append(f"{draw(keys(number))} = {draw(values())}{draw(BETWEEN)}")
+        rows.append(draw(BETWEEN))
+    text = "\n".join(rows).replace("{{", "{").replace("}}", "}")
     pieces = text.split("{v}")
     marked = "".join(f"{piece}v{mark}e" for mark, piece in enumerate(pieces[:-1])) + pieces[-1]
     return marked + draw(st.sampled_from(["", "\n"]))
@@ -325,14 +333,14 @@ def walk(value: object, trail: Trail = ()) -> Iterator[tuple[Trail, object]]:
 
 
 @given(texts())
-def test_everything_in_a_text_has_a_line(text: str) -> None:
-    """The index knows exactly the values that the parser finds."""
+def test_every_value_of_a_text_has_a_line(text: str) -> None:
+    """The index has exactly the values that the parser reads."""
     assert {trail for trail, _ in walk(tomllib.loads(text))} == set(LineIndex(text).lines)
 
 
 @given(texts(), st.sampled_from(["\n", "\r\n"]))
-def test_the_line_is_where_the_value_begins(text: str, line_end: str) -> None:
-    """A marker in a value is found on the line the index gives, however lines end."""
+def test_line_of_a_value(text: str, line_end: str) -> None:
+    """A marker in a value is on the line of the index, for either kind of line end."""
     lines = text.split("\n")
     index = LineIndex(text.replace("\n", line_end)).lines
 
@@ -341,8 +349,10 @@ def test_the_line_is_where_the_value_begins(text: str, line_end: str) -> None:
             assert marker[0] in lines[index[trail] - 1]
 
 
-def test_a_table_counts_from_its_header() -> None:
-    """Headers, also of items and of tables that others have named before, have their own lines."""
+def test_line_of_a_table() -> None:
+    """A table has the line of its header, even if the parent's header comes later, or the table is
+    an item of a list.
+    """
     text = """\
 [a.b]
 x = 1
@@ -378,12 +388,12 @@ z = [
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only words\n", "\r\n"])
-def test_a_text_without_values_has_no_lines(text: str) -> None:
-    """There is nothing to find in blank lines and comments."""
+def test_text_without_values(text: str) -> None:
+    """Blank lines and comments cause no entries."""
     assert {} == LineIndex(text).lines
 
 
-# --- Whom a file that is wrong names still, whatever is wrong with it
+# --- The channels of a broken file
 
 
 WHOLE = """\
@@ -412,12 +422,12 @@ file = "certferry.prom"
 
 
 def salvaged(path: Path, content: str | bytes, mode: int = 0o600) -> Salvaged:
-    """Write the file, and read whom to tell."""
+    """Write a file, and salvage the channels."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     path.chmod(mode)
-    found = salvage(path, {"HOME": "/"})
-    assert found is not None
-    return found
+    result = salvage(path, {"HOME": "/"})
+    assert result is not None
+    return result
 
 
 @pytest.mark.parametrize(
@@ -431,21 +441,19 @@ def salvaged(path: Path, content: str | bytes, mode: int = 0o600) -> Salvaged:
     ],
     ids=["a key", "no quote", "no bracket", "a table twice", "not UTF-8"],
 )
-def test_channels_and_heartbeat_are_read_around_a_mistake(
-    tmp_path: Path, content: str | bytes
-) -> None:
-    """With the state, and with nothing else."""
-    found = salvaged(tmp_path / "c.toml", content)
+def test_channels_and_heartbeat_of_a_broken_file(tmp_path: Path, content: str | bytes) -> None:
+    """The result has channels, heartbeat and state, and no other settings."""
+    result = salvaged(tmp_path / "c.toml", content)
 
-    assert (True, True) == (found.is_trusted, found.has_state)
-    assert ["ops", "night"] == list(found.settings.channels)
-    assert found.settings.monitoring.heartbeat is not None
-    assert Path("/var/lib/certferry/state.db") == found.settings.state.path
-    assert (None, ()) == (found.settings.monitoring.metrics, found.settings.certificates)
+    assert (True, True) == (result.is_trusted, result.has_state)
+    assert ["ops", "night"] == list(result.settings.channels)
+    assert result.settings.monitoring.heartbeat is not None
+    assert Path("/var/lib/certferry/state.db") == result.settings.state.path
+    assert (None, ()) == (result.settings.monitoring.metrics, result.settings.certificates)
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "state",
     [
         "[state]\nurl = 3",
         '[state]\nurl = "mysql://x"',
@@ -455,55 +463,57 @@ def test_channels_and_heartbeat_are_read_around_a_mistake(
         '[state\nurl = "sqlite:///x"',
     ],
 )
-def test_a_state_that_is_written_wrongly_is_none(tmp_path: Path, wrong: str) -> None:
-    """The usual place may be that of another file."""
-    content = WHOLE.replace('[state]\nurl = "sqlite:////var/lib/certferry/state.db"', wrong)
+def test_broken_state_is_left_out(tmp_path: Path, state: str) -> None:
+    """The usual state may belong to another file."""
+    content = WHOLE.replace('[state]\nurl = "sqlite:////var/lib/certferry/state.db"', state)
 
-    found = salvaged(tmp_path / "c.toml", content)
+    result = salvaged(tmp_path / "c.toml", content)
 
-    assert not found.has_state
-    assert not Path(found.settings.state.named).exists()
+    assert not result.has_state
+    assert not Path(result.settings.state.named).exists()
 
 
-def test_without_a_state_the_usual_one_is_meant(tmp_path: Path) -> None:
-    """As it is when the file is read."""
+def test_file_without_a_state_has_the_usual_state(tmp_path: Path) -> None:
+    """A complete file has the same default."""
     content = WHOLE.replace('[state]\nurl = "sqlite:////var/lib/certferry/state.db"', "")
 
-    found = salvaged(tmp_path / "c.toml", content.replace("names", "nams"))
+    result = salvaged(tmp_path / "c.toml", content.replace("names", "nams"))
 
-    assert found.has_state
-    assert "state.db" == Path(found.settings.state.named).name
+    assert result.has_state
+    assert "state.db" == Path(result.settings.state.named).name
 
 
-def test_of_two_mistakes_neither_hides_the_other(tmp_path: Path) -> None:
-    """Beside a table that is not TOML, what is misspelt in another is left out."""
+def test_misspelled_key_beside_broken_toml(tmp_path: Path) -> None:
+    """The misspelled table is left out, and the other tables are read."""
     content = WHOLE.replace('email = "', 'email = {"').replace(
         "[heartbeat]\nurl", "[heartbeat]\nulr"
     )
 
-    found = salvaged(tmp_path / "c.toml", content)
+    result = salvaged(tmp_path / "c.toml", content)
 
-    assert ["ops", "night"] == list(found.settings.channels)
-    assert found.settings.monitoring.heartbeat is None
-
-
-def test_a_table_that_is_cut_off_is_left_out(tmp_path: Path) -> None:
-    """What stands before it is whole."""
-    found = salvaged(tmp_path / "c.toml", WHOLE[: WHOLE.index('chat = "c"') + len('chat = "')])
-
-    assert ["ops"] == list(found.settings.channels)
+    assert ["ops", "night"] == list(result.settings.channels)
+    assert result.settings.monitoring.heartbeat is None
 
 
-def test_of_a_file_that_others_may_write_the_state_is_not_taken(tmp_path: Path) -> None:
-    """They could name any database."""
-    found = salvaged(tmp_path / "c.toml", WHOLE, 0o666)
+def test_incomplete_table_is_left_out(tmp_path: Path) -> None:
+    """The tables before the incomplete table are read."""
+    result = salvaged(tmp_path / "c.toml", WHOLE[: WHOLE.index('chat = "c"') + len('chat = "')])
 
-    assert (False, False) == (found.is_trusted, found.has_state)
-    assert not Path(found.settings.state.named).exists()
+    assert ["ops"] == list(result.settings.channels)
 
 
-def test_what_is_no_file_names_no_one(tmp_path: Path) -> None:
-    """Nor is a writer waited for."""
+def test_state_of_a_file_that_every_user_can_change(tmp_path: Path) -> None:
+    """The state is left out, because another user could name any database."""
+    result = salvaged(tmp_path / "c.toml", WHOLE, 0o666)
+
+    assert (False, False) == (result.is_trusted, result.has_state)
+    assert not Path(result.settings.state.named).exists()
+
+
+def test_paths_that_are_no_files(tmp_path: Path) -> None:
+    """Nothing is salvaged from a directory, a missing file and a FIFO, and the reader waits for no
+    writer.
+    """
     os.mkfifo(tmp_path / "pipe", 0o666)
     for path in (tmp_path, tmp_path / "gone", tmp_path / "pipe"):
         assert salvage(path, {"HOME": "/"}) is None
@@ -511,11 +521,9 @@ def test_what_is_no_file_names_no_one(tmp_path: Path) -> None:
 
 @settings(max_examples=examples(400), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(WHOLE)), st.integers(0, len(WHOLE)), st.binary(max_size=8))
-def test_whatever_is_wrong_nothing_else_goes_wrong(
-    tmp_path: Path, one: int, other: int, instead: bytes
-) -> None:
-    """A piece of the file is something else, and reading it raises nothing."""
-    first, last = sorted((one, other))
+def test_any_damage_leaves_a_result(tmp_path: Path, begin: int, end: int, instead: bytes) -> None:
+    """Any other bytes in any place of the file raise no exception."""
+    first, last = sorted((begin, end))
     content = WHOLE[:first].encode() + instead + WHOLE[last:].encode()
 
     assert salvaged(tmp_path / "c.toml", content).settings.certificates is not None

@@ -1,4 +1,4 @@
-"""From files and environments to settings."""
+"""Settings from files and from environments."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ dns = "zone"
 
 
 def test_every_setting_is_read(loaded: Load, folder: Path, clean_environment: Path) -> None:
-    """What the file says is what the settings are: names in one spelling, paths absolute."""
+    """The settings have the values of the file, with normal spelling of names and absolute
+    paths.
+    """
     (folder / "ca.pem").touch()
     (folder / "cdn.env").write_text("EAB=hmac\n")
     (folder / "cdn.env").chmod(0o600)
@@ -126,8 +128,8 @@ def test_every_setting_is_read(loaded: Load, folder: Path, clean_environment: Pa
     assert timedelta(seconds=1800.5) == verify.timeout
 
 
-def test_certificates_become_desired(loaded: Load, folder: Path) -> None:
-    """A certificate's table is a `DesiredCertificate`, with what it leaves open at its default."""
+def test_certificates_become_desired_certificates(loaded: Load, folder: Path) -> None:
+    """A certificate's table becomes a `DesiredCertificate`, with defaults for missing keys."""
     (folder / "ca.pem").touch()
     (folder / "cdn.env").touch(0o600)
     staging = Authority("letsencrypt-staging", DIRECTORIES["letsencrypt-staging"])
@@ -163,22 +165,22 @@ def test_certificates_become_desired(loaded: Load, folder: Path) -> None:
     ) == loaded(WHOLE).certificates
 
 
-def test_source_domains_and_whole_accounts(loaded: Load, folder: Path) -> None:
-    """Both must be asked for by their names."""
-    written = (
+def test_source_domains_and_retirement_of_all_copies(loaded: Load, folder: Path) -> None:
+    """The kind `kodo` and the retirement `all-unused` need explicit settings."""
+    text = (
         "[accounts]\nqiniu = {}\nzone = { type = 'dnspod' }\n"
         "[[certificates]]\nnames = ['src.example.com']\ndns = 'zone'\n"
         "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'kodo'\nretire = 'all-unused'\n"
     )
 
-    [certificate] = loaded(written).certificates
+    [certificate] = loaded(text).certificates
 
     assert (
         DesiredDeployment("qiniu", kind=Kind("kodo"), retire=Retirement.ALL_UNUSED),
     ) == certificate.deployments
 
 
-def test_accounts_stay_as_they_are_written(loaded: Load, folder: Path) -> None:
+def test_accounts_keep_their_raw_values(loaded: Load, folder: Path) -> None:
     """An account has its label, its type (by default the label) and its raw values."""
     (folder / "ca.pem").touch()
     (folder / "cdn.env").touch(0o600)
@@ -191,8 +193,8 @@ def test_accounts_stay_as_they_are_written(loaded: Load, folder: Path) -> None:
     assert WHOLE.splitlines().index("[accounts.zone]") + 1 == accounts["zone"].place.line
 
 
-def test_settings_know_where_each_lineage_is_declared(loaded: Load, folder: Path) -> None:
-    """What the wiring finds out about a deployment can still be told with its line."""
+def test_settings_have_the_line_of_each_deployment(loaded: Load, folder: Path) -> None:
+    """Later messages about a deployment can have its line."""
     (folder / "ca.pem").touch()
     (folder / "cdn.env").touch(0o600)
     line = WHOLE.splitlines().index('to = "qiniu"') + 1
@@ -205,8 +207,8 @@ def test_settings_know_where_each_lineage_is_declared(loaded: Load, folder: Path
     )
 
 
-def test_an_empty_file_is_all_defaults(loaded: Load, clean_environment: Path) -> None:
-    """Nothing has to be written that has a sensible default."""
+def test_empty_file_has_defaults(loaded: Load, clean_environment: Path) -> None:
+    """Every setting with a sensible default may be omitted."""
     settings = loaded("")
 
     home = clean_environment / ".local" / "share" / "certferry"
@@ -238,8 +240,10 @@ key = "env:KEY"
 """
 
 
-def test_a_state_that_hosts_share(loaded: Load, clean_environment: Path) -> None:
-    """What belongs to this machine lies where its own state would; no message shows the user."""
+def test_shared_state(loaded: Load, clean_environment: Path) -> None:
+    """Files of this machine are in the usual directory of a state; the address in messages omits
+    the user.
+    """
     state = loaded(SHARED + 'password = "env:DB"\nhost = "web-1"').state
 
     assert (None, None) == (state.path, state.key_file)
@@ -251,22 +255,22 @@ def test_a_state_that_hosts_share(loaded: Load, clean_environment: Path) -> None
     assert "web-1" == state.host
 
 
-def test_a_host_is_called_as_its_machine(loaded: Load) -> None:
-    """Unless the file says otherwise; with SQLite as well."""
+def test_name_of_the_host(loaded: Load) -> None:
+    """The default is the machine's name, for every kind of state; the file takes precedence."""
     assert platform.node() == loaded("").state.host
     assert "a" == loaded('[state]\nhost = "a"').state.host
 
 
-def test_a_key_by_a_reference_opens_a_file_too(loaded: Load, folder: Path) -> None:
-    """No key file is made beside it."""
+def test_referenced_key_of_a_state_in_a_file(loaded: Load, folder: Path) -> None:
+    """With a referenced key there is no key file beside the state."""
     state = loaded('[state]\nurl = "sqlite:///s/state.db"\nkey = "env:KEY"').state
 
     assert folder / "s" / "state.db" == state.path
     assert (None, folder / "s") == (state.key_file, state.directory)
 
 
-def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
-    """Libpq's variable stands for what the file does not say, from a file of variables as well."""
+def test_password_of_the_state_in_the_environment(loaded: Load, folder: Path) -> None:
+    """The variable of libpq replaces a missing `password`, also from an environment file."""
     (folder / "db.env").write_text("PGPASSWORD=secret\n")
     (folder / "db.env").chmod(0o600)
     by_file = loaded('env_files = ["db.env"]\n' + SHARED)
@@ -280,7 +284,7 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("text", "expected"),
     [
         (
             SHARED.replace('key = "env:KEY"', ""),
@@ -330,9 +334,9 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
         *(
             (
                 f'[state]\nurl = "{address}"\nkey = "env:KEY"\npassword = "env:DB"',
-                f"certferry.toml:2: [state] url: {said}",
+                f"certferry.toml:2: [state] url: {expected}",
             )
-            for address, said in (
+            for address, expected in (
                 ("postgresql://ferry@db.example.com:port/certs", "is not an address"),
                 (
                     "postgresql://ferry:HID?DEN@db.example.com/certs",
@@ -391,16 +395,16 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
         ),
     ],
 )
-def test_mistakes_about_the_state(refusal: Refusal, written: str, said: str) -> None:
-    """Each at its line; a password is not shown."""
-    [line] = refusal(written)
+def test_mistakes_about_the_state(refusal: Refusal, text: str, expected: str) -> None:
+    """Each mistake has its line, and passwords are masked."""
+    [line] = refusal(text)
 
-    assert said in line
+    assert expected in line
     assert "HIDDEN" not in line
 
 
-def test_the_edges_are_asked_of_the_same_resolvers(loaded: Load) -> None:
-    """`[verify].resolvers` are those of `[dns]`, unless it has its own."""
+def test_resolvers_of_the_verification(loaded: Load) -> None:
+    """`[verify].resolvers` are by default the resolvers of `[dns]`."""
     shared = loaded('[dns]\nresolvers = ["223.5.5.5"]')
     own = loaded('[dns]\nresolvers = ["223.5.5.5"]\n[verify]\nresolvers = ["1.1.1.1"]')
 
@@ -409,7 +413,7 @@ def test_the_edges_are_asked_of_the_same_resolvers(loaded: Load) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "url"),
+    ("directory", "url"),
     [
         ("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory"),
         ("letsencrypt-staging", "https://acme-staging-v02.api.letsencrypt.org/directory"),
@@ -421,15 +425,15 @@ def test_the_edges_are_asked_of_the_same_resolvers(loaded: Load) -> None:
         ("http://localhost:14000/dir", "http://localhost:14000/dir"),
     ],
 )
-def test_a_directory_has_a_name_or_a_url(loaded: Load, written: str, url: str) -> None:
-    """Well-known directories go by name; http is accepted on this machine only."""
-    assert url == loaded(f'[acme]\ndirectory = "{written}"').acme.directory
+def test_directory_by_name_or_url(loaded: Load, directory: str, url: str) -> None:
+    """Well-known directories have names; plain HTTP is accepted for loopback only."""
+    assert url == loaded(f'[acme]\ndirectory = "{directory}"').acme.directory
 
 
-def test_paths_are_relative_to_the_file(
+def test_relative_paths_start_at_the_folder_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_environment: Path
 ) -> None:
-    """It does not matter from where certferry is started."""
+    """The current directory of the run does not matter."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "ca.pem").touch()
     file = tmp_path / "etc" / "settings.toml"
@@ -453,11 +457,9 @@ def test_paths_are_relative_to_the_file(
         ({"HOME": "/var/lib/certferry"}, 990, "/var/lib/certferry"),
     ],
 )
-def test_state_lies_with_the_user_or_the_system(
-    environ: dict[str, str], user: int, directory: str
-) -> None:
-    """Root's state is the system's, as is that of the package's user, whose home it is; every other
-    user's is their own, unless the environment says.
+def test_default_directory_of_the_state(environ: dict[str, str], user: int, directory: str) -> None:
+    """The state of root, and of the package's user, is the system's; other users have a state in
+    their home, unless a variable names another directory.
     """
     assert Path(directory) == default_directory(environ, user)
 
@@ -470,8 +472,8 @@ KEYS = {
 }
 
 
-def test_no_file_is_needed_for_the_main_job() -> None:
-    """Names and four variables are one lineage, proven at DNSPod and served by Qiniu."""
+def test_settings_without_a_file() -> None:
+    """Names and four variables make one lineage, proven at DNSPod and deployed to Qiniu."""
     settings = from_environment(["img.example.com", "*.img.example.com"], KEYS)
 
     assert settings.path is None
@@ -491,8 +493,8 @@ def test_no_file_is_needed_for_the_main_job() -> None:
     } == settings.accounts["qiniu"].values
 
 
-def test_the_short_names_of_the_keys_are_known_too() -> None:
-    """`QINIU_AK` and `QINIU_SK` stand in for the long names."""
+def test_short_names_of_the_keys() -> None:
+    """`QINIU_AK` and `QINIU_SK` replace the long names."""
     environ = {"DP_Id": "1", "DP_Key": "2", "QINIU_AK": "3", "QINIU_SK": "4"}
 
     values = from_environment(["img.example.com"], environ).accounts["qiniu"].values
@@ -500,8 +502,8 @@ def test_the_short_names_of_the_keys_are_known_too() -> None:
     assert {"access_key": "env:QINIU_AK", "secret_key": "env:QINIU_SK"} == values
 
 
-def test_missing_variables_are_all_named_at_once() -> None:
-    """An operator who has set every key reads of no other."""
+def test_missing_variables_are_reported_together() -> None:
+    """The message has each missing key, and no key with a value."""
     with pytest.raises(ConfigError) as caught:
         from_environment(["img.example.com", "localhost"], {"DP_Id": "12345", "DP_Key": ""})
 
@@ -537,8 +539,10 @@ line = "default"
 """
 
 
-def test_secrets_of_every_account_are_known(folder: Path) -> None:
-    """Also of those that no certificate uses, and the CA's; not what else is in their tables."""
+def test_secrets_of_all_accounts_are_known(folder: Path) -> None:
+    """The known secrets include unused accounts and the CA, without other values of their
+    tables.
+    """
     for name, content in (("cdn.env", "CDN_AK=of-env-files"), ("sk", "of a file\n")):
         (folder / name).touch(0o600)
         (folder / name).write_text(content)
@@ -548,20 +552,20 @@ def test_secrets_of_every_account_are_known(folder: Path) -> None:
     environ = {**os.environ, "CDN_AK": "of the environment", "QINIU_SK": "usual"}
     secrets = load(FILE, environ, ADAPTERS).secrets
 
-    known = {secret.reveal() for secret in secrets.known()}
+    revealed = {secret.reveal() for secret in secrets.known()}
     assert {
         *("bGl0ZXJhbA", "literal of another", "of a file", "12345"),
         *("of the environment", "of-env-files", "usual"),
-    } <= known
-    assert not known & {"https://api.example.com", "default", "qiniu", "kid"}
+    } <= revealed
+    assert not revealed & {"https://api.example.com", "default", "qiniu", "kid"}
     assert {"CDN_AK", "DP_Id", "DP_Key", "QINIU_SK"} <= secrets.variables
     assert not (folder / "ran").exists()
 
 
 @pytest.mark.parametrize("adapter", [dnspod.Settings, qiniu.Settings])
-def test_secrets_of_an_adapter_are_called_so(adapter: type[Dataclass]) -> None:
-    """Which literals of an account are secrets is told by their keys, whose adapter may never be
-    looked for.
+def test_names_of_secrets_in_settings_of_adapters(adapter: type[Dataclass]) -> None:
+    """The name of a key decides whether a literal is a secret, since the adapter may never be
+    loaded.
     """
     types = get_type_hints(adapter)
 
@@ -571,7 +575,7 @@ def test_secrets_of_an_adapter_are_called_so(adapter: type[Dataclass]) -> None:
 
 
 def test_settings_print_no_secret(loaded: Load) -> None:
-    """Neither literals in the file nor the environment appear when settings are shown."""
+    """The text of settings contains neither literal secrets nor the environment."""
     settings = loaded(
         '[acme]\neab_kid = "kid"\neab_hmac_key = "LITERAL-CA"\n[accounts.qiniu]\nkey = "LITERAL-2"',
         SOME_KEY="LITERAL-3",
@@ -581,22 +585,24 @@ def test_settings_print_no_secret(loaded: Load) -> None:
     assert "LITERAL" not in repr(settings.accounts["qiniu"].place.document)
 
 
-def test_domain_that_two_certificates_name_is_reported(tmp_path: Path) -> None:
-    """It would be bound to each in turn for ever."""
+def test_domain_of_two_certificates_is_reported(tmp_path: Path) -> None:
+    """Two certificates would replace each other at the domain in every run."""
     path = tmp_path / "certferry.toml"
-    one = (
+    table = (
         '[[certificates]]\nname = "{}"\nnames = ["a.example.com"]\ndns = "dnspod"\n'
         'deploy = [{{ to = "qiniu", domains = ["a.example.com"] }}]\n'
     )
     accounts = "[accounts.qiniu]\n[accounts.dnspod]\n"
-    path.write_text(accounts + one.format("first") + one.format("second"))
+    path.write_text(accounts + table.format("first") + table.format("second"))
 
     with pytest.raises(ConfigError, match=r"deploy: first names a\.example\.com already"):
         load(path, {"HOME": "/nowhere"})
 
 
-def test_certificate_from_files_is_imported(tmp_path: Path) -> None:
-    """Its paths are those of the file's own directory, and it is called like theirs."""
+def test_certificate_from_files(tmp_path: Path) -> None:
+    """Paths start at the folder of the configuration, and the lineage has the name of the files'
+    folder.
+    """
     path = tmp_path / "certferry.toml"
     path.write_text('[[certificates]]\nfullchain = "static/full.pem"\nprivkey = "static/key.pem"\n')
 
@@ -608,8 +614,8 @@ def test_certificate_from_files_is_imported(tmp_path: Path) -> None:
     assert str(tmp_path / "static" / "full.pem") == certificate.files.fullchain
 
 
-def test_half_of_a_pair_is_reported(tmp_path: Path) -> None:
-    """A certificate from files needs its key as well."""
+def test_certificate_from_files_without_a_key(tmp_path: Path) -> None:
+    """A certificate from files needs the key as well."""
     path = tmp_path / "certferry.toml"
     path.write_text('[[certificates]]\nname = "static"\nfullchain = "full.pem"\n')
 
@@ -617,10 +623,10 @@ def test_half_of_a_pair_is_reported(tmp_path: Path) -> None:
         load(path, {"HOME": "/nowhere"})
 
 
-def test_imported_certificate_by_a_path_with_dots(loaded: Load) -> None:
-    """It is called like the directory that the path leads to, and not like a way out of one."""
+def test_name_of_a_certificate_from_files_with_dots(loaded: Load) -> None:
+    """The lineage has the name of the real folder, and not the dots."""
     files = 'fullchain = "ssl/img/../fullchain.pem"\nprivkey = "ssl/privkey.pem"'
 
-    (wish,) = loaded(f"[[certificates]]\n{files}\n").certificates
+    (certificate,) = loaded(f"[[certificates]]\n{files}\n").certificates
 
-    assert "ssl" == wish.lineage
+    assert "ssl" == certificate.lineage

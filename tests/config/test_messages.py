@@ -1,4 +1,4 @@
-"""What an operator reads about a wrong configuration: transcripts, one kind of mistake each."""
+"""Messages about a wrong configuration, with one kind of mistake each."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ privkey = "/opt/ssl/privkey.pem"
 """
 
 
-def test_every_mistake_is_reported_at_once(refusal: Refusal) -> None:
-    """One run finds all of them, in the order of the file, each with line, table and key."""
+def test_all_mistakes_are_reported_together(refusal: Refusal) -> None:
+    """The message lists all mistakes in the order of the file, each with line, table and key."""
     assert [
         "certferry.toml:1: env_file: unknown key; did you mean env_files?",
         (
@@ -133,8 +133,8 @@ def test_every_mistake_is_reported_at_once(refusal: Refusal) -> None:
     ] == refusal(MANY)
 
 
-def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
-    """All findings are one `ConfigError`, and its hint says where settings are described."""
+def test_hint_about_the_reference_of_settings(loaded: Load) -> None:
+    """The single `ConfigError` has a hint that leads to the descriptions of settings."""
     with pytest.raises(ConfigError) as caught:
         loaded(MANY)
 
@@ -142,7 +142,7 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("env_files = 'x'", "env_files: must be a list, but is a string"),
         ("env_files = [1]", "env_files: must be a string, but is a number"),
@@ -230,13 +230,11 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
         ("accounts.'my qiniu'.type = ''", '[accounts."my qiniu"] type: is empty'),
     ],
 )
-def test_a_wrong_setting_is_reported_in_the_words_of_the_file(
-    refusal: Refusal, text: str, said: str
-) -> None:
-    """Each mistake has one line, which begins with its place."""
+def test_wrong_setting_is_reported_with_its_key(refusal: Refusal, text: str, expected: str) -> None:
+    """Each mistake has a single line that begins with the place."""
     (line,) = refusal(text)
 
-    assert line.partition(": ")[2].startswith(said)
+    assert line.partition(": ")[2].startswith(expected)
     assert "HUNTER2" not in line
 
 
@@ -256,7 +254,7 @@ def test_a_wrong_setting_is_reported_in_the_words_of_the_file(
     ],
 )
 def test_an_address_that_is_not_safe_or_not_one(refusal: Refusal, url: str) -> None:
-    """A directory is asked over https, without credentials in its address."""
+    """A directory needs HTTPS and an address without credentials."""
     (line,) = refusal(f'acme.directory = "{url}"')
 
     assert line.startswith("certferry.toml:1: [acme] directory: must ")
@@ -264,12 +262,12 @@ def test_an_address_that_is_not_safe_or_not_one(refusal: Refusal, url: str) -> N
 
 
 def certificate(body: str) -> str:
-    """Write a certificate with these settings, after two accounts."""
+    """Return a configuration with two accounts and a certificate with these settings."""
     return f'{ACCOUNTS}[[certificates]]\nnames = ["a.example.com"]\ndns = "dnspod"\n{body}'
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         ("nmae = 'x'", "[[certificates]] nmae: unknown key; did you mean name?"),
         ("name = 'a b'", "[[certificates]] name: must not contain spaces or slashes, begin"),
@@ -377,17 +375,17 @@ def certificate(body: str) -> str:
         ),
     ],
 )
-def test_a_wrong_setting_of_a_deployment_is_reported_in_the_words_of_the_file(
-    refusal: Refusal, body: str, said: str
+def test_wrong_setting_of_a_deployment_is_reported_with_its_key(
+    refusal: Refusal, body: str, expected: str
 ) -> None:
-    """A mistake in a certificate or a deployment has one line, and nothing follows from it."""
+    """A mistake in a certificate or a deployment causes exactly one line."""
     (line,) = refusal(certificate(body))
 
-    assert line.partition(": ")[2].startswith(said)
+    assert line.partition(": ")[2].startswith(expected)
 
 
-def test_a_name_in_a_long_list_is_found(refusal: Refusal) -> None:
-    """The line is the item's own, not the list's."""
+def test_wrong_name_in_a_long_list(refusal: Refusal) -> None:
+    """The line is the name's own, and not the line of the list."""
     names = "".join(f'  "n{number}.example.com",\n' for number in range(50))
     text = f'[accounts.d]\n[[certificates]]\ndns = "d"\nnames = [\n{names}  "n 51",\n]'
 
@@ -396,8 +394,8 @@ def test_a_name_in_a_long_list_is_found(refusal: Refusal) -> None:
     assert line.startswith("certferry.toml:55: [[certificates]] names: 'n 51' is not a domain name")
 
 
-def test_more_names_than_an_order_can_have(refusal: Refusal, loaded: Load) -> None:
-    """A hundred names are a certificate, one more is a mistake; the same name twice counts once."""
+def test_names_beyond_the_limit_of_an_order(refusal: Refusal, loaded: Load) -> None:
+    """A certificate can have a hundred names; duplicates count once."""
     names = [f'"n{number}.example.com"' for number in range(100)]
     text = '[accounts.d]\n[[certificates]]\ndns = "d"\nnames = [{}]'
 
@@ -411,15 +409,15 @@ def test_more_names_than_an_order_can_have(refusal: Refusal, loaded: Load) -> No
     )
 
 
-def test_no_account_at_all(refusal: Refusal) -> None:
-    """Where nothing is declared there is nothing to list."""
+def test_certificate_without_any_account(refusal: Refusal) -> None:
+    """The message omits the list of declared accounts."""
     (line,) = refusal('[[certificates]]\nnames = ["a.example.com"]\ndns = "dnspod"')
 
     assert line.endswith("dns: there is no account dnspod; none is declared")
 
 
-def test_a_file_that_is_named_must_be_there(refusal: Refusal, folder: Path) -> None:
-    """A CA bundle is looked for before certferry asks a service."""
+def test_missing_bundle_is_reported(refusal: Refusal, folder: Path) -> None:
+    """A CA bundle is checked before the first request to a service."""
     assert [
         f"certferry.toml:1: [acme] ca_bundle: there is no file {folder}/no.pem",
         f"certferry.toml:2: [verify] ca_bundle: there is no file {folder}",
@@ -428,7 +426,7 @@ def test_a_file_that_is_named_must_be_there(refusal: Refusal, folder: Path) -> N
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
 def test_a_secret_that_others_can_read(refusal: Refusal, loaded: Load, mode: int) -> None:
-    """A literal secret is refused where others can read the file; a reference is not."""
+    """A literal secret is refused if other users can read the file; a reference is accepted."""
     literal = 'acme.eab_kid = "kid"\nacme.eab_hmac_key = "HUNTER2"'
 
     assert [
@@ -443,8 +441,8 @@ def test_a_secret_that_others_can_read(refusal: Refusal, loaded: Load, mode: int
     )
 
 
-def test_a_key_with_line_ends_stays_on_one_line(refusal: Refusal) -> None:
-    """Whatever a key is made of, a finding is one line."""
+def test_key_with_line_ends(refusal: Refusal) -> None:
+    """A message has a single line, with any characters in the key."""
     (line,) = refusal('"a\\nb" = 1')
 
     assert "\\n" in line
@@ -454,8 +452,10 @@ WORDS = ["env_files", "state", "acme", "tls_versions", "all-unused", "letsencryp
 
 
 @given(st.sampled_from(WORDS), st.data())
-def test_one_slip_of_the_finger_is_understood(word: str, data: st.DataObject) -> None:
-    """A letter too few, a letter doubled, two exchanged, or another case: the word is found."""
+def test_typing_error_is_understood(word: str, data: st.DataObject) -> None:
+    """The right word is suggested for a missing letter, a doubled letter, two exchanged letters,
+    and another case.
+    """
     at = data.draw(st.integers(0, len(word) - 2))
     slips = [
         word[:at] + word[at + 1 :],
@@ -468,15 +468,15 @@ def test_one_slip_of_the_finger_is_understood(word: str, data: st.DataObject) ->
     assert {word} == {nearest(slip, WORDS) for slip in slips}
 
 
-def test_nothing_is_suggested_that_is_not_alike() -> None:
-    """A wrong suggestion is worse than the list."""
+def test_dissimilar_word_has_no_suggestion() -> None:
+    """A list of the known words is better than a wrong suggestion."""
     assert nearest("port", ["email", "profile"]) is None
     assert "known are email, profile" == str(instead_of("port", ["email", "profile"]))
     assert "none are known" == str(instead_of("port", []))
 
 
-def test_findings_of_several_files_stay_together() -> None:
-    """The order is that of the lines within a file, and of the files as they were read."""
+def test_mistakes_of_several_files() -> None:
+    """Mistakes are sorted by lines within a file, and files are in the order of reading."""
     mine, other = Path("b.toml"), Path("a.env")
     findings = [
         mistake_at(mine, 9, "", "z", Text("third")),
@@ -495,13 +495,13 @@ def test_findings_of_several_files_stay_together() -> None:
     ] == str(config_error(findings).message).splitlines()
 
 
-def test_a_finding_without_a_place_is_its_problem() -> None:
-    """Nothing is put before a sentence that has no place."""
+def test_mistake_without_a_place() -> None:
+    """A mistake without a place is a sentence without a prefix."""
     assert "wrong" == str(mistake_at(None, None, "", "", Text("wrong")).text)
 
 
-def test_errors_of_several_accounts_are_one() -> None:
-    """The problems of all accounts are reported together, in any language."""
+def test_errors_of_several_accounts_are_joined() -> None:
+    """The joined error has all mistakes and hints, in any language."""
     errors = [
         config_error([mistake_at(None, None, "", "A", Text("one {n}", n=1))]),
         config_error([mistake_at(None, None, "", "B", Text("two"))], hint=Text("other")),

@@ -1,4 +1,4 @@
-"""What of the settings the system's run needs, and what it will miss."""
+"""Settings in a run by the system: needed variables, and missing variables and programs."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ def deployed(tables: str) -> str:
     return f"{ACCOUNTS}{CERTIFICATE}\n[[certificates.deploy]]\n{tables}\n"
 
 
-def test_only_what_the_present_environment_sets_is_lost(loaded: Load, folder: Path) -> None:
-    """A literal, a file and what an env file sets are there at night too; a variable is not."""
+def test_lost_secrets_of_the_present_environment(loaded: Load, folder: Path) -> None:
+    """A run by the system has literals, files and environment files, but not the variables of this
+    process.
+    """
     external = '\n[acme]\neab_kid = "k"\neab_hmac_key = "env:EAB"\n'
     lost = lost_secrets(loaded(ACCOUNTS + CERTIFICATE + external, DP_Key="k", EAB="ZWFi"))
     assert [
@@ -57,20 +59,22 @@ def test_only_what_the_present_environment_sets_is_lost(loaded: Load, folder: Pa
     assert [] == lost_secrets(settings)
 
 
-def test_the_keys_of_a_state_that_hosts_share_are_looked_for(loaded: Load) -> None:
-    """Its own, its password's, and libpq's own variable."""
+def test_lost_secrets_of_a_shared_state(loaded: Load) -> None:
+    """The findings include the key, the password and the variable of libpq."""
     state = '[state]\nurl = "postgresql://a@127.0.0.1/x"\nkey = "env:KEY"\n'
 
-    found = [finding.text for finding in lost_secrets(loaded(state, PGPASSWORD="p"))]
+    texts = [finding.text for finding in lost_secrets(loaded(state, PGPASSWORD="p"))]
 
     assert [
         "certferry.toml:3: [state] key: cron and systemd start the run without KEY",
         "certferry.toml:1: [state] password: cron and systemd start the run without PGPASSWORD",
-    ] == [str(one) for one in found]
+    ] == [str(text) for text in texts]
 
 
-def test_a_home_of_ones_own_is_needed() -> None:
-    """And where the state lies by a variable; cron itself sets the usual home."""
+def test_home_as_a_needed_variable() -> None:
+    """An unusual home and the directory of the state are needed; cron sets the usual home
+    itself.
+    """
     usual = pwd.getpwuid(os.geteuid()).pw_dir
 
     assert {} == needed_environment({"HOME": usual, "PATH": "/bin"})
@@ -92,8 +96,8 @@ def test_a_home_of_ones_own_is_needed() -> None:
         ({"SSL_CERT_FILE": "/c", "SSL_CERT_DIR": "/d"}, {"SSL_CERT_FILE"}),
     ],
 )
-def test_what_the_http_library_obeys_is_needed(environ: dict[str, str], needed: set[str]) -> None:
-    """And nothing else."""
+def test_needed_variables_of_the_http_library(environ: dict[str, str], needed: set[str]) -> None:
+    """The result has exactly the variables that affect the library."""
     assert {name: environ[name] for name in needed} == needed_environment(environ)
     assert [] == withheld_variables(environ)
 
@@ -110,24 +114,24 @@ def test_what_the_http_library_obeys_is_needed(environ: dict[str, str], needed: 
         {"SSL_CERT_FILE": "/c", "SSL_CERT_DIR": "/d"},
     ],
 )
-def test_with_what_is_needed_the_http_library_does_the_same(
+def test_http_library_with_the_needed_variables(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`requests` decides on proxies and trust as it does in the whole environment."""
-    needed = needed_environment(environ)
+    """`requests` chooses the same proxies and trusted CAs as with the whole environment."""
+    variables = needed_environment(environ)
 
     with monkeypatch.context() as whole:
         for name, value in environ.items():
             whole.setenv(name, value)
         before = decided()
-    for name, value in needed.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
     assert before == decided()
 
 
 def decided() -> dict[str, object]:
-    """Return what `requests` makes of this environment."""
+    """Return the settings that `requests` derives from the environment."""
     with requests.Session() as session:
         merged = session.merge_environment_settings("https://ca.example/", {}, None, None, None)
         return {**merged, "proxies": dict(merged["proxies"])}
@@ -138,8 +142,8 @@ def decided() -> dict[str, object]:
     st.text(st.characters(codec="ascii", exclude_characters="@"), min_size=1),
     st.sampled_from(["http://{}@p:1", "{}@p", "socks5h://u:{}@p:1/"]),
 )
-def test_a_proxy_that_names_a_user_is_withheld(name: str, secret: str, form: str) -> None:
-    """It is reported by its name, and never with what is in it."""
+def test_proxy_with_a_user_is_withheld(name: str, secret: str, form: str) -> None:
+    """The message has the variable's name, and never the value."""
     value = form.format(secret)
 
     [finding] = withheld_variables({name: value, "NO_PROXY": "localhost"})
@@ -150,16 +154,16 @@ def test_a_proxy_that_names_a_user_is_withheld(name: str, secret: str, form: str
     )
 
 
-def test_a_withheld_proxy_is_not_needed() -> None:
-    """What decides when it is used is, since the operator sets the proxy elsewhere."""
+def test_withheld_proxy_is_not_needed() -> None:
+    """The exceptions to a proxy are still needed, since the operator sets the proxy elsewhere."""
     environ = {"HTTPS_PROXY": "http://me:geheim@p:1", "NO_PROXY": "localhost"}
 
     assert {"NO_PROXY": "localhost"} == needed_environment(environ)
 
 
-def test_programs_that_a_run_will_not_find(loaded: Load, folder: Path) -> None:
-    """Those that are named without a path and lie elsewhere, with where they lie here. One that is
-    found nowhere fails by hand too.
+def test_programs_outside_the_path_of_the_system(loaded: Load, folder: Path) -> None:
+    """The findings have programs without a path, with their present place. A program that is
+    missing here too is omitted, since every run fails.
     """
     (folder / "sbin").mkdir()
     for name in ("mynginx", "mypass"):
@@ -203,8 +207,8 @@ command = "sh -c true"
     assert [] == lost_programs(settings, environ["PATH"], environ)
 
 
-def test_files_alone_run_no_program(loaded: Load, folder: Path) -> None:
-    """Their directory is written into; one that is still to be made, where that happens."""
+def test_files_without_programs(loaded: Load, folder: Path) -> None:
+    """A delivery to files writes into its directory, or into the parent of a missing directory."""
     settings = loaded(deployed('to = "files"\ndirectory = "ssl/img"'))
 
     assert not runs_programs(settings)
@@ -213,8 +217,8 @@ def test_files_alone_run_no_program(loaded: Load, folder: Path) -> None:
     assert [folder / "ssl/img"] == directories_filled(settings)
 
 
-def test_every_program_of_the_operators_is_noticed(loaded: Load) -> None:
-    """A reload, a command, and a secret that a command gives."""
+def test_deployments_and_secrets_with_programs(loaded: Load) -> None:
+    """A reload, a command, and the command of a secret count as programs."""
     secret = ACCOUNTS.replace("env:DP_Key", "command:pass show dnspod")
     external = '[acme]\neab_kid = "k"\neab_hmac_key = "command:pass show eab"\n'
 

@@ -1,4 +1,4 @@
-"""The file that is proposed, written and edited."""
+"""Configuration files that certferry proposes, writes and edits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from certferry.whole_file import free_copy
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.another_user import as_root, given_away
 
-# --- A proposal as a file
+# --- Proposals as files
 
 
 PATH = Path("/etc/certferry/certferry.toml")
@@ -84,7 +84,7 @@ DEPLOYMENT = st.one_of(
 )
 ISSUED = st.builds(
     lambda names, key, deployments, remarks: ProposedCertificate(
-        "x", tuple(names), "dnspod", key, None, tuple(deployments), tuple(map(_said, remarks))
+        "x", tuple(names), "dnspod", key, None, tuple(deployments), tuple(map(text_with, remarks))
     ),
     st.lists(NAME, min_size=1, max_size=30, unique=True),
     st.none() | st.sampled_from(KeyType),
@@ -94,7 +94,7 @@ ISSUED = st.builds(
 BUNDLE = make_bundle("img.example.com", not_before=datetime(2026, 11, 25, tzinfo=UTC))
 
 
-def _said(words: str) -> Text:
+def text_with(words: str) -> Text:
     return Text("{words}", words=words)
 
 
@@ -102,83 +102,99 @@ def _said(words: str) -> Text:
     certificates=st.lists(ISSUED, max_size=4),
     left_out=st.lists(
         st.builds(
-            lambda name, why, one: LeftOut(name, _said(why), one), WORDS, WORDS, st.none() | ISSUED
+            lambda name, why, certificate: LeftOut(name, text_with(why), certificate),
+            WORDS,
+            WORDS,
+            st.none() | ISSUED,
         )
     ),
     email=st.none() | st.just("ops@example.com"),
 )
-def test_whatever_is_proposed_is_read_as_it_was_meant(
+def test_proposal_becomes_the_same_declarations(
     certificates: list[ProposedCertificate], left_out: list[LeftOut], email: str | None
 ) -> None:
-    """Every generated file loads and declares what was proposed; comments stay comments."""
+    """Every generated file loads and declares the proposed certificates; comments stay comments."""
     named = tuple(
         ProposedCertificate(
-            f"n{number}", one.names, one.dns, one.key_type, None, one.deployments[:1], one.remarks
+            f"n{number}",
+            certificate.names,
+            certificate.dns,
+            certificate.key_type,
+            None,
+            certificate.deployments[:1],
+            certificate.remarks,
         )
-        for number, one in enumerate(certificates)
+        for number, certificate in enumerate(certificates)
     )
-    # A directory and a domain hold one certificate.
-    kept = named[:1] + tuple(
-        one
-        for one in named[1:]
-        if not any(deployment.directory or deployment.domains for deployment in one.deployments)
+    # Only one certificate may have a directory or a domain.
+    proposed = named[:1] + tuple(
+        certificate
+        for certificate in named[1:]
+        if not any(
+            deployment.directory or deployment.domains for deployment in certificate.deployments
+        )
     )
     preamble = Preamble(directory=DRAFT.directory, email=email, accounts=ACCOUNTS)
 
-    text = text_of(preamble, Proposal(kept, tuple(left_out)), str)
+    text = text_of(preamble, Proposal(proposed, tuple(left_out)), str)
 
     settings = load_text(text, PATH, ENVIRON)
     assert email == settings.acme.email
-    assert [(one.lineage, one.names, one.key_type or KeyType.EC256) for one in kept] == [
-        (wish.lineage, wish.names, wish.key_type) for wish in settings.certificates
-    ]
-    for one, wish in zip(kept, settings.certificates, strict=True):
-        assert [d.to for d in one.deployments] == [d.target for d in wish.deployments]
-        assert [d.domains for d in one.deployments if d.to == "qiniu"] == [
-            d.domains for d in wish.deployments if d.target == "qiniu" and not d.has_patterns
+    assert [
+        (certificate.lineage, certificate.names, certificate.key_type or KeyType.EC256)
+        for certificate in proposed
+    ] == [(desired.lineage, desired.names, desired.key_type) for desired in settings.certificates]
+    for certificate, desired in zip(proposed, settings.certificates, strict=True):
+        assert [d.to for d in certificate.deployments] == [d.target for d in desired.deployments]
+        assert [d.domains for d in certificate.deployments if d.to == "qiniu"] == [
+            d.domains for d in desired.deployments if d.target == "qiniu" and not d.has_patterns
         ]
-        assert [d.access for d in one.deployments if d.to == "files"] == [
-            Access(there.owner, there.group, there.mode, there.key_mode)
-            for there in (d.delivery for d in wish.deployments)
-            if isinstance(there, FileDelivery)
+        assert [d.access for d in certificate.deployments if d.to == "files"] == [
+            Access(files.owner, files.group, files.mode, files.key_mode)
+            for files in (d.delivery for d in desired.deployments)
+            if isinstance(files, FileDelivery)
         ]
 
 
-@given(one=ISSUED)
-def test_what_is_left_out_can_be_declared_after_all(one: ProposedCertificate) -> None:
-    """It is a comment as it stands; without the # it is what it would have been."""
-    left = LeftOut("x", Text("not now"), one)
+@given(certificate=ISSUED)
+def test_omitted_certificate_becomes_a_declaration_without_comment_signs(
+    certificate: ProposedCertificate,
+) -> None:
+    """The table of an omitted certificate is a comment; without the # the table declares the
+    certificate.
+    """
+    omitted = LeftOut("x", Text("not now"), certificate)
 
-    text = text_of(DRAFT, Proposal((), (left,)), str)
+    text = text_of(DRAFT, Proposal((), (omitted,)), str)
 
     assert () == load_text(text, PATH, ENVIRON).certificates
     head, _, tail = text.partition("# [[certificates]]\n")
     declared = head + re.sub("^# ?", "", f"# [[certificates]]\n{tail}", flags=re.MULTILINE)
-    [wish] = load_text(declared, PATH, ENVIRON).certificates
-    assert (one.names, one.dns) == (wish.names, wish.dns)
-    assert [d.to for d in one.deployments] == [d.target for d in wish.deployments]
+    [desired] = load_text(declared, PATH, ENVIRON).certificates
+    assert (certificate.names, certificate.dns) == (desired.names, desired.dns)
+    assert [d.to for d in certificate.deployments] == [d.target for d in desired.deployments]
 
 
 @given(fullchain=PATHS, privkey=PATHS)
-def test_files_that_are_imported_may_lie_anywhere(fullchain: str, privkey: str) -> None:
-    """A path with quotes, spaces or Chinese in it is still that path."""
+def test_imported_files_may_have_any_path(fullchain: str, privkey: str) -> None:
+    """Quotes, spaces and Chinese characters in a path stay unchanged."""
     files = PemFiles(fullchain, privkey)
-    one = ProposedCertificate("img", files=files, adopts=BUNDLE)
+    certificate = ProposedCertificate("img", files=files, adopts=BUNDLE)
 
-    text = text_of(DRAFT, Proposal((one,)), str)
+    text = text_of(DRAFT, Proposal((certificate,)), str)
 
     assert files == load_text(text, PATH, ENVIRON).certificates[0].files
     assert "# It is for img.example.com." in text
 
 
 @given(words=st.text(st.characters(exclude_categories=["Cs"])))
-def test_string_is_read_as_it_was(words: str) -> None:
-    """Whatever is in it."""
+def test_string_is_read_back(words: str) -> None:
+    """A string of any characters comes back unchanged."""
     assert {"a": words} == tomllib.loads(f"a = {toml_string(words)}")
 
 
-def test_how_operators_are_informed_stands_in_the_file() -> None:
-    """One channel, whatever it is, and a heartbeat; secrets are references."""
+def test_channel_and_heartbeat_are_in_the_file() -> None:
+    """The file declares the channel and the heartbeat, with references to secrets."""
     channel = NewAccount("ops", "email", {"from": "a@example.com", "to": ["b@example.com"]})
     draft = replace(DRAFT, channel=channel, heartbeat="env:HEARTBEAT_URL")
 
@@ -191,8 +207,8 @@ def test_how_operators_are_informed_stands_in_the_file() -> None:
     assert "env:HEARTBEAT_URL" == settings.monitoring.heartbeat.written
 
 
-def test_settings_are_kept_as_they_are() -> None:
-    """What an operator gave stands in the file word for word, below the environment files."""
+def test_settings_of_the_operator_stay_unchanged() -> None:
+    """The operator's settings are in the file word for word, below the environment files."""
     settings = '# mine\n[acme]\nemail = "ops@example.com"\n'
 
     text = text_of(Preamble(settings=settings, accounts=ACCOUNTS), Proposal(), str)
@@ -201,30 +217,30 @@ def test_settings_are_kept_as_they_are() -> None:
     assert "ops@example.com" == load_text(text, PATH, ENVIRON).acme.email
 
 
-def test_line_that_is_commented_out_is_one_when_it_is_taken_in() -> None:
-    """The table of a domain that was left out needs only its account."""
-    found = FoundDomain("x.example.net", Kind.CDN)
-    proposal = propose_for_domains(Places("dnspod", (), "qiniu", (found,)), 100)
+def test_commented_table_of_an_omitted_domain() -> None:
+    """Without the # the table needs only an account."""
+    omitted = FoundDomain("x.example.net", Kind.CDN)
+    proposal = propose_for_domains(Places("dnspod", (), "qiniu", (omitted,)), 100)
     text = text_of(DRAFT, proposal, str)
 
     below = text.partition("contains the name\n")[2]
-    taken_in = re.sub(r"^# ?", "", below, flags=re.MULTILINE).replace("…", "dnspod")
-    settings = load_text(text + taken_in, PATH, ENVIRON)
+    uncommented = re.sub(r"^# ?", "", below, flags=re.MULTILINE).replace("…", "dnspod")
+    settings = load_text(text + uncommented, PATH, ENVIRON)
 
-    [wish] = settings.certificates
-    assert (("x.example.net",), "dnspod") == (wish.names, wish.dns)
-    assert [("qiniu", ("x.example.net",))] == [(d.target, d.domains) for d in wish.deployments]
+    [desired] = settings.certificates
+    assert (("x.example.net",), "dnspod") == (desired.names, desired.dns)
+    assert [("qiniu", ("x.example.net",))] == [(d.target, d.domains) for d in desired.deployments]
 
 
-# --- Writing the operator's own files
+# --- The operator's own files
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_file_is_its_owners_alone_whatever_was_there(tmp_path: Path) -> None:
-    """A file that every user could read is replaced by one that its owner alone can."""
+def test_new_file_is_for_the_owner_alone(tmp_path: Path) -> None:
+    """A file that every user could read is replaced by a file for the owner alone."""
     path = tmp_path / "certferry.toml"
     path.write_text("old")
     path.chmod(0o644)
@@ -238,8 +254,8 @@ def test_file_is_its_owners_alone_whatever_was_there(tmp_path: Path) -> None:
     assert [path] == list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_written_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
-    """A name that is a directory keeps its place; no part of a file stays beside it."""
+def test_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    """A directory in the file's place stays, without a draft beside the directory."""
     (tmp_path / "certferry.toml").mkdir()
 
     with pytest.raises(ConfigError, match="cannot be written"):
@@ -250,7 +266,9 @@ def test_what_cannot_be_written_is_reported_and_leaves_nothing(tmp_path: Path) -
 
 @as_root
 def test_directory_of_another_user(tmp_path: Path) -> None:
-    """What root wrote there, root would not read: it is reported, and another place asked for."""
+    """Root refuses to read a configuration there, so root does not write a configuration there
+    either; the hint asks for another place.
+    """
     given_away(tmp_path)
 
     with pytest.raises(ConfigError) as caught:
@@ -265,19 +283,19 @@ def test_directory_of_another_user(tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
-def test_copies_do_not_replace_one_another(tmp_path: Path) -> None:
-    """The first copy is the original, and stays."""
+def test_copies_have_different_names(tmp_path: Path) -> None:
+    """The first copy is the original, and stays unchanged."""
     path = tmp_path / "certferry.toml"
     path.write_text("first")
-    first, second = kept_copy(path), kept_copy(path, then="second")
+    first, second = copy_of(path), copy_of(path, then="second")
 
     assert ("certferry.toml.bak", "certferry.toml.bak.2") == (first.name, second.name)
     assert ("first", "second") == (first.read_text(), second.read_text())
     assert 0o600 == mode(first)
 
 
-def kept_copy(path: Path, then: str | None = None) -> Path:
-    """Copy a file, which holds something else by then; give the copy."""
+def copy_of(path: Path, then: str | None = None) -> Path:
+    """Copy a file, whose content is first replaced by `then`, and return the copy."""
     if then is not None:
         path.write_text(then)
     copy = free_copy(path)
@@ -286,8 +304,8 @@ def kept_copy(path: Path, then: str | None = None) -> Path:
     return copy
 
 
-def test_draft_that_is_not_put_leaves_what_was_there(tmp_path: Path) -> None:
-    """It lies beside the file for a while, whole; then nothing stays of it."""
+def test_discarded_draft_leaves_the_file_unchanged(tmp_path: Path) -> None:
+    """The draft is a complete file beside the old file, and is removed at the end."""
     path = tmp_path / "certferry.toml"
     path.write_text("old")
 
@@ -298,25 +316,23 @@ def test_draft_that_is_not_put_leaves_what_was_there(tmp_path: Path) -> None:
     assert [path] == list(tmp_path.iterdir())
 
 
-def test_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
-    """The file may be kept elsewhere, under version control for one."""
-    kept, path = tmp_path / "repository" / "ferry.toml", tmp_path / "certferry.toml"
-    kept.parent.mkdir()
-    kept.write_text("old")
+def test_linked_file_is_written(tmp_path: Path) -> None:
+    """The link stays, since the file may belong to a folder under version control."""
+    real, path = tmp_path / "repository" / "ferry.toml", tmp_path / "certferry.toml"
+    real.parent.mkdir()
+    real.write_text("old")
     path.symlink_to("repository/ferry.toml")
 
     write_private(path, "new")
 
     assert path.is_symlink()
-    assert ("new", 0o600) == (kept.read_text(), mode(kept))
-    assert [kept] == list(kept.parent.iterdir())
+    assert ("new", 0o600) == (real.read_text(), mode(real))
+    assert [real] == list(real.parent.iterdir())
 
 
 @pytest.mark.parametrize("place", ["/proc/certferry.toml", "{tmp}/file/certferry.toml"])
-def test_place_that_takes_nothing_is_found_before_anything_is_done(
-    tmp_path: Path, place: str
-) -> None:
-    """For every user, root as well."""
+def test_unwritable_place_is_reported_first(tmp_path: Path, place: str) -> None:
+    """Every user, including root, gets the error before any change."""
     (tmp_path / "file").touch()
 
     with (
@@ -332,34 +348,32 @@ KEY = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, ma
 
 
 @given(value=KEY)
-def test_key_is_read_as_it_was_written(
-    tmp_path_factory: pytest.TempPathFactory, value: str
-) -> None:
-    """Whatever characters it has, certferry reads the same key from the line."""
+def test_key_is_read_back(tmp_path_factory: pytest.TempPathFactory, value: str) -> None:
+    """A key of any characters comes back unchanged from the line of the file."""
     path = tmp_path_factory.mktemp("keys") / "certferry.env"
 
     write_private(path, with_assignments(path, {"DP_Key": Secret(value)}))
 
-    found = read_env_file(path)
-    assert ({"DP_Key": value}, ()) == (dict(found.values), found.mistakes)
+    env_file = read_env_file(path)
+    assert ({"DP_Key": value}, ()) == (dict(env_file.values), env_file.mistakes)
 
 
 @pytest.mark.parametrize("value", ["plain", "it's", 'a"b$c`d\\e', 'it\'s $HOME "and" `more`'])
-def test_a_shell_reads_the_same(tmp_path: Path, value: str) -> None:
-    """The file may be sourced, as the recipes do."""
+def test_shell_reads_the_same_value(tmp_path: Path, value: str) -> None:
+    """Recipes source the file in a shell."""
     path = tmp_path / "certferry.env"
     path.write_text(with_assignments(path, {"DP_Key": Secret(value)}))
 
     script = '. "$1"; printf %s "$DP_Key"'
-    done = subprocess.run(
+    shell = subprocess.run(
         ["sh", "-c", script, "sh", path], capture_output=True, text=True, check=True
     )
 
-    assert value == done.stdout
+    assert value == shell.stdout
 
 
-def test_what_an_environment_file_has_stays(tmp_path: Path) -> None:
-    """New keys stand below, on lines of their own."""
+def test_lines_of_an_environment_file_stay(tmp_path: Path) -> None:
+    """New keys are appended on their own lines."""
     path = tmp_path / "certferry.env"
     path.write_text("# mine\nOTHER='x'")
     path.chmod(0o600)
@@ -370,12 +384,12 @@ def test_what_an_environment_file_has_stays(tmp_path: Path) -> None:
 
 
 def test_key_with_a_line_end_is_refused(tmp_path: Path) -> None:
-    """It would become another assignment."""
+    """The second line of the key would become another assignment."""
     with pytest.raises(ConfigError, match="cannot be printed"):
         with_assignments(tmp_path / "certferry.env", {"DP_Id": Secret("1\nPATH=/tmp")})
 
 
-# --- Certificates that come into a configuration file and go from it, and nothing else changes
+# --- Certificates that are added to a file or removed, without any other change
 
 
 HEAD = """\
@@ -433,24 +447,24 @@ def document(text: str) -> Document:
     return document_of(Path("certferry.toml"), text)
 
 
-def test_a_certificate_comes_below_the_others() -> None:
-    """Every line of the file stays, and it stands by itself, with one blank line around it."""
+def test_new_certificate_comes_below_the_others() -> None:
+    """Every line of the file stays, and one blank line separates the new table."""
     assert (
         HEAD + IMG + DEPLOY + WWW + "\n" + NEW + TAIL
         == with_certificates(document(HEAD + IMG + DEPLOY + WWW + TAIL), NEW).text
     )
 
 
-def test_the_first_certificate_comes_at_the_end() -> None:
-    """Below whatever there is."""
+def test_first_certificate_comes_at_the_end() -> None:
+    """The new table is below all other tables."""
     assert HEAD + NEW == with_certificates(document(HEAD), NEW).text
     assert HEAD + "# the end\n\n" + NEW == with_certificates(document(HEAD + "# the end"), NEW).text
     assert NEW == with_certificates(document(""), NEW).text
     assert NEW == with_certificates(document("\n\n"), NEW).text
 
 
-def test_a_certificate_directly_above_another_table() -> None:
-    """A comment that stands directly above that belongs to it."""
+def test_new_certificate_directly_above_another_table() -> None:
+    """A comment directly above the other table belongs to the other table."""
     text = WWW.lstrip() + "# Who is told.\n[notify.ops]\n"
 
     assert (
@@ -460,7 +474,7 @@ def test_a_certificate_directly_above_another_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number", "left"),
+    ("text", "number", "expected"),
     [
         (HEAD + IMG + DEPLOY + WWW + TAIL, 0, HEAD + WWW.lstrip() + TAIL),
         (HEAD + IMG + DEPLOY + WWW + TAIL, 1, HEAD + IMG + DEPLOY + TAIL),
@@ -471,20 +485,20 @@ def test_a_certificate_directly_above_another_table() -> None:
     ],
     ids=["first", "between", "last", "only", "last-of-all", "directly-above"],
 )
-def test_a_certificate_goes(text: str, number: int, left: str) -> None:
-    """With its deployments, its comments, and those above it; no gap is left where it was."""
-    assert left == without_certificate(document(text), number).text
+def test_certificate_is_removed(text: str, number: int, expected: str) -> None:
+    """The deployments and the comments above them are removed as well, and no gap is left."""
+    assert expected == without_certificate(document(text), number).text
 
 
-def test_a_deployment_that_stands_elsewhere_goes_too() -> None:
-    """TOML lets other tables stand between; these stay."""
+def test_distant_deployment_is_removed() -> None:
+    """TOML allows other tables between a certificate and its deployment; these tables stay."""
     text = IMG + TAIL + DEPLOY + WWW
 
     assert TAIL.lstrip() + WWW == without_certificate(document(text), 0).text
 
 
-def test_what_is_shown_of_a_change() -> None:
-    """The lines that come or go, and where they stand; nothing of those around them."""
+def test_lines_of_a_change() -> None:
+    """A change has the added or removed lines and their numbers, without the lines around them."""
     text = IMG + TAIL + DEPLOY + WWW
     come, gone = with_certificates(document(HEAD), NEW), without_certificate(document(text), 0)
 
@@ -496,7 +510,7 @@ def test_what_is_shown_of_a_change() -> None:
 
 
 def test_line_ends_of_windows_stay() -> None:
-    """What comes has the same ones."""
+    """Added lines have the same line ends."""
     text = (HEAD + IMG + DEPLOY + WWW + TAIL).replace("\n", "\r\n")
     more = with_certificates(document(text), NEW).text
 
@@ -512,8 +526,8 @@ def test_line_ends_of_windows_stay() -> None:
         "[certificates]\n",
     ],
 )
-def test_certificates_that_are_no_tables_of_their_own(text: str) -> None:
-    """They are left to an editor."""
+def test_certificates_outside_double_brackets(text: str) -> None:
+    """The error asks the operator to edit the file."""
     with pytest.raises(ConfigError, match=r"under its own \[\[certificates\]\]"):
         with_certificates(document(text), NEW)
     with pytest.raises(ConfigError, match=r"under its own \[\[certificates\]\]"):
@@ -528,13 +542,11 @@ ONES = st.sampled_from([IMG, WWW, IMG + DEPLOY, '[[certificates]]\nx = """\n# no
 
 
 @given(st.data(), st.lists(st.tuples(COMMENTS, ONES), min_size=1, max_size=4), COMMENTS)
-def test_whatever_the_layout(data: st.DataObject, ones: list[tuple[str, str]], end: str) -> None:
-    """What is taken out is exactly one, what comes is exactly what was meant, and no other line
-    that is not blank is lost or moved.
-    """
+def test_any_layout_of_a_file(data: st.DataObject, ones: list[tuple[str, str]], end: str) -> None:
+    """Exactly one certificate is removed or added, and no other line with text is lost or moved."""
     others = data.draw(st.lists(st.tuples(COMMENTS, OTHERS), max_size=3, unique_by=lambda o: o[1]))
     parts = data.draw(st.permutations([*ones, *others]))
-    # What is written above every table cannot follow one.
+    # Settings above all tables cannot follow a table.
     parts.sort(key=lambda part: not part[1].startswith("env_files"))
     text = "".join(comment + part for comment, part in parts) + end
     before = tomllib.loads(text)["certificates"]
@@ -543,7 +555,7 @@ def test_whatever_the_layout(data: st.DataObject, ones: list[tuple[str, str]], e
     less = without_certificate(document(text), number).text
     more = with_certificates(document(text), NEW).text
 
-    assert [one for n, one in enumerate(before) if n != number] == tomllib.loads(less).get(
+    assert [entry for n, entry in enumerate(before) if n != number] == tomllib.loads(less).get(
         "certificates", []
     )
     assert text_lines(less) == text_lines(text, within=less)
@@ -552,18 +564,18 @@ def test_whatever_the_layout(data: st.DataObject, ones: list[tuple[str, str]], e
 
 
 def text_lines(text: str, within: str | None = None) -> list[str]:
-    """Return the lines that are not blank, or those in a common order with `within`."""
-    found = [row for row in text.splitlines() if row.strip()]
+    """Return the lines with text, or only lines that are also in `within`, in the same order."""
+    rows = [row for row in text.splitlines() if row.strip()]
     if within is None:
-        return found
-    others = iter(found)
+        return rows
+    others = iter(rows)
     return [row for row in text_lines(within) if any(row == other for other in others)]
 
 
 @as_root
-@pytest.mark.parametrize(("mode", "written"), [(0o2750, 0o640), (0o750, 0o600)])
-def test_a_directory_that_root_gave_to_a_service(tmp_path: Path, mode: int, written: int) -> None:
-    """The service in its group reads what root writes there, and no other user does."""
+@pytest.mark.parametrize(("mode", "file_mode"), [(0o2750, 0o640), (0o750, 0o600)])
+def test_directory_of_root_for_a_service(tmp_path: Path, mode: int, file_mode: int) -> None:
+    """The service reads by its group, and no other user can read."""
     service = 12_345
     os.chown(tmp_path, 0, service)
     tmp_path.chmod(mode)
@@ -571,5 +583,5 @@ def test_a_directory_that_root_gave_to_a_service(tmp_path: Path, mode: int, writ
     write_private(tmp_path / "certferry.env", "KEY=value\n")
 
     facts = (tmp_path / "certferry.env").stat()
-    assert written == stat.S_IMODE(facts.st_mode)
-    assert (service if written == 0o640 else os.getgid()) == facts.st_gid
+    assert file_mode == stat.S_IMODE(facts.st_mode)
+    assert (service if file_mode == 0o640 else os.getgid()) == facts.st_gid

@@ -92,7 +92,7 @@ def serving(
         )
     served = Served(process, log)
     try:
-        assert served.says("The console is at"), served.said
+        assert served.prints("The console is at"), served.output
         yield served
     finally:
         process.kill()

@@ -91,11 +91,11 @@ def test_a_state_that_comes_back_needs_no_restart(tmp_path: Path, postgresql: Po
         return requests.get(f"http://{where}/healthz", timeout=60).status_code
 
     with serving(config, environ={"STATE_KEY": KEY.reveal()}) as served:
-        assert eventually(lambda: status() == 200), served.said
+        assert eventually(lambda: status() == 200), served.output
         postgresql.stop()
         try:
             assert status() == 503
             assert requests.get(f"http://{where}/healthz", timeout=60).text == "not ok\n"
         finally:
             postgresql.start()
-        assert eventually(lambda: status() == 200), served.said
+        assert eventually(lambda: status() == 200), served.output

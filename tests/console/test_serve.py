@@ -60,8 +60,8 @@ def test_it_ends_in_order_when_it_is_told_to(tmp_path: Path, number: int) -> Non
             kept.recv(1000)
             code, seconds = served.ended(number)
 
-    assert (code, seconds < 10) == (0, True), served.said
-    assert "Traceback" not in served.said
+    assert (code, seconds < 10) == (0, True), served.output
+    assert "Traceback" not in served.output
 
 
 @long
@@ -70,10 +70,10 @@ def test_a_run_that_goes_on_comes_to_a_safe_point(tmp_path: Path) -> None:
     where = address()
     config = write(tmp_path, f'listen = "{where}"')
     with serving(config) as served:
-        assert served.says("the next try is at"), served.said
+        assert served.prints("the next try is at"), served.output
         code, seconds = served.ended(signal.SIGTERM)
 
-    assert (code, seconds < 10) == (0, True), served.said
+    assert (code, seconds < 10) == (0, True), served.output
     with Workspace(load(config, os.environ)) as workspace:
         [run] = workspace.state.stored_runs(5)
     assert (run.state, run.source) == (RunState.STOPPED, RunSource.SCHEDULE)
@@ -85,7 +85,7 @@ def test_the_first_run_is_made_at_once_and_heals_the_health(tmp_path: Path) -> N
     """
     where = address()
     with serving(write(tmp_path, f'listen = "{where}"')) as served:
-        assert eventually(lambda: status(where) == 200), served.said
+        assert eventually(lambda: status(where) == 200), served.output
         answer = requests.get(f"http://{where}/healthz", timeout=10)
         assert answer.text == "ok\n"
         with closing(sqlite3.connect(tmp_path / "state.db")) as state, state:
@@ -146,7 +146,7 @@ def test_systemd_hands_its_sockets_over(tmp_path: Path) -> None:
             pass_fds=[number],
         ) as served:
             assert status(f"{HOST}:{port}") == 503
-            assert f"{HOST}:{port}" in served.said
+            assert f"{HOST}:{port}" in served.output
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> No
 
         write_certificate(tmp_path, "other.example.org")
         served.process.send_signal(signal.SIGHUP)
-        assert served.says("but the host name in `url` is ops.example.com")
+        assert served.prints("but the host name in `url` is ops.example.com")
         assert second == fingerprint_at(where, tmp_path)
 
 
@@ -220,15 +220,15 @@ def test_a_wrong_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
         anna = logged_in(config, where)
         write(tmp_path, f'listen = "{where}"\nlistne = "x"')
         served.process.send_signal(signal.SIGHUP)
-        assert served.says("did you mean listen?"), served.said
-        assert "the previous configuration stays in use" in served.said
+        assert served.prints("did you mean listen?"), served.output
+        assert "the previous configuration stays in use" in served.output
         assert status(where) == 503
         for path in ("", "discover"):
             assert "did you mean listen?" in anna.get(f"http://{where}/{path}", timeout=10).text
 
         write(tmp_path, f'listen = "{address()}"')
         served.process.send_signal(signal.SIGHUP)
-        assert served.says("restart the console"), served.said
+        assert served.prints("restart the console"), served.output
         assert "did you mean" not in anna.get(f"http://{where}/", timeout=10).text
 
 

@@ -1,4 +1,4 @@
-"""What `certferry init --from` finds, for tests: another client's certificates."""
+"""Certificates of another client, as tests pass them to `certferry init --from`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILES = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")
 
 
 def inherited(lineage: str, *names: str, age: int = 10, **more: object) -> OldCertificate:
-    """Make another client's certificate."""
+    """Return a certificate that another client issued `age` days ago."""
     bundle = make_bundle(*names, not_before=NOW - timedelta(days=age))
     return OldCertificate(lineage, bundle, FILES, f"stop {lineage}", **more)  # type: ignore[arg-type]  # the fields of the test
 

@@ -1,4 +1,4 @@
-"""Directories as acme.sh, certbot and lego leave them, made by hand at run time."""
+"""Homes of acme.sh, certbot and lego, written at run time in the clients' own layouts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def issued(*names: str, key_type: SandboxKey = "ec256", age: int = 10) -> Issued
 
 
 def other_key() -> str:
-    """Make a private key that belongs to nothing else."""
+    """Return the private key of a certificate for another domain."""
     return issued("other.example.com").privkey_pem
 
 
@@ -50,12 +50,12 @@ class AcmeShHome:
         path.mkdir(parents=True)
 
     def keep_keys(self, **more: str) -> None:
-        """Write the account's notes, with the keys of the DNSPod hook."""
+        """Write the settings of acme.sh's account, with the keys of the DNSPod hook."""
         values = {"SAVED_DP_Id": DP_ID, "SAVED_DP_Key": DP_KEY, **more}
         self._write(self.path / "account.conf", values)
 
-    def add(self, made: Issued, *names: str, ecc: bool = True, **more: str) -> Path:
-        """Add a certificate with its notes, and give its directory."""
+    def add(self, certificate: Issued, *names: str, ecc: bool = True, **more: str) -> Path:
+        """Add a certificate with its settings, and return the certificate's directory."""
         domain = names[0]
         directory = self.path / (f"{domain}_ecc" if ecc else domain)
         directory.mkdir()
@@ -68,8 +68,8 @@ class AcmeShHome:
             **more,
         }
         self._write(directory / f"{domain}.conf", notes)
-        (directory / "fullchain.cer").write_text(made.fullchain_pem)
-        (directory / f"{domain}.key").write_text(made.privkey_pem)
+        (directory / "fullchain.cer").write_text(certificate.fullchain_pem)
+        (directory / f"{domain}.key").write_text(certificate.privkey_pem)
         return directory
 
     @staticmethod
@@ -82,12 +82,15 @@ class CertbotHome:
         self.path = path
         (path / "renewal").mkdir(parents=True)
 
-    def add(self, made: Issued, name: str) -> Path:
-        """Add a certificate with links to it, and give its settings."""
+    def add(self, certificate: Issued, name: str) -> Path:
+        """Add a certificate with links to its files, and return the path of the settings."""
         archive, live = (self.path / folder / name for folder in ("archive", "live"))
         archive.mkdir(parents=True)
         live.mkdir(parents=True)
-        for kind, content in (("fullchain", made.fullchain_pem), ("privkey", made.privkey_pem)):
+        for kind, content in (
+            ("fullchain", certificate.fullchain_pem),
+            ("privkey", certificate.privkey_pem),
+        ):
             (archive / f"{kind}1.pem").write_text(content)
             (live / f"{kind}.pem").symlink_to(f"../../archive/{name}/{kind}1.pem")
         conf = self.path / "renewal" / f"{name}.conf"
@@ -105,13 +108,15 @@ class LegoHome:
         self.path = path
         (path / "certificates").mkdir(parents=True)
 
-    def add(self, made: Issued, domain: str, *, bundled: bool = True) -> Path:
-        """Add a certificate, with its chain or beside it, and give its file."""
+    def add(self, certificate: Issued, domain: str, *, bundled: bool = True) -> Path:
+        """Add a certificate, and return the path of its file: with the chain in the file, or with
+        the chain in a second file only.
+        """
         stem = self.path / "certificates" / domain.replace("*", "_")
         crt = Path(f"{stem}.crt")
         begin = "-----BEGIN"
-        leaf, issuer = (begin + part for part in made.fullchain_pem.split(begin)[1:])
+        leaf, issuer = (begin + part for part in certificate.fullchain_pem.split(begin)[1:])
         crt.write_text(leaf + issuer if bundled else leaf)
         Path(f"{stem}.issuer.crt").write_text(issuer)
-        Path(f"{stem}.key").write_text(made.privkey_pem)
+        Path(f"{stem}.key").write_text(certificate.privkey_pem)
         return crt

@@ -1,4 +1,6 @@
-"""acme.sh's files, read as they are, also of the real program."""
+"""The files of acme.sh, as certferry reads them: certificates, keys, settings, and the programs
+that run after a renewal.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ from tests.support.permissions import bound_by_permissions
 
 IMG = ("img.example.com", "*.img.example.com")
 
-read = partial(acme_sh.read, source=PemFileSource(), variables=VARIABLES)
+read_home = partial(acme_sh.read, source=PemFileSource(), variables=VARIABLES)
 
 
 @pytest.fixture
@@ -48,97 +50,110 @@ def home(tmp_path: Path) -> AcmeShHome:
     return AcmeShHome(tmp_path / ".acme.sh")
 
 
-def test_certificate_is_read_with_its_notes(home: AcmeShHome) -> None:
-    """Names and key are those of the certificate; the rest is what acme.sh wrote down."""
-    made = issued(*IMG)
+def test_certificate_is_read_with_the_settings_of_acme_sh(home: AcmeShHome) -> None:
+    """Names and key come from the certificate, the other fields from acme.sh's settings."""
+    issued_certificate = issued(*IMG)
     directory = home.add(
-        made,
+        issued_certificate,
         *IMG,
         Le_RealFullChainPath="/opt/ssl/img.pem",
         Le_RealKeyPath="/opt/ssl/img.key",
         Le_ReloadCmd=in_base64("service nginx reload && systemctl restart x"),
     )
 
-    [found] = read(home.path, home.path).certificates
+    [certificate] = read_home(home.path, home.path).certificates
 
-    assert ("img.example.com", IMG, "ec256") == (found.lineage, found.names, found.key_type)
-    assert made.fingerprint == found.bundle.certificate.fingerprint
+    assert ("img.example.com", IMG, "ec256") == (
+        certificate.lineage,
+        certificate.names,
+        certificate.key_type,
+    )
+    assert issued_certificate.fingerprint == certificate.bundle.certificate.fingerprint
     files = PemFiles(str(directory / "fullchain.cer"), str(directory / "img.example.com.key"))
-    assert files == found.files
-    assert DIRECTORY == found.directory
+    assert files == certificate.files
+    assert DIRECTORY == certificate.directory
     reload = "service nginx reload && systemctl restart x"
-    assert Installed("/opt/ssl/img.pem", "/opt/ssl/img.key", reload) == found.installed
-    assert "acme.sh --remove -d img.example.com --ecc" == found.stop
+    assert Installed("/opt/ssl/img.pem", "/opt/ssl/img.key", reload) == certificate.installed
+    assert "acme.sh --remove -d img.example.com --ecc" == certificate.stop
 
 
-def test_revoked_certificate_is_left_out(home: AcmeShHome) -> None:
-    """The leaf's file is gone then; issued again, it is there, and the traces do not count."""
+def test_revoked_certificate_is_not_imported(home: AcmeShHome) -> None:
+    """A revoked certificate lacks the leaf's file. After a new issue the file exists again, and
+    certferry ignores old traces of the revocation.
+    """
     directory = home.add(issued(*IMG), *IMG)
     (directory / "img.example.com.key.revoked").touch()
 
-    [left_out] = read(home.path, home.path).unreadable
+    [left_out] = read_home(home.path, home.path).unreadable
     (directory / "img.example.com.cer").touch()
-    issued_again = read(home.path, home.path)
+    issued_again = read_home(home.path, home.path)
 
     assert "the certificate has been revoked" == str(left_out.problem)
     assert () == issued_again.unreadable
 
 
 def test_both_keys_of_a_domain_are_two_lineages(home: AcmeShHome) -> None:
-    """acme.sh may keep an RSA and an EC certificate of one domain; each has a name of its own."""
+    """acme.sh may store an RSA and an EC certificate for the same domain; each lineage has its own
+    name.
+    """
     home.add(issued(*IMG, key_type="rsa2048"), *IMG, ecc=False)
     home.add(issued(*IMG), *IMG)
 
-    found = {one.lineage: one.key_type for one in read(home.path, home.path).certificates}
+    key_types = {
+        certificate.lineage: certificate.key_type
+        for certificate in read_home(home.path, home.path).certificates
+    }
 
-    assert {"img.example.com": "rsa2048", "img.example.com_ecc": "ec256"} == found
+    assert {"img.example.com": "rsa2048", "img.example.com_ecc": "ec256"} == key_types
 
 
-def test_wildcard_alone_has_a_name_that_a_shell_leaves_alone(home: AcmeShHome) -> None:
-    """A lineage is typed on command lines."""
+def test_wildcard_gives_a_lineage_a_name_without_shell_characters(home: AcmeShHome) -> None:
+    """Operators type the name of a lineage in a shell."""
     home.add(issued("*.example.com"), "*.example.com")
 
-    [found] = read(home.path, home.path).certificates
+    [certificate] = read_home(home.path, home.path).certificates
 
-    assert ("example.com", ("*.example.com",)) == (found.lineage, found.names)
-    assert "acme.sh --remove -d '*.example.com' --ecc" == found.stop
+    assert ("example.com", ("*.example.com",)) == (certificate.lineage, certificate.names)
+    assert "acme.sh --remove -d '*.example.com' --ecc" == certificate.stop
 
 
-def test_keys_of_its_hooks_are_found(home: AcmeShHome) -> None:
-    """DNSPod's are the account's, Qiniu's those of one certificate; values may be in base64."""
+def test_keys_of_dns_and_deploy_hooks_are_read(home: AcmeShHome) -> None:
+    """The keys of DNSPod belong to the account, those of Qiniu to one certificate; values may be in
+    Base64.
+    """
     home.keep_keys(SAVED_DP_Key=in_base64(DP_KEY), ACCOUNT_EMAIL="ops@example.com")
     home.add(issued(*IMG), *IMG, QINIU_AK=QINIU_AK, QINIU_SK=QINIU_SK)
 
-    found = read(home.path, home.path)
+    old_home = read_home(home.path, home.path)
 
     assert {
         "DP_Id": DP_ID,
         "DP_Key": DP_KEY,
         "QINIU_ACCESS_KEY": QINIU_AK,
         "QINIU_SECRET_KEY": QINIU_SK,
-    } == {name: secret.reveal() for name, secret in found.keys.items()}
-    assert "ops@example.com" == found.email
-    assert DP_KEY not in repr(found)
+    } == {name: secret.reveal() for name, secret in old_home.keys.items()}
+    assert "ops@example.com" == old_home.email
+    assert DP_KEY not in repr(old_home)
 
 
-def test_variables_of_acme_sh_are_those_that_the_adapters_declare() -> None:
-    """Every key that acme.sh stores for a service of ours, and nothing else."""
+def test_variables_of_acme_sh_come_from_the_adapters() -> None:
+    """The table has exactly the keys that acme.sh stores for services of certferry's adapters."""
     assert VARIABLES == acme_sh_variables(DNS_PROVIDERS, TARGETS)
 
 
-def test_keys_of_other_dns_hooks_are_found(home: AcmeShHome) -> None:
-    """Those of Alibaba Cloud, Cloudflare and Tencent Cloud, under the names of certferry's own."""
+def test_keys_of_other_dns_hooks_are_read(home: AcmeShHome) -> None:
+    """The keys of Alibaba Cloud, Cloudflare and Tencent Cloud have certferry's own names."""
     keys = ("Ali_Key", "Ali_Secret", "CF_Token", "Tencent_SecretId", "Tencent_SecretKey")
     home.keep_keys(**{f"SAVED_{name}": f"of {name}" for name in keys})
     home.add(issued(*IMG), *IMG)
 
-    found = read(home.path, home.path).keys
+    keys_in_home = read_home(home.path, home.path).keys
 
-    assert [f"of {name}" for name in keys] == [found[name].reveal() for name in keys]
+    assert [f"of {name}" for name in keys] == [keys_in_home[name].reveal() for name in keys]
 
 
 def test_damaged_entries_are_reported_one_by_one(home: AcmeShHome) -> None:
-    """Whatever is wrong with some, the others are read."""
+    """The report names each damaged entry, and certferry reads all other entries."""
     home.add(issued(*IMG), *IMG)
     (home.add(issued("a.example.com"), "a.example.com") / "fullchain.cer").write_text("half of")
     (home.add(issued("b.example.com"), "b.example.com") / "b.example.com.key").unlink()
@@ -149,10 +164,10 @@ def test_damaged_entries_are_reported_one_by_one(home: AcmeShHome) -> None:
     (home.add(issued("e.example.com"), "e.example.com") / "e.example.com.conf").write_text("")
     home.add(issued("localhost"), "localhost")
 
-    found = read(home.path, home.path)
+    old_home = read_home(home.path, home.path)
 
-    assert ["img.example.com"] == [one.lineage for one in found.certificates]
-    problems = {entry.entry: str(entry.problem) for entry in found.unreadable}
+    assert ["img.example.com"] == [certificate.lineage for certificate in old_home.certificates]
+    problems = {entry.entry: str(entry.problem) for entry in old_home.unreadable}
     assert {f"{name}.example.com_ecc" for name in "abcde"} | {"localhost_ecc"} == set(problems)
     assert "No such file" in problems["b.example.com_ecc"]
     assert "no certificate has been issued" in problems["c.example.com_ecc"]
@@ -160,61 +175,66 @@ def test_damaged_entries_are_reported_one_by_one(home: AcmeShHome) -> None:
     assert "contains no domain" in problems["e.example.com_ecc"]
 
 
-def test_other_directories_are_passed_over(home: AcmeShHome) -> None:
-    """Hooks, accounts and whatever else lies there are no certificates."""
+def test_directories_without_certificates_are_skipped(home: AcmeShHome) -> None:
+    """The result omits the folders of hooks and CA accounts, and acme.sh's program."""
     for name in ("ca", "dnsapi", "deploy"):
         (home.path / name).mkdir()
     (home.path / "acme.sh").write_text("#!/bin/sh\n")
 
-    found = read(home.path, home.path)
+    old_home = read_home(home.path, home.path)
 
-    assert ((), ()) == (found.certificates, found.unreadable)
+    assert ((), ()) == (old_home.certificates, old_home.unreadable)
 
 
-def test_commands_name_a_home_that_is_not_the_usual_one(
+def test_command_names_a_home_in_another_place(
     home: AcmeShHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is printed can be typed anywhere: program and home are said where they lie."""
+    """An operator can type the printed command in any directory: the command has the full path of
+    the program, and of a home in an unusual place.
+    """
     program = home.path / "acme.sh"
     program.write_text("#!/bin/sh\n")
 
     home.add(issued("img.example.com"), "img.example.com")
     monkeypatch.chdir(tmp_path)
 
-    usual, moved = read(home.path, home.path), read(Path(home.path.name), tmp_path / "elsewhere")
+    usual, moved = (
+        read_home(home.path, home.path),
+        read_home(Path(home.path.name), tmp_path / "elsewhere"),
+    )
 
     assert f"{program} --remove -d img.example.com --ecc" == usual.certificates[0].stop
-    [one] = moved.certificates
-    assert f"{program} --home {home.path} --remove -d img.example.com --ecc" == one.stop
+    [certificate] = moved.certificates
+    assert f"{program} --home {home.path} --remove -d img.example.com --ecc" == certificate.stop
 
 
 @pytest.mark.parametrize("issued_already", [True, False])
-def test_notes_that_are_no_text_are_reported(home: AcmeShHome, *, issued_already: bool) -> None:
-    """As what they are, whether there is a certificate or not."""
+def test_settings_that_are_no_text_are_reported(home: AcmeShHome, *, issued_already: bool) -> None:
+    """The message names the encoding as the cause, with and without an issued certificate."""
     directory = home.add(issued("a.example.com"), "a.example.com")
     (directory / "a.example.com.conf").write_bytes(b"Le_Domain='a.example.com'\nLe_X='\xff'\n")
     if not issued_already:
         (directory / "fullchain.cer").unlink()
 
-    [entry] = read(home.path, home.path).unreadable
+    [entry] = read_home(home.path, home.path).unreadable
 
     assert "a.example.com.conf: is not UTF-8 text" in str(entry.problem)
 
 
-def test_certificate_that_is_a_pipe_is_not_waited_for(home: AcmeShHome) -> None:
-    """It is reported like anything else that is wrong with one."""
+def test_fifo_in_the_place_of_a_certificate_is_reported(home: AcmeShHome) -> None:
+    """A FIFO is reported as a damaged entry; the reader does not wait for a writer."""
     (home.add(issued("a.example.com"), "a.example.com") / "fullchain.cer").unlink()
     os.mkfifo(home.path / "a.example.com_ecc" / "fullchain.cer")
 
-    [entry] = read(home.path, home.path).unreadable
+    [entry] = read_home(home.path, home.path).unreadable
 
     assert "fullchain.cer: is not a regular file" in str(entry.problem)
 
 
-def test_no_such_directory_is_an_error(tmp_path: Path) -> None:
-    """A home that is not there is reported, with what to do."""
+def test_missing_directory_is_an_error(tmp_path: Path) -> None:
+    """The hint about a missing home names the option `--home`."""
     with pytest.raises(ConfigError, match="No such file") as caught:
-        read(tmp_path / "nothing", tmp_path)
+        read_home(tmp_path / "nothing", tmp_path)
 
     assert "--home" in str(caught.value.hint)
 
@@ -236,37 +256,41 @@ else:
 """
 
 
-def read_by_anybody(home: Path) -> object:
+def read_without_root_privileges(home: Path) -> object:
     words = [*bound_by_permissions(), sys.executable, "-c", READ, str(home)]
     return json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
 
 
-def test_directory_that_may_not_be_looked_into(home: AcmeShHome) -> None:
-    """It is reported like anything else that is wrong with one, and the others are read."""
+def test_directory_without_permission_to_read(home: AcmeShHome) -> None:
+    """The report names the closed directory as a damaged entry, and certferry reads all other
+    entries.
+    """
     home.add(issued(*IMG), *IMG)
     closed = home.add(issued("a.example.com"), "a.example.com")
     closed.chmod(0o000)
 
-    found = read_by_anybody(home.path)
+    answer = read_without_root_privileges(home.path)
 
     closed.chmod(0o755)
     problem = f"{closed}/a.example.com.conf: Permission denied"
-    assert [["img.example.com"], [["a.example.com_ecc", problem]]] == found
+    assert [["img.example.com"], [["a.example.com_ecc", problem]]] == answer
 
 
-def test_home_that_may_not_be_looked_into(home: AcmeShHome) -> None:
-    """It is probably the right one, and another user's."""
+def test_home_without_permission_to_read(home: AcmeShHome) -> None:
+    """The hint advises to run the command as the owner, since the home is probably the right
+    directory.
+    """
     home.path.chmod(0o000)
 
-    found = read_by_anybody(home.path)
+    answer = read_without_root_privileges(home.path)
 
     home.path.chmod(0o700)
     hint = "run the command as the user that owns the directory"
-    assert [f"{home.path}: Permission denied", hint] == found
+    assert [f"{home.path}: Permission denied", hint] == answer
 
 
-def test_home_is_where_acme_sh_looks(tmp_path: Path) -> None:
-    """Its own variable, which it exports, comes first."""
+def test_default_home_is_the_default_of_acme_sh(tmp_path: Path) -> None:
+    """The variable that acme.sh exports takes precedence over the home in the user's directory."""
     assert tmp_path / ".acme.sh" == default_home({}, tmp_path)
     assert Path("/w") == default_home({"LE_WORKING_DIR": "/w"}, tmp_path)
 
@@ -285,34 +309,38 @@ def test_home_is_where_acme_sh_looks(tmp_path: Path) -> None:
         ("# A='1'\nnot an assignment", {}),
     ],
 )
-def test_notes_are_read_and_never_executed(line: str, values: dict[str, str]) -> None:
-    """A shell's assignments are text here."""
+def test_settings_are_parsed_and_never_executed(line: str, values: dict[str, str]) -> None:
+    """The assignments of a shell are read as text."""
     assert values == parse_conf(line)
 
 
 @pytest.mark.timeout(20)
 def test_fifos_in_a_home(home: AcmeShHome) -> None:
-    """Nothing waits for what will be written into them."""
+    """The reader waits for no writer if a FIFO is in the place of the settings or of a
+    certificate.
+    """
     directory = home.add(issued(*IMG), *IMG)
     os.mkfifo(home.path / "account.conf")
     (directory / "fullchain.cer").unlink()
     os.mkfifo(directory / "fullchain.cer")
 
-    found = read(home.path, home.path)
+    old_home = read_home(home.path, home.path)
 
-    assert {} == found.keys
-    assert ["img.example.com_ecc"] == [one.entry for one in found.unreadable]
+    assert {} == old_home.keys
+    assert ["img.example.com_ecc"] == [unreadable.entry for unreadable in old_home.unreadable]
 
 
-# --- What follows a renewal by acme.sh
+# --- Commands and copies after a renewal by acme.sh
 
 
 DOMAIN = "img.example.com"
 HOME = Path("/srv/.acme.sh/img.example.com_ecc")
 
 
-def test_everything_is_read() -> None:
-    """Copies of parts, deploy hooks but for our own, and the commands around an issue."""
+def test_copies_and_hooks_are_read() -> None:
+    """The result has the copies of single parts, the deploy hooks besides certferry's own, and the
+    commands after an issue.
+    """
     notes = {
         "Le_RealCertPath": "/opt/ssl/img.crt",
         "Le_RealCACertPath": "/opt/ssl/ca.pem",
@@ -339,15 +367,17 @@ def test_everything_is_read() -> None:
         '/opt/told.sh "$Le_Domain"',
     ],
 )
-def test_command_that_uses_acme_shs_own_files_is_not_run_elsewhere(command: str) -> None:
-    """They are renewed no more, and it would find others or none: it is reported as a hook is."""
-    found = installed_by({"Le_ReloadCmd": command}, HOME, DOMAIN)
+def test_command_with_files_of_acme_sh_counts_as_a_hook(command: str) -> None:
+    """After a takeover acme.sh's own files are renewed no more, so certferry does not run the
+    command and reports the command as a hook.
+    """
+    installed = installed_by({"Le_ReloadCmd": command}, HOME, DOMAIN)
 
-    assert ("", (command,)) == (found.reload, found.hooks)
+    assert ("", (command,)) == (installed.reload, installed.hooks)
 
 
-def test_copies_by_relative_paths_have_no_known_place() -> None:
-    """acme.sh writes them down as they were typed."""
+def test_copies_by_relative_paths_have_an_unknown_place() -> None:
+    """acme.sh stores paths as the operator typed them."""
     notes = {"Le_RealFullChainPath": "ssl/fullchain.pem", "Le_RealKeyPath": "/opt/privkey.pem"}
 
     assert Installed(others=("ssl/fullchain.pem", "/opt/privkey.pem")) == installed_by(
@@ -355,24 +385,28 @@ def test_copies_by_relative_paths_have_no_known_place() -> None:
     )
 
 
-def test_directory_that_is_written_in_several_ways(tmp_path: Path) -> None:
-    """It is one: by its real path."""
+def test_different_paths_of_one_directory(tmp_path: Path) -> None:
+    """All ways to write a path lead to the same real path."""
     (tmp_path / "ssl").mkdir()
     (tmp_path / "link").symlink_to("ssl")
-    ways = [f"{tmp_path}/ssl", f"{tmp_path}/link", f"{tmp_path}//ssl/../ssl"]
+    spellings = [f"{tmp_path}/ssl", f"{tmp_path}/link", f"{tmp_path}//ssl/../ssl"]
 
-    found = {
+    copies = {
         installed_by(
-            {"Le_RealFullChainPath": f"{way}/f.pem", "Le_RealKeyPath": f"{way}/k.pem"}, HOME, DOMAIN
+            {"Le_RealFullChainPath": f"{spelling}/f.pem", "Le_RealKeyPath": f"{spelling}/k.pem"},
+            HOME,
+            DOMAIN,
         ).copies
-        for way in ways
+        for spelling in spellings
     }
 
-    assert {(f"{tmp_path}/ssl/f.pem", f"{tmp_path}/ssl/k.pem")} == found
+    assert {(f"{tmp_path}/ssl/f.pem", f"{tmp_path}/ssl/k.pem")} == copies
 
 
-def test_who_may_read_the_copies_is_read(tmp_path: Path) -> None:
-    """An owner who is the same as for files of our own is not named; of two, the key's counts."""
+def test_owner_and_modes_of_the_copies_are_read(tmp_path: Path) -> None:
+    """The default owner of certferry's own files is omitted. The key's owner counts if the two
+    files have different owners.
+    """
     fullchain, privkey = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
     for path, mode in ((fullchain, 0o664), (privkey, 0o640)):
         path.touch()

@@ -1,4 +1,4 @@
-"""certbot, lego and what their hooks leave."""
+"""The homes of certbot and lego, and the variables that clients set for their hooks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.migration.old_homes import DIRECTORY, CertbotHome, LegoHome, issued, 
 
 NAMES = ("img.example.com", "*.img.example.com")
 
-read = partial(certbot.read, source=PemFileSource())
+read_home = partial(certbot.read, source=PemFileSource())
 
 
 @pytest.fixture
@@ -31,22 +31,26 @@ def home(tmp_path: Path) -> CertbotHome:
     return CertbotHome(tmp_path / "letsencrypt")
 
 
-def test_certificate_is_read_with_its_settings(home: CertbotHome) -> None:
-    """The files are those behind `live`, by their lasting names."""
-    made = issued(*NAMES, key_type="rsa2048")
-    home.add(made, "img")
+def test_certificate_is_read_with_the_settings_of_certbot(home: CertbotHome) -> None:
+    """The paths are the lasting links below `live`."""
+    issued_certificate = issued(*NAMES, key_type="rsa2048")
+    home.add(issued_certificate, "img")
 
-    [found] = read(home.path, home.path).certificates
+    [certificate] = read_home(home.path, home.path).certificates
 
-    assert ("img", NAMES, "rsa2048") == (found.lineage, found.names, found.key_type)
-    assert made.fingerprint == found.bundle.certificate.fingerprint
-    assert str(home.path / "live" / "img" / "fullchain.pem") == found.files.fullchain
-    assert DIRECTORY == found.directory
+    assert ("img", NAMES, "rsa2048") == (
+        certificate.lineage,
+        certificate.names,
+        certificate.key_type,
+    )
+    assert issued_certificate.fingerprint == certificate.bundle.certificate.fingerprint
+    assert str(home.path / "live" / "img" / "fullchain.pem") == certificate.files.fullchain
+    assert DIRECTORY == certificate.directory
 
 
-def test_hooks_are_read(home: CertbotHome) -> None:
-    """Whatever `--deploy-hook` and its sisters have left in the settings, and what is run for every
-    certificate since it lies there.
+def test_hooks_of_certbot_are_read(home: CertbotHome) -> None:
+    """The hooks are the commands that `--deploy-hook` and similar options stored in the settings,
+    and the executables that certbot runs after every renewal.
     """
     conf = home.add(issued(*NAMES), "img")
     with conf.open("a") as file:
@@ -56,49 +60,55 @@ def test_hooks_are_read(home: CertbotHome) -> None:
     of_all.mkdir(parents=True)
     for name, mode in (("01 told", 0o755), ("README", 0o644), ("off~", 0o755)):
         (of_all / name).touch(mode)
-    [found] = read(home.path, home.path).certificates
+    [certificate] = read_home(home.path, home.path).certificates
 
     executable = f"{of_all}/01 told"
-    assert ("/opt/ssl/hook.sh qiniu", "sh -c 'x start'", executable) == found.installed.hooks
+    assert ("/opt/ssl/hook.sh qiniu", "sh -c 'x start'", executable) == certificate.installed.hooks
 
 
-def test_command_that_switches_it_off_can_be_typed_anywhere(
+def test_command_that_stops_certbot_works_in_any_directory(
     home: CertbotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then certbot reads its settings no more; those of others are left as they are."""
+    """The printed command removes certbot's settings of one certificate and keeps the settings of
+    all others.
+    """
     conf = home.add(issued(*NAMES), "img")
     other = home.add(issued("a.example.com"), "a")
     monkeypatch.chdir(tmp_path)
 
-    _, found = read(Path(home.path.name), home.path).certificates
+    _, certificate = read_home(Path(home.path.name), home.path).certificates
     monkeypatch.chdir("/")
-    subprocess.run(["sh", "-c", found.stop], check=True)
+    subprocess.run(["sh", "-c", certificate.stop], check=True)
 
     assert not conf.exists()
-    assert ["a"] == [one.lineage for one in read(home.path, home.path).certificates]
+    assert ["a"] == [
+        remaining.lineage for remaining in read_home(home.path, home.path).certificates
+    ]
     assert other.exists()
 
 
 def test_damaged_entries_are_reported_one_by_one(home: CertbotHome) -> None:
-    """A link that leads nowhere, settings without files: the others are read."""
+    """For a broken link and for settings without files the report names the entry, and certferry
+    reads all other entries.
+    """
     home.add(issued(*NAMES), "img")
     home.add(issued("a.example.com"), "a").write_text("version = 4.0.0\n")
     home.add(issued("b.example.com"), "b")
     (home.path / "archive" / "b" / "privkey1.pem").unlink()
 
-    found = read(home.path, home.path)
+    old_home = read_home(home.path, home.path)
 
-    assert ["img"] == [one.lineage for one in found.certificates]
-    problems = {entry.entry: str(entry.problem) for entry in found.unreadable}
+    assert ["img"] == [certificate.lineage for certificate in old_home.certificates]
+    problems = {entry.entry: str(entry.problem) for entry in old_home.unreadable}
     assert {"a.conf", "b.conf"} == set(problems)
     assert "lacks fullchain" in problems["a.conf"]
     assert "No such file" in problems["b.conf"]
 
 
-def test_no_such_directory_is_an_error(tmp_path: Path) -> None:
-    """A directory that is no certbot's is reported."""
+def test_missing_directory_is_an_error(tmp_path: Path) -> None:
+    """The error quotes the system's message for a missing directory."""
     with pytest.raises(ConfigError, match="No such file"):
-        read(tmp_path, tmp_path)
+        read_home(tmp_path, tmp_path)
 
 
 # --- The directory of lego
@@ -114,20 +124,22 @@ def lego_home(tmp_path: Path) -> LegoHome:
     return LegoHome(tmp_path / ".lego")
 
 
-def test_certificate_is_read(lego_home: LegoHome) -> None:
-    """One whose first name is a wildcard has a file name of its own making."""
-    made = issued(*LEGO_NAMES)
-    crt = lego_home.add(made, LEGO_NAMES[0])
+def test_certificate_of_lego_is_read(lego_home: LegoHome) -> None:
+    """The name of a lineage and of the file differ if the first name is a wildcard."""
+    issued_certificate = issued(*LEGO_NAMES)
+    crt = lego_home.add(issued_certificate, LEGO_NAMES[0])
 
-    [found] = read_lego(lego_home.path, lego_home.path).certificates
-    assert ("img.example.com", LEGO_NAMES) == (found.lineage, found.names)
-    assert made.fingerprint == found.bundle.certificate.fingerprint
-    assert str(crt) == found.files.fullchain
-    assert "--domains '*.img.example.com'" in found.stop
+    [certificate] = read_lego(lego_home.path, lego_home.path).certificates
+    assert ("img.example.com", LEGO_NAMES) == (certificate.lineage, certificate.names)
+    assert issued_certificate.fingerprint == certificate.bundle.certificate.fingerprint
+    assert str(crt) == certificate.files.fullchain
+    assert "--domains '*.img.example.com'" in certificate.stop
 
 
 def test_damaged_entries_of_lego_are_reported_one_by_one(lego_home: LegoHome) -> None:
-    """Whatever is wrong with some, the others are read; of `--no-bundle` the chain is missing."""
+    """The report names each damaged entry, and certferry reads all other entries; with
+    `--no-bundle` the chain is missing.
+    """
     lego_home.add(issued(*LEGO_NAMES), LEGO_NAMES[0])
     lego_home.add(issued("a.example.com"), "a.example.com").write_text(
         "-----BEGIN CERTIFICATE-----\n"
@@ -136,27 +148,27 @@ def test_damaged_entries_of_lego_are_reported_one_by_one(lego_home: LegoHome) ->
     crt = lego_home.add(issued("c.example.com"), "c.example.com")
     crt.with_suffix(".key").write_text(other_key())
 
-    found = read_lego(lego_home.path, lego_home.path)
+    old_home = read_lego(lego_home.path, lego_home.path)
 
-    assert ["img.example.com"] == [one.lineage for one in found.certificates]
-    problems = {entry.entry: str(entry.problem) for entry in found.unreadable}
+    assert ["img.example.com"] == [certificate.lineage for certificate in old_home.certificates]
+    problems = {entry.entry: str(entry.problem) for entry in old_home.unreadable}
     assert {"a.example.com.crt", "b.example.com.crt", "c.example.com.crt"} == set(problems)
     assert "the chain is incomplete" in problems["b.example.com.crt"]
 
 
-def test_no_directory_of_lego_is_an_error(tmp_path: Path) -> None:
-    """A directory that is no lego's is reported."""
+def test_missing_directory_of_lego_is_an_error(tmp_path: Path) -> None:
+    """The error quotes the system's message for a missing directory."""
     with pytest.raises(ConfigError, match="No such file"):
         read_lego(tmp_path, tmp_path)
 
 
-def test_directory_is_where_lego_looks() -> None:
-    """Beside whatever starts it, unless its variable says otherwise."""
+def test_default_home_is_the_default_of_lego() -> None:
+    """The default is a folder in the working directory; lego's variable takes precedence."""
     assert Path(".lego") == default_home({}, Path("/root"))
     assert Path("/l") == default_home({"LEGO_PATH": "/l"}, Path("/root"))
 
 
-# --- What other ACME clients say, in variables
+# --- Variables that clients set for their hooks
 
 
 SPEECH = {
@@ -202,16 +214,16 @@ RENEWED = {
 }
 
 
-def test_every_mode_is_a_client_or_the_old_one() -> None:
-    """Four modes, as README.md lists them."""
+def test_modes_are_the_clients_and_the_former_mode() -> None:
+    """README.md lists the same four modes."""
     assert ("acme.sh", "certbot", "lego", "qiniu") == (*CLIENTS, "qiniu") == hook_modes()
     assert set(CLIENTS) == set(SPEECH)
 
 
 @pytest.mark.parametrize("client", SPEECH)
-def test_what_a_client_says_is_understood(client: str) -> None:
-    """Its name for the certificate, without what a shell would replace, the fullchain and the key;
-    who it is, too.
+def test_variables_of_a_client_are_understood(client: str) -> None:
+    """The variables identify the client, the certificate's name without shell characters, and the
+    paths of fullchain and key.
     """
     assert RENEWED[client] == renewed_by(client, SPEECH[client])
     assert RENEWED[client] == renewed_by_any(SPEECH[client])
@@ -221,12 +233,14 @@ def test_what_a_client_says_is_understood(client: str) -> None:
     ("client", "variable"),
     [(client, variable) for client in SPEECH for variable in CLIENTS[client].variables],
 )
-@pytest.mark.parametrize("rest", [{}, {"PATH": "/bin"}])
-def test_a_missing_variable_is_named(client: str, variable: str, rest: dict[str, str]) -> None:
-    """Not set, or set to nothing: the message names it, the hint says who is to run this."""
-    for value in ({}, {variable: ""}):
-        environ = {**SPEECH[client], **rest} | value
-        if not value:
+@pytest.mark.parametrize("more", [{}, {"PATH": "/bin"}])
+def test_missing_variable_is_named(client: str, variable: str, more: dict[str, str]) -> None:
+    """For a missing or empty variable the message names the variable, and the hint says how to run
+    the command.
+    """
+    for changes in ({}, {variable: ""}):
+        environ = {**SPEECH[client], **more} | changes
+        if not changes:
             del environ[variable]
 
         with pytest.raises(ConfigError) as caught:
@@ -237,10 +251,10 @@ def test_a_missing_variable_is_named(client: str, variable: str, rest: dict[str,
         assert renewed_by_any(environ) is None
 
 
-def test_relative_paths_are_those_of_where_the_client_runs(
+def test_relative_paths_start_from_the_directory_of_the_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Paths that lego was given relatively hold where its hook runs, too."""
+    """Relative paths from lego become absolute paths before another process reads the files."""
     monkeypatch.chdir(tmp_path)
     environ = {**SPEECH["lego"], "LEGO_CERT_PATH": "x.crt", "LEGO_CERT_KEY_PATH": "./x.key"}
 
@@ -249,8 +263,10 @@ def test_relative_paths_are_those_of_where_the_client_runs(
     assert PemFiles(str(tmp_path / "x.crt"), str(tmp_path / "x.key")) == files
 
 
-def test_only_lego_ends_its_hook() -> None:
-    """acme.sh 3.1 and certbot 4.0 let a hook run; lego 4.9 kills it after two minutes."""
+def test_lego_alone_limits_the_time_of_a_hook() -> None:
+    """Version 4.9 of lego kills a hook after two minutes; acme.sh 3.1 and certbot 4.0 set
+    no limit.
+    """
     limited = {name: client.patience for name, client in CLIENTS.items() if client.patience}
 
     assert ["lego"] == list(limited)

@@ -1,4 +1,4 @@
-"""Which declared certificates are meant by what another client has renewed."""
+"""The declared certificates that a hook syncs after another client's renewal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def imported(files: PemFiles, lineage: str = "img") -> DesiredCertificate:
     return DesiredCertificate(lineage, (), files=files, deployments=DEPLOYED)
 
 
-def made(*names: str, age: timedelta = timedelta(0)) -> CertificateBundle:
+def bundle_for(*names: str, age: timedelta = timedelta(0)) -> CertificateBundle:
     return make_bundle(*(names or ("a.example.com", "b.example.com")), not_before=NOW - age)
 
 
@@ -38,37 +38,52 @@ def meant_by(
     source: MemorySource,
     *versions: CertificateBundle,
 ) -> tuple[DesiredCertificate, ...]:
-    """Ask for those that are meant; certferry remembers these certificates of every lineage."""
-    had = [Version(n, bundle.certificate, NOW) for n, bundle in enumerate(versions, start=1)]
-    return declared_for(files, declared, source, lambda _: had)
+    """Return the declared certificates that a renewal of `files` is for, with `versions` as the
+    known versions of every lineage.
+    """
+    known_versions = [
+        Version(n, bundle.certificate, NOW) for n, bundle in enumerate(versions, start=1)
+    ]
+    return declared_for(files, declared, source, lambda _: known_versions)
 
 
 @pytest.fixture
 def source() -> MemorySource:
-    """The client's own files, and nothing else."""
+    """Return a source that contains the client's own files only."""
     source = MemorySource()
-    source.put(CLIENTS_OWN, made())
+    source.put(CLIENTS_OWN, bundle_for())
     return source
 
 
-def test_the_same_files_are_meant_first(source: MemorySource) -> None:
-    """Every certificate from these files, and no other, however they are written."""
-    written = PemFiles("/acme//img_ecc/./fullchain.cer", CLIENTS_OWN.privkey)
-    declared = (imported(written), imported(COPY, "copy"), ISSUED, imported(CLIENTS_OWN, "again"))
+def test_certificates_of_the_same_files_come_first(source: MemorySource) -> None:
+    """The answer has every certificate that is declared with these files, in any spelling of the
+    path.
+    """
+    other_spelling = PemFiles("/acme//img_ecc/./fullchain.cer", CLIENTS_OWN.privkey)
+    declared = (
+        imported(other_spelling),
+        imported(COPY, "copy"),
+        ISSUED,
+        imported(CLIENTS_OWN, "again"),
+    )
     source.put(COPY, source.read(CLIENTS_OWN))
 
     assert (declared[0], declared[3]) == meant_by(CLIENTS_OWN, declared, source)
 
 
-def test_same_files_need_not_be_readable_yet() -> None:
-    """What is wrong with them is reported by the run itself, with the certificate's name."""
+def test_unreadable_files_of_a_declared_certificate() -> None:
+    """A certificate is found by the paths alone; the run itself reports unreadable files, with the
+    certificate's name.
+    """
     desired = imported(CLIENTS_OWN)
 
     assert (desired,) == meant_by(CLIENTS_OWN, (desired,), MemorySource())
 
 
-def test_copies_that_the_client_has_made_are_meant(source: MemorySource) -> None:
-    """acme.sh names its own files, and has installed the same certificate elsewhere."""
+def test_certificate_of_a_copy_made_by_the_client(source: MemorySource) -> None:
+    """acme.sh passes the paths of its own files, and has installed copies of the same certificate
+    elsewhere.
+    """
     source.put(COPY, source.read(CLIENTS_OWN))
     broken = imported(PemFiles("/gone", "/gone"), "gone")
     declared = (broken, ISSUED, imported(COPY, "copy"))
@@ -76,16 +91,18 @@ def test_copies_that_the_client_has_made_are_meant(source: MemorySource) -> None
     assert (declared[2],) == meant_by(CLIENTS_OWN, declared, source)
 
 
-def test_declared_key_may_lie_elsewhere(source: MemorySource) -> None:
-    """It is the certificate that is meant; its key may be a copy that only certferry can read."""
+def test_declared_key_in_another_place(source: MemorySource) -> None:
+    """The fullchain identifies the certificate; the declared key may be a copy that only certferry
+    can read.
+    """
     desired = imported(replace(CLIENTS_OWN, privkey="/etc/ssl/private/key.pem"), "img")
 
     assert (desired,) == meant_by(CLIENTS_OWN, (ISSUED, desired), source)
 
 
-def test_declared_files_with_an_older_certificate_are_no_match(source: MemorySource) -> None:
-    """To sync them would say "unchanged" of a certificate that has just been renewed."""
-    source.put(COPY, made())
+def test_declared_files_with_an_older_certificate_are_refused(source: MemorySource) -> None:
+    """A sync of the declared copy would print "unchanged" for a renewed certificate."""
+    source.put(COPY, bundle_for())
 
     with pytest.raises(ConfigError) as caught:
         meant_by(CLIENTS_OWN, (ISSUED, imported(COPY, "copy")), source)
@@ -97,23 +114,25 @@ def test_declared_files_with_an_older_certificate_are_no_match(source: MemorySou
     assert f'fullchain = "{CLIENTS_OWN.fullchain}"' in str(caught.value.hint)
 
 
-def test_certificate_of_the_same_names_is_taken_from_the_client(source: MemorySource) -> None:
-    """Its deployments stay; certferry asks no CA, so no DNS account is needed."""
+def test_certificate_of_the_same_names_is_imported_from_the_client(source: MemorySource) -> None:
+    """The deployments stay; no DNS account is needed because certferry orders from no CA."""
     other = DesiredCertificate("more", ("a.example.com", "b.example.com", "c.example.com"), "dns")
 
-    (meant,) = meant_by(CLIENTS_OWN, (other, ISSUED), source)
+    (declared,) = meant_by(CLIENTS_OWN, (other, ISSUED), source)
 
     assert ("img", "", (), CLIENTS_OWN, DEPLOYED) == (
-        meant.lineage,
-        meant.dns,
-        meant.names,
-        meant.files,
-        meant.deployments,
+        declared.lineage,
+        declared.dns,
+        declared.names,
+        declared.files,
+        declared.deployments,
     )
 
 
-def test_other_kind_of_key_is_not_taken(source: MemorySource) -> None:
-    """The next run would issue what is declared, and the next hook take the client's back."""
+def test_certificate_with_another_type_of_key_is_refused(source: MemorySource) -> None:
+    """The next run would issue the declared type, and the next hook would import the client's type
+    again.
+    """
     desired = replace(ISSUED, key_type=KeyType.RSA2048)
 
     with pytest.raises(PlanRefused) as caught:
@@ -123,10 +142,10 @@ def test_other_kind_of_key_is_not_taken(source: MemorySource) -> None:
     assert "--keylength" in str(caught.value.hint)
 
 
-def test_older_certificate_than_ours_is_not_taken_back(source: MemorySource) -> None:
-    """A hook that is run again, with files that no client has renewed since, changes nothing."""
+def test_certificate_older_than_the_current_version_is_refused(source: MemorySource) -> None:
+    """A second run of the same hook, without a renewal in between, changes nothing."""
     hour = timedelta(hours=1)
-    older, younger, first = made(age=hour), made(age=-hour), source.read(CLIENTS_OWN)
+    older, younger, first = bundle_for(age=hour), bundle_for(age=-hour), source.read(CLIENTS_OWN)
 
     with pytest.raises(PlanRefused) as caught:
         meant_by(CLIENTS_OWN, (ISSUED,), source, older, younger)
@@ -137,11 +156,15 @@ def test_older_certificate_than_ours_is_not_taken_back(source: MemorySource) -> 
         assert meant_by(CLIENTS_OWN, (ISSUED,), source, *versions)
 
 
-def test_declared_files_may_go_back(source: MemorySource) -> None:
-    """The operator who declares files decides what is in them: an older one, or another key."""
+def test_older_certificate_from_declared_files_is_imported(source: MemorySource) -> None:
+    """The operator who declares files decides about their content, even an older certificate or
+    another type of key.
+    """
     desired = replace(imported(CLIENTS_OWN), key_type=KeyType.RSA2048)
 
-    assert (desired,) == meant_by(CLIENTS_OWN, (desired,), source, made(age=-timedelta(hours=1)))
+    assert (desired,) == meant_by(
+        CLIENTS_OWN, (desired,), source, bundle_for(age=-timedelta(hours=1))
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,10 +174,12 @@ def test_declared_files_may_go_back(source: MemorySource) -> None:
         CertificateError(Text("f: Permission denied"), hint=Text("name another")),
     ],
 )
-def test_declared_copy_that_cannot_be_read_is_not_reported_as_undeclared(
+def test_unreadable_declared_copy_is_named(
     source: MemorySource, error: PlanRefused | CertificateError
 ) -> None:
-    """It may well be the one: half-written, or open to others only."""
+    """The unreadable copy, half-written or without permission, may contain the renewed certificate,
+    so the message names the copy and the reason.
+    """
     source.put(COPY, error)
 
     with pytest.raises(type(error)) as caught:
@@ -170,10 +195,10 @@ def test_declared_copy_that_cannot_be_read_is_not_reported_as_undeclared(
 
 
 @pytest.mark.parametrize("names", [("a.example.com",), ("*.example.com",)])
-def test_it_is_not_declared(source: MemorySource, names: tuple[str, ...]) -> None:
-    """Fewer names, or names that merely cover, are another certificate."""
-    source.put(CLIENTS_OWN, made(*names))
-    source.put(COPY, made())
+def test_certificate_that_is_not_declared(source: MemorySource, names: tuple[str, ...]) -> None:
+    """A certificate with fewer names, or with a wildcard for the names, is another certificate."""
+    source.put(CLIENTS_OWN, bundle_for(*names))
+    source.put(COPY, bundle_for())
 
     assert () == meant_by(CLIENTS_OWN, (ISSUED, imported(COPY)), source)
 
@@ -182,10 +207,10 @@ def test_it_is_not_declared(source: MemorySource, names: tuple[str, ...]) -> Non
     "error",
     [PlanRefused(Text("is not the key of")), CertificateError(Text("certferry cannot read"))],
 )
-def test_clients_files_that_cannot_be_taken(
+def test_unreadable_files_of_the_client(
     source: MemorySource, error: PlanRefused | CertificateError
 ) -> None:
-    """Half-written files, or none, end it with what is wrong with them."""
+    """The hook ends with the reader's own error."""
     source.put(CLIENTS_OWN, error)
 
     with pytest.raises(type(error)) as caught:

@@ -1,4 +1,4 @@
-"""The file by which acme.sh calls certferry, and what a shell makes of it."""
+"""The deploy hook that certferry installs for acme.sh, as a shell runs the hook."""
 
 from __future__ import annotations
 
@@ -34,22 +34,24 @@ install = partial(acme_sh.install, exported=["QINIU_AK", "QINIU_SK"])
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The home of an acme.sh that has done nothing yet."""
+    """Return the home of a newly installed acme.sh."""
     (tmp_path / "account.conf").touch()
     return tmp_path
 
 
 def deployed(hook: Path, *arguments: str, before: str = "") -> tuple[int, list[object]]:
-    """Read the hook into a shell and deploy, as acme.sh does."""
+    """Source the hook in a shell and deploy, as acme.sh does. Return the exit code, and the
+    arguments and variables of the program.
+    """
     script = f'{before}\n. "$0"\ncertferry_deploy "$@"\n'
-    done = subprocess.run(
+    shell = subprocess.run(
         ["sh", "-euc", script, str(hook), *arguments],
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=False,
     )
-    return done.returncode, json.loads(done.stdout)
+    return shell.returncode, json.loads(shell.stdout)
 
 
 @settings(max_examples=15, deadline=None)
@@ -59,25 +61,29 @@ def deployed(hook: Path, *arguments: str, before: str = "") -> tuple[int, list[o
         max_size=3,
     )
 )
-def test_command_reaches_the_program_as_it_was(
+def test_arguments_reach_the_program_unchanged(
     tmp_path_factory: pytest.TempPathFactory, words: list[str]
 ) -> None:
-    """Whatever a path holds, the shell hands it on; the exit code comes back."""
+    """The shell passes every argument to the program, and returns the program's exit code."""
     home = tmp_path_factory.mktemp("home")
     (home / "account.conf").touch()
     path, _ = install(home, [sys.executable, "-c", SAYS, *words])
 
-    code, said = deployed(path, "d", "k", "c", "a", "f")
+    code, answer = deployed(path, "d", "k", "c", "a", "f")
 
     assert 7 == code
-    assert words == said[0]
+    assert words == answer[0]
 
 
-def test_hook_exports_what_a_reload_command_is_given(home: Path) -> None:
-    """The five arguments become acme.sh's variables; keys that it kept with a domain go along."""
+def test_hook_exports_the_variables_of_a_reload_command(home: Path) -> None:
+    """The five arguments become acme.sh's variables, together with keys that acme.sh stored for the
+    domain.
+    """
     path, changed = install(home, [sys.executable, "-c", SAYS])
 
-    _, said = deployed(path, "*.a.cn", "/x y/k", "c", "a", "f", before="QINIU_AK=1; QINIU_SK='2 3'")
+    _, answer = deployed(
+        path, "*.a.cn", "/x y/k", "c", "a", "f", before="QINIU_AK=1; QINIU_SK='2 3'"
+    )
     _, without = deployed(path, "*.a.cn", "/x y/k", "c", "a", "f")
 
     files = {
@@ -89,12 +95,14 @@ def test_hook_exports_what_a_reload_command_is_given(home: Path) -> None:
     }
     assert changed
     assert home / "deploy" / "certferry.sh" == path
-    assert {**files, "QINIU_AK": "1", "QINIU_SK": "2 3"} == said[1]
+    assert {**files, "QINIU_AK": "1", "QINIU_SK": "2 3"} == answer[1]
     assert {**files, "QINIU_AK": None, "QINIU_SK": None} == without[1]
 
 
-def test_a_second_time_nothing_is_written(home: Path) -> None:
-    """The same command is the same file; another one replaces it and leaves nothing behind."""
+def test_second_installation_writes_nothing(home: Path) -> None:
+    """The same command leaves the file unchanged; another command replaces the file and leaves only
+    the new file.
+    """
     path, _ = install(home, ["/bin/certferry", "hook"])
     first = path.stat()
 
@@ -107,9 +115,9 @@ def test_a_second_time_nothing_is_written(home: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["nowhere", "."])
-def test_where_acme_sh_is_not_at_home(tmp_path: Path, place: str) -> None:
-    """No directory, or one that every user can write: nothing is made there, and the hint says how
-    to name its home.
+def test_directory_that_is_no_home_of_acme_sh(tmp_path: Path, place: str) -> None:
+    """In a missing directory, or in a directory that every user can write, nothing is created; the
+    hint names the option for the home.
     """
     with pytest.raises(ConfigError) as caught:
         install(tmp_path / place, ["certferry"])
@@ -121,8 +129,10 @@ def test_where_acme_sh_is_not_at_home(tmp_path: Path, place: str) -> None:
 
 @needs("acme.sh")
 @pytest.mark.parametrize("installed", [True, False])
-def test_fresh_home_is_one(tmp_path: Path, *, installed: bool) -> None:
-    """The real acme.sh leaves what it is known by, installed or first run from its package."""
+def test_new_home_of_the_real_acme_sh(tmp_path: Path, *, installed: bool) -> None:
+    """The real acme.sh leaves the file by which certferry recognizes a home, after an installation
+    and after a first run of the distribution's package.
+    """
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     home = tmp_path / ".acme.sh"
     if installed:
@@ -135,8 +145,8 @@ def test_fresh_home_is_one(tmp_path: Path, *, installed: bool) -> None:
     assert (home / "deploy" / "certferry.sh", True) == install(home, ["certferry"])
 
 
-def test_file_that_cannot_be_written(home: Path) -> None:
-    """A file in the way of the directory is reported with its path, and left as it is."""
+def test_file_in_the_place_of_the_directory(home: Path) -> None:
+    """The error names the path, and the file stays unchanged."""
     (home / "deploy").write_text("mine")
 
     with pytest.raises(ConfigError) as caught:
@@ -146,8 +156,8 @@ def test_file_that_cannot_be_written(home: Path) -> None:
     assert "mine" == (home / "deploy").read_text()
 
 
-def test_place_that_is_taken_by_a_directory(home: Path) -> None:
-    """What stands in its place stays, and no draft is left beside it."""
+def test_directory_in_the_place_of_the_hook(home: Path) -> None:
+    """The directory stays, and the folder contains nothing else."""
     place = home / "deploy" / "certferry.sh"
     place.mkdir(parents=True)
 
@@ -160,7 +170,7 @@ def test_place_that_is_taken_by_a_directory(home: Path) -> None:
 @as_root
 @pytest.mark.parametrize("whose", [".", "deploy"])
 def test_home_of_another_user(tmp_path: Path, whose: str) -> None:
-    """Root writes nothing there: a link in a file's place would lead it to another."""
+    """Root writes nothing there: the other user could replace a file by a link to any path."""
     (tmp_path / "account.conf").touch()
     (tmp_path / "deploy").mkdir()
     given_away(tmp_path / whose)

@@ -1,4 +1,6 @@
-"""Another client's certificates taken over: declared, adopted, and switched off."""
+"""The takeover of another client's certificates: proposal, adoption, and the end of the client's
+renewals.
+"""
 
 from __future__ import annotations
 
@@ -26,53 +28,55 @@ from certferry_sandbox.testing.memory_state import MemoryState
 from tests.core.discovery.account_contents import domain, places
 from tests.migration.client_certificates import FILES, inherited, taken_over
 
-# --- What is proposed to declare for what another client made
+# --- The proposal for another client's certificates
 
 
-def test_lineage_is_gone_on_with() -> None:
-    """The same names and key, proven at the account whose zone holds them."""
-    one = inherited("img", "img.example.com", "*.img.example.com")
+def test_lineage_continues_at_certferry() -> None:
+    """The proposal has the same names and type of key, and the DNS account whose zone contains the
+    names.
+    """
+    old = inherited("img", "img.example.com", "*.img.example.com")
 
-    [found] = taken_over(places(domain("img.example.com")), one).certificates
+    [proposed] = taken_over(places(domain("img.example.com")), old).certificates
 
-    assert ("img", one.names, "dnspod", KeyType.EC256) == (
-        found.lineage,
-        found.names,
-        found.dns,
-        found.key_type,
+    assert ("img", old.names, "dnspod", KeyType.EC256) == (
+        proposed.lineage,
+        proposed.names,
+        proposed.dns,
+        proposed.key_type,
     )
-    assert (ProposedDeployment("qiniu"),) == found.deployments
-    assert one.bundle is found.adopts
-    assert () == found.remarks
+    assert (ProposedDeployment("qiniu"),) == proposed.deployments
+    assert old.bundle is proposed.adopts
+    assert () == proposed.remarks
 
 
-def test_name_that_cannot_be_proven_leaves_the_lineage_with_its_client() -> None:
-    """It is imported from then on, and says why."""
-    one = inherited("img", "img.example.com", "img.example.net")
+def test_name_outside_all_zones_leaves_the_lineage_to_the_client() -> None:
+    """The proposal imports the client's files, and a remark has the reason."""
+    old = inherited("img", "img.example.com", "img.example.net")
 
-    [found] = taken_over(places(domain("img.example.com")), one).certificates
+    [proposed] = taken_over(places(domain("img.example.com")), old).certificates
 
-    assert ((), FILES, None) == (found.names, found.files, found.key_type)
-    [remark] = map(str, found.remarks)
+    assert ((), FILES, None) == (proposed.names, proposed.files, proposed.key_type)
+    [remark] = map(str, proposed.remarks)
     assert "acme.sh keeps renewing the certificate" in remark
     assert "img.example.net: no zone of the account dnspod contains the name" in remark
 
 
 @pytest.mark.parametrize("domains", [(), ("img.example.com",)])
-def test_client_that_is_kept_is_asked_for_its_files(domains: tuple[str, ...]) -> None:
-    """Nothing is issued, whatever could be."""
-    one = inherited("img", "img.example.com")
+def test_client_that_stays_renews_all_certificates(domains: tuple[str, ...]) -> None:
+    """The proposal imports the client's files, even for names in the account's zones."""
+    old = inherited("img", "img.example.com")
 
-    proposal = propose_takeover([one], places(*map(domain, domains)), "certbot", keep_client=True)
+    proposal = propose_takeover([old], places(*map(domain, domains)), "certbot", keep_client=True)
 
-    [found] = proposal.certificates
-    assert FILES == found.files
-    assert len(domains) == len(found.deployments)
+    [proposed] = proposal.certificates
+    assert FILES == proposed.files
+    assert len(domains) == len(proposed.deployments)
 
 
-def test_two_lineages_for_one_domain_do_not_take_turns() -> None:
-    """Of two that cover it the one that has its very name gets it, then the younger one; of two for
-    the same names the other is left out.
+def test_certificates_for_one_domain() -> None:
+    """A certificate with the domain's exact name takes precedence over a wildcard, then the younger
+    certificate over the older. For certificates with the same names the proposal contains only one.
     """
     old = inherited("old", "img.example.com", age=20)
     new = inherited("new", "img.example.com", age=1)
@@ -81,41 +85,49 @@ def test_two_lineages_for_one_domain_do_not_take_turns() -> None:
 
     proposal = taken_over(domains, old, new, wide)
 
-    found = {one.lineage: one for one in proposal.certificates}
-    assert {"new", "wide"} == set(found)
-    [left] = proposal.left_out
-    assert left.certificate is not None
-    assert ("old", old.bundle) == (left.name, left.certificate.adopts)
-    assert "new has the same names, and takes precedence" == str(left.reason)
-    assert "left for the certificate to serve" in str(left.certificate.remarks[0])
-    assert (ProposedDeployment("qiniu"),) == found["new"].deployments
-    assert (ProposedDeployment("qiniu", ("a.example.com",)),) == found["wide"].deployments
+    by_lineage = {certificate.lineage: certificate for certificate in proposal.certificates}
+    assert {"new", "wide"} == set(by_lineage)
+    [duplicate] = proposal.left_out
+    assert duplicate.certificate is not None
+    assert ("old", old.bundle) == (duplicate.name, duplicate.certificate.adopts)
+    assert "new has the same names, and takes precedence" == str(duplicate.reason)
+    assert "left for the certificate to serve" in str(duplicate.certificate.remarks[0])
+    assert (ProposedDeployment("qiniu"),) == by_lineage["new"].deployments
+    assert (ProposedDeployment("qiniu", ("a.example.com",)),) == by_lineage["wide"].deployments
 
 
 @pytest.mark.parametrize("served", [True, False])
 @pytest.mark.parametrize("in_turn", [True, False])
-def test_of_two_for_the_same_names_one_is_gone_on_with(*, served: bool, in_turn: bool) -> None:
-    """Whether a domain is there for it or not, and in whatever order they are found."""
+def test_one_of_two_certificates_for_the_same_names_continues(
+    *, served: bool, in_turn: bool
+) -> None:
+    """The result is the same with and without a served domain, and in either order of the
+    certificates.
+    """
     lineages = [inherited(name, "img.example.com") for name in ("a", "b")]
     domains = [domain("img.example.com")] if served else []
 
     proposal = taken_over(places(*domains), *(lineages if in_turn else lineages[::-1]))
 
     assert 1 == len(proposal.certificates) == len(proposal.left_out)
-    assert [served] == [bool(one.deployments) for one in proposal.certificates]
+    assert [served] == [bool(certificate.deployments) for certificate in proposal.certificates]
 
 
 @pytest.mark.parametrize(("directory", "target"), [("/opt/a", "qiniu"), ("", "qiniu"), ("", "")])
-def test_second_one_that_may_be_of_use_stays(directory: str, target: str) -> None:
-    """Its copies go on being made, or nothing is known of what is served."""
-    found = Places("dnspod", (FoundZone("example.com"),), target, (domain("img.example.com"),))
+def test_second_certificate_with_a_possible_use_stays(directory: str, target: str) -> None:
+    """A certificate stays in the proposal if its copies are still in use, or if the target is
+    unknown.
+    """
+    places_of_account = Places(
+        "dnspod", (FoundZone("example.com"),), target, (domain("img.example.com"),)
+    )
     copies = Installed(f"{directory}/fullchain.pem", f"{directory}/privkey.pem")
     first = inherited("a", "img.example.com", installed=copies if directory else Installed())
     second = inherited("b", "img.example.com", age=1)
 
-    proposal = taken_over(found, first, second)
+    proposal = taken_over(places_of_account, first, second)
 
-    lineages = [one.lineage for one in proposal.certificates]
+    lineages = [certificate.lineage for certificate in proposal.certificates]
     assert (["a", "b"] if directory or not target else ["b"]) == lineages
 
 
@@ -132,20 +144,22 @@ def test_second_one_that_may_be_of_use_stays(directory: str, target: str) -> Non
         ("QINIU_SK=HUNTER2", "…"),
     ],
 )
-def test_program_is_named_without_what_may_be_a_key(reload: str, program: str) -> None:
-    """Neither its variables nor its arguments are shown, in the file or on a screen: the first word
-    is its name, where it cannot be anything else.
+def test_program_is_named_without_possible_secrets(reload: str, program: str) -> None:
+    """A remark never shows variables or arguments of a command. The first word is shown if the word
+    can only be the program's name.
     """
     assert program == OldHook(reload).program
-    one = inherited("img", "img.example.com", installed=Installed(reload=reload))
+    old = inherited("img", "img.example.com", installed=Installed(reload=reload))
     for keep in (True, False):
-        [found] = propose_takeover([one], places(), "acme.sh", keep_client=keep).certificates
-        assert any(f"`{program}`" in str(remark) for remark in found.remarks)
-        assert not any("HUNTER2" in str(remark) for remark in found.remarks)
+        [proposed] = propose_takeover([old], places(), "acme.sh", keep_client=keep).certificates
+        assert any(f"`{program}`" in str(remark) for remark in proposed.remarks)
+        assert not any("HUNTER2" in str(remark) for remark in proposed.remarks)
 
 
-def test_copies_in_files_go_on_being_made() -> None:
-    """Where the names fit, by a deployment; where not, it is said."""
+def test_copies_become_deployments() -> None:
+    """If the file names fit, a deployment continues the copies; otherwise a remark names the
+    copies.
+    """
     fits = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", "reload")
     other = Installed("/opt/ssl/img.pem", "/opt/ssl/img.key")
 
@@ -165,7 +179,7 @@ OWN_HOOK = "certferry --log-file /var/log/cdn.log hook acme.sh"
 
 
 @pytest.mark.parametrize(
-    ("reload", "kept", "reported"),
+    ("reload", "declared", "reported"),
     [
         ("systemctl reload nginx", "systemctl reload nginx", False),
         (DISPATCHER, "", True),
@@ -174,32 +188,40 @@ OWN_HOOK = "certferry --log-file /var/log/cdn.log hook acme.sh"
         ("", "", False),
     ],
 )
-def test_what_deployed_to_qiniu_is_not_run_beside_us(
-    reload: str, kept: str, *, reported: bool
+def test_former_script_for_qiniu_does_not_run_beside_certferry(
+    reload: str, declared: str, *, reported: bool
 ) -> None:
-    """The old script would upload, bind and delete as it always did; our own hook would wait for
-    the run that it is part of.
+    """The script would upload, bind and delete certificates as before; certferry's own hook would
+    wait for the run that started the hook.
     """
     files = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", reload)
 
-    [one] = taken_over(places(), inherited("a", "a.example.com", installed=files)).certificates
+    [certificate] = taken_over(
+        places(), inherited("a", "a.example.com", installed=files)
+    ).certificates
 
-    assert [kept] == [deployment.reload for deployment in one.deployments]
+    assert [declared] == [deployment.reload for deployment in certificate.deployments]
     assert reported == any(
-        "`/opt/ssl/hook.sh` is left out" in str(remark) for remark in one.remarks
+        "`/opt/ssl/hook.sh` is left out" in str(remark) for remark in certificate.remarks
     )
 
 
-def test_what_deploys_to_qiniu_goes_on_where_no_other_tool_does() -> None:
-    """Without keys to an account there, the old script is what keeps the certificate alive."""
+def test_former_script_for_qiniu_continues_without_an_account() -> None:
+    """The script alone deploys renewed certificates if certferry has no keys to an account at
+    Qiniu.
+    """
     files = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", DISPATCHER)
-    found = Places("dnspod", (FoundZone("example.com"),), "", ())
+    places_of_account = Places("dnspod", (FoundZone("example.com"),), "", ())
 
-    [one] = taken_over(found, inherited("a", "a.example.com", installed=files)).certificates
+    [certificate] = taken_over(
+        places_of_account, inherited("a", "a.example.com", installed=files)
+    ).certificates
 
-    assert [DISPATCHER] == [deployment.reload for deployment in one.deployments]
-    assert "`/opt/ssl/hook.sh` keeps running, with the paths in CERTFERRY_FULLCHAIN" in remarks(one)
-    assert "is left out" not in remarks(one)
+    assert [DISPATCHER] == [deployment.reload for deployment in certificate.deployments]
+    assert "`/opt/ssl/hook.sh` keeps running, with the paths in CERTFERRY_FULLCHAIN" in remarks(
+        certificate
+    )
+    assert "is left out" not in remarks(certificate)
 
 
 @pytest.mark.parametrize(
@@ -213,49 +235,51 @@ def test_what_deploys_to_qiniu_goes_on_where_no_other_tool_does() -> None:
         ("", ""),
     ],
 )
-def test_program_that_may_deploy_to_qiniu_silently_is_reported(reload: str, reported: str) -> None:
-    """A dispatcher need not be called after what it does."""
+def test_program_that_may_deploy_to_qiniu_is_reported(reload: str, reported: str) -> None:
+    """A dispatcher may deploy to Qiniu under any name."""
     files = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", reload)
     lineage = inherited("a", "a.example.com", installed=files)
 
-    [one] = taken_over(places(), lineage).certificates
+    [certificate] = taken_over(places(), lineage).certificates
 
-    assert reported in remarks(one)
-    assert ("keeps running" in remarks(one)) == bool(reported)
+    assert reported in remarks(certificate)
+    assert ("keeps running" in remarks(certificate)) == bool(reported)
 
 
 @pytest.mark.parametrize(
     ("reload", "reported"), [(DISPATCHER, True), (OWN_HOOK, False), ("x", False)]
 )
-def test_client_that_goes_on_is_to_run_our_hook(reload: str, *, reported: bool) -> None:
-    """Where it is kept and still runs the old script, what to change is reported."""
-    one = inherited("img", "img.example.com", installed=Installed(reload=reload))
+def test_client_that_stays_gets_advice_to_run_the_hook(reload: str, *, reported: bool) -> None:
+    """A remark advises to run certferry's hook if the client stays and still runs the former
+    script.
+    """
+    old = inherited("img", "img.example.com", installed=Installed(reload=reload))
 
-    [kept] = propose_takeover([one], places(), "acme.sh", keep_client=True).certificates
+    [proposed] = propose_takeover([old], places(), "acme.sh", keep_client=True).certificates
 
     advice = "have acme.sh run `certferry hook acme.sh` instead"
-    assert reported == any(advice in str(remark) for remark in kept.remarks)
+    assert reported == any(advice in str(remark) for remark in proposed.remarks)
 
     nowhere = Places("dnspod", (FoundZone("example.com"),), "", ())
-    [kept] = propose_takeover([one], nowhere, "acme.sh", keep_client=True).certificates
-    assert () == kept.remarks
+    [proposed] = propose_takeover([old], nowhere, "acme.sh", keep_client=True).certificates
+    assert () == proposed.remarks
 
 
-def test_without_an_account_everything_stays_with_the_client() -> None:
-    """Nothing can be proven where no account is known."""
-    found = Places("", (), "qiniu", (domain("img.example.com"),))
+def test_all_certificates_stay_with_the_client_without_an_account() -> None:
+    """Without a DNS account certferry can prove no name."""
+    places_of_account = Places("", (), "qiniu", (domain("img.example.com"),))
 
-    [one] = taken_over(found, inherited("img", "img.example.com")).certificates
+    [certificate] = taken_over(places_of_account, inherited("img", "img.example.com")).certificates
 
-    assert FILES == one.files
+    assert FILES == certificate.files
 
 
 SSL = "/opt/ssl/img"
 COPIES = Installed(f"{SSL}/fullchain.pem", f"{SSL}/privkey.pem")
 
 
-def remarks(one: ProposedCertificate) -> str:
-    return "\n".join(map(str, one.remarks))
+def remarks(certificate: ProposedCertificate) -> str:
+    return "\n".join(map(str, certificate.remarks))
 
 
 @pytest.mark.parametrize(
@@ -274,29 +298,29 @@ def remarks(one: ProposedCertificate) -> str:
         ),
     ],
 )
-def test_nothing_that_the_client_did_is_dropped_in_silence(
-    installed: Installed, reported: str
-) -> None:
-    """Copies that are made no more and programs that are run no more are named, and just these."""
-    [one] = taken_over(places(), inherited("a", "a.example.com", installed=installed)).certificates
+def test_every_copy_and_program_that_ends_is_reported(installed: Installed, reported: str) -> None:
+    """Remarks name exactly the copies that go stale and the programs that run no more."""
+    [certificate] = taken_over(
+        places(), inherited("a", "a.example.com", installed=installed)
+    ).certificates
 
-    assert reported in remarks(one)
-    assert "HUNTER2" not in remarks(one)
-    assert f"{SSL}/cert.pem" not in remarks(one)
+    assert reported in remarks(certificate)
+    assert "HUNTER2" not in remarks(certificate)
+    assert f"{SSL}/cert.pem" not in remarks(certificate)
 
 
-def test_hook_of_the_clients_own_that_goes_on() -> None:
-    """What deploys to Qiniu beside us is reported, however it is hooked in."""
-    one = inherited("img", "img.example.com", installed=Installed(hooks=("qiniu", "haproxy")))
+def test_hook_of_a_client_that_stays() -> None:
+    """A remark names every hook that also deploys to Qiniu."""
+    old = inherited("img", "img.example.com", installed=Installed(hooks=("qiniu", "haproxy")))
 
-    [kept] = propose_takeover([one], places(), "acme.sh", keep_client=True).certificates
+    [proposed] = propose_takeover([old], places(), "acme.sh", keep_client=True).certificates
 
-    assert "acme.sh still runs `qiniu` after a renewal" in remarks(kept)
-    assert "haproxy" not in remarks(kept)
+    assert "acme.sh still runs `qiniu` after a renewal" in remarks(proposed)
+    assert "haproxy" not in remarks(proposed)
 
 
 @pytest.mark.parametrize(
-    ("found", "declared"),
+    ("existing", "declared"),
     [
         (Access(), Access()),
         (Access("www-data", "mail", 0o640, 0o640), Access("www-data", "mail", 0o640, 0o640)),
@@ -304,31 +328,35 @@ def test_hook_of_the_clients_own_that_goes_on() -> None:
         (Access(None, None, 0o4777, 0o200), Access(None, None, 0o664, 0o600)),
     ],
 )
-def test_who_reads_the_copies_goes_on_reading_them(found: Access, declared: Access) -> None:
-    """Owner, group and modes are declared as they are, as far as they may be."""
-    one = inherited("a", "a.example.com", installed=replace(COPIES, access=found))
+def test_readers_of_the_copies_keep_their_access(existing: Access, declared: Access) -> None:
+    """The deployment has the owner, group and modes of the copies, as far as certferry allows the
+    modes.
+    """
+    old = inherited("a", "a.example.com", installed=replace(COPIES, access=existing))
 
-    [taken] = taken_over(places(), one).certificates
+    [proposed] = taken_over(places(), old).certificates
 
-    assert [declared] == [deployment.access for deployment in taken.deployments]
-    assert "every user could read" not in remarks(taken)
+    assert [declared] == [deployment.access for deployment in proposed.deployments]
+    assert "every user could read" not in remarks(proposed)
 
 
 def test_key_that_every_user_can_read() -> None:
-    """That cannot be declared, and is reported."""
+    """The deployment has a stricter mode, and a remark names the readable key."""
     open_to_all = replace(COPIES, access=Access(key_mode=0o644))
 
-    [taken] = taken_over(
+    [proposed] = taken_over(
         places(), inherited("a", "a.example.com", installed=open_to_all)
     ).certificates
 
-    assert [0o640] == [deployment.access.key_mode for deployment in taken.deployments]
-    assert f"every user could read {SSL}/privkey.pem" in remarks(taken)
+    assert [0o640] == [deployment.access.key_mode for deployment in proposed.deployments]
+    assert f"every user could read {SSL}/privkey.pem" in remarks(proposed)
 
 
 @pytest.mark.parametrize("in_turn", [True, False])
-def test_two_names_that_were_copied_to_one_directory(*, in_turn: bool) -> None:
-    """One of them has it, and the other says so: both could not even be loaded."""
+def test_two_certificates_copied_to_one_directory(*, in_turn: bool) -> None:
+    """Only the younger certificate gets the directory, with a remark at the older: certferry would
+    refuse a configuration with both deployments.
+    """
     lineages = [
         inherited(name, f"{name}.example.com", age=age, installed=COPIES)
         for name, age in (("a", 20), ("b", 10))
@@ -336,20 +364,22 @@ def test_two_names_that_were_copied_to_one_directory(*, in_turn: bool) -> None:
 
     proposal = taken_over(places(), *(lineages if in_turn else lineages[::-1]))
 
-    owners = {one.lineage: one.deployments for one in proposal.certificates}
+    owners = {certificate.lineage: certificate.deployments for certificate in proposal.certificates}
     assert {"a": (), "b": (ProposedDeployment("files", None, SSL),)} == owners
-    [older] = [one for one in proposal.certificates if one.lineage == "a"]
+    [older] = [certificate for certificate in proposal.certificates if certificate.lineage == "a"]
     assert f"{SSL} and its commands are left to b, which was copied there too" in remarks(older)
 
 
 @pytest.mark.parametrize("more", ["", " >/dev/null 2>&1"])
-def test_our_own_hook_is_not_reported(more: str) -> None:
-    """What it did, certferry does."""
+def test_hook_of_certferry_is_not_reported(more: str) -> None:
+    """A takeover makes the former hook superfluous."""
     installed = replace(COPIES, reload=OWN_HOOK + more, hooks=(OWN_HOOK,))
 
-    [one] = taken_over(places(), inherited("a", "a.example.com", installed=installed)).certificates
+    [certificate] = taken_over(
+        places(), inherited("a", "a.example.com", installed=installed)
+    ).certificates
 
-    assert "left out" not in remarks(one)
+    assert "left out" not in remarks(certificate)
 
 
 @pytest.mark.parametrize(
@@ -360,17 +390,19 @@ def test_our_own_hook_is_not_reported(more: str) -> None:
         (f"{OWN_HOOK}\nservice x reload", "certferry"),
     ],
 )
-def test_what_stands_beside_our_own_hook_is_named(command: str, program: str) -> None:
-    """By the first word of the command that it is in: what runs no more is reported."""
+def test_command_beside_the_hook_of_certferry_is_named(command: str, program: str) -> None:
+    """A remark has the first word of each former command line."""
     installed = replace(COPIES, reload=command)
 
-    [one] = taken_over(places(), inherited("a", "a.example.com", installed=installed)).certificates
+    [certificate] = taken_over(
+        places(), inherited("a", "a.example.com", installed=installed)
+    ).certificates
 
-    assert f"`{program}`, which acme.sh runs" in remarks(one)
+    assert f"`{program}`, which acme.sh runs" in remarks(certificate)
 
 
-def test_duplicates_that_were_copied_to_one_directory() -> None:
-    """A site that was issued for anew with another kind of key: the other one is of no use."""
+def test_duplicates_copied_to_one_directory() -> None:
+    """After a new issue with another type of key the older certificate is superfluous."""
     lineages = [
         inherited(name, "img.example.com", age=age, installed=COPIES)
         for name, age in (("a", 20), ("b", 10))
@@ -378,18 +410,18 @@ def test_duplicates_that_were_copied_to_one_directory() -> None:
 
     proposal = taken_over(places(domain("img.example.com")), *lineages)
 
-    assert ["b"] == [one.lineage for one in proposal.certificates]
-    assert ["a"] == [one.name for one in proposal.left_out]
+    assert ["b"] == [certificate.lineage for certificate in proposal.certificates]
+    assert ["a"] == [duplicate.name for duplicate in proposal.left_out]
 
 
-# --- Taking over what another client made
+# --- The adoption of another client's certificate
 
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 LINEAGE = "img"
 
 
-def made(age: int) -> CertificateBundle:
+def bundle_of_age(age: int) -> CertificateBundle:
     return make_bundle("img.example.com", not_before=NOW - timedelta(days=age))
 
 
@@ -399,13 +431,13 @@ def adopted(state: MemoryState, bundle: CertificateBundle) -> bool:
 
 
 def fingerprints(state: MemoryState) -> list[str]:
-    """Return what the lineage has, newest first."""
+    """Return the fingerprints of the lineage's versions, newest first."""
     return [version.certificate.fingerprint for version in state.versions(LINEAGE)]
 
 
-def test_it_becomes_the_current_certificate() -> None:
-    """With its key, and written down as what happened."""
-    state, bundle = MemoryState(), made(10)
+def test_adopted_certificate_becomes_the_current_version() -> None:
+    """The state has the certificate with its key, and the history has an entry."""
+    state, bundle = MemoryState(), bundle_of_age(10)
 
     assert adopted(state, bundle)
 
@@ -415,73 +447,81 @@ def test_it_becomes_the_current_certificate() -> None:
     assert ("adopted", "ops@host") == (entry.event, entry.who)
 
 
-def test_again_it_changes_nothing() -> None:
-    """The second time it is known."""
-    state, bundle = MemoryState(), made(10)
+def test_second_adoption_changes_nothing() -> None:
+    """The fingerprint identifies the certificate of the first adoption."""
+    state, bundle = MemoryState(), bundle_of_age(10)
     adopted(state, bundle)
 
     assert not adopted(state, bundle)
     assert 1 == len(state.history(LINEAGE, 10))
 
 
-@pytest.mark.parametrize(("age", "taken"), [(5, True), (20, False)])
-def test_only_a_later_certificate_takes_the_place_of_another(age: int, taken: object) -> None:
-    """A lineage that has been renewed here does not go back to what the other client had."""
-    state, here, there = MemoryState(), made(10), made(age)
-    adopted(state, here)
+@pytest.mark.parametrize(("age", "is_adopted"), [(5, True), (20, False)])
+def test_younger_certificate_alone_replaces_another(age: int, is_adopted: object) -> None:
+    """A lineage that certferry has renewed does not return to the other client's certificate."""
+    state, own, theirs = MemoryState(), bundle_of_age(10), bundle_of_age(age)
+    adopted(state, own)
 
-    assert taken is adopted(state, there)
+    assert is_adopted is adopted(state, theirs)
 
-    newest = there if taken else here
+    newest = theirs if is_adopted else own
     assert newest.certificate.fingerprint == fingerprints(state)[0]
 
 
-def test_lineage_that_another_run_works_on_is_left_alone() -> None:
-    """The lease says whose turn it is."""
+def test_lineage_with_the_lease_of_another_run_is_unchanged() -> None:
+    """The adoption ends without a write if another run has the lease."""
     state = MemoryState()
     state.acquire(LINEAGE, NOW)
 
     with pytest.raises(LeaseHeld):
-        adopted(state, made(10))
+        adopted(state, bundle_of_age(10))
 
     assert [] == fingerprints(state)
 
 
 def adopted_state(lineage: str, bundle: CertificateBundle) -> OldCertificate:
-    """Find a certificate in another client's directory."""
+    """Return a certificate in another client's directory."""
     return OldCertificate(lineage, bundle, PemFiles("f", "k"), "stop")
 
 
-def test_certificate_that_is_remembered_keeps_its_name() -> None:
-    """Whatever its client calls it, and whatever has been made since; others stay as they are."""
-    state, bundle = MemoryState(), made(10)
+def test_known_certificate_keeps_its_lineage() -> None:
+    """The state's name for a certificate takes precedence over the client's name, even after newer
+    versions; unknown certificates keep the client's name.
+    """
+    state, bundle = MemoryState(), bundle_of_age(10)
     adopted(state, bundle)
-    adopted(state, made(2))
-    found = [adopted_state("img.example.com", bundle), adopted_state("b", made(5))]
+    adopted(state, bundle_of_age(2))
+    old_certificates = [
+        adopted_state("img.example.com", bundle),
+        adopted_state("b", bundle_of_age(5)),
+    ]
 
-    assert [LINEAGE, "b"] == [one.lineage for one in as_remembered(found, state)]
+    assert [LINEAGE, "b"] == [
+        certificate.lineage for certificate in as_remembered(old_certificates, state)
+    ]
 
 
-def test_certificate_that_is_remembered_twice() -> None:
-    """The name that its client has for it goes before the other."""
-    state, bundle = MemoryState(), made(10)
+def test_certificate_known_in_two_lineages() -> None:
+    """The lineage with the client's name takes precedence."""
+    state, bundle = MemoryState(), bundle_of_age(10)
     adopted(state, bundle)
     state.save_version(state.acquire("z", NOW), bundle, NOW)
 
     for name in (LINEAGE, "z"):
         assert [name] == [
-            one.lineage for one in as_remembered([adopted_state(name, bundle)], state)
+            certificate.lineage
+            for certificate in as_remembered([adopted_state(name, bundle)], state)
         ]
 
 
 @pytest.mark.parametrize("name", [LINEAGE, "img.example.com"])
-def test_name_that_is_another_ones_is_not_given_twice(name: str) -> None:
-    """Two lineages never share one."""
-    state, bundle = MemoryState(), made(10)
+def test_name_of_another_certificate_is_used_once(name: str) -> None:
+    """Two lineages never have the same name."""
+    state, bundle = MemoryState(), bundle_of_age(10)
     adopted(state, bundle)
-    found = [adopted_state("a", bundle), adopted_state(name, bundle)]
+    old_certificates = [adopted_state("a", bundle), adopted_state(name, bundle)]
 
-    names = [one.lineage for one in as_remembered(found, state)]
+    names = [certificate.lineage for certificate in as_remembered(old_certificates, state)]
 
     assert 2 == len(set(names))
     assert LINEAGE in names

@@ -445,7 +445,7 @@ def test_an_operators_language() -> None:
     channel_message = message([DENIED], voice_in("zh"), "web1", "7")
 
     assert "web1 上的 certferry: 故障（1）" == channel_message.title
-    assert "[故障] img: qiniu → a.example.com" in channel_message.paragraphs[0]
+    assert "[故障] img：qiniu → a.example.com" in channel_message.paragraphs[0]
     assert "旧证书有效期至 2026-12-03 12:00 UTC" in channel_message.paragraphs[0]
 
 

@@ -1,4 +1,6 @@
-"""The image of the commit, made once, and containers of it in a world that the tests share."""
+"""Fixtures of the release's tests: the image of the working tree, and containers in a
+shared world.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,14 @@ from tests.house.tree import ROOT
 from tests.release.container import Container, Image
 
 EPOCH = 1_790_000_000
-"""The date of a commit: the same bytes come of it on any day."""
+"""The date of the release: the bytes of an archive depend on the date."""
 
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The image of the commit, made once for all workers and unpacked by each."""
+    """Return the image of the working tree, made by the first worker and unpacked by each
+    worker.
+    """
     own = tmp_path_factory.getbasetemp()
     shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "image"
     shared.mkdir(exist_ok=True)
@@ -43,7 +47,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 
 def make_image(folder: Path) -> Path:
-    """Make the image of the commit in a new folder, from its wheel on; return its archive."""
+    """Make a wheel and an image of the working tree in a new folder, and return the image's
+    archive.
+    """
     parts = [folder / part for part in ("tree", "dist", "work")]
     for part in parts:
         part.mkdir(parents=True)
@@ -56,11 +62,13 @@ def make_image(folder: Path) -> Path:
 
 @pytest.fixture
 def container(image: Image, host: Host, tmp_path: Path) -> Container:  # noqa: F811 - the fixture
-    """Containers of the image, with the machine's configuration, and a new volume for its state."""
+    """Return containers of the image, with the host's configuration and an empty volume for the
+    state.
+    """
     folders = [tmp_path / part for part in ("configuration", "volume", "containers")]
     for folder in folders:
         folder.mkdir()
     configuration, volume, bundles = folders
-    found = Container(image, bundles, configuration, volume, host.world.environment)
-    found.take(host.directory)
-    return found
+    container_of_host = Container(image, bundles, configuration, volume, host.world.environment)
+    container_of_host.take(host.directory)
+    return container_of_host

@@ -1,4 +1,4 @@
-"""A container of the image, as runc runs it."""
+"""Containers of the image, started by runc."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from tests.support.waiting import Logged
 LONGEST = 100  # seconds
 OWN_TMP = {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]}
 _OF_ANOTHER_RUNTIME = {"network", "cgroup"}
-"""Namespaces that a container here has not: it reaches the world on loopback."""
+"""Namespaces that the containers share with the host, so that they reach the world on loopback."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image, unpacked by a program that did not make it."""
+    """The image, unpacked by umoci."""
 
     archive: Path
     folder: Path
 
     @classmethod
     def unpack(cls, archive: Path, folder: Path) -> Image:
-        """Unpack an archive by umoci."""
+        """Unpack an archive with umoci."""
         with tarfile.open(archive) as tar:
             tar.extraction_filter = getattr(tarfile, "data_filter", None)  # none in Python 3.11.2
             tar.extractall(folder / "layout")  # noqa: S202 - made by this project
@@ -48,25 +48,25 @@ class Image:
 
     @property
     def root(self) -> Path:
-        """The root of its files."""
+        """The root folder of the unpacked files."""
         return self.folder / "bundle" / "rootfs"
 
     @property
     def bundle(self) -> Any:
-        """What a runtime is to start, as umoci reads it from the image."""
+        """The configuration for a runtime, as umoci derives the configuration from the image."""
         return json.loads((self.folder / "bundle" / "config.json").read_text())
 
     @property
     def config(self) -> Any:
-        """The image's own configuration, as skopeo reads it."""
+        """The image's own configuration, as skopeo prints the configuration."""
         command = ["skopeo", "inspect", "--config", "--raw", f"oci-archive:{self.archive}"]
         return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
 @dataclass
 class Container:
-    """How containers of the image are started: as the manifests say, with a root that is read-only,
-    no capability, `/tmp` in memory, and the folders of a configuration and of a state.
+    """Starts containers of the image with the settings of the manifests: a read-only root, no
+    capabilities, `/tmp` in memory, and mounted folders for the configuration and the state.
     """
 
     image: Image
@@ -76,14 +76,14 @@ class Container:
     environ: Mapping[str, str] = field(default_factory=dict)
     writes_configuration: bool = False
 
-    def take(self, written: Path) -> None:
-        """Take the configuration of a machine, which lies in a folder there, with a console at a
-        port of its own; and a state that the image's user may write.
+    def take(self, folder: Path) -> None:
+        """Copy a host's configuration, from `folder`, with a free port for the console, and let the
+        image's user write the state.
         """
         self.config.chmod(0o755)
-        for file in written.glob("*.pem"):
+        for file in folder.glob("*.pem"):
             shutil.copy(file, self.config)
-        text = (written / "certferry.toml").read_text(encoding="utf-8")
+        text = (folder / "certferry.toml").read_text(encoding="utf-8")
         text = re.sub(r'"sqlite:///.*"', f'"sqlite:///{STATE}/state.db"', text)
         console = f'[console]\nlisten = "{HOST}:{free_port()}"\n'
         self.file.write_text(text.replace("[acme]", f"{console}[acme]", 1), encoding="utf-8")
@@ -94,17 +94,17 @@ class Container:
 
     @property
     def file(self) -> Path:
-        """The configuration."""
+        """The path of the configuration file."""
         return self.config / "certferry.toml"
 
     def run(self, *arguments: str, entrypoint: Sequence[str] | None = None) -> Ended:
-        """Run a container to its end; without arguments, what the image begins by default."""
+        """Run a container to the end; the default command is the image's."""
         with self.begin(*arguments, entrypoint=entrypoint) as running:
             return running.ended()
 
     @contextmanager
     def begin(self, *arguments: str, entrypoint: Sequence[str] | None = None) -> Iterator[Running]:
-        """Run a container for a `with` block."""
+        """Run a container during a `with` block."""
         name = f"certferry-{uuid.uuid4().hex[:12]}"
         bundle = self.folder / name
         bundle.mkdir()
@@ -124,24 +124,24 @@ class Container:
             process.wait(LONGEST)
 
     def _bundle(self, arguments: Sequence[str], entrypoint: Sequence[str] | None) -> Any:
-        made = self.image.bundle
+        bundle_config = self.image.bundle
         of_image = self.image.config["config"]
         words = [*(of_image["Entrypoint"] if entrypoint is None else entrypoint)]
         words += arguments or of_image["Cmd"]
-        process = made["process"]
+        process = bundle_config["process"]
         process |= {"terminal": False, "args": words, "capabilities": {}}
         process["env"] += [f"{name}={value}" for name, value in self.environ.items()]
-        made["root"] = {"path": str(self.image.root), "readonly": True}
+        bundle_config["root"] = {"path": str(self.image.root), "readonly": True}
         mode = "rw" if self.writes_configuration else "ro"
-        mounts = [one for one in made["mounts"] if one["destination"] != STATE]
-        made["mounts"] = [*mounts, OWN_TMP, _bound(self.config, CONFIG, mode)]
+        mounts = [mount for mount in bundle_config["mounts"] if mount["destination"] != STATE]
+        bundle_config["mounts"] = [*mounts, OWN_TMP, _bound(self.config, CONFIG, mode)]
         if self.state is not None:
-            made["mounts"].append(_bound(self.state, STATE, "rw"))
-        spaces = made["linux"]["namespaces"]
-        made["linux"]["namespaces"] = [
-            one for one in spaces if one["type"] not in _OF_ANOTHER_RUNTIME
+            bundle_config["mounts"].append(_bound(self.state, STATE, "rw"))
+        spaces = bundle_config["linux"]["namespaces"]
+        bundle_config["linux"]["namespaces"] = [
+            space for space in spaces if space["type"] not in _OF_ANOTHER_RUNTIME
         ]
-        return made
+        return bundle_config
 
 
 def _bound(folder: Path, to: str, mode: str) -> Mapping[str, Any]:
@@ -151,21 +151,21 @@ def _bound(folder: Path, to: str, mode: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a container ended."""
+    """The exit code and the output of a container or a command."""
 
     code: int
-    said: str
+    output: str
 
 
 @dataclass(frozen=True)
 class Running(Logged):
-    """A container that runs."""
+    """A running container."""
 
     name: str
 
     def execute(self, *command: str) -> Ended:
-        """Run another command in it."""
-        done = subprocess.run(
+        """Run another command in the container."""
+        process = subprocess.run(
             ["runc", "exec", self.name, *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -174,14 +174,14 @@ class Running(Logged):
             timeout=LONGEST,
             check=False,
         )
-        return Ended(done.returncode, done.stdout)
+        return Ended(process.returncode, process.stdout)
 
     def send(self, number: int) -> None:
-        """Send its first process a signal, as `docker stop` and Kubernetes do."""
+        """Send a signal to the container's first process, as `docker stop` and Kubernetes do."""
         subprocess.run(
             ["runc", "kill", self.name, signal.Signals(number).name.removeprefix("SIG")], check=True
         )
 
     def ended(self) -> Ended:
-        """Wait for its end."""
-        return Ended(self.process.wait(LONGEST), self.said)
+        """Wait until the container ends."""
+        return Ended(self.process.wait(LONGEST), self.output)

@@ -1,5 +1,7 @@
-"""Minimal machines of the suites that the Debian package is for: a folder each, in which programs
-run as root with processes of their own. They need root, and mmdebstrap.
+"""Minimal machines of the suites that the Debian package supports.
+
+A machine is a folder, in which programs run as root in their own namespace of processes. The tests
+need root and mmdebstrap.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOTS = Path(__file__).parents[2] / "build" / "roots"
-"""Where the archives of new machines are kept from one test run to the next."""
+"""The folder of the archives of new machines, which several test runs share."""
 PARTS = {
     "bookworm": "ca-certificates,python3",
     "trixie": "ca-certificates,cron,python3,systemd",
     "noble": "ca-certificates,python3",
 }
-"""What the package needs is there, so that apt installs it without the network. One of them has
-systemd, which does not run.
+"""The packages that the Debian package depends on: apt then installs certferry without a network.
+The suite trixie also has systemd, to check the units.
 """
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)}
 _ENVIRON = (
@@ -31,7 +33,7 @@ _ENVIRON = (
 
 
 def archive_of(suite: str) -> Path:
-    """Return the archive of a new machine; make it if it is not there, which takes a minute."""
+    """Return the archive of a new machine. Make a missing archive, which takes a minute."""
     assert 0 == os.geteuid(), "a machine of another suite is made, and entered, by root"
     assert shutil.which("mmdebstrap"), "apt-get install mmdebstrap ubuntu-keyring"
     ROOTS.mkdir(parents=True, exist_ok=True)
@@ -53,18 +55,20 @@ class Machine:
     root: Path
 
     def path(self, absolute: str) -> Path:
-        """Return where a path of the machine's lies."""
+        """Return the path of a file of the machine."""
         return self.root / absolute.lstrip("/")
 
     def command(self, line: str) -> list[str]:
-        """Return what runs a line of a shell's in it, and ends what the line leaves behind."""
+        """Return the command that runs a line of shell in the machine, and ends all processes of
+        the line.
+        """
         inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         inside += [f"--mount-proc={self.path('/proc')}", "chroot", str(self.root)]
         return [*inside, *_ENVIRON, "/bin/sh", "-c", line]
 
     def run(self, line: str, *, code: int = 0) -> str:
-        """Run a line of a shell's, and return all that it printed."""
-        done = subprocess.run(
+        """Run a line of shell, and return the output."""
+        process = subprocess.run(
             self.command(line),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -72,22 +76,22 @@ class Machine:
             timeout=300,
             check=False,
         )
-        assert code == done.returncode, done.stdout
-        return done.stdout
+        assert code == process.returncode, process.stdout
+        return process.stdout
 
     def install(self, package: Path, *, code: int = 0) -> str:
-        """Install a package as an operator does."""
+        """Install a package with apt, as an operator does."""
         shutil.copy(package, self.path("/srv"))
         return self.run(f"apt-get install -y /srv/{package.name}", code=code)
 
     def mode_of(self, path: str) -> str:
-        """Return the mode of a file and to whom it belongs, by names."""
+        """Return the mode, the user and the group of a file."""
         return self.run(f"stat -c '%a %U:%G' {path}").strip()
 
 
 @contextmanager
 def machine_of(suite: str, folder: Path) -> Iterator[Machine]:
-    """Make a new machine in a folder, which is removed afterwards."""
+    """Make a new machine in a folder, and remove the folder afterwards."""
     root = folder / "root"
     root.mkdir()
     try:
@@ -98,6 +102,6 @@ def machine_of(suite: str, folder: Path) -> Iterator[Machine]:
             (root / "dev" / name).chmod(0o666)
         yield Machine(root)
     finally:
-        # What a machine mounts, it mounts in a namespace of its own; should that ever fail, nothing
-        # of this machine is to go with it.
+        # A machine mounts file systems in its own namespace. The option protects the host's files
+        # if a mount should ever appear here.
         subprocess.run(["rm", "-rf", "--one-file-system", str(root)], check=True)

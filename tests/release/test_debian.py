@@ -1,4 +1,6 @@
-"""The Debian package, installed as a newcomer does on minimal machines of the three suites."""
+"""The Debian package on minimal machines of the three suites, as an operator installs the
+package.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ pytestmark = [pytest.mark.thorough, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the package of this working tree, once for all processes of a test run."""
+    """Make the package of the working tree, once for all processes of a test run."""
     folder = tmp_path_factory.getbasetemp().parent / "debian-package"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -43,28 +45,28 @@ def _made(folder: Path) -> Path:
     for part in parts:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-    one = Release(__version__, EPOCH, *parts)
-    export(ROOT, one.tree)
-    wheels.make(one)
-    (made,) = debian.make(one)
-    shutil.rmtree(one.work)
-    return made
+    release = Release(__version__, EPOCH, *parts)
+    export(ROOT, release.tree)
+    wheels.make(release)
+    (built,) = debian.make(release)
+    shutil.rmtree(release.work)
+    return built
 
 
 @pytest.fixture(params=PARTS)
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
-    with machine_of(request.param, tmp_path) as made:
-        yield made
+    with machine_of(request.param, tmp_path) as built:
+        yield built
 
 
 @pytest.fixture
 def trixie(tmp_path: Path) -> Iterator[Machine]:
-    with machine_of("trixie", tmp_path) as made:
-        yield made
+    with machine_of("trixie", tmp_path) as built:
+        yield built
 
 
 def newer(package: Path, folder: Path) -> Path:
-    """Make the package of a later version: the same, but for its number."""
+    """Make a package that differs in the version number only."""
     tree, later = folder / "newer", folder / "certferry-newer.deb"
     subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
     own = tree / "opt/certferry/package/certferry/__init__.py"
@@ -77,13 +79,13 @@ def newer(package: Path, folder: Path) -> Path:
 
 
 def test_a_new_machine(machine: Machine, package: Path) -> None:
-    """It is there by one command, off, and says what to do; its own user can read and keep what it
-    must, and no other.
+    """A single command installs certferry, switched off, and prints the next step. Only the
+    package's user can read the configuration and write the state.
     """
-    said = machine.install(package)
+    output = machine.install(package)
 
     todo = "edit /etc/certferry/certferry.toml, then: systemctl enable --now certferry.timer"
-    assert todo in said
+    assert todo in output
     assert f"certferry {__version__}\n" == machine.run("certferry --version")
     assert "Usage: certferry" in machine.run("certferry --help")
     assert "640 root:certferry" == machine.mode_of("/etc/certferry/certferry.toml")
@@ -98,8 +100,8 @@ def test_a_new_machine(machine: Machine, package: Path) -> None:
     machine.run(f'python3 -IS -c "{path}; import certferry.console, obstore, psycopg"')
 
 
-def test_the_units(trixie: Machine, package: Path) -> None:
-    """The system's manager accepts them, and they run as the package's user."""
+def test_systemd_units(trixie: Machine, package: Path) -> None:
+    """The system's manager accepts the units, which run as the package's user."""
     trixie.install(package)
     names = sorted(path.name for path in trixie.path("/usr/lib/systemd/system").glob("certferry*"))
     checked = subprocess.run(
@@ -116,28 +118,28 @@ def test_the_units(trixie: Machine, package: Path) -> None:
     assert ("", 0) == (checked.stderr, checked.returncode)
 
 
-def test_an_upgrade_with_a_state(machine: Machine, package: Path, tmp_path: Path) -> None:
-    """State and configuration are as they were, byte for byte; the new version opens them."""
+def test_upgrade_with_a_state(machine: Machine, package: Path, tmp_path: Path) -> None:
+    """State and configuration stay the same, byte for byte, and the new version opens the state."""
     machine.install(package)
     machine.run("certferry state init && echo '# mine' >> /etc/certferry/certferry.toml")
-    kept = "cat /etc/certferry/certferry.toml /var/lib/certferry/secret.key | sha256sum"
-    before = machine.run(kept)
+    hash_command = "cat /etc/certferry/certferry.toml /var/lib/certferry/secret.key | sha256sum"
+    before = machine.run(hash_command)
 
     machine.install(newer(package, tmp_path))
 
     assert f"certferry {NEXT}\n" == machine.run("certferry --version")
-    assert before == machine.run(kept)
+    assert before == machine.run(hash_command)
     machine.run("certferry history")
     assert ["certferry"] == sorted(set(machine.run("stat -c %U /var/lib/certferry/*").split()))
     folders = {path.name for path in machine.path("/opt/certferry").iterdir()}
     assert {"package", "current", NEXT} == folders
 
 
-def test_an_upgrade_while_the_console_is_at_work(
+def test_upgrade_during_a_run_of_the_console(
     trixie: Machine, package: Path, tmp_path: Path
 ) -> None:
-    """What runs goes on with its own version's files, those that it has not read yet as well; they
-    go with the next upgrade.
+    """A running process continues with the files of its version, including files that the process
+    opens later; the next upgrade removes the files.
     """
     trixie.install(package)
     port = lasting_port()
@@ -155,7 +157,8 @@ def test_an_upgrade_while_the_console_is_at_work(
             assert "<html" in page
             assert trixie.path(f"/opt/certferry/{__version__}").exists()
         finally:
-            # Not `unshare`, which minds no signal: what became another user's outlives it.
+            # `unshare` ignores signals, and its child, which belongs to another user, would outlive
+            # the signal.
             children = Path(f"/proc/{serving.pid}/task/{serving.pid}/children").read_text("ascii")
             for child in children.split():
                 os.kill(int(child), signal.SIGKILL)
@@ -174,8 +177,8 @@ def _answer(port: int, path: str) -> str | None:
         return None
 
 
-def test_remove_keeps_what_is_the_operators(machine: Machine, package: Path) -> None:
-    """The program goes; configuration and state stay, and are in use when it comes back."""
+def test_remove_keeps_configuration_and_state(machine: Machine, package: Path) -> None:
+    """The program is removed; configuration and state stay, and a new installation uses both."""
     machine.install(package)
     machine.run("certferry state init && echo '# mine' >> /etc/certferry/certferry.toml")
 
@@ -191,40 +194,44 @@ def test_remove_keeps_what_is_the_operators(machine: Machine, package: Path) -> 
 
 @pytest.mark.parametrize("answer", ["", "true", "false"])
 def test_purge(trixie: Machine, package: Path, answer: str) -> None:
-    """The state goes only with an answer that says so; the configuration goes."""
+    """The state is removed only if the answer allows the removal; the configuration is always
+    removed.
+    """
     trixie.install(package)
     trixie.run("certferry state init")
     if answer:
         line = f"certferry certferry/remove-state boolean {answer}"
         trixie.run(f"echo '{line}' | debconf-set-selections")
 
-    said = trixie.run("apt-get purge -y certferry")
+    output = trixie.run("apt-get purge -y certferry")
 
     is_gone = "true" == answer
     assert is_gone is not trixie.path("/var/lib/certferry/secret.key").exists()
-    assert is_gone is not ("/var/lib/certferry is kept" in said)
+    assert is_gone is not ("/var/lib/certferry is kept" in output)
     assert not trixie.path("/etc/certferry").exists()
     assert not trixie.path("/opt/certferry").exists()
 
 
 @pytest.mark.parametrize("foreign", ["pyvenv.cfg", "somebody-elses"])
-def test_another_opt_certferry(trixie: Machine, package: Path, foreign: str) -> None:
-    """It is refused in one sentence, which says what to do, and stays as it is."""
+def test_foreign_directory_in_opt(trixie: Machine, package: Path, foreign: str) -> None:
+    """The installation fails with a single sentence and a remedy, and the directory stays
+    unchanged.
+    """
     trixie.path("/opt/certferry").mkdir(parents=True)
     trixie.path(f"/opt/certferry/{foreign}").write_text("mine\n")
 
-    said = trixie.install(package, code=100)
+    output = trixie.install(package, code=100)
 
-    (sentence,) = [line for line in said.splitlines() if line.startswith("certferry: ")]
+    (sentence,) = [line for line in output.splitlines() if line.startswith("certferry: ")]
     assert "install the package again" in sentence
     assert [foreign] == [path.name for path in trixie.path("/opt/certferry").iterdir()]
     trixie.run("rm -rf /opt/certferry")
     trixie.run(f"apt-get install -y /srv/{package.name} && certferry --version")
 
 
-def test_a_schedule_beside_the_packages(trixie: Machine, package: Path) -> None:
-    """`schedule install` switches the package's timer on, and writes no other schedule; doctor and
-    `schedule show` know it, for root and for the package's user.
+def test_schedule_of_the_package(trixie: Machine, package: Path) -> None:
+    """`schedule install` switches the package's timer on, and creates no other schedule. Doctor and
+    `schedule show` recognize the timer, for root and for the package's user.
     """
     trixie.install(package)
     trixie.run("certferry schedule install")
@@ -234,16 +241,16 @@ def test_a_schedule_beside_the_packages(trixie: Machine, package: Path) -> None:
     assert "" == trixie.run("crontab -l 2>/dev/null || true")
     assert "/usr/lib/systemd/system/certferry.timer" in trixie.run("certferry schedule show")
     for user in ("", "setpriv --reuid=certferry --regid=certferry --init-groups "):
-        found = json.loads(
+        document = json.loads(
             trixie.run(f"HOME=/var/lib/certferry {user}certferry doctor --json 2>/dev/null", code=1)
         )
-        assert "schedule_missing" not in {one["code"] for one in found["findings"]}
+        assert "schedule_missing" not in {finding["code"] for finding in document["findings"]}
     trixie.run("certferry schedule remove")
     assert not trixie.path("/etc/systemd/system/timers.target.wants/certferry.timer").exists()
 
 
-def test_the_time_to_start(trixie: Machine, package: Path) -> None:
-    """`certferry --version` takes at most 1.6 times as long as an empty Python."""
+def test_time_to_start(trixie: Machine, package: Path) -> None:
+    """`certferry --version` takes at most 1.6 times as long as an empty program of Python."""
     trixie.install(package)
     measure = (
         "import subprocess, time\n"
@@ -261,7 +268,7 @@ def test_the_time_to_start(trixie: Machine, package: Path) -> None:
 
 
 def test_lintian_has_no_error(package: Path) -> None:
-    """Debian's own checker finds no error in the package."""
+    """The package passes Debian's own checker."""
     assert shutil.which("lintian"), "apt-get install lintian"
     checked = subprocess.run(
         ["lintian", "--fail-on", "error", "--allow-root", str(package)],

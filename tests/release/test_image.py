@@ -1,4 +1,4 @@
-"""The image for containers: what it holds, and containers of it in the demo's world, by runc."""
+"""The image for containers: its files, and containers in the demo's world, started by runc."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ from tests.support.waiting import eventually
 pytestmark = [thorough, pytest.mark.timeout(900)]
 
 SLOWEST_START = 1.3
-"""Of an empty Python; 1.6 are promised, and 0.93 were seen: its own end is left out."""
+"""The longest start, as a multiple of the start of an empty Python program. The promise is 1.6, and
+0.93 was measured: certferry ends without Python's own work at the end of a process.
+"""
 IN_ORDER, FAILED, USAGE = 0, 1, 2
 PYTHON = ("/usr/bin/python3", "-c")
 
@@ -47,21 +49,25 @@ def start(*command):
 pairs = [(start("certferry", "--version"), start("python3", "-c", "")) for _ in range(60)]
 print(min(one for one, _ in pairs) / min(empty for _, empty in pairs))
 """
-"""Seconds of a processor, and not of the clock: others are at work on the machine."""
+"""The program prints a ratio of processor times: other processes on the machine would disturb a
+clock.
+"""
 _DEAD = (
     'import glob; print([p for p in glob.glob("/proc/[0-9]*/stat") if ") Z " in open(p).read()])'
 )
 
 
-# --- What it holds
+# --- The files of the image
 
 
 def test_image_is_started_as_an_ordinary_user_and_serves(image: Image) -> None:
-    """By a number, which Kubernetes can compare with 0; what is written is in the volume."""
-    found = image.config
+    """The image names the user by a number, which Kubernetes can compare with 0, and declares a
+    volume for the state.
+    """
+    document = image.config
 
-    assert ("linux", "amd64") == (found["os"], found["architecture"])
-    config = found["config"]
+    assert ("linux", "amd64") == (document["os"], document["architecture"])
+    config = document["config"]
     assert f"{UID}:{UID}" == config["User"]
     assert ("certferry", ["serve"]) == (config["Entrypoint"][-1], config["Cmd"])
     assert {STATE: {}} == config["Volumes"]
@@ -72,7 +78,7 @@ def test_image_is_started_as_an_ordinary_user_and_serves(image: Image) -> None:
 
 @pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
 def test_archive_is_read_by_new_and_old_tools(image: Image, transport: str, tmp_path: Path) -> None:
-    """As OCI's layout, and as what `docker load` wrote before it: the same files by either."""
+    """The archive has the same files as an OCI layout and as the older format of `docker load`."""
     copy = f"dir:{tmp_path / 'copy'}"
     command = [
         "skopeo",
@@ -90,8 +96,8 @@ def test_archive_is_read_by_new_and_old_tools(image: Image, transport: str, tmp_
 
 
 def test_image_is_small(image: Image) -> None:
-    """Its root by all its files, and its archive, which is what a machine downloads."""
-    files = {one.lstat().st_ino: one.lstat().st_size for one in _files(image)}
+    """The root is measured by all files, the archive by the size of the download."""
+    files = {path.lstat().st_ino: path.lstat().st_size for path in _files(image)}
     total, packed = sum(files.values()), image.archive.stat().st_size
 
     assert (total <= LIMIT, packed <= LARGEST["certferry-*-oci.tar"]) == (True, True), (
@@ -100,52 +106,54 @@ def test_image_is_small(image: Image) -> None:
     )
 
 
-def test_no_file_raises_rights_or_comes_from_the_machine_that_made_it(image: Image) -> None:
-    """Nothing is setuid, and neither a name nor a name server of the builder's is inside."""
-    assert [] == [one for one in _files(image) if one.stat().st_mode & 0o6000]
-    for one in ("hostname", "resolv.conf"):
-        assert "" == (image.root / "etc" / one).read_text()
+def test_no_file_is_setuid_or_names_the_builder(image: Image) -> None:
+    """No file raises rights, and the image has neither name nor name server of the builder."""
+    assert [] == [path for path in _files(image) if path.stat().st_mode & 0o6000]
+    for name in ("hostname", "resolv.conf"):
+        assert "" == (image.root / "etc" / name).read_text()
     assert "certferry" in (image.root / "etc" / "passwd").read_text()
 
 
-def test_every_program_finds_its_libraries(image: Image) -> None:
-    """What was removed was needed by no other."""
+def test_every_program_has_its_libraries(image: Image) -> None:
+    """The build removes only files that no other file needs."""
     folders = [image.root / "usr" / name for name in ("bin", "lib/python3.13/lib-dynload")]
-    names = [f"/{one.relative_to(image.root)}" for folder in folders for one in folder.iterdir()]
+    names = [f"/{path.relative_to(image.root)}" for folder in folders for path in folder.iterdir()]
     linked = ["chroot", str(image.root), "ldd", *names]
 
-    done = subprocess.run(linked, capture_output=True, text=True, check=False)
+    ldd = subprocess.run(linked, capture_output=True, text=True, check=False)
 
-    assert [] == [line for line in done.stdout.splitlines() if "not found" in line]
+    assert [] == [line for line in ldd.stdout.splitlines() if "not found" in line]
 
 
-def test_image_is_the_same_when_it_is_made_again(image: Image, tmp_path: Path) -> None:
-    """Byte by byte, in another folder."""
+def test_image_is_reproducible(image: Image, tmp_path: Path) -> None:
+    """A build in another folder gives the same bytes."""
     again = make_image(tmp_path / "again")
 
     assert image.archive.read_bytes() == again.read_bytes()
 
 
 def _files(image: Image) -> list[Path]:
-    return [one for one in image.root.rglob("*") if one.is_file() and not one.is_symlink()]
+    return [path for path in image.root.rglob("*") if path.is_file() and not path.is_symlink()]
 
 
 # --- Containers
 
 
-def test_version_is_there_at_once(container: Container) -> None:
-    """Everything is compiled, where no file can be written."""
+def test_version_is_printed_at_once(container: Container) -> None:
+    """All modules are compiled in the image, since a container cannot write compiled files."""
     ended = container.run(_STARTS, entrypoint=PYTHON)
 
-    assert float(ended.said) < SLOWEST_START, ended
+    assert float(ended.output) < SLOWEST_START, ended
 
 
-def test_container_issues_deploys_and_goes_on_after_a_restart(
+def test_container_issues_deploys_and_continues_after_a_restart(
     container: Container, host: Host, name: str
 ) -> None:
-    """A new volume is enough; the second container finds all that the first one has stored."""
+    """The first container needs only an empty volume; the second container reads all stored
+    records.
+    """
     with container.begin() as running:
-        assert running.says("verify done"), running.said
+        assert running.prints("verify done"), running.output
         assert eventually(lambda: running.execute("certferry", "console", "health").code == 0)
         begun = time.monotonic()
         running.send(signal.SIGTERM)
@@ -154,32 +162,34 @@ def test_container_issues_deploys_and_goes_on_after_a_restart(
     assert (IN_ORDER, True) == (ended.code, time.monotonic() - begun < 10), ended
     before = RequestsMade.of(host.world)
     again = container.run("sync", "--scheduled")
-    assert (IN_ORDER, True) == (again.code, "Nothing changed" in again.said), again
+    assert (IN_ORDER, True) == (again.code, "Nothing changed" in again.output), again
     assert_nothing_written(RequestsMade.of(host.world) - before)
 
 
-def test_configuration_that_a_container_has_written(container: Container, world: World) -> None:
-    """By `init`, for the image's user alone; the next container reads it, and may not change it."""
+def test_configuration_written_by_a_container(container: Container, world: World) -> None:
+    """A configuration from `init` belongs to the image's user alone; the next container reads the
+    file and may not change the file.
+    """
     world.write_base(container.config)
     container.file.unlink()
-    for one in (container.config, *container.config.iterdir()):
-        os.chown(one, UID, UID)
+    for path in (container.config, *container.config.iterdir()):
+        os.chown(path, UID, UID)
     container.writes_configuration = True
-    written = container.run("init", "--settings", "base.toml", "--yes")
+    init = container.run("init", "--settings", "base.toml", "--yes")
     container.writes_configuration = False
-    read = container.run("plan")
+    plan = container.run("plan")
 
-    assert (IN_ORDER, IN_ORDER) == (written.code, read.code), (written, read)
+    assert (IN_ORDER, IN_ORDER) == (init.code, plan.code), (init, plan)
     facts = container.file.stat()
     assert (UID, 0o600) == (facts.st_uid, facts.st_mode & 0o777)
 
 
 def test_container_stops_while_it_issues(container: Container, host: Host, name: str) -> None:
-    """In time, at a safe point: the next container goes on."""
+    """The container ends in time and at a safe point: the next container completes the work."""
     host.world.qiniu.hold(name)
     try:
         with container.begin() as running:
-            assert running.says("deploy waiting"), running.said
+            assert running.prints("deploy waiting"), running.output
             begun = time.monotonic()
             running.send(signal.SIGTERM)
             ended = running.ended()
@@ -190,8 +200,10 @@ def test_container_stops_while_it_issues(container: Container, host: Host, name:
     assert IN_ORDER == container.run("sync").code
 
 
-def test_signal_before_anything_has_begun_ends_the_container(container: Container) -> None:
-    """The kernel ignores signals of a first process that does not handle them yet."""
+def test_early_signal_ends_the_container(container: Container) -> None:
+    """The first process handles a signal before any work begins; the kernel ignores signals of a
+    first process without handlers.
+    """
     with container.begin("sync", "--wait", "90") as running:
         assert eventually(lambda: running.execute("true").code == 0)
         begun = time.monotonic()
@@ -202,19 +214,21 @@ def test_signal_before_anything_has_begun_ends_the_container(container: Containe
     assert time.monotonic() - begun < 10
 
 
-def test_what_commands_leave_behind_is_cleared_away(container: Container) -> None:
-    """A process whose parent has ended is the first process's, which waits for it."""
+def test_orphaned_processes_are_reaped(container: Container) -> None:
+    """The first process waits for processes whose parents have ended."""
     with container.begin("serve", "--no-schedule") as running:
-        assert running.says("The console is at"), running.said
+        assert running.prints("The console is at"), running.output
         running.execute("sh", "-c", "(sleep 0.1 &)")
 
-        assert eventually(lambda: "[]\n" == running.execute(*PYTHON, _DEAD).said)
+        assert eventually(lambda: "[]\n" == running.execute(*PYTHON, _DEAD).output)
 
 
 def test_console_for_other_machines_has_a_certificate_first(
     container: Container, host: Host, new_name: Callable[[], str]
 ) -> None:
-    """As the manifests do it: what runs before `serve` issues it, and `serve` begins with it."""
+    """As in the manifests, a command before `serve` issues the certificate, and `serve` starts with
+    the certificate.
+    """
     ops, port = new_name(), free_port()
     console = f'listen = "0.0.0.0:{port}"\nurl = "https://{ops}/"\ncertificate = "ops"'
     text = re.sub(r"listen = .*", console, container.file.read_text())
@@ -224,21 +238,21 @@ def test_console_for_other_machines_has_a_certificate_first(
     without = container.run()
     issued = container.run(*first["args"], entrypoint=first["command"])
     with container.begin("serve", "--no-schedule") as running:
-        assert running.says("The console is at"), running.said
-        shown = ["openssl", "s_client", "-connect", f"{HOST}:{port}", "-servername", ops]
-        answer = subprocess.run(shown, input="", capture_output=True, text=True, check=False)
+        assert running.prints("The console is at"), running.output
+        command = ["openssl", "s_client", "-connect", f"{HOST}:{port}", "-servername", ops]
+        answer = subprocess.run(command, input="", capture_output=True, text=True, check=False)
         health = running.execute("certferry", "console", "health")
 
     assert (USAGE, IN_ORDER) == (without.code, issued.code), (without, issued)
-    assert "there is no certificate yet" in without.said
+    assert "there is no certificate yet" in without.output
     assert "Pebble" in answer.stdout
     assert IN_ORDER == health.code, health
 
 
-def test_container_without_a_disk_goes_on_in_the_next(
+def test_container_without_a_disk_continues_in_the_next(
     container: Container, world: World, tmp_path: Path, name: str
 ) -> None:
-    """As the overlay *cron-bucket*: no volume, and a home in memory."""
+    """Like the overlay *cron-bucket*, the container has no volume, and a home in memory."""
     (tmp_path / "runner").mkdir()
     runner = Runner(world, tmp_path / "runner", certificate(name))
     container.state = None
@@ -250,25 +264,27 @@ def test_container_without_a_disk_goes_on_in_the_next(
     second = container.run("sync", "--scheduled")
 
     assert IN_ORDER == first.code, first
-    assert (IN_ORDER, True) == (second.code, "Nothing changed" in second.said), second
+    assert (IN_ORDER, True) == (second.code, "Nothing changed" in second.output), second
     assert before.orders == RequestsMade.of(world).orders
 
 
-# --- What stands in the way: a sentence for each
+# --- Errors, with a sentence for each
 
 
 def test_container_without_a_configuration(container: Container) -> None:
-    """It says where one is looked for, and how it is written."""
+    """The message names the places of a configuration, and the command that writes a
+    configuration.
+    """
     container.file.unlink()
     ended = container.run()
 
     assert USAGE == ended.code
     assert (
         f"there is no configuration file; certferry looked for certferry.toml, {STATE}"
-        in ended.said
+        in ended.output
     )
-    assert f"{CONFIG}/certferry.toml" in ended.said
-    assert "certferry init" in ended.said
+    assert f"{CONFIG}/certferry.toml" in ended.output
+    assert "certferry init" in ended.output
 
 
 @pytest.mark.parametrize(
@@ -280,36 +296,38 @@ def test_container_without_a_configuration(container: Container) -> None:
     ids=["root", "another"],
 )
 def test_volume_of_another_user(container: Container, owner: int, sentence: str) -> None:
-    """Each command says so, `serve` in its log; the health check fails."""
+    """The commands print the cause, `serve` writes the cause to the log, and the health check
+    fails.
+    """
     assert container.state is not None
     os.chown(container.state, owner, owner)
     container.state.chmod(0o755)
 
     ended = container.run("sync")
     with container.begin() as running:
-        assert running.says("the scheduled run could not begin"), running.said
+        assert running.prints("the scheduled run could not begin"), running.output
         health = running.execute("certferry", "console", "health")
 
     assert FAILED == ended.code, ended
-    assert sentence in ended.said
-    assert sentence in running.said
+    assert sentence in ended.output
+    assert sentence in running.output
     assert FAILED == health.code
 
 
 def test_container_without_a_volume(container: Container) -> None:
-    """Nothing is ordered whose key could not be stored."""
+    """A run without a place for the key fails before the first order."""
     container.state = None
     ended = container.run("sync")
 
     assert FAILED == ended.code
-    assert "Read-only file system" in ended.said
+    assert "Read-only file system" in ended.output
 
 
 def test_configuration_of_another_user(container: Container) -> None:
-    """The host's user 1000 could change it: the sentence says whose it is to be."""
+    """The host's user 1000 could change the configuration; the sentence names the right owner."""
     os.chown(container.file, 1000, 1000)
     ended = container.run()
 
     assert USAGE == ended.code
-    assert "belongs to 1000" in ended.said
-    assert re.search(rf"--user 1000, or chown to {UID} on the host", ended.said), ended
+    assert "belongs to 1000" in ended.output
+    assert re.search(rf"--user 1000, or chown to {UID} on the host", ended.output), ended

@@ -1,5 +1,5 @@
-"""The manual pages and the completions of a release: what is on them, and whether the programs that
-read them do.
+"""The manual pages and the completions of a release: their text, and the programs that read
+them.
 """
 
 from __future__ import annotations
@@ -36,47 +36,47 @@ LANGUAGES = pytest.mark.parametrize("language", FOLDERS)
 
 
 @cache
-def written(language: str) -> dict[str, str]:
+def pages_of(language: str) -> dict[str, str]:
     return Author(language, DAY).manuals()
 
 
-def read(source: str) -> str:
-    """Return what a page shows, without layout."""
+def plain_text(source: str) -> str:
+    """Return the text of a page, without layout."""
     words = re.sub(r"\\(?:f[RBI]|:|&)", "", source)
     for mark, character in MARKS.items():
         words = words.replace(mark, character)
     return words.replace(r"\(rs", "\\")
 
 
-def of_markdown(text: str) -> list[str]:
-    """Return the lines of a page that is made of this alone."""
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a page that consists of `text` alone."""
     page = Manual("x", 7, DAY, "1", lambda target: "certferry-x(7)" * target.startswith("x"))
     page.document(tree_of(text).children)
     return page.text.splitlines()[6:]
 
 
-# --- What is on the pages
+# --- The text of the pages
 
 
 @LANGUAGES
 def test_every_command_has_a_page_with_its_options(language: str) -> None:
-    """Those that `--help` prints, in the reader's language."""
-    found = written(language)
+    """A page has the options that `--help` prints, in the page's language."""
+    manuals_by_path = pages_of(language)
     for name in COMMANDS:
-        page = read(found[f"man1/certferry-{name}.1"])
-        said = run_here(
+        page = plain_text(manuals_by_path[f"man1/certferry-{name}.1"])
+        help_text = run_here(
             [name, "--help"], {"CERTFERRY_LANG": language, "COLUMNS": "400"}
         ).out.replace("`", "")
-        options = re.findall(r"^  (?:-\w, )?(--[\w-]+)[^\n]*?  +(\S+)", said, re.MULTILINE)
-        listed = [one for one in options if one[0] != "--help"]
-        assert [] == [one for one in listed if not all(part in page for part in one)], name
-    assert "--log-file" in read(found["man1/certferry.1"])
+        options = re.findall(r"^  (?:-\w, )?(--[\w-]+)[^\n]*?  +(\S+)", help_text, re.MULTILINE)
+        listed = [option for option in options if option[0] != "--help"]
+        assert [] == [option for option in listed if not all(part in page for part in option)], name
+    assert "--log-file" in plain_text(manuals_by_path["man1/certferry.1"])
 
 
 @LANGUAGES
-def test_commands_of_a_group_are_on_its_page(language: str) -> None:
-    """At any depth, each with its own options."""
-    page = read(written(language)["man1/certferry-console.1"])
+def test_commands_of_a_group_share_a_page(language: str) -> None:
+    """A page has the group's commands at any depth, each with its own options."""
+    page = plain_text(pages_of(language)["man1/certferry-console.1"])
     assert "\n.SS certferry console user add\n" in page
     assert (
         page.index("console token add")
@@ -86,10 +86,12 @@ def test_commands_of_a_group_are_on_its_page(language: str) -> None:
 
 
 @LANGUAGES
-def test_what_certferry_help_prints_is_a_page(language: str) -> None:
-    """The configuration in section 5, all else in section 7, and certferry(1) names each."""
-    found, first = written(language), read(written(language)["man1/certferry.1"])
-    names = {path.rpartition("/")[2] for path in found if not path.startswith("man1")}
+def test_topics_of_the_help_command_have_pages(language: str) -> None:
+    """The configuration is in section 5, all other topics in section 7, and certferry(1) names each
+    page.
+    """
+    manuals_by_path, first = pages_of(language), plain_text(pages_of(language)["man1/certferry.1"])
+    names = {path.rpartition("/")[2] for path in manuals_by_path if not path.startswith("man1")}
 
     assert {f"certferry-{topic}.7" for topic in pages(language)} - names == {"certferry-config.7"}
     assert "certferry.toml.5" in names
@@ -98,43 +100,45 @@ def test_what_certferry_help_prints_is_a_page(language: str) -> None:
 
 @LANGUAGES
 def test_manuals_name_no_tests(language: str) -> None:
-    """No operator has them. What a sentence says besides stays as it is."""
-    assert [] == [path for path, source in written(language).items() if "tests/" in read(source)]
+    """Operators have no tests. Sentences stay the same without the citations."""
+    assert [] == [
+        path for path, source in pages_of(language).items() if "tests/" in plain_text(source)
+    ]
     text = "It goes on (`tests/a.py::b`, `tests/a.py::c`). It waits: `tests/a.py::d`\n"
     table = "## What shows it\n\nAll.\n\n| promise | test |\n| --- | --- |\n| x | `tests/x.py` |\n"
     assert "It goes on. It waits\n\n\n## Next\n" == without_tests(f"{text}\n{table}\n## Next\n")
 
 
 @LANGUAGES
-def test_pages_lead_to_pages(language: str) -> None:
-    """Each that is named as a page of a section is there."""
-    found = written(language)
-    there = {path.rpartition("/")[2] for path in found}
+def test_references_lead_to_pages(language: str) -> None:
+    """Each reference to a page of a section has a page."""
+    manuals_by_path = pages_of(language)
+    paths = {path.rpartition("/")[2] for path in manuals_by_path}
     named = {
         f"{name}.{section}"
-        for source in found.values()
-        for name, section in re.findall(r"(certferry[a-z.-]*)\((\d)\)", read(source))
+        for source in manuals_by_path.values()
+        for name, section in re.findall(r"(certferry[a-z.-]*)\((\d)\)", plain_text(source))
     }
-    assert {"certferry-backup.7", "certferry.toml.5", "certferry-sync.1"} <= named <= there
+    assert {"certferry-backup.7", "certferry.toml.5", "certferry-sync.1"} <= named <= paths
 
 
 @LANGUAGES
-def test_pages_say_what_they_are_in_one_line(language: str) -> None:
-    """One that mandb reads: nothing in it breaks a line or changes the font."""
-    for path, source in written(language).items():
+def test_first_line_of_a_page_is_for_mandb(language: str) -> None:
+    """The name and the description fit on a line without line breaks and font changes."""
+    for path, source in pages_of(language).items():
         name, _, section = path.rpartition("/")[2].rpartition(".")
         head = source.splitlines()
         assert f'.TH {name.upper()} {section} {DAY} "certferry' in head[1]
-        said = head[head.index(next(line for line in head if line.startswith(".SH"))) + 1]
-        assert said.startswith(escaped(name) + r" \- ")
-        assert "\\f" not in said
-        assert "\\:" not in said
+        first_line = head[head.index(next(line for line in head if line.startswith(".SH"))) + 1]
+        assert first_line.startswith(escaped(name) + r" \- ")
+        assert "\\f" not in first_line
+        assert "\\:" not in first_line
 
 
 @LANGUAGES
-def test_pages_are_those_of_any_machine(language: str) -> None:
-    """They name no place of the machine that made them, and no mark of Markdown is left."""
-    text = "".join(written(language).values())
+def test_pages_are_the_same_on_any_machine(language: str) -> None:
+    """Pages name no folder of the builder, and contain no marks of Markdown."""
+    text = "".join(pages_of(language).values())
     assert str(ROOT) not in text
     assert str(Path.home()) + "/" not in text
     assert [] == re.findall(r"\*\*.*|\]\([a-z.].*", text, re.MULTILINE)[:5]
@@ -144,10 +148,10 @@ def test_pages_are_those_of_any_machine(language: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=("C", "Z")), max_size=40))
-def test_text_is_shown_as_it_was_written(words: str) -> None:
-    """Whatever roff would read otherwise; also at the start of a line."""
-    assert words == read(escaped(words))
-    assert words == read(flowing(words))
+def test_text_is_shown_unchanged(words: str) -> None:
+    """Characters with a meaning in roff are escaped, also at the start of a line."""
+    assert words == plain_text(escaped(words))
+    assert words == plain_text(flowing(words))
     assert not flowing(words).startswith((".", "'"))
 
 
@@ -174,17 +178,15 @@ def test_text_is_shown_as_it_was_written(words: str) -> None:
     ],
 )
 def test_markdown_becomes_lines_of_man(markdown: str, expected: list[str]) -> None:
-    """As `docs/` has it: in 80 columns a table is a list of terms."""
-    assert expected == [
-        line for line in of_markdown(markdown) if line != ".PP" or ".PP" in expected
-    ]
+    """Tables become lists of terms, which fit in 80 columns."""
+    assert expected == [line for line in lines_of(markdown) if line != ".PP" or ".PP" in expected]
 
 
-# --- What completes commands
+# --- Completions of commands
 
 
 def complete_by_bash(words: str, script: Path) -> list[str]:
-    """Return what bash offers for the last word."""
+    """Return bash's completions of the last word."""
     typed = words.split(" ")
     program = (
         'compopt() { :; }; . "$1"; COMP_WORDS=("${@:2}"); COMP_CWORD=$(($# - 2)); '
@@ -194,7 +196,7 @@ def complete_by_bash(words: str, script: Path) -> list[str]:
 
 
 def shell(command: list[str], **environ: str) -> str:
-    """Run a shell that has certferry in its PATH; return what it printed."""
+    """Run a shell with certferry in the PATH, and return the output."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
         command,
@@ -207,20 +209,20 @@ def shell(command: list[str], **environ: str) -> str:
 
 
 def assert_installed(*programs: str) -> None:
-    """Fail without a program that only the thorough tier needs."""
+    """Fail if a program of the thorough tier is missing."""
     missing = [program for program in programs if shutil.which(program) is None]
     assert [] == missing, "apt-get install mandoc man-db zsh fish"
 
 
 @pytest.fixture
 def share(tmp_path: Path) -> Path:
-    """A folder as /usr/share, with the completions."""
+    """Return a folder like /usr/share, with the completions."""
     manuals.write_completions(ROOT, tmp_path)
     return tmp_path
 
 
 def test_bash_completes_commands_and_options(share: Path) -> None:
-    """From the file that a package installs; reading it starts no program."""
+    """The completions come from the file of a package; sourcing the file starts no program."""
     script = share / COMPLETIONS["bash"]
     assert ["sync"] == complete_by_bash("certferry sy", script)
     assert "" == shell(["bash", "--norc", "-c", f"PATH=/nowhere; . {script}"])
@@ -228,7 +230,7 @@ def test_bash_completes_commands_and_options(share: Path) -> None:
 
 @thorough
 def test_zsh_completes_commands(share: Path, tmp_path: Path) -> None:
-    """It finds the function among the system's, and calls it when it is asked."""
+    """The shell loads the function from the system's folder, and calls the function on a tab."""
     assert_installed("zsh")
     folder = (share / COMPLETIONS["zsh"]).parent
     typed = f"""
@@ -244,42 +246,44 @@ def test_zsh_completes_commands(share: Path, tmp_path: Path) -> None:
 
 @thorough
 def test_fish_completes_commands(share: Path, tmp_path: Path) -> None:
-    """From the vendor's folder, with what each command does, whole."""
+    """The completions come from the vendor's folder, with the whole description of each command."""
     assert_installed("fish")
-    said = shell(
+    output = shell(
         ["fish", "-c", "complete --do-complete 'certferry sy'"],
         XDG_DATA_DIRS=str(share),
         HOME=str(tmp_path),
     )
-    assert said == "sync\tApply the configuration: issue, deploy, verify, clean up.\n"
+    assert output == "sync\tApply the configuration: issue, deploy, verify, clean up.\n"
 
 
-# --- What reads the pages
+# --- Programs that read the pages
 
 
 @thorough
-def test_readers_find_nothing_wrong(tmp_path: Path) -> None:
-    """Neither mandoc, nor mandb, which reads what each page is. In 80 columns of man wider is only
-    what is to be typed.
+def test_readers_accept_the_pages(tmp_path: Path) -> None:
+    """The checks of mandoc pass, and lexgrog finds each description for mandb. In 80 columns only
+    commands to type are wider than the screen.
     """
     assert_installed("mandoc", "man", "lexgrog")
     manuals.write_manuals(ROOT, tmp_path, EPOCH)
-    found = sorted(map(str, tmp_path.rglob("certferry*.[157]")))
-    lint = ["mandoc", "-K", "utf-8", "-T", "lint", "-W", "warning", *found]
+    paths = sorted(map(str, tmp_path.rglob("certferry*.[157]")))
+    lint = ["mandoc", "-K", "utf-8", "-T", "lint", "-W", "warning", *paths]
     environ = {**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8"}
 
     linted = subprocess.run(lint, capture_output=True, text=True, check=False)
     assert (0, "") == (linted.returncode, linted.stdout)
-    subprocess.run(["lexgrog", *found], env=environ, stdout=subprocess.PIPE, check=True)
+    subprocess.run(["lexgrog", *paths], env=environ, stdout=subprocess.PIPE, check=True)
     wide = {
         path: rows
-        for path in found
-        if (rows := [row for row in shown(path, environ) if width(row) > 80 and is_prose(row)])
+        for path in paths
+        if (
+            rows := [row for row in rows_in_man(path, environ) if width(row) > 80 and is_prose(row)]
+        )
     }
     assert {} == wide
 
 
-def shown(path: str, environ: dict[str, str]) -> list[str]:
+def rows_in_man(path: str, environ: dict[str, str]) -> list[str]:
     formatted = subprocess.run(
         ["man", "--local-file", path], env=environ, capture_output=True, text=True, check=True
     ).stdout
@@ -292,7 +296,7 @@ def is_prose(row: str) -> bool:
 
 @thorough
 def test_man_finds_what_the_archive_has(tmp_path: Path) -> None:
-    """In both languages, once it is unpacked as the guide says."""
+    """After the guide's commands man finds the pages in both languages."""
     assert_installed("man")
     home, dist, work = (tmp_path / part for part in ("home", "dist", "work"))
     for folder in (home / ".local" / "bin", dist, work):
@@ -304,19 +308,19 @@ def test_man_finds_what_the_archive_has(tmp_path: Path) -> None:
     environ = {"HOME": str(home), "PATH": f"{home}/.local/bin:{os.environ['PATH']}"}
     subprocess.run(["sh", "-ec", typed], cwd=dist, env=environ, check=True)
 
-    for page, found in (
+    for page, manual in (
         (["certferry-sync"], "man1/certferry-sync.1"),
         (["certferry.toml"], "man5/certferry.toml.5"),
         (["--locale=zh_CN", "certferry-from-acme-sh"], "zh_CN/man7/certferry-from-acme-sh.7"),
     ):
-        where = ["man", "--where", *page]
-        said = subprocess.run(where, env=environ, capture_output=True, text=True, check=True)
-        assert f"{home}/.local/share/man/{found}\n" == said.stdout
+        command = ["man", "--where", *page]
+        answer = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        assert f"{home}/.local/share/man/{manual}\n" == answer.stdout
 
 
 @thorough
-def test_archive_is_the_same_from_another_place(tmp_path: Path) -> None:
-    """Byte by byte; its folders are those of /usr/share."""
+def test_archive_is_reproducible(tmp_path: Path) -> None:
+    """A build in another folder gives the same bytes, with the folders of /usr/share."""
     archives = []
     for name in ("one", "two"):
         tree, dist, work = (tmp_path / name / part for part in ("tree", "dist", "work"))
@@ -335,7 +339,7 @@ def test_archive_is_the_same_from_another_place(tmp_path: Path) -> None:
 
 
 def _made(folder: str, names: list[str]) -> set[str]:
-    """Leave out what is no source."""
+    """Return the names that are no sources."""
     return {
         name for name in names if name.startswith(".") or name in {"build", "dist", "__pycache__"}
     }

@@ -1,4 +1,4 @@
-"""A real BIND on loopback, the primary of a few zones, with a key that may change them."""
+"""A real BIND on loopback: the primary of a few zones, with a key for updates."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from tests.support.waiting import eventually
 KEY_NAME = "certferry."
 SECRET = "2Xy0rUqs0YwcRuAn4dAbVqJ0lPYvvSWwzlXJ4Zm+2g8="
 LIMITED = "limited."
-"""A key that may change nothing but the challenge of host.limited.example."""
+"""The name of a key that may change only the challenge of host.limited.example."""
 
 ZONES = ("example.com", "sub.example.com", "limited.example")
-ATTEMPTS = 10  # at a port that may be taken between looking for it and listening
+ATTEMPTS = 10  # another program may take a free port before BIND listens there
 
 CONFIGURATION = """
 options {{
@@ -62,17 +62,17 @@ class Bind:
 
     @property
     def address(self) -> str:
-        """The address with its port, as an operator writes it."""
+        """The address with the port, in an operator's notation."""
         return f"{HOST}:{self.port}"
 
     def values(self, name: str) -> list[str]:
-        """Return every TXT value at a name, one for each record."""
+        """Return the TXT values at a name, a value for each record."""
         answer = dns.query.tcp(dns.message.make_query(name, "TXT", flags=0), HOST, 5, self.port)
         sets = [rrset for rrset in answer.answer if rrset.rdtype == dns.rdatatype.TXT]
         return [b"".join(record.strings).decode() for rrset in sets for record in rrset]
 
     def ttl(self, name: str) -> int:
-        """Return how long the TXT records at a name may be kept, in seconds."""
+        """Return the time to live of the TXT records at a name, in seconds."""
         answer = dns.query.tcp(dns.message.make_query(name, "TXT", flags=0), HOST, 5, self.port)
         return answer.answer[0].ttl
 
@@ -85,15 +85,15 @@ class Bind:
     def clear(self) -> None:
         for zone in ("example.com", "sub.example.com"):
             change = _change(zone)
-            kept = {dns.name.from_text(name, None) for name in ("@", "ns", "away")}
-            for name in set(self._transferred(zone)) - kept:
+            lasting = {dns.name.from_text(name, None) for name in ("@", "ns", "away")}
+            for name in set(self._transferred(zone)) - lasting:
                 change.delete(name.derelativize(dns.name.from_text(zone)))
             self._send(change)
 
     def _transferred(self, zone: str) -> dns.zone.Zone:
-        found = dns.zone.Zone(zone)
-        dns.query.inbound_xfr(HOST, found, port=self.port)
-        return found
+        content = dns.zone.Zone(zone)
+        dns.query.inbound_xfr(HOST, content, port=self.port)
+        return content
 
     def _send(self, change: dns.update.UpdateMessage) -> None:
         answer = dns.query.tcp(change, HOST, 5, self.port)
@@ -107,13 +107,13 @@ def _change(zone: str) -> dns.update.UpdateMessage:
 
 @contextmanager
 def running_bind(home: Path) -> Iterator[Bind]:
-    """Run it for the time of a `with` block."""
+    """Run BIND during a `with` block."""
     for zone in ZONES:
         (home / zone).write_text(RECORDS)
     for _ in range(ATTEMPTS):
         bind = Bind(free_port())
         with _started(home, bind) as process:
-            # It ends by itself where the port is taken meanwhile.
+            # BIND ends if another program has taken the port.
             assert eventually(partial(_is_settled, process, bind))
             if process.poll() is None:
                 yield bind
@@ -123,11 +123,11 @@ def running_bind(home: Path) -> Iterator[Bind]:
 
 @contextmanager
 def _started(home: Path, bind: Bind) -> Iterator[subprocess.Popen[bytes]]:
-    written = CONFIGURATION.format(
+    configuration = CONFIGURATION.format(
         home=home, host=HOST, port=bind.port, key=KEY_NAME, secret=SECRET, limited=LIMITED
     )
-    (home / "named.conf").write_text(written)
-    # Of a place of its own: AppArmor lets the one in /usr/sbin read nothing but /etc/bind.
+    (home / "named.conf").write_text(configuration)
+    # The copy is outside /usr/sbin, where AppArmor would limit named to files in /etc/bind.
     program = shutil.copy(program_path("named"), home / "named")
     arguments = [program, "-g", "-n", "1", "-c", str(home / "named.conf")]
     with (home / "log").open("wb") as log, subprocess.Popen(arguments, stderr=log) as process:

@@ -1,6 +1,7 @@
-"""The command line, run in the tests' own process: with the environment and the streams that it
-would have as one of its own, and without the time that Python takes to start. Other programs run as
-their own.
+"""The command line, run in the process of the tests.
+
+A run has the environment and the streams of a process, and saves the start of Python. Other
+programs run as processes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.support.schemas import must_fit_output
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run of the command ended, and what it wrote."""
+    """The exit code and the output of a run."""
 
     code: int
     out: str
@@ -31,10 +32,10 @@ class Ended:
 def run_here(
     arguments: Sequence[str], environ: Mapping[str, str], directory: Path | None = None
 ) -> Ended:
-    """Run the command to its end, in the directory if one is given.
+    """Run the command to the end, in `directory` if given.
 
-    What a process has apart is not here: signals, and threads that end with it. A test of these
-    starts one. What was asked for as JSON is as its schema says.
+    A test of signals, or of threads that end with the process, needs a process instead. Output as
+    JSON must fit its schema.
     """
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
     with (
@@ -56,7 +57,7 @@ def run_program(
     *,
     longest: float,
 ) -> subprocess.CompletedProcess[str]:
-    """Run another program to its end, well or not, in at most so many seconds."""
+    """Run another program to the end, with any exit code, in at most `longest` seconds."""
     return subprocess.run(
         words,
         env=environ,

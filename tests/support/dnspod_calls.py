@@ -1,4 +1,4 @@
-"""What the tests of the DNSPod stand-in share: whose token it is, calls, and what answers hold."""
+"""Calls of the tests of the DNSPod stand-in: a token, requests, and parts of answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def code(answer: Answer) -> str:
 
 
 def create(call: CallApi, **fields: str | int) -> Answer:
-    """Create a TXT record at _acme-challenge.example.com, but for what is given."""
+    """Create a TXT record at _acme-challenge.example.com; `fields` replace the defaults."""
     defaults: dict[str, str | int] = {
         "domain": "example.com",
         "sub_domain": "_acme-challenge",

@@ -1,7 +1,8 @@
-"""Processes that begin with certferry imported: each is a fork of one that has imported it, which
-saves the quarter of a second of the processor that the imports take. All else is a process's own:
-its number, its signals, its memory, its streams, its end. The thorough tier starts each anew, and
-so does a test of how the command starts.
+"""Processes that start with certferry imported, each as a fork of a process with the imports.
+
+A fork saves the imports' quarter of a second of processor time. Number, signals, memory, streams
+and end are the process's own. The thorough tier, and tests of the start of the command, start new
+processes instead.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ IMPORTED = (
     *("certferry.cli.init", "certferry.cli.sync", "certferry.wiring.workspace"),
     *("certferry.adapters.acme.issuer", "certferry.console.process", __name__),
 )
-"""What is imported once; a process imports what else it needs."""
+"""The modules that are imported before the forks; a process imports other modules itself."""
 
 COMMAND = [sys.executable, "-m", "certferry"]
 Stream = int | IO[Any] | None
@@ -45,8 +46,8 @@ def start(
     pass_fds: Sequence[int] = (),
     start_new_session: bool = False,
 ) -> subprocess.Popen[str]:
-    """Start a process as `subprocess.Popen` does, with text in its pipes; fork it where that makes
-    no difference.
+    """Start a process as `subprocess.Popen` does, with text in the pipes. Fork if a fork behaves
+    the same.
     """
     environ = dict(os.environ if env is None else env)
     if _forks(arguments, environ) and not pass_fds:
@@ -74,7 +75,7 @@ def run(
     cwd: Path | None = None,
     timeout: float = 120,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a process to its end, as `start` starts it; it reads nothing."""
+    """Run a process to the end, started by `start`, with an empty input."""
     pipe = subprocess.PIPE
     with start(
         arguments, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe
@@ -84,21 +85,23 @@ def run(
 
 
 def _forks(arguments: Sequence[str], environ: Mapping[str, str]) -> bool:
-    """Return whether Python runs certferry, a program or a file, and starts there as it did."""
-    python, what, *_ = [*arguments, "", ""]
-    is_known = what == "-c" or what.endswith(".py") or list(arguments[:3]) == COMMAND
+    """Return whether the command is Python with certferry, a `-c` program or a file, and Python
+    would start with the same settings as this process.
+    """
+    python, program, *_ = [*arguments, "", ""]
+    is_known = program == "-c" or program.endswith(".py") or list(arguments[:3]) == COMMAND
     is_here = _read_at_the_start(environ) == _read_at_the_start(os.environ)
     return python == sys.executable and is_known and is_here and not THOROUGH
 
 
 def _read_at_the_start(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that Python reads when it starts, and never again."""
+    """Return the variables that Python reads only at the start."""
     names = (name for name in environ if name.startswith(("LANG", "LC_", "PYTHON")))
     return {name: environ[name] for name in names}
 
 
 class _Fork(subprocess.Popen[str]):
-    """A process that was forked, with what tests ask of a `Popen`."""
+    """A forked process with the part of the interface of `Popen` that tests use."""
 
     def __init__(
         self,
@@ -111,13 +114,13 @@ class _Fork(subprocess.Popen[str]):
     ) -> None:
         ours: list[IO[str] | None] = []
         theirs: list[_Descriptor] = []
-        given: list[int] = []
+        opened: list[int] = []
         for number, stream in enumerate(streams):
-            mine, its = _pipe(stream, number)
-            ours.append(mine)
-            theirs.append(_Descriptor(its))
+            our_end, end_of_process = _pipe(stream, number)
+            ours.append(our_end)
+            theirs.append(_Descriptor(end_of_process))
             if stream in {subprocess.PIPE, subprocess.DEVNULL}:
-                given.append(its)
+                opened.append(end_of_process)
         self.stdin, self.stdout, self.stderr = ours
         self.args = [sys.executable, *words]
         self.returncode = None
@@ -128,7 +131,7 @@ class _Fork(subprocess.Popen[str]):
             daemon=True,
         )
         self._process.start()
-        for descriptor in given:
+        for descriptor in opened:
             os.close(descriptor)
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -149,13 +152,13 @@ class _Fork(subprocess.Popen[str]):
 
     def communicate(
         self,
-        input: str | None = None,  # noqa: A002 - as `Popen` calls it
+        input: str | None = None,  # noqa: A002 - the name in `Popen`
         timeout: float | None = None,
     ) -> tuple[str, str]:
         """See `Popen.communicate`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with ThreadPoolExecutor(2) as readers:
-            read = [
+            outputs = [
                 readers.submit(stream.read if stream else str)
                 for stream in (self.stdout, self.stderr)
             ]
@@ -163,7 +166,7 @@ class _Fork(subprocess.Popen[str]):
                 self.stdin.write(input or "")
                 self.stdin.close()
             try:
-                out, err = (one.result(timeout) for one in read)
+                out, err = (output.result(timeout) for output in outputs)
                 self.wait(None if deadline is None else max(deadline - time.monotonic(), 0))
             except (Late, subprocess.TimeoutExpired):
                 self.kill()
@@ -172,7 +175,7 @@ class _Fork(subprocess.Popen[str]):
 
 
 def _pipe(stream: Stream, number: int) -> tuple[IO[str] | None, int]:
-    """Return our end of a stream, if it has one, and the process's."""
+    """Return our end of a stream, if any, and the process's end."""
     if stream == subprocess.PIPE:
         reading, writing = os.pipe()
         return (os.fdopen(reading), writing) if number else (os.fdopen(writing, "w"), reading)
@@ -184,7 +187,7 @@ def _pipe(stream: Stream, number: int) -> tuple[IO[str] | None, int]:
 
 
 class _Descriptor:
-    """The number of an open file, which is another one in the process that is sent it."""
+    """The number of an open file; a process that receives the object gets another number."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -194,13 +197,15 @@ class _Descriptor:
 
 
 def _detached(sent: Any) -> int:
-    """Return the number that a descriptor has here."""
+    """Return the number of a descriptor in this process."""
     return int(sent.detach())
 
 
 @cache
 def _server() -> ForkServerContext:
-    """Have a process that forks; it starts with the first fork, and ends with this process."""
+    """Return the context with the process that forks. The process starts with the first fork, and
+    ends with this process.
+    """
     context = get_context("forkserver")
     context.set_forkserver_preload([*IMPORTED])
     return context
@@ -214,7 +219,9 @@ def _begin(
     *,
     is_session: bool,
 ) -> None:
-    """Be the process: with this environment, directory and streams, run what the words say."""
+    """Become the process: take over environment, directory and streams, and run the program in
+    `words`.
+    """
     if is_session:
         os.setsid()
     for number, stream in enumerate(streams):
@@ -228,11 +235,11 @@ def _begin(
     sys.stdout = _opened(1, "w")
     sys.stderr = _opened(2, "w")
     match words:
-        case ["-m", _, *rest]:
-            sys.argv = [str(command_line.__file__), *rest]
+        case ["-m", _, *arguments]:
+            sys.argv = [str(command_line.__file__), *arguments]
             command_line.begin()
-        case ["-c", program, *rest]:
-            sys.argv = ["-c", *rest]
+        case ["-c", program, *arguments]:
+            sys.argv = ["-c", *arguments]
             main = {"__name__": "__main__"}
             exec(compile(program, "<string>", "exec"), main)  # noqa: S102 - as `python -c` does
         case [file, *_]:
@@ -241,7 +248,7 @@ def _begin(
 
 
 def _opened(number: int, mode: str) -> TextIO:
-    """Open a stream as Python does where it starts."""
+    """Open a standard stream with Python's own settings."""
     binary = open(number, f"{mode}b", closefd=False)  # noqa: SIM115 - the process ends with it
     return io.TextIOWrapper(
         binary,

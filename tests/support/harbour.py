@@ -1,4 +1,4 @@
-"""Harbour, the made-up service of `tests/data/third_party`: zones and domains behind one token."""
+"""Harbour, the invented service of `tests/data/third_party`: zones and domains behind one token."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ EDGE = "127.0.0.9"
 
 @dataclass(frozen=True)
 class Pem:
-    """What was uploaded, as an edge serves it."""
+    """An uploaded certificate, as an edge serves the certificate."""
 
     fullchain_pem: str
     privkey_pem: str
 
 
 class Harbour:
-    """Writes TXT records into the world's zones, and serves its domains from an edge of its own."""
+    """Writes TXT records into the world's zones, and serves its domains from an edge."""
 
     def __init__(self, zones: Zones) -> None:
         self.token = secrets.token_hex(16)
@@ -43,7 +43,7 @@ class Harbour:
         self._writing = threading.Lock()
 
     def add_domain(self, name: str) -> None:
-        """Serve a domain without HTTPS, with its DNS."""
+        """Add a domain without HTTPS, with its DNS records."""
         self._zones.seed(name, "A", EDGE)
         self.domains[name] = None
 
@@ -61,9 +61,9 @@ class Harbour:
         body = json.loads(request.body or b"null")
         if request.path == "/txt":
             return self._of_records(request.method, body["name"], body["value"])
-        found = self._of_domains(request, body)
-        status = HTTPStatus.NOT_FOUND if found is None else HTTPStatus.OK
-        return Response.json(found, status)
+        content = self._of_domains(request, body)
+        status = HTTPStatus.NOT_FOUND if content is None else HTTPStatus.OK
+        return Response.json(content, status)
 
     def _of_domains(self, request: Request, body: Any) -> object:
         match request.method, *request.path.strip("/").split("/"):
@@ -87,18 +87,18 @@ class Harbour:
         if not self._zones.zones_above(name):
             return Response.json({}, HTTPStatus.NOT_FOUND)
         with self._writing:
-            there = [r for r in self._zones.records(name=name, rtype="TXT") if r.value == value]
+            existing = [r for r in self._zones.records(name=name, rtype="TXT") if r.value == value]
             if method == "PUT":
-                record = there[0] if there else self._zones.create(name, "TXT", value)
+                record = existing[0] if existing else self._zones.create(name, "TXT", value)
                 return Response.json({"id": record.id})
-            for record in there:
+            for record in existing:
                 self._zones.remove(record.id)
-            return Response.json({"removed": bool(there)})
+            return Response.json({"removed": bool(existing)})
 
 
 @contextmanager
 def harbour(zones: Zones) -> Iterator[Harbour]:
-    """Run it for the time of a `with` block."""
+    """Run a service during a `with` block."""
     service = Harbour(zones)
     with service.http, service.edges:
         yield service

@@ -1,4 +1,4 @@
-"""Hosts that share a state: processes that begin at the same moment."""
+"""Hosts that share a state, as processes that begin at the same moment."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ HOSTS = 4 if THOROUGH else 2
 def at_once(
     program: str, url: str, *words: str, key: str = KEY.reveal(), hosts: int = HOSTS
 ) -> list[str]:
-    """Run a program on so many hosts, and return what each prints. It is given the state's URL and
-    key, the host's name, and the words; it prints `ready`, and goes on when a line comes.
+    """Run a program on `hosts` hosts at the same moment, and return each host's output.
+
+    The program gets the state's URL and key, the host's name, and the words; the program prints
+    `ready`, and begins after a line of input.
     """
     with ExitStack() as ended:
         started = []
@@ -36,6 +38,6 @@ def at_once(
             assert host.stdin is not None
             host.stdin.write("\n")
             host.stdin.flush()
-        said = [host.communicate()[0] for host in started]
+        outputs = [host.communicate()[0] for host in started]
         assert [0] * hosts == [host.returncode for host in started]
-        return said
+        return outputs

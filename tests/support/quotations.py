@@ -1,4 +1,4 @@
-"""How a service can quote the private key of an upload, and what of the quotation is sought."""
+"""Ways in which a service can quote the private key of an upload, and parts of a quotation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 FRAMED = re.compile(r"-----BEGIN PRIVATE KEY-----(.*?)-----END", re.DOTALL)
 PART = 12
-"""Characters that stand in nothing else by chance."""
+"""The length of a part, in characters: so long a part appears nowhere else by chance."""
 
 
 def body_of(key: str) -> str:
@@ -46,5 +46,5 @@ def _base32(words: str) -> str:
 
 
 def parts_of(words: str) -> Iterator[str]:
-    """Yield parts that are long enough to stand in nothing else."""
+    """Yield all parts of a length that appears nowhere else by chance."""
     return (words[at : at + PART] for at in range(len(words) - PART + 1))

@@ -1,4 +1,4 @@
-"""A run of a test, whose pauses are over at once."""
+"""A run for tests, without pauses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from certferry.reconcile.run import Run
 
 
 class AtOnce(Run):
-    """A run that waits for nothing; `note` takes how long each pause would have been."""
+    """A run whose pauses end at once; `note` gets the seconds of each pause."""
 
     def __init__(self, note: Callable[[float], object] = lambda _: None) -> None:
         super().__init__()

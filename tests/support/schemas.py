@@ -1,5 +1,7 @@
-"""The documents of `--json`, held against their schemas, and more strictly than these ask: programs
-must bear keys that are added, but no document has a key that its schema does not tell of.
+"""Checks of `--json` documents against their schemas.
+
+The checks are stricter than the schemas: programs must accept new keys, but a document has only the
+keys of its schema.
 """
 
 from __future__ import annotations
@@ -16,27 +18,27 @@ from certferry.cli.commands import COMMANDS
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "schema"
 SAME_AS = {"rollback": "sync", "state": "doctor"}
-"""Commands that print the document of another one."""
+"""Commands that print the document of another command."""
 
 MARKS = ("—", "…")
-"""What is unknown is null, and never one of these."""
+"""Unknown values are null, and never a mark of the terminal."""
 
 
 def must_fit(document: object, name: str) -> None:
-    """Raise `AssertionError` with every way in which a document is not what its schema says."""
+    """Raise `AssertionError` with every deviation of a document from its schema."""
     if isinstance(document, dict) and "error" in document and set(document) <= {"error", "plan"}:
         if "plan" in document:
             must_fit(document["plan"], "plan")
         name = "error"
-    wrong = [f"{error.json_path}: {error.message}" for error in _strict(name).iter_errors(document)]
-    wrong += [f"{value} is no value" for value in _values(document) if value in MARKS]
-    assert not wrong, f"{name}.json: {wrong}"
+    deviations = [
+        f"{error.json_path}: {error.message}" for error in _strict(name).iter_errors(document)
+    ]
+    deviations += [f"{value} is no value" for value in _values(document) if value in MARKS]
+    assert not deviations, f"{name}.json: {deviations}"
 
 
 def must_fit_output(arguments: Sequence[str], out: str) -> None:
-    """Hold what a run of the command printed against the schema of its command, if it was asked for
-    JSON.
-    """
+    """Check the output of a run against the schema of the command, if the output is JSON."""
     command = next((word for word in arguments if word in COMMANDS), None)
     if "--json" not in arguments or "--help" in arguments or command is None:
         return
@@ -46,25 +48,25 @@ def must_fit_output(arguments: Sequence[str], out: str) -> None:
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Return a schema, as it is shipped."""
-    found: dict[str, Any] = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
-    return found
+    """Return a schema as shipped."""
+    document: dict[str, Any] = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
+    return document
 
 
 def _documents(out: str) -> Iterator[object]:
-    decoder, rest = json.JSONDecoder(), out.lstrip()
-    while rest:
-        document, end = decoder.raw_decode(rest)
+    decoder, remaining = json.JSONDecoder(), out.lstrip()
+    while remaining:
+        document, end = decoder.raw_decode(remaining)
         yield document
-        rest = rest[end:].lstrip()
+        remaining = remaining[end:].lstrip()
 
 
 def _values(part: Any) -> Iterator[Any]:
-    inside = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-    if not inside:
+    values = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    if not values:
         yield part
-    for one in inside:
-        yield from _values(one)
+    for value in values:
+        yield from _values(value)
 
 
 @cache
@@ -74,10 +76,10 @@ def _strict(name: str) -> Draft202012Validator:
 
 def _without_other_keys(part: Any) -> Any:
     if isinstance(part, list):
-        return [_without_other_keys(one) for one in part]
+        return [_without_other_keys(element) for element in part]
     if not isinstance(part, dict):
         return part
-    told = {key: _without_other_keys(value) for key, value in part.items()}
+    closed = {key: _without_other_keys(value) for key, value in part.items()}
     if part.get("type") == "object" and "properties" in part:
-        told.setdefault("additionalProperties", False)
-    return told
+        closed.setdefault("additionalProperties", False)
+    return closed

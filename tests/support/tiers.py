@@ -1,8 +1,8 @@
-"""The two tiers: the gate, which every change passes, and all, which a release passes.
+"""The two tiers of tests: the gate for every change, and all tests for a release.
 
-`pytest.mark.thorough` keeps a test out of the gate. Where a test asks the same of many places, such
-as every position of a kill, `sampled` gives the gate some of them. `pytest.mark.long` has a test
-that takes five seconds and more begin before the others.
+`pytest.mark.thorough` excludes a test from the gate. `sampled` gives the gate some of many similar
+places, such as the positions of a kill. `pytest.mark.long` lets a test of five seconds or more
+begin before other tests.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ T = TypeVar("T")
 
 
 LONG = 300.0
-"""Seconds that a long test may take: on two cores, eight of them begin side by side."""
+"""The seconds that a long test may take: on two cores eight long tests begin side by side."""
 
 
 def allow_long(items: Sequence[pytest.Item]) -> None:
-    """Let each long test without a limit of its own take `LONG` seconds."""
+    """Let each long test without its own limit take `LONG` seconds."""
     for item in items:
         is_long = item.get_closest_marker("long") is not None
         if is_long and item.get_closest_marker("timeout") is None:
@@ -37,24 +37,25 @@ def allow_long(items: Sequence[pytest.Item]) -> None:
 
 
 def long_ones_first(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Return the tests with the long ones at the beginnings of as many equal shares as there are
-    workers: that is how xdist's worksteal deals them out at first. A long one that began last would
-    leave the other workers idle.
+    """Return the tests in an order in which each worker begins with long tests.
+
+    xdist's worksteal first divides the tests into equal shares, so the long tests are at the
+    beginnings of as many shares. A long test at the end would leave the other workers idle.
     """
     first = [item for item in items if item.get_closest_marker("long") is not None]
     others = iter([item for item in items if item.get_closest_marker("long") is None])
     ordered: list[pytest.Item] = []
     for worker in range(workers):
-        left = len(items) - len(ordered)
+        remaining = len(items) - len(ordered)
         share = first[worker::workers]
-        share += itertools.islice(others, max(left // (workers - worker) - len(share), 0))
+        share += itertools.islice(others, max(remaining // (workers - worker) - len(share), 0))
         ordered += share
     return [*ordered, *others]
 
 
 def sampled(places: Sequence[T], samples: int = _SAMPLES) -> Sequence[T]:
-    """Return all places, or in the gate some that lie evenly between the first and the last; of one
-    sample, the first.
+    """Return all places, or in the gate `samples` places, evenly between the first and the last; a
+    single sample is the first.
     """
     if THOROUGH or len(places) <= samples:
         return places
@@ -65,12 +66,12 @@ def sampled(places: Sequence[T], samples: int = _SAMPLES) -> Sequence[T]:
 
 
 def examples(count: int, share: int = 8) -> int:
-    """Return how many examples a property is tried on: in the gate an eighth, or another share."""
+    """Return the number of a property's examples: in the gate an eighth, or another share."""
     return count if THOROUGH else max(count // share, 5)
 
 
 def spread(places: range, step: int) -> range:
-    """Return all places, or in the gate one of every `step`: where a run is killed at each call,
-    and how many it makes is known at its end.
+    """Return all places, or in the gate every `step`th place, for kills at each call of a run with
+    an unknown number of calls.
     """
     return places if THOROUGH else places[::step]

@@ -1,4 +1,4 @@
-"""Waiting for what takes its time, and for no longer than it may."""
+"""Waits for a condition, with a deadline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEADLINE = 20  # seconds
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait until it is so."""
+    """Wait until the condition holds, and return whether the condition holds."""
     deadline = time.monotonic() + DEADLINE
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -27,10 +27,10 @@ class Logged:
     log: Path
 
     @property
-    def said(self) -> str:
-        """What it has printed."""
+    def output(self) -> str:
+        """The output so far."""
         return self.log.read_text(encoding="utf-8")
 
-    def says(self, words: str) -> bool:
-        """Wait until it has printed this."""
-        return eventually(lambda: words in self.said)
+    def prints(self, words: str) -> bool:
+        """Wait until the output contains the words, and return whether the output does."""
+        return eventually(lambda: words in self.output)

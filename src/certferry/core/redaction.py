@@ -413,8 +413,8 @@ def _encoded(raw: bytes) -> Iterator[str]:
 
 
 def _begun_before(end: int, words: str, spelling: str) -> int:
-    """Return how many of a spelling's first characters stand right before a cut at `end`; 0 if so
-    few may stand there by chance.
+    """Return how many characters from the beginning of a spelling stand right before a cut at
+    `end`. Return 0 for fewer than `_SHORTEST_WITHIN` characters: so few may match by chance.
     """
     lengths = range(min(len(spelling), end), _SHORTEST_WITHIN - 1, -1)
     return next((n for n in lengths if words.endswith(spelling[:n], 0, end)), 0)
@@ -499,9 +499,10 @@ def speech(message: object) -> Quoted:
 
 
 def quoted_id(value: str, secrets: Iterable[Secret] = ()) -> str:
-    """Return the id of a request, with `•••` over secrets; "" for several words or odd characters.
+    """Return the id of a request, with `•••` over secrets. Return "" unless the id is a single word
+    of at most 64 letters, digits and the marks `_.:/+=-`.
 
-    An id may look like a key, so the mask of `quoted` would hide the id.
+    `quoted` is not used here, because an id may look like a key, and `quoted` would then mask it.
     """
     return redacted(value, secrets) if _ID.fullmatch(value) else ""
 

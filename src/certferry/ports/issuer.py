@@ -129,9 +129,11 @@ class CaAccount(Protocol):
         """Deactivate the account at the CA for good, and delete the account from the state."""
 
     def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
-        """Revoke a certificate as the account, or with the certificate's own key if the account is
-        not allowed to. A certificate already revoked is success. Raises `CertificateError` for a
-        key unable to sign requests.
+        """Revoke a certificate. The account signs the request. The certificate's own key signs if
+        there is no account, or if the CA does not let the account revoke the certificate.
+
+        Nothing is raised if the certificate was already revoked. Raises `CertificateError` if the
+        certificate's key is needed, but cannot be read or cannot sign requests.
         """
 
 

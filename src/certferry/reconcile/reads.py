@@ -212,9 +212,10 @@ def _with_refusals_to_come(
 
 @dataclass(eq=False)
 class Proofs:
-    """Asks the DNS accounts and the CA, for every plan of a run, whether an order would be stopped.
+    """Finds errors that would stop the orders of some plans, by asking the DNS accounts and the CA.
 
-    Only reads. Each account's clock is asked once a run.
+    Used for all plans made together. A plan without an order due now usually costs no request.
+    Changes nothing at the services. The clock of each account's service is asked at most once.
     """
 
     ports: Ports

@@ -243,8 +243,10 @@ def foreign_rows(state: StateStore) -> Iterator[Problem]:
 
 
 def broken_history(state: StateStore) -> Iterator[Problem]:
-    """Yield a problem for each place where the history was changed afterwards. If the state's key
-    cannot be used, yield only that problem.
+    """Yield a problem for the first break in each certificate's history, and one if whole histories
+    were deleted: another program has changed or removed entries.
+
+    If the state's key cannot be used, yield only that problem. Raises `StateUnavailable`.
     """
     try:
         breaks = state.verify_history().breaks

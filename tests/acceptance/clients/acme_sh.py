@@ -1,5 +1,6 @@
-"""The real acme.sh, installed into a directory of its own as its users do, with its real DNSPod
-hook. Only the service's address in that hook is another: acme.sh has no setting for it.
+"""The real acme.sh, installed into its own directory as users install the program, with the real
+DNSPod hook. The service's address is replaced in the hook's script, because acme.sh has no setting
+for the address.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from tests.acceptance.host import Host, certificate
 from tests.support.programs import program_path
 
 PACKAGE = Path("/usr/share/acme.sh")
-"""Where Debian's package `acme.sh` keeps what upstream's `--install` copies."""
+"""The folder of Debian's package `acme.sh`, with the files that upstream's `--install` copies."""
 
 SERVICE = "https://dnsapi.cn"
 
-# DNSPod wants a program, its version and a mail address; acme.sh's own value has a web address.
+# DNSPod demands a program, its version and a mail address; acme.sh's default has a web address.
 AGENT = "acme.sh/3.1 (ops@example.com)"
 
 
@@ -43,16 +44,16 @@ class AcmeSh:
             program=PACKAGE / "acme.sh", cwd=PACKAGE,
         )  # fmt: skip
         hook = self.home / "dnsapi" / "dns_dp.sh"
-        written = hook.read_text()
-        assert 1 == written.count(SERVICE)
-        hook.write_text(written.replace(SERVICE, world.dnspod.url))
+        script = hook.read_text()
+        assert 1 == script.count(SERVICE)
+        hook.write_text(script.replace(SERVICE, world.dnspod.url))
 
     def issue(self, *names: str, key_length: str = "ec-256") -> None:
         """Issue a certificate, proven at DNSPod."""
         words = [word for name in names for word in ("-d", name)]
         server = ["--server", self.world.pebble.directory_url]
         bundle = ["--ca-bundle", str(self.world.pebble.ca_bundle)]
-        # Without a pause of its own it would ask public resolvers for the record.
+        # acme.sh asks public resolvers for the record unless `--dnssleep` sets a pause.
         self.run(
             "--issue",
             *server,
@@ -67,7 +68,7 @@ class AcmeSh:
         )
 
     def renew(self, name: str, install: Sequence[str]) -> None:
-        """Renew a certificate, and install it as these words have said before."""
+        """Renew a certificate; acme.sh repeats the installation before."""
         del install
         self.run("--renew", "--force", "-d", name)
 
@@ -79,7 +80,7 @@ class AcmeSh:
         cwd: Path | None = None,
         **environ: str,
     ) -> str:
-        """Run acme.sh to its end, which must be this one; return what it told."""
+        """Run acme.sh to its end, assert the exit code, and return the output."""
         return run_to_its_end(
             [str(program or self.home / "acme.sh"), *arguments],
             {**self._environ, **environ},
@@ -92,8 +93,8 @@ class AcmeSh:
 
 
 class SuppliedAcmeSh(AcmeSh):
-    """The same with certificates that certferry has issued: acme.sh takes four seconds of the
-    processor for each order.
+    """acme.sh with certificates that certferry issues: an order takes acme.sh itself four seconds
+    of processor time.
     """
 
     def issue(self, *names: str, key_length: str = "ec-256") -> None:
@@ -102,10 +103,10 @@ class SuppliedAcmeSh(AcmeSh):
         folder = self.home.parent / "issuer"
         folder.mkdir()
         self._issuer = Host(self.world, folder, certificate(*names, name="supplied", to=None))
-        kept = self.home / f"{names[0]}_ecc"
-        kept.mkdir()
+        directory = self.home / f"{names[0]}_ecc"
+        directory.mkdir()
         due = int(time.time()) + 30 * 24 * 3600
-        (kept / f"{names[0]}.conf").write_text(
+        (directory / f"{names[0]}.conf").write_text(
             f"Le_Domain='{names[0]}'\nLe_NextRenewTime='{due}'\n"
         )
         self._supply(names[0], "sync")

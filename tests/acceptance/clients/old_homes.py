@@ -1,4 +1,4 @@
-"""The real certbot and the real lego, each in a directory of its own, proving names at DNSPod."""
+"""The real certbot and the real lego, each in its own directory, with proofs at DNSPod."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running another client's program as its user does, without a terminal."""
+"""Runs another client's program as its user does, with an empty standard input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LONGEST_RUN = 60  # seconds
 def run_to_its_end(
     command: Sequence[str], environ: Mapping[str, str], *, code: int = 0, cwd: Path | None = None
 ) -> str:
-    """Run it in this environment; it must end with this code. Return what it said."""
+    """Run the command in the given environment, assert its exit code, and return its output."""
     done = subprocess.run(
         command,
         env=environ,

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Put a challenge's TXT value into the zone at DNSPod, or take it away: what certbot's manual
-plugin and lego's exec provider call. Needs nothing but Python.
+"""Put a challenge's TXT value into the zone at DNSPod, or take the value away: the program that
+certbot's manual plugin and lego's exec provider call. Python's standard library is enough.
 
-    txt_record.py present|cleanup NAME VALUE      as lego calls it (EXEC_PATH)
-    txt_record.py present|cleanup                 as certbot calls it, with its variables
+    txt_record.py present|cleanup NAME VALUE      the call of lego (EXEC_PATH)
+    txt_record.py present|cleanup                 the call of certbot, with certbot's variables
 
-`DNSPOD_API` is the service's URL, `DP_Id` and `DP_Key` the token, `ZONE` the domain there.
+`DNSPOD_API` is the service's URL, `DP_Id` and `DP_Key` the token, `ZONE` the domain at DNSPod.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
 AGENT = "certferry-tests/1 (ops@example.com)"
-"""DNSPod wants a program, its version and a mail address."""
+"""DNSPod demands a program, its version and a mail address."""
 
 
 def call(action: str, **fields: str) -> dict[str, object]:
-    """Call DNSPod, and end the program with its message when it refuses."""
+    """Call DNSPod; a refusal ends the program with DNSPod's message."""
     form = {
         "login_token": ",".join(os.environ[name] for name in ("DP_Id", "DP_Key")),
         "format": "json",
@@ -42,7 +42,7 @@ def call(action: str, **fields: str) -> dict[str, object]:
 
 
 def main(action: str, name: str, value: str) -> None:
-    """Put a value at a name, or take it away."""
+    """Put a value at a name, or take the value away."""
     label = name.rstrip(".").removesuffix(f".{os.environ['ZONE']}")
     if action == "present":
         call("Record.Create", sub_domain=label, record_type="TXT", record_line_id="0", value=value)
@@ -55,9 +55,9 @@ def main(action: str, name: str, value: str) -> None:
 
 
 if __name__ == "__main__":
-    action, *rest = sys.argv[1:]
-    if rest:
-        main(action, *rest)
+    action, *arguments = sys.argv[1:]
+    if arguments:
+        main(action, *arguments)
     else:
         name = f"_acme-challenge.{os.environ['CERTBOT_DOMAIN']}"
         main(action, name, os.environ["CERTBOT_VALIDATION"])

@@ -1,4 +1,4 @@
-"""An issuer at work between a CA that may misbehave, a zone, and a state."""
+"""An issuer with a faulty CA, a DNS zone, and a state in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ZONE = "example.com"
 
 @dataclass(frozen=True)
 class Ca:
-    """Pebble, and the DNS that it looks into."""
+    """Pebble, and the DNS service that Pebble queries."""
 
     pebble: Pebble
     zones: Zones
@@ -38,7 +38,7 @@ class Ca:
 
 @contextmanager
 def running_ca(**options: Any) -> Iterator[Ca]:
-    """Start both for a while; the options are Pebble's."""
+    """Run a CA for the duration of a `with` block. The options go to Pebble."""
     zones = Zones()
     zones.add_zone(ZONE, ["ns1.dns.test"])
     servers = [NameServer(zones, "ns1.dns.test", "127.0.54.1")]
@@ -50,7 +50,7 @@ def running_ca(**options: Any) -> Iterator[Ca]:
 
 
 class Bench:
-    """One lineage, under names that no other test uses."""
+    """A single lineage, with names that no other test uses."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Bench:
         self.state = MemoryState(is_alive=lambda _: False)
         self.dns = ZoneDns(zones)
         self.propagation = AtOnce(zones, self.clock)
-        self.looks: Propagation | None = None  # in its place
+        self.looks: Propagation | None = None  # used instead of `propagation`, if set
         self.lineage = f"img-{uuid4().hex[:12]}"
         self.name = f"{self.lineage}.{ZONE}"
         self.events: list[Event] = []
@@ -81,7 +81,7 @@ class Bench:
         self.proxy.stop()
 
     def settings(self, **more: Any) -> IssuerSettings:
-        """Settings for the proxy, with an e-mail address and so on."""
+        """Return settings for the proxy, with further settings."""
         at_proxy = {"directory": self.proxy.directory_url, "ca_bundle": self._ca_bundle}
         return IssuerSettings(**{**at_proxy, **more})
 
@@ -95,11 +95,11 @@ class Bench:
         )
 
     def request(self, *names: str, key_type: KeyType = KeyType.EC256, **more: Any) -> IssueRequest:
-        """Ask for these names, or for the one name of the lineage; `more` is of the request."""
+        """Return a request for the given names, by default for the lineage's own name."""
         return IssueRequest(self.lineage, names or (self.name,), key_type, **more)
 
     def lease(self) -> Lease:
-        """Take the lease over: the run that has it has ended."""
+        """Take the lease, even from an earlier run."""
         return self.state.acquire(self.lineage, self.clock.now())
 
     def issue(
@@ -109,7 +109,7 @@ class Bench:
         issuer: AcmeIssuer | None = None,
         **more: Any,
     ) -> CertificateBundle:
-        """Issue, by a new issuer unless one is given, as in another run."""
+        """Issue a certificate, by default with a new issuer, as in another run."""
         request = self.request(*names, key_type=key_type, **more)
         return (issuer or self.issuer()).issue(request, self.dns, self.lease(), self.events.append)
 
@@ -136,7 +136,7 @@ class Bench:
 
     @property
     def txt_left(self) -> list[str]:
-        """Values of this lineage that are still in DNS."""
+        """Return the lineage's values that remain in DNS."""
         return [
             record.value
             for record in self.zones.records(rtype="TXT")

@@ -1,4 +1,4 @@
-"""Real Pebble, real DNS, and a bench between them."""
+"""Pebble, DNS, and a bench between the two."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def pebble(ca: Ca) -> Pebble:
 
 
 @pytest.fixture(scope="session")
-def newborn(dns_service: DnsService) -> Iterator[Pebble]:
-    """Another CA, at which no test has an account."""
-    with Pebble(dns_service.resolver_endpoint, nonce_reject=0) as newborn:
-        yield newborn
+def new_ca(dns_service: DnsService) -> Iterator[Pebble]:
+    """Another CA, without accounts of other tests."""
+    with Pebble(dns_service.resolver_endpoint, nonce_reject=0) as new_ca:
+        yield new_ca
 
 
 @pytest.fixture
 def new_bench(pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Callable[[], Bench]]:
-    """Makes benches at the common CA, each with names of its own."""
+    """Makes benches at the shared CA, each with its own names."""
     with ExitStack() as running:
 
         def new_bench() -> Bench:
@@ -61,5 +61,5 @@ def world() -> Iterator[NameServers]:
 
 @pytest.fixture
 def reports() -> Reports:
-    """What is reported while waiting."""
+    """The sentences of a wait."""
     return Reports()

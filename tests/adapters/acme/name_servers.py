@@ -1,4 +1,4 @@
-"""A few zones on real name servers, and a clock that only pauses move."""
+"""Zones on real name servers, and a clock that only pauses advance."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 NAME = "_acme-challenge.example.com"
 HOSTS = ("ns1.dns.test", "ns2.dns.test", "ns3.dns.test")
 RESOLVER = "127.0.53.9"
-ANSWER_WITHIN = timedelta(seconds=5)  # on a busy machine
-IMPATIENT = timedelta(seconds=0.4)  # where a silent server is part of the test
+ANSWER_WITHIN = timedelta(seconds=5)  # enough on a busy machine
+SHORT_WAIT = timedelta(seconds=0.4)  # for tests with a silent server
 TIMEOUT = timedelta(seconds=60)  # on the clock of the pauses
 
 
 class NameServers:
-    """ns1 and ns2 serve example.com, ns3 serves example.net; a resolver knows both."""
+    """ns1 and ns2 serve example.com, ns3 serves example.net, and a resolver finds both zones."""
 
     def __init__(self) -> None:
         self.waits = RecordedPauses()
@@ -49,8 +49,8 @@ class NameServers:
         return START + timedelta(seconds=self.waits.clock())
 
     def propagation(self, **settings: Any) -> DnsPropagation:
-        """Ask these servers, through this resolver."""
-        usual: dict[str, Any] = {
+        """Return a propagation check that queries the servers through the resolver."""
+        defaults: dict[str, Any] = {
             "resolvers": [(RESOLVER, self.port)],
             "port": self.port,
             "timeout": TIMEOUT,
@@ -58,21 +58,21 @@ class NameServers:
             "now": self.now,
             "answer_within": ANSWER_WITHIN,
         }
-        return DnsPropagation(**{**usual, **settings})
+        return DnsPropagation(**{**defaults, **settings})
 
 
 @contextmanager
 def name_servers() -> Iterator[NameServers]:
-    """Run them for the time of a `with` block."""
+    """Run name servers for the duration of a `with` block."""
     world = NameServers()
     with world.service:
         yield world
 
 
 class OddServer:
-    """A server that answers from a script: (name, type) → what to do with the response.
+    """A server that answers from a script: (name, type) → the records or a function.
 
-    Without a line in the script it answers that there is nothing. `queries` are the messages.
+    Other queries get an empty answer. `queries` holds all messages.
     """
 
     def __init__(self, script: dict[tuple[str, str], Any], address: str = "127.0.53.8") -> None:
@@ -88,8 +88,8 @@ class OddServer:
         response = dns.message.make_response(query)
         act = self._script.get(key, [])
         if callable(act):
-            made = act(response, transport)
-            return None if made is None else Reply(made)
+            wire_answer = act(response, transport)
+            return None if wire_answer is None else Reply(wire_answer)
         for section, *record in act:
             getattr(response, section).append(dns.rrset.from_text(*record))
         return Reply(response.to_wire())
@@ -97,7 +97,7 @@ class OddServer:
 
 @contextmanager
 def odd_servers(*servers: OddServer) -> Iterator[int]:
-    """Run them on one port, which is given."""
+    """Run servers on a single port, and yield the port."""
     handlers: dict[str, Handler] = {server.address: server.handle for server in servers}
     running = DnsDaemon(handlers).start()
     try:
@@ -107,17 +107,17 @@ def odd_servers(*servers: OddServer) -> Iterator[int]:
 
 
 class Reports:
-    """What was reported, as sentences."""
+    """The reports of a wait, as sentences."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
         self.moments: set[tuple[datetime, datetime]] = set()
 
-    def __call__(self, what: Text, since: datetime, deadline: datetime) -> None:
-        self.sentences.append(str(what))
+    def __call__(self, activity: Text, since: datetime, deadline: datetime) -> None:
+        self.sentences.append(str(activity))
         self.moments.add((since, deadline))
 
 
-def one(name: str = NAME, *values: str) -> dict[str, frozenset[str]]:
-    """Return the values, or the one, that a name must show."""
+def values_at(name: str = NAME, *values: str) -> dict[str, frozenset[str]]:
+    """Return the values, by default `value`, that a name must show."""
     return {name: frozenset(values or ["value"])}

@@ -1,9 +1,9 @@
-"""A CA with dns-persist-01: Pebble behind a proxy that looks at the records, as
-draft-ietf-acme-dns-persist-02 has it.
+"""A CA with dns-persist-01 (draft-ietf-acme-dns-persist-02): Pebble behind a proxy that checks the
+records.
 
-What the proxy finds proven by a record in DNS, it proves to Pebble by DNS-01, with the value that
-it writes for the time of the validation. What it does not, Pebble refuses. Nothing of certferry's
-own reading of records is used here.
+If a record proves a domain, the proxy writes a DNS-01 value, and Pebble validates the value.
+Without a valid record, Pebble refuses the domain. The proxy reads records independently of
+certferry.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ _AUTHORIZATION = "/authZ/"
 
 
 @dataclass
-class _Asked:
-    """What is to be proven at one address of a challenge; `written` is our value in DNS."""
+class _Challenge:
+    """The challenge at a URL. `record_id` is the id of the proxy's DNS-01 value in DNS."""
 
     domain: str
     wildcard: bool
     token: str
-    written: int | None = None
+    record_id: int | None = None
     failure: tuple[str, str] | None = None
 
 
 class PersistCa(Proxy):
-    """`offers` are the challenges of each authorization; `meta` is added to the directory's, and
-    `taken` are the issuers of each challenge. `proven` are the domains that a record has proven;
-    `before_looking` is called before records are looked up.
+    """`offers` are the challenge types of each authorization, `meta` extends the directory's
+    `meta`, and `taken` are the issuers in each challenge. `proven` lists the domains proven by a
+    record, and `before_looking` is called before each lookup of records.
     """
 
     def __init__(self, upstream: Pebble, zones: Zones, resolver: str) -> None:
@@ -64,16 +64,16 @@ class PersistCa(Proxy):
         self._resolver = dns.resolver.Resolver(configure=False)
         self._resolver.nameservers = [dns.nameserver.Do53Nameserver(host, int(port))]
         self._accounts: dict[str, list[str]] = {}
-        self._asked: dict[str, _Asked] = {}
+        self._challenges: dict[str, _Challenge] = {}
 
     @property
     def orders(self) -> int:
         return len(self.requests("POST /order-plz"))
 
     def _ask(self, request: Request) -> Response:
-        asked = self._asked.get(request.path)
-        if asked is not None and DNS_PERSIST_01 in self.offers:
-            self._validate(request, asked)
+        challenge = self._challenges.get(request.path)
+        if challenge is not None and DNS_PERSIST_01 in self.offers:
+            self._validate(request, challenge)
         response = super()._ask(request)
         if response.status < 400:
             self._learn(request, response)
@@ -84,7 +84,7 @@ class PersistCa(Proxy):
             return self._authorization(response)
         return response
 
-    # the accounts, with every key that they have had (§4.2)
+    # --- Accounts, with all of their keys (§4.2)
 
     def _learn(self, request: Request, response: Response) -> None:
         if request.path == "/sign-me-up":
@@ -103,20 +103,21 @@ class PersistCa(Proxy):
         if thumbprint not in keys:
             keys.insert(0, thumbprint)
 
-    # what is asked for
+    # --- Authorizations
 
     def _authorization(self, response: Response) -> Response:
         document = json.loads(response.body)
-        (pebbles,) = [one for one in document["challenges"] if one["type"] == DNS_01]
+        (pebbles,) = [entry for entry in document["challenges"] if entry["type"] == DNS_01]
         path = pebbles["url"].removeprefix(self.url)
         domain, is_wild = document["identifier"]["value"], document.get("wildcard", False)
-        asked = self._asked.setdefault(path, _Asked(domain, is_wild, pebbles["token"]))
-        if document["status"] != "pending" and asked.written is not None:
-            self._zones.remove(asked.written)
-            asked.written = None
+        new = _Challenge(domain, is_wild, pebbles["token"])
+        challenge = self._challenges.setdefault(path, new)
+        if document["status"] != "pending" and challenge.record_id is not None:
+            self._zones.remove(challenge.record_id)
+            challenge.record_id = None
         error = {}
-        if asked.failure is not None and "error" in pebbles:
-            kind, detail = asked.failure
+        if challenge.failure is not None and "error" in pebbles:
+            kind, detail = challenge.failure
             error = {"error": {"type": f"{ERROR}{kind}", "detail": detail, "status": 403}}
         offered = {
             DNS_01: pebbles,
@@ -130,49 +131,49 @@ class PersistCa(Proxy):
         }
         return with_fields(response, challenges=[offered[kind] for kind in sorted(self.offers)])
 
-    # whether it is there
+    # --- Records
 
-    def _validate(self, request: Request, asked: _Asked) -> None:
+    def _validate(self, request: Request, challenge: _Challenge) -> None:
         payload = json.loads(request.body)["payload"]
         if b64decode(payload) != b"{}":
             return
         self.before_looking()
         url = _protected(request)["kid"]
-        asked.failure = self._failure(asked, url)
-        if asked.failure is None:
-            self.proven.append(asked.domain)
-            value = sha256(f"{asked.token}.{self._accounts[url][0]}".encode()).digest()
-            name = f"_acme-challenge.{asked.domain}"
-            asked.written = self._zones.create(name, "TXT", b64encode(value).decode()).id
+        challenge.failure = self._failure(challenge, url)
+        if challenge.failure is None:
+            self.proven.append(challenge.domain)
+            value = sha256(f"{challenge.token}.{self._accounts[url][0]}".encode()).digest()
+            name = f"_acme-challenge.{challenge.domain}"
+            challenge.record_id = self._zones.create(name, "TXT", b64encode(value).decode()).id
 
-    def _failure(self, asked: _Asked, url: str) -> tuple[str, str] | None:
-        """Read the records, and judge them (§4.3.2)."""
-        failure = ("unauthorized", f"no record for us at _validation-persist.{asked.domain}")
-        for value in self._values(f"_validation-persist.{asked.domain}"):
-            issuer, _, rest = value.partition(";")
+    def _failure(self, challenge: _Challenge, url: str) -> tuple[str, str] | None:
+        """Read and judge the records (§4.3.2)."""
+        failure = ("unauthorized", f"no record for us at _validation-persist.{challenge.domain}")
+        for value in self._values(f"_validation-persist.{challenge.domain}"):
+            issuer, _, parameters = value.partition(";")
             if issuer.strip() not in self.taken:
                 continue
-            failure_here = self._judged(rest, asked, url)
+            failure_here = self._judged(parameters, challenge, url)
             if failure_here is None:
                 return None
             failure = failure_here
         return failure
 
-    def _judged(self, written: str, asked: _Asked, url: str) -> tuple[str, str] | None:
-        pairs = [re.fullmatch(r"\s*([\w-]+)=([!-:<-~]*)\s*", one) for one in written.split(";")]
-        found = [(pair[1], pair[2]) for pair in pairs if pair is not None]
-        parameters = dict(found)
+    def _judged(self, text: str, challenge: _Challenge, url: str) -> tuple[str, str] | None:
+        pairs = [re.fullmatch(r"\s*([\w-]+)=([!-:<-~]*)\s*", part) for part in text.split(";")]
+        items = [(pair[1], pair[2]) for pair in pairs if pair is not None]
+        parameters = dict(items)
         until = parameters.get("persistUntil", "9" * 12)
-        if None in pairs or len(found) != len(parameters) or not until.isdecimal():
+        if None in pairs or len(items) != len(parameters) or not until.isdecimal():
             return "malformed", "the record cannot be read"
         hashed = {
             PREFIX + "sha-256/" + _hash(name, key, url)
-            for name in (asked.domain, "*")
+            for name in (challenge.domain, "*")
             for key in self._accounts[url]
         }
         if parameters.get("accounturi") not in hashed:
             return "unauthorized", "the record names another account"
-        if asked.wildcard and parameters.get("policy", "").lower() != "wildcard":
+        if challenge.wildcard and parameters.get("policy", "").lower() != "wildcard":
             return "unauthorized", "the record does not allow wildcards"
         return ("unauthorized", "the record has ended") if int(until) < time.time() else None
 
@@ -195,5 +196,5 @@ def _hash(name: str, key: str, url: str) -> str:
 
 
 def _protected(request: Request) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(b64decode(json.loads(request.body)["protected"]))
-    return found
+    header: dict[str, Any] = json.loads(b64decode(json.loads(request.body)["protected"]))
+    return header

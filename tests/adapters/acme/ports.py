@@ -1,4 +1,4 @@
-"""What the issuer works with in these tests: a clock, a DNS provider, and ways to be killed."""
+"""The issuer's ports in these tests: a clock, a DNS provider, and propagation without a delay."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST_SLEEP = 0.02  # seconds
 
 
 class Clock:
-    """Real time, except that rests pass nearly at once: only Pebble needs a moment."""
+    """Real time, except that pauses are short: Pebble needs only a moment."""
 
     def __init__(self) -> None:
         self._ahead = timedelta(0)
@@ -36,15 +36,16 @@ class Clock:
         self._ahead += timedelta(seconds=seconds - slept)
 
     def advance(self, time: timedelta) -> None:
-        """Let time pass without a pause."""
+        """Advance the time without a pause."""
         self._ahead += time
 
 
 class ZoneDns:
-    """A DNS provider that writes straight into the sandbox's zones.
+    """A DNS provider that writes directly into the sandbox's zones.
 
-    What is set in `before_adding`, `after_adding` and `while_removing` is raised there; values in
-    `fails_for` cannot be removed; the next `finds_nothing` searches by name and value find nothing.
+    The errors in `before_adding`, `after_adding` and `while_removing` are raised at those moments.
+    Values in `fails_for` cannot be removed. The next `finds_nothing` searches by name and value
+    find no record.
     """
 
     def __init__(self, zones: Zones) -> None:
@@ -58,7 +59,7 @@ class ZoneDns:
         self.finds_nothing = 0
 
     def zones(self) -> tuple[FoundZone, ...]:
-        """Each zone has a record: its name servers."""
+        """Return every zone. Each zone has a record of its name servers."""
         return tuple(map(FoundZone, sorted({record.zone for record in self._zones.records()})))
 
     def add_txt(self, name: str, value: str) -> str:
@@ -87,7 +88,7 @@ class ZoneDns:
 
 
 class AtOnce:
-    """Propagation in zones without lag: what is wanted is there, or never will be."""
+    """Propagation in zones without lag: a value is present at once, or stays absent."""
 
     def __init__(self, zones: Zones, clock: Clock) -> None:
         self._zones = zones
@@ -112,7 +113,7 @@ class AtOnce:
         wanted: Mapping[str, frozenset[str]],
         report: Callable[[Text, datetime, datetime], None],
     ) -> None:
-        """Report once; raise when a value is missing."""
+        """Report once, and raise an error if a value is missing."""
         now = self._clock.now()
         report(Text("waiting for the challenge to appear"), now, now + timedelta(minutes=1))
         if self.error is not None:
@@ -123,11 +124,11 @@ class AtOnce:
                 raise PropagationTimeout(Text("{name} does not show it", name=name))
 
     def silent_servers(self, names: Sequence[str]) -> Iterator[SilentServers]:
-        """Yield nothing: every name server of the zones answers."""
+        """Yield nothing, because every name server of the zones answers."""
         del names
         return iter(())
 
 
 def unavailable() -> DnsUnavailable:
-    """What a provider raises that does not answer."""
+    """Return the error of a provider that gives no answer."""
     return DnsUnavailable(Text("the provider did not answer"))

@@ -1,4 +1,4 @@
-"""A proxy in front of Pebble: the place where a CA misbehaves."""
+"""A proxy in front of Pebble, through which a test makes the CA misbehave."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PASSED_BACK = ("Replay-Nonce", "Location", "Link", "Retry-After")
 
 
 class AcmeService(HttpService):
-    """A service over HTTPS, with a CA of its own."""
+    """A service over HTTPS with its own CA."""
 
     def __init__(self, handler: Callable[[Request], Response], host: str = "127.0.0.1") -> None:
         self.authority = trustme.CA()
@@ -37,10 +37,11 @@ class AcmeService(HttpService):
 
 
 class Proxy(AcmeService):
-    """Passes every request on to `upstream`, which may be replaced, as when a CA is reinstalled.
+    """Passes every request on to `upstream`. A test may replace `upstream`, as a reinstallation
+    would.
 
-    `rewrite` changes answers on their way back. Of a client whose `life` ends, the last request is
-    carried out, and nothing is answered any more.
+    `rewrite` changes the answers. When the client's `life` ends, its last request is still carried
+    out, and all answers are lost from then on.
     """
 
     def __init__(self, upstream: Pebble, host: str = "127.0.0.1") -> None:
@@ -67,7 +68,7 @@ class Proxy(AcmeService):
                 request.method,
                 self.upstream.directory_url.removesuffix("/dir") + request.path,
                 data=request.body,
-                # Pebble makes its URLs from this, and finds them in the signatures again.
+                # Pebble builds its URLs from this header, and checks the URLs in signatures.
                 headers={
                     "Host": self.url.removeprefix("https://"),
                     "Content-Type": request.headers.get("Content-Type", ""),
@@ -92,7 +93,7 @@ class Proxy(AcmeService):
 def refusal(
     kind: str, detail: str, status: int = 403, retry_after: str | None = None, **more: Any
 ) -> Fault:
-    """A problem document in place of the answer (RFC 8555 §6.7)."""
+    """Return a fault that answers with a problem document (RFC 8555 §6.7)."""
     document = {"type": f"{ERROR}{kind}", "detail": detail, "status": status, **more}
     headers = [] if retry_after is None else [("Retry-After", retry_after)]
     body = json.dumps(document).encode()

@@ -1,4 +1,4 @@
-"""The account at the CA: made, found again, shown, given another key, put out of use."""
+"""The account at the CA: registration, status, key rollover, and deactivation."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ from tests.support.hosts import HOSTS, at_once
 from tests.support.postgresql import KEY, Postgresql
 from tests.support.tiers import long, thorough
 
-# --- The account: made once, found again, made anew when the CA has forgotten it
+# --- Registration: once, again after an interruption, and anew when the CA lost the account
 
 
 def deactivate(bench: Bench) -> None:
-    """Do what an operator can do elsewhere with the account's key (RFC 8555 §7.3.6)."""
-    kept = account(bench)
-    assert kept.url is not None
+    """Deactivate the account with its key, as another ACME client may do (RFC 8555 §7.3.6)."""
+    stored = account(bench)
+    assert stored.url is not None
     with closing(Network(bench.settings(), bench.clock.pause, bench.clock.now)) as network:
         client = Client.at(bench.proxy.directory_url, network)
-        key = JWKEC.load(kept.key_pem.reveal().encode())
+        key = JWKEC.load(stored.key_pem.reveal().encode())
         assert isinstance(key, JWKEC)
-        client.sign_in(key, kept.url)
+        client.sign_in(key, stored.url)
         network.post(
-            kept.url,
+            stored.url,
             messages.UpdateRegistration(status=messages.STATUS_DEACTIVATED),
             new_nonce_url=client.directory["newNonce"],
         )
 
 
-def test_account_is_made_once(bench: Bench) -> None:
-    """The second run uses it without asking."""
+def test_account_is_registered_once(bench: Bench) -> None:
+    """The second run uses the account without a request for the account."""
     bench.issue()
     bench.state.drop_order(bench.lease())
     bench.issue()
@@ -74,10 +74,10 @@ def test_account_is_made_once(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("email", "contact"), [("ops@example.com", ["mailto:ops@example.com"]), (None, None)]
 )
-def test_contact_is_optional_and_the_terms_are_agreed_to(
+def test_contact_is_optional_and_terms_are_accepted(
     bench: Bench, email: str | None, contact: list[str] | None
 ) -> None:
-    """The address goes out as it was written, or not at all."""
+    """The address is sent unchanged, or left out."""
     bench.issue(issuer=bench.issuer(email=email))
 
     registration = bench.proxy.payload("POST /sign-me-up")
@@ -85,8 +85,8 @@ def test_contact_is_optional_and_the_terms_are_agreed_to(
     assert registration["termsOfServiceAgreed"] is True
 
 
-def test_account_whose_registration_was_interrupted_is_found_again(bench: Bench) -> None:
-    """Its key was kept before the CA was asked, so that the same account is in force."""
+def test_interrupted_registration_is_continued(bench: Bench) -> None:
+    """The key is stored before the first request, so the CA finds the same account."""
     bench.proxy.faults.add(Fault.reset_after(), on="POST /sign-me-up", times=3)
     with pytest.raises(Exception, match="could not be reached"):
         bench.issue()
@@ -99,13 +99,11 @@ def test_account_whose_registration_was_interrupted_is_found_again(bench: Bench)
     assert [None, None, None, 200] == registrations(bench)
 
 
-def test_account_that_the_ca_has_forgotten_is_registered_again(
-    bench: Bench, newborn: Pebble
-) -> None:
-    """A CA that was set up anew knows neither the account nor the order in progress."""
+def test_account_that_the_ca_lost_is_registered_again(bench: Bench, new_ca: Pebble) -> None:
+    """A reinstalled CA knows neither the account nor the open order."""
     bench.issue()
     forgotten = account(bench)
-    bench.proxy.upstream = newborn
+    bench.proxy.upstream = new_ca
     bundle = bench.issue()
 
     assert bundle.key_matches
@@ -113,8 +111,8 @@ def test_account_that_the_ca_has_forgotten_is_registered_again(
     assert forgotten.key_pem != account(bench).key_pem
 
 
-def test_account_that_was_deactivated_is_replaced(bench: Bench) -> None:
-    """Its key is of no use any more, so the new account has another."""
+def test_deactivated_account_is_replaced(bench: Bench) -> None:
+    """The old key is unusable, so the new account has another key."""
     bench.issue()
     bench.state.drop_order(bench.lease())
     deactivated = account(bench)
@@ -124,8 +122,8 @@ def test_account_that_was_deactivated_is_replaced(bench: Bench) -> None:
     assert deactivated.key_pem != account(bench).key_pem
 
 
-def test_refusal_for_another_reason_costs_no_account(bench: Bench) -> None:
-    """`unauthorized` says many things; the CA is asked before an account is given up."""
+def test_refusal_for_another_reason_keeps_the_account(bench: Bench) -> None:
+    """`unauthorized` has several meanings, so the CA is asked about the account first."""
     bench.issue()
     bench.state.drop_order(bench.lease())
     before = account(bench)
@@ -138,8 +136,8 @@ def test_refusal_for_another_reason_costs_no_account(bench: Bench) -> None:
     assert [201, 200] == registrations(bench)
 
 
-def test_question_about_the_account_that_fails_is_reported(bench: Bench) -> None:
-    """When the CA cannot say whether it knows the account, nothing is forgotten."""
+def test_failed_request_for_the_account_is_reported(bench: Bench) -> None:
+    """The account is kept when the CA fails to say whether the account exists."""
     bench.issue()
     bench.state.drop_order(bench.lease())
     before = account(bench)
@@ -152,7 +150,7 @@ def test_question_about_the_account_that_fails_is_reported(bench: Bench) -> None
 
 
 def test_account_is_replaced_once_in_a_run(bench: Bench) -> None:
-    """A CA that forgets the new one too is reported, not asked for ever."""
+    """A CA that loses the new account as well gets no third registration."""
     bench.issue()
     bench.state.drop_order(bench.lease())
     fault = refusal("accountDoesNotExist", "who are you", 400)
@@ -166,8 +164,8 @@ def test_account_is_replaced_once_in_a_run(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("pem", ["nonsense", "rsa"])
-def test_account_key_that_cannot_be_used_is_reported(bench: Bench, pem: str) -> None:
-    """The state is at fault, and nothing is registered."""
+def test_unusable_account_key_is_reported(bench: Bench, pem: str) -> None:
+    """The error blames the state, and no account is registered."""
     key = new_key(KeyType.RSA2048) if pem == "rsa" else Secret(pem)
     bench.state.save_account(AcmeAccount(bench.proxy.directory_url, key))
 
@@ -176,23 +174,23 @@ def test_account_key_that_cannot_be_used_is_reported(bench: Bench, pem: str) -> 
     assert [] == registrations(bench)
 
 
-# --- The account shown, given another key, put out of use: at Pebble, killed at any call
+# --- The account's commands at Pebble: status, key rollover, and deactivation
 
 
 MOST_CALLS = 20
 
 
 def order_anew(bench: Bench) -> None:
-    """Order another certificate, as a later run."""
+    """Order another certificate, as a later run does."""
     bench.state.drop_order(bench.lease())
     assert bench.issue().key_matches
 
 
-# shown
+# --- Status
 
 
-def test_account_is_shown_as_the_ca_knows_it(bench: Bench) -> None:
-    """Its address, its status, whom the CA writes to; without one the CA is not asked."""
+def test_account_facts_come_from_the_ca(bench: Bench) -> None:
+    """The facts are URL, status and contacts. Without an account no request is made."""
     assert None is ca_account(bench).facts()
     assert [] == bench.proxy.journal
     bench.issue(issuer=bench.issuer(email="ops@example.com"))
@@ -201,24 +199,24 @@ def test_account_is_shown_as_the_ca_knows_it(bench: Bench) -> None:
     assert facts == ca_account(bench).facts()
 
 
-def test_account_that_the_ca_does_not_know_is_shown_as_such(bench: Bench, newborn: Pebble) -> None:
-    """Nothing is registered for a look."""
+def test_facts_of_an_unknown_account(bench: Bench, new_ca: Pebble) -> None:
+    """The facts contain no status, and no account is registered."""
     bench.issue()
-    bench.proxy.upstream = newborn
+    bench.proxy.upstream = new_ca
 
     assert AccountFacts(account(bench).url, None) == ca_account(bench).facts()
     assert [201] == registrations(bench)
 
 
-def test_account_whose_registration_was_interrupted_is_shown_as_such(bench: Bench) -> None:
-    """It has no address yet."""
+def test_facts_after_an_interrupted_registration(bench: Bench) -> None:
+    """The account has no URL yet."""
     bench.state.save_account(AcmeAccount(bench.proxy.directory_url, new_key(KeyType.EC256)))
 
     assert AccountFacts(None, None) == ca_account(bench).facts()
 
 
-def test_account_that_makes_no_sense_is_reported(bench: Bench) -> None:
-    """Whatever a CA may answer."""
+def test_malformed_account_is_reported(bench: Bench) -> None:
+    """Any malformed answer is an error of the CA."""
     bench.issue()
 
     def rewrite(request: Request, response: Response) -> Response:
@@ -230,8 +228,8 @@ def test_account_that_makes_no_sense_is_reported(bench: Bench) -> None:
         ca_account(bench).facts()
 
 
-def test_look_that_is_refused_is_reported(bench: Bench) -> None:
-    """It is not taken for an account that is gone."""
+def test_refused_request_for_the_facts_is_reported(bench: Bench) -> None:
+    """A refusal is different from a missing account."""
     bench.issue()
     bench.proxy.faults.add(refusal("unauthorized", "not today"), on="POST /my-account/*")
 
@@ -239,11 +237,11 @@ def test_look_that_is_refused_is_reported(bench: Bench) -> None:
         ca_account(bench).facts()
 
 
-# another key
+# --- Key rollover
 
 
-def test_account_gets_another_key(bench: Bench) -> None:
-    """The CA takes the new one only, and it is the same account."""
+def test_rollover_replaces_the_key(bench: Bench) -> None:
+    """The CA accepts only the new key, and the account stays the same."""
     bench.issue()
     before = account(bench)
 
@@ -257,8 +255,9 @@ def test_account_gets_another_key(bench: Bench) -> None:
 
 
 def kills_of_a_rollover(new_bench: Callable[[], Bench]) -> list[Bench]:
-    """Benches in which a change of the key was killed, each one call later than the one before:
-    of the state, and at the CA, whose answer is then lost.
+    """Return benches with a killed rollover, each killed a call later than the bench before.
+
+    Calls of the state and of the CA count; the CA's answer to the last call is lost.
     """
     benches: list[Bench] = []
     for calls in range(1, MOST_CALLS):
@@ -272,15 +271,15 @@ def kills_of_a_rollover(new_bench: Callable[[], Bench]) -> list[Bench]:
         if not life.is_over:
             return benches
         benches.append(bench)
-    raise AssertionError("the change never came to its end")
+    raise AssertionError("the rollover never ended")
 
 
 @thorough
 @long
-def test_next_run_after_a_killed_rollover_has_a_key_that_is_in_force(
+def test_next_run_after_a_killed_rollover_has_a_valid_key(
     new_bench: Callable[[], Bench],
 ) -> None:
-    """Whenever it was killed: the next order is made by the same account."""
+    """After a kill at any call the next order uses the same account."""
     benches = kills_of_a_rollover(new_bench)
 
     assert len(benches) > 4
@@ -297,8 +296,8 @@ def test_next_run_after_a_killed_rollover_has_a_key_that_is_in_force(
 
 @thorough
 @long
-def test_rollover_after_a_killed_one_is_finished(new_bench: Callable[[], Bench]) -> None:
-    """Afterwards there is one key, and the CA takes it."""
+def test_second_rollover_finishes_a_killed_rollover(new_bench: Callable[[], Bench]) -> None:
+    """Afterwards the account has a single key, which the CA accepts."""
     for bench in kills_of_a_rollover(new_bench):
         ca_account(bench).rollover()
 
@@ -307,8 +306,8 @@ def test_rollover_after_a_killed_one_is_finished(new_bench: Callable[[], Bench])
         assert 201 not in registrations(bench)[1:]
 
 
-def test_answer_to_the_change_that_is_lost(bench: Bench) -> None:
-    """Sent again, it is refused, since it was carried out; the new key is known all the same."""
+def test_lost_answer_to_a_rollover(bench: Bench) -> None:
+    """The CA refuses the repetition of a successful rollover, and the new key is recognised."""
     bench.issue()
     before = account(bench)
     bench.proxy.faults.add(Fault.reset_after(), on="POST /rollover-account-key")
@@ -319,8 +318,8 @@ def test_answer_to_the_change_that_is_lost(bench: Bench) -> None:
     order_anew(bench)
 
 
-def test_change_that_the_ca_refuses(bench: Bench) -> None:
-    """The old key stays, and no run asks about the other one any more."""
+def test_refused_rollover(bench: Bench) -> None:
+    """The old key stays, and later runs ignore the other key."""
     bench.issue()
     before = account(bench)
     bench.proxy.faults.add(refusal("badPublicKey", "no"), on="POST /rollover-account-key")
@@ -332,23 +331,23 @@ def test_change_that_the_ca_refuses(bench: Bench) -> None:
     order_anew(bench)
 
 
-def test_change_while_the_ca_is_busy_keeps_both_keys(bench: Bench) -> None:
-    """It may have been carried out; the next try uses the same new key."""
+def test_uncertain_rollover_keeps_both_keys(bench: Bench) -> None:
+    """The CA may have changed the key, so the next attempt uses the same new key."""
     bench.issue()
     busy = refusal("serverInternal", "later", 503)
     bench.proxy.faults.add(busy, on="POST /rollover-account-key", times=3)
     with pytest.raises(CaUnavailable, match="later"):
         ca_account(bench).rollover()
-    kept = account(bench)
-    assert kept.next_key_pem is not None
+    stored = account(bench)
+    assert stored.next_key_pem is not None
 
     ca_account(bench).rollover()
 
-    assert kept.next_key_pem == account(bench).key_pem
+    assert stored.next_key_pem == account(bench).key_pem
 
 
-def test_ca_without_a_change_of_keys(bench: Bench) -> None:
-    """It is reported; the account is as it was."""
+def test_ca_without_key_rollover(bench: Bench) -> None:
+    """The error is reported, and the account keeps its key."""
     bench.issue()
     before = account(bench)
 
@@ -361,35 +360,35 @@ def test_ca_without_a_change_of_keys(bench: Bench) -> None:
     assert before.key_pem == account(bench).key_pem
 
 
-def test_account_that_another_run_changed_meanwhile(bench: Bench) -> None:
-    """What it has written stays."""
+def test_account_changed_by_another_run(bench: Bench) -> None:
+    """The account of the other run stays."""
     bench.issue()
     other = replace(account(bench), next_key_pem=new_key(KeyType.EC256))
 
-    def read_and_changed(directory: str) -> AcmeAccount | None:
-        """Read the account, which another run changes just before this one does."""
-        found = bench.state.account(directory)
+    def read_before_change(directory: str) -> AcmeAccount | None:
+        """Read the account, which another run changes immediately afterwards."""
+        stored = bench.state.account(directory)
         bench.state.replace_account(account(bench), other)
-        return found
+        return stored
 
-    meddled: Any = Altered(bench.state, account=read_and_changed)
-    at_ca = AcmeCaAccount(bench.settings(), meddled, bench.clock.pause, bench.clock.now)
+    state: Any = Altered(bench.state, account=read_before_change)
+    at_ca = AcmeCaAccount(bench.settings(), state, bench.clock.pause, bench.clock.now)
     with pytest.raises(StateUnavailable, match="another run is working on the account"):
         at_ca.rollover()
     assert other == account(bench)
 
 
-class HastyClock(Clock):
-    """One on which every rest takes forty times as long as it was to."""
+class FastClock(Clock):
+    """A clock on which every pause takes forty times as long."""
 
     def pause(self, seconds: float) -> None:
         super().pause(40 * seconds)
 
 
-def test_account_that_another_run_works_on(bench: Bench) -> None:
-    """It is waited for as long as a dead host's lease may last, and nothing is registered."""
+def test_account_locked_by_another_run(bench: Bench) -> None:
+    """The wait is as long as a dead host's lease may last, and no account is registered."""
     bench.state = MemoryState()
-    bench.clock = HastyClock()
+    bench.clock = FastClock()
     name = f"\1account {bench.proxy.directory_url}"
     bench.state.acquire(name, bench.clock.now())
     before = bench.clock.now()
@@ -429,43 +428,41 @@ with closing(connect(url, Secret(key), host=host)) as state:
 
 
 def hosts_at(bench: Bench, url: str, work: str) -> list[str]:
-    """Let hosts that share a state begin at the same moment; return what each says."""
+    """Run hosts with a shared state at the same moment; return the output of each host."""
     bundle = str(bench.settings().ca_bundle)
     return at_once(HOST, url, bench.proxy.directory_url, bundle, work)
 
 
-def test_hosts_that_begin_at_once_register_one_account(
-    bench: Bench, postgresql: Postgresql
-) -> None:
-    """The others take what the first has stored, and ask the CA for none."""
+def test_simultaneous_hosts_register_a_single_account(bench: Bench, postgresql: Postgresql) -> None:
+    """The first host stores the account, and the other hosts use the stored account."""
     url = postgresql.url(postgresql.new_state())
 
-    said = hosts_at(bench, url, "sign in")
+    outputs = hosts_at(bench, url, "sign in")
 
-    assert 1 == len(set(said))
+    assert 1 == len(set(outputs))
     assert [201] == registrations(bench)
     with closing(connect(url, KEY, host="web-9")) as state:
-        known = state.account(bench.proxy.directory_url)
-    assert known is not None
-    assert {f"{known.url} valid\n"} == set(said)
+        stored = state.account(bench.proxy.directory_url)
+    assert stored is not None
+    assert {f"{stored.url} valid\n"} == set(outputs)
 
 
-def test_hosts_that_replace_the_key_at_once(bench: Bench, postgresql: Postgresql) -> None:
-    """One after the other: each has a key that the CA knows, and it is one account."""
+def test_simultaneous_rollovers_follow_one_another(bench: Bench, postgresql: Postgresql) -> None:
+    """Each host ends with a valid key of the same account."""
     url = postgresql.url(postgresql.new_state())
     hosts_at(bench, url, "sign in")
 
-    said = hosts_at(bench, url, "rollover")
+    outputs = hosts_at(bench, url, "rollover")
 
-    assert 1 == len(set(said))
-    assert said[0].endswith(" valid\n")
+    assert 1 == len(set(outputs))
+    assert outputs[0].endswith(" valid\n")
     assert [201] == registrations(bench)
     changes = [call.status for call in bench.proxy.journal if "rollover" in call.request.path]
     assert [200] * HOSTS == changes
 
 
-def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:
-    """It goes on with what the first one has written."""
+def test_run_uses_the_key_that_another_run_settled(bench: Bench) -> None:
+    """The second run continues with the stored result of the first run."""
     bench.issue()
     before = account(bench)
     changing = replace(before, next_key_pem=new_key(KeyType.EC256))
@@ -475,25 +472,25 @@ def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:
     bench.state.replace_account(after, changing)
 
     class First:
-        """Another run, which is first."""
+        """Another run, which is faster."""
 
         def before(self) -> None:
             if bench.proxy.requests("POST /sign-me-up")[1:]:
                 bench.state.replace_account(changing, after)
 
         def after(self) -> None:
-            """After a call."""
+            """Do nothing after a call."""
 
     assert ca_account(bench, First()).facts() == AccountFacts(after.url, "valid")
     assert after == account(bench)
 
 
-def test_account_with_two_keys_that_the_ca_has_forgotten(bench: Bench, newborn: Pebble) -> None:
-    """Neither is known: a new account takes its place."""
+def test_lost_account_with_two_keys(bench: Bench, new_ca: Pebble) -> None:
+    """The CA knows neither key, so a new account replaces the old account."""
     bench.issue()
     before = account(bench)
     bench.state.replace_account(before, replace(before, next_key_pem=new_key(KeyType.EC256)))
-    bench.proxy.upstream = newborn
+    bench.proxy.upstream = new_ca
 
     order_anew(bench)
 
@@ -501,11 +498,11 @@ def test_account_with_two_keys_that_the_ca_has_forgotten(bench: Bench, newborn: 
     assert before.key_pem != account(bench).key_pem
 
 
-# out of use
+# --- Deactivation
 
 
-def test_account_is_put_out_of_use(bench: Bench) -> None:
-    """The CA takes nothing from it any more; the next order makes another."""
+def test_deactivation_ends_the_account(bench: Bench) -> None:
+    """The CA refuses the account afterwards, and the next order registers another account."""
     bench.issue()
     before = account(bench)
 
@@ -518,8 +515,8 @@ def test_account_is_put_out_of_use(bench: Bench) -> None:
     assert before.key_pem != account(bench).key_pem
 
 
-def test_deactivation_whose_answer_was_lost_is_done(bench: Bench) -> None:
-    """Sent again, it is refused; the CA says that it has no such account in force."""
+def test_lost_answer_to_a_deactivation(bench: Bench) -> None:
+    """The CA refuses the repetition, and then reports the account as deactivated."""
     bench.issue()
     bench.proxy.faults.add(Fault.reset_after(), on="POST /my-account/*")
 
@@ -528,8 +525,8 @@ def test_deactivation_whose_answer_was_lost_is_done(bench: Bench) -> None:
     assert None is bench.state.account(bench.proxy.directory_url)
 
 
-def test_deactivation_that_is_refused(bench: Bench) -> None:
-    """The account stays."""
+def test_refused_deactivation(bench: Bench) -> None:
+    """The account stays in use."""
     bench.issue()
     bench.proxy.faults.add(refusal("unauthorized", "not today"), on="POST /my-account/*")
 
@@ -540,8 +537,8 @@ def test_deactivation_that_is_refused(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("act", ["rollover", "deactivate"])
-def test_without_an_account_there_is_nothing_to_change(bench: Bench, act: str) -> None:
-    """It is refused, and nothing is registered."""
+def test_changes_without_an_account_are_refused(bench: Bench, act: str) -> None:
+    """The change is refused before any registration."""
     with pytest.raises(PlanRefused, match="there is no account at"):
         getattr(ca_account(bench), act)()
     assert [] == registrations(bench)

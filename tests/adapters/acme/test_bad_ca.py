@@ -1,4 +1,4 @@
-"""A CA that leads astray, answers with wrong certificates, or is interrupted."""
+"""A CA that names foreign addresses, sends wrong certificates, or is interrupted."""
 
 from __future__ import annotations
 
@@ -34,51 +34,51 @@ from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import refusal, with_fields
 from tests.support.tiers import spread
 
-# --- A CA, or who speaks in its place, that leads the account's requests astray
+# --- Foreign addresses in the documents of a CA
 
 
 ELSEWHERE = "http://ca.example.com/acme"
-"""An address at which others could listen."""
+"""A plain-text address, where others could listen."""
 
 ABROAD = "https://10.0.0.5/acme"
-"""An address of another service, perhaps in the network of this host."""
+"""The address of another service, possibly in this host's network."""
 
 Change = Callable[[Request, Response], Response]
 
 
 def directory(request: Request, response: Response) -> Response:
-    """Name another address for new orders."""
+    """Name a foreign address for new orders."""
     return with_fields(response, newOrder=ELSEWHERE) if request.path == "/dir" else response
 
 
 def authorizations(request: Request, response: Response) -> Response:
-    """Name another address for the proofs."""
+    """Name a foreign address for the authorizations."""
     is_order = request.path == "/order-plz"
     return with_fields(response, authorizations=[ELSEWHERE]) if is_order else response
 
 
 def finalize(request: Request, response: Response) -> Response:
-    """Name another address for the CSR."""
+    """Name a foreign address for the CSR."""
     is_order = request.path.startswith("/my-order/")
     return with_fields(response, finalize=ELSEWHERE) if is_order else response
 
 
 def certificate(request: Request, response: Response) -> Response:
-    """Name another address for the certificate."""
+    """Name a foreign address for the certificate."""
     is_order = request.path.startswith(("/my-order/", "/finalize-order/"))
     return with_fields(response, certificate=ELSEWHERE) if is_order else response
 
 
 def order(request: Request, response: Response) -> Response:
-    """Name another address for the order."""
-    kept = tuple((name, v) for name, v in response.headers if name != "Location")
-    changed = replace(response, headers=(*kept, ("Location", ELSEWHERE)))
+    """Name a foreign address for the order."""
+    others = tuple((name, v) for name, v in response.headers if name != "Location")
+    changed = replace(response, headers=(*others, ("Location", ELSEWHERE)))
     return changed if request.path == "/order-plz" else response
 
 
 @pytest.mark.parametrize("change", [directory, authorizations, finalize, certificate, order])
 def test_address_without_https(bench: Bench, change: Change) -> None:
-    """Nothing is sent there, whichever document names it."""
+    """No request goes to the address, whichever document names the address."""
     bench.proxy.rewrite = change
 
     with pytest.raises(CaUnavailable, match=r"without https: ca\.example\.com"):
@@ -88,17 +88,17 @@ def test_address_without_https(bench: Bench, change: Change) -> None:
 
 
 def challenge(request: Request, response: Response) -> Response:
-    """Name another address for the answer."""
+    """Name a foreign address for the challenge."""
     if not request.path.startswith("/authZ/"):
         return response
     challenges = json.loads(response.body)["challenges"]
-    return with_fields(response, challenges=[{**one, "url": ELSEWHERE} for one in challenges])
+    return with_fields(response, challenges=[{**entry, "url": ELSEWHERE} for entry in challenges])
 
 
 @pytest.mark.parametrize("change", [authorizations, challenge, finalize, certificate, order])
 def test_address_at_another_host(bench: Bench, change: Change) -> None:
-    """A CA's directory says at which hosts it is: nothing is signed for another, and an order there
-    is not kept.
+    """The hosts of the directory are the CA's hosts: requests to other hosts are never signed, and
+    an order at another host is never stored.
     """
 
     def rewrite(request: Request, response: Response) -> Response:
@@ -114,13 +114,13 @@ def test_address_at_another_host(bench: Bench, change: Change) -> None:
 
     assert bench.proxy.url.removeprefix("https://") in str(reported.value.hint)
     assert [] == bench.txt_left
-    kept = bench.state.order(bench.lineage)
-    assert kept is None or bench.proxy.url in kept.url
+    order_left = bench.state.order(bench.lineage)
+    assert order_left is None or bench.proxy.url in order_left.url
 
 
 @pytest.mark.parametrize("path", ["GET /dir", "HEAD /nonce-plz", "POST /order-plz"])
 def test_redirect(bench: Bench, path: str) -> None:
-    """It is not followed: neither out of https, nor with what was signed for one address."""
+    """Redirects are never followed, because a signature is meant for a single address."""
     with HttpService(lambda _: Response.json({})) as other:
         headers = [("Location", f"{other.url}/x"), ("Replay-Nonce", "QUJD")]
         bench.proxy.faults.add(Fault.status(307, b"", headers=headers), on=path, times=None)
@@ -131,8 +131,8 @@ def test_redirect(bench: Bench, path: str) -> None:
         assert [] == other.requests()
 
 
-def test_line_in_netrc(bench: Bench, clean_environment: Path) -> None:
-    """Who has a password for the CA's host in ~/.netrc has not given it to certferry."""
+def test_entry_in_netrc(bench: Bench, clean_environment: Path) -> None:
+    """A password for the CA's host in ~/.netrc is never sent."""
     netrc = clean_environment / ".netrc"
     netrc.write_text("default login someone password else\n")
     netrc.chmod(0o600)
@@ -151,8 +151,8 @@ def test_line_in_netrc(bench: Bench, clean_environment: Path) -> None:
         ("/authZ/", {"challenges": [{"type": "dns-01", "token": "QUJD" * 8, "url": 5}]}),
     ],
 )
-def test_address_that_is_no_text(bench: Bench, path: str, fields: dict[str, object]) -> None:
-    """A broken CA is reported in our words, wherever it names an address."""
+def test_address_of_another_type(bench: Bench, path: str, fields: dict[str, object]) -> None:
+    """Every malformed address is reported in certferry's words."""
 
     def change(request: Request, response: Response) -> Response:
         return with_fields(response, **fields) if request.path.startswith(path) else response
@@ -163,8 +163,8 @@ def test_address_that_is_no_text(bench: Bench, path: str, fields: dict[str, obje
         bench.issue()
 
 
-def test_proof_of_a_name_that_was_not_ordered(bench: Bench) -> None:
-    """It is not written into DNS, the CA gets no answer, and the next run orders anew."""
+def test_authorization_for_another_name(bench: Bench) -> None:
+    """The record is never written, the CA gets no answer, and the next run makes a new order."""
 
     def change(request: Request, response: Response) -> Response:
         if not request.path.startswith("/authZ/"):
@@ -181,8 +181,8 @@ def test_proof_of_a_name_that_was_not_ordered(bench: Bench) -> None:
     assert bench.state.order(bench.lineage) is None
 
 
-def test_more_proofs_than_names(bench: Bench) -> None:
-    """They are not even looked at: a CA could name a hundred thousand."""
+def test_more_authorizations_than_names(bench: Bench) -> None:
+    """The authorizations are not read, because a CA could name a hundred thousand of them."""
 
     def change(request: Request, response: Response) -> Response:
         if request.path != "/order-plz":
@@ -199,8 +199,8 @@ def test_more_proofs_than_names(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 400])
-def test_document_without_a_bottom(bench: Bench, status: int) -> None:
-    """JSON that is nested a hundred thousand times is reported as an answer without sense."""
+def test_deeply_nested_document(bench: Bench, status: int) -> None:
+    """JSON with a hundred thousand levels is reported as a malformed answer."""
     body = b"[" * 100_000 + b"]" * 100_000
     bench.proxy.faults.add(Fault.status(status, body), on="GET /dir")
 
@@ -209,7 +209,7 @@ def test_document_without_a_bottom(bench: Bench, status: int) -> None:
 
 
 def test_document_of_many_megabytes(bench: Bench) -> None:
-    """No answer of a CA is as long as that: it is not read to its end."""
+    """The client stops reading at the longest allowed answer."""
     body = b'{"detail": "' + b"x" * 12_000_000 + b'"}'
     bench.proxy.faults.add(Fault.status(400, body), on="POST /order-plz")
 
@@ -217,11 +217,10 @@ def test_document_of_many_megabytes(bench: Bench) -> None:
         bench.issue()
 
 
-# --- What comes as a certificate, and is none of ours to read: distinguished from what makes no
-# sense
+# --- Wrong certificates, and answers that are no certificate
 
 
-def giving(bench: Bench, text: str) -> None:
+def answer_with(bench: Bench, text: str) -> None:
     def rewrite(request: Request, response: Response) -> Response:
         is_certificate = request.path.startswith("/certZ/")
         return replace(response, body=text.encode()) if is_certificate else response
@@ -230,8 +229,8 @@ def giving(bench: Bench, text: str) -> None:
 
 
 def test_certificate_of_another_owner(bench: Bench) -> None:
-    """It is reported as the CA's mistake. The order stays until that is written down."""
-    giving(bench, make_bundle("evil.example.net", not_before=bench.clock.now()).fullchain_pem)
+    """The error blames the CA, and the order stays until the error is stored."""
+    answer_with(bench, make_bundle("evil.example.net", not_before=bench.clock.now()).fullchain_pem)
 
     with pytest.raises(
         CertificateRejected, match=r"the certificate is for evil\.example\.net;"
@@ -244,44 +243,44 @@ def test_certificate_of_another_owner(bench: Bench) -> None:
 
 
 def test_certificate_with_another_key(bench: Bench) -> None:
-    """The right name is not enough."""
-    giving(bench, make_bundle(bench.name, not_before=bench.clock.now()).fullchain_pem)
+    """A matching name is not enough."""
+    answer_with(bench, make_bundle(bench.name, not_before=bench.clock.now()).fullchain_pem)
 
     with pytest.raises(CertificateRejected, match="does not belong to the private key"):
         bench.issue()
 
 
 def test_certificate_without_its_issuers(bench: Bench) -> None:
-    """A leaf alone is trusted by some clients and not by others."""
-    bench.proxy.rewrite = leaf_alone
+    """Only some clients trust a bare leaf."""
+    bench.proxy.rewrite = bare_leaf
 
     with pytest.raises(CertificateRejected, match="the issuer certificates are missing"):
         bench.issue()
 
 
-def test_leaf_of_a_private_ca_whose_issuer_is_in_the_bundle(bench: Bench, tmp_path: Path) -> None:
-    """A small company's CA signs with its root, and need not send along what all have there."""
+def test_leaf_with_its_issuer_in_the_ca_bundle(bench: Bench, tmp_path: Path) -> None:
+    """A private CA may omit its root from the chain, because all of its clients have the root."""
     (issuer,) = bench.issue().chain
     unrelated = make_bundle("evil.example.net", not_before=bench.clock.now()).chain_pem
     bundle = tmp_path / "bundle.pem"
     bundle.write_bytes(bench.proxy.authority.cert_pem.bytes() + (unrelated + issuer).encode())
-    bench.proxy.rewrite = leaf_alone
+    bench.proxy.rewrite = bare_leaf
 
     issued = bench.issue(issuer=bench.issuer(ca_bundle=bundle))
 
     assert ((issuer,), True) == (issued.chain, issued.chain_complete)
 
 
-def leaf_alone(request: Request, response: Response) -> Response:
+def bare_leaf(request: Request, response: Response) -> Response:
     if not request.path.startswith("/certZ/"):
         return response
     leaf, end, _ = response.body.partition(b"-----END CERTIFICATE-----\n")
     return replace(response, body=leaf + end)
 
 
-def test_certificate_that_is_not_valid_yet(bench: Bench) -> None:
-    """On this machine, whose clock forbids it: both moments are reported, and the clock is named
-    before the CA. That the CA's is ahead was not to be seen, as its directory lay in a cache.
+def test_certificate_from_the_future(bench: Bench) -> None:
+    """The error has both times, and the hint names this host's clock before the CA. A cached
+    directory hides the difference between the clocks here.
     """
 
     def cached(request: Request, response: Response) -> Response:
@@ -300,8 +299,8 @@ def test_certificate_that_is_not_valid_yet(bench: Bench) -> None:
     assert "first check this host's clock" in str(caught.value.hint)
 
 
-def test_clock_that_is_behind_orders_nothing(bench: Bench) -> None:
-    """The CA would count a certificate that could not be taken: the clock is to be set first."""
+def test_slow_clock_prevents_an_order(bench: Bench) -> None:
+    """The CA would count a certificate that this host refuses, so the clock must be set first."""
     bench.clock.advance(timedelta(hours=-3))
 
     with pytest.raises(ClockWrong, match=r"this host's clock is .* behind") as caught:
@@ -315,9 +314,9 @@ def test_clock_that_is_behind_orders_nothing(bench: Bench) -> None:
 
 
 def test_issuer_certificate_in_place_of_the_leaf(bench: Bench) -> None:
-    """It can be no leaf: the CA's mistake, which looking again does not mend."""
+    """The error blames the CA, and a second download would bring the same certificate."""
     (issuer,) = make_bundle("evil.example.net", not_before=bench.clock.now()).chain
-    giving(bench, issuer)
+    answer_with(bench, issuer)
 
     with pytest.raises(CertificateRejected, match="an issuer certificate is in the leaf's"):
         bench.issue()
@@ -325,9 +324,9 @@ def test_issuer_certificate_in_place_of_the_leaf(bench: Bench) -> None:
     assert [] == bench.txt_left
 
 
-def test_text_that_is_no_certificate_may_pass(bench: Bench) -> None:
-    """A gateway's page is no certificate; the order is kept, and the next run fetches it."""
-    giving(bench, "<html>please log in</html>")
+def test_web_page_instead_of_a_certificate(bench: Bench) -> None:
+    """The order is kept, and the next run downloads the certificate."""
+    answer_with(bench, "<html>please log in</html>")
 
     with pytest.raises(CaUnavailable, match="does not understand"):
         bench.issue()
@@ -337,9 +336,9 @@ def test_text_that_is_no_certificate_may_pass(bench: Bench) -> None:
     assert 1 == bench.proxy.finalized
 
 
-def test_certificate_of_an_old_order_that_has_expired_is_ordered_anew(bench: Bench) -> None:
-    """It was as ordered, once, and is no mistake of the CA's. The new one counts: here it is not
-    valid any more either, since only our clock has gone on.
+def test_expired_certificate_of_an_old_order(bench: Bench) -> None:
+    """The certificate matched the order once, so the CA is not blamed, and a new order follows. The
+    new certificate is expired as well here, because only this host's clock has advanced.
     """
     first = bench.issue()
     bench.clock.advance(first.certificate.remaining(bench.clock.now()) + timedelta(hours=1))
@@ -356,7 +355,7 @@ def without_end(request: Request, response: Response) -> Response:
     return with_fields(response, expires=None) if is_order else response
 
 
-# --- Certificates revoked at Pebble: as the account, or with the certificate's own key
+# --- Revocation at Pebble, by the account or with the certificate's own key
 
 
 SUPERSEDED = RevocationReason.SUPERSEDED
@@ -367,8 +366,8 @@ def status(bench: Bench, bundle: CertificateBundle) -> str:
 
 
 @pytest.mark.parametrize("reason", list(RevocationReason))
-def test_certificate_is_revoked_as_the_account(bench: Bench, reason: RevocationReason) -> None:
-    """With the number of the reason (RFC 5280 §5.3.1)."""
+def test_account_revokes_a_certificate(bench: Bench, reason: RevocationReason) -> None:
+    """The request contains the number of the reason (RFC 5280 §5.3.1)."""
     bundle = bench.issue()
     assert "Valid" == status(bench, bundle)
 
@@ -380,8 +379,8 @@ def test_certificate_is_revoked_as_the_account(bench: Bench, reason: RevocationR
 
 
 @pytest.mark.parametrize("key_type", [KeyType.EC256, KeyType.EC384, KeyType.RSA2048])
-def test_without_an_account_the_certificates_own_key_does(bench: Bench, key_type: KeyType) -> None:
-    """Whatever its kind."""
+def test_certificates_own_key_revokes_without_an_account(bench: Bench, key_type: KeyType) -> None:
+    """Keys of every type can sign the request."""
     bundle = bench.issue(key_type=key_type)
     bench.state.replace_account(account(bench), None)
 
@@ -390,8 +389,8 @@ def test_without_an_account_the_certificates_own_key_does(bench: Bench, key_type
     assert "Revoked" == status(bench, bundle)
 
 
-def test_account_that_may_not_leaves_it_to_the_key(bench: Bench) -> None:
-    """As when another account had ordered it: this one is refused first."""
+def test_certificates_own_key_revokes_after_a_refusal(bench: Bench) -> None:
+    """Another account has ordered the certificate, so the CA refuses the present account first."""
     bundle = bench.issue()
     ca_account(bench).deactivate()
     bench.state.drop_order(bench.lease())
@@ -403,8 +402,8 @@ def test_account_that_may_not_leaves_it_to_the_key(bench: Bench) -> None:
     assert 2 == len(bench.proxy.requests("POST /revoke-cert"))
 
 
-def test_certificate_that_is_revoked_already_is_done(bench: Bench) -> None:
-    """As after a run that was killed before it heard the answer."""
+def test_revoked_certificate_counts_as_success(bench: Bench) -> None:
+    """An earlier run may have been killed before the CA's answer."""
     bundle = bench.issue()
     bench.proxy.faults.add(Fault.reset_after(), on="POST /revoke-cert")
 
@@ -415,7 +414,7 @@ def test_certificate_that_is_revoked_already_is_done(bench: Bench) -> None:
 
 
 def test_refusal_for_another_reason_is_reported(bench: Bench) -> None:
-    """It is not tried with the key, which would be refused as well."""
+    """The certificate's key is not tried, because the CA would refuse the same request again."""
     bundle = bench.issue()
     bench.proxy.faults.add(refusal("badRevocationReason", "not that", 400), on="POST /revoke-cert")
 
@@ -426,8 +425,8 @@ def test_refusal_for_another_reason_is_reported(bench: Bench) -> None:
     assert "Valid" == status(bench, bundle)
 
 
-def test_without_its_key_the_account_alone_can(bench: Bench) -> None:
-    """The CA's refusal is reported."""
+def test_refused_revocation_without_the_private_key(bench: Bench) -> None:
+    """Without the private key only the account can revoke, and the CA's refusal is reported."""
     bundle = bench.issue()
     without = replace(bundle, privkey_pem=make_key(), key_matches=False)
     bench.proxy.faults.add(refusal("unauthorized", "not yours"), on="POST /revoke-cert")
@@ -436,8 +435,8 @@ def test_without_its_key_the_account_alone_can(bench: Bench) -> None:
         ca_account(bench).revoke(without, SUPERSEDED)
 
 
-def test_key_that_can_sign_no_request(bench: Bench) -> None:
-    """As of a certificate that was made elsewhere: it is reported, and nothing is sent."""
+def test_key_of_an_unsupported_type(bench: Bench) -> None:
+    """A foreign key may be unable to sign ACME requests; the error comes before any request."""
     odd = replace(bench.issue(), privkey_pem=pkcs8_pem(ed25519.Ed25519PrivateKey.generate()))
     bench.state.replace_account(account(bench), None)
 
@@ -447,7 +446,7 @@ def test_key_that_can_sign_no_request(bench: Bench) -> None:
 
 
 def test_ca_that_does_not_answer(bench: Bench) -> None:
-    """It is reported, and the certificate is valid as before."""
+    """The error is reported, and the certificate stays valid."""
     bundle = bench.issue()
     bench.proxy.faults.add(Fault.reset_before(), on="POST /revoke-cert", times=None)
 
@@ -456,7 +455,7 @@ def test_ca_that_does_not_answer(bench: Bench) -> None:
     assert "Valid" == status(bench, bundle)
 
 
-# --- A run that is stopped in the middle. That it may be killed is the contract's to show
+# --- Stopped runs. The contract test covers kills
 
 
 MOST_CALLS = 100
@@ -464,7 +463,7 @@ SETTLED = timedelta(minutes=2)
 
 
 def finish(bench: Bench) -> None:
-    """Do what the engine does in the next run, and look at the world afterwards."""
+    """Sweep and issue, as the next run does, and check the result."""
     bench.clock.advance(SETTLED)
     bench.sweep()
     bundle = bench.issue(bench.name, f"*.{bench.name}")
@@ -481,34 +480,32 @@ def finish(bench: Bench) -> None:
     [(KeyboardInterrupt(), True), (StateUnavailable(Text("disk full")), False)],
     ids=["Ctrl-C after any call", "disk full at any call"],
 )
-def test_call_that_fails_leaves_no_record_unknown(
+def test_failed_call_leaves_every_record_known(
     new_bench: Callable[[], Bench], error: BaseException, *, done: bool
 ) -> None:
-    """What is left in DNS is known to the state, and the next run ends with one certificate and
-    no record.
-    """
+    """The state knows every remaining record, and the next run removes them and issues once."""
     for call in spread(range(1, MOST_CALLS), 6):
         bench, shock = new_bench(), Shock(call, error, done=done)
-        # A failed removal is for the next run, and no failure of this one.
+        # The next run repeats a failed removal.
         with contextlib.suppress(type(error)):
             bench.issue_under(shock, bench.name, f"*.{bench.name}")
         if not shock.was_felt:
             break
-        known = {record.value for record in bench.state.challenge_records(bench.lineage)}
-        assert set(bench.txt_left) <= known
+        stored = {record.value for record in bench.state.challenge_records(bench.lineage)}
+        assert set(bench.txt_left) <= stored
         finish(bench)
     else:
-        pytest.fail("the run never came to its end")
+        pytest.fail("the run never ended")
     assert call > 10
 
 
-def test_run_that_is_stopped_at_every_removal_tries_them_all(bench: Bench) -> None:
-    """It ends as stopped, and each record that is left is known to the next run."""
+def test_stopped_run_tries_every_removal(bench: Bench) -> None:
+    """The run ends as stopped, and the state knows each remaining record."""
     bench.dns.while_removing = Interrupted(Text("stopped"))
 
     with pytest.raises(Interrupted):
         bench.issue(bench.name, f"*.{bench.name}")
 
     assert 2 == len(set(bench.dns.added))
-    assert 4 == len(bench.dns.removals)  # each of them twice
+    assert 4 == len(bench.dns.removals)  # each record twice
     assert 2 == bench.rows_left

@@ -1,4 +1,4 @@
-"""What is checked before an order: zones, CAA, signatures, the directory, keys of a DNS account."""
+"""Checks before an order: zones, CAA, DNSSEC, the directory, and the keys of a DNS account."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ from tests.adapters.acme.name_servers import (
 from tests.adapters.acme.ports import unavailable
 from tests.adapters.acme.proxy import with_fields
 
-# --- Whether challenges can be written and seen: an account's zones, and whom the world asks
+# --- Zones of an account, and the delegations of the zones
 
 
 class Account(MemoryDns):
-    """An account whose zones are served by the hosts that it says, some of them paused."""
+    """An account with given name servers, and with a paused zone if wanted."""
 
     def __init__(self, *zones: str, hosts: tuple[str, ...] = HOSTS[:2], paused: str = "") -> None:
         super().__init__(zones)
@@ -68,12 +68,12 @@ class Account(MemoryDns):
 
 
 class Unlisted:
-    """A provider that cannot list its zones."""
+    """A provider without a list of its zones."""
 
     def add_txt(self, name: str, value: str) -> str:
         raise AssertionError
 
-    remove_txt = add_txt  # neither is called
+    remove_txt = add_txt  # neither method is called
 
 
 @pytest.fixture
@@ -83,28 +83,28 @@ def world() -> Iterator[NameServers]:
         yield servers
 
 
-def look(world: NameServers, account: object, *names: str) -> dict[str, Code | str]:
-    """Examine names, and return the codes by what they are about."""
+def codes_by_subject(world: NameServers, account: object, *names: str) -> dict[str, Code | str]:
+    """Check names, and return the codes by subject."""
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
-    zones = ZonesLook("dns", account, world.propagation(), resolvers)  # type: ignore[arg-type]  # one is no provider
-    asked = names or ("img.example.com", "*.img.example.com")
-    found = zones.look((name, account) for name in asked)  # type: ignore[misc]  # one is no provider
-    return {finding.subject: finding.code for finding in found}
+    zones = ZonesLook("dns", account, world.propagation(), resolvers)  # type: ignore[arg-type]  # any object
+    checked = names or ("img.example.com", "*.img.example.com")
+    findings = zones.look((name, account) for name in checked)  # type: ignore[misc]  # any object
+    return {finding.subject: finding.code for finding in findings}
 
 
 CHALLENGE = "_acme-challenge.img.example.com"
 BELOW_A_CUT = "www.sub.example.com"
 
 
-def as_it_is(world: NameServers) -> None:
-    """Leave the world as it is."""
+def no_change(world: NameServers) -> None:
+    """Leave the zones unchanged."""
 
 
-def cut(world: NameServers) -> None:
+def delegate_sub_zone(world: NameServers) -> None:
     world.zones.add_zone("sub.example.com", HOSTS[2:])
 
 
-def led(*aliases: tuple[str, str]) -> Callable[[NameServers], None]:
+def with_aliases(*aliases: tuple[str, str]) -> Callable[[NameServers], None]:
     def add(world: NameServers) -> None:
         for name, target in aliases:
             world.zones.seed(name, "CNAME", target)
@@ -112,39 +112,44 @@ def led(*aliases: tuple[str, str]) -> Callable[[NameServers], None]:
     return add
 
 
-AWAY = led((CHALLENGE, "img.example.net."))
-IN_A_CIRCLE = led((CHALLENGE, "a.example.com."), ("a.example.com", f"{CHALLENGE}."))
-BY_WILDCARD = led(("*.example.com", "edge.example.net."))
+ALIAS_ELSEWHERE = with_aliases((CHALLENGE, "img.example.net."))
+ALIAS_LOOP = with_aliases((CHALLENGE, "a.example.com."), ("a.example.com", f"{CHALLENGE}."))
+WILDCARD_ALIAS = with_aliases(("*.example.com", "edge.example.net."))
 
 
 @pytest.mark.parametrize(
     ("prepare", "account", "names", "expected"),
     [
-        (as_it_is, Account("example.com"), (), {}),
-        (as_it_is, Account("example.net"), (), {CHALLENGE: Code.ZONE_MISSING}),
+        (no_change, Account("example.com"), (), {}),
+        (no_change, Account("example.net"), (), {CHALLENGE: Code.ZONE_MISSING}),
         (
-            as_it_is,
+            no_change,
             Account("example.com", paused="example.com"),
             (),
             {CHALLENGE: Code.ZONE_BLOCKED},
         ),
-        (as_it_is, Account("no.test"), ("www.no.test",), {"no.test": Code.NOT_DELEGATED}),
-        # An account that does not know its name servers, and one that cannot list its zones.
-        (as_it_is, Account("example.com", hosts=()), (), {}),
-        (as_it_is, Unlisted(), (), {}),
-        # What is written above a cut is not seen below it.
-        (cut, Account("example.com"), (BELOW_A_CUT,), {"example.com": Code.DELEGATED_ELSEWHERE}),
+        (no_change, Account("no.test"), ("www.no.test",), {"no.test": Code.NOT_DELEGATED}),
+        # An account without known name servers, and an account without a list of its zones.
+        (no_change, Account("example.com", hosts=()), (), {}),
+        (no_change, Unlisted(), (), {}),
+        # Below a delegation, resolvers never see records of the parent zone.
         (
-            cut,
+            delegate_sub_zone,
+            Account("example.com"),
+            (BELOW_A_CUT,),
+            {"example.com": Code.DELEGATED_ELSEWHERE},
+        ),
+        (
+            delegate_sub_zone,
             MemoryDns(["example.com"]),
             (BELOW_A_CUT,),
             {"example.com": Code.DELEGATED_ELSEWHERE},
         ),
-        # The zone at the end of an alias is the one that counts.
-        (AWAY, Account("example.net", hosts=HOSTS[2:]), (), {}),
-        (AWAY, Account("example.com"), (), {"img.example.net": Code.ZONE_MISSING}),
-        (IN_A_CIRCLE, Account("example.com"), (), {CHALLENGE: Code.ALIAS_BROKEN}),
-        (BY_WILDCARD, Account("example.com"), (), {CHALLENGE: Code.ALIAS_BY_WILDCARD}),
+        # An alias moves the challenge into the zone at its end.
+        (ALIAS_ELSEWHERE, Account("example.net", hosts=HOSTS[2:]), (), {}),
+        (ALIAS_ELSEWHERE, Account("example.com"), (), {"img.example.net": Code.ZONE_MISSING}),
+        (ALIAS_LOOP, Account("example.com"), (), {CHALLENGE: Code.ALIAS_BROKEN}),
+        (WILDCARD_ALIAS, Account("example.com"), (), {CHALLENGE: Code.ALIAS_BY_WILDCARD}),
         (
             lambda world: world.resolver.refusing(dns.rcode.SERVFAIL),
             Account("example.com"),
@@ -160,14 +165,14 @@ def test_account_and_the_world(
     names: tuple[str, ...],
     expected: dict[str, Code],
 ) -> None:
-    """What stands between them is reported of each challenge, or zone, apex and wildcard once."""
+    """Each problem between account and delegation is reported once for each challenge or zone."""
     prepare(world)
 
-    assert expected == look(world, account, *names)
+    assert expected == codes_by_subject(world, account, *names)
 
 
-def test_delegation_that_leads_elsewhere(world: NameServers) -> None:
-    """The account has the zone, and the world asks others: both are named."""
+def test_delegation_to_other_name_servers(world: NameServers) -> None:
+    """The finding names the account's name servers and the delegated name servers."""
     account = Account("example.com", hosts=("ns9.other.test",))
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
 
@@ -180,18 +185,18 @@ def test_delegation_that_leads_elsewhere(world: NameServers) -> None:
     assert "at the registrar to ns9.other.test" in str(finding.hint)
 
 
-def test_account_that_is_refused_is_reported_as_that(world: NameServers) -> None:
-    """By the error of the provider."""
+def test_refused_account_is_reported(world: NameServers) -> None:
+    """The provider's own error reaches the caller."""
     account = Account("example.com")
     account.fail_with(DnsAccessDenied("the token is refused"))
 
     with pytest.raises(DnsAccessDenied):
-        look(world, account)
+        codes_by_subject(world, account)
 
 
-def test_cname_that_may_be_there_and_is_not_looked_for() -> None:
-    """With a wait in the place of every question it is never seen, and none is printed to be set:
-    what helps is another way to see it.
+def test_cname_is_invisible_with_a_fixed_wait() -> None:
+    """With a fixed wait certferry asks no resolver, so the hint recommends another way to check,
+    and prints no CNAME.
     """
     account = MemoryDns(["example.com"])
     blind = FixedWait(timedelta(seconds=1), lambda _: None, lambda: START)
@@ -205,29 +210,29 @@ def test_cname_that_may_be_there_and_is_not_looked_for() -> None:
     assert "CNAME _acme" not in str(finding.hint)
 
 
-def test_name_that_another_account_writes_is_left_to_it(world: NameServers) -> None:
-    """Also where a CNAME leads there; what no account has, is reported with the CNAME to set."""
+def test_name_of_another_account(world: NameServers) -> None:
+    """A name of another account is no problem, also by a CNAME; other names are reported."""
     own, other = Account("example.com"), Account("example.net", hosts=HOSTS[2:])
-    both = ZoneRouter([("example.org", own), ("example.com", own)])
+    own_only = ZoneRouter([("example.org", own), ("example.com", own)])
     shared = ZoneRouter([("example.com", own), ("example.net", other)])
     world.zones.seed("_acme-challenge.led.example.com", "CNAME", "led.example.net.")
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
 
-    def found(account: Account, provider: ZoneRouter) -> list[Problem]:
+    def findings(account: Account, provider: ZoneRouter) -> list[Problem]:
         look = ZonesLook("dns", account, world.propagation(), resolvers)
         return look.look([("led.example.com", provider), ("img.example.com", provider)])
 
-    assert [] == found(own, shared)
-    assert [] == found(other, shared)
-    [missing] = found(own, both)
+    assert [] == findings(own, shared)
+    assert [] == findings(other, shared)
+    [missing] = findings(own, own_only)
     assert (Code.ZONE_MISSING, "led.example.net") == (missing.code, missing.subject)
     assert "the CNAME at _acme-challenge.led.example.com leads to led.example.net" in str(
         missing.message
     )
 
 
-def test_wildcard_that_answers_for_a_challenge_is_explained(world: NameServers) -> None:
-    """Its CNAME is seen, and is not the one that is missing."""
+def test_wildcard_cname_at_a_challenge_is_explained(world: NameServers) -> None:
+    """The CNAME of a wildcard is visible at the name, and differs from the missing CNAME."""
     world.zones.seed("*.example.net", "CNAME", "edge.cdn.test.")
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
     account = Account("example.com")
@@ -243,7 +248,7 @@ def test_wildcard_that_answers_for_a_challenge_is_explained(world: NameServers) 
     )
 
 
-# --- What CAA and DNSSEC say of names, asked of real name servers
+# --- CAA and DNSSEC, at real name servers
 
 
 CA = "letsencrypt.org"
@@ -262,19 +267,19 @@ def named_world() -> Iterator[NameServers]:
 def look_at_names(
     named_world: NameServers, *names: str, applicant: Applicant = US
 ) -> dict[str, Code | str]:
-    """Examine names, and return the codes by what they are about."""
+    """Check names, and return the codes by subject."""
     resolvers = Resolvers([(RESOLVER, named_world.port)], ANSWER_WITHIN)
-    found = NamesLook(resolvers, applicant).look(names or NAMES)
-    return {finding.subject: finding.code for finding in found}
+    findings = NamesLook(resolvers, applicant).look(names or NAMES)
+    return {finding.subject: finding.code for finding in findings}
 
 
-def test_names_without_records_are_in_order(named_world: NameServers) -> None:
-    """Any CA may issue."""
+def test_names_without_caa_records_are_in_order(named_world: NameServers) -> None:
+    """Without CAA records any CA may issue."""
     assert {} == look_at_names(named_world)
 
 
-def test_record_above_the_name_is_in_force(named_world: NameServers) -> None:
-    """The CA climbs to it; a name has its records to itself where there are any."""
+def test_nearest_caa_records_are_in_force(named_world: NameServers) -> None:
+    """The CA climbs from the name towards the root, up to the first CAA records."""
     named_world.zones.seed("example.com", "CAA", '0 issue "other.test"')
     assert dict.fromkeys(NAMES, Code.CAA_FORBIDS) == look_at_names(named_world)
 
@@ -282,32 +287,32 @@ def test_record_above_the_name_is_in_force(named_world: NameServers) -> None:
     assert {} == look_at_names(named_world)
 
 
-def test_what_forbids_is_reported_with_the_record_to_add(named_world: NameServers) -> None:
-    """Where it stands, whom it names, and what to write there."""
+def test_forbidding_record_is_reported_with_the_record_to_add(named_world: NameServers) -> None:
+    """The finding has the name of the record, the allowed CA, and the record to add."""
     named_world.zones.seed("example.com", "CAA", '0 issue "other.test"')
     named_world.zones.seed("example.com", "CAA", '0 issuewild ";"')
     resolvers = Resolvers([(RESOLVER, named_world.port)], ANSWER_WITHIN)
 
-    one, wild = NamesLook(resolvers, US).look(NAMES)
+    plain, wild = NamesLook(resolvers, US).look(NAMES)
 
     assert f"the CAA records at example.com allow other.test to issue, but not {CA}" == str(
-        one.message
+        plain.message
     )
-    assert f'add the record `example.com. CAA 0 issue "{CA}"`' in str(one.hint)
+    assert f'add the record `example.com. CAA 0 issue "{CA}"`' in str(plain.hint)
     assert f'CAA 0 issuewild "{CA}"' in str(wild.hint)
-    assert Severity.ERROR is one.severity
+    assert Severity.ERROR is plain.severity
 
 
 def test_records_at_the_end_of_an_alias_are_in_force(named_world: NameServers) -> None:
-    """As a CDN's, to which the name leads (RFC 8659 §3)."""
+    """The name may be an alias of a CDN's name (RFC 8659 §3)."""
     named_world.zones.seed("www.example.com", "CNAME", "cdn.example.net.")
     named_world.zones.seed("cdn.example.net", "CAA", '0 issue "other.test"')
 
     assert {"www.example.com": Code.CAA_FORBIDS} == look_at_names(named_world, "www.example.com")
 
 
-def test_ca_that_does_not_report_its_name_is_not_judged(named_world: NameServers) -> None:
-    """Who may issue is reported all the same; without records there is nothing to compare."""
+def test_ca_without_known_identities_is_not_judged(named_world: NameServers) -> None:
+    """Existing CAA records are still reported; without records there is no finding."""
     unknown = Applicant(frozenset())
     assert {} == look_at_names(named_world, applicant=unknown)
 
@@ -318,8 +323,8 @@ def test_ca_that_does_not_report_its_name_is_not_judged(named_world: NameServers
     )
 
 
-def test_resolver_that_fails_leaves_caa_unread(named_world: NameServers) -> None:
-    """A CA that reads none may issue nothing either; it may pass."""
+def test_failing_resolver_leaves_caa_unread(named_world: NameServers) -> None:
+    """A CA must not issue with unreadable CAA records; the failure may be temporary."""
     named_world.resolver.refusing(dns.rcode.SERVFAIL)
     resolvers = Resolvers([(RESOLVER, named_world.port)], ANSWER_WITHIN)
 
@@ -328,9 +333,9 @@ def test_resolver_that_fails_leaves_caa_unread(named_world: NameServers) -> None
     assert (Code.CAA_UNREADABLE, Severity.WARNING) == (finding.code, finding.severity)
 
 
-def test_signatures_that_do_not_hold(named_world: NameServers) -> None:
-    """The zone answers where they are not checked, and a CA checks them. The other zone is whole,
-    and apex and wildcard are reported once.
+def test_broken_dnssec(named_world: NameServers) -> None:
+    """Only validating resolvers notice a broken signature, and CAs validate. The other zone is
+    valid, and apex and wildcard have a single finding.
     """
     named_world.resolver.bogus.add("example.com")
 
@@ -339,8 +344,8 @@ def test_signatures_that_do_not_hold(named_world: NameServers) -> None:
     )
 
 
-def test_one_resolver_that_checks_is_enough(named_world: NameServers) -> None:
-    """Another that checks nothing must not hide it."""
+def test_single_validating_resolver_is_enough(named_world: NameServers) -> None:
+    """A resolver without validation must not hide the broken signature."""
     named_world.resolver.bogus.add("example.com")
     resolvers = Resolvers(
         [("127.0.53.1", named_world.port), (RESOLVER, named_world.port)], ANSWER_WITHIN
@@ -351,15 +356,15 @@ def test_one_resolver_that_checks_is_enough(named_world: NameServers) -> None:
     assert Code.DNSSEC_BROKEN == finding.code
 
 
-# --- What a CA's directory says: the time, and what the CA is called in CAA
+# --- The directory: the CA's clock, and its identities in CAA
 
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DIRECTORY = {name: f"http://127.0.0.1/{name}" for name in ("newNonce", "newAccount", "newOrder")}
 
 
-def found_in_directory(meta: object, *, ahead: timedelta = timedelta(0)) -> Client:
-    """Read a directory with this in its `meta`, at a CA whose clock is so far ahead."""
+def directory_with(meta: object, *, ahead: timedelta = timedelta(0)) -> Client:
+    """Read a directory with a given `meta`, at a CA whose clock is `ahead`."""
     document = json.dumps(DIRECTORY | ({} if meta is None else {"meta": meta})).encode()
 
     def answer(request: Request) -> Response:
@@ -370,42 +375,42 @@ def found_in_directory(meta: object, *, ahead: timedelta = timedelta(0)) -> Clie
 
 
 def test_identities_are_read_in_lower_case() -> None:
-    """A CA may have several."""
-    seen = found_in_directory({"caaIdentities": ["LetsEncrypt.org", "other.test"]})
+    """A CA may have several identities."""
+    client = directory_with({"caaIdentities": ["LetsEncrypt.org", "other.test"]})
 
-    assert frozenset({"letsencrypt.org", "other.test"}) == seen.identities
+    assert frozenset({"letsencrypt.org", "other.test"}) == client.identities
 
 
 @pytest.mark.parametrize(
     "meta", [None, {}, {"caaIdentities": []}, {"caaIdentities": None}, {"caaIdentities": 5}]
 )
-def test_directory_that_reports_no_identity(meta: object) -> None:
-    """They are optional (RFC 8555 §7.1.1); what is no list names none."""
-    assert frozenset() == found_in_directory(meta).identities
+def test_directory_without_identities(meta: object) -> None:
+    """`caaIdentities` is optional (RFC 8555 §7.1.1), and a malformed list counts as empty."""
+    assert frozenset() == directory_with(meta).identities
 
 
 @pytest.mark.parametrize("minutes", [0, 20, -20])
 def test_clock_of_the_ca_is_reported(minutes: int) -> None:
-    """By the Date of its answer."""
+    """The difference comes from the Date header."""
     ahead = timedelta(minutes=minutes)
 
-    assert ahead == found_in_directory(None, ahead=ahead).ahead
+    assert ahead == directory_with(None, ahead=ahead).ahead
 
 
-def test_address_that_is_no_directory() -> None:
-    """It is reported in our words."""
+def test_web_page_instead_of_a_directory() -> None:
+    """The error is reported in certferry's words."""
     with HttpService(lambda _: Response(200, b"<html>")) as ca, pytest.raises(CaUnavailable):
         read_directory(IssuerSettings(ca.url), lambda _: None, lambda: NOW)
 
 
-# --- CAA records that forbid the CA are reported before anything is ordered
+# --- CAA records before an order
 
 
 PEBBLE = "pebble.letsencrypt.org"
 
 
-def naming(*identities: str) -> Callable[[Request, Response], Response]:
-    """Let the directory say what the CA is called in CAA records; this Pebble does not."""
+def with_identities(*identities: str) -> Callable[[Request, Response], Response]:
+    """Let the directory list the CA's identities; Pebble itself lists none."""
 
     def rewrite(request: Request, response: Response) -> Response:
         if request.path != "/dir":
@@ -418,7 +423,7 @@ def naming(*identities: str) -> Callable[[Request, Response], Response]:
 @pytest.fixture
 def issuer(bench: Bench, dns_service: DnsService) -> Callable[..., AcmeIssuer]:
     host, _, port = dns_service.resolver_endpoint.rpartition(":")
-    bench.proxy.rewrite = naming(PEBBLE)
+    bench.proxy.rewrite = with_identities(PEBBLE)
 
     def connected(port: int = int(port), within: timedelta = ANSWER_WITHIN) -> AcmeIssuer:
         return AcmeIssuer(
@@ -437,10 +442,10 @@ def orders(bench: Bench) -> int:
     return len(bench.proxy.requests("POST /order-plz"))
 
 
-def test_names_that_the_ca_may_not_issue_for(
+def test_caa_that_forbids_the_ca_prevents_an_order(
     bench: Bench, issuer: Callable[..., AcmeIssuer]
 ) -> None:
-    """The record is reported with what to write there; nothing is ordered until it is changed."""
+    """The error has the record and its correction; the order follows after the correction."""
     forbids = bench.zones.seed(bench.name, "CAA", '0 issue "other.test"')
 
     with pytest.raises(OrderFailed) as failure:
@@ -458,7 +463,7 @@ def test_names_that_the_ca_may_not_issue_for(
 
 
 def test_record_for_another_account(bench: Bench, issuer: Callable[..., AcmeIssuer]) -> None:
-    """The URL of the account that there is by now is compared (RFC 8657)."""
+    """The record is compared with the URL of the present account (RFC 8657)."""
     other = f'0 issue "{PEBBLE}; accounturi=https://ca.test/acct/1"'
     bench.zones.seed(bench.name, "CAA", other)
 
@@ -467,48 +472,48 @@ def test_record_for_another_account(bench: Bench, issuer: Callable[..., AcmeIssu
     assert 0 == orders(bench)
 
 
-def test_ca_that_does_not_say_what_it_is_called(
+def test_ca_without_identities_judges_caa_itself(
     bench: Bench, issuer: Callable[..., AcmeIssuer]
 ) -> None:
-    """The CA judges its records itself."""
+    """Certferry orders, because it cannot compare the records."""
     bench.zones.seed(bench.name, "CAA", '0 issue "other.test"')
 
     connected = issuer()
-    bench.proxy.rewrite = naming()
+    bench.proxy.rewrite = with_identities()
 
     assert bench.issue(issuer=connected).key_matches
 
 
-def test_records_that_cannot_be_read(bench: Bench, issuer: Callable[..., AcmeIssuer]) -> None:
-    """The CA is asked all the same: it may see more than this machine's resolver."""
+def test_unreadable_caa_records(bench: Bench, issuer: Callable[..., AcmeIssuer]) -> None:
+    """The order is made anyway, because the CA may see more than this host's resolver."""
     bench.zones.seed(bench.name, "CAA", '0 issue "other.test"')
 
     assert bench.issue(issuer=issuer(9, timedelta(seconds=0.1))).key_matches
 
 
-def test_open_order_is_finished(bench: Bench, issuer: Callable[..., AcmeIssuer]) -> None:
-    """It was allowed when it was made; the CA has looked by itself."""
+def test_open_order_ignores_caa(bench: Bench, issuer: Callable[..., AcmeIssuer]) -> None:
+    """The records allowed the order when the order was made; the CA checks for itself."""
     bench.issue()
     bench.zones.seed(bench.name, "CAA", '0 issue "other.test"')
 
     assert bench.issue(issuer=issuer()).key_matches
 
 
-# --- A DNS account that refuses its keys costs one order, whatever it can list
+# --- A DNS account that refuses its keys costs a single order
 
 
 DENIED = DnsAccessDenied("the token is wrong")
 
 
 def issue(bench: Bench) -> None:
-    """Issue by a run of its own, with an account that has a label."""
+    """Issue in a new run, with a labelled account."""
     request: IssueRequest = replace(bench.request(), dns="bind")
     bench.issuer().issue(request, bench.dns, bench.lease(), bench.events.append)
 
 
 @pytest.fixture
-def refusing(bench: Bench) -> Bench:
-    """A run has found that the account refuses its keys, and its order is lost."""
+def refused(bench: Bench) -> Bench:
+    """A run has met the account's refusal of its keys, and the order is lost."""
     bench.dns.before_adding = DENIED
     bench.dns.while_removing = DENIED
     with pytest.raises(DnsAccessDenied):
@@ -517,44 +522,44 @@ def refusing(bench: Bench) -> Bench:
     return bench
 
 
-def test_refused_keys_are_tried_before_the_ca_is_asked(refusing: Bench) -> None:
-    """The CA hears of no second order; each run asks the account."""
-    asked = len(refusing.proxy.journal)
+def test_refused_keys_are_tried_before_an_order(refused: Bench) -> None:
+    """The CA gets no second order, and each run tries the account once."""
+    requests = len(refused.proxy.journal)
 
     for _ in range(2):
         with pytest.raises(DnsAccessDenied):
-            issue(refusing)
+            issue(refused)
 
-    assert asked == len(refusing.proxy.journal)
-    assert 2 == len(refusing.dns.removals)
+    assert requests == len(refused.proxy.journal)
+    assert 2 == len(refused.dns.removals)
 
 
-def test_keys_that_are_taken_again(refusing: Bench) -> None:
-    """The run goes on by itself, and later ones do not ask any more."""
-    refusing.dns.before_adding = refusing.dns.while_removing = None
-    issue(refusing)
-    looks = refusing.dns.removals.count(None)
+def test_keys_that_are_accepted_again(refused: Bench) -> None:
+    """The run continues, and later runs order without a trial."""
+    refused.dns.before_adding = refused.dns.while_removing = None
+    issue(refused)
+    looks = refused.dns.removals.count(None)
 
-    refusing.state.drop_order(refusing.lease())
-    issue(refusing)
+    refused.state.drop_order(refused.lease())
+    issue(refused)
 
-    assert 1 == looks == refusing.dns.removals.count(None)
+    assert 1 == looks == refused.dns.removals.count(None)
 
 
 @pytest.mark.parametrize("problem", [unavailable(), DnsError("no such record")])
-def test_account_that_says_something_else(refusing: Bench, problem: DnsError) -> None:
-    """It may take the keys: then the order finds out, so that nothing stays shut for ever."""
-    refusing.dns.before_adding, refusing.dns.while_removing = None, problem
+def test_account_with_another_error(refused: Bench, problem: DnsError) -> None:
+    """The keys may be accepted, and only an order shows the truth."""
+    refused.dns.before_adding, refused.dns.while_removing = None, problem
 
-    issue(refusing)
+    issue(refused)
 
-    assert 2 == len(refusing.proxy.requests("POST /order-plz"))
+    assert 2 == len(refused.proxy.requests("POST /order-plz"))
 
 
-def test_other_account_is_not_asked(refusing: Bench) -> None:
-    """What one account refuses says nothing of another."""
-    refusing.dns.before_adding = refusing.dns.while_removing = None
+def test_other_account_is_not_tried(refused: Bench) -> None:
+    """The refusal concerns a single account."""
+    refused.dns.before_adding = refused.dns.while_removing = None
 
-    refusing.issue()
+    refused.issue()
 
-    assert None not in refusing.dns.removals
+    assert None not in refused.dns.removals

@@ -1,5 +1,5 @@
-"""Names that a record proves which stays: dns-persist-01 (draft-ietf-acme-dns-persist-02), at a
-CA that looks at it in DNS.
+"""Names proven by a permanent record, dns-persist-01 (draft-ietf-acme-dns-persist-02), at a CA that
+reads the record in DNS.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.account_bench import account, ca_account
 from tests.adapters.acme.bench import Bench
-from tests.adapters.acme.name_servers import ANSWER_WITHIN, IMPATIENT, RESOLVER, START
+from tests.adapters.acme.name_servers import ANSWER_WITHIN, RESOLVER, SHORT_WAIT, START
 from tests.adapters.acme.persist_ca import DNS_01, ISSUERS, PREFIX, PersistCa
 from tests.adapters.acme.proxy import with_fields
 
@@ -47,7 +47,7 @@ NO_ACCOUNT = ZoneRouter([])
 
 
 class Persisting(Bench):
-    """A bench at such a CA, with `dns_persist` on."""
+    """A bench at a CA with dns-persist-01, with `dns_persist` on."""
 
     def __init__(self, ca: PersistCa, zones: Zones, folder: Path, resolver: str) -> None:
         super().__init__(ca.upstream, zones, folder, proxy=ca)
@@ -56,7 +56,7 @@ class Persisting(Bench):
         self.endpoint = host, int(port)
 
     def issuer_now(self, **settings: Any) -> AcmeIssuer:
-        """Return an issuer, as of another run."""
+        """Return a new issuer, as in another run."""
         return AcmeIssuer(
             settings=self.settings(**{"dns_persist": True, **settings}),
             state=self.state,
@@ -77,12 +77,12 @@ class Persisting(Bench):
         )
 
     def set_record(self, name: str, *, more: str = "", wildcard: bool = False) -> int:
-        """Set it in DNS, with something more at its end."""
+        """Set the record in DNS, with a suffix of its value."""
         record = self.record(name, wildcard=wildcard)
         return self.zones.seed(record.name, record.rtype, record.value + more).id
 
     def prove(self, *names: str, dns: DnsProvider = NO_ACCOUNT) -> CertificateBundle:
-        """Issue, without a DNS account unless there is one."""
+        """Issue a certificate, by default without a DNS account."""
         wanted = self.request(*names)
         return self.issuer_now().issue(wanted, dns, self.lease(), self.events.append)
 
@@ -96,8 +96,8 @@ def bench(
         yield Persisting(ca, zones, tmp_path, resolver)
 
 
-def test_record_takes_the_place_of_an_account(bench: Persisting) -> None:
-    """Set once, it proves the name in every order; nothing is written, and nothing left."""
+def test_record_replaces_an_account(bench: Persisting) -> None:
+    """A record that was set once proves the name in every order, and no other record is written."""
     bench.set_record(bench.name)
 
     assert bench.prove().key_matches
@@ -108,7 +108,7 @@ def test_record_takes_the_place_of_an_account(bench: Persisting) -> None:
 
 
 def test_wildcard_and_its_name_share_a_record(bench: Persisting) -> None:
-    """`policy=wildcard` allows both."""
+    """`policy=wildcard` covers the wildcard and its name."""
     bench.set_record(bench.name, wildcard=True)
 
     names = bench.prove(bench.name, f"*.{bench.name}").certificate.names
@@ -117,8 +117,8 @@ def test_wildcard_and_its_name_share_a_record(bench: Persisting) -> None:
     assert [bench.name] * 2 == bench.ca.proven
 
 
-def test_wildcard_that_the_record_does_not_allow(bench: Persisting) -> None:
-    """The record that would is reported; nothing is ordered, and the CA would not take it."""
+def test_record_without_wildcard_policy(bench: Persisting) -> None:
+    """The error shows the right record, and comes before an order, which the CA would refuse."""
     bench.set_record(bench.name)
 
     with pytest.raises(RecordMissing) as failure:
@@ -130,27 +130,27 @@ def test_wildcard_that_the_record_does_not_allow(bench: Persisting) -> None:
     assert 0 == bench.ca.orders
 
 
-def test_each_missing_record_is_reported_at_once(bench: Persisting) -> None:
-    """An operator sets them by hand: all of them are reported; the one that is there is not."""
-    here, first, second = (f"{label}.{bench.name}" for label in ("here", "one", "two"))
-    bench.set_record(here)
+def test_all_missing_records_are_reported_together(bench: Persisting) -> None:
+    """The operator sets records by hand, so the hint lists every missing record, and only those."""
+    present, first, second = (f"{label}.{bench.name}" for label in ("here", "one", "two"))
+    bench.set_record(present)
 
     with pytest.raises(RecordMissing) as failure:
-        bench.prove(here, first, second)
+        bench.prove(present, first, second)
 
     lines = [bench.record(name).as_zone_line for name in (first, second)]
     assert str(failure.value.hint).endswith("\n".join(lines))
     assert f"no TXT record for this CA at _validation-persist.{second}" in str(failure.value)
-    assert bench.record(here).value not in str(failure.value.hint)
+    assert bench.record(present).value not in str(failure.value.hint)
     assert 0 == bench.ca.orders
 
     for name in (first, second):
         bench.set_record(name)
-    assert bench.prove(here, first, second).key_matches
+    assert bench.prove(present, first, second).key_matches
 
 
-def test_before_there_is_an_account_at_the_ca(bench: Persisting) -> None:
-    """No record can name one: the command that makes it is reported."""
+def test_record_before_the_first_account(bench: Persisting) -> None:
+    """A record needs the account's URL, so the hint has the command that registers the account."""
     with pytest.raises(RecordMissing) as failure:
         bench.prove()
 
@@ -159,8 +159,8 @@ def test_before_there_is_an_account_at_the_ca(bench: Persisting) -> None:
     assert 0 == bench.ca.orders
 
 
-def test_an_account_proves_what_no_record_does(bench: Persisting) -> None:
-    """Where the certificate has both, a missing or wrong record costs nothing."""
+def test_dns_account_proves_names_without_a_record(bench: Persisting) -> None:
+    """With a DNS account, a missing or wrong record does no harm."""
     other = f"other.{bench.name}"
     bench.set_record(bench.name)
     bench.zones.seed(f"_validation-persist.{other}", "TXT", f"{ISSUERS[0]}; accounturi=wrong")
@@ -188,13 +188,13 @@ def test_an_account_proves_what_no_record_does(bench: Persisting) -> None:
         {"issuerDomainNames": ISSUERS, "accountHashPrefix": 'https://ca.test/"; policy=x/'},
     ],
 )
-def test_directory_that_offers_no_draft_02(meta: dict[str, Any]) -> None:
-    """What is not as §3.2 says is none: a record made of it would not be taken."""
+def test_malformed_offer_in_the_directory(meta: dict[str, Any]) -> None:
+    """A malformed offer counts as absent (§3.2): the CA would refuse a record made from it."""
     assert None is offer_in({"meta": meta})
 
 
-def test_directory_that_offers_it() -> None:
-    """Both fields, as §3.2 says."""
+def test_offer_in_the_directory() -> None:
+    """The directory has both fields of §3.2."""
     meta = {"issuerDomainNames": ISSUERS, "accountHashPrefix": PREFIX}
 
     assert Offer(tuple(ISSUERS), PREFIX) == offer_in({"meta": meta})
@@ -207,8 +207,8 @@ ANY_JSON = st.recursive(
 
 
 @given(ANY_JSON, ANY_JSON)
-def test_whatever_a_ca_says(issuers: Any, prefix: Any) -> None:
-    """It is an offer or none; what is, makes records that are read again as they were made."""
+def test_any_json_in_the_directory(issuers: Any, prefix: Any) -> None:
+    """Any JSON is an offer or no offer, and challenges of an offer are recognised."""
     offer = offer_in({"meta": {"issuerDomainNames": issuers, "accountHashPrefix": prefix}})
     challenge = {"type": "dns-persist-01", "issuerDomainNames": issuers}
 
@@ -217,8 +217,8 @@ def test_whatever_a_ca_says(issuers: Any, prefix: Any) -> None:
     assert not is_for(challenge, Offer(("other.test",), PREFIX), ())
 
 
-def test_ca_without_it(bench: Persisting) -> None:
-    """An account proves the name as before; without one, that is reported before an order."""
+def test_ca_without_dns_persist(bench: Persisting) -> None:
+    """A DNS account proves the name; without a DNS account the error comes before the order."""
     bench.ca.meta = {}
     bench.ca.offers = {DNS_01}
 
@@ -231,9 +231,9 @@ def test_ca_without_it(bench: Persisting) -> None:
 
 
 @pytest.mark.parametrize("taken", [["ca.test"], [*ISSUERS, *"123456789"], [], ["Authority.Test"]])
-def test_challenge_that_is_not_as_promised(bench: Persisting, taken: list[str]) -> None:
-    """One that lacks a name of the directory's, or has too many, is none (§3.1, §3.2): an account
-    proves the name, and without one, what the CA does is reported.
+def test_challenge_that_contradicts_the_directory(bench: Persisting, taken: list[str]) -> None:
+    """A challenge with missing or too many issuers is ignored (§3.1, §3.2): a DNS account proves
+    the name, and without a DNS account the CA's fault is reported.
     """
     bench.set_record(bench.name)
     bench.ca.taken = taken
@@ -247,27 +247,27 @@ def test_challenge_that_is_not_as_promised(bench: Persisting, taken: list[str]) 
     assert [f"_acme-challenge.{bench.name}"] == [name for name, _ in bench.dns.added]
 
 
-def test_orders_do_not_wait_for_one_another_at_a_silent_ca(bench: Persisting) -> None:
-    """Behind one another, a hundred would take a hundred time-outs."""
+def test_orders_ask_a_silent_ca_concurrently(bench: Persisting) -> None:
+    """In sequence, a hundred orders would take a hundred timeouts."""
     together = threading.Barrier(2)
 
     def silent() -> Offer | None:
         together.wait(20)
         raise CaUnavailable("no answer")
 
-    resolvers = Resolvers([(RESOLVER, 1)], IMPATIENT)
+    resolvers = Resolvers([(RESOLVER, 1)], SHORT_WAIT)
     proofs = PersistProofs("", MemoryState(), resolvers, lambda: START, silent)
 
     with ThreadPoolExecutor(2) as threads:
-        asked = [
+        futures = [
             threads.submit(proofs.must_be_provable, ["example.com"], NO_ACCOUNT, bench.propagation)
             for _ in range(2)
         ]
-    assert [CaUnavailable] * 2 == [type(one.exception()) for one in asked]
+    assert [CaUnavailable] * 2 == [type(future.exception()) for future in futures]
 
 
-def test_authorization_without_it(bench: Persisting) -> None:
-    """The record is there and the CA does not ask for it: the account that has the zone writes."""
+def test_authorization_without_dns_persist(bench: Persisting) -> None:
+    """The CA ignores the existing record, so the account with the zone writes a challenge."""
     bench.set_record(bench.name)
     bench.ca.offers = {DNS_01}
 
@@ -275,8 +275,8 @@ def test_authorization_without_it(bench: Persisting) -> None:
     assert [f"_acme-challenge.{bench.name}"] == [name for name, _ in bench.dns.added]
 
 
-def test_issuer_that_caa_could_not_name(bench: Persisting) -> None:
-    """Every name of a challenge is one of `caaIdentities`, where there are any (§3.2)."""
+def test_issuer_outside_the_caa_identities(bench: Persisting) -> None:
+    """Every issuer of a challenge must be in `caaIdentities`, if the directory has any (§3.2)."""
     bench.set_record(bench.name)
     bench.ca.meta["caaIdentities"] = ISSUERS[:1]
     bench.ca.offers.add(DNS_01)
@@ -285,8 +285,8 @@ def test_issuer_that_caa_could_not_name(bench: Persisting) -> None:
     assert [f"_acme-challenge.{bench.name}"] == [name for name, _ in bench.dns.added]
 
 
-def test_caa_that_allows_another_proof_only(bench: Persisting) -> None:
-    """`validationmethods` is compared with the proof that the name has (RFC 8657)."""
+def test_caa_that_allows_only_another_method(bench: Persisting) -> None:
+    """`validationmethods` is compared with the method that the name uses (RFC 8657)."""
     bench.set_record(bench.name)
     bench.ca.meta["caaIdentities"] = ISSUERS
     caa = f'0 issue "{ISSUERS[0]}; validationmethods=dns-01"'
@@ -303,8 +303,8 @@ def test_caa_that_allows_another_proof_only(bench: Persisting) -> None:
 
 
 def test_new_account_key(bench: Persisting) -> None:
-    """The record goes on to prove the name: the account's address is the same, and its earlier key
-    is remembered. A record to set is made with the key in force.
+    """The record stays valid: the account has the same URL, and its earlier keys are remembered.
+    New records use the present key.
     """
     bench.set_record(bench.name)
     before = bench.record(bench.name)
@@ -320,8 +320,8 @@ def test_new_account_key(bench: Persisting) -> None:
     assert before != bench.record(bench.name)
 
 
-def test_change_of_the_key_that_was_cut_off(bench: Persisting) -> None:
-    """Either key may be in force: a record made with any of them counts."""
+def test_record_during_an_interrupted_rollover(bench: Persisting) -> None:
+    """Either key may be in force, so a record with either key counts."""
     bench.set_record(bench.name)
     before = account(bench)
     bench.state.replace_account(before, replace(before, next_key_pem=new_key(KeyType.EC256)))
@@ -331,8 +331,8 @@ def test_change_of_the_key_that_was_cut_off(bench: Persisting) -> None:
     assert {bench.name} == proven
 
 
-def test_record_of_a_key_that_was_never_the_accounts(bench: Persisting) -> None:
-    """It is reported as another account's, with the one to set."""
+def test_record_of_another_account(bench: Persisting) -> None:
+    """The error names the other account, and the hint shows the right record."""
     stranger = f"{ISSUERS[0]}; accounturi={PREFIX}sha-256/{'A' * 43}"
     wanted = bench.record(bench.name)
     bench.zones.seed(wanted.name, "TXT", stranger)
@@ -344,8 +344,8 @@ def test_record_of_a_key_that_was_never_the_accounts(bench: Persisting) -> None:
     assert wanted.as_zone_line in str(failure.value.hint)
 
 
-def test_record_that_has_ended(bench: Persisting) -> None:
-    """It is seen before an order is made; one that ends later proves the name."""
+def test_record_past_its_end(bench: Persisting) -> None:
+    """An ended record is noticed before an order; a record with a later end proves the name."""
     ended = bench.set_record(bench.name, more="; persistUntil=1721952000")
 
     with pytest.raises(RecordMissing, match="has ended"):
@@ -357,8 +357,8 @@ def test_record_that_has_ended(bench: Persisting) -> None:
     assert bench.prove().key_matches
 
 
-def test_record_that_is_gone_when_the_ca_looks(bench: Persisting) -> None:
-    """What the CA says of it is reported, and the order is given up."""
+def test_record_that_vanishes_before_the_check(bench: Persisting) -> None:
+    """The CA's words are reported, and the order is given up."""
     record = bench.set_record(bench.name)
     bench.ca.before_looking = lambda: bench.zones.remove(record)
 
@@ -368,22 +368,22 @@ def test_record_that_is_gone_when_the_ca_looks(bench: Persisting) -> None:
     assert None is bench.state.order(bench.lineage)
 
 
-def silent_look(bench: Persisting) -> list[JudgedName]:
-    """Ask for the name through a resolver that does not answer."""
+def judged_in_silence(bench: Persisting) -> list[JudgedName]:
+    """Judge the name through a silent resolver."""
     holder = holder_in(bench.state, bench.ca.directory_url)
     assert holder is not None
     offer = Offer(tuple(ISSUERS), PREFIX)
-    resolvers = Resolvers([("127.0.54.77", bench.endpoint[1])], IMPATIENT)
+    resolvers = Resolvers([("127.0.54.77", bench.endpoint[1])], SHORT_WAIT)
     return judged_names([bench.name], offer, holder, resolvers, bench.clock.now)
 
 
-def found(looked: list[JudgedName]) -> list[tuple[str, str, str]]:
-    reported = findings_of(looked, (), datetime.now(UTC))
-    return [(one.severity, one.code, one.subject) for one in reported]
+def codes_of(judged: list[JudgedName]) -> list[tuple[str, str, str]]:
+    findings = findings_of(judged, (), datetime.now(UTC))
+    return [(finding.severity, finding.code, finding.subject) for finding in findings]
 
 
-def test_resolvers_that_do_not_answer(bench: Persisting) -> None:
-    """That is no missing record: it is reported as what it is, and an account is asked instead."""
+def test_silent_resolvers(bench: Persisting) -> None:
+    """The error names the resolvers, and a DNS account proves the name instead."""
     bench.record(bench.name)
     silent = AcmeIssuer(
         settings=bench.settings(dns_persist=True),
@@ -391,17 +391,17 @@ def test_resolvers_that_do_not_answer(bench: Persisting) -> None:
         propagation=bench.propagation,
         pause=bench.clock.pause,
         now=bench.clock.now,
-        resolvers=Resolvers([("127.0.54.77", bench.endpoint[1])], IMPATIENT),
+        resolvers=Resolvers([("127.0.54.77", bench.endpoint[1])], SHORT_WAIT),
     )
 
     with pytest.raises(DnsUnavailable, match=r"has no account .*; no resolver answered"):
         silent.must_be_provable([bench.name], NO_ACCOUNT)
     assert frozenset() == silent.must_be_provable([bench.name], bench.dns)
-    assert [("warning", "not_looked_at", bench.name)] == found(silent_look(bench))
+    assert [("warning", "not_looked_at", bench.name)] == codes_of(judged_in_silence(bench))
 
 
-def test_switched_off(bench: Persisting) -> None:
-    """Without `dns_persist` a record counts for nothing, and the CA's offer neither."""
+def test_dns_persist_switched_off(bench: Persisting) -> None:
+    """Without `dns_persist` both the record and the CA's offer are ignored."""
     bench.set_record(bench.name)
 
     with pytest.raises(OrderFailed, match="the CA offers no DNS-01"):
@@ -410,10 +410,10 @@ def test_switched_off(bench: Persisting) -> None:
     assert [] == bench.ca.proven
 
 
-def test_account_that_the_ca_has_forgotten(bench: Persisting, newborn: Pebble) -> None:
-    """Another is registered before a record is made: it is to name one that the CA knows."""
+def test_record_for_an_account_that_the_ca_lost(bench: Persisting, new_ca: Pebble) -> None:
+    """A new account is registered first, because a record must name an existing account."""
     before = bench.record(bench.name)
-    bench.ca.upstream = newborn
+    bench.ca.upstream = new_ca
 
     after = bench.record(bench.name)
 
@@ -423,8 +423,8 @@ def test_account_that_the_ca_has_forgotten(bench: Persisting, newborn: Pebble) -
     assert bench.prove().key_matches
 
 
-def test_account_that_is_out_of_use(bench: Persisting) -> None:
-    """A record that names it would prove nothing: none is printed (§4.2)."""
+def test_record_for_a_deactivated_account(bench: Persisting) -> None:
+    """A record for a deactivated account would prove nothing, so no record is printed (§4.2)."""
     bench.record(bench.name)
     gone = {"status": "deactivated"}
     bench.ca.rewrite = lambda request, response: (

@@ -1,4 +1,4 @@
-"""Resolvers that are asked by HTTPS: where the others are silent, lie, or keep what is over."""
+"""Resolvers over HTTPS, beside silent, false or outdated answers of other resolvers."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from certferry_sandbox.nameserver.daemon import MESSAGE, Handler, HttpsDns, Repl
 from certferry_sandbox.nameserver.service import Resolver
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
-    IMPATIENT,
     NAME,
+    SHORT_WAIT,
     NameServers,
     OddServer,
     Reports,
     name_servers,
-    one,
+    values_at,
 )
 from tests.adapters.http.peers import peer, tunnel
 
 FAKE = "198.18.0.7"
-ASKED = "POST /dns-query"
+QUERY = "POST /dns-query"
 
 
 @pytest.fixture
@@ -50,13 +50,13 @@ def world() -> Iterator[NameServers]:
 
 @pytest.fixture
 def reports() -> Reports:
-    """What is reported while waiting."""
+    """The sentences of a wait."""
     return Reports()
 
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., HttpsDns]]:
-    """Start resolvers behind HTTPS that the environment's bundle trusts."""
+    """Start resolvers behind HTTPS, with a certificate that the environment's bundle trusts."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
@@ -68,7 +68,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 @pytest.fixture
 def honest(world: NameServers) -> Resolver:
-    """A resolver elsewhere, of the same zones."""
+    """A resolver elsewhere, for the same zones."""
     return Resolver(world.zones, world.servers, "127.0.53.10")
 
 
@@ -78,26 +78,24 @@ def doh(honest: Resolver, start: Callable[..., HttpsDns]) -> HttpsDns:
 
 
 def over_https(world: NameServers, *services: HttpsDns) -> tuple[HttpsResolver, ...]:
-    return at_urls(tuple(one.question_url for one in services), ANSWER_WITHIN, world.waits)
+    return at_urls(tuple(service.question_url for service in services), ANSWER_WITHIN, world.waits)
 
 
 def propagation(world: NameServers, *services: HttpsDns, **settings: Any) -> DnsPropagation:
     return world.propagation(over_https=over_https(world, *services), **settings)
 
 
-def txt_asked(resolver: Resolver) -> list[str]:
+def txt_queries(resolver: Resolver) -> list[str]:
     return [query.name for query in resolver.queries if query.type == "TXT"]
 
 
-# as a resolver like any other
+# --- As an ordinary resolver
 
 
-def test_resolver_over_https_is_asked_where_the_others_are_silent(
-    world: NameServers, doh: HttpsDns
-) -> None:
-    """The stand-in takes nothing but what RFC 8484 has."""
+def test_resolver_over_https_beside_silent_resolvers(world: NameServers, doh: HttpsDns) -> None:
+    """The stand-in accepts only requests of the form in RFC 8484."""
     world.resolver.down()
-    resolvers = Resolvers([("127.0.53.9", world.port)], IMPATIENT, over_https(world, doh))
+    resolvers = Resolvers([("127.0.53.9", world.port)], SHORT_WAIT, over_https(world, doh))
 
     assert "example.com" == resolvers.zone_of(NAME)
     assert ("ns1.dns.test", "ns2.dns.test") == resolvers.name_servers("example.com")
@@ -105,7 +103,7 @@ def test_resolver_over_https_is_asked_where_the_others_are_silent(
 
 
 def test_host_without_a_resolver(world: NameServers, doh: HttpsDns, tmp_path: Path) -> None:
-    """It needs none."""
+    """A resolver over HTTPS is enough."""
     system = tmp_path / "resolv.conf"
     system.touch()
     with pytest.raises(DnsUnavailable, match="no DNS resolver configured"):
@@ -116,51 +114,51 @@ def test_host_without_a_resolver(world: NameServers, doh: HttpsDns, tmp_path: Pa
     assert "example.com" == resolvers.zone_of(NAME)
 
 
-def test_names_are_looked_at_on_a_host_without_a_resolver(
+def test_names_are_checked_on_a_host_without_a_resolver(
     world: NameServers, honest: Resolver, doh: HttpsDns, tmp_path: Path
 ) -> None:
-    """Signatures too, of which each resolver is asked by itself."""
+    """The check of signatures, which asks each resolver by itself, works as well."""
     (tmp_path / "resolv.conf").touch()
     honest.bogus.add("example.com")
     resolvers = Resolvers(
         (), ANSWER_WITHIN, over_https(world, doh), system=str(tmp_path / "resolv.conf")
     )
 
-    found = NamesLook(resolvers, Applicant(frozenset())).look(["img.example.com"])
+    findings = NamesLook(resolvers, Applicant(frozenset())).look(["img.example.com"])
 
-    assert [Code.DNSSEC_BROKEN] == [one.code for one in found]
+    assert [Code.DNSSEC_BROKEN] == [finding.code for finding in findings]
 
 
-def test_resolver_over_https_is_not_asked_where_another_answers(
+def test_resolver_over_https_is_spared_beside_an_answering_resolver(
     world: NameServers, doh: HttpsDns
 ) -> None:
-    """Another company runs it: it learns nothing that it need not know."""
+    """Another company runs the resolver over HTTPS, so certferry sends only necessary queries."""
     Resolvers([("127.0.53.9", world.port)], ANSWER_WITHIN, over_https(world, doh)).zone_of(NAME)
 
     assert [] == doh.requests()
 
 
-def test_resolver_over_https_is_reached_through_the_proxy(
+def test_resolver_over_https_behind_a_proxy(
     world: NameServers, doh: HttpsDns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As everything else that is asked by HTTPS from a closed network."""
-    ways: list[object] = []
+    """In a closed network all requests over HTTPS go through the proxy."""
+    connections: list[object] = []
 
     def counted(connection: Any) -> None:
-        ways.append(connection)
+        connections.append(connection)
         tunnel(connection)
 
     with peer(counted) as host:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{host}")
         resolvers = Resolvers((), ANSWER_WITHIN, over_https(world, doh), plain=False)
-        zone, count = resolvers.zone_of(NAME), len(ways)
-        doh.stop()  # which ends the connection through the proxy
+        zone, count = resolvers.zone_of(NAME), len(connections)
+        doh.stop()  # ends the connection through the proxy
 
     assert ("example.com", 1) == (zone, count)
 
 
-def of_another_question(query: dns.message.Message) -> dns.message.Message:
-    """Answer what was not asked."""
+def answer_to_another_question(query: dns.message.Message) -> dns.message.Message:
+    """Return the answer to another question."""
     return dns.message.make_response(dns.message.make_query("other.test", "A", id=query.id))
 
 
@@ -177,18 +175,18 @@ def of_another_question(query: dns.message.Message) -> dns.message.Message:
         (
             Fault.status(
                 200,
-                of_another_question(dns.message.make_query("a.test", "A", id=0)).to_wire(),
+                answer_to_another_question(dns.message.make_query("a.test", "A", id=0)).to_wire(),
                 MESSAGE,
             ),
             "an answer to another question",
         ),
     ],
 )
-def test_answer_over_https_that_is_none(
+def test_malformed_answer_over_https(
     world: NameServers, doh: HttpsDns, fault: Fault, why: str
 ) -> None:
-    """What came, and from where, is reported."""
-    doh.faults.add(fault, on=ASKED, times=None)
+    """The error has the reason and the resolver."""
+    doh.faults.add(fault, on=QUERY, times=None)
     resolvers = Resolvers((), ANSWER_WITHIN, over_https(world, doh), plain=False)
 
     with pytest.raises(DnsUnavailable, match=why) as reported:
@@ -198,76 +196,76 @@ def test_answer_over_https_that_is_none(
     assert "dns-query" not in str(reported.value)
 
 
-def test_resolver_over_https_whose_certificate_is_not_trusted(
+def test_resolver_over_https_with_an_untrusted_certificate(
     world: NameServers, doh: HttpsDns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who sits in between cannot answer in its place."""
+    """An interceptor cannot answer in place of the resolver."""
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
 
     with pytest.raises(DnsUnavailable, match="certificate"):
         Resolvers((), ANSWER_WITHIN, over_https(world, doh), plain=False).zone_of(NAME)
 
 
-def test_zone_that_the_resolver_denies_is_asked_for_elsewhere(
+def test_zone_that_the_resolver_denies_is_found_elsewhere(
     world: NameServers, doh: HttpsDns, reports: Reports
 ) -> None:
-    """A company's own knows the company's names."""
+    """A company's own resolver may know only the company's names."""
     world.zones.create(NAME, "TXT", "value")
     world.resolver.denies = True
 
     with pytest.raises(ZoneNotFound):
-        world.propagation().wait(one(), reports)
-    doh.faults.add(Fault.status(503, b""), on=ASKED, times=3)
+        world.propagation().wait(values_at(), reports)
+    doh.faults.add(Fault.status(503, b""), on=QUERY, times=3)
     with pytest.raises(ZoneNotFound):
-        propagation(world, doh).wait(one(), reports)
+        propagation(world, doh).wait(values_at(), reports)
     doh.faults.clear()
 
-    propagation(world, doh).wait(one(), reports)
+    propagation(world, doh).wait(values_at(), reports)
 
     assert [] == reports.sentences
 
 
-# where name servers are
+# --- Addresses of name servers
 
 
-def test_made_up_address_is_said_and_looked_up_elsewhere(
+def test_invented_address_is_reported_and_replaced(
     world: NameServers, doh: HttpsDns, reports: Reports, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A proxy that answers DNS itself does not keep a certificate from being issued."""
+    """Behind a proxy that answers DNS queries itself, a certificate can still be issued."""
     world.zones.create(NAME, "TXT", "value")
     world.resolver.faked = FAKE
 
-    propagation(world, doh).wait(one(), reports)
+    propagation(world, doh).wait(values_at(), reports)
 
     assert f"{FAKE} for ns1.dns.test" in caplog.text
     assert [] == reports.sentences
 
 
-def test_made_up_address_without_another_resolver(world: NameServers, reports: Reports) -> None:
-    """The hint has both ways out."""
+def test_invented_address_without_another_resolver(world: NameServers, reports: Reports) -> None:
+    """The hint has the invented address, and the setting for resolvers over HTTPS."""
     world.resolver.faked = FAKE
 
     with pytest.raises(PropagationTimeout) as late:
-        world.propagation(timeout=timedelta(0), answer_within=IMPATIENT).wait(one(), reports)
+        world.propagation(timeout=timedelta(0), answer_within=SHORT_WAIT).wait(values_at(), reports)
 
     assert f"made-up addresses ({FAKE})" in str(late.value.hint)
     assert "[dns].doh" in str(late.value.hint)
 
 
-def test_resolver_that_invents_is_said(world: NameServers, reports: Reports) -> None:
-    """What it says of the name servers may be invented too."""
+def test_resolver_with_invented_answers_is_reported(world: NameServers, reports: Reports) -> None:
+    """The resolver's answers about the name servers may be invented too."""
     world.resolver.invented = "203.0.113.80"
     for server in world.servers:
         server.lame()
 
     with pytest.raises(PropagationTimeout) as late:
-        world.propagation(timeout=timedelta(0)).wait(one(), reports)
+        world.propagation(timeout=timedelta(0)).wait(values_at(), reports)
 
     hint = str(late.value.hint)
     assert f"127.0.53.9:{world.port} (203.0.113.80) give addresses for a name that" in hint
 
 
-# in the place of name servers that cannot be heard
+# --- In place of unreachable name servers
 
 
 def lame(world: NameServers) -> None:
@@ -275,42 +273,42 @@ def lame(world: NameServers) -> None:
         server.lame()
 
 
-def test_resolver_over_https_is_trusted_where_no_name_server_is_heard(
+def test_resolver_over_https_replaces_unreachable_name_servers(
     world: NameServers,
     honest: Resolver,
     doh: HttpsDns,
     reports: Reports,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Not before the name servers had their time: what it is asked too early, it remembers."""
+    """A resolver stores a negative answer, so the query waits until the name servers had time."""
     world.zones.create(NAME, "TXT", "value")
     lame(world)
 
-    propagation(world, doh).wait(one(), reports)
+    propagation(world, doh).wait(values_at(), reports)
 
     assert 20 <= world.waits.clock() < 26
-    assert [NAME] == txt_asked(honest)
+    assert [NAME] == txt_queries(honest)
     assert "resolvers asked over HTTPS show the challenge" in caplog.text
 
 
-def test_resolver_over_https_is_trusted_at_the_end_of_a_short_time(
+def test_resolver_over_https_is_asked_before_a_short_timeout(
     world: NameServers, doh: HttpsDns, reports: Reports
 ) -> None:
-    """Where questions get lost, as with a firewall, it is asked before anything is given up."""
+    """When a firewall drops queries, the resolver over HTTPS is the last attempt."""
     world.zones.create(NAME, "TXT", "value")
     for server in world.servers:
         server.down()
 
-    short = {"timeout": timedelta(0), "answer_within": IMPATIENT}
-    propagation(world, doh, **short).wait(one(), reports)
+    short = {"timeout": timedelta(0), "answer_within": SHORT_WAIT}
+    propagation(world, doh, **short).wait(values_at(), reports)
 
     assert [] == world.waits.seconds
 
 
-def test_resolver_that_remembers_the_absence_says_for_how_long(
+def test_remaining_time_of_a_cached_absence_is_reported(
     world: NameServers, honest: Resolver, doh: HttpsDns, reports: Reports
 ) -> None:
-    """By the zone's SOA record, less the time that has passed since."""
+    """The time comes from the zone's SOA record, less the age of the answer."""
     honest.negative_caching = 600
     lame(world)
     world.zones.create(NAME, "TXT", "value")
@@ -318,25 +316,26 @@ def test_resolver_that_remembers_the_absence_says_for_how_long(
         server.lag = 30
 
     with pytest.raises(PropagationTimeout) as late:
-        propagation(world, doh).wait(one(), reports)
+        propagation(world, doh).wait(values_at(), reports)
 
-    said = str(late.value)
+    message = str(late.value)
     assert (
-        f"other resolvers: {NAME}: {doh.url} (still answers that the record does not exist" in said
+        f"other resolvers: {NAME}: {doh.url} (still answers that the record does not exist"
+        in message
     )
-    left = int(said.partition("possibly for another ")[2].partition(" minutes")[0])
-    assert 5 <= left < 10
+    minutes = int(message.partition("possibly for another ")[2].partition(" minutes")[0])
+    assert 5 <= minutes < 10
 
 
-def test_silent_resolver_over_https_is_forgiven_while_another_answers(
+def test_silent_resolver_over_https_beside_an_answering_resolver(
     world: NameServers, start: Callable[..., HttpsDns], honest: Resolver, reports: Reports
 ) -> None:
-    """Some of them cannot be reached from every network."""
+    """Some resolvers are unreachable from some networks, so the answering resolver decides."""
     world.zones.create(NAME, "TXT", "value")
     lame(world)
     dead, alive = start(lambda *_: None), start(honest.handle)
 
-    propagation(world, dead, alive).wait(one(), reports)
+    propagation(world, dead, alive).wait(values_at(), reports)
 
     assert 20 <= world.waits.clock() < 26
 
@@ -344,31 +343,31 @@ def test_silent_resolver_over_https_is_forgiven_while_another_answers(
 def test_all_resolvers_over_https_are_silent(
     world: NameServers, start: Callable[..., HttpsDns], reports: Reports
 ) -> None:
-    """Then nothing was seen."""
+    """Without any answer the challenge counts as unseen."""
     world.zones.create(NAME, "TXT", "value")
     lame(world)
     dead = start(lambda *_: None)
 
     with pytest.raises(PropagationTimeout, match=r"other resolvers: .*status 504"):
-        propagation(world, dead).wait(one(), reports)
+        propagation(world, dead).wait(values_at(), reports)
 
 
 def test_every_resolver_that_answers_must_show_the_value(
     world: NameServers, start: Callable[..., HttpsDns], honest: Resolver, reports: Reports
 ) -> None:
-    """One that does not may be the one that sees what the CA sees."""
+    """A resolver with an old value may be closer to the CA's view."""
     world.zones.create(NAME, "TXT", "value")
     lame(world)
     services = [start(honest.handle), start(kept(TXT_OF_YESTERDAY))]
 
     with pytest.raises(PropagationTimeout, match="shows only older values"):
-        propagation(world, *services).wait(one(), reports)
+        propagation(world, *services).wait(values_at(), reports)
 
 
-def test_name_server_that_falls_silent_later_is_not_replaced(
+def test_name_server_that_answered_before_is_not_replaced(
     world: NameServers, start: Callable[..., HttpsDns], reports: Reports
 ) -> None:
-    """It has said that the value is not there, and the CA may hear the same."""
+    """The server has answered without the value, and the CA may get the same answer."""
     world.zones.create(NAME, "TXT", "value")
     for server in world.servers:
         server.lag = float("inf")
@@ -380,12 +379,12 @@ def test_name_server_that_falls_silent_later_is_not_replaced(
         world.waits(seconds)
 
     with pytest.raises(PropagationTimeout):
-        propagation(world, ahead, pause=pause).wait(one(), reports)
+        propagation(world, ahead, pause=pause).wait(values_at(), reports)
 
     assert [] == ahead.requests()
 
 
-# beside name servers that are heard
+# --- Beside answering name servers
 
 SOA = "ns1.dns.test. hostmaster.example.com. 1 3600 180 1209600"
 NET_NAME = "_acme-challenge.example.net"
@@ -396,84 +395,84 @@ def kept(*records: tuple[Any, ...]) -> Handler:
     return OddServer({(NAME, "TXT"): list(records)}).handle
 
 
-def test_chosen_resolver_that_keeps_older_values_is_reported_and_not_waited_for(
+def test_chosen_resolver_with_older_values_is_only_reported(
     world: NameServers,
     start: Callable[..., HttpsDns],
     reports: Reports,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The name servers decide, as they do for the CA."""
+    """The name servers decide, as in the CA's check."""
     world.zones.create(NAME, "TXT", "value")
 
-    propagation(world, start(kept(TXT_OF_YESTERDAY)), chosen=True).wait(one(), reports)
+    propagation(world, start(kept(TXT_OF_YESTERDAY)), chosen=True).wait(values_at(), reports)
 
     assert "shows only older values, possibly for another 4 minutes" in caplog.text
     assert [] == world.waits.seconds
 
 
-def test_chosen_resolver_that_is_silent_says_nothing_of_the_challenge(
+def test_silent_chosen_resolver_is_left_out_of_the_report(
     world: NameServers,
     start: Callable[..., HttpsDns],
     reports: Reports,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It may show the value; from some networks it cannot be reached."""
+    """The silent resolver may show the value, and is unreachable from some networks."""
     world.zones.create(NAME, "TXT", "value")
     dead, older = start(lambda *_: None), start(kept(TXT_OF_YESTERDAY))
 
-    propagation(world, dead, chosen=True).wait(one(), reports)
+    propagation(world, dead, chosen=True).wait(values_at(), reports)
     assert "other resolvers" not in caplog.text
 
-    propagation(world, dead, older, chosen=True).wait(one(), reports)
+    propagation(world, dead, older, chosen=True).wait(values_at(), reports)
     assert older.url in caplog.text
     assert dead.url not in caplog.text
 
 
-def test_resolver_that_was_not_chosen_is_not_asked_beside_name_servers(
+def test_default_resolver_is_spared_beside_name_servers(
     world: NameServers, doh: HttpsDns, reports: Reports
 ) -> None:
-    """Neither when all is well nor when a server lags."""
+    """The resolver gets no query, whether the name servers show the value or lag behind."""
     world.zones.create(NAME, "TXT", "value")
 
-    propagation(world, doh).wait(one(), reports)
+    propagation(world, doh).wait(values_at(), reports)
     world.servers[1].lag = float("inf")
     with pytest.raises(PropagationTimeout):
-        propagation(world, doh).wait(one(), reports)
+        propagation(world, doh).wait(values_at(), reports)
 
     assert [] == doh.requests()
 
 
-def test_chosen_resolvers_are_asked_when_it_is_too_late(
+def test_chosen_resolvers_are_asked_after_a_timeout(
     world: NameServers, doh: HttpsDns, reports: Reports
 ) -> None:
-    """What others say helps to find out why."""
+    """The answers of other resolvers help to find the cause."""
     with pytest.raises(PropagationTimeout, match=r"other resolvers: .*does not exist"):
-        propagation(world, doh, chosen=True).wait(one(), reports)
+        propagation(world, doh, chosen=True).wait(values_at(), reports)
 
 
 def test_older_value_at_a_name_server_is_reported(world: NameServers, reports: Reports) -> None:
-    """It is something else than a record that is not there."""
+    """An older value differs from a missing record."""
     world.zones.create(NAME, "TXT", "yesterday")
 
     with pytest.raises(PropagationTimeout, match=r"ns1\.dns\.test \(not there yet\)"):
-        world.propagation().wait(one(), reports)
+        world.propagation().wait(values_at(), reports)
 
 
-def test_silent_resolver_over_https_is_asked_for_one_name_only(
+def test_silent_resolver_over_https_is_asked_for_a_single_name(
     world: NameServers, doh: HttpsDns, reports: Reports
 ) -> None:
-    """The others would take as long."""
+    """Queries for further names would take as long."""
     world.zones.create(NAME, "TXT", "value")
     world.zones.create(NET_NAME, "TXT", "value")
-    doh.faults.add(Fault.status(503, b""), on=ASKED, times=None)
+    doh.faults.add(Fault.status(503, b""), on=QUERY, times=None)
 
-    propagation(world, doh, chosen=True).wait(one(NAME) | one(NET_NAME), reports)
+    propagation(world, doh, chosen=True).wait(values_at(NAME) | values_at(NET_NAME), reports)
 
     assert 1 == len(doh.requests())
 
 
 @pytest.mark.parametrize(
-    ("authority", "said"),
+    ("authority", "ending"),
     [
         ([], "still answers that the record does not exist"),
         ([("example.com.", 900, "IN", "NS", "ns1.dns.test.")], "does not exist"),
@@ -481,28 +480,28 @@ def test_silent_resolver_over_https_is_asked_for_one_name_only(
         ([("example.com.", 120, "IN", "SOA", f"{SOA} 600")], "for another 2 minutes"),
     ],
 )
-def test_absence_is_kept_as_long_as_the_zone_says(
-    authority: list[tuple[Any, ...]], said: str
+def test_absence_is_cached_as_long_as_the_zone_allows(
+    authority: list[tuple[Any, ...]], ending: str
 ) -> None:
-    """By the lesser of the SOA record's own time and the minimum in it (RFC 2308 §5)."""
+    """The time is the lesser of the SOA record's TTL and its minimum (RFC 2308 §5)."""
     response = dns.message.make_response(dns.message.make_query(NAME, "TXT"))
     response.authority += [dns.rrset.from_text(*record) for record in authority]
 
-    assert str(read_kept(response, NAME).why).endswith(said)
+    assert str(read_kept(response, NAME).why).endswith(ending)
 
 
-def test_resolvers_are_looked_at(
+def test_resolvers_are_checked(
     world: NameServers, doh: HttpsDns, honest: Resolver, start: Callable[..., HttpsDns]
 ) -> None:
-    """One that invents is an error, one that refuses or is silent a warning; the honest one is
-    no finding.
+    """A resolver with invented answers is an error, and a refusing or silent resolver is a warning.
+    An honest resolver is no finding.
     """
-    lying = Resolver(world.zones, world.servers, "127.0.53.11")
-    lying.invented = "192.0.2.66"
+    false = Resolver(world.zones, world.servers, "127.0.53.11")
+    false.invented = "192.0.2.66"
     gone = Resolver(world.zones, world.servers, "127.0.53.12")
     gone.down()
 
-    resolvers = over_https(world, doh, start(lying.handle), start(gone.handle))
+    resolvers = over_https(world, doh, start(false.handle), start(gone.handle))
     invented, silent = look_at_resolvers(resolvers)
 
     assert (Code.RESOLVER_INVENTS, Severity.ERROR) == (invented.code, invented.severity)
@@ -514,10 +513,8 @@ def test_resolvers_are_looked_at(
     assert [] == list(look_at_resolvers(()))
 
 
-def test_resolver_that_cannot_look_it_up(
-    world: NameServers, start: Callable[..., HttpsDns]
-) -> None:
-    """Its code is reported: it is there, and of no use."""
+def test_refusing_resolver(world: NameServers, start: Callable[..., HttpsDns]) -> None:
+    """The finding has the resolver's response code."""
 
     def refuse(wire: bytes, transport: Transport) -> Reply:
         response = dns.message.make_response(dns.message.from_wire(wire))
@@ -533,8 +530,8 @@ def test_resolver_that_cannot_look_it_up(
 def test_refusal_over_https_is_reported(
     world: NameServers, honest: Resolver, doh: HttpsDns, reports: Reports
 ) -> None:
-    """By its code."""
+    """The error has the response code."""
     honest.refusing()
 
     with pytest.raises(PropagationTimeout, match=r"other resolvers: .*REFUSED"):
-        propagation(world, doh, chosen=True).wait(one(), reports)
+        propagation(world, doh, chosen=True).wait(values_at(), reports)

@@ -1,4 +1,4 @@
-"""An account at the CA that is bound to one elsewhere, as some CAs ask for (RFC 8555 §7.3.4)."""
+"""A CA account bound to an external account (RFC 8555 §7.3.4)."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def eab_bench(strict_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[B
 
 
 def test_external_account_is_bound(eab_bench: Bench) -> None:
-    """With key identifier and HMAC key the CA makes an account (RFC 8555 §7.3.4)."""
+    """With a key identifier and an HMAC key the CA registers an account."""
     external = ExternalAccount("customer-1", Secret(HMAC_KEY))
 
     assert eab_bench.issue(issuer=eab_bench.issuer(external=external)).key_matches
 
 
-def test_no_secret_is_logged(eab_bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither the HMAC key nor a private key, at the most talkative level of every library."""
+def test_log_contains_no_secret(eab_bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """HMAC key and private keys stay out of the log, even at every library's debug level."""
     caplog.set_level(logging.DEBUG)
     external = ExternalAccount("customer-1", Secret(HMAC_KEY))
 
@@ -65,18 +65,18 @@ def pem_lines(key_pem: Secret) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("external", "said"),
+    ("external", "problem"),
     [
         (None, "externalAccountRequired"),
         (ExternalAccount("customer-2", Secret(HMAC_KEY)), "references a key that is not known"),
     ],
     ids=["missing", "wrong"],
 )
-def test_external_account_that_the_ca_does_not_know_is_explained(
-    eab_bench: Bench, external: ExternalAccount | None, said: str
+def test_unknown_external_account_is_explained(
+    eab_bench: Bench, external: ExternalAccount | None, problem: str
 ) -> None:
-    """The CA's words, and the two settings where to correct it."""
-    with pytest.raises(OrderFailed, match=said) as failure:
+    """The error quotes the CA, and the hint names both settings."""
+    with pytest.raises(OrderFailed, match=problem) as failure:
         eab_bench.issue(issuer=eab_bench.issuer(external=external))
 
     assert "eab_kid" in str(failure.value.hint)
@@ -84,8 +84,8 @@ def test_external_account_that_the_ca_does_not_know_is_explained(
 
 
 @pytest.mark.parametrize("key", ["", "a", "abcde", "with/slash", "two words", "\N{EURO SIGN}uro"])
-def test_hmac_key_that_is_no_base64url_is_a_configuration_error(key: str) -> None:
-    """It is found before anything is sent, and not shown."""
+def test_malformed_hmac_key_is_a_configuration_error(key: str) -> None:
+    """The error comes before the first request, and hides the key."""
     with pytest.raises(ConfigError, match="not base64url text") as failure:
         ExternalAccount("customer-1", Secret(key))
 
@@ -93,8 +93,8 @@ def test_hmac_key_that_is_no_base64url_is_a_configuration_error(key: str) -> Non
 
 
 @given(st.binary(min_size=1))
-def test_hmac_key_in_base64url_is_taken(key: bytes) -> None:
-    """With padding and without."""
+def test_hmac_key_in_base64url_is_accepted(key: bytes) -> None:
+    """Padding is optional."""
     padded = urlsafe_b64encode(key).decode()
 
     for text in (padded, padded.rstrip("=")):

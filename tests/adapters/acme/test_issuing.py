@@ -1,4 +1,4 @@
-"""Certificates from real Pebble: kinds, profiles, chains, whole runs, revocation."""
+"""Certificates from Pebble: keys, names, profiles, chains, and certificate requests."""
 
 from __future__ import annotations
 
@@ -41,29 +41,29 @@ from tests.adapters.acme.proxy import with_fields
 from tests.support.programs import with_renewal_info
 from tests.support.tiers import thorough
 
-# --- Certificates from real Pebble: kinds of keys, kinds of names, many at once
+# --- Types of keys, kinds of names, and many certificates
 
 
 @pytest.fixture(scope="module")
-def moody_pebble(dns_service: DnsService) -> Iterator[Pebble]:
+def unreliable_pebble(dns_service: DnsService) -> Iterator[Pebble]:
     with Pebble(dns_service.resolver_endpoint, nonce_reject=50) as pebble:
         yield pebble
 
 
 @pytest.fixture
-def moody_bench(moody_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    with Bench(moody_pebble, zones, tmp_path) as bench:
+def unreliable_bench(unreliable_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
+    with Bench(unreliable_pebble, zones, tmp_path) as bench:
         yield bench
 
 
 def sans(csr: x509.CertificateSigningRequest) -> list[str]:
-    """The names that a CSR asks for, in their order."""
+    """Return the names of a CSR, in order."""
     names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return names.get_values_for_type(x509.DNSName)
 
 
 def test_chain_ends_before_the_root(bench: Bench) -> None:
-    """Leaf first, then its issuers; the root is in no target's interest."""
+    """The chain has the leaf and its issuers; targets have no use for the root."""
     bundle = bench.issue()
 
     certificates = x509.load_pem_x509_certificates(bundle.fullchain_pem.encode())
@@ -75,7 +75,7 @@ def test_chain_ends_before_the_root(bench: Bench) -> None:
 
 
 def test_apex_and_wildcard_share_one_record_name(bench: Bench) -> None:
-    """Both values are put at the one name, and both are gone afterwards (RFC 8555 §8.4)."""
+    """The name holds both values, which are removed afterwards (RFC 8555 §8.4)."""
     bundle = bench.issue(bench.name, f"*.{bench.name}")
 
     assert (bench.name, f"*.{bench.name}") == bundle.certificate.names
@@ -86,7 +86,7 @@ def test_apex_and_wildcard_share_one_record_name(bench: Bench) -> None:
 
 
 def test_order_of_a_hundred_names(bench: Bench) -> None:
-    """The largest order that Let's Encrypt takes."""
+    """Let's Encrypt accepts no larger order."""
     names = tuple(f"n{number}.{bench.name}" for number in range(100))
 
     bundle = bench.issue(*names)
@@ -95,8 +95,8 @@ def test_order_of_a_hundred_names(bench: Bench) -> None:
     assert [] == bench.txt_left
 
 
-def test_first_name_is_asked_for_as_common_name(bench: Bench) -> None:
-    """Some targets refuse a leaf without one; Pebble itself leaves it out."""
+def test_first_name_is_the_common_name_of_the_request(bench: Bench) -> None:
+    """Some targets refuse a leaf without a common name; Pebble itself omits the common name."""
     names = (f"*.{bench.name}", bench.name)
     bench.issue(*names)
 
@@ -107,7 +107,7 @@ def test_first_name_is_asked_for_as_common_name(bench: Bench) -> None:
 
 @with_renewal_info
 def test_name_too_long_for_a_common_name_is_a_san_only(bench: Bench) -> None:
-    """The subject then stays empty (RFC 5280, ub-common-name)."""
+    """The subject is empty then (RFC 5280, ub-common-name)."""
     name = f"{'x' * 50}.{bench.name}"
     bench.issue(name)
 
@@ -116,21 +116,21 @@ def test_name_too_long_for_a_common_name_is_a_san_only(bench: Bench) -> None:
     assert [name] == sans(csr)
 
 
-def test_ca_that_refuses_every_other_nonce_issues_all_the_same(moody_bench: Bench) -> None:
-    """As many fresh nonces are used as it takes."""
-    bundle = moody_bench.issue(*(f"n{number}.{moody_bench.name}" for number in range(8)))
+def test_refused_nonces_are_replaced(unreliable_bench: Bench) -> None:
+    """The CA refuses half of the nonces, and the order still succeeds."""
+    bundle = unreliable_bench.issue(*(f"n{number}.{unreliable_bench.name}" for number in range(8)))
 
-    refused = [call for call in moody_bench.proxy.journal if call.status == 400]
+    refused = [call for call in unreliable_bench.proxy.journal if call.status == 400]
     assert 8 == len(bundle.certificate.names)
     assert len(refused) > 5
 
 
 @thorough
-def test_twenty_of_twenty_certificates_come_though_every_other_nonce_is_refused(
-    moody_pebble: Pebble, zones: Zones, tmp_path: Path
+def test_twenty_orders_at_a_ca_that_refuses_nonces(
+    unreliable_pebble: Pebble, zones: Zones, tmp_path: Path
 ) -> None:
-    """Each from the first try, with no order made twice."""
-    with Bench(moody_pebble, zones, tmp_path) as bench:
+    """Each certificate needs a single attempt and a single order."""
+    with Bench(unreliable_pebble, zones, tmp_path) as bench:
         issuer = bench.issuer()
         for number in range(20):
             bundle = bench.issue(f"{number}.{bench.name}", issuer=issuer)
@@ -147,9 +147,9 @@ def test_twenty_of_twenty_certificates_come_though_every_other_nonce_is_refused(
     assert len(refused) > 20
 
 
-def test_eight_lineages_share_an_issuer(moody_bench: Bench) -> None:
-    """Issued at once, they use one account and do not get into each other's way."""
-    bench, issuer = moody_bench, moody_bench.issuer()
+def test_eight_lineages_share_an_issuer(unreliable_bench: Bench) -> None:
+    """Eight simultaneous lineages use a single account."""
+    bench, issuer = unreliable_bench, unreliable_bench.issuer()
 
     def issue(number: int) -> tuple[str, ...]:
         lineage = f"{bench.lineage}-{number}"
@@ -168,8 +168,8 @@ def test_eight_lineages_share_an_issuer(moody_bench: Bench) -> None:
     assert [] == bench.txt_left
 
 
-def test_progress_says_what_is_being_done(bench: Bench) -> None:
-    """From the order to the certificate, in this order, for this lineage, with deadlines."""
+def test_progress_of_an_order(bench: Bench) -> None:
+    """The activities come in order, for the right lineage and with deadlines."""
     bench.issue()
 
     assert [
@@ -185,8 +185,8 @@ def test_progress_says_what_is_being_done(bench: Bench) -> None:
     assert {bench.lineage} == {event.lineage for event in reported}
 
 
-def test_of_several_names_it_is_reported_how_many_are_done(bench: Bench) -> None:
-    """While their records are written, while the CA validates them, and while they are removed."""
+def test_progress_counts_the_names(bench: Bench) -> None:
+    """The count is reported during the writes, the validation and the removals."""
     names = [f"{label}.{bench.name}" for label in "abc"]
 
     bench.issue(*names)
@@ -208,8 +208,8 @@ def test_of_several_names_it_is_reported_how_many_are_done(bench: Bench) -> None
     } == counts
 
 
-def test_record_is_put_where_an_alias_leads_and_seen_at_every_server(tmp_path: Path) -> None:
-    """With real propagation: certferry follows a CNAME, and waits for the slowest name server."""
+def test_alias_with_real_propagation(tmp_path: Path) -> None:
+    """Certferry follows the CNAME, and waits for the slowest name server."""
     zones = Zones()
     hosts = {"ns1.dns.test": "127.0.54.11", "ns2.dns.test": "127.0.54.12"}
     for zone in (ZONE, "proofs.test"):
@@ -243,28 +243,26 @@ def test_record_is_put_where_an_alias_leads_and_seen_at_every_server(tmp_path: P
     assert [] == zones.records("proofs.test", rtype="TXT")
 
 
-def test_directory_is_reached_over_tls_that_only_the_bundle_trusts(
-    bench: Bench, pebble: Pebble
-) -> None:
-    """`ca_bundle` vouches for the directory's own certificate."""
+def test_directory_whose_certificate_only_the_bundle_trusts(bench: Bench, pebble: Pebble) -> None:
+    """`ca_bundle` contains the root of the directory's own certificate."""
     issuer = bench.issuer(directory=pebble.directory_url, ca_bundle=pebble.ca_bundle)
 
     assert (bench.name,) == bench.issue(issuer=issuer).certificate.names
 
 
 def test_request_names_its_sender(bench: Bench) -> None:
-    """Every request carries certferry's User-Agent (RFC 8555 §6.1)."""
+    """Every request has certferry's User-Agent (RFC 8555 §6.1)."""
     bench.issue()
 
     agents = {request.headers["User-Agent"].partition("/")[0] for request in bench.proxy.requests()}
     assert {"certferry"} == agents
 
 
-# --- What of an order the operator chooses: its profile, its chain, its key
+# --- The operator's choices: profile, chain and key
 
 
 def listing(bench: Bench, *profiles: str) -> None:
-    """Let the directory list profiles, as Let's Encrypt's does; this Pebble knows of none."""
+    """Let the directory list profiles, like Let's Encrypt's directory; this Pebble has none."""
 
     def rewrite(request: Request, response: Response) -> Response:
         if request.path != "/dir":
@@ -280,7 +278,7 @@ def ordered_profile(bench: Bench) -> object:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "asked"),
+    ("wanted", "ordered"),
     [
         ((), None),
         (("tlsserver",), "tlsserver"),
@@ -289,14 +287,14 @@ def ordered_profile(bench: Bench) -> object:
     ],
     ids=["none", "one", "a list", "in another order"],
 )
-def test_first_profile_that_the_directory_lists(
-    bench: Bench, wanted: tuple[str, ...], asked: str | None
+def test_first_wanted_profile_in_the_directory(
+    bench: Bench, wanted: tuple[str, ...], ordered: str | None
 ) -> None:
-    """It goes out with the order; where none is desired, the CA chooses."""
+    """The order has the profile; without a wanted profile the CA chooses."""
     listing(bench, "classic", "tlsserver")
 
     assert bench.issue(profiles=wanted).key_matches
-    assert asked == ordered_profile(bench)
+    assert ordered == ordered_profile(bench)
 
 
 @pytest.mark.parametrize(
@@ -307,10 +305,10 @@ def test_first_profile_that_the_directory_lists(
     ],
     ids=["others", "none"],
 )
-def test_profile_that_the_directory_does_not_list(
+def test_unknown_profile_is_reported(
     bench: Bench, listed: tuple[str, ...], problem: str, hint: str
 ) -> None:
-    """It is reported with those that there are, and nothing is ordered."""
+    """The hint lists the CA's profiles, and no order is made."""
     listing(bench, *listed)
 
     with pytest.raises(OrderFailed) as failure:
@@ -321,8 +319,8 @@ def test_profile_that_the_directory_does_not_list(
     assert [] == bench.proxy.requests("POST /order-plz")
 
 
-def test_other_ca_chooses_itself_where_it_has_no_such_profile(bench: Bench) -> None:
-    """A profile is the usual CA's; near the deadline another one is not refused for it."""
+def test_other_ca_without_the_profile_chooses(bench: Bench) -> None:
+    """The profile is meant for the usual CA, and must not prevent an order elsewhere."""
     listing(bench, "default")
 
     assert bench.issue(
@@ -331,7 +329,7 @@ def test_other_ca_chooses_itself_where_it_has_no_such_profile(bench: Bench) -> N
     assert ordered_profile(bench) is None
 
 
-# chains
+# --- Chains
 
 
 @pytest.fixture(scope="module")
@@ -350,31 +348,31 @@ def root_of(pebble: Pebble, number: int) -> str:
     return common_name(x509.load_pem_x509_certificate(pebble.root_pem(number)).subject)
 
 
-def led_to(bundle: CertificateBundle) -> str:
+def root_in(bundle: CertificateBundle) -> str:
     [*_, topmost] = x509.load_pem_x509_certificates(bundle.fullchain_pem.encode())
     return common_name(topmost.issuer)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_chain_to_the_preferred_root(rooted: Bench, rooted_pebble: Pebble, number: int) -> None:
-    """Whichever of the CA's chains leads there; the others are downloaded as far as it takes."""
+    """The CA's chains are downloaded until a chain ends at the root."""
     root = root_of(rooted_pebble, number)
 
     bundle = rooted.issue(issuer=rooted.issuer(preferred_chain=root))
 
-    assert root == led_to(bundle)
+    assert root == root_in(bundle)
     assert bundle.chain_complete
     assert number == len(rooted.proxy.requests("POST /certZ/*")) - 1
 
 
-def test_preferred_root_that_the_ca_does_not_offer(
+def test_preferred_root_without_a_chain(
     rooted: Bench, rooted_pebble: Pebble, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The usual chain is taken, and the log names the roots that there are."""
+    """The usual chain is taken, and the log lists the available roots."""
     bundle = rooted.issue(issuer=rooted.issuer(preferred_chain="ISRG Root X1"))
 
     roots = ", ".join(root_of(rooted_pebble, number) for number in range(3))
-    assert root_of(rooted_pebble, 0) == led_to(bundle)
+    assert root_of(rooted_pebble, 0) == root_in(bundle)
     assert (
         "the CA offers no chain to ISRG Root X1 (`preferred_chain`), only to"
         f" {roots}" in caplog.text
@@ -382,29 +380,29 @@ def test_preferred_root_that_the_ca_does_not_offer(
 
 
 def test_only_the_usual_chain_is_downloaded_by_default(rooted: Bench) -> None:
-    """No request is made that nothing asks for."""
+    """Without a preferred root a single download is enough."""
     rooted.issue()
 
     assert 1 == len(rooted.proxy.requests("POST /certZ/*"))
 
 
-def test_other_chain_that_cannot_be_read(rooted: Bench, rooted_pebble: Pebble) -> None:
-    """It leads nowhere; the next one is looked at."""
+def test_unreadable_alternate_chain(rooted: Bench, rooted_pebble: Pebble) -> None:
+    """The unreadable chain is skipped, and the next chain is tried."""
     nonsense = Fault.status(
         200, b"nonsense", "application/pem-certificate-chain", [("Replay-Nonce", "QUJD")]
     )
     rooted.proxy.faults.add(nonsense, on="POST /certZ/*/alternate/1")
     root = root_of(rooted_pebble, 2)
 
-    assert root == led_to(rooted.issue(issuer=rooted.issuer(preferred_chain=root)))
+    assert root == root_in(rooted.issue(issuer=rooted.issuer(preferred_chain=root)))
 
 
-# the key
+# --- The key
 
 
 @pytest.mark.parametrize("key", [new_key(KeyType.EC384), Secret("nonsense")])
-def test_key_that_does_not_fit_is_not_used_again(bench: Bench, key: Secret) -> None:
-    """One of another type, or that cannot be read: a new one is made."""
+def test_unsuitable_key_is_replaced(bench: Bench, key: Secret) -> None:
+    """A key of another type or an unreadable key is replaced by a new key."""
     bundle = bench.issue(reused_key=key)
 
     assert key != bundle.privkey_pem
@@ -422,16 +420,16 @@ NAMES = st.from_regex(r"(\*\.)?[a-z]{1,30}(\.[a-z]{1,30}){1,3}", fullmatch=True)
 
 
 @pytest.mark.parametrize("key_type", KEYS)
-def test_key_is_of_the_kind_asked_for_and_of_no_other(key_type: KeyType) -> None:
-    """In PKCS#8, the form that every target takes."""
+def test_key_has_exactly_the_requested_type(key_type: KeyType) -> None:
+    """The key is in PKCS#8, the form that every target accepts."""
     pem = KEYS[key_type]
 
     assert pem.reveal().startswith("-----BEGIN PRIVATE KEY-----\n")
     assert [key_type] == [other for other in KeyType if is_of_type(pem, other)]
 
 
-def test_key_of_a_foreign_kind_is_of_none() -> None:
-    """A key that was never asked for, or is none, belongs to no order of ours."""
+def test_foreign_and_malformed_keys_have_no_type() -> None:
+    """Certferry never orders with such keys."""
     foreign = ed25519.Ed25519PrivateKey.generate()
     pem = foreign.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
@@ -439,16 +437,16 @@ def test_key_of_a_foreign_kind_is_of_none() -> None:
         assert [] == [key_type for key_type in KeyType if is_of_type(key_pem, key_type)]
 
 
-def test_keys_are_new_each_time() -> None:
-    """No two certificates share one."""
+def test_new_keys_differ() -> None:
+    """Two certificates never share a new key."""
     assert new_key(KeyType.EC256) != new_key(KeyType.EC256)
 
 
 @given(names=st.lists(NAMES, min_size=1, max_size=5, unique=True))
-def test_request_carries_the_names_in_order_and_the_first_that_fits_as_common_name(
+def test_certificate_request_of_any_names(
     names: list[str],
 ) -> None:
-    """The common name is left out only where no name fits; the signature is the key's."""
+    """The names keep their order, the first fitting name is the common name, and the key signs."""
     csr = make_csr(names, KEYS[KeyType.EC256])
 
     san = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -460,10 +458,10 @@ def test_request_carries_the_names_in_order_and_the_first_that_fits_as_common_na
     assert key.public_key() == csr.public_key()
 
 
-def test_long_first_name_leaves_the_common_name_to_the_next() -> None:
-    """Some places refuse a certificate without one."""
-    long = ".".join(["a" * 30, "b" * 30, "example.com"])
+def test_common_name_after_a_long_first_name() -> None:
+    """Some targets refuse a certificate without a common name."""
+    long_name = ".".join(["a" * 30, "b" * 30, "example.com"])
 
-    csr = make_csr([long, "*.example.com", "example.com"], KEYS[KeyType.EC256])
+    csr = make_csr([long_name, "*.example.com", "example.com"], KEYS[KeyType.EC256])
 
     assert "*.example.com" == common_name(csr.subject)

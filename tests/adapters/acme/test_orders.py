@@ -1,4 +1,4 @@
-"""Orders: left over, counted, revoked, and what whole runs cost."""
+"""Orders: left by earlier runs, counted against limits, and the requests of whole runs."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ from tests.adapters.acme.ports import ZoneDns, unavailable
 from tests.adapters.acme.proxy import refusal, with_fields
 from tests.support.programs import with_renewal_info
 
-# --- Orders that an earlier run began: finished where they still lead to what is wanted now
+# --- Orders of an earlier run
 
 
 PENDING, READY, PROCESSING, VALID = "pending", "ready", "processing", "valid"
 
 
 def leave_order(bench: Bench, status: str) -> AcmeOrder:
-    """Let a run fail so that its order is left in this state at the CA."""
+    """Fail a run so that its order stays at the CA in a given state."""
     if status == PENDING:
         bench.propagation.error = unavailable()
         with pytest.raises(DnsUnavailable):
             bench.issue()
         bench.propagation.error = None
     elif status == PROCESSING:
-        bench.proxy.rewrite = never_done
+        bench.proxy.rewrite = always_processing
         with pytest.raises(CaUnavailable, match="waiting for the CA to issue"):
             bench.issue()
     else:
@@ -70,11 +70,11 @@ def leave_order(bench: Bench, status: str) -> AcmeOrder:
             bench.issue()
         bench.proxy.faults.clear()
     bench.dns.added.clear()
-    return kept(bench)
+    return stored_order(bench)
 
 
-def never_done(request: Request, response: Response) -> Response:
-    """Show every order that was finalized as still in processing."""
+def always_processing(request: Request, response: Response) -> Response:
+    """Show every finalized order as still in processing."""
     if "order/" not in request.path or b'"valid"' not in response.body:
         return response
     return with_fields(response, status=PROCESSING, certificate=None)
@@ -88,7 +88,7 @@ def showing_order(**fields: Any) -> Callable[[Request, Response], Response]:
     return rewrite
 
 
-def kept(bench: Bench) -> AcmeOrder:
+def stored_order(bench: Bench) -> AcmeOrder:
     order = bench.state.order(bench.lineage)
     assert order is not None
     return order
@@ -99,10 +99,8 @@ def orders(bench: Bench) -> int:
 
 
 @pytest.mark.parametrize("status", [PENDING, READY, PROCESSING, VALID])
-def test_order_in_any_state_is_finished_with_the_key_that_was_kept(
-    bench: Bench, status: str
-) -> None:
-    """No second order, no second certificate; names that are proven are not proven again."""
+def test_order_in_any_state_is_finished_with_its_key(bench: Bench, status: str) -> None:
+    """A single order and a single certificate result, and proven names are not proven again."""
     order = leave_order(bench, status)
     bench.proxy.rewrite = lambda _, response: response
 
@@ -111,17 +109,17 @@ def test_order_in_any_state_is_finished_with_the_key_that_was_kept(
     assert order.key_pem == bundle.privkey_pem
     assert (1, 1) == (orders(bench), bench.proxy.finalized)
     assert (status == PENDING) is bool(bench.dns.added)
-    assert order == kept(bench)
+    assert order == stored_order(bench)
     assert any(activity.startswith("resuming the order of") for activity in bench.activities)
 
 
-def test_order_whose_state_lags_behind_its_proofs_is_finished(bench: Bench) -> None:
-    """Pending while every authorization is valid: there is nothing to prove, and it goes on."""
+def test_pending_order_with_valid_authorizations_is_finished(bench: Bench) -> None:
+    """Every name is proven already, so the run goes on to the CSR."""
     order = leave_order(bench, READY)
-    looks = iter([PENDING, PENDING])
+    statuses = iter([PENDING, PENDING])
 
     def rewrite(_: Request, response: Response) -> Response:
-        status = next(looks, None)
+        status = next(statuses, None)
         return response if status is None else with_fields(response, status=status)
 
     bench.proxy.rewrite = only_for(order.url, rewrite)
@@ -131,15 +129,15 @@ def test_order_whose_state_lags_behind_its_proofs_is_finished(bench: Bench) -> N
     assert 1 == orders(bench)
 
 
-def test_order_that_stays_in_processing_is_looked_at_again_by_every_run(bench: Bench) -> None:
-    """The wait is bounded and its failure is temporary; the order is neither lost nor doubled."""
+def test_order_that_stays_in_processing_is_checked_by_every_run(bench: Bench) -> None:
+    """The wait is limited and its error is temporary; the order is kept and used again."""
     order = leave_order(bench, PROCESSING)
 
     with pytest.raises(CaUnavailable) as failure:
         bench.issue()
 
     assert Retry.LATER == failure.value.retry
-    assert order == kept(bench)
+    assert order == stored_order(bench)
     assert (1, 1) == (orders(bench), bench.proxy.finalized)
 
 
@@ -153,17 +151,17 @@ def test_order_that_stays_in_processing_is_looked_at_again_by_every_run(bench: B
     ],
     ids=["invalid", "expired", "expired in no zone", "another profile"],
 )
-def test_order_that_leads_nowhere_is_replaced(
+def test_unusable_order_is_replaced(
     bench: Bench, rewrite: Callable[[Request, Response], Response]
 ) -> None:
-    """A new one is begun, and the old one is forgotten."""
+    """A new order replaces the old order in the state."""
     order = leave_order(bench, READY)
     bench.proxy.rewrite = only_for(order.url, rewrite)
 
     bundle = bench.issue(issuer=bench.issuer(must_have_profile=False), profiles=("classic",))
 
     assert 2 == orders(bench)
-    assert order.url != kept(bench).url
+    assert order.url != stored_order(bench).url
     assert bundle.key_matches
     assert order.key_pem != bundle.privkey_pem
 
@@ -176,8 +174,8 @@ def only_for(
     )
 
 
-def test_order_whose_earlier_proof_fails_late_is_replaced_in_the_same_run(bench: Bench) -> None:
-    """The CA had been asked to look, but looked when the records of the killed run were gone."""
+def test_order_with_a_late_failure_is_replaced_in_the_same_run(bench: Bench) -> None:
+    """The CA checks the killed run's challenge only after the records are gone."""
     bench.dns, dns = ZoneDns(elsewhere()), bench.dns
     bench.propagation.looks = False
     bench.proxy.faults.add(Fault.reset_after(), on="POST /chalZ/*", times=None)
@@ -185,20 +183,20 @@ def test_order_whose_earlier_proof_fails_late_is_replaced_in_the_same_run(bench:
         bench.issue()
     bench.proxy.faults.clear()
     bench.dns, bench.propagation.looks = dns, True
-    order = kept(bench)
-    bench.proxy.rewrite = undecided_at_first()
+    order = stored_order(bench)
+    bench.proxy.rewrite = pending_at_first()
 
     assert bench.issue().key_matches
-    assert order.url != kept(bench).url
+    assert order.url != stored_order(bench).url
     assert [] == bench.txt_left
 
 
-def undecided_at_first() -> Callable[[Request, Response], Response]:
-    seen: set[str] = set()
+def pending_at_first() -> Callable[[Request, Response], Response]:
+    shown: set[str] = set()
 
     def rewrite(request: Request, response: Response) -> Response:
-        is_first = request.path not in seen
-        seen.add(request.path)
+        is_first = request.path not in shown
+        shown.add(request.path)
         if is_first and request.path.startswith(("/my-order/", "/authZ/")):
             return with_fields(response, status=PENDING)
         return response
@@ -207,7 +205,7 @@ def undecided_at_first() -> Callable[[Request, Response], Response]:
 
 
 def elsewhere() -> Zones:
-    """A zone that is not the delegated one."""
+    """Return zones that the CA never reads."""
     zones = Zones()
     zones.add_zone(ZONE, ["ns1.other.test"])
     return zones
@@ -216,8 +214,8 @@ def elsewhere() -> Zones:
 @pytest.mark.parametrize(
     ("kind", "status"), [("malformed", 404), ("unauthorized", 403), ("accountDoesNotExist", 400)]
 )
-def test_order_that_the_ca_does_not_show_is_replaced(bench: Bench, kind: str, status: int) -> None:
-    """It may have been removed, or belong to another account."""
+def test_missing_order_is_replaced(bench: Bench, kind: str, status: int) -> None:
+    """The order may have been removed, or belong to another account."""
     order = leave_order(bench, READY)
     path = order.url.removeprefix(bench.proxy.url)
     bench.proxy.faults.add(refusal(kind, "no such order", status), on=f"POST {path}")
@@ -230,17 +228,17 @@ def test_order_that_the_ca_does_not_show_is_replaced(bench: Bench, kind: str, st
     ("fault", "error"),
     [(refusal("rateLimited", "slow down", 429), RateLimited), (Fault.html(502), CaUnavailable)],
 )
-def test_order_that_cannot_be_looked_at_now_is_kept(
+def test_order_is_kept_during_a_failure_of_the_ca(
     bench: Bench, fault: Fault, error: type[Exception]
 ) -> None:
-    """The CA's bad day is no reason to order twice."""
+    """A temporary failure must not lead to a second order."""
     order = leave_order(bench, READY)
     bench.proxy.faults.add(fault, on="POST /my-order/*", times=None)
 
     with pytest.raises(error):
         bench.issue()
 
-    assert order == kept(bench)
+    assert order == stored_order(bench)
     assert 1 == orders(bench)
 
 
@@ -255,7 +253,7 @@ def test_order_that_cannot_be_looked_at_now_is_kept(
     ids=["another CA", "another host", "other names", "unreadable key"],
 )
 def test_order_for_something_else_is_replaced(bench: Bench, change: dict[str, Any]) -> None:
-    """It is not even looked at."""
+    """The other order is ignored without a request."""
     order = leave_order(bench, READY)
     bench.state.save_order(bench.lease(), replace(order, **change))
     path = order.url.removeprefix(bench.proxy.url)
@@ -266,8 +264,8 @@ def test_order_for_something_else_is_replaced(bench: Bench, change: dict[str, An
     assert looks == len(bench.proxy.requests(f"POST {path}"))
 
 
-def test_order_whose_names_stand_in_another_order_is_finished(bench: Bench) -> None:
-    """A certificate's names are a set."""
+def test_order_with_reordered_names_is_finished(bench: Bench) -> None:
+    """The order of a certificate's names is irrelevant."""
     names = (bench.name, f"*.{bench.name}")
     bench.propagation.error = unavailable()
     with pytest.raises(DnsUnavailable):
@@ -278,8 +276,8 @@ def test_order_whose_names_stand_in_another_order_is_finished(bench: Bench) -> N
     assert 1 == orders(bench)
 
 
-def test_order_whose_certificate_is_gone_is_forgotten(bench: Bench) -> None:
-    """The run that finds out fails, and the next one begins anew."""
+def test_order_with_a_missing_certificate_is_forgotten(bench: Bench) -> None:
+    """The first run fails, and the next run makes a new order."""
     leave_order(bench, VALID)
     bench.proxy.faults.add(refusal("malformed", "certificate not found", 404), on="POST /certZ/*")
     with pytest.raises(Exception, match="certificate not found"):
@@ -290,7 +288,7 @@ def test_order_whose_certificate_is_gone_is_forgotten(bench: Bench) -> None:
     assert 2 == bench.proxy.finalized
 
 
-# --- What is counted at a CA, and what it says of its limits: kept for every later run
+# --- Rate limits, counted or reported, which every later run observes
 
 
 HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
@@ -308,18 +306,18 @@ def spent(bench: Bench) -> Spent:
 
 
 def other_directory() -> Zones:
-    """Return zones that the CA does not look into."""
+    """Return zones that the CA never reads."""
     zones = Zones()
     zones.add_zone(ZONE, ["ns1.dns.test"])
     return zones
 
 
-def held(bench: Bench, request: IssueRequest | None = None) -> OrderPostponed | None:
+def hold_of(bench: Bench, request: IssueRequest | None = None) -> OrderPostponed | None:
     return bench.issuer(limits=LIMITS).rate_limit_hold(request or bench.request())
 
 
-def test_order_is_counted_and_its_certificate(bench: Bench) -> None:
-    """It may lead to a certificate from the moment it was made, and has when that is saved."""
+def test_order_and_certificate_are_counted(bench: Bench) -> None:
+    """An order counts from its creation, and its certificate from the moment of saving."""
     bundle = bench.issue(issuer=bench.issuer(limits=LIMITS))
     (order,) = spent(bench).orders
     assert (False, None) == (order.given_up, order.issued_at)
@@ -331,12 +329,12 @@ def test_order_is_counted_and_its_certificate(bench: Bench) -> None:
     assert now == order.issued_at
 
 
-def test_order_that_would_be_too_many_is_not_made(bench: Bench) -> None:
-    """The CA is not asked for it. One in progress is finished all the same."""
+def test_order_beyond_the_limit_is_postponed(bench: Bench) -> None:
+    """The CA gets no request for the order, and an open order is still finished."""
     issuer = bench.issuer(limits=LIMITS)
     for _ in range(3):
         bundle = bench.issue(issuer=issuer)
-        assert None is held(bench)
+        assert None is hold_of(bench)
         bench.state.save_version(bench.lease(), bundle, bench.clock.now())
     until = bench.clock.now() + 3 * HOUR
 
@@ -346,12 +344,12 @@ def test_order_that_would_be_too_many_is_not_made(bench: Bench) -> None:
     moment = failure.value.retry.after
     assert moment is not None
     assert until - HOUR < moment <= until
-    assert failure.value == held(bench)
+    assert failure.value == hold_of(bench)
     assert 3 == len(bench.proxy.requests("POST /order-plz"))
 
 
-def test_order_whose_answer_never_came_is_counted(bench: Bench) -> None:
-    """The CA may have taken it."""
+def test_order_without_an_answer_is_counted(bench: Bench) -> None:
+    """The CA may have created the order."""
     bench.proxy.faults.add(Fault.reset_after(), on="POST /order-plz", times=9)
 
     with pytest.raises(CaUnavailable):
@@ -361,27 +359,27 @@ def test_order_whose_answer_never_came_is_counted(bench: Bench) -> None:
     assert order.counts_since is not None
 
 
-def test_proofs_that_the_ca_refuses_are_counted(bench: Bench) -> None:
-    """By name, each time, and the name is left alone before the CA says so."""
+def test_refused_proofs_are_counted(bench: Bench) -> None:
+    """Refusals count by name, and certferry stops before the CA's own limit."""
     bench.propagation.looks = False
     bench.dns = ZoneDns(other_directory())
     for number in (1, 2):
-        assert None is held(bench)
+        assert None is hold_of(bench)
         with pytest.raises(AuthorizationFailed) as failure:
             bench.issue(issuer=bench.issuer(limits=LIMITS))
         assert (bench.name,) == failure.value.names
         assert number == len(spent(bench).failed_proofs)
         assert spent(bench).orders[-1].given_up
 
-    error = held(bench)
+    error = hold_of(bench)
 
     assert error is not None
     assert f"has refused the proof of {bench.name} 2 times" in str(error.message)
-    assert None is held(bench, OTHERS)
+    assert None is hold_of(bench, OTHERS)
 
 
-def test_record_that_could_not_be_written_is_no_failed_proof(bench: Bench) -> None:
-    """The CA has not looked, and the order continues."""
+def test_failed_write_is_no_refused_proof(bench: Bench) -> None:
+    """The CA has not checked the name, and the order continues."""
     bench.dns.before_adding = unavailable()
 
     with pytest.raises(DnsUnavailable):
@@ -410,17 +408,17 @@ def test_record_that_could_not_be_written_is_no_failed_proof(bench: Bench) -> No
     ],
     ids=["account", "domain", "maintenance"],
 )
-def test_retry_after_is_kept_for_whom_it_concerns(
+def test_retry_after_is_stored_with_its_scope(
     bench: Bench, fault: Fault, path: str, error: type[IssuanceError], *, for_all: bool
 ) -> None:
-    """A later run asks nothing until then; for other names only where it is not about a name."""
+    """Later runs wait until the moment; other names wait only under a general limit."""
     bench.proxy.faults.add(fault, on=path)
     with pytest.raises(error) as failure:
         bench.issue()
     moment = failure.value.retry.after
     assert moment is not None
 
-    mine, others = held(bench), held(bench, OTHERS)
+    mine, others = hold_of(bench), hold_of(bench, OTHERS)
 
     assert mine is not None
     assert moment == mine.retry.after
@@ -428,11 +426,11 @@ def test_retry_after_is_kept_for_whom_it_concerns(
 
 
 @pytest.mark.parametrize("header", ["240000000000", "Thu, 01 Jan 1931 00:00:00 GMT", "0"])
-def test_moment_without_sense_spoils_nothing(bench: Bench, tmp_path: Path, header: str) -> None:
-    """A week at most is kept, in a state that later runs can read."""
+def test_absurd_retry_after_is_limited(bench: Bench, tmp_path: Path, header: str) -> None:
+    """The state holds at most a week, and stays readable for later runs."""
     bench.proxy.faults.add(refusal("rateLimited", "later", 429, header), on="POST /order-plz")
     with closing(connect(tmp_path / "state.db", tmp_path / "secret.key")) as state:
-        bench.state = state  # type: ignore[assignment]  # the real one
+        bench.state = state  # type: ignore[assignment]  # the real state
         with pytest.raises(RateLimited):
             bench.issue()
     with closing(connect(tmp_path / "state.db", tmp_path / "secret.key")) as later:
@@ -441,18 +439,18 @@ def test_moment_without_sense_spoils_nothing(bench: Bench, tmp_path: Path, heade
     assert timedelta(0) <= hold.until - hold.told_at <= WEEK
 
 
-def test_refusal_without_a_moment_holds_nothing_back(bench: Bench) -> None:
-    """How long is not known."""
+def test_rate_limit_without_a_moment_delays_no_run(bench: Bench) -> None:
+    """The length of the limit is unknown."""
     bench.proxy.faults.add(refusal("rateLimited", "slow down", 429), on="POST /order-plz")
     with pytest.raises(RateLimited):
         bench.issue()
 
-    assert None is held(bench)
+    assert None is hold_of(bench)
     assert () == spent(bench).holds
 
 
-def test_directories_whose_limits_are_known() -> None:
-    """Let's Encrypt's, and those of its staging directory, which allows more of everything."""
+def test_known_limits() -> None:
+    """Let's Encrypt's staging directory allows more than its production directory."""
     production = limits_at(DIRECTORIES["letsencrypt"])
     staging = limits_at(DIRECTORIES["letsencrypt-staging"])
 
@@ -464,14 +462,14 @@ def test_directories_whose_limits_are_known() -> None:
     assert None is limits_at(DIRECTORIES["zerossl"])
 
 
-# --- What whole runs cost a real CA: requests counted at a proxy before Pebble
+# --- Requests of whole runs, counted in front of Pebble
 
 
 HALF_DAY = timedelta(hours=12)
 
 
 def run(bench: Bench) -> LineageReport:
-    """Run as a process of its own does, for a certificate that is issued and kept."""
+    """Run as a process of its own, for a certificate that is issued and stored."""
     cdn = MemoryCdn(bench.clock.now, processing=timedelta(0), lags=(timedelta(0),))
     ports = Ports(
         issuer=bench.issuer(),
@@ -484,49 +482,49 @@ def run(bench: Bench) -> LineageReport:
         now=bench.clock.now,
         progress=no_listener,
     )
-    one = LineageReconciler(DesiredCertificate(bench.lineage, (bench.name,), "dns"), ports)
-    assert one.reconcile() is None
-    return one.report()
+    reconciler = LineageReconciler(DesiredCertificate(bench.lineage, (bench.name,), "dns"), ports)
+    assert reconciler.reconcile() is None
+    return reconciler.report()
 
 
-def cost(bench: Bench, act: Callable[[Bench], LineageReport] = run) -> list[str]:
-    """The requests that a run makes, which ends well."""
+def requests_of(bench: Bench, act: Callable[[Bench], LineageReport] = run) -> list[str]:
+    """Return the requests of a successful run."""
     before = len(bench.proxy.journal)
     assert act(bench).ok
     return [call.request.label for call in bench.proxy.journal[before:]]
 
 
 @with_renewal_info
-def test_run_with_nothing_due_costs_two_requests_in_half_a_day(bench: Bench) -> None:
-    """A look at the directory and the question; none at all after the first run in it. The run that
-    issues has asked already.
+def test_run_with_nothing_due_sends_two_requests_in_half_a_day(bench: Bench) -> None:
+    """The first run in half a day reads the directory and the renewal information, and later runs
+    send nothing. An issuing run reads the renewal information at once.
     """
-    first = cost(bench)
+    first = requests_of(bench)
     assert "/renewalInfo/" in first[-1]
     assert 1 == sum("/renewalInfo/" in label for label in first)
-    assert [] == cost(bench)
+    assert [] == requests_of(bench)
 
     for _ in range(6):
         bench.clock.advance(HALF_DAY)
-        directory, asked = cost(bench)
+        directory, information = requests_of(bench)
         assert "GET /dir" == directory
-        assert "/renewalInfo/" in asked
-        assert [] == cost(bench)
+        assert "/renewalInfo/" in information
+        assert [] == requests_of(bench)
     assert 1 == len(bench.state.versions(bench.lineage))
 
 
 @with_renewal_info
 def test_renewal_in_pebbles_window_replaces_the_certificate(bench: Bench) -> None:
-    """The order says so, and Pebble takes it."""
-    cost(bench)
+    """The order names the former certificate, and Pebble accepts the order."""
+    requests_of(bench)
     former = bench.state.versions(bench.lineage)[0]
     assert former.window is not None
     bench.clock.advance(former.window.start - timedelta(minutes=1) - bench.clock.now())
-    cost(bench)
+    requests_of(bench)
     assert 1 == len(bench.state.versions(bench.lineage))
 
     bench.clock.advance(former.window.end - bench.clock.now())
-    cost(bench)
+    requests_of(bench)
 
     assert 2 == len(bench.state.versions(bench.lineage))
     leaf = bench.state.bundle(bench.lineage, 1).cert_pem
@@ -534,24 +532,24 @@ def test_renewal_in_pebbles_window_replaces_the_certificate(bench: Bench) -> Non
 
 
 @with_renewal_info
-def test_certificate_of_six_days_is_renewed_when_its_ca_says(
+def test_certificate_of_six_days_is_renewed_in_its_window(
     dns_service: DnsService, zones: Zones, tmp_path: Path
 ) -> None:
-    """In the window that Pebble gives it, or at half of its life: long before its end, and once."""
+    """The renewal takes place once, in Pebble's window or at half of the lifetime."""
     life = timedelta(hours=160)
     with (
         Pebble(dns_service.resolver_endpoint, nonce_reject=0, certificate_validity=life) as pebble,
         Bench(pebble, zones, tmp_path) as bench,
     ):
-        cost(bench)
+        requests_of(bench)
         (first,) = bench.state.versions(bench.lineage)
         due = renew_at(first.certificate, first.window)
         bench.clock.advance(due - timedelta(minutes=1) - bench.clock.now())
-        cost(bench)
+        requests_of(bench)
         assert 1 == len(bench.state.versions(bench.lineage))
 
         bench.clock.advance(timedelta(minutes=2))
-        cost(bench)
+        requests_of(bench)
 
     assert first.window is not None
     assert life / 4 < first.certificate.not_after - due <= life / 2

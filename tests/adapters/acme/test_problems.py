@@ -1,4 +1,4 @@
-"""Problem documents and exceptions of the libraries, turned into our errors."""
+"""Problem documents and library exceptions, translated into certferry's errors."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def answer(status: int, body: bytes = b"") -> requests.Response:
 
 PROBLEM = messages.Error.from_json({"type": f"{ERROR}caa", "detail": "no"})
 
-# Those whose constructors ask for more than words.
+# Exceptions whose constructors need more than a message.
 MADE: dict[type[Exception], Callable[[], Exception]] = {
     errors.ARIError: lambda: errors.ARIError("later", NOW),
     errors.BadNonce: lambda: errors.BadNonce("nonce", ValueError("odd")),
@@ -72,7 +72,7 @@ MADE: dict[type[Exception], Callable[[], Exception]] = {
 }
 
 
-def made(cls: type[Exception]) -> Exception:
+def exception_of(cls: type[Exception]) -> Exception:
     return MADE.get(cls, lambda: cls("something foreign"))()
 
 
@@ -83,13 +83,13 @@ def refused(kind: str, detail: str = "what the CA says", **more: object) -> Refu
 
 @pytest.mark.parametrize("cls", FOREIGN, ids=lambda cls: f"{cls.__module__}.{cls.__qualname__}")
 def test_exception_of_a_library_becomes_ours(cls: type[Exception]) -> None:
-    """Every class of acme's, josepy's and requests' exceptions has a place in our tree."""
+    """Every exception class of acme, josepy and requests has a translation."""
     with pytest.raises(IssuanceError), translating_errors(lambda: NOW):
-        raise made(cls)
+        raise exception_of(cls)
 
 
-def test_library_has_no_other_exceptions() -> None:
-    """What acme defines is what is walked through above."""
+def test_all_exceptions_of_the_library_are_translated() -> None:
+    """The classes above include every exception that acme defines."""
     defined = {
         cls
         for module in (errors, messages)
@@ -100,8 +100,8 @@ def test_library_has_no_other_exceptions() -> None:
     assert defined <= {*FOREIGN, josepy.errors.DeserializationError}
 
 
-def test_our_own_errors_pass_as_they_are() -> None:
-    """What is already said in our words is not said again."""
+def test_certferrys_own_errors_stay_the_same() -> None:
+    """An error of certferry's needs no translation."""
     ours = RateLimited("later")
     with pytest.raises(RateLimited) as raised, translating_errors(lambda: NOW):
         raise ours
@@ -137,8 +137,8 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kind_of_problem_has_its_error_and_its_advice(kind: str) -> None:
-    """The CA's words are shown in full, and a hint says what to do."""
+def test_kind_of_problem_has_its_error_and_advice(kind: str) -> None:
+    """The CA's words are shown in full, and a hint gives the remedy."""
     error = as_error(refused(kind), NOW)
 
     expected, retry = KINDS[kind]
@@ -148,28 +148,28 @@ def test_kind_of_problem_has_its_error_and_its_advice(kind: str) -> None:
     assert retry == error.retry
 
 
-def test_rate_limit_says_when_to_run_again() -> None:
-    """No run remembers it for the operator; without a moment, none is made up."""
+def test_rate_limit_has_the_time_of_the_next_run() -> None:
+    """The operator has to run again; without a moment from the CA the hint gives no time."""
     document = messages.Error.from_json({"type": f"{ERROR}rateLimited", "detail": "too many"})
     moment = NOW + timedelta(hours=3)
 
-    known = as_error(Refused(429, document, "10800"), NOW)
-    unknown = as_error(Refused(429, document), NOW)
+    with_moment = as_error(Refused(429, document, "10800"), NOW)
+    without_moment = as_error(Refused(429, document), NOW)
 
-    assert Retry.at(moment) == known.retry
-    assert str(known.hint).startswith(
+    assert Retry.at(moment) == with_moment.retry
+    assert str(with_moment.hint).startswith(
         f"run `certferry sync` again after {moment:%Y-%m-%d %H:%M} UTC; "
     )
-    assert str(unknown.hint).startswith("run `certferry sync` again when the CA allows it; ")
+    assert str(without_moment.hint).startswith("run `certferry sync` again when the CA allows it; ")
 
 
-def test_every_kind_with_advice_is_listed_here() -> None:
-    """Nothing is advised on that is not tested."""
+def test_every_advice_is_tested() -> None:
+    """The table above has every kind of problem with advice."""
     assert set(KINDS) == set(advice.FOR_REQUESTS)
 
 
-def test_problem_of_an_unknown_kind_is_shown_all_the_same() -> None:
-    """CAs have kinds of their own; without advice the words must do."""
+def test_problem_of_an_unknown_kind_is_shown() -> None:
+    """CAs have their own kinds of problems, for which the CA's words are the only advice."""
     error = as_error(refused("tooSpecial"), NOW)
 
     assert type(error) is OrderFailed
@@ -177,8 +177,8 @@ def test_problem_of_an_unknown_kind_is_shown_all_the_same() -> None:
     assert error.hint is None
 
 
-def test_compound_problem_is_decided_by_its_parts() -> None:
-    """The first part says what kind of failure it is, and all parts are shown."""
+def test_first_part_decides_a_compound_problem() -> None:
+    """The first part selects the error, and the message shows all parts."""
     parts = [
         {
             "type": f"{ERROR}rejectedIdentifier",
@@ -191,13 +191,13 @@ def test_compound_problem_is_decided_by_its_parts() -> None:
     error = as_error(refused("compound", "two problems", subproblems=parts), NOW)
 
     assert type(error) is OrderFailed
-    said = "two problems (compound); a.example.com: on a block list (rejectedIdentifier)"
-    assert str(error).endswith(f"{said}; not allowed (caa)")
+    message = "two problems (compound); a.example.com: on a block list (rejectedIdentifier)"
+    assert str(error).endswith(f"{message}; not allowed (caa)")
     assert advice.FOR_REQUESTS["rejectedIdentifier"] == error.hint
 
 
 def test_problem_of_many_parts() -> None:
-    """As many are shown as an operator would read, and each is short."""
+    """The message is limited to a readable number of parts, each shortened."""
     parts = [{"type": f"{ERROR}caa", "detail": "no " * 5000} for _ in range(5000)]
 
     error = as_error(refused("compound", "many problems", subproblems=parts), NOW)
@@ -205,16 +205,16 @@ def test_problem_of_many_parts() -> None:
     assert 10_000 < len(str(error)) < 11_000
 
 
-def test_problem_that_quotes_what_was_sent() -> None:
-    """The CA's words are shown without what could be a key, and kept for ever not at all."""
+def test_problem_that_quotes_the_request() -> None:
+    """A possible key is hidden in the message, and the stored form omits the CA's words."""
     error = as_error(refused("malformed", "bad payload MIGHAgEAMBMGByqGSM49AgEGCCqGSM49"), NOW)
 
     assert "the CA refused: bad payload ••• (malformed)" == str(error)
     assert "the CA refused: … (malformed)" == str(error.lasting)
 
 
-def test_page_where_the_operator_must_act_is_shown() -> None:
-    """The problem's `instance` is the address to open (RFC 8555 §7.3.3)."""
+def test_page_for_the_operator_is_shown() -> None:
+    """The problem's `instance` is the page to open (RFC 8555 §7.3.3)."""
     page = "https://ca.example/terms/2027"
 
     error = as_error(refused("userActionRequired", "terms have changed", instance=page), NOW)
@@ -236,8 +236,8 @@ def test_page_where_the_operator_must_act_is_shown() -> None:
     ],
     ids=["changed terms", "no terms", "nonsense", "another problem"],
 )
-def test_terms_that_have_changed_are_shown(kind: str, link: str, page: str) -> None:
-    """Those that the answer links to, where the problem names no page (RFC 8555 §7.3.3)."""
+def test_changed_terms_are_shown(kind: str, link: str, page: str) -> None:
+    """Without a page in the problem, the answer's link to the terms is shown (RFC 8555 §7.3.3)."""
     document = {"type": f"{ERROR}{kind}", "detail": "do it"}
     response = answer(403, json.dumps(document).encode())
     response.headers["Link"] = link
@@ -245,24 +245,24 @@ def test_terms_that_have_changed_are_shown(kind: str, link: str, page: str) -> N
     assert f"do it{page} ({kind})" in str(as_error(Refused.from_response(response), NOW))
 
 
-def test_problem_with_parts_that_are_not_understood_keeps_its_words() -> None:
-    """A new type of identifier must not cost the message."""
+def test_problem_with_unknown_parts_keeps_its_words() -> None:
+    """A new type of identifier must leave the message readable."""
     error = as_error(refused("caa", "no", identifier={"type": "onion", "value": "x"}), NOW)
 
     assert type(error) is AuthorizationFailed
     assert str(error).endswith("no (caa)")
 
 
-def test_problem_without_a_detail_is_reported_by_its_kind() -> None:
-    """Something is said even when the CA says nothing."""
+def test_problem_without_a_detail_is_reported_with_its_kind() -> None:
+    """The message has the kind even without details."""
     problem = messages.Error.from_json({"type": f"{ERROR}tooSpecial"})
 
     assert str(as_error(problem, NOW)).endswith("no details (tooSpecial)")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[1]", b'"no"', b""])
-def test_refusal_without_a_problem_document_is_reported_by_its_status(body: bytes) -> None:
-    """That was not an ACME server, or something in front of it."""
+def test_refusal_without_a_problem_document_is_reported_with_its_status(body: bytes) -> None:
+    """The answer probably comes from another server in front of the CA."""
     error = as_error(Refused.from_response(answer(418, body)), NOW)
 
     assert type(error) is CaUnavailable
@@ -270,12 +270,12 @@ def test_refusal_without_a_problem_document_is_reported_by_its_status(body: byte
 
 
 def test_unknown_status_is_reported() -> None:
-    """Numbers outside the register have no phrase."""
+    """Unregistered status codes have no reason phrase."""
     assert "(HTTP)" in str(as_error(Refused(599, None), NOW))
 
 
-def test_cause_is_not_looked_for_behind_an_answer_of_the_ca() -> None:
-    """A request that is made because another was refused fails for its own reason."""
+def test_context_of_an_exception_is_ignored() -> None:
+    """A request after a refusal fails for its own reason."""
     failure = requests.ConnectionError("the line is dead")
     failure.__context__ = Refused(403, None)
 
@@ -283,8 +283,8 @@ def test_cause_is_not_looked_for_behind_an_answer_of_the_ca() -> None:
 
 
 @given(st.text() | st.integers().map(str))
-def test_any_retry_after_is_read_or_passed_over(header: str) -> None:
-    """A strange header is no reason to fail."""
+def test_any_retry_after_is_read_or_ignored(header: str) -> None:
+    """A malformed header leads to no failure."""
     moment = moment_of(header, NOW)
 
     assert moment is None or moment.tzinfo is not None

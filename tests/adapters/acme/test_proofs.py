@@ -1,4 +1,4 @@
-"""Proofs that fail, records that cannot be put or removed, and what an interrupted run left."""
+"""Failing proofs, failing writes and removals of records, and records of an interrupted run."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from tests.adapters.acme.bench import ZONE, Bench
 from tests.adapters.acme.ports import AtOnce, ZoneDns, unavailable
 from tests.adapters.acme.proxy import ERROR, refusal, with_fields
 
-# --- Proofs that fail, records that cannot be put or removed, and a CA that takes its time
+# --- Failing proofs, failing records, and a slow CA
 
 
-def write_elsewhere(bench: Bench) -> Zones:
-    """Let the records go to an account whose zone is not the delegated one."""
+def use_another_zone(bench: Bench) -> Zones:
+    """Let the account write into a zone that the CA never reads."""
     elsewhere = Zones()
     elsewhere.add_zone(ZONE, ["ns1.other.test"])
     bench.dns = ZoneDns(elsewhere)
@@ -54,9 +54,9 @@ def showing_authorization(**fields: Any) -> Callable[[Request, Response], Respon
     return rewrite
 
 
-def test_failed_proof_shows_what_the_ca_says(bench: Bench) -> None:
-    """The name, the problem document's detail and advice; nothing stays behind."""
-    elsewhere = write_elsewhere(bench)
+def test_failed_proof_quotes_the_ca(bench: Bench) -> None:
+    """The error has the name, the CA's detail and advice, and all records are removed."""
+    elsewhere = use_another_zone(bench)
 
     with pytest.raises(AuthorizationFailed) as failure:
         bench.issue()
@@ -71,9 +71,9 @@ def test_failed_proof_shows_what_the_ca_says(bench: Bench) -> None:
 
 
 def test_every_name_whose_proof_failed_is_reported(bench: Bench) -> None:
-    """The operator need not find them one by one."""
+    """A single run reports all failing names."""
     names = [f"{letter}.{bench.name}" for letter in "abc"]
-    write_elsewhere(bench)
+    use_another_zone(bench)
 
     with pytest.raises(AuthorizationFailed) as failure:
         bench.issue(*names)
@@ -81,8 +81,8 @@ def test_every_name_whose_proof_failed_is_reported(bench: Bench) -> None:
     assert names == [name for name in names if f"for {name}: " in str(failure.value)]
 
 
-def test_authorization_that_has_failed_before_is_not_tried(bench: Bench) -> None:
-    """It fails the order (RFC 8555 §7.1.6), so no record is put for it."""
+def test_invalid_authorization_is_not_tried(bench: Bench) -> None:
+    """An invalid authorization fails the order (RFC 8555 §7.1.6), so a record would be useless."""
     bench.proxy.rewrite = showing_authorization(status="invalid", challenges=[])
 
     with pytest.raises(AuthorizationFailed, match=f"proof for {bench.name}$"):
@@ -91,17 +91,17 @@ def test_authorization_that_has_failed_before_is_not_tried(bench: Bench) -> None
 
 
 def test_authorization_without_dns01_fails_the_order(bench: Bench) -> None:
-    """There is no other way to prove it here."""
+    """Certferry has no other method for the name."""
     bench.proxy.rewrite = showing_authorization(challenges=[])
 
     with pytest.raises(OrderFailed, match=f"no DNS-01 for {bench.name}"):
         bench.issue()
 
 
-def test_authorization_that_is_valid_needs_no_record(
+def test_valid_authorization_needs_no_record(
     dns_service: DnsService, zones: Zones, tmp_path: Path
 ) -> None:
-    """The CA remembers the proof of the first order, so the second has nothing to prove."""
+    """The CA remembers the proof of the first order, so the second order needs no proof."""
     with (
         Pebble(dns_service.resolver_endpoint, nonce_reject=0, authz_reuse=100) as pebble,
         Bench(pebble, zones, tmp_path) as bench,
@@ -115,8 +115,8 @@ def test_authorization_that_is_valid_needs_no_record(
     assert [] == bench.dns.added
 
 
-def test_challenge_that_was_answered_is_not_answered_again(bench: Bench) -> None:
-    """An earlier run did that; the CA is at work on it, and may refuse to hear it twice."""
+def test_challenge_in_processing_is_not_answered_again(bench: Bench) -> None:
+    """An earlier run has answered the challenge, and the CA may refuse a second answer."""
     answered = False
 
     def rewrite(request: Request, response: Response) -> Response:
@@ -129,14 +129,14 @@ def test_challenge_that_was_answered_is_not_answered_again(bench: Bench) -> None
 
     bench.proxy.rewrite = rewrite
 
-    # No server answers now, so the CA waits for it until the run gives up.
+    # The CA never gets an answer here, so the run waits until its deadline.
     with pytest.raises(CaUnavailable, match="validate the names"):
         bench.issue()
     assert [] == bench.proxy.requests("POST /chalZ/*")
 
 
-def test_challenges_of_unknown_types_are_passed_over(bench: Bench) -> None:
-    """A CA may offer what did not exist when this was written."""
+def test_challenges_of_unknown_types_are_ignored(bench: Bench) -> None:
+    """A CA may offer newer types of challenges."""
 
     def rewrite(request: Request, response: Response) -> Response:
         return response if b"dns-01" not in response.body else with_new_challenge(response)
@@ -154,8 +154,8 @@ def with_new_challenge(response: Response) -> Response:
     return with_fields(response, challenges=[new, *challenges])
 
 
-def test_validation_without_end_is_given_up(bench: Bench) -> None:
-    """Looks begin soon and grow rarer; the records are removed and the order is kept."""
+def test_endless_validation_is_given_up(bench: Bench) -> None:
+    """The pauses between checks grow; in the end the records are removed and the order is kept."""
     bench.proxy.rewrite = showing_authorization(status="pending")
 
     with pytest.raises(CaUnavailable, match="waiting for the CA to validate the names"):
@@ -170,15 +170,15 @@ def test_validation_without_end_is_given_up(bench: Bench) -> None:
     assert bench.state.order(bench.lineage) is not None
 
 
-def test_retry_after_is_obeyed_while_polling(bench: Bench) -> None:
-    """A CA that asks for seven seconds is not looked at before."""
-    looks = 0
+def test_retry_after_is_observed_while_polling(bench: Bench) -> None:
+    """With a Retry-After of seven seconds every pause lasts seven seconds."""
+    polls = 0
 
     def rewrite(request: Request, response: Response) -> Response:
-        nonlocal looks
-        if not request.path.startswith("/authZ/") or looks > 3:
+        nonlocal polls
+        if not request.path.startswith("/authZ/") or polls > 3:
             return response
-        looks += 1
+        polls += 1
         return with_fields(response, status="pending").with_header("Retry-After", "7")
 
     bench.proxy.rewrite = rewrite
@@ -189,7 +189,7 @@ def test_retry_after_is_obeyed_while_polling(bench: Bench) -> None:
 
 
 def test_retry_after_beyond_the_deadline_ends_the_wait_at_once(bench: Bench) -> None:
-    """The error carries the moment for the engine."""
+    """The error has the moment of the next attempt."""
 
     def rewrite(request: Request, response: Response) -> Response:
         if not request.path.startswith("/authZ/"):
@@ -206,8 +206,8 @@ def test_retry_after_beyond_the_deadline_ends_the_wait_at_once(bench: Bench) -> 
     assert [] == bench.clock.pauses
 
 
-def test_answer_that_is_refused_fails_the_run(bench: Bench) -> None:
-    """As long as the challenge is pending, the refusal is meant."""
+def test_refused_challenge_answer_fails_the_run(bench: Bench) -> None:
+    """While the challenge is pending, a refusal of the answer is final."""
     bench.proxy.faults.add(refusal("malformed", "not like this", 400), on="POST /chalZ/*")
 
     with pytest.raises(OrderFailed, match="not like this"):
@@ -216,8 +216,8 @@ def test_answer_that_is_refused_fails_the_run(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("error", [ZoneNotFound, DnsAccessDenied, DnsRejected])
-def test_record_that_was_refused_is_not_looked_for(bench: Bench, error: type[DnsError]) -> None:
-    """Nothing was put, so nothing is left to remove; the order waits for the next run."""
+def test_refused_record_is_not_searched(bench: Bench, error: type[DnsError]) -> None:
+    """The record was never written, so no removal is needed; the order waits for the next run."""
     bench.dns.before_adding = error(Text("no"))
 
     with pytest.raises(error, match="no"):
@@ -228,8 +228,8 @@ def test_record_that_was_refused_is_not_looked_for(bench: Bench, error: type[Dns
     assert bench.state.order(bench.lineage) is not None
 
 
-def test_record_whose_answer_was_lost_is_removed_by_its_value(bench: Bench) -> None:
-    """It may be there, and it is."""
+def test_record_with_a_lost_answer_is_removed_by_its_value(bench: Bench) -> None:
+    """The record may exist in spite of the lost answer, as here."""
     bench.dns.after_adding = unavailable()
 
     with pytest.raises(DnsUnavailable):
@@ -240,8 +240,8 @@ def test_record_whose_answer_was_lost_is_removed_by_its_value(bench: Bench) -> N
     assert 0 == bench.rows_left
 
 
-def test_record_whose_fate_is_unknown_stays_in_the_state(bench: Bench) -> None:
-    """It may be there later, so the next run must know."""
+def test_uncertain_record_stays_in_the_state(bench: Bench) -> None:
+    """The record may appear later, so the next run must know the record."""
     bench.dns.before_adding = unavailable()
 
     with pytest.raises(DnsUnavailable):
@@ -251,9 +251,9 @@ def test_record_whose_fate_is_unknown_stays_in_the_state(bench: Bench) -> None:
     assert 1 == bench.rows_left
 
 
-def test_record_that_cannot_be_removed_does_not_hide_the_failure(bench: Bench) -> None:
-    """The failure is the CA's; the record is said to be left, and stays known."""
-    elsewhere = write_elsewhere(bench)
+def test_failed_removal_does_not_hide_the_error(bench: Bench) -> None:
+    """The CA's error is reported. The remaining record is mentioned, and stays in the state."""
+    elsewhere = use_another_zone(bench)
     bench.dns.while_removing = unavailable()
 
     with pytest.raises(AuthorizationFailed):
@@ -270,16 +270,16 @@ def test_record_that_cannot_be_removed_does_not_hide_the_failure(bench: Bench) -
     assert 0 == bench.rows_left
 
 
-def test_record_that_cannot_be_removed_does_not_cost_the_certificate(bench: Bench) -> None:
-    """The proof has been seen; the rest is for the next run."""
+def test_failed_removal_does_not_prevent_the_certificate(bench: Bench) -> None:
+    """The name is proven, and the next run removes the record."""
     bench.dns.while_removing = unavailable()
 
     assert (bench.name,) == bench.issue().certificate.names
     assert 1 == len(bench.txt_left) == bench.rows_left
 
 
-def test_proof_with_sub_problems_is_reported_whole(bench: Bench) -> None:
-    """Every part of a compound problem is shown (RFC 8555 §6.7.1)."""
+def test_all_parts_of_a_compound_problem_are_reported(bench: Bench) -> None:
+    """The error has every subproblem of the CA (RFC 8555 §6.7.1)."""
     parts = [
         {"type": f"{ERROR}caa", "detail": "CAA says no", "identifier": identifier(bench.name)},
         {"type": f"{ERROR}dns", "detail": "SERVFAIL"},
@@ -293,8 +293,8 @@ def test_proof_with_sub_problems_is_reported_whole(bench: Bench) -> None:
     with pytest.raises(AuthorizationFailed) as failure:
         bench.issue()
 
-    said = f"two things (compound); {bench.name}: CAA says no (caa); SERVFAIL (dns)"
-    assert str(failure.value).endswith(said)
+    message = f"two things (compound); {bench.name}: CAA says no (caa); SERVFAIL (dns)"
+    assert str(failure.value).endswith(message)
     assert "CAA record" in str(failure.value.hint)
 
 
@@ -302,7 +302,7 @@ def identifier(name: str) -> dict[str, str]:
     return {"type": "dns", "value": name}
 
 
-# --- What an interrupted run left in DNS is removed by the next one
+# --- Records of an interrupted run
 
 
 VALUE, ANOTHER = "v" * 43, "w" * 43
@@ -312,23 +312,23 @@ def leave_record(
     bench: Bench, value: str = VALUE, *, in_dns: bool = True, handle: bool = True
 ) -> ChallengeRecord:
     name = f"_acme-challenge.{bench.name}"
-    known = bench.dns.add_txt(name, value) if in_dns else "0"
+    record_id = bench.dns.add_txt(name, value) if in_dns else "0"
     record = ChallengeRecord(
-        bench.lineage, name, value, bench.clock.now(), known if handle else None
+        bench.lineage, name, value, bench.clock.now(), record_id if handle else None
     )
     bench.state.save_challenge_record(record)
     return record
 
 
-def test_nothing_left_is_nothing_to_do(bench: Bench) -> None:
-    """The provider is not asked."""
+def test_sweep_without_records(bench: Bench) -> None:
+    """The provider gets no request."""
     bench.sweep()
 
     assert [] == bench.dns.removals
 
 
-def test_record_that_is_gone_already_is_forgotten(bench: Bench) -> None:
-    """The provider knew it once, so it will not appear any more."""
+def test_absent_record_is_forgotten(bench: Bench) -> None:
+    """The handle shows that the record existed, so a later appearance is impossible."""
     leave_record(bench, in_dns=False)
 
     bench.sweep()
@@ -337,7 +337,7 @@ def test_record_that_is_gone_already_is_forgotten(bench: Bench) -> None:
     assert [] == bench.clock.pauses
 
 
-def test_record_that_may_still_appear_is_looked_for_until_it_does(bench: Bench) -> None:
+def test_record_that_appears_late_is_removed(bench: Bench) -> None:
     """A provider's lists may lag (docs/facts/dnspod.md §1.7)."""
     leave_record(bench, handle=False)
     bench.dns.finds_nothing = 3
@@ -349,8 +349,8 @@ def test_record_that_may_still_appear_is_looked_for_until_it_does(bench: Bench) 
     assert 0 == bench.rows_left
 
 
-def test_record_that_never_appears_is_forgotten_in_the_end(bench: Bench) -> None:
-    """The looks go on until the lists must be right, and not for longer."""
+def test_record_that_never_appears_is_forgotten(bench: Bench) -> None:
+    """The search goes on until the provider's lists must be complete, and then ends."""
     leave_record(bench, in_dns=False, handle=False)
 
     bench.sweep()
@@ -360,8 +360,8 @@ def test_record_that_never_appears_is_forgotten_in_the_end(bench: Bench) -> None
     assert bench.clock.pauses[:-1] == sorted(bench.clock.pauses[:-1])
 
 
-def test_record_that_is_old_is_not_waited_for(bench: Bench) -> None:
-    """What the lists do not show by now was never written."""
+def test_old_record_is_searched_once(bench: Bench) -> None:
+    """A record that is still missing from the lists was never written."""
     leave_record(bench, in_dns=False, handle=False)
     bench.clock.advance(SETTLING)
 
@@ -371,8 +371,8 @@ def test_record_that_is_old_is_not_waited_for(bench: Bench) -> None:
     assert [] == bench.clock.pauses
 
 
-def test_clock_that_was_set_back_does_not_prolong_the_wait(bench: Bench) -> None:
-    """A record from the future is as good as one from now."""
+def test_clock_set_back_does_not_prolong_the_search(bench: Bench) -> None:
+    """A record from the future counts as a record from now."""
     leave_record(bench, in_dns=False, handle=False)
     bench.clock.advance(-timedelta(days=30))
 
@@ -381,10 +381,10 @@ def test_clock_that_was_set_back_does_not_prolong_the_wait(bench: Bench) -> None
     assert sum(bench.clock.pauses) <= SETTLING.total_seconds() + 1
 
 
-def test_record_whose_zone_has_left_the_account_is_forgotten(
+def test_old_record_of_a_lost_zone_is_forgotten(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """This account could never remove it: it is reported once, and fails no run after that."""
+    """The account can never remove the record, so the sweep reports and forgets the record."""
     record = leave_record(bench)
     bench.dns.while_removing = ZoneNotFound(Text("no zone"), hint=Text("add it"))
     bench.clock.advance(GIVING_UP)
@@ -397,8 +397,8 @@ def test_record_whose_zone_has_left_the_account_is_forgotten(
     assert record.value in reported
 
 
-def test_account_that_is_named_by_mistake_costs_no_record(bench: Bench) -> None:
-    """Another account has no such zone either: that is reported, and the right one removes it."""
+def test_record_survives_a_wrong_account(bench: Bench) -> None:
+    """The wrong account lacks the zone, which is reported; the right account removes the record."""
     leave_record(bench)
     bench.dns.while_removing = ZoneNotFound(Text("no zone"), hint=Text("name another account"))
     with pytest.raises(ZoneNotFound):
@@ -411,8 +411,8 @@ def test_account_that_is_named_by_mistake_costs_no_record(bench: Bench) -> None:
     assert 0 == bench.rows_left
 
 
-def test_record_goes_at_the_account_that_has_its_zone(bench: Bench) -> None:
-    """However old it is: that another account has no such zone says nothing."""
+def test_record_is_removed_at_the_account_with_its_zone(bench: Bench) -> None:
+    """An account without the zone has no influence, however old the record is."""
     leave_record(bench)
     bench.clock.advance(2 * GIVING_UP)
 
@@ -424,7 +424,7 @@ def test_record_goes_at_the_account_that_has_its_zone(bench: Bench) -> None:
 
 
 class WithoutZones:
-    """An account that has no zone at all."""
+    """An account without zones."""
 
     def add_txt(self, name: str, value: str) -> str:
         """Find no zone."""
@@ -435,8 +435,8 @@ class WithoutZones:
         raise ZoneNotFound(Text("no zone for {name}", name=name))
 
 
-def test_failure_with_one_record_does_not_keep_the_others(bench: Bench) -> None:
-    """Every record is tried."""
+def test_sweep_tries_every_record(bench: Bench) -> None:
+    """A failed removal leaves the other removals unaffected."""
     leave_record(bench)
     leave_record(bench, ANOTHER)
     bench.dns.fails_for = {VALUE}
@@ -448,8 +448,8 @@ def test_failure_with_one_record_does_not_keep_the_others(bench: Bench) -> None:
     assert 1 == bench.rows_left
 
 
-def test_run_that_is_stopped_while_it_looks_keeps_the_record(bench: Bench) -> None:
-    """Run is no answer to whether it is there."""
+def test_stopped_search_keeps_the_record(bench: Bench) -> None:
+    """A stopped search leaves open whether the record exists."""
     leave_record(bench, in_dns=False, handle=False)
     bench.clock.stopped = Interrupted(Text("stopped"))
 
@@ -459,12 +459,10 @@ def test_run_that_is_stopped_while_it_looks_keeps_the_record(bench: Bench) -> No
 
 
 @pytest.mark.parametrize("value", ["v=spf1 -all", "google-site-verification=" + VALUE, VALUE + "="])
-def test_record_that_is_no_challenge_is_left_alone(
+def test_value_that_is_no_challenge_stays_in_dns(
     bench: Bench, caplog: pytest.LogCaptureFixture, value: str
 ) -> None:
-    """Another program wrote it into the state to have it removed: certferry reports that, and asks
-    no service.
-    """
+    """Another program wrote the row to have a record removed: certferry only reports the row."""
     record = leave_record(bench, value)
 
     bench.sweep()
@@ -477,10 +475,8 @@ def test_record_that_is_no_challenge_is_left_alone(
     assert "Check who can write to the state" in reported
 
 
-def test_record_that_the_state_cannot_prove_is_left_alone(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It may be the challenge of another program: that is reported, and nothing is asked."""
+def test_row_without_a_proof_stays_in_dns(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """The record may be another program's challenge, so certferry only reports the row."""
     record = leave_record(bench)
     bench.state.write("UPDATE challenge_record SET proof = NULL")
 

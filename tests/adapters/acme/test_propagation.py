@@ -1,4 +1,4 @@
-"""When a challenge counts as seen: by every server of its zone, or after a fixed wait."""
+"""Propagation of a challenge: at every server of its zone, or after a fixed wait."""
 
 from __future__ import annotations
 
@@ -43,69 +43,69 @@ from certferry_sandbox.nameserver.daemon import Transport
 from certferry_sandbox.nameserver.service import DnsServer
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
-    IMPATIENT,
     NAME,
+    SHORT_WAIT,
     START,
     TIMEOUT,
     NameServers,
     OddServer,
     Reports,
     odd_servers,
-    one,
+    values_at,
 )
 from tests.adapters.recorded_pauses import RecordedPauses
 from tests.support.tiers import long
 
-# --- DnsPropagation, asked of real name servers: what is seen, odd answers, and where it is looked
+# --- DnsPropagation, at real name servers
 
 
 NET_NAME = "_acme-challenge.example.net"
 
 
-def asked_for_txt(server: DnsServer) -> list[str]:
+def txt_queries(server: DnsServer) -> list[str]:
     return [query.transport.value for query in server.queries if query.type == "TXT"]
 
 
 def silent(server: DnsServer) -> None:
-    """Answer nothing."""
+    """Let the server ignore all queries."""
     server.down()
 
 
-# seen
+# --- Challenges at all servers
 
 
-def test_value_that_is_everywhere_is_not_waited_for(world: NameServers, reports: Reports) -> None:
-    """Each server of the zone is asked once, over UDP, and no other, without a pause."""
+def test_value_at_every_server_needs_no_wait(world: NameServers, reports: Reports) -> None:
+    """Each server of the zone gets a single query over UDP, and other servers get none."""
     world.zones.create(NAME, "TXT", "value")
 
-    world.propagation().wait(one(), reports)
+    world.propagation().wait(values_at(), reports)
 
-    assert [["udp"], ["udp"], []] == [asked_for_txt(server) for server in world.servers]
+    assert [["udp"], ["udp"], []] == [txt_queries(server) for server in world.servers]
     assert [] == world.waits.seconds
     assert [] == reports.sentences
 
 
 def test_slowest_server_decides(world: NameServers, reports: Reports) -> None:
-    """The wait ends when the last server shows the value, and says which one it is waiting for."""
+    """The wait ends when the last server shows the value, and the reports name this server."""
     world.servers[1].lag = 12
     world.zones.create(NAME, "TXT", "value")
 
-    world.propagation().wait(one(), reports)
+    world.propagation().wait(values_at(), reports)
 
     assert 12 <= world.waits.clock() < 18
     assert {"waiting for the challenge to appear at ns2.dns.test (value absent)"} == set(
         reports.sentences
     )
     assert {(START, START + TIMEOUT)} == reports.moments
-    assert ["udp"] == asked_for_txt(world.servers[0])
+    assert ["udp"] == txt_queries(world.servers[0])
 
 
-def test_looks_begin_close_together_and_grow_apart(world: NameServers, reports: Reports) -> None:
-    """The first pause is short, no pause is shorter than the one before or longer than 5 s."""
+def test_pauses_between_queries_grow(world: NameServers, reports: Reports) -> None:
+    """The first pause is short, and later pauses grow up to 5 s."""
     world.servers[1].lag = 55
     world.zones.create(NAME, "TXT", "value")
 
-    world.propagation().wait(one(), reports)
+    world.propagation().wait(values_at(), reports)
 
     pauses = world.waits.seconds
     assert 0.2 == pauses[0]
@@ -115,24 +115,24 @@ def test_looks_begin_close_together_and_grow_apart(world: NameServers, reports: 
 
 
 def test_apex_and_wildcard_are_both_waited_for(world: NameServers, reports: Reports) -> None:
-    """One of two values at a name is not enough."""
+    """A single value of the two is insufficient."""
     world.servers[0].lag = world.servers[1].lag = 3
     world.zones.create(NAME, "TXT", "of-apex")
     world.waits(20)
     world.zones.create(NAME, "TXT", "of-wildcard")
 
-    world.propagation().wait(one(NAME, "of-apex", "of-wildcard"), reports)
+    world.propagation().wait(values_at(NAME, "of-apex", "of-wildcard"), reports)
 
     assert 23 <= world.waits.clock() < 26
 
 
-def test_each_name_is_asked_of_its_own_zone(world: NameServers, reports: Reports) -> None:
-    """A run waits for names of several zones together."""
+def test_each_name_is_queried_in_its_own_zone(world: NameServers, reports: Reports) -> None:
+    """A run waits for names in several zones together."""
     world.servers[2].lag = 4
     world.zones.create(NAME, "TXT", "value")
     world.zones.create(NET_NAME, "TXT", "value")
 
-    world.propagation().wait(one(NAME) | one(NET_NAME), reports)
+    world.propagation().wait(values_at(NAME) | values_at(NET_NAME), reports)
 
     assert {"waiting for the challenge to appear at ns3.dns.test (value absent)"} == set(
         reports.sentences
@@ -140,50 +140,50 @@ def test_each_name_is_asked_of_its_own_zone(world: NameServers, reports: Reports
     assert 4 <= world.waits.clock() < 6
 
 
-def test_sub_zone_has_servers_of_its_own(world: NameServers, reports: Reports) -> None:
-    """The zone cut decides whom to ask, not the registered domain."""
+def test_sub_zone_has_its_own_servers(world: NameServers, reports: Reports) -> None:
+    """The zone cut, and not the registered domain, selects the servers."""
     world.zones.add_zone("dev.example.com", ["ns3.dns.test"])
     world.zones.create("_acme-challenge.img.dev.example.com", "TXT", "value")
 
-    world.propagation().wait(one("_acme-challenge.img.dev.example.com"), reports)
+    world.propagation().wait(values_at("_acme-challenge.img.dev.example.com"), reports)
 
-    assert [[], [], ["udp"]] == [asked_for_txt(server) for server in world.servers]
+    assert [[], [], ["udp"]] == [txt_queries(server) for server in world.servers]
 
 
 def test_many_values_come_over_tcp(world: NameServers, reports: Reports) -> None:
-    """What does not fit a UDP answer is asked for again over TCP."""
+    """A truncated answer over UDP leads to a query over TCP."""
     values = [f"value-{number:040}" for number in range(40)]
     for value in values:
         world.zones.create(NAME, "TXT", value)
 
-    world.propagation().wait(one(NAME, *values), reports)
+    world.propagation().wait(values_at(NAME, *values), reports)
 
-    assert [["udp", "tcp"]] * 2 == [asked_for_txt(server) for server in world.servers[:2]]
+    assert [["udp", "tcp"]] * 2 == [txt_queries(server) for server in world.servers[:2]]
 
 
-def test_long_value_is_put_together(world: NameServers, reports: Reports) -> None:
-    """A record's strings of 255 bytes are one value."""
+def test_long_value_is_joined(world: NameServers, reports: Reports) -> None:
+    """The strings of 255 bytes in a record form a single value."""
     world.zones.create(NAME, "TXT", "x" * 600)
 
-    world.propagation().wait(one(NAME, "x" * 600), reports)
+    world.propagation().wait(values_at(NAME, "x" * 600), reports)
 
     assert [] == reports.sentences
 
 
-def test_question_is_plain(reports: Reports) -> None:
-    """No recursion is desired, and EDNS makes room for a long answer."""
-    act = authoritative("a.example.com", "value")
+def test_query_is_not_recursive(reports: Reports) -> None:
+    """The query desires no recursion, and EDNS allows a long answer."""
+    act = txt_answer("a.example.com", "value")
     server = OddServer(DELEGATION | {("a.example.com", "TXT"): act})
 
     with odd_servers(server) as port:
-        odd_propagation(port).wait(one("a.example.com"), reports)
+        odd_propagation(port).wait(values_at("a.example.com"), reports)
 
     [query] = [query for query in server.queries if "TXT" in query.question[0].to_text()]
     assert 0 == query.flags & dns.flags.RD
     assert (0, 1232) == (query.edns, query.payload)
 
 
-# odd answers
+# --- Unusual answers
 
 SOA = "ns.example.com. hostmaster.example.com. 1 2 3 4 5"
 DELEGATION = {
@@ -194,7 +194,7 @@ DELEGATION = {
 
 
 def odd_propagation(port: int, answer_within: timedelta = ANSWER_WITHIN) -> DnsPropagation:
-    """Ask once the server that is everything: resolver and only name server."""
+    """Return a check without a wait. The server is the resolver and the only name server."""
     return DnsPropagation(
         resolvers=[("127.0.53.8", port)],
         port=port,
@@ -205,8 +205,8 @@ def odd_propagation(port: int, answer_within: timedelta = ANSWER_WITHIN) -> DnsP
     )
 
 
-def authoritative(name: str, value: str) -> list[tuple[str, Any]] | Callable[..., bytes]:
-    """Answer with a TXT value, with authority."""
+def txt_answer(name: str, value: str) -> list[tuple[str, Any]] | Callable[..., bytes]:
+    """Answer authoritatively with a TXT value."""
 
     def act(response: Any, transport: Transport) -> bytes:
         response.flags |= dns.flags.AA
@@ -217,7 +217,7 @@ def authoritative(name: str, value: str) -> list[tuple[str, Any]] | Callable[...
 
 
 def truncated_then(over_tcp: bytes | None) -> Callable[..., bytes | None]:
-    """Answer over UDP that it is too long, and over TCP with this."""
+    """Answer over UDP with a truncated message, and over TCP with given bytes."""
 
     def act(response: Any, transport: Transport) -> bytes | None:
         if transport is Transport.TCP:
@@ -238,56 +238,56 @@ def truncated_then(over_tcp: bytes | None) -> Callable[..., bytes | None]:
         (lambda _, __: None, "no answer"),
     ],
 )
-def test_answer_that_is_none_counts_as_silence(
+def test_malformed_answer_counts_as_silence(
     reports: Reports, act: Callable[..., bytes | None], why: str
 ) -> None:
-    """Junk over UDP may have any sender and does not count; over TCP it is the server's."""
+    """Malformed bytes over UDP may have any sender and are ignored; over TCP they count."""
     server = OddServer(DELEGATION | {("a.example.com", "TXT"): act})
 
     with (
         odd_servers(server) as port,
         pytest.raises(PropagationTimeout, match=rf"ns.example.com \({why}\)"),
     ):
-        odd_propagation(port, IMPATIENT).wait(one("a.example.com"), reports)
+        odd_propagation(port, SHORT_WAIT).wait(values_at("a.example.com"), reports)
 
 
-# where the challenge lives
+# --- Aliases
 
 
-def test_name_without_an_alias_is_where_the_challenge_lives(world: NameServers) -> None:
-    """Whether or not anything exists there."""
+def test_challenge_name_without_an_alias(world: NameServers) -> None:
+    """The name stays the same, whether the name exists or not."""
     world.zones.create(NAME, "TXT", "value")
 
     assert NAME == world.propagation().follow(NAME)
     assert NET_NAME == world.propagation().follow(NET_NAME)
 
 
-def test_alias_leads_into_another_zone(world: NameServers, reports: Reports) -> None:
-    """A chain is followed to its end, and the end is asked of its own zone's servers."""
+def test_alias_into_another_zone(world: NameServers, reports: Reports) -> None:
+    """A chain of aliases is followed, and the servers of the last zone get the query."""
     world.zones.seed(NAME, "CNAME", "Example-Com.Challenges.example.net.")
     world.zones.seed("example-com.challenges.example.net", "CNAME", "real.example.net.")
     world.zones.create("real.example.net", "TXT", "value")
 
     end = world.propagation().follow(NAME)
-    world.propagation().wait(one(end), reports)
+    world.propagation().wait(values_at(end), reports)
 
     assert "real.example.net" == end
-    assert [[], [], ["udp"]] == [asked_for_txt(server) for server in world.servers]
+    assert [[], [], ["udp"]] == [txt_queries(server) for server in world.servers]
 
 
-def test_alias_by_a_wildcard_gives_way(world: NameServers, reports: Reports) -> None:
-    """Where everything else leads to a CDN, the challenge lives at its own name."""
+def test_wildcard_alias_is_ignored(world: NameServers, reports: Reports) -> None:
+    """When a wildcard leads to a CDN, the challenge is still written at its own name."""
     world.zones.seed("*.example.com", "CNAME", "edge.example.net.")
 
     assert NAME == world.propagation().follow(NAME)
     assert "edge.example.net" == world.propagation().wildcard_alias(NAME)
 
     world.zones.create(NAME, "TXT", "value")
-    world.propagation().wait(one(NAME), reports)
+    world.propagation().wait(values_at(NAME), reports)
 
 
 def test_alias_beside_a_wildcard_is_followed(world: NameServers) -> None:
-    """An alias that the operator wrote for the challenge holds, whatever the wildcard says."""
+    """The operator's own alias for the challenge takes precedence over the wildcard."""
     world.zones.seed("*.example.com", "CNAME", "edge.example.net.")
     world.zones.seed(NAME, "CNAME", "challenges.example.net.")
 
@@ -296,8 +296,8 @@ def test_alias_beside_a_wildcard_is_followed(world: NameServers) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
-def test_aliases_in_a_circle_are_reported(world: NameServers, length: int) -> None:
-    """With the whole circle, so that it can be broken."""
+def test_loop_of_aliases_is_reported(world: NameServers, length: int) -> None:
+    """The hint shows the whole loop, so that the operator can break the loop."""
     names = [NAME, *(f"alias-{number}.example.com" for number in range(1, length))]
     for name, target in zip(names, [*names[1:], NAME], strict=True):
         world.zones.seed(name, "CNAME", f"{target}.")
@@ -308,8 +308,8 @@ def test_aliases_in_a_circle_are_reported(world: NameServers, length: int) -> No
     assert " → ".join([*names, NAME]) in str(circle.value.hint)
 
 
-def test_chain_of_aliases_has_an_end(world: NameServers) -> None:
-    """Eight aliases are followed, a ninth is not."""
+def test_length_of_a_chain_of_aliases_is_limited(world: NameServers) -> None:
+    """Eight aliases are followed, and nine are an error."""
     names = [NAME, *(f"alias-{number}.example.com" for number in range(1, 10))]
     for name, target in pairwise(names):
         world.zones.seed(name, "CNAME", f"{target}.")
@@ -320,43 +320,39 @@ def test_chain_of_aliases_has_an_end(world: NameServers) -> None:
 
 
 def test_name_too_long_for_dns_is_refused(world: NameServers) -> None:
-    """A name may be valid on a certificate and have no room for the challenge's label."""
+    """A valid certificate name may leave too little room for the challenge's label."""
     name = "_acme-challenge." + ".".join(["a" * 60] * 4)
 
     with pytest.raises(DnsRejected, match="is too long or malformed for a DNS query"):
         world.propagation().follow(name)
 
 
-def test_domain_that_is_not_delegated_is_reported_at_once(
-    world: NameServers, reports: Reports
-) -> None:
-    """No resolver would ever see the value."""
+def test_undelegated_domain_is_reported_at_once(world: NameServers, reports: Reports) -> None:
+    """Resolvers would never see the value."""
     with pytest.raises(ZoneNotFound, match=r"a\.unregistered\.test") as nowhere:
-        world.propagation().wait(one("a.unregistered.test"), reports)
+        world.propagation().wait(values_at("a.unregistered.test"), reports)
 
     assert "registered" in str(nowhere.value.hint)
     assert Retry.LATER == nowhere.value.retry
 
 
-def test_resolver_that_is_silent_is_named(world: NameServers, reports: Reports) -> None:
-    """With the setting that names another one."""
+def test_silent_resolver_is_named(world: NameServers, reports: Reports) -> None:
+    """The hint names the setting for other resolvers."""
     world.resolver.down()
 
     with pytest.raises(DnsUnavailable) as silent:
-        world.propagation(answer_within=IMPATIENT).wait(one(), reports)
+        world.propagation(answer_within=SHORT_WAIT).wait(values_at(), reports)
 
     assert f"127.0.53.9:{world.port} (no answer)" in str(silent.value)
     assert "[dns].resolvers" in str(silent.value.hint)
 
 
-# very many servers
+# --- Many servers
 
 
 @long
 def test_zone_with_very_many_servers(reports: Reports) -> None:
-    """As many are asked as a zone may sensibly have, and the time for all is over when it is over,
-    also in the middle of a round.
-    """
+    """The number of queried servers is limited, and the deadline also ends a round."""
     hosts = tuple(f"ns{number}.many.test" for number in range(400))
     world = NameServers()
     world.zones.add_zone("example.org", hosts)
@@ -365,18 +361,18 @@ def test_zone_with_very_many_servers(reports: Reports) -> None:
         for last in range(30):
             world.zones.seed(host, "A", f"127.1.{number % 250}.{last + 1}")
     with world.service:
-        began = time.monotonic()
+        started = time.monotonic()
         propagation = world.propagation(
             now=lambda: datetime.now(UTC), timeout=timedelta(0), answer_within=timedelta(seconds=2)
         )
         with pytest.raises(PropagationTimeout):
-            propagation.wait(one("_acme-challenge.example.org"), reports)
+            propagation.wait(values_at("_acme-challenge.example.org"), reports)
 
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - started < 20
     assert len([q for q in world.resolver.queries if q.type == "A"]) <= 40
 
 
-# --- What a server's answers mean, for every mixture of addresses and answers
+# --- The verdict about a server, for any addresses and answers
 
 
 VALUES = st.frozensets(st.sampled_from(["a", "b", "c"]))
@@ -390,10 +386,10 @@ STATUS_NAME = "_acme-challenge.example.com"
 
 
 @given(st.lists(READINGS, max_size=5), VALUES)
-def test_server_is_seen_when_an_address_shows_all_and_none_shows_less(
+def test_server_shows_the_challenge_when_every_answer_does(
     readings: list[Reading], wanted: frozenset[str]
 ) -> None:
-    """Silence beside an answer is forgiven; an answer that lacks something or is none is not."""
+    """Silence beside a complete answer is tolerated; an incomplete or failed answer is decisive."""
     verdict, _ = judged_server(readings, wanted)
 
     answers = [r for r in readings if r.heard not in {Heard.SILENCE, Heard.NO_ROUTE}]
@@ -403,10 +399,10 @@ def test_server_is_seen_when_an_address_shows_all_and_none_shows_less(
 
 
 @given(st.lists(READINGS, max_size=5), VALUES)
-def test_server_is_left_out_only_when_it_cannot_be_asked(
+def test_only_an_unreachable_server_is_left_out(
     readings: list[Reading], wanted: frozenset[str]
 ) -> None:
-    """A server without any address is missing, not left out."""
+    """A server without any address counts as missing."""
     verdict, _ = judged_server(readings, wanted)
 
     unreachable = [r.heard is Heard.NO_ROUTE for r in readings]
@@ -414,10 +410,10 @@ def test_server_is_left_out_only_when_it_cannot_be_asked(
 
 
 @given(st.lists(READINGS, min_size=1, max_size=5), VALUES)
-def test_reason_is_that_of_an_address_which_does_not_show_it(
+def test_reason_comes_from_an_incomplete_address(
     readings: list[Reading], wanted: frozenset[str]
 ) -> None:
-    """The operator is never given the reason of an address that is fine."""
+    """The operator reads the reason of an address with a problem."""
     verdict, why = judged_server(readings, wanted)
 
     reasons = [r.why for r in readings if not r.shows(wanted)]
@@ -429,10 +425,10 @@ def test_reason_is_that_of_an_address_which_does_not_show_it(
     st.lists(st.lists(st.sampled_from(["1", "2", "3"]), unique=True), min_size=1, max_size=3),
     VALUES,
 )
-def test_what_is_left_to_ask_is_what_keeps_it_incomplete(
+def test_incomplete_addresses_are_queried_again(
     readings: dict[str, Reading], servers: list[list[str]], wanted: frozenset[str]
 ) -> None:
-    """While something is missing at an address, that address is asked; once all is seen, none."""
+    """An address without the complete values is queried again; other addresses are left alone."""
     hosts = {f"ns{i}": tuple(addresses) for i, addresses in enumerate(servers)}
     sought = Sought(STATUS_NAME, "example.com", wanted, tuple(hosts))
     status = PropagationStatus([sought], hosts)
@@ -459,7 +455,7 @@ def answer(
     flags: int = dns.flags.AA,
     rcode: dns.rcode.Rcode = dns.rcode.NOERROR,
 ) -> dns.message.Message:
-    """Return a response as it comes off the wire: name → the strings of one TXT record."""
+    """Return a parsed response: name → the strings of a single TXT record."""
     query = dns.message.make_query(STATUS_NAME, "TXT")
     response = dns.message.make_response(query)
     response.flags |= flags
@@ -474,8 +470,8 @@ STRINGS = st.lists(st.binary(max_size=255), min_size=1, max_size=4)
 
 
 @given(STRINGS)
-def test_strings_of_a_record_are_one_value(strings: list[bytes]) -> None:
-    """However the server has cut them, and whatever bytes they are."""
+def test_strings_of_a_record_form_a_value(strings: list[bytes]) -> None:
+    """The division into strings is irrelevant, and any bytes are allowed."""
     reading = read(answer({STATUS_NAME: strings}), STATUS_NAME)
 
     assert Heard.ANSWER is reading.heard
@@ -486,9 +482,9 @@ def test_strings_of_a_record_are_one_value(strings: list[bytes]) -> None:
 def test_only_an_authoritative_answer_counts(
     strings: list[bytes], rcode: dns.rcode.Rcode, is_authoritative: object
 ) -> None:
-    """What a server has from another server, or says while failing, is no sighting."""
+    """Answers from a cache and answers with an error are no evidence."""
     if rcode > dns.rcode.YXRRSET:
-        return  # needs EDNS, and is a failure like the others
+        return  # rcodes above YXRRSET need EDNS, and are failures like the others
     flags = dns.flags.AA if is_authoritative else 0
     reading = read(answer({STATUS_NAME: strings}, flags=flags, rcode=rcode), STATUS_NAME)
 
@@ -500,7 +496,7 @@ def test_only_an_authoritative_answer_counts(
 
 
 def test_values_of_another_name_do_not_count() -> None:
-    """An alias' target in the same answer is not the name that was asked for."""
+    """The target of an alias in the same answer is another name."""
     reading = read(answer({"elsewhere.example.com": [b"value"]}), STATUS_NAME)
 
     assert frozenset() == reading.values
@@ -508,8 +504,8 @@ def test_values_of_another_name_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("silent", [True, False])
-def test_server_that_is_heard_over_tcp_alone(*, silent: bool) -> None:
-    """Where a network lets no UDP out, or answers it itself, TCP often passes."""
+def test_server_that_only_answers_over_tcp(*, silent: bool) -> None:
+    """Networks that block or intercept UDP often let TCP pass."""
 
     def act(response: dns.message.Message, transport: Transport) -> bytes | None:
         if transport is Transport.TCP:
@@ -525,8 +521,8 @@ def test_server_that_is_heard_over_tcp_alone(*, silent: bool) -> None:
     assert 2 == len(server.queries)
 
 
-def test_server_that_is_heard_by_neither_way() -> None:
-    """What came over UDP is reported: not that nothing listens over TCP."""
+def test_failed_query_over_udp_and_tcp() -> None:
+    """The reason describes the answer over UDP, and not the refused TCP connection."""
 
     def act(response: dns.message.Message, transport: Transport) -> bytes | None:
         return response.to_wire() if transport is Transport.UDP else None
@@ -538,36 +534,36 @@ def test_server_that_is_heard_by_neither_way() -> None:
     assert (Heard.HEARSAY, "not authoritative") == (reading.heard, str(reading.why))
 
 
-def test_address_of_no_host_has_no_route() -> None:
-    """The system refuses to send, with a reason."""
+def test_unroutable_address() -> None:
+    """The system refuses to send the query, and gives a reason."""
     reading = ask("255.255.255.255", 53, STATUS_NAME, timedelta(seconds=1))
 
     assert (Heard.NO_ROUTE, "Permission denied") == (reading.heard, str(reading.why))
 
 
 def test_refused_connection_is_silence() -> None:
-    """A server that is there and does not speak is not out of reach."""
+    """A host that refuses connections can be reached, so its server counts as silent."""
     reading = ask("127.0.53.99", 1, STATUS_NAME, timedelta(seconds=0.1))
 
     assert Heard.SILENCE is reading.heard
 
 
-# --- A wait in the place of every look, for hosts that may ask no question
+# --- A fixed wait, for hosts without DNS queries
 
 
-def test_time_passes_and_nothing_is_asked() -> None:
-    """There is nothing it could ask with: neither resolvers nor a port."""
+def test_fixed_wait_sends_no_query() -> None:
+    """The wait has neither resolvers nor a port for queries."""
     waits, reports = RecordedPauses(), Reports()
 
-    FixedWait(timedelta(seconds=120), waits, lambda: START).wait(one(), reports)
+    FixedWait(timedelta(seconds=120), waits, lambda: START).wait(values_at(), reports)
 
     assert 120 == waits.clock()
     assert ["waiting 2 minutes for the challenge to appear, without checking"] == reports.sentences
     assert {(START, START + timedelta(seconds=120))} == reports.moments
 
 
-def test_challenge_is_written_at_its_own_name() -> None:
-    """No CNAME can be seen."""
+def test_fixed_wait_follows_no_alias() -> None:
+    """Without queries a CNAME is invisible."""
     wait = FixedWait(timedelta(seconds=1), RecordedPauses(), lambda: START)
 
     assert NAME == wait.follow(NAME)
@@ -575,10 +571,10 @@ def test_challenge_is_written_at_its_own_name() -> None:
 
 
 def test_stopped_run_stops_waiting() -> None:
-    """What the pause raises comes through."""
+    """The exception of the pause reaches the caller."""
 
     def pause(seconds: float) -> None:
         raise Interrupted(Text("stopped"))
 
     with pytest.raises(Interrupted):
-        FixedWait(timedelta(seconds=120), pause, lambda: START).wait(one(), Reports())
+        FixedWait(timedelta(seconds=120), pause, lambda: START).wait(values_at(), Reports())

@@ -1,4 +1,4 @@
-"""Answers that are lost, late, refused or not from a CA at all."""
+"""Requests to a CA whose answers are lost, late, refused, or malformed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.ports import AtOnce, Clock
 from tests.adapters.acme.proxy import ERROR, AcmeService, refusal, with_fields
-from tests.adapters.http.peers import drip, peer
+from tests.adapters.http.peers import endless_body, peer
 from tests.support.tiers import sampled
 
 PATHS = [
@@ -66,8 +66,8 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("path", "fault"), sampled([*product(PATHS, FAULTS)], 12))
-def test_single_bad_exchange_is_survived(bench: Bench, path: str, fault: str) -> None:
-    """Wherever it happens, the run goes on, and the CA issues one certificate."""
+def test_single_failed_request_is_repeated(bench: Bench, path: str, fault: str) -> None:
+    """After a failure of any request the run continues, and the CA issues a single certificate."""
     bench.proxy.faults.add(FAULTS[fault], on=path)
 
     assert bench.issue().key_matches
@@ -76,7 +76,7 @@ def test_single_bad_exchange_is_survived(bench: Bench, path: str, fault: str) ->
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_path_that_stays_broken_fails_the_run_for_now(bench: Bench, path: str) -> None:
+def test_lasting_failure_of_a_path_is_temporary(bench: Bench, path: str) -> None:
     """After a few attempts the CA counts as unavailable, and the next run may succeed."""
     bench.proxy.faults.add(Fault.reset_before(), on=path, times=None)
 
@@ -90,8 +90,8 @@ def test_path_that_stays_broken_fails_the_run_for_now(bench: Bench, path: str) -
     assert bench.issue().key_matches
 
 
-def test_rate_limit_says_when_to_come_back(bench: Bench) -> None:
-    """Retry-After in seconds is a moment in the error; nothing is tried again before."""
+def test_rate_limit_with_seconds(bench: Bench) -> None:
+    """The error has the moment of the next attempt, and the request is sent once."""
     bench.proxy.faults.add(
         refusal("rateLimited", "too many orders for us", 429, "3600"), on="POST /order-plz"
     )
@@ -105,8 +105,8 @@ def test_rate_limit_says_when_to_come_back(bench: Bench) -> None:
     assert 1 == len(bench.proxy.requests("POST /order-plz"))
 
 
-def test_rate_limit_until_a_date_says_when_to_come_back(bench: Bench) -> None:
-    """Retry-After as an HTTP date is the same moment."""
+def test_rate_limit_with_a_date(bench: Bench) -> None:
+    """An HTTP date in Retry-After is such a moment as well."""
     moment = bench.clock.now().replace(microsecond=0) + timedelta(days=2)
     fault = refusal("rateLimited", "later", 429, format_datetime(moment, usegmt=True))
     bench.proxy.faults.add(fault, on="POST /order-plz")
@@ -116,8 +116,8 @@ def test_rate_limit_until_a_date_says_when_to_come_back(bench: Bench) -> None:
     assert Retry.at(moment) == failure.value.retry
 
 
-def test_busy_ca_that_asks_for_a_moment_gets_it(bench: Bench) -> None:
-    """The run waits for a short Retry-After."""
+def test_short_retry_after_is_awaited(bench: Bench) -> None:
+    """The run waits for the CA instead of failing."""
     bench.proxy.faults.add(
         refusal("rateLimited", "service busy", 503, "4"), on="POST /order-plz", times=2
     )
@@ -126,8 +126,8 @@ def test_busy_ca_that_asks_for_a_moment_gets_it(bench: Bench) -> None:
     assert [4.0, 4.0] == [pause for pause in bench.clock.pauses if pause > 3]
 
 
-def test_busy_ca_that_asks_for_long_is_left_alone(bench: Bench) -> None:
-    """A long Retry-After is for the engine to wait for."""
+def test_long_retry_after_ends_the_run(bench: Bench) -> None:
+    """A later run continues after the long pause."""
     bench.proxy.faults.add(refusal("serverInternal", "maintenance", 503, "1800"), on="GET /dir")
 
     with pytest.raises(CaUnavailable, match="maintenance") as failure:
@@ -137,8 +137,8 @@ def test_busy_ca_that_asks_for_long_is_left_alone(bench: Bench) -> None:
     assert 1 == len(bench.proxy.journal)
 
 
-def test_ca_without_a_single_good_nonce_is_given_up(bench: Bench) -> None:
-    """Fresh nonces are tried often, not for ever."""
+def test_ca_that_refuses_every_nonce_is_given_up(bench: Bench) -> None:
+    """The number of attempts with fresh nonces is limited."""
     bench.proxy.faults.add(refusal("badNonce", "no", 400), on="POST /sign-me-up", times=None)
 
     with pytest.raises(CaUnavailable, match="badNonce"):
@@ -155,10 +155,10 @@ def test_ca_without_a_single_good_nonce_is_given_up(bench: Bench) -> None:
         (None, OrderFailed, Retry.LATER),
     ],
 )
-def test_order_that_fails_after_its_csr_is_reported_and_forgotten(
+def test_order_that_fails_after_its_csr_is_forgotten(
     bench: Bench, problem: dict[str, str] | None, error: type[IssuanceError], retry: Retry
 ) -> None:
-    """With the order's own problem, when it has one; the next run begins a new order."""
+    """The error has the order's own problem, if any, and the next run makes a new order."""
 
     def rewrite(request: Request, response: Response) -> Response:
         if not request.path.startswith("/finalize-order/"):
@@ -176,8 +176,8 @@ def test_order_that_fails_after_its_csr_is_reported_and_forgotten(
     assert bench.state.order(bench.lineage) is None
 
 
-def test_csr_that_is_refused_fails_the_order(bench: Bench) -> None:
-    """The same key would be refused again, so the order is forgotten with it."""
+def test_refused_csr_fails_the_order(bench: Bench) -> None:
+    """The CA would refuse the same key again, so the order is forgotten together with its key."""
     bench.proxy.faults.add(refusal("badCSR", "weak key", 400), on="POST /finalize-order/*")
 
     with pytest.raises(OrderFailed, match="weak key") as failure:
@@ -186,8 +186,8 @@ def test_csr_that_is_refused_fails_the_order(bench: Bench) -> None:
     assert bench.state.order(bench.lineage) is None
 
 
-def test_certificate_that_is_none_is_reported(bench: Bench) -> None:
-    """The order stays: its certificate may be shown properly the next time."""
+def test_unreadable_certificate_is_reported(bench: Bench) -> None:
+    """The order stays, because a later download may succeed."""
     bench.proxy.faults.add(
         Fault.status(200, b"hello", headers=[("Replay-Nonce", "QUJD")]), on="POST /certZ/*"
     )
@@ -197,8 +197,8 @@ def test_certificate_that_is_none_is_reported(bench: Bench) -> None:
     assert bench.state.order(bench.lineage) is not None
 
 
-def test_no_listener_is_reported(bench: Bench) -> None:
-    """The cause in the system's words, and where the address comes from."""
+def test_refused_connection_is_reported(bench: Bench) -> None:
+    """The error quotes the system, and the hint names the setting of the address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
@@ -208,7 +208,7 @@ def test_no_listener_is_reported(bench: Bench) -> None:
 
 
 def test_untrusted_directory_is_reported(bench: Bench) -> None:
-    """The hint names `ca_bundle`, and a hopeless handshake is not repeated."""
+    """The hint names `ca_bundle`, and the handshake is attempted once."""
     with pytest.raises(CaUnavailable, match="certificate verify failed") as failure:
         bench.issue(issuer=bench.issuer(ca_bundle=None))
 
@@ -216,15 +216,15 @@ def test_untrusted_directory_is_reported(bench: Bench) -> None:
     assert [] == bench.clock.pauses
 
 
-def test_address_that_is_none_is_reported(bench: Bench) -> None:
-    """The hint says what `directory` must be."""
+def test_malformed_address_is_reported(bench: Bench) -> None:
+    """The hint describes a valid `directory`."""
     with pytest.raises(CaUnavailable) as failure:
         bench.issue(issuer=bench.issuer(directory="ca.example/dir"))
     assert "https address" in str(failure.value.hint)
 
 
-def test_proxy_that_is_not_there_is_reported(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's proxy is used, so its failure is named."""
+def test_unreachable_proxy_is_reported(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's proxy is used, and the hint names its variable."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 
     with pytest.raises(CaUnavailable) as failure:
@@ -232,8 +232,8 @@ def test_proxy_that_is_not_there_is_reported(bench: Bench, monkeypatch: pytest.M
     assert "HTTPS_PROXY" in str(failure.value.hint)
 
 
-def test_proxy_of_another_kind_is_reported(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to write in its place, and without another try."""
+def test_unsupported_proxy_is_reported(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hint has the right form, and the request is attempted once."""
     monkeypatch.setenv("HTTPS_PROXY", "socks5h://127.0.0.1:9")
 
     with pytest.raises(CaUnavailable, match="does not support: socks5h") as failure:
@@ -242,8 +242,8 @@ def test_proxy_of_another_kind_is_reported(bench: Bench, monkeypatch: pytest.Mon
     assert [] == bench.clock.pauses
 
 
-def test_ca_bundle_that_is_missing_is_a_configuration_error(bench: Bench, tmp_path: Path) -> None:
-    """It is found before anything is sent, and when it has gone since, that is reported."""
+def test_missing_ca_bundle_is_a_configuration_error(bench: Bench, tmp_path: Path) -> None:
+    """The error comes before any request, and a file that vanishes later is reported too."""
     bundle = tmp_path / "ca.pem"
     with pytest.raises(ConfigError, match="there is no file"):
         bench.issuer(ca_bundle=bundle)
@@ -256,7 +256,7 @@ def test_ca_bundle_that_is_missing_is_a_configuration_error(bench: Bench, tmp_pa
 
 
 def test_order_without_an_address_is_reported(bench: Bench) -> None:
-    """The Location is where it is looked at again (RFC 8555 §7.4)."""
+    """Only the Location header gives the order's URL (RFC 8555 §7.4)."""
 
     def rewrite(request: Request, response: Response) -> Response:
         headers = tuple((name, v) for name, v in response.headers if name != "Location")
@@ -278,8 +278,8 @@ def test_order_without_an_address_is_reported(bench: Bench) -> None:
         (404, b"<html>"),
     ],
 )
-def test_address_of_something_else_is_reported(bench: Bench, status: int, body: bytes) -> None:
-    """It is not an ACME directory, and the hint says so."""
+def test_address_of_another_service_is_reported(bench: Bench, status: int, body: bytes) -> None:
+    """The hint says that the address is no ACME directory."""
     bench.proxy.faults.add(Fault.status(status, body), on="GET /dir")
 
     with pytest.raises(CaUnavailable, match="does not understand") as failure:
@@ -301,8 +301,8 @@ JSON = st.recursive(
 )
 
 
-class Babbler(AcmeService):
-    """A CA that speaks JSON and makes no sense."""
+class NonsenseCa(AcmeService):
+    """A CA with any JSON as its answer."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -321,21 +321,21 @@ class Babbler(AcmeService):
 
 
 @pytest.fixture(scope="module")
-def babbler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Babbler, Path]]:
-    """The CA, and the bundle that trusts it."""
+def nonsense_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NonsenseCa, Path]]:
+    """The CA, and a bundle with its root."""
     bundle = tmp_path_factory.mktemp("babbler") / "ca.pem"
-    with Babbler() as babbler:
-        babbler.authority.cert_pem.write_to_path(bundle)
-        yield babbler, bundle
+    with NonsenseCa() as nonsense_ca:
+        nonsense_ca.authority.cert_pem.write_to_path(bundle)
+        yield nonsense_ca, bundle
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(document=JSON, status=st.sampled_from([200, 200, 201, 400, 403, 409, 429, 500]))
-def test_whatever_the_ca_says_only_our_errors_pass_the_port(
-    babbler: tuple[Babbler, Path], document: object, status: int
+def test_any_answer_leads_to_an_error_of_certferrys(
+    nonsense_ca: tuple[NonsenseCa, Path], document: object, status: int
 ) -> None:
-    """No exception of a library, for any document in place of every answer."""
-    ca, bundle = babbler
+    """Any document in place of every answer leads to an `IssuanceError`."""
+    ca, bundle = nonsense_ca
     ca.document, ca.status = document, status
     clock, zones, state = Clock(), Zones(), MemoryState()
     issuer = AcmeIssuer(
@@ -353,17 +353,17 @@ def test_whatever_the_ca_says_only_our_errors_pass_the_port(
     assert isinstance(failure.value, IssuanceError)
 
 
-def test_orders_beyond_what_a_ca_bears_wait_for_their_turn(tmp_path: Path) -> None:
-    """At most twenty are in flight at once, and all get their turn."""
-    crowd = Crowd()
+def test_number_of_simultaneous_orders_is_limited(tmp_path: Path) -> None:
+    """At most twenty orders run at once, and the other orders wait."""
+    full_ca = FullCa()
     clock, zones, state = Clock(), Zones(), MemoryState()
-    with AcmeService(crowd.answer) as ca:
+    with AcmeService(full_ca.answer) as ca:
         ca.authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         issuer = AcmeIssuer(
             settings=IssuerSettings(ca.directory_url, ca_bundle=tmp_path / "ca.pem"),
             state=state,
             propagation=AtOnce(zones, clock),
-            pause=crowd.pause,
+            pause=full_ca.pause,
             now=clock.now,
         )
 
@@ -377,19 +377,19 @@ def test_orders_beyond_what_a_ca_bears_wait_for_their_turn(tmp_path: Path) -> No
         with ThreadPoolExecutor(MOST_ORDERS + 5) as threads:
             list(threads.map(issue, range(MOST_ORDERS + 5)))
 
-    assert MOST_ORDERS == crowd.most
-    assert MOST_ORDERS + 5 == crowd.answered
+    assert MOST_ORDERS == full_ca.most
+    assert MOST_ORDERS + 5 == full_ca.answered
 
 
-class Crowd:
-    """Lets no client out until the place is full and others have had to wait."""
+class FullCa:
+    """Answers no client before the limit is reached and further clients have waited."""
 
     def __init__(self) -> None:
         self.inside = self.most = self.answered = self.waiting = 0
         self._changed = threading.Condition()
 
     def answer(self, request: Request) -> Response:
-        """Keep the client until the place is full, and another one waits outside."""
+        """Delay the answer until the limit is reached and another client waits."""
         with self._changed:
             self.inside += 1
             self.most = max(self.most, self.inside)
@@ -406,28 +406,28 @@ class Crowd:
             self._changed.wait(0.01)
 
 
-def test_answer_that_drips_is_given_up() -> None:
-    """Every byte comes in time and the whole never does: the run gives it up, and asks no more."""
+def test_answer_byte_by_byte_is_given_up() -> None:
+    """Every byte arrives in time and the answer never ends: the client gives up once."""
     clock = Clock()
     whole = timedelta(seconds=0.3)
     network = Network(IssuerSettings(""), clock.pause, clock.now, whole)
 
     with (
         contextlib.closing(network),
-        peer(drip(b"Content-Length: 1000000")) as host,
+        peer(endless_body(b"Content-Length: 1000000")) as host,
         pytest.raises(requests.RequestException) as caught,
     ):
         network.get(f"http://{host}/dir")
 
     assert [] == clock.pauses
     error = as_error(caught.value, clock.now())
-    said = f"the CA could not be reached: {host}: the answer was not complete within"
-    assert said in str(error)
+    message = f"the CA could not be reached: {host}: the answer was not complete within"
+    assert message in str(error)
     assert Retry.LATER == error.retry
 
 
-def test_list_in_the_place_of_an_address_is_reported_as_none() -> None:
-    """A CA's answer may hold one; nothing is sent then."""
+def test_list_instead_of_an_address_is_an_error() -> None:
+    """A CA's answer may contain a list; the error comes before the request."""
     clock = Clock()
     network = Network(IssuerSettings(""), clock.pause, clock.now)
 

@@ -1,4 +1,4 @@
-"""What resolvers say, and the ways that requests go to a CA."""
+"""Answers of resolvers, and the network path of requests to a CA."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
-    IMPATIENT,
+    SHORT_WAIT,
     OddServer,
     name_servers,
     odd_servers,
@@ -40,14 +40,14 @@ from tests.adapters.http.peers import peer, tunnel
 from tests.adapters.probe.edge import serving
 from tests.adapters.probe.test_problems import must_have
 
-# --- What resolvers say, and what is made of resolvers that say nothing, or odd things
+# --- Resolvers, including silent resolvers and unusual answers
 
 
 SOA = "ns.example.com. hostmaster.example.com. 1 2 3 4 5"
 
 
 def code(rcode: dns.rcode.Rcode) -> Callable[..., bytes]:
-    """Answer with this code and nothing else."""
+    """Answer with a response code and an empty message."""
 
     def act(response: Any, transport: object) -> bytes:
         response.set_rcode(rcode)
@@ -57,32 +57,32 @@ def code(rcode: dns.rcode.Rcode) -> Callable[..., bytes]:
 
 
 def ask(server: OddServer, question: Callable[[Resolvers], object]) -> object:
-    """Put a question to the server as the only resolver."""
+    """Send a query to a server as the only resolver."""
     with odd_servers(server) as port:
         return question(Resolvers([(server.address, port)], ANSWER_WITHIN))
 
 
-def test_next_resolver_takes_over() -> None:
-    """One that is silent is asked once."""
+def test_next_resolver_replaces_a_silent_resolver() -> None:
+    """The silent resolver gets a single query."""
     dead = OddServer({("example.com", "CNAME"): lambda _, __: None}, "127.0.53.7")
     server = OddServer(
         {("example.com", "CNAME"): [("answer", "example.com.", 5, "IN", "CNAME", "b.")]}
     )
 
     with odd_servers(dead, server) as port:
-        resolvers = Resolvers([(dead.address, port), (server.address, port)], IMPATIENT)
+        resolvers = Resolvers([(dead.address, port), (server.address, port)], SHORT_WAIT)
         assert "b" == resolvers.alias("example.com")
 
     assert 1 == len(dead.queries)
 
 
-def test_each_resolver_is_named_with_its_trouble() -> None:
-    """The operator sees which of several is the bad one."""
+def test_each_resolver_is_named_with_its_problem() -> None:
+    """The operator can find the resolver with the problem."""
     dead = OddServer({("example.com", "CNAME"): lambda _, __: None})
     failing = OddServer({("example.com", "CNAME"): code(dns.rcode.SERVFAIL)}, "127.0.53.7")
 
     with odd_servers(dead, failing) as port:
-        resolvers = Resolvers([(failing.address, port), (dead.address, port)], IMPATIENT)
+        resolvers = Resolvers([(failing.address, port), (dead.address, port)], SHORT_WAIT)
         with pytest.raises(DnsUnavailable) as trouble:
             resolvers.alias("example.com")
 
@@ -100,10 +100,8 @@ def test_each_resolver_is_named_with_its_trouble() -> None:
         (code(dns.rcode.YXDOMAIN), "YXDOMAIN"),
     ],
 )
-def test_resolver_that_cannot_look_it_up_is_not_called_silent(
-    act: Callable[..., bytes], why: str
-) -> None:
-    """The trouble may lie in the domain's delegation, and the hint says so."""
+def test_failed_lookup_differs_from_silence(act: Callable[..., bytes], why: str) -> None:
+    """The domain's delegation may be at fault, as the hint explains."""
     with pytest.raises(DnsUnavailable, match=f"could look up example.com: .*{why}") as refused:
         ask(OddServer({("example.com", "CNAME"): act}), lambda r: r.alias("example.com"))
 
@@ -111,16 +109,16 @@ def test_resolver_that_cannot_look_it_up_is_not_called_silent(
     assert "[dns].resolvers" in str(refused.value.hint)
 
 
-def test_resolver_out_of_reach_is_reported_with_the_systems_words() -> None:
-    """As a resolver in a network that is down."""
+def test_unreachable_resolver_is_reported() -> None:
+    """The error quotes the system, for example in a network that is down."""
     resolvers = Resolvers([("255.255.255.255", 53)], ANSWER_WITHIN)
 
     with pytest.raises(DnsUnavailable, match=r"255\.255\.255\.255 \(Permission denied\)"):
         resolvers.alias("example.com")
 
 
-def test_answer_cut_off_over_tcp_is_reported() -> None:
-    """A resolver that answers with half a message over TCP is out of the game."""
+def test_truncated_answer_over_tcp_is_reported() -> None:
+    """Half a message over TCP makes the resolver unusable."""
 
     def act(response: Any, transport: Any) -> bytes:
         if transport.value == "tcp":
@@ -132,15 +130,15 @@ def test_answer_cut_off_over_tcp_is_reported() -> None:
         ask(OddServer({("example.com", "CNAME"): act}), lambda r: r.alias("example.com"))
 
 
-def test_zone_is_found_without_an_soa_beside_the_answer() -> None:
-    """Some resolvers leave out what says where the zone begins; its own SOA says it too."""
+def test_zone_without_an_soa_in_the_authority_section() -> None:
+    """Some resolvers omit the zone's SOA in negative answers; the zone itself has the SOA."""
     server = OddServer({("example.com", "SOA"): [("answer", "example.com.", 5, "IN", "SOA", SOA)]})
 
     assert "example.com" == ask(server, lambda r: r.zone_of("a.b.example.com"))
 
 
-def test_zone_at_the_end_of_an_alias_is_not_the_names() -> None:
-    """The SOA of where an alias leads says nothing about the name."""
+def test_zone_of_an_aliased_name() -> None:
+    """The SOA of the alias's target belongs to another zone."""
     server = OddServer(
         {
             ("a.example.com", "SOA"): [
@@ -157,20 +155,20 @@ def test_zone_at_the_end_of_an_alias_is_not_the_names() -> None:
 @pytest.mark.parametrize(
     "script", [{}, {("com", "SOA"): [("answer", "com.", 5, "IN", "SOA", SOA)]}]
 )
-def test_registrys_zone_is_no_zone_of_the_domain(script: dict[tuple[str, str], Any]) -> None:
-    """The domain is not registered, or not delegated."""
+def test_registrys_zone_is_not_the_zone_of_the_domain(script: dict[tuple[str, str], Any]) -> None:
+    """The domain is unregistered or undelegated."""
     with pytest.raises(ZoneNotFound, match=r"holds a\.example\.com"):
         ask(OddServer(script), lambda r: r.zone_of("a.example.com"))
 
 
-def test_zone_without_name_servers_is_not_delegated() -> None:
-    """There is no resolver to ask."""
+def test_zone_without_name_servers_is_undelegated() -> None:
+    """No name server could answer for the zone."""
     with pytest.raises(ZoneNotFound, match=r"holds example\.com"):
         ask(OddServer({}), lambda r: r.name_servers("example.com"))
 
 
-def test_addresses_are_found_though_one_kind_cannot_be_looked_up() -> None:
-    """Broken servers fail at AAAA; the A records are good all the same."""
+def test_addresses_of_one_family_are_enough() -> None:
+    """Broken servers fail for AAAA, and the A records remain usable."""
     server = OddServer(
         {
             ("ns.example.com", "A"): [("answer", "ns.example.com.", 5, "IN", "A", "127.0.53.1")],
@@ -184,15 +182,15 @@ def test_addresses_are_found_though_one_kind_cannot_be_looked_up() -> None:
 
 
 def test_resolver_must_be_an_address() -> None:
-    """A name would need a resolver to be found."""
+    """The lookup of a host name would need a resolver."""
     with pytest.raises(ConfigError, match=r"'dns\.example\.com' is not an IP address") as wrong:
         Resolvers([("dns.example.com", 53)], ANSWER_WITHIN)
 
     assert "[dns].resolvers" in str(wrong.value.hint)
 
 
-def test_systems_resolvers_are_read_where_the_system_has_them(tmp_path: Path) -> None:
-    """In the usual file, with the usual port."""
+def test_systems_resolvers_are_read_from_resolv_conf(tmp_path: Path) -> None:
+    """The resolvers use the usual port."""
     file = tmp_path / "resolv.conf"
     file.write_text("search example.com\nnameserver 127.0.53.9\nnameserver ::1\n")
 
@@ -201,7 +199,7 @@ def test_systems_resolvers_are_read_where_the_system_has_them(tmp_path: Path) ->
 
 @pytest.mark.parametrize("content", [None, "", "search example.com\n"])
 def test_system_without_a_resolver_is_reported(tmp_path: Path, content: str | None) -> None:
-    """A minimal container may have none."""
+    """A minimal container may lack resolvers."""
     file = tmp_path / "resolv.conf"
     if content is not None:
         file.write_text(content)
@@ -212,8 +210,8 @@ def test_system_without_a_resolver_is_reported(tmp_path: Path, content: str | No
     assert "[dns].resolvers" in str(nothing.value.hint)
 
 
-def test_names_come_back_in_one_spelling() -> None:
-    """Lower case, no final dot, however the zone spells them."""
+def test_names_have_a_uniform_form() -> None:
+    """Names come back in lower case and without a final dot, whatever form the zone has."""
     with name_servers() as world:
         world.zones.seed("shout.example.com", "CNAME", "EDGE.Example.NET.")
         resolvers = Resolvers([(world.resolver.address, world.port)], ANSWER_WITHIN)
@@ -223,7 +221,7 @@ def test_names_come_back_in_one_spelling() -> None:
         assert "example.com" == resolvers.zone_of("a.b.Example.com")
 
 
-# --- Which way requests go to a directory: the proxy of its own, and IPv6
+# --- Network paths to a directory: proxies and IPv6
 
 
 NOWHERE = "http://127.0.0.1:9"
@@ -233,38 +231,38 @@ ZONE, HOST = "six.test", "ns1.six.test"
 
 @contextmanager
 def counting_proxy() -> Iterator[tuple[str, list[str]]]:
-    """Run a proxy; return its URL and to where it was asked for a way."""
-    asked: list[str] = []
+    """Run a proxy; yield its URL and the requested destinations."""
+    destinations: list[str] = []
 
     def counted(connection: socket.socket) -> None:
-        asked.extend(connection.recv(2**12, socket.MSG_PEEK).decode().split()[1:2])
+        destinations.extend(connection.recv(2**12, socket.MSG_PEEK).decode().split()[1:2])
         tunnel(connection)
 
     with peer(counted) as host:
-        yield f"http://{host}", asked
+        yield f"http://{host}", destinations
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"])
-def test_directory_with_a_proxy_of_its_own(
+def test_directory_with_its_own_proxy(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """All that is asked of the CA goes through it, whatever the environment says."""
+    """All requests to the CA go through the proxy, whatever the environment says."""
     monkeypatch.setenv(variable, "127.0.0.1" if variable == "NO_PROXY" else NOWHERE)
     pause, now = bench.clock.pause, bench.clock.now
-    with counting_proxy() as (proxy, asked):
+    with counting_proxy() as (proxy, destinations):
         issued = bench.issue(issuer=bench.issuer(proxy=proxy))
-        count = len(asked)
+        count = len(destinations)
         settings = bench.settings(proxy=proxy)
         assert AcmeCaAccount(settings, bench.state, pause, now).facts() is not None
         assert read_directory(settings, pause, now).ahead is not None
 
     assert issued.key_matches
     host = bench.proxy.url.removeprefix("https://")
-    assert {host} == set(asked)
-    assert count + 2 == len(asked)
+    assert {host} == set(destinations)
+    assert count + 2 == len(destinations)
 
 
-def test_proxy_of_a_directory_that_is_not_there(bench: Bench) -> None:
+def test_unreachable_proxy_of_a_directory(bench: Bench) -> None:
     """The hint names the setting."""
     with pytest.raises(CaUnavailable) as failure:
         bench.issue(issuer=bench.issuer(proxy=NOWHERE))
@@ -273,8 +271,8 @@ def test_proxy_of_a_directory_that_is_not_there(bench: Bench) -> None:
     assert [] == bench.proxy.requests()
 
 
-class OneServer:
-    """A name server and a resolver at one address, as a question desires recursion or not."""
+class CombinedServer:
+    """A name server and a resolver at the same address, selected by the query's recursion flag."""
 
     def __init__(self, zones: Zones) -> None:
         self.server = NameServer(zones, HOST, V6)
@@ -286,12 +284,12 @@ class OneServer:
 
 
 @contextmanager
-def only_v6(zones: Zones) -> Iterator[tuple[OneServer, int]]:
-    """Serve a zone at an IPv6 address alone; return the server and its port."""
+def only_v6(zones: Zones) -> Iterator[tuple[CombinedServer, int]]:
+    """Serve a zone at an IPv6 address only; yield the server and its port."""
     zones.add_zone(ZONE, [HOST])
     for name in (HOST, ZONE):
         zones.seed(name, "AAAA", V6)
-    server = OneServer(zones)
+    server = CombinedServer(zones)
     daemon = DnsDaemon({V6: server.handle}).start()
     try:
         yield server, daemon.port
@@ -299,7 +297,7 @@ def only_v6(zones: Zones) -> Iterator[tuple[OneServer, int]]:
         daemon.stop()
 
 
-def test_host_that_has_ipv6_alone(pebble: Pebble, zones: Zones, tmp_path: Path) -> None:
+def test_host_with_ipv6_only(pebble: Pebble, zones: Zones, tmp_path: Path) -> None:
     """CA, name servers, resolvers and edges are reached at their IPv6 addresses."""
     must_have(V6)
     bench = Bench(pebble, zones, tmp_path, V6)
@@ -313,20 +311,20 @@ def test_host_that_has_ipv6_alone(pebble: Pebble, zones: Zones, tmp_path: Path) 
             answer_within=ANSWER_WITHIN,
         )
         issued = bench.issue(ZONE)
-        seen = looked_at(issued, [(V6, port)], pebble, tmp_path)
+        served = served_at_ipv6(issued, [(V6, port)], pebble, tmp_path)
 
     assert bench.proxy.requests("POST /finalize-order/*")
     assert (V6, issued.certificate.fingerprint, True) == (
-        seen.address,
-        seen.fingerprint,
-        seen.valid,
+        served.address,
+        served.fingerprint,
+        served.valid,
     )
 
 
-def looked_at(
+def served_at_ipv6(
     issued: CertificateBundle, resolvers: list[tuple[str, int]], pebble: Pebble, folder: Path
 ) -> Served:
-    """Serve a certificate at the IPv6 address, and look at it."""
+    """Serve a certificate at the IPv6 address, and return the probe's result."""
     (folder / "roots.pem").write_bytes(pebble.root_pem())
     pem = issued.fullchain_pem + issued.privkey_pem.reveal()
     with serving(pem, folder, V6) as (_, port):
@@ -338,14 +336,14 @@ def looked_at(
             ca_bundle=folder / "roots.pem",
             answer_within=ANSWER_WITHIN,
         )
-        [seen] = probe.served([ZONE])[ZONE]
-    return seen
+        [served] = probe.served([ZONE])[ZONE]
+    return served
 
 
 def test_resolver_over_https_at_an_ipv6_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A certificate may be for that as well."""
+    """The resolver's certificate may be for an IP address."""
     must_have(V6)
     trust, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trust.issue_cert(V6).configure_cert(context)
@@ -353,6 +351,6 @@ def test_resolver_over_https_at_an_ipv6_address(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "doh.pem"))
     with only_v6(Zones()) as (server, _), HttpsDns(server.handle, context, host=V6) as doh:
         over_https = at_urls((doh.question_url,), ANSWER_WITHIN, lambda _: None)
-        found = Resolvers((), ANSWER_WITHIN, over_https, plain=False).addresses(HOST)
+        addresses = Resolvers((), ANSWER_WITHIN, over_https, plain=False).addresses(HOST)
 
-    assert (V6,) == found
+    assert (V6,) == addresses

@@ -1,4 +1,4 @@
-"""Registrations at the stand-in of acme-dns."""
+"""Registrations at the stand-in of an acme-dns server."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ SERVED = "auth.example.org"
 
 @dataclass(frozen=True)
 class AcmeDnsAccount:
-    """The stand-in, and what is in its zone."""
+    """The stand-in and the DNS zones that the stand-in serves."""
 
     zones: Zones
     service: AcmeDnsService
 
-    def connect(self, of: Registered, **settings: Any) -> AcmeDnsServer:
-        """Return a provider of one registration, as another process would make it."""
-        written: dict[str, Any] = {
+    def connect(self, registration: Registered, **settings: Any) -> AcmeDnsServer:
+        """Return a new provider for a registration, as another process would make the provider."""
+        defaults: dict[str, Any] = {
             "api": self.service.url,
-            "username": Secret(of.username),
-            "password": Secret(of.password),
-            "subdomain": of.fulldomain,
+            "username": Secret(registration.username),
+            "password": Secret(registration.password),
+            "subdomain": registration.fulldomain,
         }
-        return connected(**{**written, **settings})
+        return connected(**{**defaults, **settings})
 
     def stored(self, path: Path, **settings: Any) -> AcmeDnsServer:
         return connected(**{"api": self.service.url, "storage": path, **settings})
 
     def values(self, name: str) -> list[str]:
-        """Return every TXT value at the name, one for each record."""
+        """Return every TXT value at the name, one value for each record."""
         return [record.value for record in self.zones.records(name=name, rtype="TXT")]
 
 
@@ -50,7 +50,12 @@ def connected(**settings: Any) -> AcmeDnsServer:
 
 
 def stored(path: Path, registrations: Sequence[Registered]) -> Path:
-    path.write_text(json.dumps({one.subdomain: one.as_stored() for one in registrations}, indent=2))
+    path.write_text(
+        json.dumps(
+            {registration.subdomain: registration.as_stored() for registration in registrations},
+            indent=2,
+        )
+    )
     path.chmod(0o600)
     return path
 

@@ -1,4 +1,4 @@
-"""Registrations at an acme-dns server, and what may go wrong with them."""
+"""acme-dns as a DNS provider: registrations, stored credentials, and the errors of the server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def account() -> Iterator[AcmeDnsAccount]:
 
 
 @pytest.fixture
-def one(account: AcmeDnsAccount) -> Registered:
+def registration(account: AcmeDnsAccount) -> Registered:
     return account.service.register()
 
 
@@ -47,86 +47,92 @@ def stored(path: Path, document: object) -> Path:
     return path
 
 
-def test_values_stay_until_newer_ones_push_them_out(
-    account: AcmeDnsAccount, one: Registered
+def test_values_stay_until_newer_values_replace_them(
+    account: AcmeDnsAccount, registration: Registered
 ) -> None:
-    """A removal sends nothing, and says that there is nothing to look for (decision 0029)."""
-    provider = account.connect(one)
+    """A removal sends no request, because newer values replace older values (decision 0029)."""
+    provider = account.connect(registration)
     for value in (OURS, OURS_TOO):
-        handle = provider.add_txt(one.fulldomain, value)
-        assert provider.remove_txt(one.fulldomain, value, handle)
-    assert [OURS, OURS_TOO] == account.values(one.fulldomain)
+        handle = provider.add_txt(registration.fulldomain, value)
+        assert provider.remove_txt(registration.fulldomain, value, handle)
+    assert [OURS, OURS_TOO] == account.values(registration.fulldomain)
 
-    provider.add_txt(one.fulldomain, VALUE)
+    provider.add_txt(registration.fulldomain, VALUE)
 
-    assert [OURS_TOO, VALUE] == account.values(one.fulldomain)
+    assert [OURS_TOO, VALUE] == account.values(registration.fulldomain)
     assert 3 == len(account.service.updates())
 
 
-def test_what_is_needed_is_not_sent_again(account: AcmeDnsAccount, one: Registered) -> None:
-    """A second time would push out the value beside it."""
-    provider = account.connect(one)
+def test_value_in_use_is_sent_only_once(account: AcmeDnsAccount, registration: Registered) -> None:
+    """A repeated update would replace the other value at the name."""
+    provider = account.connect(registration)
     for value in (OURS, OURS_TOO, OURS):
-        provider.add_txt(one.fulldomain, value)
+        provider.add_txt(registration.fulldomain, value)
 
-    assert [OURS, OURS_TOO] == account.values(one.fulldomain)
+    assert [OURS, OURS_TOO] == account.values(registration.fulldomain)
 
 
-def test_third_value_at_a_time_is_refused(account: AcmeDnsAccount, one: Registered) -> None:
-    """It would push out one that the CA has yet to see; once that is done, it may be written."""
-    provider = account.connect(one)
+def test_third_value_is_refused_until_a_removal(
+    account: AcmeDnsAccount, registration: Registered
+) -> None:
+    """acme-dns keeps two values: a third would replace a value that the CA still has to check."""
+    provider = account.connect(registration)
     for value in (OURS, OURS_TOO):
-        provider.add_txt(one.fulldomain, value)
+        provider.add_txt(registration.fulldomain, value)
 
     with pytest.raises(DnsRejected, match="keeps two values") as reported:
-        provider.add_txt(one.fulldomain, THEIRS)
+        provider.add_txt(registration.fulldomain, THEIRS)
     assert Retry.LATER == reported.value.retry
     assert "register once more" in str(reported.value.hint)
     assert 2 == len(account.service.updates())
 
-    provider.remove_txt(one.fulldomain, OURS, OURS)
-    provider.add_txt(one.fulldomain, THEIRS)
-    assert [OURS_TOO, THEIRS] == account.values(one.fulldomain)
+    provider.remove_txt(registration.fulldomain, OURS, OURS)
+    provider.add_txt(registration.fulldomain, THEIRS)
+    assert [OURS_TOO, THEIRS] == account.values(registration.fulldomain)
 
 
-def test_name_of_the_registration_is_a_zone(account: AcmeDnsAccount, one: Registered) -> None:
-    """And no name beside it; the server is not asked."""
-    provider = account.connect(one)
+def test_name_of_the_registration_is_its_own_zone(
+    account: AcmeDnsAccount, registration: Registered
+) -> None:
+    """The provider answers for this single name, from the settings alone."""
+    provider = account.connect(registration)
 
-    assert FoundZone(one.fulldomain) == provider.zone_of(one.fulldomain)
+    assert FoundZone(registration.fulldomain) == provider.zone_of(registration.fulldomain)
     assert provider.zones() is None
     with pytest.raises(ZoneNotFound):
-        provider.zone_of(f"{one.subdomain}.auth.example.com")
+        provider.zone_of(f"{registration.subdomain}.auth.example.com")
 
 
-def test_subdomain_alone_answers_for_its_label(account: AcmeDnsAccount, one: Registered) -> None:
-    """As acme.sh keeps it: in which zone the server is, need not be known."""
-    provider = account.connect(one, subdomain=Secret(one.subdomain))
+def test_bare_subdomain_matches_the_first_label(
+    account: AcmeDnsAccount, registration: Registered
+) -> None:
+    """acme.sh stores no zone of the server, so the hint shows the CNAME with an ellipsis."""
+    provider = account.connect(registration, subdomain=Secret(registration.subdomain))
 
-    provider.add_txt(one.fulldomain, VALUE)
+    provider.add_txt(registration.fulldomain, VALUE)
 
-    assert [VALUE] == account.values(one.fulldomain)
+    assert [VALUE] == account.values(registration.fulldomain)
     with pytest.raises(ZoneNotFound) as reported:
         provider.zone_of("_acme-challenge.img.example.com")
-    record = f"_acme-challenge.img.example.com. CNAME {one.subdomain}.…"
+    record = f"_acme-challenge.img.example.com. CNAME {registration.subdomain}.…"
     assert record in str(reported.value.hint)
     assert "`wait`" in str(reported.value.hint)
 
 
-def test_cname_that_is_missing_is_reported(account: AcmeDnsAccount, one: Registered) -> None:
-    """As it is to be set."""
+def test_missing_cname_is_reported(account: AcmeDnsAccount, registration: Registered) -> None:
+    """The hint shows the CNAME record to set."""
     with pytest.raises(ZoneNotFound) as reported:
-        account.connect(one).zone_of("_acme-challenge.img.example.com")
+        account.connect(registration).zone_of("_acme-challenge.img.example.com")
 
-    record = f"_acme-challenge.img.example.com. CNAME {one.fulldomain}."
+    record = f"_acme-challenge.img.example.com. CNAME {registration.fulldomain}."
     assert record in str(reported.value.hint)
 
 
-def test_file_of_a_client_has_several_registrations(
-    account: AcmeDnsAccount, tmp_path: Path
-) -> None:
-    """Each writes its own name, with its own keys; the domain tells which CNAME is missing. Newer
-    clients write an empty address into a file of older ones, which had none.
+def test_client_file_with_several_registrations(account: AcmeDnsAccount, tmp_path: Path) -> None:
+    """Each registration updates its own name with its own credentials, and the domain selects the
+    CNAME for the hint.
+
+    Newer clients write an empty `server_url` into files of older clients, which lacked the field.
     """
     first, second, elsewhere = (account.service.register() for _ in range(3))
     path = stored(
@@ -155,7 +161,7 @@ def test_file_of_a_client_has_several_registrations(
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("content", "message"),
     [
         ("not json", "not an acme-dns client file"),
         ("[" * 100_000, "not an acme-dns client file"),
@@ -165,22 +171,22 @@ def test_file_of_a_client_has_several_registrations(
         ('{"example.com": {"username": "x"}}', "example.com: `username`"),
     ],
 )
-def test_file_that_can_be_none_is_reported(tmp_path: Path, written: str, said: str) -> None:
-    """With the domain of the entry."""
+def test_unusable_client_file_is_reported(tmp_path: Path, content: str, message: str) -> None:
+    """The error names the domain of the broken entry."""
     path = tmp_path / "storage"
-    path.write_text(written)
+    path.write_text(content)
     path.chmod(0o600)
 
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         connected(api="https://auth.example.org", storage=path)
 
 
-def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    """It holds keys; one that is not there, or that others can change, is reported as well."""
+def test_client_file_with_open_permissions_is_refused(tmp_path: Path) -> None:
+    """The file holds credentials. A missing file is reported as well."""
     path = stored(tmp_path / "storage", {})
-    for mode, said in ((0o644, "can read"), (0o666, "can")):
+    for mode, message in ((0o644, "can read"), (0o666, "can")):
         path.chmod(mode)
-        with pytest.raises(ConfigError, match=said) as reported:
+        with pytest.raises(ConfigError, match=message) as reported:
             connected(api="https://auth.example.org", storage=path)
         assert "chmod" in str(reported.value.hint)
     path.unlink()
@@ -189,7 +195,7 @@ def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"username": Secret(PASSWORD), "password": Secret(UUID)}, "may be swapped"),
         ({"username": Secret("me")}, "`username`"),
@@ -204,33 +210,33 @@ def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         ({"api": "http://auth.example.org"}, "https://"),
     ],
 )
-def test_settings_that_can_be_none_are_reported(changed: dict[str, Any], said: str) -> None:
-    """Before anything is sent, and without what was written."""
-    written = {
+def test_unusable_settings_are_reported(changed: dict[str, Any], message: str) -> None:
+    """The error comes before the first request and hides the password."""
+    settings = {
         "api": Secret("https://auth.example.org"),
         "username": Secret(UUID),
         "password": Secret(PASSWORD),
         "subdomain": UUID,
     }
-    connected(**written)
+    connected(**settings)
 
-    with pytest.raises(ConfigError, match=said) as reported:
-        connected(**{**written, **changed})
+    with pytest.raises(ConfigError, match=message) as reported:
+        connected(**{**settings, **changed})
 
     assert PASSWORD not in f"{reported.value} {reported.value.hint}"
 
 
 @pytest.mark.parametrize("wrong", ["password", "subdomain", "address"])
-def test_keys_that_are_refused_are_reported_once(account: AcmeDnsAccount, wrong: str) -> None:
-    """Whichever of them it is, the server says the same; it is not asked again with them."""
-    one = account.service.register(["192.0.2.0/24"] if wrong == "address" else [])
+def test_refused_credentials_are_sent_once(account: AcmeDnsAccount, wrong: str) -> None:
+    """The server answers every wrong credential alike; later calls fail without a request."""
+    registration = account.service.register(["192.0.2.0/24"] if wrong == "address" else [])
     changed: dict[str, Any] = {}
     if wrong == "password":
         changed["password"] = Secret(PASSWORD)
     if wrong == "subdomain":
         changed["subdomain"] = f"other.{SERVED}"
-    provider = account.connect(one, **changed)
-    name = changed.get("subdomain", one.fulldomain)
+    provider = account.connect(registration, **changed)
+    name = changed.get("subdomain", registration.fulldomain)
 
     with pytest.raises(DnsAccessDenied, match=f"{name}.*401.*forbidden") as reported:
         provider.add_txt(name, VALUE)
@@ -238,12 +244,12 @@ def test_keys_that_are_refused_are_reported_once(account: AcmeDnsAccount, wrong:
         provider.add_txt(name, OURS)
 
     assert "allowfrom" in str(reported.value.hint)
-    assert one.password not in f"{reported.value} {reported.value.hint}"
+    assert registration.password not in f"{reported.value} {reported.value.hint}"
     assert 1 == len(account.service.updates())
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "said"),
+    ("fault", "kind", "message"),
     [
         (Fault.status(500, b'{"error": "db_error"}'), DnsUnavailable, "500: db_error"),
         (Fault.status(429, b"{}"), DnsUnavailable, "429"),
@@ -255,30 +261,34 @@ def test_keys_that_are_refused_are_reported_once(account: AcmeDnsAccount, wrong:
         (Fault.reset_after(), DnsUnavailable, "reset|closed|aborted"),
     ],
 )
-def test_other_answers_are_reported(
-    account: AcmeDnsAccount, one: Registered, fault: Fault, kind: type[DnsError], said: str
+def test_failed_update_is_reported(
+    account: AcmeDnsAccount,
+    registration: Registered,
+    fault: Fault,
+    kind: type[DnsError],
+    message: str,
 ) -> None:
-    """With the name; and the next try is made."""
+    """The error contains the name, and the next call sends the update again."""
     account.service.faults.add(fault, times=1)
-    provider = account.connect(one)
+    provider = account.connect(registration)
 
-    with pytest.raises(kind, match=f"{one.fulldomain}.*({said})") as reported:
-        provider.add_txt(one.fulldomain, VALUE)
-    provider.add_txt(one.fulldomain, VALUE)
+    with pytest.raises(kind, match=f"{registration.fulldomain}.*({message})") as reported:
+        provider.add_txt(registration.fulldomain, VALUE)
+    provider.add_txt(registration.fulldomain, VALUE)
 
     assert reported.value.hint is not None
-    assert VALUE == account.values(one.fulldomain)[-1]
+    assert VALUE == account.values(registration.fulldomain)[-1]
 
 
-def test_value_that_is_no_challenge_is_refused(account: AcmeDnsAccount, one: Registered) -> None:
-    """By the server: it takes 43 characters alone."""
+def test_malformed_value_is_refused(account: AcmeDnsAccount, registration: Registered) -> None:
+    """The server accepts only values of 43 characters."""
     with pytest.raises(DnsRejected, match="bad_txt"):
-        account.connect(one).add_txt(one.fulldomain, "short")
+        account.connect(registration).add_txt(registration.fulldomain, "short")
 
 
-def test_server_shows_the_time(account: AcmeDnsAccount, one: Registered) -> None:
-    """So that `doctor` sees whether it runs, without a write."""
-    provider = account.connect(one)
+def test_clock_of_the_server(account: AcmeDnsAccount, registration: Registered) -> None:
+    """`doctor` reads the server's time, and so learns without an update whether the server runs."""
+    provider = account.connect(registration)
 
     ahead = provider.clock_ahead()
     account.service.faults.add(Fault.reset_before())

@@ -1,4 +1,4 @@
-"""One account at the stand-in of Alibaba Cloud DNS, with a clock that only pauses move."""
+"""An account at the stand-in of Alibaba Cloud DNS. Only pauses advance the clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY_SECRET = "0p5EYueFNq501xnCPzKNbx6K51qPH2"
 
 
 class AlidnsAccount(ZoneAccount):
-    """The stand-in with one account; its zones' clock is the sum of the pauses so far."""
+    """The stand-in with one account. The clock of the zones is the sum of all pauses."""
 
     CREATE = "AddDomainRecord"
     REMOVE = "DeleteDomainRecord"
@@ -40,22 +40,22 @@ class AlidnsAccount(ZoneAccount):
         self.service.add_domain(name)
 
     def connect(self, late: timedelta = timedelta(), **settings: Any) -> DnsProvider:
-        """Return a provider, as another process would make it, whose clock is so late."""
-        written = {
+        """Return a new provider, as another process would make it, with a clock that is `late`."""
+        defaults = {
             "access_key_id": Secret(KEY_ID),
             "access_key_secret": Secret(KEY_SECRET),
             "api": self.service.url,
         }
         context = connected_with(pause=self.waits, now=lambda: self.now() - late)
-        return connect(Settings(**{**written, **settings}), context)
+        return connect(Settings(**{**defaults, **settings}), context)
 
     def denied(self) -> DnsProvider:
-        """Return a provider whose secret is another key's."""
+        """Return a provider with the secret of another key."""
         return self.connect(access_key_secret=Secret("0" * 30))
 
     def refuse_next(
         self,
-        which: str,
+        pattern: str,
         refusal: tuple[str | int, int],
         *,
         times: int = 1,
@@ -63,7 +63,7 @@ class AlidnsAccount(ZoneAccount):
     ) -> None:
         code, status = refusal
         self.service.answer_next(
-            which, str(code), status=status, times=times, does_the_work=does_the_work
+            pattern, str(code), status=status, times=times, does_the_work=does_the_work
         )
 
     def calls(self, action: str = "*") -> list[str]:

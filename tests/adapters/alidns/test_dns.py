@@ -1,4 +1,4 @@
-"""Alibaba Cloud's DNS: signatures, and the contract of DNS services."""
+"""Alibaba Cloud DNS: the requests, the errors, and the signature."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from certferry_sandbox.alidns.wire import expected_signature, read_form
 from certferry_sandbox.faults import Fault
 from tests.adapters.alidns.account import KEY_ID, KEY_SECRET, AlidnsAccount, alidns_account
 
-# --- Alibaba Cloud DNS as a provider: what is its own
+# --- Alibaba Cloud DNS as a provider
 
 
 NAME = "_acme-challenge.img.example.com"
@@ -47,7 +47,7 @@ def provider(account: AlidnsAccount) -> DnsProvider:
 def test_record_is_a_plain_txt_on_the_default_line(
     account: AlidnsAccount, provider: DnsProvider
 ) -> None:
-    """The value is sent raw, with the free plan's least TTL."""
+    """The value is sent unquoted, with the smallest TTL of the free plan."""
     provider.add_txt(NAME, "gfj9Xq-_Rg85nM")
 
     [create] = account.service.calls("AddDomainRecord")
@@ -56,8 +56,8 @@ def test_record_is_a_plain_txt_on_the_default_line(
     assert ["DescribeDomains", "AddDomainRecord", "DescribeDomainRecordInfo"] == account.calls()
 
 
-def test_every_attempt_is_signed_anew(account: AlidnsAccount, provider: DnsProvider) -> None:
-    """A nonce that a lost attempt has used would be refused."""
+def test_every_attempt_has_a_new_signature(account: AlidnsAccount, provider: DnsProvider) -> None:
+    """The service refuses a repeated nonce, and a lost attempt may have used its nonce."""
     account.service.faults.add(Fault.reset_after(), on="DescribeDomains", times=2)
 
     provider.add_txt(NAME, "value")
@@ -68,10 +68,10 @@ def test_every_attempt_is_signed_anew(account: AlidnsAccount, provider: DnsProvi
 
 @pytest.mark.parametrize("code", ["Throttling", "Throttling.User", "Throttling.Api"])
 @pytest.mark.parametrize("action", ["DescribeDomains", "AddDomainRecord", "DeleteDomainRecord"])
-def test_throttled_call_is_made_again(
+def test_throttled_call_is_repeated(
     account: AlidnsAccount, provider: DnsProvider, action: str, code: str
 ) -> None:
-    """That is an ordinary refusal with status 400, and says that nothing was done."""
+    """Throttling is a refusal: the service did nothing, so even a write may be repeated."""
     account.service.answer_next(action, code, "Request was denied due to user flow control.")
 
     provider.remove_txt(NAME, "value", provider.add_txt(NAME, "value"))
@@ -80,10 +80,10 @@ def test_throttled_call_is_made_again(
     assert 2 == len(account.calls(action))
 
 
-def test_throttled_for_long_is_left_to_the_next_run(
+def test_throttling_that_lasts_is_left_to_the_next_run(
     account: AlidnsAccount, provider: DnsProvider
 ) -> None:
-    """The attempts end, with what to do."""
+    """After four attempts the call fails with a hint."""
     account.service.answer_next("AddDomainRecord", "Throttling.User", times=99)
 
     with pytest.raises(DnsUnavailable, match="Throttling") as limited:
@@ -97,7 +97,7 @@ def test_throttled_for_long_is_left_to_the_next_run(
 def test_international_domain_is_found_by_its_a_labels(
     account: AlidnsAccount, provider: DnsProvider
 ) -> None:
-    """The account has it in Unicode."""
+    """The account lists the domain in Unicode."""
     account.add_zone("例子.com")
 
     handle = provider.add_txt("_acme-challenge.xn--fsqu00a.com", "value")
@@ -107,10 +107,10 @@ def test_international_domain_is_found_by_its_a_labels(
 
 
 @pytest.mark.parametrize("reported", ['"\\ud800"', '"a\\u0000b"', '""', "null", "{}"])
-def test_domain_that_is_listed_as_what_cannot_be_sent(
+def test_domain_with_an_unusable_name_in_the_list(
     account: AlidnsAccount, provider: DnsProvider, reported: str
 ) -> None:
-    """Half a character, or nothing: its A-labels stand in."""
+    """The A-labels replace a name that is empty, a lone surrogate, or of another type."""
     domain = f'{{"DomainName":{reported},"PunyCode":"example.com"}}'
     body = f'{{"TotalCount":1,"Domains":{{"Domain":[{domain}]}}}}'
     account.service.faults.add(Fault.status(200, body.encode()), on="DescribeDomains")
@@ -120,10 +120,8 @@ def test_domain_that_is_listed_as_what_cannot_be_sent(
     assert ["value"] == account.values(NAME)
 
 
-def test_record_that_is_switched_off_is_not_taken_for_ours(
-    account: AlidnsAccount, provider: DnsProvider
-) -> None:
-    """It would never be seen, so it is an error at once, instead of a wait."""
+def test_disabled_record_is_an_error(account: AlidnsAccount, provider: DnsProvider) -> None:
+    """Name servers hide a disabled record, so a wait for the value would end in a timeout."""
     account.zones.create(NAME, "TXT", "value", enabled=False)
 
     with pytest.raises(DnsRejected, match="switched off"):
@@ -154,7 +152,7 @@ def test_record_that_is_switched_off_is_not_taken_for_ours(
 def test_refusal_carries_code_words_and_advice(
     account: AlidnsAccount, provider: DnsProvider, code: str, error: type[DnsError], advice: str
 ) -> None:
-    """The write is not repeated; the operator reads which name, which call, why, and what to do."""
+    """The error names the domain, the call, the reason and the remedy; the write is sent once."""
     account.service.answer_next("AddDomainRecord", code, "their words")
 
     with pytest.raises(error) as refused:
@@ -168,10 +166,10 @@ def test_refusal_carries_code_words_and_advice(
 
 
 @pytest.mark.parametrize("code", ["UnKnownError", "InternalError"])
-def test_code_that_leaves_it_open_is_looked_into(
+def test_code_of_an_uncertain_write_starts_a_search(
     account: AlidnsAccount, provider: DnsProvider, code: str
 ) -> None:
-    """Also where the status says that the request was wrong."""
+    """The codes arrive with status 400, although the service may have written the record."""
     account.service.answer_next("AddDomainRecord", code, does_the_work=True)
 
     provider.add_txt(NAME, "value")
@@ -180,8 +178,10 @@ def test_code_that_leaves_it_open_is_looked_into(
     assert 1 == len(account.calls("AddDomainRecord"))
 
 
-def test_service_that_is_down_is_tried_later(account: AlidnsAccount, provider: DnsProvider) -> None:
-    """Its own words are reported."""
+def test_unavailable_service_is_left_to_the_next_run(
+    account: AlidnsAccount, provider: DnsProvider
+) -> None:
+    """The error quotes the service."""
     account.service.answer_next("DescribeDomains", "ServiceBusy", status=503, times=9)
 
     with pytest.raises(DnsUnavailable, match="ServiceBusy") as lost:
@@ -191,8 +191,8 @@ def test_service_that_is_down_is_tried_later(account: AlidnsAccount, provider: D
     assert lost.value.hint is not None
 
 
-def test_clock_of_this_machine_is_off(account: AlidnsAccount) -> None:
-    """The service refuses what is dated more than a quarter of an hour away."""
+def test_clock_of_this_host_is_wrong(account: AlidnsAccount) -> None:
+    """The service refuses requests whose timestamp is more than 15 minutes off."""
     provider = account.connect(late=timedelta(minutes=16))
 
     with pytest.raises(DnsRejected, match=r"InvalidTimeStamp\.Expired") as refused:
@@ -201,8 +201,8 @@ def test_clock_of_this_machine_is_off(account: AlidnsAccount) -> None:
     assert "clock of this host" in str(refused.value.hint)
 
 
-def test_wrong_secret_and_what_the_service_quotes(account: AlidnsAccount) -> None:
-    """It quotes what was signed: neither the key nor its id is passed on."""
+def test_wrong_secret_is_reported_without_the_key_id(account: AlidnsAccount) -> None:
+    """The service quotes the signed string, which contains the key's id; certferry hides the id."""
     with pytest.raises(DnsAccessDenied, match="SignatureDoesNotMatch") as denied:
         account.connect(access_key_secret=Secret("0" * 30)).add_txt(NAME, "value")
 
@@ -211,8 +211,8 @@ def test_wrong_secret_and_what_the_service_quotes(account: AlidnsAccount) -> Non
     assert "does not belong to `access_key_id`" in str(denied.value.hint)
 
 
-def test_key_that_there_is_not(account: AlidnsAccount) -> None:
-    """Reported apart from a wrong secret."""
+def test_unknown_key(account: AlidnsAccount) -> None:
+    """An unknown key and a wrong secret have different errors."""
     with pytest.raises(DnsAccessDenied, match=r"InvalidAccessKeyId\.NotFound"):
         account.connect(access_key_id=Secret("LTAI5tNobody")).add_txt(NAME, "value")
 
@@ -220,10 +220,10 @@ def test_key_that_there_is_not(account: AlidnsAccount) -> None:
 @pytest.mark.parametrize(
     ("code", "words"), [("SomethingNew", f"bad: {KEY_SECRET}"), (KEY_SECRET, "bad")]
 )
-def test_secret_is_in_no_message(
+def test_errors_hide_the_secret(
     account: AlidnsAccount, provider: DnsProvider, code: str, words: str
 ) -> None:
-    """Not even when the service itself repeats it, in its words or in the place of a code."""
+    """The service may repeat the secret in its message or in place of the code."""
     account.service.answer_next("AddDomainRecord", code, words)
 
     with pytest.raises(DnsRejected) as refused:
@@ -243,10 +243,10 @@ def test_secret_is_in_no_message(
     ],
     ids=["sts", "tencent", "swapped", "no-id", "no-secret"],
 )
-def test_wrong_kind_of_key_is_reported_before_anything_is_sent(
+def test_wrong_kind_of_key_is_reported_before_the_first_request(
     account: AlidnsAccount, key_id: str, secret: str, words: str, advice: str
 ) -> None:
-    """With what it is, and where the right one is made."""
+    """The error identifies the kind of key, and the hint says where to create the right key."""
     with pytest.raises(ConfigError, match=words) as wrong:
         account.connect(access_key_id=Secret(key_id), access_key_secret=Secret(secret))
 
@@ -254,8 +254,8 @@ def test_wrong_kind_of_key_is_reported_before_anything_is_sent(
     assert [] == account.calls()
 
 
-def test_space_around_a_key_is_no_part_of_it(account: AlidnsAccount) -> None:
-    """It comes of copying, and of files that end with a line."""
+def test_whitespace_around_a_key_is_removed(account: AlidnsAccount) -> None:
+    """Copied keys and files often end with whitespace."""
     provider = account.connect(
         access_key_id=Secret(f" {KEY_ID}\n"), access_key_secret=Secret(f"{KEY_SECRET}\n")
     )
@@ -264,8 +264,8 @@ def test_space_around_a_key_is_no_part_of_it(account: AlidnsAccount) -> None:
 
 
 @pytest.mark.parametrize("total", [b"1e999", b'"many"', b"999999999"])
-def test_list_without_an_end(account: AlidnsAccount, provider: DnsProvider, total: bytes) -> None:
-    """A service that always has one more domain is given up."""
+def test_endless_list(account: AlidnsAccount, provider: DnsProvider, total: bytes) -> None:
+    """The search gives up a list that always announces another domain."""
     for number in range(201):
         domain = b'{"DomainName":"a%d.example"}' % number
         body = b'{"TotalCount":%s,"Domains":{"Domain":[%s]}}' % (total, domain)
@@ -278,10 +278,8 @@ def test_list_without_an_end(account: AlidnsAccount, provider: DnsProvider, tota
 
 
 @pytest.mark.parametrize("second", [b"", b'{"DomainName":"a.example"}'], ids=["empty", "the same"])
-def test_half_a_list_is_not_the_whole(
-    account: AlidnsAccount, provider: DnsProvider, second: bytes
-) -> None:
-    """A page that brings nothing new before the announced total is no end."""
+def test_incomplete_list(account: AlidnsAccount, provider: DnsProvider, second: bytes) -> None:
+    """A page without new entries, before the announced total, is an error."""
     for domains in (b'{"DomainName":"a.example"}', second):
         body = b'{"TotalCount":3,"Domains":{"Domain":[%s]}}' % domains
         account.service.faults.add(Fault.status(200, body), on="DescribeDomains")
@@ -292,11 +290,11 @@ def test_half_a_list_is_not_the_whole(
     assert 2 == len(account.calls())
 
 
-# --- The RPC signature: the vendor's own examples and SDK, and an implementation apart from
-# both
+# --- The RPC signature: checked against the vendor's examples, the vendor's SDK, and an independent
+# implementation
 
 
-# Both are in the vendor's documents, with the key testid / testsecret.
+# The vendor's documents contain both examples, with the key testid / testsecret.
 DESCRIBE_REGIONS = (
     "Timestamp=2016-02-23T12:46:24Z&Format=XML&AccessKeyId=testid&Action=DescribeRegions"
     "&SignatureMethod=HMAC-SHA1&SignatureNonce=3ee8c1b8-83d3-44af-a94f-4e0ad82fd6cf"
@@ -312,15 +310,15 @@ SECRET = Secret("testsecret")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-def test_example_of_the_signature_page() -> None:
-    """The one that every client of Alibaba Cloud is checked against."""
+def test_example_of_the_signature_documentation() -> None:
+    """Every client of Alibaba Cloud is checked against this example."""
     params = dict(parse_qsl(DESCRIBE_REGIONS))
 
     assert "OLeaidS1JvxuMvnyHOwuJ+uX5qY=" == signature("GET", params, SECRET)
 
 
-def test_example_of_the_dns_documents() -> None:
-    """The one of Alibaba Cloud DNS itself."""
+def test_example_of_the_dns_documentation() -> None:
+    """Alibaba Cloud DNS documents its own example."""
     params = dict(parse_qsl(DESCRIBE_DOMAIN_RECORDS))
 
     assert "uRpHwaSEt3J+6KQD//svCh/x+pI=" == signature("GET", params, SECRET)
@@ -328,7 +326,7 @@ def test_example_of_the_dns_documents() -> None:
 
 @given(params=st.dictionaries(TEXTS.filter(bool), TEXTS, max_size=6), secret=TEXTS)
 def test_any_parameters(params: dict[str, str], secret: str) -> None:
-    """What the form says is what was signed, by an implementation apart from the client's."""
+    """An independent implementation finds the signature correct for the parameters of the form."""
     sent = {**params, "Signature": ""}
     del sent["Signature"]
     pairs = read_form(form("POST", sent, Secret(secret)))
@@ -339,23 +337,23 @@ def test_any_parameters(params: dict[str, str], secret: str) -> None:
 
 
 @given(params=st.dictionaries(TEXTS.filter(bool), TEXTS, max_size=6), secret=TEXTS)
-def test_signature_is_the_sdks(params: dict[str, str], secret: str) -> None:
-    """The vendor's own: its URL, with a moment and a number that it chooses, signed once more."""
-    params.pop("Signature", None)  # what it signs cannot hold a signature
+def test_signature_equals_the_sdks(params: dict[str, str], secret: str) -> None:
+    """The SDK chooses a timestamp and a nonce; certferry signs the same parameters again."""
+    params.pop("Signature", None)  # the SDK adds `Signature` to the parameters
     url, _ = get_signed_url(params, "testid", secret, "JSON", "POST", {})
     sent = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
 
     assert sent.pop("Signature") == signature("POST", sent, Secret(secret))
 
 
-def test_moment_is_written_in_utc() -> None:
-    """Whatever zone the clock is in."""
+def test_timestamp_is_in_utc() -> None:
+    """The clock may be in any time zone."""
     moment = datetime(2026, 11, 24, 20, 0, 5, tzinfo=timezone(timedelta(hours=8)))
 
     assert "2026-11-24T12:00:05Z" == common("id", now=moment, nonce="n")["Timestamp"]
     assert datetime(2026, 11, 24, 12, 0, 5, tzinfo=UTC) == moment
 
 
-def test_number_that_is_taken_once_never_comes_again() -> None:
-    """A second request with it would be refused."""
+def test_nonces_are_unique() -> None:
+    """The service refuses a second request with the same nonce."""
     assert 100 == len({new_nonce() for _ in range(100)})

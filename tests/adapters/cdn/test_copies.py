@@ -30,7 +30,7 @@ OTHER = make_bundle("img.example.com", not_before=NOW)
 LABEL = label_of("img", BUNDLE.certificate.fingerprint)
 
 Facts = Callable[[CertificateBundle], StoredCertificate]
-"""Makes the entry of a store's list, with the id and the name still empty."""
+"""Makes the entry of a store's list, with an empty id and an empty name."""
 
 
 def by_fingerprint(bundle: CertificateBundle) -> StoredCertificate:
@@ -48,7 +48,7 @@ def by_dates(bundle: CertificateBundle) -> StoredCertificate:
 
 
 class MemoryStore:
-    """A store of certificates. `failures` are raised by the next writes, which are carried out."""
+    """A store of certificates. The next writes are carried out and then raise the `failures`."""
 
     def __init__(self, facts: Facts, *, recognises: bool = False) -> None:
         self.held: dict[str, StoredCertificate] = {}

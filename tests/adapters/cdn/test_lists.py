@@ -14,17 +14,17 @@ from certferry.text import Text
 @pytest.mark.parametrize("total", [0, 1, 50, 51, 100])
 def test_numbered_pages(total: int) -> None:
     """Every entry once, whether the last page is full or not."""
-    size, asked = 50, list[str]()
+    size, places = 50, list[str]()
 
     def page_at(place: str) -> Page[int]:
-        asked.append(place)
+        places.append(place)
         number = int(place or 1)
         entries = range((number - 1) * size, min(number * size, total))
         following = str(number + 1) if number * size < total else ""
         return Page({str(entry): entry for entry in entries}, following)
 
     assert list(range(total)) == whole_list(page_at)
-    assert max(1, -(-total // size)) == len(asked)
+    assert max(1, -(-total // size)) == len(places)
 
 
 def test_an_entry_on_two_pages_counts_once() -> None:
@@ -40,26 +40,26 @@ def test_an_entry_on_two_pages_counts_once() -> None:
 @pytest.mark.parametrize("places", [["x"], ["x", "y"]])
 def test_a_list_in_a_circle_ends(places: list[str]) -> None:
     """A repeated place without new entries is an endless list."""
-    asked = count()
+    numbers = count()
 
     def page_at(place: str) -> Page[int]:
         del place
-        return Page({"a": 1}, places[next(asked) % len(places)])
+        return Page({"a": 1}, places[next(numbers) % len(places)])
 
     assert whole_list(page_at) is None
-    assert next(asked) <= MOST_WITHOUT_NEWS
+    assert next(numbers) <= MOST_WITHOUT_NEWS
 
 
 def test_a_list_that_always_has_news_ends_too() -> None:
     """The number of pages has a limit."""
-    asked = count()
+    numbers = count()
 
     def page_at(place: str) -> Page[int]:
-        number = next(asked)
+        number = next(numbers)
         return Page({place: number}, str(number))
 
     assert whole_list(page_at) is None
-    assert MOST_PAGES == next(asked)
+    assert MOST_PAGES == next(numbers)
 
 
 def test_the_error_names_list_and_service() -> None:

@@ -1,4 +1,4 @@
-"""One account at the stand-in of Cloudflare, with a clock that only pauses move."""
+"""An account at the stand-in of Cloudflare. Only pauses advance the clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = "Zq3t-9yB_kLmN0pQrStUvWxYz1234567890abcde"
 
 
 class CloudflareAccount(ZoneAccount):
-    """The stand-in with one token; its zones' clock is the sum of the pauses so far."""
+    """The stand-in with one token. The clock of the zones is the sum of all pauses."""
 
     CREATE = "POST */dns_records"
     REMOVE = "DELETE */dns_records/*"
@@ -39,18 +39,18 @@ class CloudflareAccount(ZoneAccount):
         self.service.add_zone(name)
 
     def connect(self, late: timedelta = timedelta(), **settings: Any) -> DnsProvider:
-        """Return a provider, as another process would make it, whose clock is so late."""
-        written = {"token": Secret(TOKEN), "api": self.service.url}
+        """Return a new provider, as another process would make it, with a clock that is `late`."""
+        defaults = {"token": Secret(TOKEN), "api": self.service.url}
         context = connected_with(pause=self.waits, now=lambda: self.now() - late)
-        return connect(Settings(**{**written, **settings}), context)
+        return connect(Settings(**{**defaults, **settings}), context)
 
     def denied(self) -> DnsProvider:
-        """Return a provider with a token that is not known."""
+        """Return a provider with an unknown token."""
         return self.connect(token=Secret("A" * 40))
 
     def refuse_next(
         self,
-        which: str,
+        pattern: str,
         refusal: tuple[str | int, int],
         *,
         times: int = 1,
@@ -58,7 +58,7 @@ class CloudflareAccount(ZoneAccount):
     ) -> None:
         code, status = refusal
         self.service.answer_next(
-            which, int(code), status=status, times=times, does_the_work=does_the_work
+            pattern, int(code), status=status, times=times, does_the_work=does_the_work
         )
 
     def calls(self, pattern: str = "*") -> list[str]:

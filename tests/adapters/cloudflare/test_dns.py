@@ -1,4 +1,4 @@
-"""Cloudflare as a provider: what is its own."""
+"""Cloudflare as a DNS provider."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from certferry_sandbox.faults import Fault
 from tests.adapters.cloudflare.account import TOKEN, CloudflareAccount, cloudflare_account
 
 NAME = "_acme-challenge.img.example.com"
-GLOBAL_KEY = "c2547eb745079dac9320b638f5e225cf483cc"  # as long as a real one
+GLOBAL_KEY = "c2547eb745079dac9320b638f5e225cf483cc"  # in the form of a real key
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def provider(account: CloudflareAccount) -> DnsProvider:
 def test_record_is_quoted_and_never_proxied(
     account: CloudflareAccount, provider: DnsProvider
 ) -> None:
-    """Cloudflare wants TXT content as a quoted string; the value itself has no quotes."""
+    """Cloudflare expects TXT content as a quoted string around the bare value."""
     provider.add_txt(NAME, "gfj9Xq-_Rg85nM")
 
     [create] = account.service.calls(account.CREATE)
@@ -53,10 +53,10 @@ def test_record_is_quoted_and_never_proxied(
     assert ["gfj9Xq-_Rg85nM"] == account.values(NAME)
 
 
-def test_record_that_another_client_wrote_without_quotes(
+def test_record_of_another_client_without_quotes(
     account: CloudflareAccount, provider: DnsProvider
 ) -> None:
-    """Content is given back as it was written, so both spellings are one value."""
+    """Cloudflare returns content as written, so quoted and unquoted values are equal."""
     account.zones.create(NAME, "TXT", "value")  # shown without quotes
 
     handle = provider.add_txt(NAME, "value")
@@ -65,20 +65,20 @@ def test_record_that_another_client_wrote_without_quotes(
     assert provider.remove_txt(NAME, "value", handle)
 
 
-def test_zone_is_asked_for_by_name_from_the_longest_on(
+def test_zone_is_searched_by_name_from_the_longest(
     account: CloudflareAccount, provider: DnsProvider
 ) -> None:
-    """An account with thousands of zones costs no more than one with one."""
+    """The number of requests is the same for an account with thousands of zones."""
     provider.add_txt(NAME, "value")
 
-    asked = [request.query.partition("&")[0] for request in account.service.calls(account.ZONES)]
-    assert [f"name={NAME}", "name=img.example.com", "name=example.com"] == asked
+    queries = [request.query.partition("&")[0] for request in account.service.calls(account.ZONES)]
+    assert [f"name={NAME}", "name=img.example.com", "name=example.com"] == queries
 
 
-def test_zones_that_have_been_listed_are_not_asked_for_by_name(
+def test_listed_zones_are_known_without_a_search(
     account: CloudflareAccount, provider: DnsProvider
 ) -> None:
-    """A run lists them before it orders."""
+    """A run lists the zones before the order."""
     cast("ZoneKeeper", provider).zones()
 
     provider.add_txt(NAME, "value")
@@ -87,10 +87,10 @@ def test_zones_that_have_been_listed_are_not_asked_for_by_name(
 
 
 @pytest.mark.parametrize("code", [81057, 81058])
-def test_both_codes_for_an_identical_record(
+def test_old_and_new_code_of_an_identical_record(
     account: CloudflareAccount, provider: DnsProvider, code: int
 ) -> None:
-    """The old one and the new one."""
+    """Either code means that the record exists, so the write succeeded."""
     account.zones.create(NAME, "TXT", "value")
     account.service.answer_next(account.CREATE, code, "An identical record already exists.")
 
@@ -109,10 +109,10 @@ def test_both_codes_for_an_identical_record(
         ("active", "secondary", "is not the DNS service"),
     ],
 )
-def test_zone_that_is_not_served_by_cloudflare(
+def test_zone_that_resolvers_find_elsewhere(
     account: CloudflareAccount, provider: DnsProvider, status: str, kind: str, words: str
 ) -> None:
-    """A record there would be seen by no resolver: nothing is written, and `init` reports it."""
+    """Resolvers would never see a record in the zone, so certferry writes nothing."""
     account.service.add_zone("example.org", status=status, type=kind)
 
     with pytest.raises(DnsRejected, match=words) as refused:
@@ -120,30 +120,30 @@ def test_zone_that_is_not_served_by_cloudflare(
 
     assert "set `dns` to the account" in str(refused.value.hint)
     assert [] == account.calls(account.CREATE)
-    found = {zone.name: zone.problem for zone in cast("ZoneKeeper", provider).zones()}
-    assert None is found["example.com"]
-    assert words in str(found["example.org"])
+    problems = {zone.name: zone.problem for zone in cast("ZoneKeeper", provider).zones()}
+    assert None is problems["example.com"]
+    assert words in str(problems["example.org"])
 
 
 @pytest.mark.parametrize("statuses", [("pending", "active"), ("active", "pending")])
-def test_zone_of_one_name_in_two_accounts(
+def test_zone_of_the_same_name_in_two_accounts(
     account: CloudflareAccount, provider: DnsProvider, statuses: tuple[str, str]
 ) -> None:
-    """The one that is served is taken, whichever comes first."""
+    """The delegated zone is used, whatever the order of the list."""
     for status in statuses:
         account.service.add_zone("example.org", status=status)
 
     provider.add_txt("_acme-challenge.example.org", "value")
 
     assert ["value"] == account.values("_acme-challenge.example.org")
-    found = {zone.name: zone.problem for zone in cast("ZoneKeeper", provider).zones()}
-    assert {"example.com": None, "example.org": None} == found
+    problems = {zone.name: zone.problem for zone in cast("ZoneKeeper", provider).zones()}
+    assert {"example.com": None, "example.org": None} == problems
 
 
-def test_zone_below_one_that_is_not_served(
+def test_pending_zone_below_an_active_zone(
     account: CloudflareAccount, provider: DnsProvider
 ) -> None:
-    """The parent holds the name then, and a warning says so."""
+    """The record goes into the active parent zone."""
     account.service.add_zone("dev.example.com", status="pending")
 
     provider.add_txt("_acme-challenge.dev.example.com", "value")
@@ -153,7 +153,7 @@ def test_zone_below_one_that_is_not_served(
 
 
 def test_token_for_another_zone(account: CloudflareAccount) -> None:
-    """It does not see this one, which is reported with those that it sees."""
+    """The error lists the zones that the token can see."""
     account.service.add_zone("example.org")
     account.service.add_token("B" * 40, zones=["example.org"])
 
@@ -163,8 +163,8 @@ def test_token_for_another_zone(account: CloudflareAccount) -> None:
     assert "the account has example.org" in str(missing.value.hint)
 
 
-def test_token_that_sees_no_zones(account: CloudflareAccount) -> None:
-    """Without Zone:Read the list is empty, and no error of Cloudflare's tells why."""
+def test_token_without_zone_read(account: CloudflareAccount) -> None:
+    """Without Zone:Read Cloudflare answers with an empty list instead of an error."""
     account.service.add_token("B" * 40, may=[EDIT])
 
     with pytest.raises(ZoneNotFound, match="sees no zone") as missing:
@@ -173,8 +173,8 @@ def test_token_that_sees_no_zones(account: CloudflareAccount) -> None:
     assert "Zone:Read" in str(missing.value.hint)
 
 
-def test_token_that_may_only_read(account: CloudflareAccount) -> None:
-    """The zone is found and the record is refused."""
+def test_token_without_dns_edit(account: CloudflareAccount) -> None:
+    """The zone is found, and Cloudflare refuses the record."""
     account.service.add_token("B" * 40, may=[READ])
 
     with pytest.raises(DnsAccessDenied, match="code 10000") as denied:
@@ -197,10 +197,10 @@ def test_token_that_may_only_read(account: CloudflareAccount) -> None:
     ],
     ids=["global", "capitals", "prefixed", "origin", "bearer", "quoted", "empty", "unicode"],
 )
-def test_wrong_kind_of_key_is_reported_before_anything_is_sent(
+def test_wrong_kind_of_key_is_reported_before_the_first_request(
     account: CloudflareAccount, token: str, words: str
 ) -> None:
-    """With what it is, and where the right one is made."""
+    """The error identifies the kind of key, and the hint says where to create a token."""
     with pytest.raises(ConfigError, match=words) as wrong:
         account.connect(token=Secret(token))
 
@@ -210,15 +210,15 @@ def test_wrong_kind_of_key_is_reported_before_anything_is_sent(
 
 @pytest.mark.parametrize("prefix", ["cfut_", "cfat_"])
 def test_tokens_of_the_new_form(account: CloudflareAccount, prefix: str) -> None:
-    """A user's and an account's, with 40 characters and a check sum behind."""
+    """Tokens of users and of accounts have a prefix, 40 characters and a checksum."""
     token = f"{prefix}{'a' * 48}"
     account.service.add_token(token)
 
     assert account.connect(token=Secret(f"{token}\n")).add_txt(NAME, "value")
 
 
-def test_what_is_no_token_by_the_service_itself(account: CloudflareAccount) -> None:
-    """The inner error is reported with the outer one's code: a key with something missing."""
+def test_malformed_token(account: CloudflareAccount) -> None:
+    """A truncated key: the error joins the outer error's code and the inner error's message."""
     with pytest.raises(DnsAccessDenied, match="code 6003") as denied:
         account.connect(token=Secret("abc")).add_txt(NAME, "value")
 
@@ -226,8 +226,8 @@ def test_what_is_no_token_by_the_service_itself(account: CloudflareAccount) -> N
     assert "Global API Key" in str(denied.value.hint)
 
 
-def test_token_that_is_not_known(account: CloudflareAccount) -> None:
-    """Rolled, ended, or with an address that is not this host's."""
+def test_unknown_token(account: CloudflareAccount) -> None:
+    """The token was rolled, has expired, or is restricted to other addresses."""
     with pytest.raises(DnsAccessDenied, match=r"code 9109 .* Invalid access token") as denied:
         account.denied().add_txt(NAME, "value")
 
@@ -254,7 +254,7 @@ def test_refusal_carries_code_words_and_advice(
     error: type[DnsError],
     advice: str,
 ) -> None:
-    """The write is not repeated; the operator reads which name, why, and what to do."""
+    """The error names the record, the reason and the remedy; the write is sent once."""
     account.service.answer_next(account.CREATE, code, "their words", status=status)
 
     with pytest.raises(error) as refused:
@@ -267,23 +267,25 @@ def test_refusal_carries_code_words_and_advice(
     assert 1 == len(account.calls(account.CREATE))
 
 
-@pytest.mark.parametrize(("asked", "rest"), [(240, 240), (None, 300)])
-def test_long_rest_is_left_to_the_next_run(
-    account: CloudflareAccount, provider: DnsProvider, asked: int | None, rest: int
+@pytest.mark.parametrize(("retry_after", "pause"), [(240, 240), (None, 300)])
+def test_long_pause_is_left_to_the_next_run(
+    account: CloudflareAccount, provider: DnsProvider, retry_after: int | None, pause: int
 ) -> None:
-    """Calls are counted over five minutes, and Retry-After says how long the rest is."""
-    account.service.faults.add(Fault.too_many(retry_after=asked), on=account.CREATE, times=None)
+    """Cloudflare counts calls over five minutes, and Retry-After gives the length of the pause."""
+    account.service.faults.add(
+        Fault.too_many(retry_after=retry_after), on=account.CREATE, times=None
+    )
 
     with pytest.raises(DnsUnavailable, match="status 429") as limited:
         provider.add_txt(NAME, "value")
 
-    assert Retry.at(account.now() + timedelta(seconds=rest)) == limited.value.retry
+    assert Retry.at(account.now() + timedelta(seconds=pause)) == limited.value.retry
     assert "1200 in five minutes" in str(limited.value.hint)
     assert [] == account.values(NAME)
 
 
-def test_token_is_in_no_message(account: CloudflareAccount, provider: DnsProvider) -> None:
-    """Not even when the service itself repeats it."""
+def test_errors_hide_the_token(account: CloudflareAccount, provider: DnsProvider) -> None:
+    """Cloudflare may repeat the token in its message."""
     account.service.answer_next(account.CREATE, 1004, f"bad: {TOKEN}")
 
     with pytest.raises(DnsRejected) as refused:
@@ -292,8 +294,8 @@ def test_token_is_in_no_message(account: CloudflareAccount, provider: DnsProvide
     assert TOKEN not in str(refused.value)
 
 
-def test_list_without_an_end(account: CloudflareAccount, provider: DnsProvider) -> None:
-    """A service that always has one more zone is given up."""
+def test_endless_list(account: CloudflareAccount, provider: DnsProvider) -> None:
+    """The search gives up a list that always announces another zone."""
     for number in range(201):
         zone = {"id": f"x{number}"}
         body = json.dumps({"success": True, "result": [zone], "result_info": {"total_pages": 1e9}})
@@ -306,10 +308,10 @@ def test_list_without_an_end(account: CloudflareAccount, provider: DnsProvider) 
 
 
 @pytest.mark.parametrize("second", [[], [{"id": "x"}]], ids=["empty", "the same"])
-def test_half_a_list_is_not_the_whole(
+def test_incomplete_list(
     account: CloudflareAccount, provider: DnsProvider, second: list[dict[str, str]]
 ) -> None:
-    """A page that brings nothing new, with more pages announced, is no end."""
+    """A page without new entries, with more pages announced, is an error."""
     for zones in ([{"id": "x"}], second):
         body = json.dumps({"success": True, "result": zones, "result_info": {"total_pages": 3}})
         account.service.faults.add(Fault.status(200, body.encode()), on=account.ZONES)
@@ -320,10 +322,8 @@ def test_half_a_list_is_not_the_whole(
     assert 2 == len(account.calls())
 
 
-def test_zone_with_an_id_that_leads_elsewhere(
-    account: CloudflareAccount, provider: DnsProvider
-) -> None:
-    """What is no id is never made part of an address."""
+def test_zone_with_a_path_as_id(account: CloudflareAccount, provider: DnsProvider) -> None:
+    """An id of another form never becomes part of a URL."""
     zone = {"id": "../../user/tokens", "name": "example.com", "status": "active"}
     body = json.dumps({"success": True, "result": [zone], "result_info": {"total_pages": 1}})
     account.service.faults.add(Fault.status(200, body.encode()), on=account.ZONES, times=None)

@@ -1,4 +1,4 @@
-"""One account at the stand-in of a DNS service: its zones, and a clock that only pauses move."""
+"""An account at the stand-in of a DNS service: zones, and a clock that only pauses advance."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class ZoneAccount:
         self.zones = Zones(self.waits.clock)
 
     def now(self) -> datetime:
-        """Return the time, which the pauses move as well."""
+        """Return the time: the start plus the sum of all pauses."""
         return NOW + timedelta(seconds=self.waits.clock())
 
     def values(self, name: str) -> list[str]:
-        """Return every TXT value at the name, one for each record."""
+        """Return every TXT value at the name, one value for each record."""
         return [record.value for record in self.zones.records(name=name, rtype="TXT")]

@@ -1,4 +1,4 @@
-"""One account at the stand-in of DNSPod, with a clock that only pauses move."""
+"""An account at the stand-in of DNSPod. Only pauses advance the clock."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ TOKEN = "6b5976c68aba5b14a0558b77c17c3932"
 
 
 class DnspodAccount(ZoneAccount):
-    """The stand-in with one account; its zones' clock is the sum of the pauses so far.
+    """The stand-in with one account. The clock of the zones is the sum of all pauses.
 
-    `memory` is what the account's runs remember.
+    `memory` holds the notes of the account, which all runs share.
     """
 
     CREATE = "POST /Record.Create"
@@ -41,15 +41,15 @@ class DnspodAccount(ZoneAccount):
         self.memory = MemoryAccount(self.now)
 
     def connect(self, contact: str = "ops@example.com", **settings: Any) -> DnsProvider:
-        """Return a provider, as another process would make it; not paced unless asked for."""
-        written = {
+        """Return a new provider, as another process would make it. Calls follow without delay."""
+        defaults = {
             "id": Secret(TOKEN_ID),
             "token": Secret(TOKEN),
             "api": self.service.url,
             "requests_per_second": 1e6,
         }
         return connect(
-            Settings(**{**written, **settings}),
+            Settings(**{**defaults, **settings}),
             connected_with(pause=self.waits, now=self.now, memory=self.memory, contact=contact),
         )
 
@@ -61,18 +61,18 @@ class DnspodAccount(ZoneAccount):
 
     def refuse_next(
         self,
-        which: str,
+        pattern: str,
         refusal: tuple[str | int, int],
         *,
         times: int = 1,
         does_the_work: bool = False,
     ) -> None:
-        """Answer the next calls that match with a code; the status is always 200."""
-        action = which.removeprefix("POST /")
+        """Refuse the next calls of an action with a code. The status is always 200."""
+        action = pattern.removeprefix("POST /")
         self.service.answer_next(action, str(refusal[0]), times=times, does_the_work=does_the_work)
 
-    def calls(self, which: str = "*") -> list[str]:
-        return [call.action for call in self.service.calls(which.removeprefix("POST /"))]
+    def calls(self, pattern: str = "*") -> list[str]:
+        return [call.action for call in self.service.calls(pattern.removeprefix("POST /"))]
 
     def ids(self, name: str) -> list[str]:
         return [str(record.id) for record in self.zones.records(name=name, rtype="TXT")]

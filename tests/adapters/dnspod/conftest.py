@@ -1,4 +1,4 @@
-"""An account at DNSPod, with the zone of most tests."""
+"""An account at DNSPod, with the zone example.com."""
 
 from __future__ import annotations
 

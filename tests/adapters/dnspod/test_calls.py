@@ -1,4 +1,4 @@
-"""How DNSPod is spoken to: the User-Agent, the pace, one call at a time; what can be no token."""
+"""Calls to DNSPod: the User-Agent, tokens, the pace, one call at a time, and unexpected answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.adapters.recorded_pauses import RecordedPauses
 NAME = "_acme-challenge.img.example.com"
 
 
-# who we are
+# --- User-Agent
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ NAME = "_acme-challenge.img.example.com"
 def test_user_agent_has_the_documented_form(
     account: DnspodAccount, contact: str, setting: str, expected: str
 ) -> None:
-    """Another form may get the account banned."""
+    """DNSPod may ban an account that sends another form."""
     provider = connect(
         Settings(Secret(TOKEN_ID), Secret(TOKEN), account.service.url, setting),
         connected_with(pause=account.waits, now=lambda: NOW, contact=contact),
@@ -61,28 +61,28 @@ def test_user_agent_has_the_documented_form(
     "contact",
     ["ops", "ops@", "@example.com", "o ps@example.com", "a@b)\r\nX: y", "运维@example.com"],
 )
-def test_contact_that_would_spoil_the_user_agent_is_refused(contact: str) -> None:
-    """Before anything is sent."""
+def test_malformed_contact_is_refused(contact: str) -> None:
+    """The error comes before the first request, which would have a malformed User-Agent."""
     with pytest.raises(ConfigError, match="mail address") as refused:
         configured(contact=contact)
 
     assert refused.value.hint is not None
 
 
-# what can be no token
+# --- Tokens that cannot work
 
 
 def configured(pause: Pause | None = None, **settings: object) -> DnsProvider:
-    """Connect, to no service unless `api` names one."""
-    written: dict[str, object] = {"id": Secret(TOKEN_ID), "token": Secret(TOKEN)}
+    """Connect with default credentials, to no reachable service unless `api` is given."""
+    defaults: dict[str, object] = {"id": Secret(TOKEN_ID), "token": Secret(TOKEN)}
     return connect(
-        Settings(**{**written, **settings}),  # type: ignore[arg-type]  # tests give wrong ones too
+        Settings(**{**defaults, **settings}),  # type: ignore[arg-type]  # wrong types too
         connected_with(pause=pause or RecordedPauses(), now=lambda: NOW, contact="ops@example.com"),
     )
 
 
-def test_key_of_tencent_cloud_is_recognised() -> None:
-    """Both kinds of key are mixed up all the time."""
+def test_key_of_tencent_cloud_is_refused() -> None:
+    """Operators often confuse the two kinds of key."""
     with pytest.raises(ConfigError, match="key of Tencent Cloud") as refused:
         configured(id=Secret("AKIDz8krbsJ5yKBZQpn74WFkmLPx3Qw7Rt2u"))
 
@@ -100,8 +100,8 @@ def test_key_of_tencent_cloud_is_recognised() -> None:
         ("1", f"1,{TOKEN}"),
     ],
 )
-def test_half_a_token_or_both_halves_in_one_are_recognised(token_id: str, token: str) -> None:
-    """The hint says which half goes where, and the error repeats neither."""
+def test_incomplete_and_joined_tokens_are_refused(token_id: str, token: str) -> None:
+    """The hint says where each half belongs, and the error hides both halves."""
     with pytest.raises(ConfigError) as refused:
         configured(id=Secret(token_id), token=Secret(token))
 
@@ -109,8 +109,8 @@ def test_half_a_token_or_both_halves_in_one_are_recognised(token_id: str, token:
     assert TOKEN not in str(refused.value)
 
 
-def test_whole_token_in_the_place_of_both_halves(account: DnspodAccount) -> None:
-    """As lego has it in one variable, which is found for both."""
+def test_whole_token_in_place_of_both_halves(account: DnspodAccount) -> None:
+    """Clients such as lego store the token in one variable, which serves for both settings."""
     whole = Secret(f"{TOKEN_ID},{TOKEN}\n")
 
     account.connect(id=whole, token=whole).add_txt(NAME, "value")
@@ -121,7 +121,7 @@ def test_whole_token_in_the_place_of_both_halves(account: DnspodAccount) -> None
 
 
 def test_blanks_around_a_token_do_not_matter(account: DnspodAccount) -> None:
-    """Files end with a newline."""
+    """Files usually end with a newline."""
     provider = account.connect(id=Secret(f"{TOKEN_ID}\n"), token=Secret(f" {TOKEN}\n"))
 
     provider.add_txt(NAME, "value")
@@ -130,26 +130,26 @@ def test_blanks_around_a_token_do_not_matter(account: DnspodAccount) -> None:
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan")])
-def test_rate_must_be_a_rate(rate: float) -> None:
-    """No pace is no way to say "as fast as it goes"."""
+def test_rate_must_be_positive(rate: float) -> None:
+    """A rate of zero does not mean "as fast as possible"."""
     with pytest.raises(ConfigError, match="must be above zero"):
         configured(requests_per_second=rate)
 
 
 @pytest.mark.parametrize("requests", [0, -1])
-def test_hour_must_have_a_request(requests: int) -> None:
-    """No number is no way to say "as many as it takes"."""
+def test_hourly_limit_must_be_positive(requests: int) -> None:
+    """A limit of zero does not mean "unlimited"."""
     with pytest.raises(ConfigError, match=r"`requests_per_hour` .* must be above zero") as refused:
         configured(requests_per_hour=requests)
 
     assert "remove the setting" in str(refused.value.hint)
 
 
-# how often
+# --- Pace
 
 
 def test_calls_are_half_a_second_apart_by_default(account: DnspodAccount) -> None:
-    """Two requests per second is what certferry allows itself."""
+    """By default certferry limits itself to two requests per second."""
     provider = connect(
         Settings(Secret(TOKEN_ID), Secret(TOKEN), account.service.url),
         connected_with(pause=account.waits, now=lambda: NOW, contact="ops@example.com"),
@@ -158,8 +158,8 @@ def test_calls_are_half_a_second_apart_by_default(account: DnspodAccount) -> Non
     handle = provider.add_txt(NAME, "value")
     provider.remove_txt(NAME, "value", handle)
 
-    # The pauses are not really made, so that each is half a second longer than the one before, less
-    # what the calls themselves took.
+    # The pauses are only recorded, so each pause is half a second longer than the pause before,
+    # less the time of the calls themselves.
     first, second = account.waits.seconds
     assert 0.1 < first <= 0.5 < second <= 1.0
 
@@ -170,7 +170,7 @@ Answers = Callable[[str, dict[str, str]], Answer]
 
 @contextlib.contextmanager
 def service(answers: Answers) -> Iterator[HttpService]:
-    """Answer each call by its action and form, with code 1 unless the answer says otherwise."""
+    """Answer each call by its action and form, with code 1 unless the answer has its own status."""
 
     def handle(request: Request) -> Response:
         action, form = request.path.removeprefix("/"), dict(parse_qsl(request.body.decode()))
@@ -182,15 +182,15 @@ def service(answers: Answers) -> Iterator[HttpService]:
 
 
 def one_domain(action: str, form: dict[str, str]) -> Answer:
-    """Answer as an account with one domain, in which every record can be written."""
+    """Answer like an account with one domain that accepts every record."""
     if action == "Domain.List":
         domain = {"id": 7, "punycode": "example.com", "status": "enable"}
         return {"info": {"domain_total": 1}, "domains": [domain]}
     return {"record": {"id": 8}}
 
 
-def test_one_call_is_made_at_a_time() -> None:
-    """However many threads use the provider."""
+def test_calls_are_sequential() -> None:
+    """Several threads that share a provider make one call at a time."""
     unanswered: list[int] = []
 
     def answers(action: str, form: dict[str, str]) -> Answer:
@@ -207,8 +207,8 @@ def test_one_call_is_made_at_a_time() -> None:
     assert len(unanswered) >= 5
 
 
-def test_stopped_run_does_not_wait_for_its_turn() -> None:
-    """Who waits behind a slow call notices that the run was stopped."""
+def test_stopped_run_ends_a_wait_for_another_call() -> None:
+    """A thread that waits behind a slow call notices the stop."""
     stopped, answered, arrived = threading.Event(), threading.Event(), threading.Event()
 
     def answers(action: str, form: dict[str, str]) -> Answer:
@@ -234,11 +234,11 @@ def test_stopped_run_does_not_wait_for_its_turn() -> None:
         assert "7|8" == first.result(20)
 
 
-# what may come back
+# --- Answers of an unexpected form
 
 
-def test_numbers_strings_and_gaps_are_all_the_same() -> None:
-    """Ids come as numbers or strings, totals may be missing, items may be junk."""
+def test_ids_and_totals_of_any_form() -> None:
+    """Ids may be numbers or strings, totals may be missing, and items may be malformed."""
     listed: Answer = {
         "info": {"domain_total": "many"},
         "domains": [
@@ -260,8 +260,8 @@ def test_numbers_strings_and_gaps_are_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("record", [None, {}, {"id": ""}, [], "8"])
-def test_success_without_an_id_is_looked_up(record: object) -> None:
-    """What was written must not be lost because the answer is odd."""
+def test_success_without_an_id_leads_to_a_search(record: object) -> None:
+    """A written record must not be lost because its answer lacks the id."""
 
     def answers(action: str, form: dict[str, str]) -> Answer:
         if action == "Record.Create":
@@ -294,8 +294,8 @@ def test_success_without_an_id_is_looked_up(record: object) -> None:
         [{"name": "域名数量", "value": "7200"}],
     ],
 )
-def test_odd_purview_leaves_the_refusal_as_it_is(purview: object) -> None:
-    """Without a minimum the TTL cannot be raised."""
+def test_malformed_purview_leaves_the_refusal(purview: object) -> None:
+    """The TTL can only be raised to a known minimum."""
 
     def answers(action: str, form: dict[str, str]) -> Answer:
         if action == "Record.Create":
@@ -340,16 +340,16 @@ def odd_service() -> Iterator[tuple[HttpService, dict[str, object]]]:
 
 
 @given(st.dictionaries(st.sampled_from(["/Domain.List", "/Record.Create", "*"]), JSON))
-def test_no_answer_raises_anything_but_our_errors(
+def test_any_json_is_an_answer_or_an_error(
     odd_service: tuple[HttpService, dict[str, object]], answers: dict[str, object]
 ) -> None:
-    """Whatever JSON comes back, it is an answer or one of certferry's errors."""
+    """Arbitrary JSON leads to a result or to a `CertferryError`, and never to another exception."""
     running, current = odd_service
     current.clear()
     done = {"status": {"code": "1", "message": ""}}
     current.update({"*": done, **answers})
     if isinstance(answers.get("/Domain.List"), dict):
-        current["/Domain.List"] = one_domain("Domain.List", {}) | done | answers["/Domain.List"]  # type: ignore[operator]  # a dict, as was just asked
+        current["/Domain.List"] = one_domain("Domain.List", {}) | done | answers["/Domain.List"]  # type: ignore[operator]  # a dict, as checked above
 
     provider = configured(api=running.url, requests_per_second=1e6)
     with contextlib.suppress(CertferryError):

@@ -1,4 +1,4 @@
-"""DNSPod as a provider: the zone, the record, and nothing but our own record."""
+"""DNSPod as a DNS provider: records, TTLs and zones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.adapters.dnspod.account import DnspodAccount
 NAME = "_acme-challenge.img.example.com"
 
 
-# the record
+# --- Records
 
 
 def test_record_is_a_plain_txt_on_the_default_line(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """The value is sent raw, with the free plans' TTL, and the handle names domain and record."""
+    """The value is sent unquoted with the free plans' TTL; the handle names domain and record."""
     handle = provider.add_txt(NAME, "gfj9Xq-_Rg85nM")
 
     [record] = account.zones.records(name=NAME, rtype="TXT")
@@ -39,10 +39,10 @@ def test_record_is_a_plain_txt_on_the_default_line(
     assert f"{domain_id}|{record.id}" == handle
 
 
-def test_every_call_asks_for_english_json_and_empty_lists(
+def test_every_call_requests_english_json_and_empty_lists(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """The default answer would be XML, and an error for what is merely empty."""
+    """By default DNSPod answers in XML, and with an error for an empty list."""
     provider.add_txt(NAME, "value")
     provider.remove_txt(NAME, "another", None)
 
@@ -52,18 +52,18 @@ def test_every_call_asks_for_english_json_and_empty_lists(
     assert all(common.items() <= call.params.items() for call in calls)
 
 
-def test_line_of_the_international_sibling_is_a_setting(account: DnspodAccount) -> None:
-    """The default line has another name at api.dnspod.com."""
+def test_default_line_of_the_international_service(account: DnspodAccount) -> None:
+    """api.dnspod.com has another name for the default line, which the operator can set."""
     with pytest.raises(DnsRejected, match="code 26") as refused:
         account.connect(line="default").add_txt(NAME, "value")
 
     assert "默认" in str(refused.value.hint)
 
 
-def test_removal_of_what_was_just_written_is_a_single_call(
+def test_removal_by_the_writing_process_is_a_single_call(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """The record is known: it was DNSPod that said its id, in answer to its name and value."""
+    """DNSPod itself returned the id for this name and value, so a check is unnecessary."""
     handle = provider.add_txt(NAME, "value")
     before = len(account.actions())
 
@@ -71,10 +71,10 @@ def test_removal_of_what_was_just_written_is_a_single_call(
     assert ["Record.Remove"] == account.actions()[before:]
 
 
-def test_another_process_looks_at_a_record_before_it_removes_it(
+def test_another_process_checks_a_record_before_removal(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """One more call; a list, in which a new record may be missing, is not needed."""
+    """The check is a single call, without the list, which may lack a new record."""
     account.service.index_delay = 30.0
     handle = provider.add_txt(NAME, "value")
     before = len(account.actions())
@@ -84,10 +84,10 @@ def test_another_process_looks_at_a_record_before_it_removes_it(
     assert [] == account.values(NAME)
 
 
-def test_record_that_is_reported_otherwise_is_looked_for(
+def test_record_in_an_unexpected_form_is_found_in_the_list(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """The page that says what a record's fields are called is of 2016."""
+    """DNSPod's documentation of the record's fields dates from 2016."""
     handle = provider.add_txt(NAME, "value")
     as_in_lists = b'{"status":{"code":"1"},"record":{"id":"1","type":"TXT","value":"value"}}'
     account.service.faults.add(Fault.status(200, as_in_lists), on="POST /Record.Info")
@@ -97,10 +97,10 @@ def test_record_that_is_reported_otherwise_is_looked_for(
 
 
 @pytest.mark.parametrize("handle", ["", "|", "12|", "|34", "garbage", "1|2"])
-def test_handle_of_no_record_is_as_good_as_none(
+def test_handle_of_no_record_is_ignored(
     account: DnspodAccount, provider: DnsProvider, handle: str
 ) -> None:
-    """A handle that is no handle does not keep the value from being removed."""
+    """The value is found and removed in spite of a malformed handle."""
     provider.add_txt(NAME, "value")
     domain_id = account.service.calls("Record.Create")[0].params["domain_id"]
 
@@ -108,23 +108,21 @@ def test_handle_of_no_record_is_as_good_as_none(
     assert [] == account.values(NAME)
 
 
-def test_record_that_is_switched_off_is_not_taken_for_ours(
-    account: DnspodAccount, provider: DnsProvider
-) -> None:
-    """It would never be seen, so it is an error at once, instead of a wait."""
+def test_disabled_record_is_an_error(account: DnspodAccount, provider: DnsProvider) -> None:
+    """Name servers hide a disabled record, so a wait for the value would end in a timeout."""
     account.zones.create(NAME, "TXT", "value", enabled=False)
 
     with pytest.raises(DnsRejected, match="switched off"):
         provider.add_txt(NAME, "value")
 
 
-# an identical record that is there already
+# --- Identical records
 
 
-def test_identical_record_is_recognised_by_its_words(
+def test_identical_record_is_recognised_by_its_message(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """The number 104 is not documented, so another number with these words means the same."""
+    """Code 104 is undocumented, so another code with the same message means the same."""
     record = account.zones.create(NAME, "TXT", "value")
     account.service.answer_next("Record.Create", "1041", "Domain record already exists")
 
@@ -132,7 +130,7 @@ def test_identical_record_is_recognised_by_its_words(
 
 
 def test_identical_record_is_listed_late(account: DnspodAccount, provider: DnsProvider) -> None:
-    """The list is asked again, ever more rarely, for as long as DNSPod may need."""
+    """The list is read again at growing intervals, for as long as DNSPod may need."""
     account.service.index_delay = 30
     record = account.zones.create(NAME, "TXT", "value")
 
@@ -141,7 +139,7 @@ def test_identical_record_is_listed_late(account: DnspodAccount, provider: DnsPr
     assert len(account.service.calls("Record.List")) <= 7
 
 
-# the TTL
+# --- TTL
 
 
 @pytest.mark.parametrize(
@@ -157,10 +155,10 @@ def test_identical_record_is_listed_late(account: DnspodAccount, provider: DnsPr
         ("DP_Ultra", 60),
     ],
 )
-def test_ttl_is_that_of_the_plan_at_once(
+def test_first_attempt_has_the_ttl_of_the_plan(
     account: DnspodAccount, provider: DnsProvider, grade: str, ttl: int
 ) -> None:
-    """The list of domains tells the plan, so nothing is refused, and nothing more is asked."""
+    """The list of domains contains the plan, so neither a refusal nor a further request occurs."""
     account.service.add_domain("example.org", grade=grade)
 
     provider.add_txt("_acme-challenge.example.org", "value")
@@ -171,8 +169,8 @@ def test_ttl_is_that_of_the_plan_at_once(
 
 
 @pytest.mark.parametrize("grade", ["", "DP_Gold", "Plus", "dp_free"])
-def test_unknown_plan_is_taken_for_a_free_one(grade: str) -> None:
-    """Every plan allows what the free ones do."""
+def test_unknown_plan_has_the_ttl_of_a_free_plan(grade: str) -> None:
+    """Every plan allows the TTL of the free plans."""
     assert 600 == DnspodZone("7", "example.com", grade=grade).ttl
 
 
@@ -189,7 +187,7 @@ def test_unknown_plan_is_taken_for_a_free_one(grade: str) -> None:
 def test_refused_ttl_is_raised_to_the_minimum(
     account: DnspodAccount, provider: DnsProvider, grade: str, minimum: int, ttls: list[str]
 ) -> None:
-    """Domain.Purview tells it, whatever the plan was thought to allow."""
+    """Domain.Purview gives the minimum, which may exceed the plan's usual TTL."""
     account.service.add_domain("example.org", grade=grade, min_ttl=minimum)
 
     provider.add_txt("_acme-challenge.example.org", "value")
@@ -200,10 +198,10 @@ def test_refused_ttl_is_raised_to_the_minimum(
 
 
 @pytest.mark.parametrize("code", ["29", "32"])
-def test_refused_ttl_of_a_paid_plan_becomes_that_of_a_free_one(
+def test_refused_ttl_of_a_paid_plan_becomes_the_ttl_of_a_free_plan(
     account: DnspodAccount, provider: DnsProvider, code: str
 ) -> None:
-    """Where the minimum is no reason for the refusal: a plan that has run out allows 600."""
+    """An expired plan allows 600 seconds, although its minimum is lower."""
     account.service.add_domain("example.org", grade="DP_Plus")
     account.service.answer_next("Record.Create", code, "Record ttl is limited(600)")
 
@@ -215,10 +213,10 @@ def test_refused_ttl_of_a_paid_plan_becomes_that_of_a_free_one(
     ]
 
 
-def test_minimum_ttl_is_learned_once_for_each_domain(
+def test_minimum_ttl_is_read_once_for_each_domain(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """The second value at a domain is written with the right TTL at once; others keep theirs."""
+    """Further values at the domain have the right TTL at once, and other domains keep their TTL."""
     account.service.add_domain("example.org", min_ttl=1800)
 
     provider.add_txt("_acme-challenge.example.org", "of-apex")
@@ -235,7 +233,7 @@ def test_minimum_ttl_is_learned_once_for_each_domain(
 def test_ttl_that_stays_refused_is_reported(
     account: DnspodAccount, provider: DnsProvider, code: str
 ) -> None:
-    """When the plan's minimum is no reason for the refusal, nothing is tried again."""
+    """The plan's minimum is not the reason, so a second attempt would fail too."""
     account.service.answer_next("Record.Create", code, times=9)
 
     with pytest.raises(DnsRejected, match=f"code {code}"):
@@ -244,13 +242,13 @@ def test_ttl_that_stays_refused_is_reported(
     assert 1 == len(account.service.calls("Record.Create"))
 
 
-# the zone
+# --- Zones
 
 
 def test_international_domain_is_found_by_its_a_labels(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """DNSPod's own name for it is in Unicode."""
+    """DNSPod lists the domain in Unicode."""
     account.service.add_domain("例子.com")
 
     provider.add_txt("_acme-challenge.xn--fsqu00a.com", "value")
@@ -261,7 +259,7 @@ def test_international_domain_is_found_by_its_a_labels(
 def test_long_list_of_domains_is_read_to_its_end(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """A domain on the third page is found, in as many calls as there are pages."""
+    """A domain on the third page is found, with one call for each page."""
     for number in range(1100):
         account.service.add_domain(f"example-{number}.net")
 
@@ -275,10 +273,10 @@ def test_long_list_of_domains_is_read_to_its_end(
 @pytest.mark.parametrize(
     ("status", "words"), [("pause", "paused"), ("spam", "banned"), ("lock", "locked")]
 )
-def test_zone_that_may_not_be_used_is_reported(
+def test_unusable_zone_is_reported(
     account: DnspodAccount, provider: DnsProvider, status: str, words: str
 ) -> None:
-    """The error names the domain and its state, and nothing is written."""
+    """The error names the domain and its state, and the record is not sent."""
     account.service.add_domain("example.org", status=status)  # type: ignore[arg-type]  # from the list above
 
     with pytest.raises(DnsRejected, match=f"example.org is {words}") as refused:
@@ -288,10 +286,10 @@ def test_zone_that_may_not_be_used_is_reported(
     assert [] == account.service.writes()
 
 
-def test_paused_sub_zone_gives_way_to_its_parent(
+def test_paused_sub_zone_is_skipped(
     account: DnspodAccount, provider: DnsProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A domain that is not used is reported, and the next longer one holds the name."""
+    """A warning reports the skipped domain, and the parent zone holds the name."""
     account.service.add_domain("dev.example.com", status="pause")
 
     provider.add_txt("_acme-challenge.dev.example.com", "value")
@@ -306,7 +304,7 @@ NAMES = st.lists(LABEL, min_size=2, max_size=5).map(".".join)
 
 @given(NAMES, st.sets(NAMES, max_size=12))
 def test_place_is_in_the_longest_zone_by_whole_labels(name: str, zones: set[str]) -> None:
-    """Host and zone make up the name again, and no longer zone holds it."""
+    """Host and zone form the name again, and a longer zone does not hold the name."""
     held_by = {zone for zone in zones if f".{name}".endswith(f".{zone}")}
 
     holding = zones_holding(name, [Zone(zone, zone) for zone in sorted(zones)])
@@ -315,8 +313,8 @@ def test_place_is_in_the_longest_zone_by_whole_labels(name: str, zones: set[str]
     assert all(name == zone.name_of(zone.host_of(name)) for zone in holding)
 
 
-def test_zones_are_listed_with_what_is_in_their_way(account: DnspodAccount) -> None:
-    """Every domain of the account; one that is paused is reported as such."""
+def test_zones_are_listed_with_their_problems(account: DnspodAccount) -> None:
+    """Every domain of the account is listed, a paused domain with its problem."""
     account.service.add_domain("example.com")
     account.service.add_domain("example.net", status="pause")
     provider = account.connect()
@@ -330,7 +328,7 @@ def test_zones_are_listed_with_what_is_in_their_way(account: DnspodAccount) -> N
 
 
 def test_clock_of_dnspod_is_reported_without_the_token(account: DnspodAccount) -> None:
-    """By `GET /`, which answers 404."""
+    """The time comes from `GET /`, which answers 404."""
     ahead = cast("Any", account.connect()).clock_ahead()
 
     assert abs(ahead - (datetime.now(UTC) - account.now())) < timedelta(seconds=10)
@@ -338,8 +336,8 @@ def test_clock_of_dnspod_is_reported_without_the_token(account: DnspodAccount) -
     assert "token" not in request.query
 
 
-def test_dnspod_that_does_not_answer_shows_no_time(account: DnspodAccount) -> None:
-    """That is reported as it is."""
+def test_clock_of_a_silent_service(account: DnspodAccount) -> None:
+    """The error says that the time is missing."""
     account.service.faults.add(Fault.reset_before(), on="GET /", times=None)
 
     with pytest.raises(DnsUnavailable, match="the time"):

@@ -1,4 +1,4 @@
-"""DNSPod when something goes wrong: lost and endless answers, every status code."""
+"""Failures of DNSPod: lost answers, endless answers, and every status code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount
 from tests.adapters.recorded_pauses import RecordedPauses
 
-# --- DNSPod when something goes wrong: lost answers, broken ones, and every status code
+# --- Lost answers, broken answers, and status codes
 
 
 NAME = "_acme-challenge.img.example.com"
@@ -38,7 +38,7 @@ BROKEN = [
     Fault.status(200, b'{"status":{"code":[]}}'),
 ]
 LOST = [*BROKEN, Fault.status(408, b"Request Timeout"), Fault.html(408)]
-"""A gateway's 408 comes while the service may be at work still (RFC 9110 §15.5.9)."""
+"""A gateway's 408 may come while the service still works on the request (RFC 9110 §15.5.9)."""
 
 
 def ids(faults: list[Fault]) -> list[str]:
@@ -53,7 +53,7 @@ def ids(faults: list[Fault]) -> list[str]:
 def test_read_without_an_answer_is_repeated(
     account: DnspodAccount, provider: DnsProvider, action: str, fault: Fault
 ) -> None:
-    """A read changes nothing, so it is asked again."""
+    """A read changes nothing, so a repetition is harmless."""
     account.service.add_domain("example.org", min_ttl=1800)
     account.zones.create("_acme-challenge.example.org", "TXT", "there already")
     account.service.faults.add(fault, on=f"POST /{action}")
@@ -66,10 +66,10 @@ def test_read_without_an_answer_is_repeated(
 
 
 @pytest.mark.parametrize("fault", BROKEN, ids=ids(BROKEN))
-def test_service_that_gives_no_answer_at_all_is_given_up(
+def test_silent_service_is_given_up(
     account: DnspodAccount, provider: DnsProvider, fault: Fault
 ) -> None:
-    """The repetitions end, and the run may be tried again later."""
+    """The repetitions end, and a later run may try again."""
     account.service.faults.add(fault, on="POST /Domain.List", times=None)
 
     with pytest.raises(DnsUnavailable, match=NAME) as lost:
@@ -83,10 +83,10 @@ def test_service_that_gives_no_answer_at_all_is_given_up(
 @pytest.mark.parametrize(
     ("code", "pauses"), [("3", [1.0]), ("-99", [10.0]), ("-2", [60.0]), ("777", [1.0])]
 )
-def test_read_is_repeated_after_a_passing_code(
+def test_read_is_repeated_after_a_temporary_code(
     account: DnspodAccount, provider: DnsProvider, code: str, pauses: list[float]
 ) -> None:
-    """How long to wait before that depends on the code; an unknown one gets one more chance."""
+    """The code determines the pause; an unknown code gets a single second attempt."""
     account.service.answer_next("Domain.List", code, "not now")
 
     provider.add_txt(NAME, "value")
@@ -96,7 +96,7 @@ def test_read_is_repeated_after_a_passing_code(
 
 
 @pytest.mark.parametrize(
-    ("code", "asked", "error"),
+    ("code", "requests", "error"),
     [
         ("3", 3, DnsUnavailable),
         ("-99", 3, DnsUnavailable),
@@ -106,16 +106,16 @@ def test_read_is_repeated_after_a_passing_code(
         ("6", 2, DnsRejected),
     ],
 )
-def test_read_is_not_repeated_for_ever(
-    account: DnspodAccount, provider: DnsProvider, code: str, asked: int, error: type[Exception]
+def test_repetitions_of_a_read_are_limited(
+    account: DnspodAccount, provider: DnsProvider, code: str, requests: int, error: type[Exception]
 ) -> None:
-    """A negative code that DNSPod does not document stops at once; the others stop soon."""
+    """Undocumented negative codes end the attempts at once; other codes allow a few attempts."""
     account.service.answer_next("Domain.List", code, "not now", times=99)
 
     with pytest.raises(error, match=rf"Domain.List with code {code}: not now"):
         provider.add_txt(NAME, "value")
 
-    assert asked == len(account.service.calls())
+    assert requests == len(account.service.calls())
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ def test_read_is_not_repeated_for_ever(
     [(Fault.status(418, b"no"), "HTTP status 418"), (Fault.html(403), r"web page \(status 403\)")],
     ids=["words", "page"],
 )
-def test_refusal_in_front_of_the_service_is_not_repeated(
+def test_refusal_by_a_gateway_is_final(
     account: DnspodAccount, provider: DnsProvider, fault: Fault, words: str
 ) -> None:
-    """A gateway that turns the request away would do so again."""
+    """A gateway would refuse the same request again."""
     account.service.faults.add(fault, on=CREATE, times=None)
 
     with pytest.raises(DnsUnavailable, match=words):
@@ -135,10 +135,10 @@ def test_refusal_in_front_of_the_service_is_not_repeated(
     assert ["Domain.List", "Record.Create"] == account.actions()
 
 
-def test_long_rest_is_recommended_after_too_many_calls(
+def test_error_recommends_a_long_pause_after_too_many_calls(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """Two rests of a minute were not enough, so the next run is not to come at once."""
+    """Two pauses of a minute were too short, so the next run should wait ten minutes."""
     account.service.answer_next("Record.Create", "-2", times=99)
 
     with pytest.raises(DnsUnavailable) as limited:
@@ -151,7 +151,7 @@ def test_long_rest_is_recommended_after_too_many_calls(
 def test_write_is_repeated_after_too_many_calls(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """That code says for sure that nothing was done."""
+    """The code guarantees that DNSPod did nothing."""
     account.service.answer_next("Record.Create", "-2")
 
     provider.add_txt(NAME, "value")
@@ -165,10 +165,10 @@ def test_write_is_repeated_after_too_many_calls(
 
 @pytest.mark.parametrize("index_delay", [0, 30])
 @pytest.mark.parametrize("fault", LOST, ids=ids(LOST))
-def test_record_is_there_once_after_a_lost_answer(
+def test_lost_answer_to_a_write_leaves_a_single_record(
     account: DnspodAccount, provider: DnsProvider, fault: Fault, index_delay: float
 ) -> None:
-    """Whether it was written before the answer was lost or not, and however late it is listed."""
+    """A search comes before a second write, even when DNSPod lists new records late."""
     account.service.index_delay = index_delay
     account.service.faults.add(fault, on=CREATE)
 
@@ -182,10 +182,10 @@ def test_record_is_there_once_after_a_lost_answer(
 
 @pytest.mark.parametrize("does_the_work", [True, False])
 @pytest.mark.parametrize("code", ["3", "-99"])
-def test_record_is_there_once_after_a_code_that_leaves_it_open(
+def test_code_of_an_uncertain_write_leaves_a_single_record(
     account: DnspodAccount, provider: DnsProvider, code: str, does_the_work: object
 ) -> None:
-    """An unknown error may come after the work."""
+    """DNSPod may answer with an unknown error after the write."""
     account.service.answer_next("Record.Create", code, does_the_work=bool(does_the_work))
 
     handle = provider.add_txt(NAME, "value")
@@ -193,8 +193,8 @@ def test_record_is_there_once_after_a_code_that_leaves_it_open(
     assert [handle.partition("|")[2]] == account.ids(NAME)
 
 
-def test_slow_answer_is_waited_for(account: DnspodAccount, provider: DnsProvider) -> None:
-    """Slow is not lost."""
+def test_slow_answer_is_an_answer(account: DnspodAccount, provider: DnsProvider) -> None:
+    """A delay within the timeout leads to no repetition."""
     account.service.faults.add(Fault.delay(0.3), on="POST /*", times=2)
 
     provider.add_txt(NAME, "value")
@@ -238,7 +238,7 @@ def test_refusal_carries_code_words_and_advice(
     error: type[CertferryError],
     advice: str,
 ) -> None:
-    """The write is not repeated; the operator reads which name, which call, why, and what to do."""
+    """The error names the record, the call, the reason and the remedy; the write is sent once."""
     account.service.answer_next("Record.Create", code, "their words")
 
     with pytest.raises(error) as refused:
@@ -256,7 +256,7 @@ def test_refusal_carries_code_words_and_advice(
     ["-1", "-8", "50", "51", "52", "53", "54", "83", "85", "10002", "10003", "10004", "20004"],
 )
 @pytest.mark.parametrize("action", ["Domain.List", "Record.Create", "Record.Remove"])
-def test_nothing_is_sent_after_refused_credentials(
+def test_refused_credentials_are_sent_once(
     account: DnspodAccount, provider: DnsProvider, action: str, code: str
 ) -> None:
     """More than thirty refusals in five minutes would lock the account's owner out."""
@@ -281,10 +281,10 @@ def test_nothing_is_sent_after_refused_credentials(
     assert denied.value.hint is not None
 
 
-def test_old_way_to_log_in_is_refused_credentials_too(
+def test_refused_login_method_counts_as_refused_credentials(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """Code 8 means "gone" only when its words do not say otherwise."""
+    """Code 8 means "gone", unless the message speaks of the login."""
     handle = provider.add_txt(NAME, "value")
     account.service.answer_next("Record.Remove", "8", "Prohibit req by email, Request by token")
 
@@ -300,10 +300,10 @@ def test_old_way_to_log_in_is_refused_credentials_too(
         (TOKEN_ID, "0" * 32, "10004", "`token` does not belong to `id`"),
     ],
 )
-def test_wrong_credentials_are_reported_apart(
+def test_each_wrong_credential_has_its_own_advice(
     account: DnspodAccount, token_id: str, token: str, code: str, advice: str
 ) -> None:
-    """The operator reads which of the two is wrong, and where to check it."""
+    """The operator reads which half is wrong, and where to check that half."""
     provider = account.connect(id=Secret(token_id), token=Secret(token))
 
     with pytest.raises(
@@ -316,8 +316,8 @@ def test_wrong_credentials_are_reported_apart(
     assert 1 == len(account.service.calls())
 
 
-def test_token_id_that_is_none_is_explained(account: DnspodAccount) -> None:
-    """Code 10002: what a token's id looks like, and that another kind of key is none."""
+def test_malformed_token_id_is_explained(account: DnspodAccount) -> None:
+    """Code 10002: the hint shows the form of a token's id, and rejects keys of Tencent Cloud."""
     with pytest.raises(
         DnsAccessDenied, match="does not accept this pair of ID and token"
     ) as denied:
@@ -329,8 +329,8 @@ def test_token_id_that_is_none_is_explained(account: DnspodAccount) -> None:
     assert "Tencent Cloud (AKID…) do not work" in hint
 
 
-def test_line_that_the_domain_does_not_have_is_explained(account: DnspodAccount) -> None:
-    """Code 26: what to write at either of the two services."""
+def test_unknown_line_is_explained(account: DnspodAccount) -> None:
+    """Code 26: the hint names the default line of either service."""
     with pytest.raises(DnsRejected, match="code 26: Record line invalid") as refused:
         account.connect(line="境外").add_txt(NAME, "value")
 
@@ -339,8 +339,8 @@ def test_line_that_the_domain_does_not_have_is_explained(account: DnspodAccount)
     assert "`default` at api.dnspod.com" in hint
 
 
-def test_token_is_in_no_message(account: DnspodAccount, provider: DnsProvider) -> None:
-    """Not even when the service itself repeats it."""
+def test_errors_hide_the_token(account: DnspodAccount, provider: DnsProvider) -> None:
+    """DNSPod may repeat the token in its message."""
     account.service.answer_next("Record.Create", "34", f"bad request: {TOKEN_ID},{TOKEN}")
 
     with pytest.raises(DnsRejected) as refused:
@@ -350,7 +350,7 @@ def test_token_is_in_no_message(account: DnspodAccount, provider: DnsProvider) -
     assert "•••" in str(refused.value)
 
 
-# --- Lists of DNSPod's, or of a gateway in its place, that have no end
+# --- Endless lists, of DNSPod or of a gateway in its place
 
 
 ZONE = "example.com"
@@ -358,8 +358,8 @@ MANY = 10**9
 
 
 @pytest.mark.parametrize("action", ["Domain.List", "Record.List"])
-def test_list_without_an_end(action: str) -> None:
-    """Each page has another entry and none is the last: given up after so many."""
+def test_endless_list(action: str) -> None:
+    """Each page has a new entry and announces more, until the search gives up."""
     numbers = itertools.count(1)
 
     def answer(request: httpd.Request) -> httpd.Response:
@@ -388,8 +388,8 @@ def test_list_without_an_end(action: str) -> None:
     assert MOST_PAGES + 1 == next(numbers)
 
 
-def test_half_a_list_is_not_the_whole() -> None:
-    """A service that gives the first page again and again, with more announced, is incomplete."""
+def test_incomplete_list() -> None:
+    """A service that repeats the first page, with more entries announced, is an error."""
 
     def answer(request: httpd.Request) -> httpd.Response:
         del request

@@ -1,4 +1,4 @@
-"""DNSPod's limit of an hour: counted for the account, over all runs and every repetition."""
+"""DNSPod's hourly limit, which counts every request of the account: all runs, all repetitions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.adapters.dns.zone_account import NOW
 from tests.adapters.dnspod.account import DnspodAccount
 from tests.adapters.recorded_pauses import RecordedPauses
 
-# --- DNSPod's limit of an hour: counted for the account, over all runs and every repetition
+# --- The hourly limit at the stand-in
 
 
 LIMIT = 60
@@ -32,7 +32,7 @@ def limited(account: DnspodAccount) -> DnsProvider:
 
 
 def write(provider: DnsProvider, number: int) -> None:
-    """Write a record, in one request once the run has listed the domains."""
+    """Write a record in a single request. The first write of a run also lists the domains."""
     provider.add_txt(f"_acme-challenge.n{number}.example.com", "value")
 
 
@@ -40,8 +40,8 @@ def pauses(account: DnspodAccount) -> list[int]:
     return [round(seconds) for seconds in account.waits.seconds if seconds >= 1]
 
 
-def test_two_runs_never_exceed_the_hour_together(account: DnspodAccount) -> None:
-    """Twice as many requests as an hour holds: none is refused, and none waits without need."""
+def test_two_runs_share_the_hourly_limit(account: DnspodAccount) -> None:
+    """Two runs send twice the hourly limit, without a refusal and without an unnecessary wait."""
     runs = limited(account), limited(account)
 
     for number in range(2 * LIMIT):
@@ -49,12 +49,13 @@ def test_two_runs_never_exceed_the_hour_together(account: DnspodAccount) -> None
 
     calls = account.service.calls()
     assert 2 * LIMIT + 2 == len(calls)
-    # Ten go at once, and each other one after an even wait; a refusal would make it rest for 60.
+    # Ten requests go at once, and each other request after an even wait. A refusal would add a
+    # pause of 60 seconds.
     assert [72] * (len(calls) - 10) == pauses(account)
 
 
-def test_runs_without_a_common_memory_are_refused(account: DnspodAccount) -> None:
-    """The stand-in does count: what each run may send at once is too much for all together."""
+def test_runs_without_a_shared_memory_are_refused(account: DnspodAccount) -> None:
+    """The stand-in counts the requests: runs that each count alone exceed the limit together."""
     for number in range(LIMIT // 2):
         account.memory = MemoryAccount(account.now)
         write(limited(account), number)
@@ -64,8 +65,8 @@ def test_runs_without_a_common_memory_are_refused(account: DnspodAccount) -> Non
         write(limited(account), LIMIT)
 
 
-def test_next_run_goes_on_with_what_is_left(account: DnspodAccount) -> None:
-    """A run that begins right after a busy one has no burst of its own."""
+def test_next_run_uses_the_remaining_budget(account: DnspodAccount) -> None:
+    """A run right after a busy run has no burst of its own."""
     busy = limited(account)
     for number in range(9):
         write(busy, number)
@@ -77,7 +78,7 @@ def test_next_run_goes_on_with_what_is_left(account: DnspodAccount) -> None:
 
 
 def test_repetitions_count_too(account: DnspodAccount) -> None:
-    """DNSPod counts what arrives, not what was meant."""
+    """DNSPod counts every arriving request, and the lost attempts arrived."""
     account.service.faults.add(Fault.reset_before(), on="POST /Domain.List", times=3)
     provider = limited(account)
 
@@ -89,7 +90,7 @@ def test_repetitions_count_too(account: DnspodAccount) -> None:
 
 
 def test_six_hundred_requests_go_at_once_by_default(account: DnspodAccount) -> None:
-    """They may reach twelve minutes ahead, and then they go on at 3,000 an hour."""
+    """Requests may run twelve minutes ahead of the even pace, which is 3,000 an hour."""
     all_but_two = NOW + 598 * timedelta(seconds=1.2)
     account.memory.update("spent", lambda _: all_but_two.isoformat())
     provider = account.connect()
@@ -101,15 +102,15 @@ def test_six_hundred_requests_go_at_once_by_default(account: DnspodAccount) -> N
     assert [1] == pauses(account)
 
 
-# --- The budget of an hour: shared by everything that remembers the account
+# --- The hourly budget, shared by all users of a memory
 
 
 BUDGET_NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-RATE = rate_of(60)  # ten at once, and then one in 72 seconds
+RATE = rate_of(60)  # ten at once, then one every 72 seconds
 
 
 class Counted:
-    """A `Pace` that delays no call, and counts."""
+    """A `Pace` that delays no call and counts the turns."""
 
     def __init__(self) -> None:
         self.turns = 0
@@ -132,7 +133,7 @@ class WatchedMemory(MemoryAccount):
 
 
 class Runs:
-    """Runs that share a memory, and a clock that pauses move."""
+    """Runs with a shared memory, and a clock that pauses advance."""
 
     def __init__(self) -> None:
         self.memory = WatchedMemory(self.now)
@@ -147,7 +148,7 @@ class Runs:
 
 
 def test_a_burst_is_not_delayed() -> None:
-    """Each turn goes on to the pace of seconds."""
+    """Each turn passes through the budget to the pace per second."""
     runs = Runs()
     run = runs.run()
 
@@ -158,8 +159,8 @@ def test_a_burst_is_not_delayed() -> None:
     assert 10 == runs.pace.turns
 
 
-def test_what_one_run_spent_the_next_one_misses() -> None:
-    """Also when the first is long over."""
+def test_budget_of_a_finished_run_stays_spent() -> None:
+    """The next run waits for its turn."""
     runs = Runs()
     for _ in range(10):
         runs.run().wait()
@@ -169,8 +170,8 @@ def test_what_one_run_spent_the_next_one_misses() -> None:
     assert [72.0] == runs.waits.seconds
 
 
-def test_many_threads_spend_each_turn_once() -> None:
-    """Ten of twenty that ask at once go, and each other one waits its interval."""
+def test_threads_spend_each_turn_once() -> None:
+    """Ten of twenty simultaneous requests go at once, and each other request waits an interval."""
     runs = Runs()
     with ThreadPoolExecutor(20) as threads:
         list(threads.map(lambda _: runs.run().wait(), range(20)))
@@ -179,8 +180,8 @@ def test_many_threads_spend_each_turn_once() -> None:
     assert runs.now() >= BUDGET_NOW + 10 * timedelta(seconds=72)
 
 
-def test_the_note_is_free_while_a_run_waits() -> None:
-    """Other runs may change it meanwhile."""
+def test_the_note_is_unlocked_during_a_wait() -> None:
+    """Other runs may change the note meanwhile."""
     runs = Runs()
     changing: list[bool] = []
 
@@ -195,8 +196,8 @@ def test_the_note_is_free_while_a_run_waits() -> None:
     assert [False, False] == changing
 
 
-def test_a_stopped_run_leaves_its_turn_to_others() -> None:
-    """What the pause raises passes, and nothing was taken for it."""
+def test_a_stopped_run_takes_no_turn() -> None:
+    """The exception of the pause reaches the caller, and the budget stays unchanged."""
     runs = Runs()
     for _ in range(10):
         runs.run().wait()

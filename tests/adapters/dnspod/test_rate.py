@@ -1,4 +1,4 @@
-"""At most so many requests an hour, whatever happens: arrivals, notes and clocks."""
+"""The hourly limit of requests, under any sequence of arrivals, notes and clocks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NO_WAIT = timedelta(0)
 
 gaps = st.timedeltas(timedelta(0), timedelta(minutes=40))
 arrivals = st.lists(st.tuples(gaps, st.integers(1, 1500)), min_size=1, max_size=6)
-"""Groups of requests that are wanted at once, each a while after the one before was sent."""
+"""Groups of simultaneous requests, each a gap after the last request of the previous group."""
 
 
-def written(moment: datetime) -> str:
+def note_of(moment: datetime) -> str:
     return moment.isoformat()
 
 
@@ -28,7 +28,7 @@ def is_given(rate: Rate, note: str, moment: datetime) -> bool:
 
 
 class Account:
-    """An account's note, and when requests were sent, on a clock that was set back by `late`."""
+    """An account's note and the times of its requests, on a clock that lags by `late`."""
 
     def __init__(self, rate: Rate, note: str | None = None) -> None:
         self.rate = rate
@@ -38,7 +38,7 @@ class Account:
         self.sent: list[datetime] = []
 
     def ask(self) -> timedelta:
-        """Want a turn now, and give the wait."""
+        """Ask for a turn now, and return the wait."""
         turn = take_turn(self.rate, self.note, self.time - self.late)
         self.note = turn.note
         return turn.wait
@@ -49,7 +49,7 @@ class Account:
         self.sent.append(self.time)
 
     def most_in_an_hour(self) -> int:
-        """Count the requests of the fullest hour, with both its ends."""
+        """Count the requests of the fullest hour, including both ends."""
         most = first = 0
         for last, moment in enumerate(self.sent):
             while moment - self.sent[first] > HOUR:
@@ -58,14 +58,14 @@ class Account:
         return most
 
 
-# how many
+# --- Number of requests
 
 
 @given(arrivals)
 @example([(timedelta(0), 4000)])
 @example([(timedelta(0), 1), (timedelta(minutes=20), 1500), (timedelta(0), 1500)])
 def test_no_hour_has_more_than_3600_requests(groups: list[tuple[timedelta, int]]) -> None:
-    """However they come; and a hurry of 4,000 has to wait only as much as it must."""
+    """The limit holds for any arrivals, also for 4,000 requests at once."""
     account = Account(DNSPOD)
     for gap, requests in groups:
         account.time += gap
@@ -79,19 +79,19 @@ def test_no_hour_has_more_than_3600_requests(groups: list[tuple[timedelta, int]]
 def test_no_hour_has_more_requests_than_it_may(
     requests: int, groups: list[tuple[timedelta, int]]
 ) -> None:
-    """Whatever number was written down; its last moment belongs to an hour as well."""
+    """The limit holds for any number. Both ends belong to the hour."""
     account = Account(rate_of(requests))
-    for gap, wanted in groups:
+    for gap, count in groups:
         account.time += gap
-        for _ in range(wanted % 200):
+        for _ in range(count % 200):
             account.send()
 
-    # Of one an hour, two stand at an hour's ends.
+    # At a rate of one request an hour, two requests stand at the two ends.
     assert account.most_in_an_hour() <= max(requests, 2)
 
 
-def test_a_whole_hour_is_made_use_of() -> None:
-    """A run that never stops sends 3,600 in its first hour."""
+def test_the_whole_hour_can_be_used() -> None:
+    """A run that never pauses sends 3,600 requests in its first hour."""
     account = Account(DNSPOD)
     for _ in range(3600):
         account.send()
@@ -101,7 +101,7 @@ def test_a_whole_hour_is_made_use_of() -> None:
 
 
 def test_a_burst_passes_without_waiting() -> None:
-    """Six hundred go at once; the next has to wait for its interval, and then each."""
+    """Six hundred requests go at once, and each further request waits for an interval."""
     account = Account(DNSPOD)
     waits = [account.ask() for _ in range(600)]
 
@@ -111,11 +111,11 @@ def test_a_burst_passes_without_waiting() -> None:
     assert [NO_WAIT, timedelta(seconds=1.2)] == [account.ask(), account.ask()]
 
 
-def test_a_burst_is_there_again_after_a_rest() -> None:
-    """Twelve minutes give back what a burst takes, a longer rest no more than that."""
+def test_a_burst_is_restored_after_a_pause() -> None:
+    """Twelve minutes restore a whole burst, and a longer pause restores no more."""
     account = Account(DNSPOD)
-    for rest in (timedelta(0), timedelta(minutes=12), timedelta(days=300)):
-        account.time += rest
+    for pause in (timedelta(0), timedelta(minutes=12), timedelta(days=300)):
+        account.time += pause
         waits = [account.ask() for _ in range(601)]
         assert {NO_WAIT} == set(waits[:600])
         assert waits[600] > NO_WAIT
@@ -133,11 +133,11 @@ def test_a_burst_is_there_again_after_a_rest() -> None:
     ],
 )
 def test_a_sixth_may_go_at_once(requests: int, burst: int, interval: timedelta) -> None:
-    """And the rest evenly, over the hour that the burst began."""
+    """The other requests follow evenly, and the total fits the hour that the burst began."""
     assert Rate(burst, interval) == rate_of(requests)
 
 
-# notes that say something else
+# --- Malformed and implausible notes
 
 
 @given(st.integers(1, 10_000), st.text() | st.datetimes().map(str) | st.none())
@@ -145,8 +145,8 @@ def test_a_sixth_may_go_at_once(requests: int, burst: int, interval: timedelta) 
 @example(3600, "9999-12-31T23:59:59-14:00")
 @example(3600, "2026-11-24T12:00:00")
 @example(3600, "-")
-def test_no_note_blocks_for_longer_than_its_bound(requests: int, note: str | None) -> None:
-    """Whatever it says: an interval, and what clocks may be apart; and then there is a turn."""
+def test_any_note_delays_within_the_bound(requests: int, note: str | None) -> None:
+    """Any note delays a turn by at most an interval and the tolerated difference between clocks."""
     rate = rate_of(requests)
     turn = take_turn(rate, note, NOW)
 
@@ -155,34 +155,34 @@ def test_no_note_blocks_for_longer_than_its_bound(requests: int, note: str | Non
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
-def test_no_moment_blocks_for_longer_than_its_bound(moment: datetime) -> None:
-    """A clock may have been at any time when it was written."""
-    turn = take_turn(DNSPOD, written(moment), NOW)
+def test_any_moment_in_a_note_delays_within_the_bound(moment: datetime) -> None:
+    """The clock may have shown any time when the note was written."""
+    turn = take_turn(DNSPOD, note_of(moment), NOW)
 
     assert turn.wait <= DNSPOD.interval + CLOCKS_APART
     assert not turn.wait or is_given(DNSPOD, turn.note, NOW + turn.wait)
 
 
-@pytest.mark.parametrize("note", ["", "spent", "1764000000", written(NOW + timedelta(days=9))])
-def test_what_cannot_be_true_counts_as_a_burst_just_sent(note: str) -> None:
-    """The number of requests is not known, so the account goes on at its even pace."""
+@pytest.mark.parametrize("note", ["", "spent", "1764000000", note_of(NOW + timedelta(days=9))])
+def test_implausible_note_counts_as_a_burst_just_sent(note: str) -> None:
+    """The number of sent requests is unknown, so the account continues at its even pace."""
     turn = take_turn(DNSPOD, note, NOW)
 
-    assert Turn(timedelta(seconds=1.2), written(NOW + timedelta(minutes=12))) == turn
+    assert Turn(timedelta(seconds=1.2), note_of(NOW + timedelta(minutes=12))) == turn
 
 
-def test_a_clock_that_is_a_little_behind_is_trusted() -> None:
-    """Two hosts share the note, and the later one must not give the earlier one's turns away."""
-    note = written(NOW + timedelta(minutes=12, seconds=30))
+def test_a_clock_slightly_behind_is_trusted() -> None:
+    """Two hosts share the note: the host with the later clock must keep the other host's turns."""
+    note = note_of(NOW + timedelta(minutes=12, seconds=30))
 
     assert Turn(timedelta(seconds=31.2), note) == take_turn(DNSPOD, note, NOW)
 
 
 @given(arrivals, st.lists(st.timedeltas(timedelta(0), timedelta(days=1)), min_size=6, max_size=6))
-def test_a_clock_that_is_set_back_lets_no_more_requests_go(
+def test_a_clock_set_back_keeps_the_limit(
     groups: list[tuple[timedelta, int]], steps: list[timedelta]
 ) -> None:
-    """Again and again, before each group: real hours stay within the limit."""
+    """The clock is set back before each group, and the limit still holds for every real hour."""
     account = Account(DNSPOD)
     for (gap, requests), step in zip(groups, steps, strict=False):
         account.time += gap

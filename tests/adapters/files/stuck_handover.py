@@ -1,6 +1,6 @@
-"""Have a certificate handed over, and sweep what is left, where nothing can be removed but the key.
+"""Hand over a certificate and sweep old handovers, in a process that can remove only keys.
 
-Usage: python stuck_handover.py WORKSPACE. One line of JSON tells what was left each time.
+Usage: python stuck_handover.py WORKSPACE. The program prints the remaining names as JSON.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from certferry.adapters.files.directory import handed_over, sweep_handovers
 from tests.adapters.receivers.bench import issue
 
 MANY = range(50)
-"""Files beside the key: it is the first in the directory's order hardly ever."""
+"""Many files beside the key, so that the key is rarely the first in the directory's order."""
 
 DRAFT = ".certferry-draft-privkey.pem-0"
-"""What a run that is killed while it writes the key leaves."""
+"""The draft of a run that was killed while writing the key."""
 
 
-def refuse(event: str, given: tuple[object, ...]) -> None:
-    """Let nothing be removed but keys, as a read-only mount would."""
-    if event == "os.remove" and "privkey.pem" not in os.path.basename(str(given[0])):  # noqa: PTH119 - a hook is no place to be slow
+def refuse(event: str, arguments: tuple[object, ...]) -> None:
+    """Refuse every removal except of keys, as a read-only mount would."""
+    if event == "os.remove" and "privkey.pem" not in os.path.basename(str(arguments[0])):  # noqa: PTH119 - an audit hook must be fast
         raise PermissionError(1, "Operation not permitted")
 
 
@@ -31,7 +31,7 @@ def names(directory: Path) -> list[str]:
 
 
 def main(workspace: Path) -> None:
-    """Return what is left after the command, and what of another is after a sweep."""
+    """Print the names that remain after the command, and after a later sweep."""
     sys.addaudithook(refuse)
     with handed_over(issue(), workspace) as directory:
         for number in MANY:
@@ -41,7 +41,7 @@ def main(workspace: Path) -> None:
         (directory / key).touch()
     sweep_handovers(workspace)
     swept = names(directory)
-    print(json.dumps({"after": after, "swept": swept}))  # noqa: T201 - it is what the test hears
+    print(json.dumps({"after": after, "swept": swept}))  # noqa: T201 - the test reads the output
 
 
 if __name__ == "__main__":

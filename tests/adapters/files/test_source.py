@@ -1,4 +1,4 @@
-"""Files of certificates that others renew: as a source, and handed over by a deploy hook."""
+"""Files of certificates that another client renews, as a source and for a deploy hook."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from certferry_sandbox.testing.certificates import make_bundle
 from tests.adapters.files import stuck_handover
 from tests.adapters.receivers.bench import issue
 
-# --- Certificates in files that another client wrote
+# --- Certificates in files of another client
 
 
 NAMES = ("static.example.com", "*.static.example.com")
 
 
 class Directory:
-    """What another client keeps: a fullchain and a key."""
+    """Another client's directory: a fullchain and a key."""
 
     def __init__(self, path: Path, authority: Authority) -> None:
         self.authority = authority
@@ -53,7 +53,7 @@ class Directory:
         return PemFiles(str(self.fullchain), str(self.privkey))
 
     def refused(self) -> CertferryError:
-        """Read what cannot be taken, and give the error."""
+        """Read unusable files, and return the error."""
         with pytest.raises((CertificateError, PlanRefused)) as caught:
             PemFileSource().read(self.files)
         assert self.issued.privkey_pem not in str(caught.value)
@@ -71,7 +71,7 @@ def directory(tmp_path: Path, authority: Authority) -> Directory:
 
 
 def test_pair_is_read_whole(directory: Directory) -> None:
-    """Names, chain and key are there, and belong together."""
+    """Names, chain and key are complete and belong together."""
     bundle = PemFileSource().read(directory.files)
 
     assert NAMES == bundle.certificate.names
@@ -80,8 +80,8 @@ def test_pair_is_read_whole(directory: Directory) -> None:
     assert bundle.chain_complete
 
 
-def test_files_are_judged_once_and_whenever_they_change(directory: Directory) -> None:
-    """A run that looks often pays once; what another client writes in between is seen."""
+def test_files_are_checked_once_and_after_each_change(directory: Directory) -> None:
+    """Repeated reads cost a single check, and a change by the other client is noticed."""
     source = PemFileSource()
     first = source.read(directory.files)
     assert first is source.read(directory.files)
@@ -96,8 +96,8 @@ def test_files_are_judged_once_and_whenever_they_change(directory: Directory) ->
 
 
 @pytest.mark.parametrize("change", [b"\xef\xbb\xbf", b"\r\n\r\n"])
-def test_what_an_editor_left_does_not_matter(directory: Directory, change: bytes) -> None:
-    """A byte order mark and the line ends of another system are read over."""
+def test_traces_of_an_editor_are_ignored(directory: Directory, change: bytes) -> None:
+    """A byte order mark and the line ends of another system are removed."""
     for path in (directory.fullchain, directory.privkey):
         path.write_bytes(change + path.read_bytes().replace(b"\n", b"\r\n"))
 
@@ -107,8 +107,8 @@ def test_what_an_editor_left_does_not_matter(directory: Directory, change: bytes
     assert "\r" not in bundle.fullchain_pem
 
 
-def test_half_written_pair_is_refused_until_it_is_whole(directory: Directory) -> None:
-    """Between two files of a renewal the key is another certificate's."""
+def test_half_written_pair_is_refused_until_complete(directory: Directory) -> None:
+    """In the middle of a renewal the key belongs to another certificate."""
     renewed = directory.issue()
     directory.fullchain.write_text(renewed.fullchain_pem)
 
@@ -122,8 +122,8 @@ def test_half_written_pair_is_refused_until_it_is_whole(directory: Directory) ->
 
 
 @pytest.mark.parametrize("lines", [1, 5, 12])
-def test_file_that_ends_in_the_middle_is_refused(directory: Directory, lines: int) -> None:
-    """A certificate of which only the beginning is written is reported as unreadable."""
+def test_truncated_file_is_refused(directory: Directory, lines: int) -> None:
+    """The error says that the certificate is unreadable."""
     whole = directory.fullchain.read_text().splitlines(keepends=True)
     directory.fullchain.write_text("".join(whole[:lines]))
 
@@ -131,7 +131,7 @@ def test_file_that_ends_in_the_middle_is_refused(directory: Directory, lines: in
 
 
 def test_leaf_without_its_chain_is_refused(directory: Directory) -> None:
-    """What acme.sh calls a certificate is a leaf alone; the hint names the right file."""
+    """acme.sh calls the bare leaf a certificate; the hint names the right file."""
     leaf, _, _ = directory.issued.fullchain_pem.partition("-----END CERTIFICATE-----")
     directory.fullchain.write_text(f"{leaf}-----END CERTIFICATE-----\n")
 
@@ -145,7 +145,7 @@ def test_leaf_without_its_chain_is_refused(directory: Directory) -> None:
 
 
 def test_chain_in_the_wrong_order_is_refused(directory: Directory) -> None:
-    """The issuer certificate first, which has no names, is reported as the wrong order."""
+    """An issuer certificate in first place, which has no names, is reported as the wrong order."""
     bundle = make_bundle(*NAMES, not_before=datetime.now(UTC))
     issuer = x509.load_pem_x509_certificate(bundle.chain_pem.encode())
     with pytest.raises(x509.ExtensionNotFound):
@@ -159,10 +159,10 @@ def test_chain_in_the_wrong_order_is_refused(directory: Directory) -> None:
     assert "the leaf first" in str(refused.hint)
 
 
-@pytest.mark.parametrize("which", ["fullchain", "privkey"])
-def test_damaged_file_is_named(directory: Directory, which: str) -> None:
-    """The one of the two that is damaged; nothing of how a parser is built is shown."""
-    path: Path = getattr(directory, which)
+@pytest.mark.parametrize("file", ["fullchain", "privkey"])
+def test_damaged_file_is_named(directory: Directory, file: str) -> None:
+    """The error names the damaged file, and hides details of the parser."""
+    path: Path = getattr(directory, file)
     path.write_text(path.read_text().replace("\nMI", "\nAAAA", 1))
 
     refused = directory.refused()
@@ -172,12 +172,10 @@ def test_damaged_file_is_named(directory: Directory, which: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("which", ["fullchain", "privkey"])
-def test_text_of_another_encoding_is_reported(
-    directory: Directory, which: str, encoding: str
-) -> None:
-    """Notepad's "Unicode" is named, with what to do."""
-    path: Path = getattr(directory, which)
+@pytest.mark.parametrize("file", ["fullchain", "privkey"])
+def test_text_in_utf16_is_reported(directory: Directory, file: str, encoding: str) -> None:
+    """The hint says how to save the file, because Notepad calls this encoding "Unicode"."""
+    path: Path = getattr(directory, file)
     path.write_bytes(("\ufeff" + path.read_text()).encode(encoding))
 
     refused = directory.refused()
@@ -186,10 +184,10 @@ def test_text_of_another_encoding_is_reported(
     assert "save the file as UTF-8" in str(refused.hint)
 
 
-def test_binary_form_is_reported_with_the_command_that_turns_it_into_text(
+def test_der_is_reported_with_a_command_for_the_conversion(
     directory: Directory,
 ) -> None:
-    """DER of a certificate and of a key, each with OpenSSL's own program for it."""
+    """The hints have OpenSSL's own commands for a certificate and for a key."""
     leaf = x509.load_pem_x509_certificate(directory.issued.fullchain_pem.encode())
     key = serialization.load_pem_private_key(directory.issued.privkey_pem.encode(), None)
     directory.fullchain.write_bytes(leaf.public_bytes(serialization.Encoding.DER))
@@ -210,18 +208,18 @@ def test_binary_form_is_reported_with_the_command_that_turns_it_into_text(
     assert f"openssl pkey -inform der -in {directory.privkey} " in str(directory.refused().hint)
 
 
-@pytest.mark.parametrize("which", ["fullchain", "privkey"])
-def test_pipe_is_not_waited_for(directory: Directory, which: str) -> None:
+@pytest.mark.parametrize("file", ["fullchain", "privkey"])
+def test_pipe_is_refused_at_once(directory: Directory, file: str) -> None:
     """A FIFO may never get a writer."""
-    path: Path = getattr(directory, which)
+    path: Path = getattr(directory, file)
     path.unlink()
     os.mkfifo(path)
 
     assert f"{path}: is not a regular file" == str(directory.refused())
 
 
-def test_files_that_were_mixed_up_are_reported(directory: Directory) -> None:
-    """A key in the certificate's place, and the other way round, are named as what they are."""
+def test_swapped_files_are_reported(directory: Directory) -> None:
+    """The error says which kind of file stands in the other's place."""
     key_first = PemFiles(str(directory.privkey), str(directory.privkey))
     certificate_twice = PemFiles(str(directory.fullchain), str(directory.fullchain))
 
@@ -232,7 +230,7 @@ def test_files_that_were_mixed_up_are_reported(directory: Directory) -> None:
 
 
 def test_key_with_a_passphrase_is_reported(directory: Directory) -> None:
-    """With the command that takes it away."""
+    """The hint has the command that removes the passphrase."""
     key = serialization.load_pem_private_key(directory.issued.privkey_pem.encode(), None)
     directory.privkey.write_bytes(
         key.private_bytes(
@@ -248,10 +246,10 @@ def test_key_with_a_passphrase_is_reported(directory: Directory) -> None:
     assert "openssl" in str(refused.hint)
 
 
-@pytest.mark.parametrize("which", ["fullchain", "privkey"])
-def test_file_that_is_not_there_is_named(directory: Directory, which: str) -> None:
-    """The path, what is wrong with it, and a hint."""
-    path: Path = getattr(directory, which)
+@pytest.mark.parametrize("file", ["fullchain", "privkey"])
+def test_missing_file_is_named(directory: Directory, file: str) -> None:
+    """The error has the path, the reason and a hint."""
+    path: Path = getattr(directory, file)
     path.unlink()
 
     missing = directory.refused()
@@ -260,8 +258,8 @@ def test_file_that_is_not_there_is_named(directory: Directory, which: str) -> No
     assert missing.hint is not None
 
 
-def test_what_is_no_pem_is_reported(directory: Directory) -> None:
-    """Empty, binary and huge files, and a directory."""
+def test_other_content_is_reported(directory: Directory) -> None:
+    """The file is empty, binary, too large, or a directory."""
     for content in (b"", b"\x00\xff" * 100, b"x" * (LARGEST + 1)):
         directory.fullchain.write_bytes(content)
         assert str(directory.fullchain) in str(directory.refused())
@@ -270,26 +268,24 @@ def test_what_is_no_pem_is_reported(directory: Directory) -> None:
     assert f"{directory.fullchain}: Is a directory" == str(directory.refused())
 
 
-# --- What is left of a certificate's files that a program has worked with
+# --- Remains of a handover
 
 
-def test_key_is_removed_though_nothing_else_can_be(tmp_path: Path) -> None:
-    """After the program, and when a run that was killed had left it; with what else is left it is
-    told.
-    """
+def test_key_is_removed_when_other_removals_fail(tmp_path: Path) -> None:
+    """The key is removed after the command and in a later sweep, with a warning about the rest."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, stuck_handover.__file__, str(tmp_path / "handover")]
-    heard = subprocess.run(
+    ended = subprocess.run(
         command, env=environ, capture_output=True, text=True, check=True, timeout=60
     )
 
     stuck = sorted(["cert.pem", "chain.pem", "fullchain.pem", *map(str, stuck_handover.MANY)])
-    assert {"after": stuck, "swept": stuck} == json.loads(heard.stdout)
-    assert "cannot be removed: Operation not permitted" in heard.stderr
+    assert {"after": stuck, "swept": stuck} == json.loads(ended.stdout)
+    assert "cannot be removed: Operation not permitted" in ended.stderr
 
 
 def test_key_of_another_directory_stays(tmp_path: Path) -> None:
-    """What a program has put in the place of its directory is not emptied."""
+    """A link that a program put in place of its directory is not followed."""
     elsewhere = tmp_path / "ssl"
     elsewhere.mkdir()
     (elsewhere / "privkey.pem").write_text("another's key")

@@ -1,4 +1,4 @@
-"""Calls of the HTTP client in tests: a server that answers everything, requests with a secret."""
+"""Calls of the HTTP client: a server that answers every path, and requests with a secret."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SECRET = "very-secret-value"
 
 
 def serve(request: httpd.Request) -> httpd.Response:
-    """Answer everything, one path with a redirect."""
+    """Answer every path, and a single path with a redirect."""
     if request.path == "/elsewhere":
         return httpd.Response(302, headers=(("Location", "/here"),))
     return httpd.Response.json({"path": request.path}, Set_Cookie="session=1; Path=/")
 
 
 def at_once(seconds: float) -> None:
-    """Pause for nothing."""
+    """Return at once instead of pausing."""
 
 
 def new_client(
@@ -46,7 +46,7 @@ def post(url: str) -> Callable[[], Request]:
 
 
 def unused_port() -> int:
-    """Return a port at which no server listens."""
+    """Return a port without a listening server."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

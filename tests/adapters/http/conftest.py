@@ -1,4 +1,4 @@
-"""What the tests of the HTTP client share."""
+"""Clients and a server for the tests of the HTTP client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def waits() -> RecordedPauses:
 
 @pytest.fixture
 def service() -> Iterator[httpd.HttpService]:
-    """Start a server that answers everything, and one path with a redirect."""
+    """Start a server that answers every path, and a single path with a redirect."""
     with httpd.HttpService(serve) as running:
         yield running
 
@@ -30,5 +30,5 @@ def client(waits: RecordedPauses) -> HttpClient:
 
 
 @pytest.fixture
-def impatient(waits: RecordedPauses) -> HttpClient:
+def short_timeout_client(waits: RecordedPauses) -> HttpClient:
     return new_client(waits, timeouts=SHORT)

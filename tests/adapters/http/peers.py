@@ -1,4 +1,4 @@
-"""Peers that do with a connection what no HTTP server would."""
+"""Peers that treat a connection in unusual ways, as proxies and broken servers do."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ CONNECTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 def read_request(connection: socket.socket) -> None:
-    """Read a whole request, head and body: what is left unread when a socket closes resets the
-    connection, and takes the answer with it.
+    """Read a whole request, head and body. Unread bytes would reset the connection on close, and
+    destroy the answer.
     """
     with connection.makefile("rb") as stream:
         length = 0
@@ -27,7 +27,7 @@ def read_request(connection: socket.socket) -> None:
 
 @contextlib.contextmanager
 def peer(treat: Treat) -> Iterator[str]:
-    """Listen on a port and treat each connection in a way that no HTTP server would."""
+    """Listen on a port and treat each connection in a given way."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ended = threading.Event()
 
@@ -48,39 +48,40 @@ def peer(treat: Treat) -> Iterator[str]:
             thread.join()
 
 
-def drip(head: bytes) -> Treat:
-    """Answer with this header field, and then byte by byte until the other side hangs up."""
+def endless_body(head: bytes) -> Treat:
+    """Answer with a header field, and then byte by byte until the client hangs up."""
     return endless(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", b"x")
 
 
-def endless(beginning: bytes, drop: bytes) -> Treat:
-    """Answer with a beginning, and then with drops until the other side hangs up."""
-    tap = threading.Event()  # never set: waiting for it is the time between two drops
+def endless(beginning: bytes, piece: bytes) -> Treat:
+    """Answer with a beginning, and then with pieces until the client hangs up."""
+    never = threading.Event()  # never set: a wait for this event is the time between two pieces
 
     def treat(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(beginning)
-        while not tap.wait(0.02):
-            connection.sendall(drop)
+        while not never.wait(0.02):
+            connection.sendall(piece)
 
     return treat
 
 
 def tunnel(connection: socket.socket) -> None:
-    """Act as a proxy: connect, and carry bytes both ways until one side hangs up."""
-    asked = b""
-    while not asked.endswith(b"\r\n\r\n"):
+    """Act as a proxy: connect, and pass bytes in both directions until a side hangs up."""
+    request = b""
+    while not request.endswith(b"\r\n\r\n"):
         piece = connection.recv(1)
         if not piece:
             return
-        asked += piece
-    host, _, port = asked.decode().split(" ")[1].rpartition(":")  # CONNECT host:port HTTP/1.1
+        request += piece
+    host, _, port = request.decode().split(" ")[1].rpartition(":")  # CONNECT host:port HTTP/1.1
     with socket.create_connection((host, int(port))) as beyond:
         connection.sendall(CONNECTED)
         other = {connection: beyond, beyond: connection}
         while True:
             for readable in select.select(list(other), [], [])[0]:
-                piece = readable.recv(2**16)  # more than a record of TLS, so that none stays behind
+                # More than a TLS record, so that every record is read whole.
+                piece = readable.recv(2**16)
                 if not piece:
                     return
                 other[readable].sendall(piece)

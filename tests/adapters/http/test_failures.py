@@ -1,4 +1,4 @@
-"""Exchanges over HTTP that fail, never end, or go through a proxy."""
+"""Exchanges over HTTP that fail, never end, or pass through a proxy."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ from tests.adapters.http.calls import SECRET, get, post, unused_port
 from tests.adapters.http.peers import CONNECTED, Treat, endless, peer, read_request, tunnel
 from tests.adapters.recorded_pauses import RecordedPauses
 
-# --- Requests of the HTTP client that fail, and what is reported about them
-
-
-# --- what is said ---------------------------------------------------------------------------
+# --- Failed requests and their reports
 
 
 def _failure(client: HttpClient, url: str, *, repeatable: bool = True) -> HttpFailure:
@@ -40,8 +37,8 @@ def _failure(client: HttpClient, url: str, *, repeatable: bool = True) -> HttpFa
     return caught.value
 
 
-def test_a_refused_connection(client: HttpClient, waits: RecordedPauses) -> None:
-    """Nothing was done, so even an upload is tried again before it is given up."""
+def test_refused_connection(client: HttpClient, waits: RecordedPauses) -> None:
+    """The server did nothing, so even an upload is repeated before the client gives up."""
     host = f"127.0.0.1:{unused_port()}"
 
     failure = _failure(client, f"http://{host}/", repeatable=False)
@@ -51,19 +48,19 @@ def test_a_refused_connection(client: HttpClient, waits: RecordedPauses) -> None
     assert 3 == len(waits.seconds)
 
 
-def test_a_name_that_does_not_exist(client: HttpClient) -> None:
-    """The sentence names the name."""
+def test_unknown_host_name(client: HttpClient) -> None:
+    """The message names the host."""
     failure = _failure(client, "http://qiniu.invalid/", repeatable=False)
 
     assert "qiniu.invalid is not in DNS" == str(failure.problem)
     assert not failure.maybe_done
 
 
-def test_an_answer_that_does_not_come(impatient: HttpClient, service: httpd.HttpService) -> None:
-    """The read timeout is bounded and reported, and the request not repeated: it may be done."""
+def test_missing_answer(short_timeout_client: HttpClient, service: httpd.HttpService) -> None:
+    """The server may have done the work, so the request is sent once."""
     service.faults.add(Fault.delay(10), times=None)
 
-    failure = _failure(impatient, service.url, repeatable=False)
+    failure = _failure(short_timeout_client, service.url, repeatable=False)
 
     host = service.url.removeprefix("http://")
     assert f"{host} did not answer within 0 seconds" == str(failure.problem)
@@ -71,8 +68,8 @@ def test_an_answer_that_does_not_come(impatient: HttpClient, service: httpd.Http
     assert 1 == len(service.requests())
 
 
-def test_a_connection_that_is_reset(client: HttpClient, service: httpd.HttpService) -> None:
-    """The sentence says who closed."""
+def test_reset_connection(client: HttpClient, service: httpd.HttpService) -> None:
+    """The message says which side closed the connection."""
     service.faults.add(Fault.reset_before(), times=None)
 
     failure = _failure(client, service.url)
@@ -80,8 +77,8 @@ def test_a_connection_that_is_reset(client: HttpClient, service: httpd.HttpServi
     assert str(failure.problem).endswith("closed the connection without an answer")
 
 
-def test_half_an_answer(client: HttpClient, service: httpd.HttpService) -> None:
-    """A body shorter than announced is no answer."""
+def test_truncated_answer(client: HttpClient, service: httpd.HttpService) -> None:
+    """A body shorter than announced is an error."""
     service.faults.add(Fault.truncated(), times=None)
 
     failure = _failure(client, service.url)
@@ -89,8 +86,8 @@ def test_half_an_answer(client: HttpClient, service: httpd.HttpService) -> None:
     assert str(failure.problem).endswith("ended early")
 
 
-def test_an_answer_without_an_end(client: HttpClient, waits: RecordedPauses) -> None:
-    """Read up to a size that no answer should have, and not asked for again."""
+def test_endless_answer(client: HttpClient, waits: RecordedPauses) -> None:
+    """The client reads up to the longest allowed answer, and sends the request once."""
 
     def flood(connection: socket.socket) -> None:
         read_request(connection)
@@ -105,8 +102,8 @@ def test_an_answer_without_an_end(client: HttpClient, waits: RecordedPauses) -> 
     assert [] == waits.seconds
 
 
-def test_a_long_answer(client: HttpClient) -> None:
-    """Of the greatest size that is taken: every byte is given."""
+def test_answer_of_the_greatest_size(client: HttpClient) -> None:
+    """Every byte of an answer of the greatest allowed size is returned."""
     body = bytes(range(256)) * (LONGEST_ANSWER // 256)
     with httpd.HttpService(lambda _: httpd.Response(body=body)) as service:
         answer = client.exchange(get(service.url + "/"), repeatable=True)
@@ -115,23 +112,23 @@ def test_a_long_answer(client: HttpClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "passing"), [(200, True), (404, False), (408, True), (502, True)]
+    ("status", "temporary"), [(200, True), (404, False), (408, True), (502, True)]
 )
-def test_a_web_page_is_no_answer(
-    status: int, passing: object, client: HttpClient, service: httpd.HttpService
+def test_web_page_instead_of_an_answer(
+    status: int, temporary: object, client: HttpClient, service: httpd.HttpService
 ) -> None:
-    """A gateway's page is reported with its status; a refusing one is not asked again."""
+    """A gateway's page is reported with its status, and a refusing page ends the attempts."""
     service.faults.add(Fault.html(status), times=None)
 
     failure = _failure(client, service.url)
 
     assert str(failure.problem).endswith(f"answered with a web page (status {status})")
-    assert passing is failure.maybe_done
-    assert passing is (len(service.requests()) > 1)
+    assert temporary is failure.maybe_done
+    assert temporary is (len(service.requests()) > 1)
 
 
-def test_something_that_is_not_http(client: HttpClient) -> None:
-    """Another protocol on the port."""
+def test_answer_in_another_protocol(client: HttpClient) -> None:
+    """Another protocol uses the port."""
 
     def greet(connection: socket.socket) -> None:
         read_request(connection)
@@ -143,12 +140,12 @@ def test_something_that_is_not_http(client: HttpClient) -> None:
     assert f"{host} did not answer with HTTP" == str(failure.problem)
 
 
-def test_a_broken_encoding(client: HttpClient) -> None:
-    """A body that is not what its encoding says."""
+def test_body_that_contradicts_its_encoding(client: HttpClient) -> None:
+    """The body claims gzip and contains other bytes."""
 
     def claim_gzip(connection: socket.socket) -> None:
         read_request(connection)
-        # It hangs up after that, and says so: who asks again must not do so on this connection.
+        # The peer hangs up afterwards and says so, so that the next attempt opens a new connection.
         connection.sendall(
             b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
             b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
@@ -160,8 +157,8 @@ def test_a_broken_encoding(client: HttpClient) -> None:
     assert str(failure.problem).endswith("not answer with HTTP")
 
 
-def test_a_certificate_that_is_not_trusted(client: HttpClient, waits: RecordedPauses) -> None:
-    """An untrusted server is not asked again: that would not make it trusted."""
+def test_untrusted_certificate(client: HttpClient, waits: RecordedPauses) -> None:
+    """A repetition would meet the same certificate, so the request is sent once."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
 
@@ -176,8 +173,8 @@ def test_a_certificate_that_is_not_trusted(client: HttpClient, waits: RecordedPa
     assert [] == waits.seconds
 
 
-def test_a_port_that_speaks_no_tls(client: HttpClient) -> None:
-    """HTTPS to a plain port."""
+def test_port_without_tls(client: HttpClient) -> None:
+    """The URL says HTTPS, and the port speaks plain HTTP."""
 
     def answer_plainly(connection: socket.socket) -> None:
         connection.recv(4096)
@@ -189,8 +186,8 @@ def test_a_port_that_speaks_no_tls(client: HttpClient) -> None:
     assert str(failure.problem).startswith(f"no secure connection to {host}: ")
 
 
-def test_a_proxy_that_is_not_there(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's proxy is used, and named as the culprit."""
+def test_unreachable_proxy(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's proxy is used, and the error names the proxy."""
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused_port()}")
 
     failure = _failure(client, "http://api.example.com/")
@@ -202,18 +199,16 @@ def test_a_proxy_that_is_not_there(client: HttpClient, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("url", ["http://[::1/", "no-scheme"])
-def test_an_address_that_cannot_be_written(
-    url: str, client: HttpClient, waits: RecordedPauses
-) -> None:
-    """A malformed address is not tried twice."""
+def test_malformed_url(url: str, client: HttpClient, waits: RecordedPauses) -> None:
+    """A malformed URL is tried once."""
     failure = _failure(client, url)
 
     assert not failure.maybe_done
     assert [] == waits.seconds
 
 
-def test_a_secret_that_cannot_be_written_is_not_shown(client: HttpClient) -> None:
-    """The library quotes a bad header's value; we do not."""
+def test_errors_hide_a_malformed_secret(client: HttpClient) -> None:
+    """The library quotes the value of a malformed header; certferry hides the value."""
     request = Request("GET", "http://127.0.0.1:1/", {"Authorization": f"{SECRET}\nX: y"})
 
     with pytest.raises(HttpFailure) as caught:
@@ -222,26 +217,26 @@ def test_a_secret_that_cannot_be_written_is_not_shown(client: HttpClient) -> Non
     assert "the request to 127.0.0.1:1 cannot be written" == str(caught.value)
 
 
-def test_requests_and_answers_do_not_print_what_they_carry() -> None:
-    """Neither headers nor bodies are in a repr."""
+def test_requests_and_answers_hide_headers_and_bodies() -> None:
+    """A repr contains neither headers nor bodies."""
     request = Request("POST", "https://example.com/", {"Authorization": SECRET}, SECRET.encode())
     answer = Answer(200, {"Set-Cookie": SECRET}, SECRET.encode())
 
     assert SECRET not in f"{request!r} {answer!r}"
 
 
-# --- Servers that never stop talking, over real sockets: each exchange ends all the same
+# --- Servers that never stop sending, over real sockets: each exchange ends
 
 
 WHOLE = timedelta(seconds=0.5)
-LATEST = 5.0  # seconds, with room for a busy machine; the drips themselves have no end
+LATEST = 5.0  # seconds, with room for a busy machine; the answers themselves are endless
 TIMEOUTS = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=5), whole=WHOLE)
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
 NOTHING = gzip.compress(b"")
-"""Ten bytes and more that say nothing, as often as one likes."""
+"""At least ten bytes that decompress to nothing, repeated forever."""
 
-DRIPS = {
+ENDLESS = {
     "status line": (b"HTTP/1.1 200 ", b"O"),
     "a header": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
     "headers": (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"),
@@ -253,62 +248,64 @@ DRIPS = {
 
 
 @pytest.fixture
-def hurried(waits: RecordedPauses) -> HttpClient:
-    """Return a client whose exchanges last half a second, and whose reads might last longer."""
+def short_client(waits: RecordedPauses) -> HttpClient:
+    """Return a client with half a second for each exchange, and a longer read timeout."""
     return HttpClient(pace=Pacer(1000, pause=waits), pause=waits, timeouts=TIMEOUTS)
 
 
 def _given_up(client: HttpClient, url: str) -> HttpFailure:
-    begun = time.monotonic()
+    started = time.monotonic()
     with pytest.raises(HttpFailure) as caught:
         client.exchange(lambda: Request("GET", url), repeatable=True)
-    assert time.monotonic() - begun < LATEST
+    assert time.monotonic() - started < LATEST
     return caught.value
 
 
-@pytest.mark.parametrize("way", DRIPS)
-def test_answer_that_drips(way: str, hurried: HttpClient, waits: RecordedPauses) -> None:
-    """Every byte comes in time and the whole never does: given up after its time, once."""
-    with peer(endless(*DRIPS[way])) as host:
-        failure = _given_up(hurried, f"http://{host}/")
+@pytest.mark.parametrize("part", ENDLESS)
+def test_answer_byte_by_byte(part: str, short_client: HttpClient, waits: RecordedPauses) -> None:
+    """Every byte arrives in time and the answer never ends: the client gives up once."""
+    with peer(endless(*ENDLESS[part])) as host:
+        failure = _given_up(short_client, f"http://{host}/")
 
     assert f"the answer of {host} was not complete within 0 seconds" == str(failure)
     assert (True, Contact.SILENCE) == (failure.maybe_done, failure.contact)
     assert [] == waits.seconds
 
 
-def test_answer_that_drips_within_tls(
-    hurried: HttpClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_answer_byte_by_byte_within_tls(
+    short_client: HttpClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The deadline is that of the connection, whatever it is made of."""
+    """The deadline belongs to the connection, with or without TLS."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    answer = endless(*DRIPS["a header"])
+    answer = endless(*ENDLESS["a header"])
 
     def within_tls(connection: socket.socket) -> None:
         with context.wrap_socket(connection, server_side=True) as secured:
             answer(secured)
 
     with peer(within_tls) as host:
-        failure = _given_up(hurried, f"https://{host}/")
+        failure = _given_up(short_client, f"https://{host}/")
 
     assert "not complete within" in str(failure)
 
 
-def test_proxy_that_drips(hurried: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer to CONNECT belongs to the exchange."""
-    with peer(endless(*DRIPS["headers"])) as host:
+def test_proxy_that_answers_byte_by_byte(
+    short_client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to CONNECT is part of the exchange."""
+    with peer(endless(*ENDLESS["headers"])) as host:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{host}")
-        failure = _given_up(hurried, "https://api.example.com/")
+        failure = _given_up(short_client, "https://api.example.com/")
 
     assert "not complete within" in str(failure)
 
 
-def test_handshake_that_does_not_end(waits: RecordedPauses) -> None:
-    """A server that accepts a connection and says nothing has the time to connect, and no more."""
+def test_endless_handshake(waits: RecordedPauses) -> None:
+    """A server that accepts a connection and stays silent is limited by the connect timeout."""
     ended = threading.Event()
     timeouts = Timeouts(connect=WHOLE, read=timedelta(seconds=60))
     client = HttpClient(pace=Pacer(1000, pause=waits), pause=waits, timeouts=timeouts, attempts=1)
@@ -323,8 +320,8 @@ def test_handshake_that_does_not_end(waits: RecordedPauses) -> None:
     assert host in str(failure)
 
 
-def test_flood_without_a_body(waits: RecordedPauses) -> None:
-    """What is no body has a size, too."""
+def test_endless_trailers(waits: RecordedPauses) -> None:
+    """The limit on the size counts trailers too."""
     trailer = b"X-A: " + b"b" * (CHUNK - 100) + b"\r\n"
 
     def flood(connection: socket.socket) -> None:
@@ -340,26 +337,26 @@ def test_flood_without_a_body(waits: RecordedPauses) -> None:
     assert [] == waits.seconds
 
 
-def test_deadline_needs_no_thread(hurried: HttpClient) -> None:
-    """An exchange ends by its own reads: none is watched from beside."""
-    beside: list[list[threading.Thread]] = []
+def test_deadline_needs_no_thread(short_client: HttpClient) -> None:
+    """An exchange ends by its own reads, without a watching thread."""
+    others: list[list[threading.Thread]] = []
     before = threading.enumerate()
 
     def look(connection: socket.socket) -> None:
         read_request(connection)
-        beside.append([t for t in threading.enumerate() if t not in (*before, here())])
+        others.append([t for t in threading.enumerate() if t not in (*before, here())])
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
-    here = threading.current_thread  # that of the peer
+    here = threading.current_thread  # the thread of the peer
     with peer(look) as host:
-        hurried.exchange(lambda: Request("GET", f"http://{host}/"), repeatable=False)
+        short_client.exchange(lambda: Request("GET", f"http://{host}/"), repeatable=False)
 
-    assert [] == beside[0]
+    assert [] == others[0]
 
 
-def test_connection_after_an_exchange_that_was_nearly_over(hurried: HttpClient) -> None:
-    """The next exchange by the same connection has all its time."""
-    late = threading.Event()  # never set: waiting for it is the delay
+def test_reused_connection_has_a_new_deadline(short_client: HttpClient) -> None:
+    """The second exchange on the same connection has its full time."""
+    late = threading.Event()  # never set: a wait for this event is the delay
     ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
     def twice(connection: socket.socket) -> None:
@@ -370,7 +367,7 @@ def test_connection_after_an_exchange_that_was_nearly_over(hurried: HttpClient) 
 
     with peer(twice) as host:
         answers = [
-            hurried.exchange(lambda: Request("GET", f"http://{host}/"), repeatable=False)
+            short_client.exchange(lambda: Request("GET", f"http://{host}/"), repeatable=False)
             for _ in range(2)
         ]
 
@@ -381,24 +378,25 @@ def _place(listener: socket.socket) -> Place:
     return socket.AF_INET, socket.SOCK_STREAM, 0, "", listener.getsockname()
 
 
-def test_host_with_many_addresses_that_say_nothing() -> None:
-    """All of them together have the time of the exchange, and none has more than its own."""
+def test_host_with_many_silent_addresses() -> None:
+    """All addresses together have the time of the exchange, and each address has its own limit."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as waiting:
-        # Linux drops what comes while the queue is full (listen(2)), and leaves it unanswered.
+        # Linux drops connections while the queue is full (listen(2)), and leaves the client
+        # Linux drops connections while the queue is full (listen(2)): the client gets no answer.
         for _ in range(3):
             client = waiting.enter_context(socket.socket())
             client.settimeout(0)
             client.connect_ex(listener.getsockname())
-        begun = time.monotonic()
+        started = time.monotonic()
 
         with pytest.raises(TimeoutError):
-            first_connection([_place(listener)] * 400, 0.1, begun + WHOLE.total_seconds())
+            first_connection([_place(listener)] * 400, 0.1, started + WHOLE.total_seconds())
 
-    assert WHOLE.total_seconds() <= time.monotonic() - begun < LATEST
+    assert WHOLE.total_seconds() <= time.monotonic() - started < LATEST
 
 
 def test_host_whose_last_address_answers() -> None:
-    """The others, which refuse at once, cost it nothing; its connection waits as it should."""
+    """The refusing addresses cost no time, and the connection has its usual timeout."""
     with socket.create_server(("127.0.0.1", 0)) as refusing:
         refused = _place(refusing)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -408,12 +406,12 @@ def test_host_whose_last_address_answers() -> None:
             assert 3.0 == sock.gettimeout()
 
 
-# --- Ways through a company's proxy, over real sockets: which work, and that each of them ends
+# --- Proxies of companies, over real sockets
 
 
 @pytest.fixture
 def server_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """Return the TLS of a server on this machine that the environment's bundle trusts."""
+    """Return the TLS context of a local server that the environment's bundle trusts."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
@@ -431,7 +429,7 @@ def service_in_tls(server_side: ssl.SSLContext) -> Iterator[httpd.HttpService]:
 
 
 def client(waits: RecordedPauses, whole: timedelta = timedelta(seconds=30)) -> HttpClient:
-    """Return a client whose reads might last longer than the exchange."""
+    """Return a client whose read timeout may exceed the time of the exchange."""
     five = timedelta(seconds=5)
     timeouts = Timeouts(connect=five, read=five, whole=whole)
     return HttpClient(pace=Pacer(1000, pause=waits), pause=waits, timeouts=timeouts)
@@ -446,19 +444,19 @@ def within_tls(context: ssl.SSLContext, treat: Treat) -> Treat:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_proxy_that_is_usual_in_companies(
+def test_http_proxy_and_https_proxy(
     scheme: str,
     service_in_tls: httpd.HttpService,
     server_side: ssl.SSLContext,
     waits: RecordedPauses,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What goes through it is the service's answer, by TLS to the service."""
-    ways: dict[str, Callable[[], Treat]] = {
+    """The answer comes from the service, over TLS between client and service."""
+    treatments: dict[str, Callable[[], Treat]] = {
         "http": lambda: tunnel,
         "https": lambda: within_tls(server_side, tunnel),
     }
-    with peer(ways[scheme]()) as host:
+    with peer(treatments[scheme]()) as host:
         monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://{host}")
         request = Request("GET", f"{service_in_tls.url}/x", {"Connection": "close"})
         answer = client(waits).exchange(lambda: request, repeatable=False)
@@ -466,39 +464,39 @@ def test_proxy_that_is_usual_in_companies(
     assert b'{"path":"/x"}' == answer.body
 
 
-def test_proxy_with_tls_that_drips(
+def test_https_proxy_that_sends_byte_by_byte(
     server_side: ssl.SSLContext, waits: RecordedPauses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The handshake with the host, which goes through it, belongs to the exchange."""
-    tap = threading.Event()  # never set: waiting for it is the time between two drops
+    """The handshake with the service through the proxy is part of the exchange."""
+    never = threading.Event()  # never set: a wait for this event is the time between two bytes
 
-    def drip(connection: socket.socket) -> None:
+    def endless_record(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(CONNECTED)
         connection.recv(1)  # the client's hello
-        # A record of a handshake that would be 16383 bytes long (RFC 8446 §5.1).
+        # The header of a handshake record of 16383 bytes (RFC 8446 §5.1).
         connection.sendall(b"\x16\x03\x03\x3f\xff")
-        while not tap.wait(0.02):
+        while not never.wait(0.02):
             connection.sendall(b"x")
 
-    begun = time.monotonic()
-    with peer(within_tls(server_side, drip)) as host:
+    started = time.monotonic()
+    with peer(within_tls(server_side, endless_record)) as host:
         monkeypatch.setenv("HTTPS_PROXY", f"https://{host}")
         with pytest.raises(HttpFailure, match="not complete within"):
             client(waits, timedelta(seconds=0.5)).exchange(
                 lambda: Request("GET", "https://api.example.com/"), repeatable=True
             )
 
-    assert time.monotonic() - begun < LATEST
+    assert time.monotonic() - started < LATEST
     assert [] == waits.seconds
 
 
 @pytest.mark.parametrize("proxy", ["socks5h://127.0.0.1:9", "SOCKS5://127.0.0.1:9", "ftp://p"])
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
-def test_proxy_that_speaks_something_else(
+def test_proxy_of_an_unsupported_kind(
     variable: str, proxy: str, waits: RecordedPauses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is reported as that, once, with what to write in its place; nothing was sent."""
+    """The error names the right form of the setting; the client makes a single attempt."""
     monkeypatch.setenv(variable, proxy)
 
     with pytest.raises(HttpFailure, match=r"cannot connect to api\.example\.com") as failure:

@@ -1,4 +1,4 @@
-"""The HTTP client: what is sent, how fast, and what is written down of it."""
+"""The HTTP client: requests, repetitions, the pace, and the report about calls."""
 
 from __future__ import annotations
 
@@ -35,13 +35,11 @@ from tests.adapters.http.calls import SECRET, at_once, get, new_client, post, un
 from tests.adapters.http.peers import peer, read_request
 from tests.adapters.recorded_pauses import RecordedPauses
 
-# --- what is sent: to a real server that misbehaves on demand
+# --- Requests, at a real server that misbehaves on demand
 
 
-def test_the_bytes_given_are_the_bytes_sent(client: HttpClient, service: httpd.HttpService) -> None:
-    """Method, path, query, headers and body arrive as they were prepared, and nothing is added
-    that a signature would have had to cover.
-    """
+def test_the_request_is_sent_unchanged(client: HttpClient, service: httpd.HttpService) -> None:
+    """Method, path, query, headers and body arrive as prepared; added headers are never signed."""
     headers = {"Content-Type": "application/json", "Authorization": "QBox ak:token="}
     url = f"{service.url}/domain/.example.com?marker=&limit=50"
 
@@ -49,30 +47,32 @@ def test_the_bytes_given_are_the_bytes_sent(client: HttpClient, service: httpd.H
         lambda: Request("PUT", url, headers, '{"name":"证书"}'.encode()), repeatable=False
     )
 
-    [sent] = service.requests()
+    [request] = service.requests()
     assert 200 == answer.status
-    way = ("PUT", "/domain/.example.com", "marker=&limit=50")
-    assert way == (sent.method, sent.path, sent.query)
-    assert '{"name":"证书"}'.encode() == sent.body
-    assert headers.items() <= dict(sent.headers).items()
+    line = ("PUT", "/domain/.example.com", "marker=&limit=50")
+    assert line == (request.method, request.path, request.query)
+    assert '{"name":"证书"}'.encode() == request.body
+    assert headers.items() <= dict(request.headers).items()
     assert {"Host", "User-Agent", "Accept-Encoding", "Connection", "Content-Length"} >= (
-        set(sent.headers) - set(headers)
+        set(request.headers) - set(headers)
     )
 
 
-def test_a_request_without_a_body_carries_no_content_type(
+def test_a_request_without_a_body_has_no_content_type(
     client: HttpClient, service: httpd.HttpService
 ) -> None:
-    """Content-Type is signed, so the library must not make one up."""
+    """Content-Type is part of the signature, so the library must not add the header."""
     client.exchange(get(f"{service.url}/x"), repeatable=True)
 
-    [sent] = service.requests()
-    assert "Content-Type" not in sent.headers
-    assert sent.headers["User-Agent"].startswith("certferry/")
+    [request] = service.requests()
+    assert "Content-Type" not in request.headers
+    assert request.headers["User-Agent"].startswith("certferry/")
 
 
-def test_a_user_agent_of_its_own_is_kept(client: HttpClient, service: httpd.HttpService) -> None:
-    """A service that asks for a certain User-Agent gets it."""
+def test_the_requests_own_user_agent_is_sent(
+    client: HttpClient, service: httpd.HttpService
+) -> None:
+    """Some services require a certain User-Agent."""
     request = Request("GET", f"{service.url}/x", {"User-Agent": "mine/1 (me@example.com)"})
 
     client.exchange(lambda: request, repeatable=True)
@@ -80,9 +80,7 @@ def test_a_user_agent_of_its_own_is_kept(client: HttpClient, service: httpd.Http
     assert "mine/1 (me@example.com)" == service.requests()[0].headers["User-Agent"]
 
 
-def test_headers_of_an_answer_are_found_in_any_case(
-    client: HttpClient, service: httpd.HttpService
-) -> None:
+def test_headers_of_an_answer_ignore_case(client: HttpClient, service: httpd.HttpService) -> None:
     """`X-Reqid` and `x-reqid` are the same header."""
     service.faults.add(Fault.status(400, b"{}", headers=[("X-Reqid", "abc")]))
 
@@ -91,18 +89,16 @@ def test_headers_of_an_answer_are_found_in_any_case(
     assert ("abc", 400, b"{}") == (answer.headers["x-reqid"], answer.status, answer.body)
 
 
-def test_no_cookie_is_kept(client: HttpClient, service: httpd.HttpService) -> None:
-    """A cookie that one answer sets does not return with the next request."""
+def test_cookies_are_dropped(client: HttpClient, service: httpd.HttpService) -> None:
+    """A cookie from an answer is absent from the next request."""
     for _ in range(2):
         client.exchange(get(f"{service.url}/x"), repeatable=True)
 
     assert ["Cookie" in request.headers for request in service.requests()] == [False, False]
 
 
-def test_a_redirect_is_given_back_and_not_followed(
-    client: HttpClient, service: httpd.HttpService
-) -> None:
-    """A signed request is meant for one address."""
+def test_a_redirect_is_returned(client: HttpClient, service: httpd.HttpService) -> None:
+    """Redirects are not followed, because a signed request is meant for a single address."""
     answer = client.exchange(get(f"{service.url}/elsewhere"), repeatable=True)
 
     assert 302 == answer.status
@@ -112,7 +108,7 @@ def test_a_redirect_is_given_back_and_not_followed(
 def test_a_netrc_entry_does_not_replace_the_signature(
     client: HttpClient, service: httpd.HttpService, clean_environment: Path
 ) -> None:
-    """Credentials for the host in the operator's ~/.netrc are not ours to send."""
+    """Credentials in the operator's ~/.netrc are ignored."""
     netrc = clean_environment / ".netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     netrc.chmod(0o600)
@@ -123,7 +119,7 @@ def test_a_netrc_entry_does_not_replace_the_signature(
 
 
 def test_connections_are_used_again(client: HttpClient) -> None:
-    """A second request to a host opens no second connection."""
+    """A second request to a host uses the connection of the first request."""
     opened = itertools.count()
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -140,18 +136,18 @@ def test_connections_are_used_again(client: HttpClient) -> None:
         assert 1 == next(opened)
 
 
-def test_every_attempt_waits_for_its_turn(service: httpd.HttpService) -> None:
-    """Repeated requests count against the rate too."""
-    turns = RecordedPauses()
-    client = HttpClient(pace=Pacer(5, clock=lambda: 0.0, pause=turns), pause=at_once, attempts=3)
+def test_every_attempt_counts_against_the_rate(service: httpd.HttpService) -> None:
+    """Repeated requests wait for a turn like first requests."""
+    waits = RecordedPauses()
+    client = HttpClient(pace=Pacer(5, clock=lambda: 0.0, pause=waits), pause=at_once, attempts=3)
     service.faults.add(Fault.status(503), times=None)
 
     client.exchange(get(service.url), repeatable=True)
 
-    assert pytest.approx([0.2, 0.4]) == turns.seconds
+    assert pytest.approx([0.2, 0.4]) == waits.seconds
 
 
-# --- what is repeated
+# --- Repetitions
 
 
 @pytest.mark.parametrize(
@@ -165,10 +161,10 @@ def test_every_attempt_waits_for_its_turn(service: httpd.HttpService) -> None:
     ],
     ids=lambda fault: f"{fault.kind.value} {fault.code or ''} {fault.content_type}",
 )
-def test_a_repeatable_request_outlives_a_fault(
+def test_a_repeatable_request_survives_two_faults(
     fault: Fault, client: HttpClient, service: httpd.HttpService, waits: RecordedPauses
 ) -> None:
-    """Two faults in a row are got over, with a growing pause between the attempts."""
+    """The pause grows between the attempts."""
     service.faults.add(fault, times=2)
 
     answer = client.exchange(get(f"{service.url}/x"), repeatable=True)
@@ -178,13 +174,13 @@ def test_a_repeatable_request_outlives_a_fault(
     assert [0.2, 0.4] == waits.seconds
 
 
-def test_a_repeatable_request_outlives_a_slow_answer(
-    impatient: HttpClient, service: httpd.HttpService
+def test_a_repeatable_request_survives_a_slow_answer(
+    short_timeout_client: HttpClient, service: httpd.HttpService
 ) -> None:
-    """An answer that does not come in time is asked for again."""
+    """The request is sent again after the read timeout."""
     service.faults.add(Fault.delay(10))
 
-    assert 200 == impatient.exchange(get(f"{service.url}/x"), repeatable=True).status
+    assert 200 == short_timeout_client.exchange(get(f"{service.url}/x"), repeatable=True).status
 
 
 @pytest.mark.parametrize(
@@ -192,10 +188,10 @@ def test_a_repeatable_request_outlives_a_slow_answer(
     [Fault.reset_before(), Fault.reset_after(), Fault.truncated(), Fault.html()],
     ids=lambda fault: fault.kind.value,
 )
-def test_a_request_that_may_be_done_is_not_repeated(
+def test_an_uncertain_request_is_sent_once(
     fault: Fault, client: HttpClient, service: httpd.HttpService
 ) -> None:
-    """Without an answer, an upload may have been carried out: the caller learns that."""
+    """The server may have carried out an upload without an answer, and the caller learns so."""
     service.faults.add(fault)
 
     with pytest.raises(HttpFailure) as caught:
@@ -205,10 +201,10 @@ def test_a_request_that_may_be_done_is_not_repeated(
     assert 1 == len(service.requests())
 
 
-def test_a_server_error_on_a_write_is_given_back_at_once(
+def test_a_server_error_on_a_write_is_returned_at_once(
     client: HttpClient, service: httpd.HttpService
 ) -> None:
-    """Whether a failing server did the work is the caller's to find out."""
+    """The caller has to find out whether the failing server did the work."""
     service.faults.add(Fault.status(503))
 
     answer = client.exchange(post(f"{service.url}/x"), repeatable=False)
@@ -222,7 +218,7 @@ def test_a_server_error_on_a_write_is_given_back_at_once(
 def test_a_refusal_is_an_answer(
     status: int, client: HttpClient, service: httpd.HttpService
 ) -> None:
-    """Refusals are not repeated; Qiniu's 612 is one of them."""
+    """Refusals are returned at once, including Qiniu's 612."""
     service.faults.add(Fault.status(status, b"{}"))
 
     answer = client.exchange(get(service.url), repeatable=True)
@@ -233,7 +229,7 @@ def test_a_refusal_is_an_answer(
 
 
 @pytest.mark.parametrize(
-    ("retry_after", "times", "waited"),
+    ("retry_after", "times", "pauses"),
     [
         (3, 1, [3]),
         (None, 3, [1.0, 2.0, 4.0]),
@@ -241,23 +237,23 @@ def test_a_refusal_is_an_answer(
     ],
     ids=["seconds", "none", "a word", "empty", "negative", "no date"],
 )
-def test_a_write_turned_down_for_the_rate_is_repeated(
+def test_a_write_beyond_the_rate_is_repeated(
     retry_after: str | int | None,
     times: int,
-    waited: list[float],
+    pauses: list[float],
     client: HttpClient,
     service: httpd.HttpService,
     waits: RecordedPauses,
 ) -> None:
-    """429 means that nothing was done, and Retry-After says when to come back. Where it says
-    nothing the pauses are of seconds, by which rates are counted.
+    """With status 429 the server did nothing, and Retry-After gives the pause. Without a usable
+    value the pauses last seconds, like the rates of services.
     """
     service.faults.add(Fault.too_many(retry_after), times=times)
 
     answer = client.exchange(post(f"{service.url}/x"), repeatable=False)
 
     assert 200 == answer.status
-    assert waited == waits.seconds
+    assert pauses == waits.seconds
 
 
 def test_a_date_in_retry_after_is_obeyed(
@@ -269,14 +265,14 @@ def test_a_date_in_retry_after_is_obeyed(
 
     client.exchange(get(service.url), repeatable=True)
 
-    [waited] = waits.seconds
-    assert 10 < waited <= 20
+    [pause] = waits.seconds
+    assert 10 < pause <= 20
 
 
 def test_a_long_retry_after_is_left_to_the_caller(
     client: HttpClient, service: httpd.HttpService, waits: RecordedPauses
 ) -> None:
-    """No call waits for an hour, and none is made again before the hour has passed."""
+    """The call returns at once, and the caller learns the time of the next attempt."""
     service.faults.add(Fault.too_many(3600))
 
     answer = client.exchange(get(service.url), repeatable=True)
@@ -287,10 +283,10 @@ def test_a_long_retry_after_is_left_to_the_caller(
 
 
 @pytest.mark.parametrize("absurd", ["9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_a_retry_after_of_ages_counts_as_hours(
+def test_an_absurd_retry_after_counts_as_six_hours(
     absurd: str, client: HttpClient, service: httpd.HttpService
 ) -> None:
-    """What it is added to stays within the calendar."""
+    """The sum of a date and the pause stays within the calendar."""
     service.faults.add(Fault.too_many(absurd))
 
     answer = client.exchange(get(service.url), repeatable=True)
@@ -299,7 +295,7 @@ def test_a_retry_after_of_ages_counts_as_hours(
 
 
 @pytest.mark.parametrize(
-    ("written", "date"),
+    ("header", "date"),
     [
         ("Tue, 24 Nov 2026 12:00:00 GMT", datetime(2026, 11, 24, 12, tzinfo=UTC)),
         ("Tue, 24 Nov 2026 12:00:00 -0000", None),
@@ -309,17 +305,17 @@ def test_a_retry_after_of_ages_counts_as_hours(
         ("", None),
     ],
 )
-def test_the_time_of_a_server(written: str, date: datetime | None) -> None:
-    """Whatever stands there is a moment or none."""
+def test_date_header_of_a_server(header: str, date: datetime | None) -> None:
+    """Any header is a date or is ignored."""
     now = datetime(2026, 11, 24, tzinfo=UTC)
 
-    assert (date and date - now) == ahead_of({"Date": written}, now)
+    assert (date and date - now) == ahead_of({"Date": header}, now)
 
 
-def test_a_rate_limit_may_be_reported_in_another_way(
+def test_a_service_can_have_its_own_rate_limit_answer(
     service: httpd.HttpService, waits: RecordedPauses
 ) -> None:
-    """A service whose limit is no 429 brings its own recogniser."""
+    """A service whose limit is not a 429 supplies its own test of an answer."""
     client = HttpClient(
         pace=Pacer(1000, pause=waits),
         pause=at_once,
@@ -332,10 +328,10 @@ def test_a_rate_limit_may_be_reported_in_another_way(
     assert 200 == answer.status
 
 
-def test_attempts_are_bounded_and_the_last_answer_is_given(
+def test_attempts_are_limited_and_the_last_answer_is_returned(
     waits: RecordedPauses, service: httpd.HttpService
 ) -> None:
-    """A server that keeps failing is asked so many times, and its last word is handed on."""
+    """A failing server gets a fixed number of requests, and the caller gets its last answer."""
     service.faults.add(Fault.status(500, b"last"), times=None)
 
     answer = new_client(waits, attempts=8).exchange(get(service.url), repeatable=True)
@@ -346,12 +342,10 @@ def test_attempts_are_bounded_and_the_last_answer_is_given(
     assert pytest.approx(pauses) == waits.seconds
 
 
-def test_a_lost_answer_is_remembered_through_later_attempts(
+def test_an_uncertain_attempt_stays_uncertain(
     waits: RecordedPauses, service: httpd.HttpService
 ) -> None:
-    """When the first attempt may have been carried out, a later refused connection does not
-    make it undone.
-    """
+    """The first attempt may have been carried out, whatever happens to later attempts."""
     urls = iter([f"{service.url}/x", f"http://127.0.0.1:{unused_port()}/x"])
     service.faults.add(Fault.reset_after())
 
@@ -362,7 +356,7 @@ def test_a_lost_answer_is_remembered_through_later_attempts(
 
 
 def test_back_off_is_jittered(service: httpd.HttpService) -> None:
-    """Runs that failed together do not come back together: the pause is 50 to 100 per cent."""
+    """Runs that failed together return at different times: the pause is 50 to 100 per cent."""
     waits = RecordedPauses()
     client = HttpClient(pace=Pacer(1000, pause=at_once), pause=waits, jitter=lambda: 0.0)
     service.faults.add(Fault.status(500), times=2)
@@ -372,8 +366,8 @@ def test_back_off_is_jittered(service: httpd.HttpService) -> None:
     assert [0.1, 0.2] == waits.seconds
 
 
-def test_each_attempt_is_prepared_anew(client: HttpClient, service: httpd.HttpService) -> None:
-    """A signature carries its date, so it is not sent a second time."""
+def test_each_attempt_is_signed_again(client: HttpClient, service: httpd.HttpService) -> None:
+    """A signature contains its date, so each attempt needs a new signature."""
     dates = itertools.count()
     service.faults.add(Fault.status(500), times=2)
 
@@ -384,8 +378,8 @@ def test_each_attempt_is_prepared_anew(client: HttpClient, service: httpd.HttpSe
     assert ["0", "1", "2"] == [r.headers["X-Qiniu-Date"] for r in service.requests()]
 
 
-def test_a_stopped_run_leaves_between_attempts(service: httpd.HttpService) -> None:
-    """What the pause raises passes unchanged."""
+def test_a_stop_ends_the_pause_between_attempts(service: httpd.HttpService) -> None:
+    """The exception of the pause reaches the caller unchanged."""
 
     def stop(seconds: float) -> None:
         raise Interrupted("stopped")
@@ -396,20 +390,20 @@ def test_a_stopped_run_leaves_between_attempts(service: httpd.HttpService) -> No
         new_client(stop).exchange(get(service.url), repeatable=True)
 
 
-# --- What a report shows of a call: its words, its way and its shape, and never a value
+# --- The report about a call: public words and the shape of the body, without values
 
 
 PUBLIC = {"api.example.com", "domain", "limit", "Qiniu"}
 
 
 def shown(url: str, body: bytes, **headers: str) -> str:
-    came = Answer(200, {}, body)
-    [line] = reported([Exchange(Request("GET", url, headers), came)], PUBLIC)
+    answer = Answer(200, {}, body)
+    [line] = reported([Exchange(Request("GET", url, headers), answer)], PUBLIC)
     return str(line)
 
 
 @pytest.mark.parametrize(
-    ("found", "written"),
+    ("document", "expected"),
     [
         (None, "null"),
         ([], "[]"),
@@ -419,13 +413,13 @@ def shown(url: str, body: bytes, **headers: str) -> str:
         ({"www.example.com": 1, "图片": 2, "a" * 31: 3, "state": "on"}, "{…, state: string}"),
     ],
 )
-def test_shape(found: object, written: str) -> None:
-    """Fields and kinds; a key that could be a name of the operator's is hidden."""
-    assert written == shape(found)
+def test_shape(document: object, expected: str) -> None:
+    """Fields and types are shown; a field that may be a name of the operator's is hidden."""
+    assert expected == shape(document)
 
 
-def test_words_that_are_not_public_are_hidden() -> None:
-    """Of the path, of the query, of the host and of the header that signs."""
+def test_words_of_the_operator_are_hidden() -> None:
+    """Words in the path, the query, the host and the signing header are hidden unless public."""
     public = shown("https://api.example.com/domain?limit=10", b"[]", Authorization="Qiniu key:sign")
     hidden = shown(
         "https://cdn.example.org/domain/a?tbl=b&limit=c", b"[]", Authorization="key sign"
@@ -449,11 +443,11 @@ def test_words_that_are_not_public_are_hidden() -> None:
     ],
 )
 def test_answers(body: bytes, answer: str) -> None:
-    """A code is a number, as Qiniu has it or DNSPod; all else of the body is shape."""
+    """A numeric code is shown, as Qiniu or DNSPod writes the code; other values appear as types."""
     assert shown("https://api.example.com/", body).endswith(f": {answer}")
 
 
-# --- Pacing: never more requests in a second than a service allows
+# --- The pace: a limited number of requests in a second
 
 
 class Moment:
@@ -468,22 +462,22 @@ class Moment:
 
 
 @given(per_second=st.integers(1, 50), idle=st.lists(st.floats(0, 3), min_size=2, max_size=40))
-def test_any_two_requests_are_an_interval_apart(per_second: int, idle: list[float]) -> None:
-    """However unevenly requests come, they leave evenly spaced, and none waits without need."""
+def test_requests_are_an_interval_apart(per_second: int, idle: list[float]) -> None:
+    """Requests that arrive unevenly leave evenly, and wait only as long as necessary."""
     moment = Moment()
     pacer = Pacer(per_second, clock=moment.clock, pause=moment.pause)
-    left: list[float] = []
+    departures: list[float] = []
     for seconds in idle:
         moment.now += seconds
-        came = moment.now
+        arrival = moment.now
         pacer.wait()
-        earliest = left[-1] + 1 / per_second if left else 0.0
-        left.append(moment.now)
-        assert pytest.approx(max(came, earliest)) == moment.now
+        earliest = departures[-1] + 1 / per_second if departures else 0.0
+        departures.append(moment.now)
+        assert pytest.approx(max(arrival, earliest)) == moment.now
 
 
-def test_many_threads_share_one_pace() -> None:
-    """Twenty threads that ask at once are each given a moment of their own."""
+def test_threads_share_a_pace() -> None:
+    """Twenty simultaneous threads each get a moment of their own."""
     waits = RecordedPauses()
     pacer = Pacer(10, clock=lambda: 0.0, pause=waits)
 
@@ -493,8 +487,8 @@ def test_many_threads_share_one_pace() -> None:
     assert pytest.approx([n / 10 for n in range(1, 20)]) == sorted(waits.seconds)
 
 
-def test_a_stopped_run_is_not_held() -> None:
-    """What the pause raises passes."""
+def test_a_stop_ends_the_wait_for_a_turn() -> None:
+    """The exception of the pause reaches the caller."""
 
     def stop(seconds: float) -> None:
         raise Interrupted("stopped")
@@ -507,7 +501,7 @@ def test_a_stopped_run_is_not_held() -> None:
 
 
 class Shared:
-    """Where turns of ten a second are reserved, by a clock that stands still."""
+    """Reserves ten turns a second, by a clock that stands still."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -522,9 +516,9 @@ class Shared:
 
 
 @pytest.mark.parametrize("is_shared", [True, False], ids=["shared", "of one host"])
-def test_lone_request_reserves_one_turn(*, is_shared: bool) -> None:
-    """It waits for no other, and nothing is lost to those who share the pace; where the store
-    reserves nothing, the process keeps the pace alone.
+def test_single_request_reserves_a_single_turn(*, is_shared: bool) -> None:
+    """A request waits for no other request, and reserves no spare turn. Without a shared store the
+    process keeps the pace alone.
     """
     shared, waits = Shared(), RecordedPauses()
     reserve = shared.reserve if is_shared else lambda _: None
@@ -537,15 +531,17 @@ def test_lone_request_reserves_one_turn(*, is_shared: bool) -> None:
     assert pytest.approx([0.1, 0.2]) == waits.seconds
 
 
-def test_requests_that_wait_reserve_together() -> None:
-    """While one asks, those that come wait; each turn is used, and no batch exceeds a second."""
+def test_waiting_requests_reserve_together() -> None:
+    """Requests that arrive during a reservation wait and share the next reservation. Each turn is
+    used, and a reservation covers at most a second.
+    """
     shared, waits = Shared(), RecordedPauses()
     meeting = threading.Barrier(15)
 
     def reserve(count: int) -> timedelta:
         if not shared.batches:
             meeting.wait(timeout=30)
-            time.sleep(0.2)  # the others come meanwhile
+            time.sleep(0.2)  # the other requests arrive meanwhile
         return shared.reserve(count)
 
     def late(pacer: Pacer, *, first: bool) -> None:
@@ -564,8 +560,8 @@ def test_requests_that_wait_reserve_together() -> None:
     assert pytest.approx([number / 10 for number in range(1, 15)]) == sorted(waits.seconds)
 
 
-def test_turns_that_cannot_be_reserved() -> None:
-    """Each request gets the error; none is counted that was not reserved."""
+def test_failed_reservation() -> None:
+    """Each request gets the error, and only reserved turns count."""
     shared, waits = Shared(), RecordedPauses()
     pacer = Pacer(10, clock=lambda: 0.0, pause=waits, reserve=shared.reserve)
     shared.is_gone = True
@@ -579,8 +575,8 @@ def test_turns_that_cannot_be_reserved() -> None:
     assert [1] == shared.batches
 
 
-def test_process_that_was_frozen_takes_another_turn() -> None:
-    """The one that it waited for has passed, and others have sent since."""
+def test_suspended_process_takes_another_turn() -> None:
+    """The reserved turn has passed, and other processes have sent requests since."""
     shared, moment = Shared(), Moment()
     pacer = Pacer(
         10,

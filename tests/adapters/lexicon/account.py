@@ -1,4 +1,4 @@
-"""An account at a real PowerDNS, by the library lexicon."""
+"""An account at a real PowerDNS, through the library lexicon."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def connected(
     provider: str, options: dict[str, Secret | str], pause: Any = None, **settings: Any
 ) -> LexiconRecords:
     timeout = settings.pop("timeout", timedelta(seconds=20))
-    written = Settings(provider=provider, options=options, timeout=timeout, **settings)
-    made = connect(written, connected_with(pause=pause or RecordedPauses()))
-    assert isinstance(made, LexiconRecords)
-    return made
+    parsed = Settings(provider=provider, options=options, timeout=timeout, **settings)
+    records = connect(parsed, connected_with(pause=pause or RecordedPauses()))
+    assert isinstance(records, LexiconRecords)
+    return records
 
 
 def at(server: PowerDns | str, key: str = KEY, **settings: Any) -> LexiconRecords:
-    """Return a provider of a PowerDNS's zones, as another process would make it."""
+    """Return a new provider for the zones of a PowerDNS, as another process would make it."""
     url = server if isinstance(server, str) else server.url
     return connected("powerdns", {"auth_token": Secret(key), "pdns-server": url}, **settings)

@@ -1,4 +1,4 @@
-"""The library lexicon at a real PowerDNS, and what may go wrong with it."""
+"""The library lexicon at a real PowerDNS, and failures of services behind lexicon."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ NAME = "_acme-challenge.img.example.com"
 ZONE = "example.com"
 
 
-class Deaf:
-    """A service with PowerDNS's API that answers as it should, and does what a test says."""
+class Unchanging:
+    """A service with PowerDNS's API that accepts every change and keeps its first values."""
 
     def __init__(self, values: tuple[str, ...] = ()) -> None:
         self.values = values
@@ -67,7 +67,7 @@ class Deaf:
 
 
 class Gandi:
-    """Gandi's LiveDNS (api.gandi.net/docs/livedns, v5) with the sets of records at one name."""
+    """Gandi's LiveDNS (api.gandi.net/docs/livedns, v5), with the record sets of a single name."""
 
     def __init__(self, **sets: list[str]) -> None:
         self.sets = sets
@@ -83,12 +83,12 @@ class Gandi:
             return Response(204, b"")
         if request.method == "PUT":
             self.sets[rtype] = [f'"{v}"' for v in json.loads(request.body)["rrset_values"]]
-        found = {"rrset_type": rtype, "rrset_name": "_acme-challenge.img", "rrset_ttl": 300}
-        return Response.json({**found, "rrset_values": self.sets.get(rtype)})
+        rrset = {"rrset_type": rtype, "rrset_name": "_acme-challenge.img", "rrset_ttl": 300}
+        return Response.json({**rrset, "rrset_values": self.sets.get(rtype)})
 
 
 class AtGandi(LexiconCalls):
-    """The library's own provider, which cannot be given another address than Gandi's."""
+    """The library's own provider for Gandi, with another address in place of the fixed one."""
 
     def __init__(self, url: str) -> None:
         super().__init__("gandi", {}, timedelta(seconds=20), RecordedPauses())
@@ -97,34 +97,32 @@ class AtGandi(LexiconCalls):
     @contextmanager
     def opened(self, zone: str) -> Iterator[Any]:
         options = {"auth_token": "k" * 40, "api_protocol": "rest"}
-        written = {"provider_name": "gandi", "domain": zone, "gandi": options}
-        provider: Any = Provider(ConfigResolver().with_dict(written))  # type: ignore[no-untyped-call]  # lexicon types it not
+        config = {"provider_name": "gandi", "domain": zone, "gandi": options}
+        provider: Any = Provider(ConfigResolver().with_dict(config))  # type: ignore[no-untyped-call]  # lexicon has no types here
         provider.api_endpoint = self._url
         provider.authenticate()
         yield provider
 
 
 @pytest.fixture
-def deaf() -> Iterator[Deaf]:
+def unchanging() -> Iterator[Unchanging]:
     """A service that reports success and changes nothing."""
-    deaf = Deaf((THEIRS,))
-    with deaf.http:
-        yield deaf
+    unchanging = Unchanging((THEIRS,))
+    with unchanging.http:
+        yield unchanging
 
 
-def test_zone_is_the_longest_that_the_provider_has(powerdns: PowerDns) -> None:
-    """By authentication, as lexicon knows nothing else."""
+def test_zone_is_the_longest_at_the_provider(powerdns: PowerDns) -> None:
+    """The zone is found by authentication, because lexicon has no call for a list of zones."""
     assert FoundZone(ZONE) == at(powerdns).zone_of(NAME)
     assert at(powerdns).zones() is None
 
 
 @pytest.mark.parametrize("fault", [Fault.status(502, b"{}"), Fault.reset_before()])
-def test_zone_above_is_not_taken_for_one_that_could_not_be_asked_for(
-    deaf: Deaf, fault: Fault
-) -> None:
-    """The longer zone may be there, and no resolver would see what is put above it."""
-    deaf.http.faults.add(fault, times=1)
-    provider = at(deaf.http.url)
+def test_failed_request_for_a_longer_zone_is_an_error(unchanging: Unchanging, fault: Fault) -> None:
+    """The longer zone may exist, and resolvers would never see a record in the parent zone."""
+    unchanging.http.faults.add(fault, times=1)
+    provider = at(unchanging.http.url)
 
     with pytest.raises(DnsUnavailable, match=f"{NAME}.*powerdns"):
         provider.zone_of(NAME)
@@ -132,7 +130,7 @@ def test_zone_above_is_not_taken_for_one_that_could_not_be_asked_for(
 
 
 def test_zones_may_be_declared(powerdns: PowerDns) -> None:
-    """For providers that authenticate for anything."""
+    """Some providers authenticate for any zone, so the operator declares the zones."""
     provider = at(powerdns, zones=("Example.com.", "example.org"))
 
     assert (FoundZone(ZONE), FoundZone("example.org")) == provider.zones()
@@ -146,7 +144,7 @@ def test_zones_may_be_declared(powerdns: PowerDns) -> None:
 
 
 def test_other_values_stay(powerdns: PowerDns) -> None:
-    """Also where the service knows sets of records alone."""
+    """Other values at the name stay, although the service only knows whole record sets."""
     provider = at(powerdns)
     for value in (THEIRS, OURS):
         provider.add_txt(NAME, value)
@@ -156,8 +154,8 @@ def test_other_values_stay(powerdns: PowerDns) -> None:
     assert [THEIRS] == powerdns.values(NAME)
 
 
-def test_other_records_stay_where_an_id_is_that_of_a_name() -> None:
-    """Gandi's is: by it, every record of the name would be removed, of whatever type."""
+def test_other_records_stay_at_a_service_with_ids_of_names() -> None:
+    """A removal by Gandi's id would remove every record of the name, of any type."""
     gandi = Gandi(TXT=[f'"{THEIRS}"', f'"{OURS}"'], A=["192.0.2.1"])
     with gandi.http:
         provider = LexiconRecords(AtGandi(gandi.http.url), [ZONE], RecordedPauses())
@@ -170,30 +168,30 @@ def test_other_records_stay_where_an_id_is_that_of_a_name() -> None:
         assert {"A": ["192.0.2.1"]} == gandi.sets
 
 
-def test_record_that_was_silently_not_written_is_reported(deaf: Deaf) -> None:
-    """The provider's list is asked, some times; another run looks for the record."""
+def test_missing_record_is_reported(unchanging: Unchanging) -> None:
+    """The provider's list is read several times; another run searches for the record again."""
     waits = RecordedPauses()
 
     with pytest.raises(
         DnsUnavailable, match=f"{NAME}.*powerdns.*does not list the record"
     ) as reported:
-        at(deaf.http.url, pause=waits).add_txt(NAME, VALUE)
+        at(unchanging.http.url, pause=waits).add_txt(NAME, VALUE)
 
     assert "console" in str(reported.value.hint)
     assert 7 == waits.clock()
 
 
-def test_record_that_was_silently_not_removed_is_reported(deaf: Deaf) -> None:
-    """It is there still, and a later run is to remove it."""
+def test_remaining_record_is_reported(unchanging: Unchanging) -> None:
+    """A later run has to remove the record."""
     with pytest.raises(DnsUnavailable, match=f"{NAME}.*still lists the record"):
-        at(deaf.http.url).remove_txt(NAME, THEIRS, None)
+        at(unchanging.http.url).remove_txt(NAME, THEIRS, None)
 
 
-def test_record_that_is_there_is_not_written_again(deaf: Deaf) -> None:
-    """Some services would have it twice."""
-    at(deaf.http.url).add_txt(NAME, THEIRS)
+def test_existing_record_is_not_written_again(unchanging: Unchanging) -> None:
+    """Some services would store the record twice."""
+    at(unchanging.http.url).add_txt(NAME, THEIRS)
 
-    assert [] == deaf.http.writes()
+    assert [] == unchanging.http.writes()
 
 
 @pytest.mark.parametrize(
@@ -206,48 +204,48 @@ def test_record_that_is_there_is_not_written_again(deaf: Deaf) -> None:
         (502, DnsUnavailable, "a few minutes"),
     ],
 )
-def test_what_the_service_refuses_is_reported(
-    deaf: Deaf, status: int, kind: type[DnsError], advice: str
+def test_refusal_is_reported(
+    unchanging: Unchanging, status: int, kind: type[DnsError], advice: str
 ) -> None:
-    """With the provider and the status, and without the key."""
-    deaf.http.faults.add(Fault.status(status, b"{}"), on="PATCH *")
+    """The error has the provider and the status, and hides the key."""
+    unchanging.http.faults.add(Fault.status(status, b"{}"), on="PATCH *")
 
     with pytest.raises(kind, match=f"{NAME}.*powerdns.*{status}") as reported:
-        at(deaf.http.url, key="a-key-of-the-operator").add_txt(NAME, VALUE)
+        at(unchanging.http.url, key="a-key-of-the-operator").add_txt(NAME, VALUE)
 
     assert advice in str(reported.value.hint)
     assert "a-key-of" not in f"{reported.value} {reported.value.hint}"
 
 
-def test_answer_that_is_none_is_reported(deaf: Deaf) -> None:
-    """Whatever the provider makes of it."""
-    deaf.http.faults.add(Fault.html(200), times=None)
+def test_web_page_instead_of_an_answer(unchanging: Unchanging) -> None:
+    """The error is temporary, whatever exception lexicon raises."""
+    unchanging.http.faults.add(Fault.html(200), times=None)
 
     with pytest.raises(DnsUnavailable, match=f"{NAME}.*powerdns"):
-        at(deaf.http.url).add_txt(NAME, VALUE)
+        at(unchanging.http.url).add_txt(NAME, VALUE)
 
 
-def test_provider_that_gives_no_answer_is_left_to_itself(deaf: Deaf) -> None:
-    """Lexicon has no time-out of its own."""
-    deaf.http.faults.add(Fault.delay(60), times=None)
+def test_silent_provider_is_left_behind(unchanging: Unchanging) -> None:
+    """Lexicon has no timeout of its own."""
+    unchanging.http.faults.add(Fault.delay(60), times=None)
 
     with pytest.raises(DnsUnavailable, match=f"{NAME}.*does not answer") as reported:
-        at(deaf.http.url, timeout=timedelta(seconds=0.2)).add_txt(NAME, VALUE)
+        at(unchanging.http.url, timeout=timedelta(seconds=0.2)).add_txt(NAME, VALUE)
 
     assert "`timeout`" in str(reported.value.hint)
 
 
-def test_nothing_is_begun_beside_work_that_was_left_to_itself(deaf: Deaf) -> None:
-    """Both would write a set of records whole; and at a service that is silent, each certificate
-    would wait for as long.
+def test_calls_wait_for_a_call_that_was_left_behind(unchanging: Unchanging) -> None:
+    """Two simultaneous calls would each write a whole record set, and with a silent service every
+    certificate would wait as long.
     """
     gate = threading.Event()
-    deaf.http.faults.add(Fault.held_until(gate), times=None)
-    provider = at(deaf.http.url, timeout=timedelta(seconds=0.3))
+    unchanging.http.faults.add(Fault.held_until(gate), times=None)
+    provider = at(unchanging.http.url, timeout=timedelta(seconds=0.3))
     for _ in range(3):
         with pytest.raises(DnsUnavailable, match="does not answer"):
             provider.add_txt(NAME, THEIRS)
-    assert len(deaf.http.requests("*")) <= 1  # none yet on a busy machine
+    assert len(unchanging.http.requests("*")) <= 1  # possibly none yet, on a busy machine
 
     def is_there() -> bool:
         with suppress(DnsUnavailable):
@@ -258,16 +256,16 @@ def test_nothing_is_begun_beside_work_that_was_left_to_itself(deaf: Deaf) -> Non
     assert eventually(is_there)
 
 
-def test_run_that_is_stopped_waits_for_no_answer(deaf: Deaf) -> None:
-    """Nor does a call whose turn has not come."""
+def test_stopped_run_ends_a_wait_for_lexicon(unchanging: Unchanging) -> None:
+    """The stop ends a running call, and a call that waits for its turn."""
     stopped = threading.Event()
 
     def pause(_: float) -> None:
         if stopped.is_set():
             raise Interrupted("stopped")
 
-    deaf.http.faults.add(Fault.delay(60), times=None)
-    provider = at(deaf.http.url, pause=pause)
+    unchanging.http.faults.add(Fault.delay(60), times=None)
+    provider = at(unchanging.http.url, pause=pause)
     ended: list[str] = []
 
     def call(value: str) -> None:
@@ -286,9 +284,9 @@ def test_run_that_is_stopped_waits_for_no_answer(deaf: Deaf) -> None:
     assert {OURS, VALUE} == set(ended)
 
 
-def test_library_that_is_not_there_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to run."""
-    for name in [one for one in sys.modules if one.partition(".")[0] == "lexicon"]:
+def test_missing_library_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has the command for the installation."""
+    for name in [module for module in sys.modules if module.partition(".")[0] == "lexicon"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lexicon", None)
 
@@ -297,24 +295,24 @@ def test_library_that_is_not_there_is_reported(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("provider", ["", "nosuch", "../cloudflare", "gandi.evil"])
-def test_provider_that_lexicon_does_not_know_is_reported(provider: str) -> None:
-    """Before anything is sent."""
+def test_unknown_provider_is_reported(provider: str) -> None:
+    """The error comes before the first request."""
     with pytest.raises(ConfigError, match="knows no provider") as reported:
         connected(provider, {})
 
     assert "lexicon --help" in str(reported.value.hint)
 
 
-def test_provider_that_needs_more_libraries_is_reported() -> None:
-    """As lexicon itself would say."""
+def test_provider_with_further_libraries_is_reported() -> None:
+    """The hint has the command for the installation."""
     with pytest.raises(DnsRejected, match="more libraries") as reported:
         connected("localzone", {}).add_txt(NAME, VALUE)
 
     assert f"{sys.executable} -m pip install 'dns-lexicon[localzone]'" in str(reported.value.hint)
 
 
-def test_request_without_an_answer_is_reported_without_its_address() -> None:
-    """The library's words quote it, and some services have the key in it."""
+def test_error_hides_the_path_of_a_failed_request() -> None:
+    """The library quotes the URL, which contains the key at some services."""
     with nothing_listens() as port, pytest.raises(DnsUnavailable) as reported:
         at(f"http://127.0.0.1:{port}/planted-in-the-path", zones=(ZONE,)).add_txt(NAME, VALUE)
 
@@ -322,31 +320,31 @@ def test_request_without_an_answer_is_reported_without_its_address() -> None:
     assert "planted" not in str(reported.value)
 
 
-def test_plain_http_to_another_machine_is_refused() -> None:
-    """No connection is made: the key would be read on its way."""
+def test_plain_http_to_another_host_is_refused() -> None:
+    """The error comes before a connection, because others could read the key."""
     with pytest.raises(ConfigError, match="`pdns_server` must begin with https://"):
         at("http://nowhere.invalid:1", zones=(ZONE,))
 
 
-def test_run_that_lost_its_lease_writes_nothing(deaf: Deaf) -> None:
-    """The lease is asked for again between reading and each change."""
+def test_run_that_lost_its_lease_writes_nothing(unchanging: Unchanging) -> None:
+    """The lease is checked between the read and each change."""
     with holding(store(1), Lease("img", "web-1", 1)), pytest.raises(LeaseLost):
-        at(deaf.http.url, zones=(ZONE,)).add_txt(NAME, VALUE)
+        at(unchanging.http.url, zones=(ZONE,)).add_txt(NAME, VALUE)
     with holding(store(1), Lease("img", "web-1", 1)), pytest.raises(LeaseLost):
-        at(deaf.http.url, zones=(ZONE,)).remove_txt(NAME, THEIRS, None)
+        at(unchanging.http.url, zones=(ZONE,)).remove_txt(NAME, THEIRS, None)
 
-    assert deaf.http.requests("*")
-    assert [] == deaf.http.writes()
+    assert unchanging.http.requests("*")
+    assert [] == unchanging.http.writes()
 
 
-def test_old_api_of_gandi_is_not_used() -> None:
-    """It is the usual one of the library, and is not spoken with `requests`."""
+def test_old_api_of_gandi_is_refused() -> None:
+    """The old API is the library's default, and bypasses `requests`."""
     with pytest.raises(ConfigError, match=r'old API .* write api_protocol = "rest"'):
         connected("gandi", {"auth_token": Secret("k" * 40)})
 
 
 def test_options_that_are_missing_are_reported(powerdns: PowerDns) -> None:
-    """In the provider's words."""
+    """The error quotes the provider's own words."""
     provider = connected("powerdns", {"pdns_server": powerdns.url})
 
     with pytest.raises(DnsError, match="auth_token"):
@@ -354,7 +352,7 @@ def test_options_that_are_missing_are_reported(powerdns: PowerDns) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("message", "expected"),
     [
         ("No domain found", True),
         ("Domain example.com not found in account", True),
@@ -366,20 +364,20 @@ def test_options_that_are_missing_are_reported(powerdns: PowerDns) -> None:
         ("", False),
     ],
 )
-def test_words_distinguish_a_zone_that_is_missing_from_keys_that_are_refused(
-    said: str, *, expected: bool
+def test_message_distinguishes_a_missing_zone_from_refused_keys(
+    message: str, *, expected: bool
 ) -> None:
-    """Lexicon raises one and the same for both."""
+    """Lexicon raises the same exception for a missing zone and for refused keys."""
     from lexicon.exceptions import AuthenticationError
 
-    raised = AuthenticationError(said)
+    raised = AuthenticationError(message)
 
     assert expected == is_no_zone(raised)
     assert isinstance(LexiconErrors("gandi", []).of(raised, NAME), DnsAccessDenied)
 
 
-def test_error_of_a_request_without_an_answer_may_pass() -> None:
-    """Nothing is known of what became of it."""
+def test_failed_request_is_temporary() -> None:
+    """The fate of the request is unknown."""
     reported = LexiconErrors("gandi", []).of(requests.HTTPError("broken"), NAME)
 
     assert isinstance(reported, DnsUnavailable)
@@ -390,7 +388,7 @@ class Listed:
         self._records = records
 
     def list_records(self, rtype: str, name: str) -> list[dict[str, str]]:
-        """Return them, or raise as some do where there are none."""
+        """Return the records, or raise `KeyError` for an empty list, as some providers do."""
         if not self._records:
             raise KeyError("records")
         return [record for record in self._records if rtype == record.get("type", "TXT")]
@@ -409,11 +407,9 @@ class Listed:
         ({}, False),
     ],
 )
-def test_record_is_known_however_its_name_is_written(
-    record: dict[str, str], *, expected: bool
-) -> None:
-    """Absolute or relative, with a dot at its end, its value in quotes; an empty list may be a
-    `KeyError`.
+def test_record_is_recognised_in_every_form(record: dict[str, str], *, expected: bool) -> None:
+    """The name is absolute or relative, with or without a final dot; the value may have quotes. An
+    empty list may be a `KeyError`.
     """
     listed = Listed(record) if record else Listed()
 

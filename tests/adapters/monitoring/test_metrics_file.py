@@ -1,4 +1,4 @@
-"""The file of metrics, in a directory that belongs to the user who reads it."""
+"""The metrics file, in a directory of another user."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from tests.another_user import as_root, given_away
 
 
 @as_root
-def test_directory_that_is_a_link_of_another_users(tmp_path: Path) -> None:
-    """It leads root to another's files by now: nothing is written there, and it is reported."""
+def test_directory_is_a_link_of_another_user(tmp_path: Path) -> None:
+    """A link of another user may lead anywhere, so the write is refused and reported."""
     others, theirs = tmp_path / "others", tmp_path / "theirs"
     others.mkdir()
     (others / "a.prom").write_text("another's")
     theirs.mkdir()
     (theirs / "link").symlink_to(others)
-    for each in (theirs / "link", theirs):
-        given_away(each)
+    for path in (theirs / "link", theirs):
+        given_away(path)
 
     missed = write_metrics(theirs / "link" / "a.prom", "up 1\n")
 
@@ -27,20 +27,20 @@ def test_directory_that_is_a_link_of_another_users(tmp_path: Path) -> None:
 
 
 @as_root
-def test_directory_of_another_users(tmp_path: Path) -> None:
-    """As Debian's is its collector's: the file is there for all to read, and a link in its place is
-    gone, not followed.
+def test_directory_of_another_user(tmp_path: Path) -> None:
+    """Debian's directory belongs to its collector: all users can read the file, and a link in place
+    of the file is replaced.
     """
-    kept, theirs = tmp_path / "kept", tmp_path / "theirs"
-    kept.write_text("another's")
+    target, theirs = tmp_path / "kept", tmp_path / "theirs"
+    target.write_text("another's")
     theirs.mkdir()
-    (theirs / "a.prom").symlink_to(kept)
-    for each in (theirs / "a.prom", theirs):
-        given_away(each)
+    (theirs / "a.prom").symlink_to(target)
+    for path in (theirs / "a.prom", theirs):
+        given_away(path)
 
     assert write_metrics(theirs / "a.prom", "up 1\n") is None
 
-    assert ("another's", "up 1\n") == (kept.read_text(), (theirs / "a.prom").read_text())
+    assert ("another's", "up 1\n") == (target.read_text(), (theirs / "a.prom").read_text())
     assert not (theirs / "a.prom").is_symlink()
     assert 0o644 == (theirs / "a.prom").stat().st_mode & 0o777
-    assert ["a.prom"] == [each.name for each in theirs.iterdir()]
+    assert ["a.prom"] == [path.name for path in theirs.iterdir()]

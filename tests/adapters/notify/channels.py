@@ -1,4 +1,4 @@
-"""Channels at the stand-ins of their services, connected as a run connects them."""
+"""Notification channels at the stand-ins of their services, connected as in a run."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from certferry_sandbox.messages.wecom import WecomService
 from certferry_sandbox.testing.context import connected_with
 
 QUIET = datetime(2026, 11, 26, 12, 7, tzinfo=UTC)
-"""Neither the full nor the half hour."""
+"""A minute that is neither the full nor the half hour."""
 
 
 AT_ANY_PACE = 1000.0
 
 
 class Clock:
-    """A clock that a test sets; it stands still."""
+    """A clock that a test sets."""
 
     def __init__(self, now: datetime = QUIET) -> None:
         self.now = now
@@ -60,9 +60,9 @@ class Clock:
 
 
 def context(now: Callable[[], datetime] | None = None) -> Context:
-    given = connected_with() if now is None else connected_with(now=now)
+    base = connected_with() if now is None else connected_with(now=now)
     return replace(
-        given, http=lambda _: short_http(time.sleep, "the service", AT_ANY_PACE), run=_run
+        base, http=lambda _: short_http(time.sleep, "the service", AT_ANY_PACE), run=_run
     )
 
 
@@ -79,7 +79,7 @@ def connect(kind: str, given: Context | None = None, **settings: Any) -> Notifie
 
 @dataclass(frozen=True)
 class Case:
-    """A type of channel: its stand-in, its settings there, those that are refused, its secrets."""
+    """A type of channel: the stand-in, right settings, refused settings, and secrets."""
 
     kind: str
     service: Callable[[], MessageService]
@@ -100,58 +100,58 @@ CASES = (
     Case(
         "dingtalk",
         DingtalkService,
-        lambda one: {**_address(one), "secret": Secret(dingtalk.SECRET)},
-        lambda one: {**_address(one), "secret": Secret("SECwrong-wrong-wrong")},
+        lambda service: {**_address(service), "secret": Secret(dingtalk.SECRET)},
+        lambda service: {**_address(service), "secret": Secret("SECwrong-wrong-wrong")},
         (dingtalk.TOKEN, dingtalk.SECRET, "access_token", "SECwrong-wrong-wrong"),
     ),
     Case(
         "feishu",
         FeishuService,
-        lambda one: {**_address(one), "secret": Secret(feishu.SECRET)},
-        lambda one: {**_address(one), "secret": Secret("wrong-wrong-wrong")},
+        lambda service: {**_address(service), "secret": Secret(feishu.SECRET)},
+        lambda service: {**_address(service), "secret": Secret("wrong-wrong-wrong")},
         (feishu.TOKEN, feishu.SECRET, "wrong-wrong-wrong"),
     ),
     Case("wecom", WecomService, _address, _elsewhere, (wecom.KEY, "key=")),
     Case(
         "serverchan",
         ServerchanService,
-        lambda one: {"api": one.url, "key": Secret(serverchan.KEY)},
-        lambda one: {"api": one.url, "key": Secret("SCT1wrongwrongwrong")},
+        lambda service: {"api": service.url, "key": Secret(serverchan.KEY)},
+        lambda service: {"api": service.url, "key": Secret("SCT1wrongwrongwrong")},
         (serverchan.KEY, "SCT1wrongwrongwrong"),
     ),
     Case(
         "serverchan",
         ServerchanService,
-        lambda one: {"api": one.url, "key": Secret(serverchan.THIRD_KEY)},
-        lambda one: {"api": one.url, "key": Secret("sctp9twrongwrongwrong")},
+        lambda service: {"api": service.url, "key": Secret(serverchan.THIRD_KEY)},
+        lambda service: {"api": service.url, "key": Secret("sctp9twrongwrongwrong")},
         (serverchan.THIRD_KEY, "sctp9twrongwrongwrong"),
     ),
     Case(
         "pushplus",
         PushplusService,
-        lambda one: {"api": one.url, "key": Secret(pushplus.TOKEN)},
-        lambda one: {"api": one.url, "key": Secret("wrong-wrong-wrong")},
+        lambda service: {"api": service.url, "key": Secret(pushplus.TOKEN)},
+        lambda service: {"api": service.url, "key": Secret("wrong-wrong-wrong")},
         (pushplus.TOKEN, "wrong-wrong-wrong"),
     ),
     Case(
         "bark",
         BarkService,
-        lambda one: {"api": one.url, "key": Secret(BARK_KEY)},
-        lambda one: {"api": one.url, "key": Secret("wrong-wrong-wrong")},
+        lambda service: {"api": service.url, "key": Secret(BARK_KEY)},
+        lambda service: {"api": service.url, "key": Secret("wrong-wrong-wrong")},
         (BARK_KEY, "wrong-wrong-wrong"),
     ),
     Case(
         "telegram",
         TelegramService,
-        lambda one: {"api": one.url, "key": Secret(telegram.TOKEN), "chat": telegram.CHAT},
-        lambda one: {"api": one.url, "key": Secret("7:wrong-wrong"), "chat": telegram.CHAT},
+        lambda service: {"api": service.url, "key": Secret(telegram.TOKEN), "chat": telegram.CHAT},
+        lambda service: {"api": service.url, "key": Secret("7:wrong-wrong"), "chat": telegram.CHAT},
         (telegram.TOKEN, "7:wrong-wrong"),
     ),
     Case(
         "webhook",
         EventReceiver,
-        lambda one: {**_address(one), "secret": Secret(event_receiver.SECRET)},
-        lambda one: {**_address(one), "secret": Secret("wrong-wrong-wrong")},
+        lambda service: {**_address(service), "secret": Secret(event_receiver.SECRET)},
+        lambda service: {**_address(service), "secret": Secret("wrong-wrong-wrong")},
         (event_receiver.SECRET, event_receiver.PATH, "wrong-wrong-wrong"),
     ),
 )
@@ -159,7 +159,7 @@ CASES = (
 
 @contextmanager
 def nothing_listens() -> Iterator[int]:
-    """Return a port on which no connection is accepted, for as long as the block runs."""
+    """Yield a port that refuses every connection until the block ends."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Mail: nothing without TLS, and a refusal of one recipient is a refusal."""
+"""Mail: TLS is required, and a refused recipient is a refusal."""
 
 from __future__ import annotations
 
@@ -28,61 +28,61 @@ def server() -> Iterator[MailServer]:
 def send(server: MailServer, folder: Path, *to: str, **settings: Any) -> Answered:
     bundle = folder / "ca.pem"
     bundle.write_text(server.authority.root_pem)
-    usual = {"user": USER, "password": Secret(PASSWORD), "from_": USER, "ca_bundle": bundle}
-    written = {"url": server.url, "to": to or (NIGHT,), **usual, **settings}
-    return connect("email", **written).send(message())
+    defaults = {"user": USER, "password": Secret(PASSWORD), "from_": USER, "ca_bundle": bundle}
+    arguments = {"url": server.url, "to": to or (NIGHT,), **defaults, **settings}
+    return connect("email", **arguments).send(message())
 
 
 def test_server_without_tls(tmp_path: Path) -> None:
-    """Nothing is sent in the clear: no password, no sender, no word."""
+    """Password, sender and content are never sent over a plain connection."""
     with MailServer("never") as server:
-        answered = send(server, tmp_path)
+        answer = send(server, tmp_path)
 
-    assert isinstance(answered, RefusedForGood)
-    assert "does not offer TLS" in str(answered.problem)
+    assert isinstance(answer, RefusedForGood)
+    assert "does not offer TLS" in str(answer.problem)
     assert {"EHLO"} >= set(server.in_the_clear)
 
 
-def test_server_that_is_not_trusted(server: MailServer, tmp_path: Path) -> None:
-    """Its certificate is another host's: certferry does not send it the password."""
-    answered = send(server, tmp_path, ca_bundle=None)
+def test_untrusted_server(server: MailServer, tmp_path: Path) -> None:
+    """The certificate belongs to another host, so certferry sends no password."""
+    answer = send(server, tmp_path, ca_bundle=None)
 
-    assert isinstance(answered, RefusedForGood)
-    assert "not trusted" in str(answered.problem)
+    assert isinstance(answer, RefusedForGood)
+    assert "not trusted" in str(answer.problem)
     assert {"EHLO", "STARTTLS"} == set(server.in_the_clear)
     assert [] == server.mails
 
 
 def test_wrong_password(server: MailServer, tmp_path: Path) -> None:
-    """It is reported, and not shown."""
-    answered = send(server, tmp_path, password=Secret("wrong-wrong-wrong"))
+    """The error is reported and hides the password."""
+    answer = send(server, tmp_path, password=Secret("wrong-wrong-wrong"))
 
-    assert isinstance(answered, RefusedForGood)
-    assert "535" in str(answered.problem)
-    assert "`password`" in str(answered.hint)
-    assert "wrong-wrong" not in str(answered.problem)
+    assert isinstance(answer, RefusedForGood)
+    assert "535" in str(answer.problem)
+    assert "`password`" in str(answer.hint)
+    assert "wrong-wrong" not in str(answer.problem)
 
 
-def test_server_that_wants_a_login(server: MailServer, tmp_path: Path) -> None:
-    """Without one it refuses the sender."""
-    answered = send(server, tmp_path, user="", password=None)
+def test_server_that_requires_a_login(server: MailServer, tmp_path: Path) -> None:
+    """The server refuses a sender without a login."""
+    answer = send(server, tmp_path, user="", password=None)
 
-    assert isinstance(answered, RefusedForGood)
-    assert "530" in str(answered.problem)
+    assert isinstance(answer, RefusedForGood)
+    assert "530" in str(answer.problem)
 
 
 def test_one_of_several_recipients_is_refused(server: MailServer, tmp_path: Path) -> None:
-    """The others have the mail, and it counts as refused: in part, so it is not sent again."""
-    answered = send(server, tmp_path, NIGHT, GONE, DAY)
+    """The other recipients have the mail, so the refusal is partial and the mail is sent once."""
+    answer = send(server, tmp_path, NIGHT, GONE, DAY)
 
-    assert isinstance(answered, RefusedForGood)
-    assert answered.partly
-    assert GONE in str(answered.hint)
+    assert isinstance(answer, RefusedForGood)
+    assert answer.partly
+    assert GONE in str(answer.hint)
     assert [[NIGHT, DAY]] == server.recipients
 
 
-def test_recipient_that_may_be_written_to_later(server: MailServer, tmp_path: Path) -> None:
-    """Alone, the mail is sent later; with others, who have it, it is refused in part."""
+def test_temporarily_refused_recipient(server: MailServer, tmp_path: Path) -> None:
+    """To this recipient alone the mail is sent later; among others, the mail is refused in part."""
     alone = send(server, tmp_path, GREY)
     with_others = send(server, tmp_path, GREY, NIGHT)
 
@@ -92,8 +92,8 @@ def test_recipient_that_may_be_written_to_later(server: MailServer, tmp_path: Pa
     assert [[NIGHT]] == server.recipients
 
 
-def test_what_the_mail_says_of_itself(server: MailServer, tmp_path: Path) -> None:
-    """Who it is from and to, that a program wrote it, and Chinese as it is."""
+def test_headers_and_content_of_a_mail(server: MailServer, tmp_path: Path) -> None:
+    """The mail names sender, recipients and its automatic origin, and keeps Chinese text."""
     assert Sent() == send(server, tmp_path, NIGHT, DAY)
 
     (mail,) = server.mails
@@ -104,8 +104,8 @@ def test_what_the_mail_says_of_itself(server: MailServer, tmp_path: Path) -> Non
     assert "问题" in mail.get_content()
 
 
-def test_line_that_is_a_dot(server: MailServer, tmp_path: Path) -> None:
-    """It does not end the mail (RFC 5321 §4.5.2)."""
+def test_line_with_a_single_dot(server: MailServer, tmp_path: Path) -> None:
+    """The line does not end the mail (RFC 5321 §4.5.2)."""
     (tmp_path / "ca.pem").write_text(server.authority.root_pem)
     channel = connect(
         "email",
@@ -133,15 +133,15 @@ def test_line_that_is_a_dot(server: MailServer, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_settings_that_can_be_none(settings: dict[str, Any]) -> None:
-    """They are reported when the channel is connected."""
-    usual = {"url": "smtps://localhost", "user": USER, "password": Secret(PASSWORD)}
+def test_unusable_settings(settings: dict[str, Any]) -> None:
+    """The error comes when the channel is connected."""
+    defaults = {"url": "smtps://localhost", "user": USER, "password": Secret(PASSWORD)}
     with pytest.raises(ConfigError):
-        connect("email", **{"from_": USER, "to": (NIGHT,), **usual, **settings})
+        connect("email", **{"from_": USER, "to": (NIGHT,), **defaults, **settings})
 
 
-def test_command_that_names_no_program() -> None:
-    """The same, of the operator's own program."""
+def test_command_without_a_program() -> None:
+    """The error comes when the channel is connected."""
     with pytest.raises(ConfigError):
         connect("command", command=())
 
@@ -151,7 +151,7 @@ ABROAD = "值班@例子.example"
 
 @pytest.mark.parametrize("kind", ["smtps", "starttls"])
 def test_addresses_beyond_ascii(tmp_path: Path, kind: str) -> None:
-    """They are written to where the server takes them (RFC 6531)."""
+    """A server with SMTPUTF8 accepts the addresses (RFC 6531)."""
     with MailServer(kind, international=True) as server:
         assert Sent() == send(server, tmp_path, ABROAD, NIGHT)
 
@@ -159,32 +159,30 @@ def test_addresses_beyond_ascii(tmp_path: Path, kind: str) -> None:
     assert f"{ABROAD}, {NIGHT}" == server.mails[0]["To"]
 
 
-def test_addresses_beyond_ascii_that_the_server_does_not_take(
-    server: MailServer, tmp_path: Path
-) -> None:
-    """The error says which, and what to write; it is no mistake of the adapter's."""
+def test_addresses_beyond_ascii_at_an_old_server(server: MailServer, tmp_path: Path) -> None:
+    """The error names the address, and the hint shows the ASCII form."""
     for settings in ({"to": (NIGHT, ABROAD)}, {"from_": ABROAD}):
-        answered = send(server, tmp_path, **settings)
+        answer = send(server, tmp_path, **settings)
 
-        assert isinstance(answered, RefusedForGood)
-        assert f"(SMTPUTF8), for example {ABROAD}" in str(answered.problem)
-        assert "xn--" in str(answered.hint)
+        assert isinstance(answer, RefusedForGood)
+        assert f"(SMTPUTF8), for example {ABROAD}" in str(answer.problem)
+        assert "xn--" in str(answer.hint)
     assert [] == server.mails
 
 
 def test_password_beyond_ascii(server: MailServer, tmp_path: Path) -> None:
-    """The library cannot send it, which is reported without it."""
-    answered = send(server, tmp_path, password=Secret("schlüssel-schlüssel"))
+    """The library only sends ASCII; the error hides the password."""
+    answer = send(server, tmp_path, password=Secret("schlüssel-schlüssel"))
 
-    assert isinstance(answered, RefusedForGood)
-    assert "non-ASCII" in str(answered.problem)
-    assert "schl" not in str(answered.problem)
+    assert isinstance(answer, RefusedForGood)
+    assert "non-ASCII" in str(answer.problem)
+    assert "schl" not in str(answer.problem)
 
 
-def test_server_without_a_login_is_greeted(tmp_path: Path) -> None:
-    """What it takes is asked for before a mail is begun."""
+def test_connection_without_a_login_begins_with_a_greeting(tmp_path: Path) -> None:
+    """The client asks for the server's extensions before the mail."""
     with MailServer("smtps") as server:
-        answered = send(server, tmp_path, user="", password=None)
+        answer = send(server, tmp_path, user="", password=None)
 
-    assert isinstance(answered, RefusedForGood)
-    assert "Authentication required" in str(answered.problem)
+    assert isinstance(answer, RefusedForGood)
+    assert "Authentication required" in str(answer.problem)

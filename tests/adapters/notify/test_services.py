@@ -1,4 +1,4 @@
-"""What each channel sends, and what services say to it."""
+"""Requests of each channel, and the answers of the services."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from certferry_sandbox.messages.wecom import WecomService
 from certferry_sandbox.testing.contracts.notifier import message, shown
 from tests.adapters.notify.channels import CASES, QUIET, Case, Clock, connect, context
 
-# --- What each service answers beside yes and no, and what becomes of it
+# --- Answers of each service beside success and failure
 
 
 OF_THE_LIBRARY = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-"""What Apprise imports when it is first asked for a service."""
+"""Apprise warns when its plugins are imported."""
 
 CASE_BY_KIND = {case.kind: case for case in reversed(CASES)}
 
 
-def again_at(answered: Answered) -> datetime:
-    assert isinstance(answered, AgainAt), answered
-    return answered.moment
+def again_at(answer: Answered) -> datetime:
+    assert isinstance(answer, AgainAt), answer
+    return answer.moment
 
 
 def test_dingtalk_blocks_a_robot_for_ten_minutes() -> None:
-    """After twenty messages in a minute (130101)."""
+    """DingTalk blocks after twenty messages in a minute (130101)."""
     clock = Clock()
     with DingtalkService(clock=clock) as service:
         robot = connect("dingtalk", context(clock), **CASE_BY_KIND["dingtalk"].settings(service))
@@ -61,8 +61,8 @@ def test_dingtalk_blocks_a_robot_for_ten_minutes() -> None:
 
 
 @pytest.mark.parametrize("service_class", [DingtalkService, FeishuService])
-def test_a_robot_that_wants_a_keyword(service_class: type[DingtalkService | FeishuService]) -> None:
-    """`certferry` is in every message, and needs no secret; another word is refused with a hint."""
+def test_a_robot_with_a_keyword(service_class: type[DingtalkService | FeishuService]) -> None:
+    """Every message contains `certferry`, so no secret is needed; another keyword is refused."""
     kind = "dingtalk" if service_class is DingtalkService else "feishu"
     with service_class(keyword="certferry", clock=Clock()) as service:
         robot = connect(kind, context(service.clock), url=Secret(service.address))
@@ -76,20 +76,20 @@ def test_a_robot_that_wants_a_keyword(service_class: type[DingtalkService | Feis
 
 
 @pytest.mark.parametrize("kind", ["dingtalk", "feishu"])
-def test_a_clock_that_is_hours_off(kind: str) -> None:
-    """The proof is dated: it is refused for good, and the hint leads on."""
+def test_a_clock_hours_behind(kind: str) -> None:
+    """The signature contains a date, so the refusal is final, and the hint names the cause."""
     case = CASE_BY_KIND[kind]
     with case.service() as service:
         wrong = Clock(datetime.now(UTC) - timedelta(hours=3))
-        answered = connect(kind, context(wrong), **case.settings(service)).send(message())
+        answer = connect(kind, context(wrong), **case.settings(service)).send(message())
 
-    assert isinstance(answered, RefusedForGood)
-    assert "secret" in str(answered.hint)
+    assert isinstance(answer, RefusedForGood)
+    assert "secret" in str(answer.hint)
 
 
 @pytest.mark.parametrize("minute", [0, 30])
-def test_feishu_as_the_hour_or_its_half_begins(minute: int) -> None:
-    """It refuses every robot (11232), and takes the message a minute later."""
+def test_feishu_at_the_full_and_half_hour(minute: int) -> None:
+    """Feishu refuses every robot (11232), and accepts the message a minute later."""
     clock = Clock(QUIET.replace(minute=minute, second=1))
     with FeishuService(clock=clock) as service:
         robot = connect("feishu", context(clock), **CASE_BY_KIND["feishu"].settings(service))
@@ -101,8 +101,8 @@ def test_feishu_as_the_hour_or_its_half_begins(minute: int) -> None:
     assert clock.now - QUIET.replace(minute=minute) <= timedelta(minutes=2)
 
 
-def test_proofs_that_openssl_made() -> None:
-    """The same as `openssl dgst -sha256` gives for this moment: a vector of another program."""
+def test_signatures_equal_those_of_openssl() -> None:
+    """`openssl dgst -sha256` gives the same signatures for this moment."""
     clock = Clock(datetime.fromtimestamp(1_700_000_000, UTC) + timedelta(milliseconds=123))
     with FeishuService(clock=clock) as feishu, DingtalkService(clock=clock) as dingtalk:
         connect("feishu", context(clock), **CASE_BY_KIND["feishu"].settings(feishu)).send(message())
@@ -118,8 +118,8 @@ def test_proofs_that_openssl_made() -> None:
     )
 
 
-def test_wecom_takes_twenty_a_minute() -> None:
-    """The next one later (45009)."""
+def test_wecom_accepts_twenty_messages_a_minute() -> None:
+    """A further message is sent later (45009)."""
     clock = Clock()
     with WecomService(clock=clock) as service:
         robot = connect("wecom", context(clock), **CASE_BY_KIND["wecom"].settings(service))
@@ -132,8 +132,8 @@ def test_wecom_takes_twenty_a_minute() -> None:
     assert Sent() == later
 
 
-def test_serverchan_after_the_days_messages() -> None:
-    """Not again before the day in China has ended."""
+def test_serverchan_after_the_daily_limit() -> None:
+    """The next message waits for the next day in China."""
     clock = Clock()
     with ServerchanService(clock=clock) as service:
         channel = connect(
@@ -147,7 +147,7 @@ def test_serverchan_after_the_days_messages() -> None:
 
 
 def test_pushplus_after_code_900() -> None:
-    """Not again before the day in China has ended: trying again makes it worse."""
+    """The next message waits for the next day in China: each attempt prolongs the block."""
     clock = Clock()
     with PushplusService(clock=clock) as service:
         service.a_day = 1
@@ -159,19 +159,19 @@ def test_pushplus_after_code_900() -> None:
     assert 0 == service.tries_after_900
 
 
-def test_pushplus_wants_a_real_name() -> None:
-    """Only the operator can give it."""
+def test_pushplus_requires_a_real_name() -> None:
+    """Only the operator can register the name."""
     with PushplusService() as service:
         service.is_verified = False
         settings: dict[str, Any] = {"api": service.url, "key": Secret(pushplus.TOKEN)}
-        answered = connect("pushplus", **settings).send(message())
+        answer = connect("pushplus", **settings).send(message())
 
-    assert isinstance(answered, RefusedForGood)
-    assert "real name" in str(answered.hint)
+    assert isinstance(answer, RefusedForGood)
+    assert "real name" in str(answer.hint)
 
 
-def test_telegram_says_when_it_may_be_sent_more() -> None:
-    """`retry_after`, in seconds."""
+def test_telegram_gives_the_time_of_the_next_message() -> None:
+    """`retry_after` is a number of seconds."""
     clock = Clock()
     with TelegramService(clock=clock) as service:
         bot = connect("telegram", context(clock), **CASE_BY_KIND["telegram"].settings(service))
@@ -180,7 +180,7 @@ def test_telegram_says_when_it_may_be_sent_more() -> None:
     assert QUIET + timedelta(seconds=telegram.RETRY_AFTER) == again_at(answers[-1])
 
 
-def test_telegram_chat_that_the_bot_is_not_in() -> None:
+def test_telegram_chat_without_the_bot() -> None:
     """The hint names the setting."""
     with TelegramService() as service:
         settings: dict[str, Any] = {
@@ -188,10 +188,10 @@ def test_telegram_chat_that_the_bot_is_not_in() -> None:
             "key": Secret(telegram.TOKEN),
             "chat": "@other",
         }
-        answered = connect("telegram", **settings).send(message())
+        answer = connect("telegram", **settings).send(message())
 
-    assert isinstance(answered, RefusedForGood)
-    assert "`chat`" in str(answered.hint)
+    assert isinstance(answer, RefusedForGood)
+    assert "`chat`" in str(answer.hint)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +206,8 @@ def test_telegram_chat_that_the_bot_is_not_in() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["dingtalk", "feishu", "wecom", "webhook"])
-def test_an_address_that_can_be_none(kind: str, url: str, problem: str) -> None:
-    """It is reported without being shown."""
+def test_an_unusable_address(kind: str, url: str, problem: str) -> None:
+    """The error hides the address."""
     with pytest.raises(ConfigError) as refused:
         connect(kind, url=Secret(url))
 
@@ -216,25 +216,25 @@ def test_an_address_that_can_be_none(kind: str, url: str, problem: str) -> None:
 
 
 def test_a_robot_at_a_mirror() -> None:
-    """`api` takes the place of the service's own address; path and key stay."""
+    """`api` replaces the service's own host; path and key stay the same."""
     with WecomService() as service:
-        written = service.address.replace(service.url, "https://qyapi.weixin.qq.com")
-        answered = connect("wecom", url=Secret(written), api=f"{service.url}/").send(message())
+        address = service.address.replace(service.url, "https://qyapi.weixin.qq.com")
+        answer = connect("wecom", url=Secret(address), api=f"{service.url}/").send(message())
 
-    assert Sent() == answered
+    assert Sent() == answer
 
 
 @OF_THE_LIBRARY
-def test_apprise_that_knows_no_such_service() -> None:
-    """It is reported without the address."""
-    answered = connect("apprise", url=Secret("nosuch://sekrit-sekrit")).send(message())
+def test_apprise_with_an_unknown_service() -> None:
+    """The error hides the address."""
+    answer = connect("apprise", url=Secret("nosuch://sekrit-sekrit")).send(message())
 
-    assert isinstance(answered, RefusedForGood)
-    assert "sekrit" not in str(answered.problem)
+    assert isinstance(answer, RefusedForGood)
+    assert "sekrit" not in str(answer.problem)
 
 
-def test_apprise_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How to install it is reported."""
+def test_apprise_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the requirements file."""
     monkeypatch.setitem(sys.modules, "apprise", None)
 
     with pytest.raises(ConfigError) as missing:
@@ -243,15 +243,15 @@ def test_apprise_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "requirements/apprise.txt" in str(missing.value)
 
 
-# --- Services that answer with something else than they should, or not at all
+# --- Unexpected and missing answers
 
 
 SHORT = timedelta(seconds=0.3)
 MEGABYTES = b'{"ok": true, "code": 0, "errcode": 0, "more": "' + b"x" * 4_000_000 + b'"}'
 
 
-def impatient() -> Context:
-    """A run's context, with a fraction of its patience."""
+def short_context() -> Context:
+    """Return a run's context with short timeouts."""
 
     def open_http(per_second: float) -> Http:
         return HttpClient(
@@ -268,10 +268,10 @@ def impatient() -> Context:
 
 def answer_to(fault: Fault, case: Case, service: MessageService) -> Answered:
     service.faults.add(fault)
-    answered = connect(case.kind, impatient(), **case.settings(service)).send(message())
-    assert set() == shown(answered, (*case.secrets, "127.0.0.1", "elsewhere.example"))
-    assert 1 == len(service.journal)  # sent once, whatever comes
-    return answered
+    answer = connect(case.kind, short_context(), **case.settings(service)).send(message())
+    assert set() == shown(answer, (*case.secrets, "127.0.0.1", "elsewhere.example"))
+    assert 1 == len(service.journal)  # sent once, whatever the answer
+    return answer
 
 
 LATER = {
@@ -291,38 +291,38 @@ FOR_GOOD = {
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
 @pytest.mark.parametrize("fault", LATER.values(), ids=list(LATER))
-def test_what_may_pass(case: Case, fault: Fault) -> None:
-    """The message may be sent again, and no run waits longer than it said."""
+def test_temporary_failure(case: Case, fault: Fault) -> None:
+    """The message may be sent again, and the wait is limited."""
     with case.service() as service:
-        begun = time.monotonic()
-        answered = answer_to(fault, case, service)
+        started = time.monotonic()
+        answer = answer_to(fault, case, service)
 
-    assert time.monotonic() - begun < 3
-    assert isinstance(answered, AgainAt)
-    assert datetime.now(UTC) < answered.moment < datetime.now(UTC) + timedelta(minutes=3)
+    assert time.monotonic() - started < 3
+    assert isinstance(answer, AgainAt)
+    assert datetime.now(UTC) < answer.moment < datetime.now(UTC) + timedelta(minutes=3)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
 @pytest.mark.parametrize("fault", FOR_GOOD.values(), ids=list(FOR_GOOD))
-def test_what_an_operator_has_to_fix(case: Case, fault: Fault) -> None:
-    """No redirect is followed, and no words are taken for a yes."""
+def test_failure_for_the_operator(case: Case, fault: Fault) -> None:
+    """The client ignores a redirect, and a body of plain words is a refusal."""
     with case.service() as service:
         assert isinstance(answer_to(fault, case, service), RefusedForGood)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
 @pytest.mark.parametrize("body", [b"", b"ok", b"[]", b'"ok"', b"{}", b"null", b"[" * 9000])
-def test_200_without_a_yes(case: Case, body: bytes) -> None:
-    """The body decides: for a webhook of the operator's own any is a yes that is no refusal."""
+def test_200_without_a_confirmation(case: Case, body: bytes) -> None:
+    """The body decides. The operator's own webhook confirms with any body that is not a refusal."""
     with case.service() as service:
-        answered = answer_to(Fault.status(200, body), case, service)
+        answer = answer_to(Fault.status(200, body), case, service)
 
-    assert isinstance(answered, Sent if case.kind == "webhook" else RefusedForGood)
-    assert isinstance(answered, Sent) or "None" not in str(answered.problem)
+    assert isinstance(answer, Sent if case.kind == "webhook" else RefusedForGood)
+    assert isinstance(answer, Sent) or "None" not in str(answer.problem)
 
 
 @pytest.mark.parametrize(
-    ("body", "taken"),
+    ("body", "accepted"),
     [
         (b'{"ok": false, "error": "no such key"}', False),
         (b'{"success": false}', False),
@@ -331,49 +331,47 @@ def test_200_without_a_yes(case: Case, body: bytes) -> None:
         (b'{"id": 7}', True),
     ],
 )
-def test_webhook_that_refuses_inside_200(body: bytes, *, taken: bool) -> None:
-    """As many do."""
+def test_webhook_that_refuses_with_200(body: bytes, *, accepted: bool) -> None:
+    """Many services report a refusal in a body with status 200."""
     with EventReceiver() as service:
         service.faults.add(Fault.status(200, body))
         settings: dict[str, Any] = {"url": Secret(service.address), "secret": Secret(SECRET)}
-        answered = connect("webhook", **settings).send(message())
+        answer = connect("webhook", **settings).send(message())
 
-    assert isinstance(answered, Sent if taken else RefusedForGood)
+    assert isinstance(answer, Sent if accepted else RefusedForGood)
 
 
-def test_webhook_that_is_sent_too_many() -> None:
-    """It says when."""
+def test_webhook_with_a_rate_limit() -> None:
+    """Retry-After gives the time of the next attempt."""
     with EventReceiver() as service:
         service.faults.add(Fault.too_many(90))
-        answered = connect("webhook", url=Secret(service.address)).send(message())
+        answer = connect("webhook", url=Secret(service.address)).send(message())
 
-    assert isinstance(answered, AgainAt)
-    left = answered.moment - datetime.now(UTC)
-    assert timedelta(seconds=80) < left <= timedelta(seconds=90)
+    assert isinstance(answer, AgainAt)
+    wait = answer.moment - datetime.now(UTC)
+    assert timedelta(seconds=80) < wait <= timedelta(seconds=90)
 
 
-def test_words_of_a_service_that_repeats_what_it_was_sent() -> None:
-    """Keys in its answer are not reported."""
+def test_service_that_repeats_the_keys() -> None:
+    """The error hides keys from the answer."""
     case = CASES[0]
     with case.service() as service:
-        said = f'{{"errcode": 1, "errmsg": "no {case.secrets[0]} {case.secrets[1]}"}}'
-        answered = answer_to(Fault.status(200, said.encode()), case, service)
+        body = f'{{"errcode": 1, "errmsg": "no {case.secrets[0]} {case.secrets[1]}"}}'
+        answer = answer_to(Fault.status(200, body.encode()), case, service)
 
-    assert isinstance(answered, RefusedForGood)
-    assert "•••" in str(answered.problem)
+    assert isinstance(answer, RefusedForGood)
+    assert "•••" in str(answer.problem)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
-def test_key_that_a_service_quotes_by_itself(case: Case) -> None:
-    """The key of an address is hidden without the rest of it, also one that is written as the ids
-    of requests are.
-    """
+def test_service_that_quotes_the_bare_key(case: Case) -> None:
+    """The key is hidden outside the address too, even in the form of a request's id."""
     key = case.secrets[0].rpartition("/")[2]
     with case.service() as service:
-        said = f"there is no {key} here"
-        words = dict.fromkeys(("errmsg", "msg", "message", "description", "error"), said)
+        quoted = f"there is no {key} here"
+        words = dict.fromkeys(("errmsg", "msg", "message", "description", "error"), quoted)
         body = json.dumps({"errcode": 1, "code": 1, **words}).encode()
-        answered = answer_to(Fault.status(200, body), case, service)
+        answer = answer_to(Fault.status(200, body), case, service)
 
-    assert isinstance(answered, RefusedForGood)
-    assert "there is no ••• here" in str(answered.problem)
+    assert isinstance(answer, RefusedForGood)
+    assert "there is no ••• here" in str(answer.problem)

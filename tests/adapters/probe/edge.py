@@ -1,4 +1,4 @@
-"""An edge with any chain at all, at an address of this machine."""
+"""An edge with any chain, at an address of this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def context_of(pem: str, folder: Path) -> ssl.SSLContext:
-    """Return what a server presents: leaf, issuers and key, as they stand in the PEM text."""
+    """Return the TLS context of a server with the leaf, the issuers and the key of a PEM text."""
     path = folder / "edge.pem"
     path.write_text(pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -23,7 +23,7 @@ def context_of(pem: str, folder: Path) -> ssl.SSLContext:
 def serving(
     pem: str, folder: Path, address: str = "127.0.0.1", port: int = 0
 ) -> Iterator[tuple[str, int]]:
-    """Present such a chain for a while; give address and port."""
+    """Present a chain for the duration of a `with` block; yield address and port."""
     with serving_with(context_of(pem, folder), address, port) as place:
         yield place
 
@@ -32,7 +32,7 @@ def serving(
 def serving_with(
     context: ssl.SSLContext, address: str = "127.0.0.1", port: int = 0
 ) -> Iterator[tuple[str, int]]:
-    """Shake hands as the context says for a while; give address and port."""
+    """Answer handshakes for the duration of a `with` block; yield address and port."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.create_server((address, port), family=family) as server:
         host = threading.Thread(target=_serve, args=(server, context))
@@ -45,8 +45,12 @@ def serving_with(
 
 
 def _serve(server: socket.socket, context: ssl.SSLContext) -> None:
-    with suppress(OSError):  # it has been shut down
+    with suppress(OSError):  # the server was shut down
         while True:
-            guest, _ = server.accept()
-            with guest, suppress(OSError), context.wrap_socket(guest, server_side=True) as session:
+            connection, _ = server.accept()
+            with (
+                connection,
+                suppress(OSError),
+                context.wrap_socket(connection, server_side=True) as session,
+            ):
                 session.recv(1)

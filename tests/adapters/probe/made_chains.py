@@ -1,4 +1,4 @@
-"""Chains of every kind that an edge may present, made for a moment."""
+"""Chains of every kind, made for the current time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Made:
     key: Key
 
     def pem(self, *issuers: Made) -> str:
-        """Return what an edge is set up with: this leaf, these issuers, the key."""
+        """Return the configuration of an edge: the leaf, the given issuers, and the key."""
         chain = (self, *issuers)
-        certificates = "".join(certificate_pem(one.certificate) for one in chain)
+        certificates = "".join(certificate_pem(made.certificate) for made in chain)
         return certificates + pkcs8_pem(self.key).reveal()
 
 
@@ -41,7 +41,7 @@ def made(
     for_servers: bool = True,
     key: Key | None = None,
 ) -> Made:
-    """Make a certificate with a common name; by itself when there is no issuer."""
+    """Make a certificate with a common name; without an issuer the certificate is self-signed."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     signer = key if issuer is None else issuer.key
     subject = _named(name)
@@ -73,7 +73,7 @@ def made(
 
 
 class Ca:
-    """A root and an intermediate of a name. They were made a year ago, and end in a year."""
+    """A root and an intermediate with a common name, made a year ago and valid for another year."""
 
     def __init__(
         self, name: str, now: datetime, *, intermediate_ends: timedelta = timedelta(days=365)
@@ -89,11 +89,11 @@ class Ca:
         self,
         *hosts: str,
         age: timedelta = timedelta(days=30),
-        left: timedelta = timedelta(days=60),
+        remaining: timedelta = timedelta(days=60),
         for_servers: bool = True,
     ) -> Made:
-        """Issue for hosts, so long ago, and for so long."""
-        begins, ends = self.now - age, self.now + left
+        """Issue for hosts, with a given age and remaining lifetime."""
+        begins, ends = self.now - age, self.now + remaining
         return made(
             next(iter(hosts), "no host"),
             begins,

@@ -1,4 +1,4 @@
-"""An edge that presents a certificate which no CA would make: one whose DER bytes were edited."""
+"""An edge with a certificate that no CA would issue: the DER bytes are edited."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.adapters.probe.edge import context_of, serving
 Edit = Callable[[bytes], bytes]
 
 FAR_END = datetime(2055, 1, 1, tzinfo=UTC)
-"""From 2050 on the end is written with four digits of a year (RFC 5280 section 4.1.2.5)."""
+"""From 2050 on, the end of the validity has a year of four digits (RFC 5280 section 4.1.2.5)."""
 
 
 def replacing(old: bytes, new: bytes) -> Edit:
-    """Exchange bytes that stand in it, for as many others: every length in it stays true."""
+    """Replace bytes by as many other bytes, so that every length in the DER stays right."""
 
     def edit(der: bytes) -> bytes:
         assert old in der
@@ -33,13 +33,13 @@ def replacing(old: bytes, new: bytes) -> Edit:
 
 @contextmanager
 def odd_edge(address: str, port: int, name: str, edit: Edit, folder: Path) -> Iterator[bytes]:
-    """Serve such a certificate at an address for a while; give its DER."""
+    """Serve an edited certificate for the duration of a `with` block; yield its DER."""
     issued = Authority("Odd CA").issue([name], datetime(2026, 1, 1, tzinfo=UTC), FAR_END)
     der = edit(issued.leaf.public_bytes(Encoding.DER))
     pem = ssl.DER_cert_to_PEM_cert(der) + issued.privkey_pem
     try:
         context_of(pem, folder)
-    except ssl.SSLError as refused:  # OpenSSL 3.0 does, of Debian 12 and Ubuntu 24.04
+    except ssl.SSLError as refused:  # as OpenSSL 3.0 of Debian 12 and Ubuntu 24.04 does
         pytest.skip(f"{ssl.OPENSSL_VERSION} presents no such certificate: {refused.reason}")
     with serving(pem, folder, address, port):
         yield der

@@ -1,4 +1,4 @@
-"""What is wrong at an edge, in our words: real handshakes with chains and servers of every kind."""
+"""Problems at an edge: real handshakes with chains and servers of every kind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ from tests.adapters.probe.made_chains import Ca, Made, made
 from tests.adapters.probe.odd_edge import FAR_END, replacing
 
 HOST = "img.example.com"
-NOW = datetime.now(UTC).replace(microsecond=0)  # handshakes are judged by it, and nothing waits
+NOW = datetime.now(UTC).replace(
+    microsecond=0
+)  # the time of every check, which takes place without waits
 DAY = timedelta(days=1)
 CA = Ca("Example", NOW)
 OTHER = Ca("(STAGING) Pretend", NOW)
@@ -42,8 +44,8 @@ PAST = Ca("Past", NOW, intermediate_ends=-10 * DAY)
 MENDED = Ca("Mended", NOW)
 
 
-class Looking:
-    """A zone whose names point at loopback, and a probe that trusts two roots."""
+class Observer:
+    """A zone whose names point at loopback, and a probe that trusts several roots."""
 
     def __init__(self, zones: Zones, dns: DnsService, folder: Path) -> None:
         self.zones = zones
@@ -51,8 +53,8 @@ class Looking:
         self.roots = folder / "roots.pem"
         self.roots.write_text(
             "".join(
-                certificate_pem(one.certificate)
-                for one in (CA.root, PAST.root, MENDED.root, MENDED.intermediate)
+                certificate_pem(made.certificate)
+                for made in (CA.root, PAST.root, MENDED.root, MENDED.intermediate)
             )
         )
 
@@ -68,17 +70,17 @@ class Looking:
 
 
 @pytest.fixture
-def looking(tmp_path: Path) -> Iterator[Looking]:
+def observer(tmp_path: Path) -> Iterator[Observer]:
     """A resolver for `example.com`."""
     zones = Zones()
     servers = [NameServer(zones, "ns1.example.com", "127.0.0.2")]
     zones.add_zone("example.com", ["ns1.example.com"])
     with DnsService(zones, servers, Resolver(zones, servers, "127.0.0.1")) as dns:
-        yield Looking(zones, dns, tmp_path)
+        yield Observer(zones, dns, tmp_path)
 
 
 def expired_copy(ca: Ca) -> Made:
-    """A CA's intermediate as it stood in chains before it was renewed with the same key."""
+    """Return a CA's intermediate from before its renewal with the same key."""
     return made(
         "Mended E7",
         NOW - 400 * DAY,
@@ -93,19 +95,19 @@ def without_server_key_usage() -> str:
     return CA.leaf(HOST, for_servers=False).pem(CA.intermediate)
 
 
-def self_signed() -> str:
-    """A certificate of no CA."""
+def self_signed_leaf() -> str:
+    """Return the PEM text of a certificate without a CA."""
     return made(HOST, NOW - DAY, NOW + DAY, hosts=[HOST]).pem()
 
 
 CHAINS: dict[str, tuple[Callable[[], str], EdgeProblemCode, str]] = {
     "expired": (
-        lambda: CA.leaf(HOST, left=-10 * DAY - timedelta(hours=1)).pem(CA.intermediate),
+        lambda: CA.leaf(HOST, remaining=-10 * DAY - timedelta(hours=1)).pem(CA.intermediate),
         EdgeProblemCode.EXPIRED,
         "the certificate expired 10 days ago",
     ),
     "expired, and of another name, and without issuers": (
-        lambda: CA.leaf("other.example.org", left=-10 * DAY).pem(),
+        lambda: CA.leaf("other.example.org", remaining=-10 * DAY).pem(),
         EdgeProblemCode.EXPIRED,
         "the certificate expired 10 days ago",
     ),
@@ -129,7 +131,11 @@ CHAINS: dict[str, tuple[Callable[[], str], EdgeProblemCode, str]] = {
         EdgeProblemCode.NAME_NOT_COVERED,
         "the certificate contains no host name",
     ),
-    "self-signed": (self_signed, EdgeProblemCode.SELF_SIGNED, "the certificate is self-signed"),
+    "self-signed": (
+        self_signed_leaf,
+        EdgeProblemCode.SELF_SIGNED,
+        "the certificate is self-signed",
+    ),
     "no issuer": (
         lambda: CA.leaf(HOST).pem(),
         EdgeProblemCode.CHAIN_INCOMPLETE,
@@ -169,97 +175,97 @@ CHAINS: dict[str, tuple[Callable[[], str], EdgeProblemCode, str]] = {
 
 
 @pytest.mark.parametrize("kind", CHAINS)
-def test_a_chain_that_clients_refuse_is_reported_in_our_words(
-    looking: Looking, tmp_path: Path, kind: str
-) -> None:
-    """Each fault has its code, its sentence and advice; the plainest is reported first."""
+def test_refused_chain_is_reported(observer: Observer, tmp_path: Path, kind: str) -> None:
+    """Each fault has a code, a message and advice; the plainest fault is reported first."""
     pem, code, message = CHAINS[kind]
 
     with serving(pem(), tmp_path) as place:
-        (seen,) = looking.look(place)
+        (served,) = observer.look(place)
 
-    assert seen.problem is not None
-    assert (code, message) == (seen.problem.code, str(seen.problem.message))
-    assert seen.problem.hint is not None
-    assert seen.answered
-    assert not seen.valid
+    assert served.problem is not None
+    assert (code, message) == (served.problem.code, str(served.problem.message))
+    assert served.problem.hint is not None
+    assert served.answered
+    assert not served.valid
 
 
-def test_a_chain_that_clients_accept_shows_itself(looking: Looking, tmp_path: Path) -> None:
-    """Names, issuer, dates and fingerprints of what is presented, leaf first, in its order."""
+def test_accepted_chain_is_described(observer: Observer, tmp_path: Path) -> None:
+    """Names, issuer, dates and fingerprints are those of the presented chain, in its order."""
     leaf = CA.leaf("IMG.example.com", "192.0.2.1")
 
     with serving(leaf.pem(CA.root, CA.intermediate), tmp_path) as place:
-        (seen,) = looking.look(place)
+        (served,) = observer.look(place)
 
-    assert seen.valid
-    assert seen.problem is None
+    assert served.valid
+    assert served.problem is None
     assert ("Example E7", ("img.example.com", "192.0.2.1")) == (
-        seen.chain[0].issuer,
-        seen.chain[0].names,
+        served.chain[0].issuer,
+        served.chain[0].names,
     )
-    assert ["IMG.example.com", "Example Root", "Example E7"] == [one.subject for one in seen.chain]
-    assert (seen.fingerprint, seen.not_after) == (seen.chain[0].fingerprint, NOW + 60 * DAY)
+    assert ["IMG.example.com", "Example Root", "Example E7"] == [
+        certificate.subject for certificate in served.chain
+    ]
+    assert (served.fingerprint, served.not_after) == (served.chain[0].fingerprint, NOW + 60 * DAY)
 
 
-def test_an_expired_issuer_beside_a_valid_one_is_no_matter(
-    looking: Looking, tmp_path: Path
+def test_expired_issuer_beside_a_valid_issuer_is_accepted(
+    observer: Observer, tmp_path: Path
 ) -> None:
-    """Clients find their way by the valid one; so they do behind what signed the leaf."""
+    """Clients build the path over the valid issuer."""
     chain = MENDED.leaf(HOST).pem(expired_copy(MENDED), MENDED.intermediate)
 
     with serving(chain, tmp_path) as place:
-        (seen,) = looking.look(place)
+        (served,) = observer.look(place)
 
-    assert seen.valid
+    assert served.valid
 
 
-def test_long_chains_are_read_no_further_than_needed(looking: Looking, tmp_path: Path) -> None:
-    """A hostile edge presents a hundred issuers of the same name: the answer comes all the same."""
-    crowd = [
+def test_reading_of_long_chains_is_limited(observer: Observer, tmp_path: Path) -> None:
+    """A hostile edge may present many issuers of the same name, and the check still ends."""
+    issuers = [
         made("Example E7", NOW - DAY, NOW + DAY, issuer=OTHER.root, is_ca=True) for _ in range(40)
     ]
 
-    with serving(CA.leaf(HOST).pem(*crowd), tmp_path) as place:
-        (seen,) = looking.look(place)
+    with serving(CA.leaf(HOST).pem(*issuers), tmp_path) as place:
+        (served,) = observer.look(place)
 
-    assert seen.problem is not None
-    assert EdgeProblemCode.CHAIN_INCOMPLETE is seen.problem.code
-    assert len(seen.chain) < len(crowd)
+    assert served.problem is not None
+    assert EdgeProblemCode.CHAIN_INCOMPLETE is served.problem.code
+    assert len(served.chain) < len(issuers)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_an_address_is_looked_at_itself(looking: Looking, tmp_path: Path, host: str) -> None:
-    """No resolver is asked, and the certificate has to name the address."""
+def test_an_address_as_host(observer: Observer, tmp_path: Path, host: str) -> None:
+    """An address needs no resolver, and the certificate has to contain the address."""
     must_have(host)
     named, other = CA.leaf(host, HOST), CA.leaf(HOST)
 
     with serving(named.pem(CA.intermediate), tmp_path, host) as place:
-        (right,) = looking.look(place, host)
+        (right,) = observer.look(place, host)
     with serving(other.pem(CA.intermediate), tmp_path, host) as place:
-        (wrong,) = looking.look(place, host)
+        (wrong,) = observer.look(place, host)
 
     assert (True, host) == (right.valid, right.address)
     assert wrong.problem is not None
     assert EdgeProblemCode.NAME_NOT_COVERED is wrong.problem.code
 
 
-def test_ipv6_addresses_are_looked_at_too(looking: Looking, tmp_path: Path) -> None:
-    """A and AAAA, each with its own handshake: here only IPv6 has the right certificate."""
+def test_ipv4_and_ipv6_addresses_are_checked(observer: Observer, tmp_path: Path) -> None:
+    """Each A and AAAA record gets its own handshake; only the IPv6 address is right here."""
     must_have("::1")
     good, bad = CA.leaf(HOST), CA.leaf("other.example.org")
     (tmp_path / "bad").mkdir()
 
     with serving(good.pem(CA.intermediate), tmp_path, "::1") as (_, port):
-        looking.zones.seed(HOST, "A", "127.0.61.1")
+        observer.zones.seed(HOST, "A", "127.0.61.1")
         with serving(bad.pem(CA.intermediate), tmp_path / "bad", "127.0.61.1", port):
-            seen = looking.look(("::1", port))
+            served = observer.look(("::1", port))
 
-    assert {"::1": True, "127.0.61.1": False} == {one.address: one.valid for one in seen}
+    assert {"::1": True, "127.0.61.1": False} == {entry.address: entry.valid for entry in served}
 
 
 def must_have(address: str) -> None:
-    """Skip where this machine has no such address."""
+    """Skip the test on a machine without the address."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.create_server((address, 0), family=family):
@@ -270,18 +276,18 @@ def must_have(address: str) -> None:
 
 @contextmanager
 def answering(answer: bytes, *, abruptly: bool = False) -> Iterator[tuple[str, int]]:
-    """Listen, say that to the first guest who has spoken, and close the connection."""
+    """Listen, send an answer to the first client that has spoken, and close the connection."""
 
     def host() -> None:
-        guest, _ = server.accept()
-        with guest:
+        connection, _ = server.accept()
+        with connection:
             if abruptly:
                 # RST instead of FIN (socket(7), SO_LINGER)
                 linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
-                guest.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            guest.recv(4096)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            connection.recv(4096)
             with suppress(OSError):
-                guest.sendall(answer)
+                connection.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(20)
@@ -325,40 +331,44 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_a_handshake_that_fails_is_reported_in_our_words(looking: Looking, kind: str) -> None:
-    """What the address said instead, without the TLS library's words."""
+def test_failed_handshake_is_reported(observer: Observer, kind: str) -> None:
+    """The message describes the answer in certferry's words."""
     answer, code, message, silent = ANSWERS[kind]
 
     with answering(answer) as place:
-        (seen,) = looking.look(place)
+        (served,) = observer.look(place)
 
-    assert seen.problem is not None
-    assert (code, message, silent) == (seen.problem.code, str(seen.problem.message), seen.silent)
-    assert seen.problem.hint is not None
+    assert served.problem is not None
+    assert (code, message, silent) == (
+        served.problem.code,
+        str(served.problem.message),
+        served.silent,
+    )
+    assert served.problem.hint is not None
 
 
-def test_a_connection_that_is_reset_is_reported(looking: Looking) -> None:
-    """A firewall does that to names that it does not like; the address itself said nothing."""
+def test_reset_connection_is_reported(observer: Observer) -> None:
+    """A firewall may reset connections to forbidden names, so the address counts as silent."""
     with answering(b"", abruptly=True) as place:
-        (seen,) = looking.look(place)
+        (served,) = observer.look(place)
 
-    assert seen.problem is not None
-    assert (EdgeProblemCode.CLOSED, True) == (seen.problem.code, seen.silent)
+    assert served.problem is not None
+    assert (EdgeProblemCode.CLOSED, True) == (served.problem.code, served.silent)
 
 
-def test_a_port_that_is_closed_is_reported(looking: Looking) -> None:
-    """Nothing listens there."""
+def test_closed_port_is_reported(observer: Observer) -> None:
+    """The port has no listening server."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         place = server.getsockname()
 
-    (seen,) = looking.look(place)
+    (served,) = observer.look(place)
 
-    assert seen.problem is not None
-    assert (EdgeProblemCode.REFUSED, True) == (seen.problem.code, seen.silent)
+    assert served.problem is not None
+    assert (EdgeProblemCode.REFUSED, True) == (served.problem.code, served.silent)
 
 
-def test_an_address_that_keeps_silent_is_reported() -> None:
-    """The connection is taken, and nothing is said."""
+def test_silent_address_is_reported() -> None:
+    """The address accepts the connection and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address, port = server.getsockname()
         with pytest.raises(NoHandshake) as caught:
@@ -380,14 +390,14 @@ def test_an_address_that_keeps_silent_is_reported() -> None:
         (errno.EPIPE, "192.0.2.1", EdgeProblemCode.CLOSED, True),
     ],
 )
-def test_what_the_system_says_of_a_connection_is_distinguished(
+def test_system_errors_of_a_connection_are_distinguished(
     number: int,
     address: str,
     code: EdgeProblemCode,
-    silent: bool,  # noqa: FBT001 - pytest names it
+    silent: bool,  # noqa: FBT001 - pytest passes the argument by name
 ) -> None:
-    """What this machine lacks says nothing about the address; a network without a way there is no
-    IPv6 only where the address is one.
+    """Errors of this host leave the address unjudged, and an unreachable network means a lack of
+    IPv6 only for IPv6 addresses.
     """
     reported = not_connected(OSError(number, os.strerror(number)), address)
 
@@ -395,8 +405,8 @@ def test_what_the_system_says_of_a_connection_is_distinguished(
     assert reported.problem.hint is not None
 
 
-def test_a_handshake_that_fails_on_our_side_names_no_alert() -> None:
-    """OpenSSL's own word for it is for its developers."""
+def test_local_handshake_error_names_no_alert() -> None:
+    """OpenSSL's own reason is meant for developers."""
     error = ssl.SSLError(1, "[SSL: BAD_SIGNATURE] bad signature (_ssl.c:1000)")
     error.reason = "BAD_SIGNATURE"
 
@@ -406,28 +416,28 @@ def test_a_handshake_that_fails_on_our_side_names_no_alert() -> None:
     assert "the handshake failed" == str(reported)
 
 
-def test_what_cannot_be_read_of_a_valid_chain_changes_no_judgement(
-    looking: Looking, tmp_path: Path
+def test_unreadable_extra_certificate_leaves_the_chain_valid(
+    observer: Observer, tmp_path: Path
 ) -> None:
-    """An issuer that is not needed ends on no day of a calendar: no browser looks at it."""
+    """An unnecessary issuer with an impossible end is ignored, as in browsers."""
     needless = made("Odd", NOW - DAY, FAR_END, is_ca=True).certificate
     der = replacing(b"20550101000000Z", b"00000101000000Z")(needless.public_bytes(Encoding.DER))
     pem = CA.leaf(HOST).pem(CA.intermediate)
     end = pem.rindex("-----BEGIN PRIVATE KEY")
 
     with serving(pem[:end] + ssl.DER_cert_to_PEM_cert(der) + pem[end:], tmp_path) as place:
-        (seen,) = looking.look(place)
+        (served,) = observer.look(place)
 
-    assert (True, None, ()) == (seen.valid, seen.problem, seen.chain)
-    assert NOW + 60 * DAY == seen.not_after
+    assert (True, None, ()) == (served.valid, served.problem, served.chain)
+    assert NOW + 60 * DAY == served.not_after
 
 
-def test_names_that_have_no_address_are_distinguished(looking: Looking) -> None:
-    """Not in DNS, and in DNS without an address."""
-    looking.zones.seed("empty.example.com", "TXT", "no address here")
+def test_missing_name_and_missing_address_are_distinguished(observer: Observer) -> None:
+    """A name may be absent from DNS, or present without an address."""
+    observer.zones.seed("empty.example.com", "TXT", "no address here")
 
-    (missing,) = looking.look(("", 443), "nowhere.example.com")
-    (empty,) = looking.look(("", 443), "empty.example.com")
+    (missing,) = observer.look(("", 443), "nowhere.example.com")
+    (empty,) = observer.look(("", 443), "empty.example.com")
 
     assert missing.problem is not None
     assert empty.problem is not None
@@ -437,20 +447,22 @@ def test_names_that_have_no_address_are_distinguished(looking: Looking) -> None:
     ]
 
 
-def test_hosts_have_their_own_ports(looking: Looking, tmp_path: Path) -> None:
-    """The same name at two ports is two hosts."""
+def test_hosts_have_their_own_ports(observer: Observer, tmp_path: Path) -> None:
+    """The same name at two ports counts as two hosts."""
     (tmp_path / "second").mkdir()
-    looking.zones.seed(HOST, "A", "127.0.0.1")
+    observer.zones.seed(HOST, "A", "127.0.0.1")
     first, second = CA.leaf(HOST), CA.leaf(HOST)
 
     with (
-        serving(first.pem(CA.intermediate), tmp_path) as (_, one),
-        serving(second.pem(CA.intermediate), tmp_path / "second") as (_, two),
+        serving(first.pem(CA.intermediate), tmp_path) as (_, first_port),
+        serving(second.pem(CA.intermediate), tmp_path / "second") as (_, second_port),
     ):
-        seen = looking.probe().served_by([Host(HOST, one), Host(HOST, two)])
+        served = observer.probe().served_by([Host(HOST, first_port), Host(HOST, second_port)])
 
     assert [fingerprint_of(first), fingerprint_of(second)] == [
-        address.fingerprint for host in (one, two) for address in seen[Host(HOST, host)]
+        address.fingerprint
+        for host in (first_port, second_port)
+        for address in served[Host(HOST, host)]
     ]
 
 

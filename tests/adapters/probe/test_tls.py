@@ -1,4 +1,4 @@
-"""Handshakes with edges, and where their addresses come from."""
+"""Handshakes with edges, and the name resolution before the handshakes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.zones import Zones
 from tests.adapters.probe.odd_edge import Edit, odd_edge, replacing
 
-# --- Looking at edges from outside: real name servers, real handshakes
+# --- Checks of edges, with real name servers and real handshakes
 
 
 DOMAIN = "img.example.com"
@@ -43,12 +43,12 @@ NAMESERVER = "ns1.example.com"
 
 
 def now() -> datetime:
-    """The real clock: certificates are made for it."""
+    """Return the real time, because the certificates are made for the real time."""
     return datetime.now(UTC)
 
 
 class Edges:
-    """A CDN with two edges, the zone that points at them, and a CA."""
+    """A CDN with two edges, a zone that points at the edges, and a CA."""
 
     def __init__(self, qiniu: QiniuService, dns: DnsService, zones: Zones, directory: Path) -> None:
         self.qiniu = qiniu
@@ -64,8 +64,8 @@ class Edges:
         issued = self.authority.issue(
             names or (domain,), now() - timedelta(days=90 - days), now() + timedelta(days=days)
         )
-        spelled = domain.removeprefix("*")
-        self.qiniu.add_domain(spelled, https=self.qiniu.add_certificate(issued, domain))
+        suffix = domain.removeprefix("*")
+        self.qiniu.add_domain(suffix, https=self.qiniu.add_certificate(issued, domain))
         self.point(domain)
         return issued.fingerprint
 
@@ -74,10 +74,10 @@ class Edges:
             self.zones.seed(domain, "A", address)
 
     def probe(self, *resolvers: tuple[str, int], port: int | None = None) -> TlsProbe:
-        """Observe through the zone's resolver unless others are named."""
-        ours = (self.dns.resolver.address, self.dns.port)
+        """Observe through the zone's resolver, or through the given resolvers."""
+        usual = (self.dns.resolver.address, self.dns.port)
         return TlsProbe(
-            resolvers or (ours,),
+            resolvers or (usual,),
             now,
             pause=self.pause,
             port=port or self.qiniu.edges.port,
@@ -91,7 +91,7 @@ class Edges:
 
 @pytest.fixture
 def edges(tmp_path: Path) -> Iterator[Edges]:
-    """Two edges that serve nothing yet."""
+    """Two edges without a certificate."""
     zones = Zones()
     servers = [NameServer(zones, NAMESERVER, "127.0.0.2")]
     zones.add_zone("example.com", [NAMESERVER])
@@ -101,86 +101,86 @@ def edges(tmp_path: Path) -> Iterator[Edges]:
         yield Edges(qiniu, dns, zones, tmp_path)
 
 
-def test_every_address_is_looked_at_once(edges: Edges) -> None:
-    """Each address of the domain gives what it presents: fingerprint, validity, end."""
+def test_every_address_is_checked_once(edges: Edges) -> None:
+    """Each address of the domain gives its fingerprint, its validity and its end."""
     fingerprint = edges.serve(DOMAIN)
 
-    seen = edges.look(DOMAIN)
+    served = edges.look(DOMAIN)
 
-    assert sorted(edges.qiniu.edges.addresses) == sorted(address.address for address in seen)
-    assert is_served(seen, fingerprint)
-    assert all(address.problem is None for address in seen)
-    assert all(address.not_after is not None for address in seen)
+    assert sorted(edges.qiniu.edges.addresses) == sorted(address.address for address in served)
+    assert is_served(served, fingerprint)
+    assert all(address.problem is None for address in served)
+    assert all(address.not_after is not None for address in served)
 
 
-def test_wildcard_domain_is_looked_at_under_a_label(edges: Edges) -> None:
-    """A wildcard domain is served under any label; ours stands for them."""
+def test_wildcard_domain_is_checked_under_a_label(edges: Edges) -> None:
+    """A single label stands for every label of a wildcard domain."""
     fingerprint = edges.serve("*.cdn.example.com")
     edges.point("certferry-probe.cdn.example.com")
 
     assert is_served(edges.look("*.cdn.example.com"), fingerprint)
 
 
-def test_edge_that_is_down_is_reported_and_does_not_count(edges: Edges) -> None:
-    """An address that does not answer is reported; those that do decide."""
+def test_silent_edge_is_reported_and_ignored(edges: Edges) -> None:
+    """A silent address is reported; the answering addresses decide."""
     fingerprint = edges.serve(DOMAIN)
     edges.qiniu.edges[0].down = True
 
-    seen = edges.look(DOMAIN)
+    served = edges.look(DOMAIN)
 
-    silent = [address for address in seen if not address.answered]
+    silent = [address for address in served if not address.answered]
     assert [edges.qiniu.edges[0].address] == [address.address for address in silent]
     assert silent[0].problem is not None
-    assert is_served(seen, fingerprint)
+    assert is_served(served, fingerprint)
 
 
-def test_name_that_the_edge_does_not_serve_is_no_certificate(edges: Edges) -> None:
-    """An alert is an answer: a visitor there gets an error, so it counts as not served."""
+def test_alert_for_an_unknown_name_counts_as_an_answer(edges: Edges) -> None:
+    """A visitor gets an error from an edge with an alert, so the domain counts as unserved."""
     edges.point("other.example.com")
 
-    seen = edges.look("other.example.com")
+    served = edges.look("other.example.com")
 
-    assert 2 == len(seen)
-    assert all(address.answered for address in seen)
-    assert not any(address.fingerprint for address in seen)
-    assert "handshake" in str(seen[0].problem)
+    assert 2 == len(served)
+    assert all(address.answered for address in served)
+    assert not any(address.fingerprint for address in served)
+    assert "handshake" in str(served[0].problem)
 
 
-def test_certificate_for_another_name_is_seen_and_not_valid(edges: Edges) -> None:
-    """The name is judged as a client would, and the fingerprint still reported."""
+def test_certificate_for_another_name_is_invalid(edges: Edges) -> None:
+    """The name is judged as in a client, and the fingerprint is still reported."""
     fingerprint = edges.serve(DOMAIN, "other.example.com")
 
-    seen = edges.look(DOMAIN)
+    served = edges.look(DOMAIN)
 
-    assert {fingerprint} == {address.fingerprint for address in seen}
-    assert not any(address.valid for address in seen)
-    assert not is_served(seen, fingerprint)
+    assert {fingerprint} == {address.fingerprint for address in served}
+    assert not any(address.valid for address in served)
+    assert not is_served(served, fingerprint)
 
 
-def test_expired_certificate_is_seen_and_not_valid(edges: Edges) -> None:
-    """An expired certificate is reported as such, with its end."""
+def test_expired_certificate_is_invalid(edges: Edges) -> None:
+    """The fingerprint of an expired certificate is still reported."""
     fingerprint = edges.serve(DOMAIN, days=-1)
 
-    seen = edges.look(DOMAIN)
+    served = edges.look(DOMAIN)
 
-    assert {fingerprint} == {address.fingerprint for address in seen}
-    assert not any(address.valid for address in seen)
+    assert {fingerprint} == {address.fingerprint for address in served}
+    assert not any(address.valid for address in served)
 
 
-def test_leaf_without_its_issuer_is_not_valid(edges: Edges) -> None:
-    """A chain that a client could not complete is a fault even when the leaf is right."""
+def test_leaf_without_its_issuer_is_invalid(edges: Edges) -> None:
+    """A chain that clients cannot complete is a fault even with the right leaf."""
     fingerprint = edges.serve(DOMAIN)
     for edge in edges.qiniu.edges:
         edge.wrong_chain = True
 
-    seen = edges.look(DOMAIN)
+    served = edges.look(DOMAIN)
 
-    assert {fingerprint} == {address.fingerprint for address in seen}
-    assert not is_served(seen, fingerprint)
+    assert {fingerprint} == {address.fingerprint for address in served}
+    assert not is_served(served, fingerprint)
 
 
-def test_untrusted_root_is_not_valid(edges: Edges) -> None:
-    """Trust is in the configured roots only."""
+def test_untrusted_root_is_invalid(edges: Edges) -> None:
+    """Only the configured roots are trusted."""
     fingerprint = edges.serve(DOMAIN)
     edges.roots.write_text(Authority("Somebody else").root_pem)
 
@@ -200,53 +200,51 @@ def test_untrusted_root_is_not_valid(edges: Edges) -> None:
     ],
     ids=["version", "extension twice", "name kind", "name bytes", "year 0", "no date", "nonsense"],
 )
-def test_certificate_that_no_library_reads_is_one_addresss_problem(
+def test_unreadable_certificate_is_a_problem_of_its_address(
     edges: Edges, tmp_path: Path, edit: Edit
 ) -> None:
-    """The others are judged as ever, and what it presents is known by its fingerprint."""
+    """Other addresses are judged as usual, and the entry has the fingerprint of the certificate."""
     fingerprint = edges.serve(DOMAIN)
     odd = "127.0.59.1"
     edges.zones.seed(DOMAIN, "A", odd)
 
     with odd_edge(odd, edges.qiniu.edges.port, DOMAIN, edit, tmp_path) as der:
-        seen = {address.address: address for address in edges.look(DOMAIN)}
+        served = {address.address: address for address in edges.look(DOMAIN)}
 
-    there = seen.pop(odd)
-    assert hashlib.sha256(der).hexdigest() == there.fingerprint
-    assert there.answered
-    assert not there.valid
-    assert there.problem is not None
-    assert is_served(tuple(seen.values()), fingerprint)
+    entry = served.pop(odd)
+    assert hashlib.sha256(der).hexdigest() == entry.fingerprint
+    assert entry.answered
+    assert not entry.valid
+    assert entry.problem is not None
+    assert is_served(tuple(served.values()), fingerprint)
 
 
-def test_domains_are_looked_at_side_by_side(edges: Edges) -> None:
-    """One that is silent takes its time beside the others: here none is answered before the last
-    has asked.
-    """
+def test_domains_are_checked_concurrently(edges: Edges) -> None:
+    """The server answers after the last domain has connected, and no domain times out."""
     domains = [f"n{number}.example.com" for number in range(DOMAINS_AT_ONCE)]
     meeting = "127.0.57.1"
     for domain in domains:
         edges.zones.seed(domain, "A", meeting)
     with socket.create_server((meeting, 0)) as server, ThreadPoolExecutor(1) as host:
         server.settimeout(20)
-        met = host.submit(see_off_together, server, len(domains))
-        seen = edges.probe(port=server.getsockname()[1]).served(domains)
-        met.result()
+        accepted = host.submit(accept_and_close_together, server, len(domains))
+        served = edges.probe(port=server.getsockname()[1]).served(domains)
+        accepted.result()
 
-    assert domains == list(seen)
-    problems = [str(address.problem) for looked in seen.values() for address in looked]
+    assert domains == list(served)
+    problems = [str(address.problem) for addresses in served.values() for address in addresses]
     assert DOMAINS_AT_ONCE == len(problems)
     assert not any("no answer within" in problem for problem in problems)
 
 
-def see_off_together(server: socket.socket, count: int) -> None:
-    with ExitStack() as guests:
+def accept_and_close_together(server: socket.socket, count: int) -> None:
+    with ExitStack() as connections:
         for _ in range(count):
-            guests.enter_context(server.accept()[0])
+            connections.enter_context(server.accept()[0])
 
 
-def test_stopped_run_looks_no_further(edges: Edges) -> None:
-    """The run need not wait for the rest of a thousand domains."""
+def test_stopped_run_checks_no_further_domain(edges: Edges) -> None:
+    """The run ends without waiting for the remaining domains."""
 
     def stopped(seconds: float) -> None:
         raise Interrupted(Text("stopped"))
@@ -263,11 +261,11 @@ def test_stopped_run_looks_no_further(edges: Edges) -> None:
     [(4 * DOMAINS_AT_ONCE, 1, DOMAINS_AT_ONCE), (1, 3 * ADDRESSES_AT_ONCE, ADDRESSES_AT_ONCE)],
     ids=["domains", "addresses"],
 )
-def test_nothing_is_begun_after_the_end(
+def test_stopped_run_begins_no_further_check(
     edges: Edges, domains: int, addresses: int, at_once: int
 ) -> None:
-    """A thread reports it only once: that must not be of one domain or address, and the next
-    one be looked at as if nothing had happened, as long as the first one is silent.
+    """A thread reports the stop only once. The report for one domain or address must also prevent
+    the next check, as long as another check is still silent.
     """
     names = [f"n{number}.example.com" for number in range(domains)]
     hosts = [f"127.0.58.{number + 1}" for number in range(addresses)]
@@ -285,13 +283,13 @@ def test_nothing_is_begun_after_the_end(
     edges.pause = pause
     with listening_at(hosts) as servers, ThreadPoolExecutor(1) as other:
         look = other.submit(edges.probe(port=servers[0].getsockname()[1]).served, names)
-        silent, *answering = [guest_of(servers, within=20) for _ in range(at_once)]
+        silent, *answering = [next_connection(servers, within=20) for _ in range(at_once)]
         stopping.stop()
-        for guest in answering:
-            assert guest is not None
-            guest.close()
+        for connection in answering:
+            assert connection is not None
+            connection.close()
         assert reported.acquire(timeout=20)
-        assert guest_of(servers, within=1) is None
+        assert next_connection(servers, within=1) is None
         assert silent is not None
         silent.close()
         with pytest.raises(Interrupted):
@@ -300,16 +298,16 @@ def test_nothing_is_begun_after_the_end(
 
 @contextmanager
 def listening_at(hosts: Sequence[str]) -> Iterator[list[socket.socket]]:
-    """Listen at these addresses, at one port."""
+    """Listen at several addresses, at the same port."""
     with ExitStack() as servers:
         first = servers.enter_context(socket.create_server((hosts[0], 0)))
         port = first.getsockname()[1]
-        rest = [servers.enter_context(socket.create_server((host, port))) for host in hosts[1:]]
-        yield [first, *rest]
+        others = [servers.enter_context(socket.create_server((host, port))) for host in hosts[1:]]
+        yield [first, *others]
 
 
-def guest_of(servers: Sequence[socket.socket], within: float) -> socket.socket | None:
-    """Return the next connection to any of them, if there is one within so many seconds."""
+def next_connection(servers: Sequence[socket.socket], within: float) -> socket.socket | None:
+    """Return the next connection to any of the servers, or `None` after the given seconds."""
     ready, _, _ = select.select(servers, [], [], within)
     return ready[0].accept()[0] if ready else None
 
@@ -329,13 +327,11 @@ except NoHandshake as failure:
 """
 
 
-def test_address_that_could_not_be_asked_is_not_taken_for_silent() -> None:
-    """Where nothing more can be opened, that is our trouble: what the address serves is unknown,
-    and must not be left out of the account.
-    """
+def test_lack_of_file_descriptors_is_not_silence() -> None:
+    """The fault is this host's, and the address stays unjudged."""
     with socket.create_server(("127.0.57.1", 0)) as server:
         address, port = server.getsockname()
-        done = subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "-c", WITHOUT_FILES, address, str(port)],
             capture_output=True,
             text=True,
@@ -343,11 +339,11 @@ def test_address_that_could_not_be_asked_is_not_taken_for_silent() -> None:
             check=True,
         )
 
-    assert "silent: False\n" == done.stdout
+    assert "silent: False\n" == ended.stdout
 
 
 def test_missing_name_is_reported(edges: Edges) -> None:
-    """A domain that does not exist, or has no address, is one entry that says so."""
+    """A domain that does not exist or has no address gives a single entry with the problem."""
     edges.zones.seed("empty.example.com", "TXT", "no address here")
 
     (missing,) = edges.look("nowhere.example.com")
@@ -360,21 +356,21 @@ def test_missing_name_is_reported(edges: Edges) -> None:
 
 
 def test_silent_resolver_is_named(edges: Edges) -> None:
-    """A resolver that does not answer is named; another one that does is enough."""
+    """A silent resolver is named; another resolver's answer is enough."""
     fingerprint = edges.serve(DOMAIN)
-    ours = (edges.dns.resolver.address, edges.dns.port)
+    usual = (edges.dns.resolver.address, edges.dns.port)
     closed = ("127.0.0.9", edges.dns.port)
 
-    seen = edges.look(DOMAIN, ours, closed)
+    served = edges.look(DOMAIN, usual, closed)
 
-    assert is_served(seen, fingerprint)
-    assert "127.0.0.9" in str([address.problem for address in seen])
+    assert is_served(served, fingerprint)
+    assert "127.0.0.9" in str([address.problem for address in served])
     (alone,) = edges.look(DOMAIN, closed)
     assert "does not answer" in str(alone.problem)
 
 
-def test_unreadable_bundle_is_a_matter_of_configuration(tmp_path: Path) -> None:
-    """A wrong `ca_bundle` is reported before anything is looked at."""
+def test_unreadable_bundle_is_a_configuration_error(tmp_path: Path) -> None:
+    """A wrong `ca_bundle` is reported before the first check."""
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("no certificate")
     for bundle in (nonsense, tmp_path / "missing.pem"):
@@ -385,44 +381,44 @@ def test_unreadable_bundle_is_a_matter_of_configuration(tmp_path: Path) -> None:
 
 
 def test_system_trust_is_the_default() -> None:
-    """Without a bundle the system's roots are trusted, and a private CA is not."""
+    """Without a bundle the system's roots are trusted, and a private CA is untrusted."""
     authority = Authority("Private CA")
     issued = authority.issue([DOMAIN], now() - timedelta(days=1), now() + timedelta(days=60))
 
     assert Trust().problem([issued.leaf, authority.intermediate], DOMAIN, now()) is not None
 
 
-# --- Resolvers that lie or keep silent, and domains that lead elsewhere: at real name servers
+# --- False and silent resolvers, and domains that point elsewhere, at real name servers
 
 
 NS = "ns1.example.com"
 ADDRESSES = ("127.0.55.1", "127.0.55.9")
-ASKED, CNAME = "img.example.com", "img.example.com.cdn.test"
-ANSWER_WITHIN, IMPATIENT = timedelta(seconds=5), timedelta(seconds=0.4)
+HOST, CNAME = "img.example.com", "img.example.com.cdn.test"
+ANSWER_WITHIN, SHORT = timedelta(seconds=5), timedelta(seconds=0.4)
 
 
 @dataclass
 class World:
-    """A zone, the CDN's zone, and a resolver that knows both."""
+    """A zone, the CDN's zone, and a resolver for both."""
 
     zones: Zones
     dns: DnsService
 
     @property
     def resolver(self) -> Resolver:
-        """The resolver, and its switches."""
+        """Return the resolver, whose faults a test can set."""
         return self.dns.resolver
 
     def look(self, *more: str, at_home: bool = False, patient: bool = True) -> ResolverCheck:
-        """Observe through it, and through what else is named."""
+        """Observe through the usual resolver, and through further resolvers."""
         places = [(address, self.dns.port) for address in (ADDRESSES[1], *more)]
-        within = ANSWER_WITHIN if patient else IMPATIENT
+        within = ANSWER_WITHIN if patient else SHORT
         return ResolverCheck(places, within, at_home=at_home)
 
     def domain(self, *, at_home: bool = False) -> list[tuple[Code | str, Severity]]:
-        found = self.look(at_home=at_home).domains({ASKED: CNAME})
-        assert all(finding.subject == ASKED for finding in found)
-        return [(finding.code, finding.severity) for finding in found]
+        findings = self.look(at_home=at_home).domains({HOST: CNAME})
+        assert all(finding.subject == HOST for finding in findings)
+        return [(finding.code, finding.severity) for finding in findings]
 
 
 @pytest.fixture
@@ -436,16 +432,16 @@ def world() -> Iterator[World]:
         yield World(zones, dns)
 
 
-# --- honesty
+# --- Honesty
 
 
-def test_resolver_that_says_what_is_true(world: World) -> None:
-    """A name that does not exist has no address."""
+def test_honest_resolver(world: World) -> None:
+    """An unknown name has no address."""
     assert [] == world.look().honesty()
 
 
-def test_resolver_that_makes_up_an_answer(world: World) -> None:
-    """It is named with the address that it gives."""
+def test_resolver_that_invents_an_answer(world: World) -> None:
+    """The finding names the resolver and the invented address."""
     world.resolver.invented = "192.0.2.66"
 
     [finding] = world.look().honesty()
@@ -455,8 +451,8 @@ def test_resolver_that_makes_up_an_answer(world: World) -> None:
     assert "192.0.2.66" in str(finding.message)
 
 
-def test_resolver_that_is_silent(world: World) -> None:
-    """An error where it is the only one; where another answers, a warning."""
+def test_silent_resolver(world: World) -> None:
+    """A silent resolver is an error alone, and a warning beside an answering resolver."""
     world.dns.servers[0].down()
     [beside] = world.look(ADDRESSES[0], patient=False).honesty()
     assert (Code.RESOLVER_SILENT, Severity.WARNING) == (beside.code, beside.severity)
@@ -467,79 +463,79 @@ def test_resolver_that_is_silent(world: World) -> None:
     assert (Code.RESOLVER_SILENT, Severity.ERROR) == (alone.code, alone.severity)
 
 
-# --- domains
+# --- Domains
 
 
-def test_domain_that_leads_to_the_target(world: World) -> None:
-    """Also by way of another name of the operator's."""
-    world.zones.seed(ASKED, "CNAME", "mine.example.com.")
+def test_domain_that_points_at_the_target(world: World) -> None:
+    """The path may pass through another name of the operator's."""
+    world.zones.seed(HOST, "CNAME", "mine.example.com.")
     world.zones.seed("mine.example.com", "CNAME", f"{CNAME}.")
 
     assert [] == world.domain()
 
 
-def test_wildcard_domain_is_looked_at_below(world: World) -> None:
-    """Under a label of ours."""
+def test_wildcard_domain_is_resolved_below(world: World) -> None:
+    """The check uses a label of certferry's."""
     world.zones.seed("*.w.example.com", "CNAME", f"{CNAME}.")
 
     assert [] == world.look().domains({"*.w.example.com": CNAME})
 
 
-def test_domain_that_does_not_exist(world: World) -> None:
-    """It is served by none: an error, with the CNAME to set."""
-    [finding] = world.look().domains({ASKED: CNAME})
+def test_unknown_domain(world: World) -> None:
+    """An unknown domain is an error, with the CNAME to set."""
+    [finding] = world.look().domains({HOST: CNAME})
 
     assert (Code.NOT_POINTED, Severity.ERROR) == (finding.code, finding.severity)
-    assert f"set a CNAME of {ASKED} to {CNAME}" in str(finding.hint)
+    assert f"set a CNAME of {HOST} to {CNAME}" in str(finding.hint)
 
 
-def test_domain_that_leads_elsewhere(world: World) -> None:
-    """It may lead to the target from other places, so it is a warning."""
-    world.zones.seed(ASKED, "A", "192.0.2.80")
+def test_domain_that_points_elsewhere(world: World) -> None:
+    """Elsewhere in the world the domain may point at the target, so the finding is a warning."""
+    world.zones.seed(HOST, "A", "192.0.2.80")
 
     assert [(Code.POINTED_ELSEWHERE, Severity.WARNING)] == world.domain()
 
 
-def test_alias_that_leads_elsewhere_is_named(world: World) -> None:
-    """Its end tells more than an address."""
-    world.zones.seed(ASKED, "CNAME", "other.example.com.")
+def test_end_of_an_alias_that_points_elsewhere_is_named(world: World) -> None:
+    """The end of an alias tells more than an address."""
+    world.zones.seed(HOST, "CNAME", "other.example.com.")
     world.zones.seed("other.example.com", "A", "192.0.2.80")
 
-    [finding] = world.look().domains({ASKED: CNAME})
+    [finding] = world.look().domains({HOST: CNAME})
 
-    assert f"{ASKED} resolves to other.example.com instead of {CNAME}" in str(finding.message)
+    assert f"{HOST} resolves to other.example.com instead of {CNAME}" in str(finding.message)
 
 
-def test_addresses_of_the_target_in_the_place_of_a_cname(world: World) -> None:
-    """Providers write them there for an apex, where a CNAME may not stand."""
-    world.zones.seed(ASKED, "A", "192.0.2.7")
+def test_addresses_of_the_target_instead_of_a_cname(world: World) -> None:
+    """Providers write the addresses at an apex, where a CNAME is forbidden."""
+    world.zones.seed(HOST, "A", "192.0.2.7")
 
     assert [] == world.domain()
 
 
-@pytest.mark.parametrize("address", ["198.18.0.5", "0.0.0.0", "127.0.0.2"])  # noqa: S104 - what filters answer with
-def test_address_that_is_made_up(world: World, address: str) -> None:
-    """A proxy on the host answers so, or a filter, whatever the CNAME is."""
-    world.zones.seed(ASKED, "CNAME", "fake.example.com.")
+@pytest.mark.parametrize("address", ["198.18.0.5", "0.0.0.0", "127.0.0.2"])  # noqa: S104 - answers of filters
+def test_invented_address(world: World, address: str) -> None:
+    """A proxy on the host or a filter answers with the address, whatever the CNAME is."""
+    world.zones.seed(HOST, "CNAME", "fake.example.com.")
     world.zones.seed("fake.example.com", "A", address)
 
     assert [(Code.ADDRESS_MADE_UP, Severity.ERROR)] == world.domain()
 
 
-def test_loopback_is_true_in_a_world_on_loopback(world: World) -> None:
-    """As in the sandbox."""
-    world.zones.seed(ASKED, "A", "127.0.0.2")
+def test_loopback_is_a_real_address_in_the_sandbox(world: World) -> None:
+    """The sandbox serves everything on loopback."""
+    world.zones.seed(HOST, "A", "127.0.0.2")
 
     assert [(Code.POINTED_ELSEWHERE, Severity.WARNING)] == world.domain(at_home=True)
 
 
 def test_record_of_another_class_is_no_address() -> None:
-    """Its fields are others (RFC 1035 §3.4.1 is of the Internet alone)."""
+    """Records of another class have other fields (RFC 1035 §3.4.1 describes the Internet class)."""
 
     def handle(wire: bytes, _: Transport) -> Reply:
         response = dns.message.make_response(dns.message.from_wire(wire))
         response.answer += dns.message.from_text(
-            f"id 1\n;ANSWER\n{ASKED}. 60 CLASS77 A \\# 4 00000000\n{ASKED}. 60 IN A 192.0.2.7\n"
+            f"id 1\n;ANSWER\n{HOST}. 60 CLASS77 A \\# 4 00000000\n{HOST}. 60 IN A 192.0.2.7\n"
         ).answer
         return Reply(response.to_wire())
 
@@ -548,13 +544,13 @@ def test_record_of_another_class_is_no_address() -> None:
     try:
         look = ResolverCheck([(ADDRESSES[1], daemon.port)], ANSWER_WITHIN)
 
-        assert [] == look.domains({ASKED: CNAME})
+        assert [] == look.domains({HOST: CNAME})
     finally:
         daemon.stop()
 
 
-def test_silence_says_nothing_of_a_domain(world: World) -> None:
-    """The resolver is reported by itself."""
+def test_silent_resolver_leaves_the_domain_unjudged(world: World) -> None:
+    """The resolver's silence is a finding of its own."""
     world.resolver.down()
 
-    assert [] == world.look(patient=False).domains({ASKED: CNAME})
+    assert [] == world.look(patient=False).domains({HOST: CNAME})

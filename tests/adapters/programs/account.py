@@ -1,4 +1,4 @@
-"""An account whose records a real program writes, at the stand-in of DNSPod."""
+"""An account at the stand-in of DNSPod, whose records a real program writes."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def connected(
 
 @dataclass(frozen=True)
 class CommandAccount:
-    """What the program writes to, and the program."""
+    """The program's account at DNSPod, and the command of the program."""
 
     dnspod: DnspodAccount
 
     def connect(self, token: str = TOKEN) -> DnsProvider:
-        """Return a provider, as another process would make it."""
-        # -I -S: without the site's packages it starts in half the time.
+        """Return a new provider, as another process would make it."""
+        # With -I -S Python skips the site's packages, and starts in half the time.
         program = [sys.executable, "-I", "-S", str(PROGRAM)]
         return connected([*program, self.dnspod.service.url, TOKEN_ID, token])
 

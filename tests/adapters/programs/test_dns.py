@@ -1,4 +1,4 @@
-"""A program of the operator's as a DNS account: how it is called, and what may go wrong with it."""
+"""A program of the operator's as a DNS account: its arguments, exit codes, output and end."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ NAME = "_acme-challenge.img.example.com"
 
 
 def script(tmp_path: Path, body: str) -> list[str]:
-    """Write a shell script; give how it is run."""
+    """Write a shell script, and return its command."""
     path = tmp_path / "dns"
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
     return [str(path)]
 
 
-def test_program_gets_what_to_do_with_which_name_and_value(tmp_path: Path) -> None:
-    """Behind its own arguments, and no shell makes anything of them."""
+def test_program_gets_action_name_and_value(tmp_path: Path) -> None:
+    """The arguments follow the program's own arguments, and no shell interprets any of them."""
     log = tmp_path / "log"
     command = script(tmp_path, f'printf "%s|" "$@" >> {log}')
     provider = connected([*command, "a b", "$HOME"])
@@ -45,8 +45,8 @@ def test_program_gets_what_to_do_with_which_name_and_value(tmp_path: Path) -> No
     handle = provider.add_txt(NAME, "gfj9Xq-_Rg85nM")
     assert provider.remove_txt(NAME, "gfj9Xq-_Rg85nM", handle)
 
-    reported = f"{NAME}|gfj9Xq-_Rg85nM|"
-    assert f"a b|$HOME|present|{reported}a b|$HOME|cleanup|{reported}" == log.read_text()
+    arguments = f"{NAME}|gfj9Xq-_Rg85nM|"
+    assert f"a b|$HOME|present|{arguments}a b|$HOME|cleanup|{arguments}" == log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def test_program_gets_what_to_do_with_which_name_and_value(tmp_path: Path) -> No
         (77, DnsAccessDenied, "keys"),
     ],
 )
-def test_exit_code_says_what_is_wrong(
+def test_exit_code_selects_the_error(
     tmp_path: Path, code: int, kind: type[DnsError], advice: str
 ) -> None:
-    """What it said last is quoted, and the name is named."""
+    """The error has the name and the program's last words."""
     provider = connected(script(tmp_path, f"echo no luck; exit {code}"))
 
     for call in (
@@ -72,8 +72,8 @@ def test_exit_code_says_what_is_wrong(
         assert advice in str(failed.value.hint)
 
 
-def test_program_may_say_that_nothing_was_there(tmp_path: Path) -> None:
-    """Which is no failure, and only when it cleans up."""
+def test_program_may_report_an_absent_record(tmp_path: Path) -> None:
+    """Exit code 66 is a success of a removal, and a failure of a write."""
     provider = connected(script(tmp_path, "exit 66"))
 
     assert not provider.remove_txt(NAME, "value", None)
@@ -81,10 +81,8 @@ def test_program_may_say_that_nothing_was_there(tmp_path: Path) -> None:
         provider.add_txt(NAME, "value")
 
 
-def test_program_that_prints_megabytes_is_cut_short(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The end is kept, and how much is not; memory and log stay small."""
+def test_long_output_is_shortened(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the end of the output and the number of missing bytes."""
     caplog.set_level("INFO")
     provider = connected(
         script(tmp_path, "yes nonsense | head -c 4000000; echo; echo the end; exit 1")
@@ -94,11 +92,11 @@ def test_program_that_prints_megabytes_is_cut_short(
         provider.add_txt(NAME, "value")
 
     assert "bytes of its output are left out" in caplog.text
-    assert sum(len(said.rpartition(": ")[2]) for said in caplog.messages) <= MOST_OUTPUT
+    assert sum(len(message.rpartition(": ")[2]) for message in caplog.messages) <= MOST_OUTPUT
 
 
-def test_program_that_never_ends_is_ended_with_its_children(tmp_path: Path) -> None:
-    """It may have done its work, so its record is looked for later."""
+def test_endless_program_is_ended_with_its_children(tmp_path: Path) -> None:
+    """The program may have written the record, so a later run searches for the record."""
     children = tmp_path / "children"
     provider = connected(
         script(tmp_path, f"sleep 600 & echo $! > {children}; while true; do echo more; done"),
@@ -113,16 +111,16 @@ def test_program_that_never_ends_is_ended_with_its_children(tmp_path: Path) -> N
     assert eventually(lambda: not child.exists() or "Z" in (child / "stat").read_text().split()[2])
 
 
-def test_program_that_is_not_there_is_reported(tmp_path: Path) -> None:
-    """Nothing was written for sure."""
+def test_missing_program_is_reported(tmp_path: Path) -> None:
+    """A missing program certainly wrote no record."""
     with pytest.raises(DnsRejected, match="cannot be found or run"):
         connected([str(tmp_path / "none")]).add_txt(NAME, "value")
 
 
-def test_program_gets_none_of_our_keys_and_shows_none(
+def test_program_gets_no_keys_and_its_output_is_masked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The accounts' keys are not in its environment, and what it says of them is masked."""
+    """The environment lacks the accounts' keys, and secrets in the output are masked."""
     monkeypatch.setenv("DP_Key", "6b5976c68aba5b14a0558b77c17c3932")
     provider = connected(
         script(tmp_path, "echo key=$DP_Key. and 0123456789abcdef; exit 1"),
@@ -134,8 +132,8 @@ def test_program_gets_none_of_our_keys_and_shows_none(
         provider.add_txt(NAME, "value")
 
 
-def test_calls_come_one_after_the_other(tmp_path: Path) -> None:
-    """A script need not be prepared for another one of itself."""
+def test_calls_are_sequential(tmp_path: Path) -> None:
+    """A script can rely on being the only running instance."""
     lock = tmp_path / "lock"
     provider = connected(script(tmp_path, f"mkdir {lock} || exit 1; sleep 0.05; rmdir {lock}"))
 
@@ -150,8 +148,8 @@ def test_calls_come_one_after_the_other(tmp_path: Path) -> None:
     assert provider.remove_txt(NAME, "value-0", None)
 
 
-def test_run_that_is_stopped_ends_the_program_and_those_that_wait(tmp_path: Path) -> None:
-    """A run waits for neither."""
+def test_stopped_run_ends_running_and_waiting_calls(tmp_path: Path) -> None:
+    """The stopped run waits for neither the program nor the next call."""
     started, stop = tmp_path / "started", threading.Event()
 
     def pause(seconds: float) -> None:
@@ -178,14 +176,14 @@ def test_run_that_is_stopped_ends_the_program_and_those_that_wait(tmp_path: Path
     assert {"one", "two"} == set(ended)
 
 
-def test_command_of_nothing_is_reported() -> None:
-    """When it is connected, as every mistake in the settings."""
+def test_empty_command_is_reported() -> None:
+    """The error comes when the account is connected, like every error in the settings."""
     with pytest.raises(ConfigError, match="`command`"):
         connect(Settings(()), connected_with())
 
 
-def test_author_may_run_programs_in_tests() -> None:
-    """The context of the testing room runs them as well."""
+def test_testing_context_runs_programs() -> None:
+    """Authors of adapters can run programs in their tests."""
     ended = connected_with().run(["sh", "-c", "echo said; exit 3"], timedelta(seconds=20))
 
     assert (3, "said\n") == (ended.code, ended.words)

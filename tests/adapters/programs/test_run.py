@@ -1,4 +1,4 @@
-"""Programs of the operator's: real processes that talk, fail, hang, and have children."""
+"""Programs of the operator's: real processes that print, fail, hang, and have children."""
 
 from __future__ import annotations
 
@@ -22,20 +22,17 @@ from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_key
 from tests.adapters.receivers.bench import no_pause, program, python
 
-# --- Programs of the operator's: real processes that talk, fail, hang, and have children
-
-
-DEADLINE = 10  # seconds for something to happen
+DEADLINE = 10  # seconds until a condition must hold
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+def log_lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     caplog.set_level(logging.INFO)
     return lambda: [record.getMessage() for record in caplog.records]
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait until it is so."""
+    """Wait for a condition, and return whether the condition holds in the end."""
     deadline = time.monotonic() + DEADLINE
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -43,7 +40,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def is_alive(pid_file: Path) -> bool:
-    """Return whether the process is there, and no zombie."""
+    """Return whether the process exists and is no zombie."""
     stat = Path("/proc") / pid_file.read_text().strip() / "stat"
     try:
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
@@ -51,62 +48,68 @@ def is_alive(pid_file: Path) -> bool:
         return False
 
 
-def test_output_goes_to_the_log(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """A record for each line, of both streams, without what would move a cursor."""
+def test_output_goes_to_the_log(tmp_path: Path, log_lines: Callable[[], list[str]]) -> None:
+    """The log has a record for each line of both streams, without control characters."""
     script = "echo one; echo two >&2; printf 'th\\033[2Jree'"
 
     run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
 
-    assert ["/bin/sh: one", "/bin/sh: two", "/bin/sh: th [2Jree"] == said()
+    assert ["/bin/sh: one", "/bin/sh: two", "/bin/sh: th [2Jree"] == log_lines()
 
 
-def test_environment_and_directory(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """It has what certferry has, and what it is given; its input is empty."""
+def test_environment_and_directory(tmp_path: Path, log_lines: Callable[[], list[str]]) -> None:
+    """The program gets certferry's environment, further variables, and an empty input."""
     script = 'echo "$HOME $TOLD $PWD"; cat'
 
     run(program(tmp_path, "/bin/sh", "-c", script), {"TOLD": "so"}, no_pause, hidden=())
 
-    assert [f"/bin/sh: {os.environ['HOME']} so {tmp_path}"] == said()
+    assert [f"/bin/sh: {os.environ['HOME']} so {tmp_path}"] == log_lines()
 
 
-def test_variables_that_are_passed_or_withheld(
-    tmp_path: Path, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+def test_passed_and_withheld_variables(
+    tmp_path: Path, log_lines: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it is given counts, whatever certferry has under that name; what is withheld is not
-    there, and what is called alike is.
+    """A given variable overrides an inherited variable. A withheld variable is absent, and a
+    similar name stays.
     """
     for name in ("TOLD", "THEIR_TOKEN", "OUR_TOKEN"):
         monkeypatch.setenv(name, "inherited")
     script = 'echo "$TOLD $THEIR_TOKEN ${OUR_TOKEN-gone}"'
-    does = program(tmp_path, "/bin/sh", "-c", script)
+    command = program(tmp_path, "/bin/sh", "-c", script)
 
-    run(does, {"TOLD": "so"}, no_pause, hidden=(), withheld={"OUR_TOKEN", "NOT_SET"})
+    run(command, {"TOLD": "so"}, no_pause, hidden=(), withheld={"OUR_TOKEN", "NOT_SET"})
 
-    assert ["/bin/sh: so inherited gone"] == said()
+    assert ["/bin/sh: so inherited gone"] == log_lines()
 
 
-def test_arguments_reach_it_as_they_are(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """No shell looks at them."""
+def test_arguments_are_passed_unchanged(tmp_path: Path, log_lines: Callable[[], list[str]]) -> None:
+    """No shell interprets the arguments."""
     run(program(tmp_path, "echo", "$HOME; *", "a  b"), {}, no_pause, hidden=())
 
-    assert ["echo: $HOME; *  a  b"] == [line.replace("* a", "*  a") for line in said()]
+    assert ["echo: $HOME; *  a  b"] == [line.replace("* a", "*  a") for line in log_lines()]
 
 
-def test_long_output_is_cut_at_its_beginning(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """What is kept is bounded; the last line is there, and it says how much is not."""
+def test_long_output_loses_its_beginning(
+    tmp_path: Path, log_lines: Callable[[], list[str]]
+) -> None:
+    """The stored output is limited: the last line is present, and the first line gives the number
+    of missing bytes.
+    """
     source = "import sys\nfor n in range(200_000): print(n)"
 
     run(python(tmp_path, source), {}, no_pause, hidden=())
 
-    first, *lines = said()
+    first, *lines = log_lines()
     assert "bytes of its output are left out" in first
     assert lines[-1].endswith(": 199999")
     assert sum(map(len, lines)) < 20 * MOST_OUTPUT
 
 
 @pytest.mark.parametrize("before", [0, 100_000])
-def test_key_is_not_logged(tmp_path: Path, said: Callable[[], list[str]], before: int) -> None:
-    """Whatever a program prints, and however much before it."""
+def test_key_is_hidden_in_the_log(
+    tmp_path: Path, log_lines: Callable[[], list[str]], before: int
+) -> None:
+    """The key is hidden at any place in the output."""
     key = make_key()
     (tmp_path / "privkey.pem").write_text(key.reveal())
     script = f"head -c {before} /dev/zero | tr '\\0' 'x'; cat privkey.pem privkey.pem; exit 1"
@@ -114,7 +117,7 @@ def test_key_is_not_logged(tmp_path: Path, said: Callable[[], list[str]], before
     with pytest.raises(DeployError) as failed:
         run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=[key])
 
-    reported = "\n".join([*said(), str(failed.value)])
+    reported = "\n".join([*log_lines(), str(failed.value)])
     assert "•••" in reported
     for line in key.reveal().splitlines()[1:-1]:
         assert line not in reported
@@ -138,9 +141,9 @@ def pem_of(kind: str, form: PrivateFormat) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-@pytest.mark.parametrize("known", [True, False], ids=["ours", "another"])
+@pytest.mark.parametrize("is_hidden", [True, False], ids=["ours", "another"])
 @pytest.mark.parametrize(
-    "how",
+    "command",
     [
         "cat key",
         "echo $(cat key)",
@@ -152,48 +155,48 @@ def pem_of(kind: str, form: PrivateFormat) -> str:
         "cat key; head -c 16500 /dev/zero | tr '\\0' 'x'; echo",
     ],
 )
-def test_key_in_a_frame_is_not_reported(
+def test_key_with_pem_lines_is_hidden(
     tmp_path: Path,
-    said: Callable[[], list[str]],
+    log_lines: Callable[[], list[str]],
     kind: str,
     form: PrivateFormat,
-    how: str,
+    command: str,
     *,
-    known: bool,
+    is_hidden: bool,
 ) -> None:
-    """Any account's secret, in any form: neither to the log, a line at a time, nor by the error;
-    also when the frame is cut off at one end, by the program or because only so much is kept.
+    """A key of any kind is hidden in the log and in the error, even when the program or the limit
+    on the output cuts off the PEM line at either end.
     """
     pem = pem_of(kind, form)
     (tmp_path / "key").write_text(pem)
-    hidden = [pkcs8_pem(key_of(kind))] if known else []
+    hidden = [pkcs8_pem(key_of(kind))] if is_hidden else []
 
     with pytest.raises(DeployError) as failed:
-        run(program(tmp_path, "/bin/sh", "-c", f"{how}; exit 1"), {}, no_pause, hidden=hidden)
+        run(program(tmp_path, "/bin/sh", "-c", f"{command}; exit 1"), {}, no_pause, hidden=hidden)
 
-    assert [] == lines_logged(pem, "\n".join([*said(), str(failed.value)]))
+    assert [] == leaked_lines(pem, "\n".join([*log_lines(), str(failed.value)]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("how", ["grep -v -e ----- key", "grep -v -e ----- key | tr -d '\\n'"])
-def test_our_key_without_a_frame_is_not_reported(
-    tmp_path: Path, said: Callable[[], list[str]], kind: str, how: str
+@pytest.mark.parametrize("command", ["grep -v -e ----- key", "grep -v -e ----- key | tr -d '\\n'"])
+def test_known_key_without_pem_lines_is_hidden(
+    tmp_path: Path, log_lines: Callable[[], list[str]], kind: str, command: str
 ) -> None:
-    """Line by line as it was given, or in one."""
+    """The key is hidden in lines as given, and in a single line."""
     pem = pem_of(kind, PrivateFormat.PKCS8)
     (tmp_path / "key").write_text(pem)
     hidden = [pkcs8_pem(key_of(kind))]
 
     with pytest.raises(DeployError) as failed:
-        run(program(tmp_path, "/bin/sh", "-c", f"{how}; exit 1"), {}, no_pause, hidden=hidden)
+        run(program(tmp_path, "/bin/sh", "-c", f"{command}; exit 1"), {}, no_pause, hidden=hidden)
 
-    reported = "\n".join([*said(), str(failed.value)])
+    reported = "\n".join([*log_lines(), str(failed.value)])
     assert "•••" in reported
-    assert [] == lines_logged(pem, reported)
+    assert [] == leaked_lines(pem, reported)
 
 
-def lines_logged(pem: str, reported: str) -> list[str]:
-    """Return the lines of a key's body that came out, with or without what is between them."""
+def leaked_lines(pem: str, reported: str) -> list[str]:
+    """Return the lines of a key's body that the report contains, with or without whitespace."""
     body = [line for line in pem.splitlines() if "-----" not in line]
     unwrapped = "".join(reported.split())
     return [
@@ -203,56 +206,58 @@ def lines_logged(pem: str, reported: str) -> list[str]:
     ]
 
 
-def test_words_around_a_key_are_reported(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """The operator looks at the log because of them."""
+def test_output_around_a_key_is_reported(
+    tmp_path: Path, log_lines: Callable[[], list[str]]
+) -> None:
+    """The operator needs the words around the key."""
     (tmp_path / "key").write_text(pem_of("EC", PrivateFormat.TraditionalOpenSSL))
     script = "echo with key:; cat key; echo 'nginx: bad key'; exit 1"
 
     with pytest.raises(DeployError) as failed:
         run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
 
-    assert ["/bin/sh: with key:", "/bin/sh: •••", "/bin/sh: nginx: bad key"] == said()
+    assert ["/bin/sh: with key:", "/bin/sh: •••", "/bin/sh: nginx: bad key"] == log_lines()
     assert str(failed.value).endswith("exit code 1: with key: ••• nginx: bad key")
 
 
-def test_authorization_is_not_reported(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """As `curl -v` shows it: hidden to the end of its line, before the lines are joined."""
+def test_authorization_header_is_hidden(tmp_path: Path, log_lines: Callable[[], list[str]]) -> None:
+    """`curl -v` prints the header; its line is hidden to the end, before the lines are joined."""
     script = "echo '> Authorization: Bearer planted'; echo '< HTTP/1.1 403'; exit 1"
 
     with pytest.raises(DeployError) as failed:
         run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
 
-    assert ["/bin/sh: > Authorization: •••", "/bin/sh: < HTTP/1.1 403"] == said()
+    assert ["/bin/sh: > Authorization: •••", "/bin/sh: < HTTP/1.1 403"] == log_lines()
     assert str(failed.value).endswith("exit code 1: > Authorization: ••• < HTTP/1.1 403")
 
 
-def test_what_is_hidden_is_not_logged(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """A program that shows its environment shows the accounts' keys; what is no secret stays."""
-    shown = {"DP_Key": "planted-0123456789", "DEPLOY_KEY": "planted-line-1+0/\nplanted-line-2+0/"}
-    hidden = [Secret(value) for value in shown.values()]
+def test_secrets_are_hidden_in_the_log(tmp_path: Path, log_lines: Callable[[], list[str]]) -> None:
+    """A program that prints its environment prints keys; values without a secret stay."""
+    secrets = {"DP_Key": "planted-0123456789", "DEPLOY_KEY": "planted-line-1+0/\nplanted-line-2+0/"}
+    hidden = [Secret(value) for value in secrets.values()]
     script = "env; exit 1"
 
     with pytest.raises(DeployError) as failed:
         run(
             program(tmp_path, "/bin/sh", "-c", script),
-            {**shown, "LB": "1"},
+            {**secrets, "LB": "1"},
             no_pause,
             hidden=hidden,
         )
 
-    reported = "\n".join([*said(), str(failed.value)])
+    reported = "\n".join([*log_lines(), str(failed.value)])
     assert {
         "/bin/sh: DP_Key=•••",
         "/bin/sh: DEPLOY_KEY=•••",
         "/bin/sh: •••",
         "/bin/sh: LB=1",
-    } <= set(said())
+    } <= set(log_lines())
     assert "planted" not in reported
 
 
 @pytest.mark.parametrize("after", range(260, 320, 7))
-def test_last_words_hold_no_part_of_a_secret(tmp_path: Path, after: int) -> None:
-    """Wherever they are cut; and nothing of them is kept for ever."""
+def test_last_words_contain_no_part_of_a_secret(tmp_path: Path, after: int) -> None:
+    """The last words may begin within a secret, and the stored error omits them."""
     secret = "planted-" + "planted-".join("0123456789")
     script = f"printf %s {secret}; head -c {after} /dev/zero | tr '\\0' 'x'; exit 1"
 
@@ -264,19 +269,21 @@ def test_last_words_hold_no_part_of_a_secret(tmp_path: Path, after: int) -> None
     assert "the program /bin/sh failed with exit code 1: …" == str(failed.value.lasting)
 
 
-def test_secret_that_a_program_was_ended_in(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """What it had not said yet would have shown that the rest of it is a secret."""
+def test_program_ended_within_a_secret(tmp_path: Path, log_lines: Callable[[], list[str]]) -> None:
+    """The printed beginning of a secret is hidden, although the program never printed the end."""
     script = "printf 'key=planted-0123'; sleep 60"
-    does = program(tmp_path, "/bin/sh", "-c", script, timeout=0.5)
+    command = program(tmp_path, "/bin/sh", "-c", script, timeout=0.5)
 
     with pytest.raises(DeployError, match="was still running"):
-        run(does, {}, no_pause, hidden=[Secret("planted-0123456789")])
+        run(command, {}, no_pause, hidden=[Secret("planted-0123456789")])
 
-    assert ["/bin/sh: key=•••"] == said()
+    assert ["/bin/sh: key=•••"] == log_lines()
 
 
-def test_what_an_interrupted_program_said(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """Why a program was still running when the operator stopped the run is in the log too."""
+def test_output_of_an_interrupted_program(
+    tmp_path: Path, log_lines: Callable[[], list[str]]
+) -> None:
+    """The log shows why the program was still running when the operator stopped the run."""
 
     def stop(seconds: float) -> None:
         del seconds
@@ -287,7 +294,7 @@ def test_what_an_interrupted_program_said(tmp_path: Path, said: Callable[[], lis
     with pytest.raises(Interrupted):
         run(program(tmp_path, "/bin/sh", "-c", script), {}, stop, hidden=())
 
-    assert ["/bin/sh: waiting"] == said()
+    assert ["/bin/sh: waiting"] == log_lines()
 
 
 @pytest.mark.parametrize(
@@ -299,7 +306,7 @@ def test_what_an_interrupted_program_said(tmp_path: Path, said: Callable[[], lis
     ],
 )
 def test_program_that_fails(tmp_path: Path, script: str, words: str) -> None:
-    """How it ended and its last words, and that it is tried again."""
+    """The error has the exit code and the last words, and allows another attempt."""
     with pytest.raises(DeployError) as failed:
         run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
 
@@ -308,16 +315,18 @@ def test_program_that_fails(tmp_path: Path, script: str, words: str) -> None:
     assert failed.value.retry.allowed
 
 
-def test_program_that_is_not_there(tmp_path: Path) -> None:
-    """With the places where it was looked for."""
-    with pytest.raises(TargetRejected, match="the program no-such cannot be found or run") as no:
+def test_missing_program(tmp_path: Path) -> None:
+    """The hint lists the searched directories."""
+    with pytest.raises(
+        TargetRejected, match="the program no-such cannot be found or run"
+    ) as missing:
         run(program(tmp_path, "no-such"), {}, no_pause, hidden=())
 
-    assert os.environ["PATH"] in str(no.value.hint)
+    assert os.environ["PATH"] in str(missing.value.hint)
 
 
-def test_file_that_is_no_program(tmp_path: Path) -> None:
-    """Executable, but nothing that the system can run; or not executable."""
+def test_file_that_cannot_be_executed(tmp_path: Path) -> None:
+    """The file lacks the executable bit, or has a format unknown to the system."""
     script = tmp_path / "script"
     script.write_bytes(b"\x00\x01")
     with pytest.raises(TargetRejected, match="cannot be found or run"):
@@ -327,27 +336,27 @@ def test_file_that_is_no_program(tmp_path: Path) -> None:
         run(program(tmp_path, str(script)), {}, no_pause, hidden=())
 
 
-def test_program_that_hangs_is_ended_with_its_children(
-    tmp_path: Path, said: Callable[[], list[str]]
+def test_hanging_program_is_ended_with_its_children(
+    tmp_path: Path, log_lines: Callable[[], list[str]]
 ) -> None:
-    """In its time and the grace; what it had said is in the log."""
+    """The program ends within its timeout and the grace period, and its output is in the log."""
     script = "sleep 60 & echo $! > child; echo waiting; wait"
 
-    begun = time.monotonic()
+    started = time.monotonic()
     with pytest.raises(DeployError, match="was still running after 1 second") as late:
         run(program(tmp_path, "/bin/sh", "-c", script, timeout=1), {}, no_pause, hidden=())
 
-    assert time.monotonic() - begun < DEADLINE
-    assert ["/bin/sh: waiting"] == said()
+    assert time.monotonic() - started < DEADLINE
+    assert ["/bin/sh: waiting"] == log_lines()
     assert "timeout" in str(late.value.hint)
     assert eventually(lambda: not is_alive(tmp_path / "child"))
 
 
-@pytest.mark.parametrize("begin", ["exec", "exec env -i"])
-def test_program_that_will_not_end(tmp_path: Path, begin: str) -> None:
-    """It may refuse to be asked, not to be ended."""
+@pytest.mark.parametrize("prefix", ["exec", "exec env -i"])
+def test_program_that_ignores_sigterm(tmp_path: Path, prefix: str) -> None:
+    """After SIGTERM comes SIGKILL, which a program cannot ignore."""
     stubborn = 'trap "" TERM; echo $$ > child; while :; do sleep 1; done'
-    script = f"{begin} /bin/sh -c '{stubborn}'"
+    script = f"{prefix} /bin/sh -c '{stubborn}'"
 
     with pytest.raises(DeployError, match="was still running"):
         run(program(tmp_path, "/bin/sh", "-c", script, timeout=0.5), {}, no_pause, hidden=())
@@ -355,25 +364,25 @@ def test_program_that_will_not_end(tmp_path: Path, begin: str) -> None:
     assert eventually(lambda: not is_alive(tmp_path / "child"))
 
 
-def test_child_that_lives_on_is_left_alone(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """A program may start a server and end: certferry does not wait for the server, whose output
-    may still be the program's.
+def test_surviving_child_is_left_alone(tmp_path: Path, log_lines: Callable[[], list[str]]) -> None:
+    """A program may start a server and end. certferry does not wait for the server, although the
+    server may still hold the program's output.
     """
     server = "echo $$ > new; mv new child; while ! test -e go; do sleep 0.02; done; touch survived"
     script = f"sh -c '{server}' & while ! test -e child; do sleep 0.02; done; echo started"
 
-    begun = time.monotonic()
+    started = time.monotonic()
     run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
 
-    assert time.monotonic() - begun < DEADLINE
+    assert time.monotonic() - started < DEADLINE
     assert is_alive(tmp_path / "child")
     (tmp_path / "go").touch()
     assert eventually((tmp_path / "survived").exists)
-    assert ["/bin/sh: started"] == said()
+    assert ["/bin/sh: started"] == log_lines()
 
 
-def test_silent_program_is_waited_for(tmp_path: Path) -> None:
-    """One that has closed its output is not at its end yet."""
+def test_program_with_closed_output_is_awaited(tmp_path: Path) -> None:
+    """A program that has closed its output may still be running."""
     script = "exec >&- 2>&-; sleep 0.3; touch done"
 
     run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
@@ -381,61 +390,61 @@ def test_silent_program_is_waited_for(tmp_path: Path) -> None:
     assert (tmp_path / "done").exists()
 
 
-def stopped_when(there: Path) -> Callable[[float], None]:
-    """Return the pauses of a run that is stopped as soon as a file is there."""
+def stopped_when(path: Path) -> Callable[[float], None]:
+    """Return a pause that stops the run as soon as a file exists."""
 
     def pause(seconds: float) -> None:
-        if there.exists():
+        if path.exists():
             raise Interrupted(Text("stopped"))
 
     return pause
 
 
-def test_stopped_run_ends_it(tmp_path: Path) -> None:
-    """With its children; what it had said is in the log."""
+def test_stopped_run_ends_the_program(tmp_path: Path) -> None:
+    """The program's children end as well."""
     script = "sh -c 'echo $$ > new; mv new child; sleep 60'; true"
-    does, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "child")
+    command, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "child")
 
     with pytest.raises(Interrupted):
-        run(does, {}, pause, hidden=())
+        run(command, {}, pause, hidden=())
 
     assert eventually(lambda: not is_alive(tmp_path / "child"))
 
 
-def test_stopped_run_lets_it_leave_things_in_order(
-    tmp_path: Path, said: Callable[[], list[str]]
+def test_stopped_run_lets_the_program_clean_up(
+    tmp_path: Path, log_lines: Callable[[], list[str]]
 ) -> None:
-    """It is asked first, as one that is too slow is."""
+    """SIGTERM comes first, as after a timeout."""
     script = (
         "trap 'touch in-order; echo rolled back; exit' TERM;"
         "touch ready; while :; do sleep 0.02; done"
     )
-    does, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "ready")
+    command, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "ready")
 
     with pytest.raises(Interrupted):
-        run(does, {}, pause, hidden=())
+        run(command, {}, pause, hidden=())
 
     assert (tmp_path / "in-order").exists()
-    assert "/bin/sh: rolled back" in said()
+    assert "/bin/sh: rolled back" in log_lines()
 
 
-def test_stopped_run_ends_one_that_will_not(tmp_path: Path) -> None:
-    """It may refuse to be asked, not to be ended."""
+def test_stopped_run_ends_a_program_that_ignores_sigterm(tmp_path: Path) -> None:
+    """After SIGTERM comes SIGKILL, which a program cannot ignore."""
     script = "trap '' TERM; echo $$ > new; mv new child; while :; do sleep 1; done"
-    does, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "child")
+    command, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "child")
 
     with pytest.raises(Interrupted):
-        run(does, {}, pause, hidden=())
+        run(command, {}, pause, hidden=())
 
     assert eventually(lambda: not is_alive(tmp_path / "child"))
 
 
-# --- What a program said, cut at its beginning: the rest of a secret is not shown
+# --- Shortened output: the end of a cut secret is hidden
 
 
 SECRET = "0123456789-0123456789-0123456789-planted"
 
-# A line of secrets that is longer than what is kept: wherever it is cut, it is cut within one.
+# A line of secrets longer than the limit, so that any cut is within a secret.
 SOURCE = f"""
 print("x" * {{before}} + "{SECRET}" * {4 * MOST_OUTPUT // len(SECRET)})
 print("why")
@@ -444,15 +453,15 @@ raise SystemExit(1)
 
 
 @pytest.mark.parametrize("before", range(0, len(SECRET), 9))
-def test_first_line_that_lost_its_beginning(
+def test_first_line_of_shortened_output(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, before: int
 ) -> None:
-    """The rest of a secret is neither logged nor quoted; the lines after it are."""
+    """The end of the cut secret is neither logged nor quoted; later lines are logged."""
     caplog.set_level(logging.INFO)
-    does = python(tmp_path, SOURCE.format(before=before))
+    command = python(tmp_path, SOURCE.format(before=before))
 
     with pytest.raises(DeployError) as failed:
-        run(does, {}, no_pause, hidden=[Secret(SECRET)])
+        run(command, {}, no_pause, hidden=[Secret(SECRET)])
 
     first, *_, last = (record.getMessage() for record in caplog.records)
     assert "bytes of its output are left out" in first

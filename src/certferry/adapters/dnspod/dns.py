@@ -213,7 +213,7 @@ def _used_until(rate: Rate, note: str | None, now: datetime) -> datetime:
 
 
 def _moment(note: str) -> datetime | None:
-    """Read an RFC 3339 moment; `None` for anything else."""
+    """Read an ISO 8601 moment that has a UTC offset; return `None` for any other text."""
     try:
         moment = datetime.fromisoformat(note)
     except ValueError:

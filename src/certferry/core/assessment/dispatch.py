@@ -188,8 +188,11 @@ def by_cause(troubles: Iterable[Notice]) -> Iterator[list[Notice]]:
 
 
 def paragraphs(notifications: Sequence[Notification]) -> Iterator[list[Notification]]:
-    """Yield the notifications for each paragraph of a message: trouble by cause, recoveries by the
-    code and the target of the trouble, other notices by their words.
+    """Yield the notifications for each paragraph of a message.
+
+    Trouble is grouped by cause. Recoveries are grouped by code, target, channel and host, and
+    recoveries of certificates stay apart from all others. Other notices are grouped by message and
+    hint.
     """
     by_key = {notification.notice.key: notification for notification in notifications}
     for members in by_cause(filter(_is_trouble, (each.notice for each in notifications))):

@@ -261,8 +261,9 @@ def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[C
 
 
 def _of_clock(expected: Iterable[Expected], recorded: Recorded, now: datetime) -> Iterator[Concern]:
-    """Yield a warning if the clock is more than an hour behind the last run's end, or behind the
-    beginning of a newest certificate. Judgments by time are then void.
+    """Yield a warning if the clock is more than an hour behind the latest of these moments: the end
+    of the last run, and the beginning of each declared certificate's newest version. With such a
+    clock, judgments by time cannot be trusted.
     """
     moments = [] if recorded.last_run is None else [recorded.last_run.ended_at]
     for certificate in expected:

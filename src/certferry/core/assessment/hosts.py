@@ -64,11 +64,11 @@ def _of_clock(host: str, at: datetime, ahead: timedelta) -> Iterator[Problem]:
 
 
 def away_since(host: HostRecord, now: datetime) -> datetime | None:
-    """Return the moment from which a host counts as away, `AWAY` after the host's last run; `None`
-    for a host that runs.
+    """Return when a host began to count as away: `AWAY` after the end of its last run. Return
+    `None` if the host is not away.
 
-    A host without any run is outside the schedule and never away. A run in progress counts from
-    the beginning of the run.
+    A run in progress counts from its beginning. A host that has never run is never away, because
+    the host has no schedule to miss.
     """
     ended = host.seen_at if host.last_run is None else host.last_run.ended_at
     last = max(filter(None, (ended, host.running_since)), default=None)

@@ -129,10 +129,11 @@ def noticed(
     declared: Collection[str],
     host: str = "",
 ) -> Notices:
-    """Return the notices that stand after a run over the `declared` lineages.
+    """Return the notices that stand after a run.
 
-    `versions` are newest first. If hosts share the state, `host` is this host; notices of other
-    hosts stay.
+    `declared` are all declared lineages, even those that the run did not cover. `versions` are
+    newest first. If hosts share the state, `host` is this host, and notices of other hosts stay.
+    After a stopped run, the notices stay as they were.
     """
     if not report.complete:
         return before  # a run that was stopped has not seen everything

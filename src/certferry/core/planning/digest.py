@@ -122,7 +122,11 @@ def _steps(plan: plans.Plan) -> Iterator[list[object]]:
 def _subject(
     step: plans.Issue | plans.Deploy | plans.Rollback | plans.Retire | plans.Clean,
 ) -> Iterator[object]:
-    """Return the subject of a step: names, place, certificate, settings."""
+    """Yield what a step is about. For an order: the names, the key type and the CAs. For a
+    deployment: the place, the certificate, the changes, and whether it is a repair. For a rollback:
+    the place and the certificate. For a removal: the target, the remote id, and whether the
+    certificate is unmanaged. For `Clean`: nothing.
+    """
     match step:
         case plans.Issue():
             yield from (step.names, step.key_type.value)

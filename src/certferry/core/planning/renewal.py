@@ -102,7 +102,7 @@ def ordered(case: _Case) -> Reason | None:
 
 
 def issuer_expired(case: _Case) -> Reason | None:
-    """A certificate of the chain has expired, so clients refuse the chain."""
+    """The certificate that signed the leaf has expired, so clients refuse the chain."""
     return expired_issuer(case.version, case.now)
 
 

@@ -40,7 +40,12 @@ def plan_rollback(
     previous: Version | None,
     now: datetime,
 ) -> Rollback | None:
-    """Plan to withdraw a certificate refused by edges, if the `previous` version can be bound."""
+    """Plan to go back to the `previous` version, after edges have refused the new certificate for
+    `CONFIRMED_AFTER`.
+
+    Return `None` if the refusal is not confirmed, if not every address worked before the change, or
+    if the `previous` version cannot be bound.
+    """
     if previous is None:
         return None
     is_there = target.remote_of(previous.fingerprint) is not None

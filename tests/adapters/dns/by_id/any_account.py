@@ -1,4 +1,4 @@
-"""An account at any of the services whose records have ids, for what all of them do."""
+"""An account at any of the services whose records have ids, for their common behaviour."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AnAccount = AlidnsAccount | CloudflareAccount | DnspodAccount
 
 SERVICES = ("alidns", "cloudflare", "dnspod")
 READ_BACK = pytest.mark.parametrize("account", ["alidns", "cloudflare"], indirect=True)
-"""For what DNSPod's adapter does otherwise: it trusts an answer, and reads nothing back."""
+"""The services whose answers are checked. DNSPod's adapter trusts the answer to a write."""
 
 
 def opened(service: str) -> AbstractContextManager[AnAccount]:

@@ -1,4 +1,4 @@
-"""An account of each service that holds example.com."""
+"""An account of each service, with the zone example.com."""
 
 from __future__ import annotations
 

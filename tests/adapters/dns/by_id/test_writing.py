@@ -1,4 +1,4 @@
-"""What every service that names its records by id does: look, write, read back, take away."""
+"""Writes and removals at every service that names records by id."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ LOST = pytest.mark.parametrize(
 
 
 @READ_BACK
-def test_new_record_is_read_back(account: AnAccount, provider: DnsProvider) -> None:
-    """One write, one look at what became of it, and a handle that names the record."""
+def test_new_record_is_checked(account: AnAccount, provider: DnsProvider) -> None:
+    """A write takes a single call and a single check, and the handle names the record."""
     handle = provider.add_txt(NAME, "value")
 
     [record] = account.zones.records(name=NAME, rtype="TXT")
@@ -42,10 +42,8 @@ def test_new_record_is_read_back(account: AnAccount, provider: DnsProvider) -> N
 
 
 @READ_BACK
-def test_record_that_was_accepted_and_never_written(
-    account: AnAccount, provider: DnsProvider
-) -> None:
-    """A service that says yes and does nothing is found out before the CA looks."""
+def test_accepted_record_is_missing(account: AnAccount, provider: DnsProvider) -> None:
+    """A service that accepts a record and drops it is noticed before the CA looks."""
     assert not isinstance(account, DnspodAccount)
     account.service.forgets_records = True
 
@@ -56,8 +54,8 @@ def test_record_that_was_accepted_and_never_written(
     assert 2 == len(account.calls(account.CREATE))
 
 
-def test_record_that_is_shown_late(account: AnAccount, provider: DnsProvider) -> None:
-    """It is looked for again, and not written twice."""
+def test_record_is_listed_late(account: AnAccount, provider: DnsProvider) -> None:
+    """The search is repeated; the write is not."""
     account.service.index_delay = 3
 
     provider.add_txt(NAME, "value")
@@ -67,8 +65,8 @@ def test_record_that_is_shown_late(account: AnAccount, provider: DnsProvider) ->
 
 
 @READ_BACK
-def test_record_that_cannot_be_read_back(account: AnAccount, provider: DnsProvider) -> None:
-    """The write was answered: the handle is not given up because a look fails."""
+def test_record_that_cannot_be_checked(account: AnAccount, provider: DnsProvider) -> None:
+    """The service has confirmed the write, so a failed check keeps the handle."""
     account.refuse_next(account.READ, account.NOT_ALLOWED)
 
     handle = provider.add_txt(NAME, "value")
@@ -78,10 +76,10 @@ def test_record_that_cannot_be_read_back(account: AnAccount, provider: DnsProvid
 
 
 @LOST
-def test_record_is_there_once_after_a_lost_answer(
+def test_lost_answer_to_a_write_leaves_a_single_record(
     account: AnAccount, provider: DnsProvider, fault: Fault
 ) -> None:
-    """Whether it was written before the answer was lost or not, it is looked for first."""
+    """A search comes before the second write, because the first may have succeeded."""
     account.service.faults.add(fault, on=account.CREATE)
 
     handle = provider.add_txt(NAME, "value")
@@ -92,10 +90,10 @@ def test_record_is_there_once_after_a_lost_answer(
 
 
 @pytest.mark.parametrize("does_the_work", [True, False])
-def test_record_is_there_once_after_an_error_of_the_server(
+def test_server_error_leaves_a_single_record(
     account: AnAccount, provider: DnsProvider, does_the_work: object
 ) -> None:
-    """A server that failed may have done the work."""
+    """The server may have written the record before the error."""
     account.refuse_next(account.CREATE, account.BROKEN, does_the_work=bool(does_the_work))
 
     provider.add_txt(NAME, "value")
@@ -103,8 +101,8 @@ def test_record_is_there_once_after_an_error_of_the_server(
     assert ["value"] == account.values(NAME)
 
 
-def test_write_is_not_repeated_without_end(account: AnAccount, provider: DnsProvider) -> None:
-    """After two writes in doubt the next run goes on, and finds what came of them."""
+def test_uncertain_write_is_sent_at_most_twice(account: AnAccount, provider: DnsProvider) -> None:
+    """After two uncertain writes the next run continues, and finds the record."""
     account.service.index_delay = 1e9
     account.service.faults.add(Fault.reset_after(), on=account.CREATE, times=None)
 
@@ -119,10 +117,8 @@ def test_write_is_not_repeated_without_end(account: AnAccount, provider: DnsProv
     assert provider.remove_txt(NAME, "value", None)
 
 
-def test_record_in_doubt_is_not_reported_as_refused(
-    account: AnAccount, provider: DnsProvider
-) -> None:
-    """When the look for it is refused, it may be there all the same, and must be swept later."""
+def test_refused_search_leaves_a_write_uncertain(account: AnAccount, provider: DnsProvider) -> None:
+    """The record may exist although the search is refused, so a later run must remove it."""
     account.service.faults.add(Fault.reset_after(), on=account.CREATE)
     account.refuse_next(account.LIST, account.NOT_ALLOWED, times=9)
 
@@ -130,10 +126,8 @@ def test_record_in_doubt_is_not_reported_as_refused(
         provider.add_txt(NAME, "value")
 
 
-def test_connection_that_is_refused_leaves_no_doubt(
-    account: AnAccount, provider: DnsProvider
-) -> None:
-    """Nothing was sent, so nothing is looked for."""
+def test_refused_connection_is_certain(account: AnAccount, provider: DnsProvider) -> None:
+    """The request was never sent, so a search is unnecessary."""
     provider.add_txt(NAME, "one")
     account.service.http.stop()
 
@@ -148,7 +142,7 @@ def test_connection_that_is_refused_leaves_no_doubt(
 def test_removal_is_certain_after_a_lost_answer(
     account: AnAccount, provider: DnsProvider, fault: Fault
 ) -> None:
-    """It is repeated by id, and what was removed by the lost call counts as removed."""
+    """The removal is repeated by id, and a record that the lost call removed counts as removed."""
     handle = provider.add_txt(NAME, "value")
     account.service.faults.add(fault, on=account.REMOVE)
 
@@ -157,8 +151,10 @@ def test_removal_is_certain_after_a_lost_answer(
     assert 2 == len(account.calls(account.REMOVE))
 
 
-def test_removal_is_not_repeated_without_end(account: AnAccount, provider: DnsProvider) -> None:
-    """The handle stays good for the next run."""
+def test_uncertain_removal_is_sent_at_most_three_times(
+    account: AnAccount, provider: DnsProvider
+) -> None:
+    """The next run can use the same handle."""
     handle = provider.add_txt(NAME, "value")
     account.service.faults.add(Fault.reset_before(), on=account.REMOVE, times=None)
 
@@ -172,13 +168,13 @@ def test_removal_is_not_repeated_without_end(account: AnAccount, provider: DnsPr
 
 @READ_BACK
 @LOST
-@pytest.mark.parametrize("which", ["ZONES", "LIST"])
-def test_read_without_an_answer_is_repeated(
-    account: AnAccount, provider: DnsProvider, which: str, fault: Fault
+@pytest.mark.parametrize("action", ["ZONES", "LIST"])
+def test_failed_read_is_repeated(
+    account: AnAccount, provider: DnsProvider, action: str, fault: Fault
 ) -> None:
-    """A read changes nothing, so it is asked again; words that are none end it."""
+    """A repeated read is harmless. An undecodable answer with status 200 is an error at once."""
     account.zones.create(NAME, "TXT", "value")
-    account.service.faults.add(fault, on=getattr(account, which))
+    account.service.faults.add(fault, on=getattr(account, action))
     if fault.code == 200:
         with pytest.raises(DnsUnavailable, match="cannot be read"):
             provider.remove_txt(NAME, "value", None)
@@ -188,12 +184,12 @@ def test_read_without_an_answer_is_repeated(
     assert [] == account.values(NAME)
 
 
-@pytest.mark.parametrize("which", ["ZONES", "CREATE", "REMOVE"])
-def test_too_many_calls_are_waited_out(
-    account: AnAccount, provider: DnsProvider, which: str
+@pytest.mark.parametrize("action", ["ZONES", "CREATE", "REMOVE"])
+def test_rate_limited_call_is_repeated(
+    account: AnAccount, provider: DnsProvider, action: str
 ) -> None:
-    """429 says that nothing was done, so a write is made again as well, when that is asked for."""
-    account.service.faults.add(Fault.too_many(retry_after=7), on=getattr(account, which))
+    """With status 429 the service did nothing, so even a write is repeated after Retry-After."""
+    account.service.faults.add(Fault.too_many(retry_after=7), on=getattr(account, action))
 
     provider.remove_txt(NAME, "value", provider.add_txt(NAME, "value"))
 
@@ -202,7 +198,7 @@ def test_too_many_calls_are_waited_out(
 
 
 def test_refusal_is_reported_with_name_and_code(account: AnAccount, provider: DnsProvider) -> None:
-    """A CNAME at the name excludes the record, whatever the service calls it."""
+    """A CNAME at the name conflicts with a TXT record, and the error has the service's own code."""
     account.zones.create(NAME, "CNAME", "elsewhere.example.net.")
 
     with pytest.raises(DnsRejected, match=f"{NAME}: .* code {account.CONFLICT[0]}") as refused:
@@ -213,8 +209,8 @@ def test_refusal_is_reported_with_name_and_code(account: AnAccount, provider: Dn
     assert 1 == len(account.calls(account.CREATE))
 
 
-def test_keys_that_are_refused_are_not_sent_again(account: AnAccount) -> None:
-    """The first refusal is reported again; a service may lock out who goes on."""
+def test_refused_keys_are_sent_once(account: AnAccount) -> None:
+    """Later calls repeat the error without a request; a service may lock out the account."""
     provider = account.denied()
     with pytest.raises(DnsAccessDenied) as denied:
         provider.add_txt(NAME, "value")
@@ -228,10 +224,8 @@ def test_keys_that_are_refused_are_not_sent_again(account: AnAccount) -> None:
 
 
 @READ_BACK
-def test_permission_that_lacks_for_one_zone_does_not_end_all(
-    account: AnAccount, provider: DnsProvider
-) -> None:
-    """Keys may be narrowed to zones: what is refused for one says nothing about another."""
+def test_permission_denied_for_a_single_zone(account: AnAccount, provider: DnsProvider) -> None:
+    """Keys can be restricted to zones, so a refusal for one zone leaves the other zones usable."""
     account.add_zone("example.org")
     account.refuse_next(account.CREATE, account.NOT_ALLOWED)
 
@@ -243,8 +237,8 @@ def test_permission_that_lacks_for_one_zone_does_not_end_all(
     assert ["value"] == account.values("_acme-challenge.example.org")
 
 
-def test_records_of_others_are_left_alone(account: AnAccount, provider: DnsProvider) -> None:
-    """Neither another client's challenge nor a record of another type is touched."""
+def test_records_of_others_stay(account: AnAccount, provider: DnsProvider) -> None:
+    """Another client's challenge and records of other types remain unchanged."""
     account.zones.create(APEX, "TXT", "another client's")
     account.zones.create("example.com", "TXT", "v=spf1 -all")
     ours = provider.add_txt(APEX, "ours")
@@ -265,25 +259,25 @@ def test_records_of_others_are_left_alone(account: AnAccount, provider: DnsProvi
         (NAME, "CNAME", "value.example.net"),
     ],
 )
-def test_handle_that_was_made_another_records_removes_nothing(
+def test_forged_handle_removes_nothing(
     account: AnAccount, provider: DnsProvider, name: str, rtype: str, value: str
 ) -> None:
-    """A user who can write to the state must not have other records removed by it."""
+    """A user with write access to the state must have no way to remove other records."""
     handle = provider.add_txt("_acme-challenge.other.example.com", "known")
     record = account.zones.create(name, rtype, value)
-    zone_id, _, known = handle.partition("|")
-    meddled = f"{record.id:032x}" if len(known) == 32 else str(record.id)
+    zone_id, _, own_id = handle.partition("|")
+    forged_id = f"{record.id:032x}" if len(own_id) == 32 else str(record.id)
 
-    assert not account.connect().remove_txt(NAME, "value", f"{zone_id}|{meddled}")
+    assert not account.connect().remove_txt(NAME, "value", f"{zone_id}|{forged_id}")
     assert [record.id] == [r.id for r in account.zones.records(name=name, rtype=rtype)]
 
 
 @READ_BACK
 @pytest.mark.parametrize("handle", ["", "|", "12|", "|34", "garbage", "ZONE|../..", "ZONE|1&a=b"])
-def test_handle_that_is_none_is_as_good_as_none(
+def test_malformed_handle_is_ignored(
     account: AnAccount, provider: DnsProvider, handle: str
 ) -> None:
-    """It is never made part of a request, and the value is removed all the same."""
+    """The handle never becomes part of a request, and the value is found by name."""
     zone_id = provider.add_txt(NAME, "value").partition("|")[0]
     before = len(account.calls(account.READ))
 
@@ -292,10 +286,8 @@ def test_handle_that_is_none_is_as_good_as_none(
     assert before == len(account.calls(account.READ))
 
 
-def test_record_that_cannot_be_looked_at_is_looked_for(
-    account: AnAccount, provider: DnsProvider
-) -> None:
-    """A list tells what cannot be read by its id."""
+def test_unreadable_record_is_found_in_the_list(account: AnAccount, provider: DnsProvider) -> None:
+    """The list confirms a record that cannot be read by id."""
     handle = provider.add_txt(NAME, "value")
     account.refuse_next(account.READ, account.CONFLICT)
 
@@ -303,8 +295,8 @@ def test_record_that_cannot_be_looked_at_is_looked_for(
     assert [] == account.values(NAME)
 
 
-def test_identical_record_gives_its_id(account: AnAccount, provider: DnsProvider) -> None:
-    """It is found among the others at its name; nothing is written beside it."""
+def test_identical_record_is_reused(account: AnAccount, provider: DnsProvider) -> None:
+    """The record is found among others at the same name, and a second record is unnecessary."""
     account.zones.create(NAME, "TXT", "another")
     account.zones.create(NAME, "TXT", "value")
 
@@ -315,8 +307,8 @@ def test_identical_record_gives_its_id(account: AnAccount, provider: DnsProvider
     assert ["another"] == account.values(NAME)
 
 
-def test_identical_record_that_is_never_shown(account: AnAccount, provider: DnsProvider) -> None:
-    """The search ends, and the next run may go on with it."""
+def test_identical_record_is_never_listed(account: AnAccount, provider: DnsProvider) -> None:
+    """The search ends with an error, and the next run can continue."""
     account.refuse_next(account.CREATE, account.DUPLICATE, times=9)
 
     with pytest.raises(DnsUnavailable, match=r"does not (show|list) it"):
@@ -324,7 +316,7 @@ def test_identical_record_that_is_never_shown(account: AnAccount, provider: DnsP
 
 
 def test_long_list_of_records_is_read_to_its_end(account: AnAccount, provider: DnsProvider) -> None:
-    """The value is found behind hundreds of others at the same name."""
+    """The value is found after hundreds of other values at the same name."""
     for number in range(600):
         account.zones.create(NAME, "TXT", f"value-{number}")
 
@@ -332,7 +324,7 @@ def test_long_list_of_records_is_read_to_its_end(account: AnAccount, provider: D
 
 
 def test_value_is_compared_exactly(account: AnAccount, provider: DnsProvider) -> None:
-    """Neither case nor a part of the value is enough."""
+    """Case matters, and a part of the value is insufficient."""
     provider.add_txt(NAME, "Value")
 
     assert not provider.remove_txt(NAME, "value", None)

@@ -1,4 +1,4 @@
-"""Which zone a name is in, at every service that names its records by id."""
+"""The zone of a name, at every service that names records by id."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ NAME = "_acme-challenge.img.example.com"
 
 
 def test_longest_zone_is_taken(account: AnAccount, provider: DnsProvider) -> None:
-    """A delegated sub-zone of the account holds its names, and its parent the others."""
+    """A delegated sub-zone in the account holds its own names; the parent zone holds all others."""
     account.add_zone("dev.example.com")
-    account.add_zone("v.example.com")  # no suffix by labels of what follows
+    account.add_zone(
+        "v.example.com"
+    )  # a suffix of the next name by characters, and no suffix by labels
 
     provider.add_txt("_acme-challenge.dev.example.com", "in-sub-zone")
     provider.add_txt("_acme-challenge.prev.example.com", "in-parent")
@@ -31,7 +33,7 @@ def test_longest_zone_is_taken(account: AnAccount, provider: DnsProvider) -> Non
 
 
 def test_name_may_be_the_zone_itself(account: AnAccount, provider: DnsProvider) -> None:
-    """An alias may lead to the apex of a zone that is kept for challenges."""
+    """An alias may lead to the apex of a zone that only holds challenges."""
     account.add_zone("example-challenges.net")
 
     handle = provider.add_txt("Example-Challenges.NET.", "value")
@@ -41,8 +43,8 @@ def test_name_may_be_the_zone_itself(account: AnAccount, provider: DnsProvider) 
     assert [] == account.values("example-challenges.net")
 
 
-def test_zones_are_looked_for_once(account: AnAccount, provider: DnsProvider) -> None:
-    """Whatever is written there afterwards."""
+def test_zone_is_searched_once(account: AnAccount, provider: DnsProvider) -> None:
+    """Further writes and removals in the zone need no second search."""
     provider.add_txt(NAME, "one")
     before = len(account.calls(account.ZONES))
 
@@ -52,10 +54,10 @@ def test_zones_are_looked_for_once(account: AnAccount, provider: DnsProvider) ->
     assert before == len(account.calls(account.ZONES))
 
 
-def test_name_without_a_zone_is_reported_with_those_that_are_there(
+def test_name_without_a_zone_is_reported_with_existing_zones(
     account: AnAccount, provider: DnsProvider
 ) -> None:
-    """The operator sees at once whether it is the wrong account."""
+    """The operator can recognise the wrong account at once."""
     for number in range(6):
         account.add_zone(f"zone-{number}.example.org")
 
@@ -76,7 +78,7 @@ def test_name_without_a_zone_is_reported_with_those_that_are_there(
     ],
 )
 def test_account_without_any_zone(service: str, words: str) -> None:
-    """Reported apart from a name that is elsewhere."""
+    """The hint differs from the hint for a name outside every zone."""
     with opened(service) as empty, pytest.raises(ZoneNotFound) as missing:
         empty.connect().add_txt(NAME, "value")
 
@@ -92,7 +94,7 @@ def test_account_without_any_zone(service: str, words: str) -> None:
     ],
 )
 def test_name_servers_of_a_zone(service: str, servers: set[str]) -> None:
-    """What it is to be delegated to is reported with the list; of another zone nothing."""
+    """The list of zones contains the name servers; an unknown zone has an empty set."""
     with opened(service) as account:
         account.add_zone("example.com")
         provider = cast("Delegated", account.connect())
@@ -103,8 +105,8 @@ def test_name_servers_of_a_zone(service: str, servers: set[str]) -> None:
 
 
 @READ_BACK
-def test_clock_is_reported_without_keys(account: AnAccount) -> None:
-    """By whatever answers a call that proves nothing."""
+def test_clock_of_the_service(account: AnAccount) -> None:
+    """The time comes from a request without credentials."""
     provider = cast("Timed", account.connect(late=timedelta(minutes=7)))
 
     assert timedelta(minutes=7) == provider.clock_ahead()
@@ -114,8 +116,8 @@ def test_clock_is_reported_without_keys(account: AnAccount) -> None:
 
 
 @READ_BACK
-def test_clock_of_a_service_that_does_not_answer(account: AnAccount) -> None:
-    """It is reported like any call without an answer."""
+def test_clock_of_a_silent_service(account: AnAccount) -> None:
+    """The error is the same as for any call that gets no answer."""
     provider = cast("Timed", account.connect())
     account.service.http.stop()
 
@@ -125,12 +127,12 @@ def test_clock_of_a_service_that_does_not_answer(account: AnAccount) -> None:
     account.service.http.start()
 
 
-def test_all_zones_are_found(account: AnAccount, provider: DnsProvider) -> None:
-    """A list of several pages is read to its end: `init` makes a certificate for each."""
+def test_all_zones_are_listed(account: AnAccount, provider: DnsProvider) -> None:
+    """A list of several pages is read to the end: `init` makes a certificate for each zone."""
     for number in range(210):
         account.add_zone(f"zone-{number}.example.org")
 
-    found = cast("ZoneKeeper", provider).zones()
+    zones = cast("ZoneKeeper", provider).zones()
 
-    assert 211 == len({zone.name for zone in found})
-    assert {None} == {zone.problem for zone in found}
+    assert 211 == len({zone.name for zone in zones})
+    assert {None} == {zone.problem for zone in zones}
