@@ -391,6 +391,7 @@ CHANNEL = '[notify.ops]\ntype = "webhook"\nurl = "https://hooks.example.com/x"\n
             Text("run: certferry sync --rehearse c0"),
             'href="/certificates/c0/rehearse"',
         ),
+        (Subject("c0"), Text("see `certferry history c0`"), 'href="/history?name=c0"'),
         (Subject("c0"), Text("see `certferry doctor`"), '<a class="button quiet" href="/doctor">'),
         (Subject("c0"), Text("wait for the CA"), 'name="names" value="c0"'),
         (Subject(host="web-2"), Text("look at the host"), 'href="/hosts"'),

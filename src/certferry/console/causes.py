@@ -22,7 +22,7 @@ from starlette.routing import Route
 from certferry.config.model import Settings
 from certferry.console.site import render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
-from certferry.console.tables import page_of_certificate
+from certferry.console.tables import address, page_of_certificate
 from certferry.core.assessment.agenda import Need
 from certferry.core.assessment.causes import Cause
 from certferry.core.assessment.health import Concern
@@ -282,7 +282,8 @@ def _fix_of(command: str, stored: Snapshot, run: tuple[str, ...] | None) -> Fix 
         case ["notify", "test", channel] if channel in stored.settings.channels:
             return _test(channel)
         case [page, *_] if page in _PAGES:
-            return Fix(_PAGES[page], f"/{page}")
+            name = names[0] if names and page in {"history", "plan"} else ""
+            return Fix(_PAGES[page], address(f"/{page}", name=name))
         case _:
             return None
 
