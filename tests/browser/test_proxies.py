@@ -74,7 +74,7 @@ def links(page: Page, url: str) -> Iterator[str]:
         for target, is_link in page.evaluate(_TARGETS):
             found = urljoin(page.url, target).partition("#")[0]
             yield found
-            is_page = is_link and not urlsplit(found).path.endswith((".csv", ".json"))
+            is_page = is_link and not urlsplit(found).path.endswith((".csv", ".json", ".pem"))
             if is_page and found not in known and found.startswith(f"{url}/"):
                 known.add(found)
                 to_open.append(found)
