@@ -364,7 +364,7 @@ def change_language(request: Request, form: FormData) -> Response:
 
 
 def log_out_everywhere(request: Request) -> Response:
-    """End every session of the user, this session included."""
+    """End every session of the user, this session included, and redirect to the login."""
     site = site_of(request)
     site.workspace().state.end_sessions(visitor_of(request).user.name)
     response = RedirectResponse(link(request, "/login"), 303)

@@ -123,7 +123,7 @@ class View(Struct, frozen=True):
     before: ShownDay
     #: The next days.
     days: tuple[ShownDay, ...]
-    #: The day after `days`. In a zone ahead of UTC, it may be the viewer's last day.
+    #: The day after `days`. In a zone other than UTC, the viewer's last day may reach into it.
     after: ShownDay
     #: A page of the certificates in the chosen state.
     listed: ListView

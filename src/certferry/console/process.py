@@ -60,7 +60,8 @@ class Schedule:
     workspace: Callable[[], Workspace]
     starter: Starter
     now: Callable[[], datetime] = lambda: now().astimezone()
-    #: When the last run was begun, as far as known.
+    #: A run is due at the first scheduled moment after this: the beginning of the last run made
+    #: here, or the first look at a state with a recent run; `None` before.
     _begun_at: datetime | None = field(default=None, init=False)
     #: After a run could not begin, the moment of the next try.
     _not_before: datetime | None = field(default=None, init=False)

@@ -33,7 +33,7 @@ _TONES = {Tone.GOOD: "ok", Tone.PENDING: "notice", Tone.BAD: "error"}
 class Cell(Struct, frozen=True):
     """A cell of a table."""
 
-    #: The text, in lines.
+    #: The text; each line end begins a new line in the cell.
     words: str = ""
     #: The class of a badge, or `faint`, or `code`.
     tone: str = ""

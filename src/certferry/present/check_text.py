@@ -42,7 +42,8 @@ class PluginStatus(Enum):
 
 def plugin_status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
     """Return the exit code for all concerns together. An error gives CRITICAL. Without an error, a
-    concern that makes all other judgments uncertain gives UNKNOWN. Any other concern gives WARNING.
+    concern that makes all other judgments uncertain gives UNKNOWN, and any other concern gives
+    WARNING. Without a concern, the code is OK.
     """
     listed = list(concerns)
     if any(concern.problem.is_error for concern in listed):

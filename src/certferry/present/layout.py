@@ -51,7 +51,9 @@ def line(*parts: str | Span) -> Line:
 
 
 def plain(row: Line) -> str:
-    """Return a line without colour, control characters, and spaces at the end."""
+    """Return a line without colour and without spaces at the end. Control characters are
+    replaced.
+    """
     return "".join(visible(span.words) for span in row).rstrip()
 
 

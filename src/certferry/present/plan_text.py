@@ -152,7 +152,8 @@ def _entry_lines(entry: PlanEntry, voice: Voice) -> Iterator[Line]:
 
 def _reasons(plan: planned.Plan) -> list[Text]:
     """Return the reason of the order, else the reasons of the other steps. If rollouts have
-    different reasons, point to their steps. Without steps, say how the certificate stands.
+    different reasons, say only that the reasons are below. Without steps, say how the certificate
+    stands.
     """
     issue = plan.issue_now or plan.issue_later
     if issue is not None:

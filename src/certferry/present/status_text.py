@@ -416,8 +416,8 @@ def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[
 
 
 def _edge_problems(domain: assessed.DomainStatus) -> Iterator[Text]:
-    """Yield each problem of addresses once, with the number of addresses. Yield nothing while a
-    deployment is pending or processing.
+    """Yield each problem of a domain's addresses once, with the number of addresses that have the
+    problem. Yield nothing while the deployment is pending or processing.
     """
     served = () if domain.standing in _ON_ITS_WAY else domain.served
     wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
