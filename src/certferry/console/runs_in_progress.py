@@ -98,8 +98,8 @@ def progress_of(run: StoredRun) -> Text | None:
 
 
 def present_work(events: Iterable[RunEvent]) -> tuple[RunEvent, ...]:
-    """Return the activities and waits that no later step of the same place has ended, the last
-    first.
+    """Return the activities and waits that no later event has ended, the last first. An event ends
+    the activity of its certificate, and a wait at its own place.
     """
     going_on: dict[tuple[str, str | None, str | None], RunEvent] = {}
     for event in events:

@@ -350,7 +350,7 @@ def _step(step: planned.Step) -> Document:
 
 
 def _issued_later(step: planned.Issue | None) -> Document | None:
-    """Return why a needed order must wait, and until when; `None` without such an order."""
+    """Return why an order is needed, the error that holds it back, and until when, or `None`."""
     if step is None or not isinstance(step.when, planned.HeldUntil) or step.when.error is None:
         return None
     return {
