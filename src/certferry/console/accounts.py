@@ -1,5 +1,5 @@
-"""Pages of accounts at services and CAs, channels, and the hosts of the state. The pages show only
-the name of a key's variable, never the key.
+"""Pages of accounts at services and CAs, channels, and the hosts of the state. The pages show where
+a key is configured, such as the name of a variable, never the key.
 """
 
 from __future__ import annotations
@@ -66,9 +66,10 @@ class AccountView(Struct, frozen=True):
     #: How many certificates use the account, and how many places runs have observed there.
     certificates: int
     places: int
-    #: The badge of the last use, and the moment.
+    #: The class and the word of the badge for the last use.
     tone: str
     last_use: Text
+    #: The end of the last run; `None` before the first run, and if no certificate uses the account.
     used_at: datetime | None
     #: The causes at the account, the worst first.
     causes: tuple[Cause, ...]
@@ -87,8 +88,8 @@ def views_of_accounts(
 def causes_at(
     account: AccountTable, settings: Settings, causes: Sequence[Cause]
 ) -> tuple[Cause, ...]:
-    """Return the causes at an account. A target's causes are about the account's domains. A DNS
-    account's causes are about DNS, for certificates whose names the account proves.
+    """Return the causes at an account: the causes with the account as their target, and problems of
+    DNS without a target, if they concern certificates whose names the account proves.
     """
     proven = {
         desired.lineage for desired in settings.declared if account.label in desired.dns_accounts
@@ -166,7 +167,9 @@ def _service(account: AccountTable, families: Sequence[adapters.Family]) -> Text
 
 
 def _keys(account: AccountTable) -> Iterator[Text]:
-    """Yield the place of each key of an account, such as the name of a variable, never the key."""
+    """Yield the place of each key of an account, such as the name of a variable, never the key. If
+    all values are in the configuration file, yield this once.
+    """
     values = {key: value for key, value in account.values.items() if isinstance(value, str)}
     references = {key: SecretReference(value) for key, value in values.items()}
     for key, reference in references.items():
@@ -233,7 +236,9 @@ def view_of_channels(
     *,
     may_try: bool,
 ) -> TableView:
-    """Return a row for each channel. Refusing channels come first; `may_try` adds buttons."""
+    """Return a row for each channel. Refusing channels come first. With `may_try`, each row has a
+    button that sends a test message.
+    """
     names = sorted(channels, key=lambda name: states[name].refusal is None)
     rows = [
         (
@@ -276,7 +281,9 @@ def _last_answer(state: ChannelState, voice: Voice) -> Cell:
 
 
 def channels(request: Request) -> Response:
-    """Show the channels, with each channel's last answer."""
+    """Show the channels, each with its last message and result, and the answers to test messages
+    sent from the console.
+    """
     site, voice = site_of(request), voice_of(request)
     workspace = site.workspace()
     declared, notifications = workspace.settings.channels, workspace.notifications(Run())
@@ -296,7 +303,10 @@ def channels(request: Request) -> Response:
 
 
 def try_channel(request: Request) -> Response:
-    """Send a message through a channel, as `certferry notify test` does, and store the answer."""
+    """Send a message through a channel, as `certferry notify test` does. Store the answer for the
+    page of channels, and redirect there. Raises `HTTPException` for a viewer and for an unknown
+    channel.
+    """
     site, name = site_of(request), request.path_params["name"]
     workspace = site.workspace()
     if not visitor_of(request).may_start:

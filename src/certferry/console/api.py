@@ -43,7 +43,7 @@ from certferry.wiring.selection import history_of, select
 from certferry.wiring.workspace import Overview, overview
 
 WITHIN = 60.0
-"""How many seconds a request waits for services at most."""
+"""The most seconds that a request waits for services."""
 
 AGAIN_AFTER = 30
 """After how many seconds a client should ask again, if the services have not answered."""
@@ -83,7 +83,7 @@ class ApiRequest(Struct, frozen=True):
 
 
 def check(asked: ApiRequest) -> Document:
-    """Return the verdict for a monitor, by the records of past runs."""
+    """Return the document of `certferry check`, from the records of past runs."""
     workspace, meant = asked.site.workspace(), asked.lineages
     declared, state = workspace.settings.certificates, workspace.state
     chosen = tuple(desired for desired in declared if desired.lineage in meant)
@@ -101,7 +101,7 @@ def hosts(asked: ApiRequest) -> Document:
 
 
 def history(asked: ApiRequest) -> Document:
-    """Return the history, newest first."""
+    """Return entries of the history, newest first. Raises `PageRefused` for an unknown name."""
     query = asked.values
     which = HistoryFilter(query["host"], query["who"], event=query["event"])
     try:
@@ -127,7 +127,9 @@ def runs(asked: ApiRequest) -> Document:
 
 
 def run(asked: ApiRequest) -> Document:
-    """Return a run with events, and the document printed by the run."""
+    """Return a run with its events, and the document printed by the run. Raises `PageRefused` if
+    the run does not exist.
+    """
     site, name = asked.site, asked.values["run"]
     stored_run = stored(site, name)
     events = events_of(site, name, asked.values["after"])
@@ -138,7 +140,7 @@ def run(asked: ApiRequest) -> Document:
 
 
 def plan(asked: ApiRequest) -> Found[Document]:
-    """Return the plan of `sync`."""
+    """Return the last plan of `sync`, for the certificates named in the request."""
     meant = asked.lineages
     alone = meant[0] if len(asked.values["name"]) == len(meant) == 1 else None
     latest = latest_plan(asked.site, alone, renew=asked.values["renew"])
@@ -162,7 +164,7 @@ def latest_standings(site: Site) -> Found[Overview]:
 
 
 def status(asked: ApiRequest) -> Found[Document]:
-    """Return how certificates and domains stand."""
+    """Return how certificates and domains stand, for the certificates named in the request."""
     meant = asked.lineages
     return _document_of(
         latest_standings(asked.site),
@@ -182,7 +184,7 @@ def discover(asked: ApiRequest) -> Found[Document]:
 
 
 def doctor(asked: ApiRequest) -> Found[Document]:
-    """Return the problems that a run would meet."""
+    """Return the last findings of `doctor`."""
     latest = latest_findings(asked.site)
     return _document_of(latest, documents.of_findings)
 
@@ -196,7 +198,7 @@ def _document_of(latest: Found[Any], write: Callable[[Any], Document]) -> Found[
 
 
 class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What a program asks a run for."""
+    """A program's request to start a run."""
 
     names: Annotated[
         list[str], Meta(description="certificates, or domains of them; none: all")
@@ -210,7 +212,7 @@ class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def start(asked: ApiRequest) -> Document:
-    """Start a run. Raises `PageRefused` and `StateError`."""
+    """Start a run, and return its id. Raises `PageRefused` and `StateError`."""
     try:
         wanted = msgspec.json.decode(asked.body, type=RunRequest)
     except msgspec.DecodeError as error:
@@ -248,7 +250,9 @@ async def answered(operation: Operation, request: Request) -> Response:
 
 
 def asked_by(request: Request, operation: Operation, body: bytes) -> ApiRequest:
-    """Read the parameters of a request. Raises `PageRefused`."""
+    """Read the parameters of a request. The parameter `lang` sets the request's language. Raises
+    `PageRefused` for an unknown parameter or a wrong value.
+    """
     given = request.query_params
     parameters = {parameter.name: parameter for parameter in operation.parameters}
     for name in given:
@@ -270,9 +274,9 @@ def asked_by(request: Request, operation: Operation, body: bytes) -> ApiRequest:
 async def _when_observed(
     find: Callable[[ApiRequest], Found[Document]], asked: ApiRequest
 ) -> Response:
-    """Answer with a result at most a minute old. If services take longer than `WITHIN`, answer with
-    the last result. The header `Age` tells the result's age. Raises `PageRefused` if there is no
-    result.
+    """Answer with a result at most a minute old. If services take longer than `WITHIN`, or the
+    process ends, answer with the last result. The header `Age` tells the result's age. If the
+    observation failed, answer with its problem. Raises `PageRefused` if there is no result.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + WITHIN
@@ -315,7 +319,9 @@ EVENT = Parameter("after", "after this event", Annotated[int, Meta(ge=0, le=2**3
 def _get(
     path: str, description: str, answer: Any, *parameters: Parameter, observes: bool = False
 ) -> Operation:
-    """Describe a GET operation. The first part of the path is the name of the document."""
+    """Describe a GET operation. The path is also the name of the document, except that the document
+    of a single run is `run`.
+    """
     schema = "run" if "{" in path else path.strip("/")
     return Operation(path, description, schema, answer, (*parameters, LANG), observes=observes)
 

@@ -1,7 +1,7 @@
 """The application: every route, and the guard in front.
 
-A route is a page's function. Starlette runs the function in a thread, because the engine and the
-state block. Only `guard` decides which routes need a session or a token.
+The function of most routes is synchronous. Starlette runs such a function in a thread, because the
+engine and the state block. Only `guard` decides which routes need a session or a token.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def _static_files() -> dict[str, bytes]:
 
 
 def static_file(request: Request) -> Response:
-    """Return a static file. The URL contains the file's digest, so browsers may keep the file for
-    ever.
+    """Return a static file. If the URL has the digest of the current file, browsers may keep the
+    file for a year. Raises `HTTPException` for an unknown file.
     """
     name = request.path_params["name"]
     content = _static_files().get(name)
@@ -77,12 +77,12 @@ class.
 
 
 def console_app(site: Site) -> AccessGuard:
-    """Make the application of a site, with the guard in front."""
+    """Return the application of a site, with the guard in front."""
     return AccessGuard(pages_of(site), site)
 
 
 def pages_of(site: Site) -> Starlette:
-    """Make the pages of a site without the guard, which `console_app` adds."""
+    """Return the application of a site without the guard, which `console_app` adds."""
     app = Starlette(routes=list(ROUTES), exception_handlers={Exception: refusal, **_EXPECTED})
     app.router.redirect_slashes = False  # the redirect would lose the URL's prefix
     app.state.site = site

@@ -61,7 +61,7 @@ class Fix(Struct, frozen=True):
     path: str
     #: The fields of the form; `None` for a link.
     fields: tuple[tuple[str, str], ...] | None = None
-    #: Only operators may do the fix.
+    #: Whether only operators may do the fix.
     acts: bool = False
     #: What the fix is for; read by screen readers only.
     about: Text | None = None
@@ -78,7 +78,7 @@ class Step(Struct, frozen=True):
 class Consequence(Struct, frozen=True):
     """The consequences of a cause that have one code."""
 
-    #: The first to end.
+    #: The consequence with the first deadline.
     concern: Concern
     subject: Text
     #: The number of further consequences with the code.
@@ -91,19 +91,19 @@ class Card(Struct, frozen=True):
     level: Severity
     #: The certificate, target, channel or host; `None` if the sentence names the subject.
     subject: Text | None
-    #: The page about the subject; empty without such a page.
+    #: The path of the page about the subject; empty without such a page.
     page: str
     sentence: Text
-    #: The certificates and domains that the cause touches; `None` if the subject tells all.
+    #: The numbers of certificates and of domains that the cause touches, each only if above one.
     reach: Text | None
-    #: The first certificates.
+    #: The first certificates, if the cause touches several.
     names: Text | None
     since: datetime | None
     #: The next end of a certificate, or the last moment of an upload.
     deadline: datetime | None
     #: The event at the deadline.
     event: Text
-    #: The hint.
+    #: The parts of the hint.
     steps: tuple[Step, ...]
     #: The fix if no step has a fix.
     fix: Fix | None
@@ -117,8 +117,9 @@ def cards_of(
     voice: Voice,
     page_of: str = "",
 ) -> Iterator[Card]:
-    """Yield a card for each cause. `needs` tell which causes a run ends. Cards on the page of a
-    certificate (`page_of`) neither name the certificate nor lead to that page.
+    """Yield a card for each cause. `needs` tell which causes a run ends. If `page_of` is the name
+    of a certificate, the cards are for its page: they do not name the certificate as the subject,
+    and offer no fix that leads to the page.
     """
     runs = {id(need.concern): need.run for need in needs}
     for cause in causes:
@@ -139,7 +140,9 @@ def _on_page_of(lineage: str, card: Card, cause: Cause) -> Card:
 
 
 def _run_of(cause: Cause, runs: Mapping[int, tuple[str, ...] | None]) -> tuple[str, ...] | None:
-    """Return the certificates of the run that ends a cause: see `Need.run`."""
+    """Return the certificates of the run that ends a cause: `()` for a run of all certificates,
+    `None` if no run ends the cause (`Need.run`).
+    """
     wanted = [runs.get(id(concern)) for concern in cause.concerns]
     if any(names is None for names in wanted):
         return None
@@ -220,7 +223,9 @@ def _consequences(cause: Cause) -> Iterator[Consequence]:
 
 
 def _usual_fix(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot) -> Fix | None:
-    """Return the fix of a cause whose hint names no command that the console can do."""
+    """Return the fix of a cause whose hint names no command that the console can do; `None` if the
+    console has no fix.
+    """
     about = cause.subject
     if run is not None:
         return _sync(run)
@@ -253,13 +258,15 @@ def pieces(sentence: str) -> list[tuple[bool, str]]:
 
 
 def steps_of(hint: str, stored: Snapshot, run: tuple[str, ...] | None) -> Iterator[Step]:
-    """Yield the parts of a hint. `run` is the run that ends the cause of the hint."""
+    """Yield the parts of a hint. `run` has the certificates of the run that ends the cause, as in
+    `Need.run`.
+    """
     for is_command, words in pieces(hint):
         yield Step(words, is_command, _fix_of(words, stored, run) if is_command else None)
 
 
 def _fix_of(command: str, stored: Snapshot, run: tuple[str, ...] | None) -> Fix | None:
-    """Return the fix that the console offers in place of a command."""
+    """Return the fix that the console offers in place of a command; `None` if there is none."""
     try:
         _, *words = shlex.split(command)
     except ValueError:  # a name with quotes
@@ -334,7 +341,9 @@ _DIGITS = 9
 
 
 def page_number(asked: str, pages: int) -> int:
-    """Return the page in `asked`, or the nearest page; 1 if `asked` is no number."""
+    """Return the number of the page in `asked`, or of the nearest page; 1 if `asked` is not a
+    number, or a very long one.
+    """
     is_number = asked.isascii() and asked.isdecimal() and len(asked) < _DIGITS
     return min(max(int(asked), 1), pages) if is_number else 1
 

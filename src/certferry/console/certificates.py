@@ -56,7 +56,7 @@ entries.
 
 
 def certificates(request: Request) -> Response:
-    """Render the list. Raises `StateError`."""
+    """Render the list of certificates that match the query. Raises `StateError`."""
     stored, asked = site_of(request).stored.latest(), request.query_params
     day, account = day_of(asked.get("day", "")), asked.get("account", "")
     wanted = Wanted(asked.get("state", ""), asked.get("q", "").strip(), day, account)
@@ -84,7 +84,9 @@ def certificates(request: Request) -> Response:
 
 
 def _declared(request: Request) -> tuple[Site, DesiredCertificate]:
-    """Return a certificate declared in the file. Raises `HTTPException` for other names."""
+    """Return the site, and the declared certificate named in the path. Raises `HTTPException` if
+    the file declares no certificate of this name.
+    """
     site, name = site_of(request), request.path_params["name"]
     declared = site.stored.latest().declared
     if name not in declared:
@@ -112,7 +114,9 @@ def _steps_back(
 
 
 def certificate(request: Request) -> Response:
-    """Render the page of a declared or stored certificate."""
+    """Render the page of a declared or stored certificate. Raises `HTTPException` for other
+    names.
+    """
     site, name = site_of(request), request.path_params["name"]
     stored, state = site.stored.latest(), site.workspace().state
     desired, versions = stored.declared.get(name), state.versions(name)
@@ -181,14 +185,15 @@ class ServedCertificate(Struct, frozen=True):
     fingerprint: str
     #: Each address with its domain, in words.
     addresses: tuple[str, ...]
-    #: Every one of its domains should serve the certificate.
+    #: Whether all domains of these addresses should serve the certificate.
     is_expected: bool
-    #: Since when runs see the domains served like this: the earliest moment of all its domains.
+    #: Since when runs have seen the domains served like this: the earliest moment if the domains
+    #: differ, `None` if unknown.
     since: datetime | None
 
     @property
     def anchor(self) -> str:
-        """The place of the certificate on the page."""
+        """The id of the certificate's HTML element on the page."""
         return f"served-{short(self.fingerprint)}"
 
 
@@ -199,7 +204,7 @@ MOST_SERVED = 10
 def served_certificates(
     domains: Sequence[DomainStatus], places: Sequence[Sighting]
 ) -> tuple[ServedCertificate, ...]:
-    """Return each certificate that an address serves once, the most common first. The same leaf
+    """Return the different certificates that addresses serve, the most common first. The same leaf
     with other issuers is another certificate here, because clients judge the chain.
     """
     sightings = {(place.target, place.domain): place for place in places}
@@ -232,7 +237,7 @@ def served_certificates(
 
 def fullchain(request: Request) -> Response:
     """Return a certificate of the lineage with its issuers as PEM, never the key: the newest one,
-    or the certificate with the `fingerprint` of the query.
+    or the certificate with the `fingerprint` of the query. Raises `HTTPException` if there is none.
     """
     state, name = site_of(request).workspace().state, request.path_params["name"]
     wanted = request.query_params.get("fingerprint", "")
@@ -254,8 +259,8 @@ def _place(concern: Concern) -> tuple[str, str]:
 def _settled(
     lineage: LineageStatus | None, latest: Found[Sequence[LineageStatus]], stored: Snapshot
 ) -> frozenset[tuple[str, str]]:
-    """Return the places that an observation after the last run found healthy. The state still has
-    the problems that the run found there, but these problems are over.
+    """Return the places that the last observation found healthy; none if a run has ended since the
+    observation. The state still has problems that a run found there, but these problems are over.
     """
     last = max((ended.ended_at for _, ended in stored.last_runs), default=None)
     if lineage is None or latest.at is None or (last is not None and latest.at < last):
@@ -280,7 +285,7 @@ class ManualAction(Struct, frozen=True):
     name: Text
     #: The effect of the action.
     about: Text
-    #: The action is possible for a certificate that another client issues.
+    #: Whether the action is possible for a certificate that another client issues.
     is_of_clients: bool = True
 
 
@@ -319,7 +324,9 @@ order a certificate are not possible.
 
 
 def action(request: Request) -> Response:
-    """Render the effect of an action, with the form that starts the action. Changes nothing."""
+    """Render the effect of an action, with the form that starts the action. Changes nothing. Raises
+    `HTTPException` for an unknown action or certificate.
+    """
     kind = _kind_of(request)
     site, desired = _declared(request)
     plans, back = None, None
@@ -353,7 +360,9 @@ def _kind_of(request: Request) -> RunKind:
 
 
 def look(request: Request) -> Response:
-    """Observe the certificate again in the background, and redirect to the page of the request."""
+    """Start a new observation of the certificate in the background. Then redirect to the page of
+    the action named by the query's `of`, or else to the certificate's page.
+    """
     site, desired = _declared(request)
     name, of = desired.lineage, request.query_params.get("of", "")
     path = f"/certificates/{quote(name, safe='')}"

@@ -55,22 +55,22 @@ class SurveyedAccounts(Struct, frozen=True):
 
 
 def latest_survey(site: Site, *, anew: bool = False) -> Found[SurveyedAccounts]:
-    """Return the last survey of all accounts. If the survey is old, survey again in the
-    background.
+    """Return the last survey of all accounts. If it is old, or if `anew` is true, start another
+    survey in the background.
     """
     return site.observer.latest("discover", partial(_survey, site), anew=anew)
 
 
 def latest_discovery(site: Site, *, anew: bool = False) -> Found[Discovery]:
-    """Return the discovery of the last survey, without the proposal."""
+    """Return the discovery of the last survey, without the proposal. See `latest_survey`."""
     survey = latest_survey(site, anew=anew)
     value = None if survey.value is None else survey.value.discovery
     return Found(value, survey.at, survey.since, survey.problem)
 
 
 def latest_findings(site: Site, *, anew: bool = False) -> Found[Sequence[Problem]]:
-    """Return the last findings of doctor. If the findings are old, examine again in the
-    background.
+    """Return the last findings of `doctor`. If they are old, or if `anew` is true, start another
+    examination in the background.
     """
     return site.observer.latest("doctor", partial(_examine, site), anew=anew)
 
@@ -126,7 +126,7 @@ class Discovered(Struct, frozen=True):
 
     @property
     def is_filtered(self) -> bool:
-        """Whether the page leaves something out."""
+        """Whether the URL has a filter, or asks for unused certificates."""
         return any(value for name, value in self.asked.items() if name != "page")
 
 
@@ -210,7 +210,9 @@ def _certificate(
 
 
 def discover(request: Request) -> Response:
-    """Show the contents of the accounts. A POST surveys the accounts again."""
+    """Show the contents of the accounts. A POST starts another survey in the background, and
+    redirects to the page.
+    """
     site, voice = site_of(request), voice_of(request)
     if request.method == "POST":
         latest_survey(site, anew=True)
@@ -230,7 +232,9 @@ def _shown_again(request: Request) -> Response:
 
 
 def discover_toml(request: Request) -> Response:
-    """Return all tables to paste, as a file."""
+    """Return all tables to paste, as a file. Before the first survey has ended, redirect to the
+    page.
+    """
     survey = latest_survey(site_of(request)).value
     if survey is None:
         return RedirectResponse(link(request, "/discover"), 303)
@@ -272,7 +276,9 @@ def _finding(finding: Problem, voice: Voice) -> Row:
 
 
 def doctor(request: Request) -> Response:
-    """Show the findings. A POST examines everything again."""
+    """Show the findings. A POST starts another examination in the background, and redirects to the
+    page.
+    """
     site, voice = site_of(request), voice_of(request)
     if request.method == "POST":
         latest_findings(site, anew=True)

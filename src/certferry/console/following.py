@@ -23,7 +23,7 @@ beat shows proxies that the stream is alive (the HTML Standard advises 15 second
 """
 
 AT_ONCE = 1000
-"""The most events read by one query, and the most events held for watchers."""
+"""The most events read by one query, and the most events of a run held for its watchers."""
 
 MOST_OF_ONE = 20
 """The most streams of a viewer at once. Each stream holds one of the server's 300 connections. A
@@ -54,8 +54,9 @@ class Feed:
         progress: tuple[int | None, int | None],
         is_over: Callable[[], bool],
     ) -> Sequence[RunEvent]:
-        """Return the events after a number. If there are none, first wait for an event, for other
-        progress, for the time of a beat, or for the end of the run or the stream.
+        """Return the events after a number, or some of them if there are many. If there are none,
+        first wait for an event, for other progress, for the time of a beat, or for the end of the
+        run, the stream or the process. Then there may still be no event to return.
         """
         if self._recent and number < self._recent[0].number - 1:
             return await run_in_threadpool(self._read, number)
@@ -69,8 +70,8 @@ class Feed:
         return is_news or self.has_ended or self.is_closing()
 
     async def ask(self) -> None:
-        """Ask the state for events until the run has ended. If the state does not answer, ask
-        again.
+        """Ask the state for events until the run has ended, or the process ends. If the state does
+        not answer, ask again.
         """
         while not (self.has_ended or self.is_closing()):
             is_more = False
@@ -81,7 +82,7 @@ class Feed:
         await self.notify()
 
     async def notify(self) -> None:
-        """Wake every stream to check for news."""
+        """Wake every stream of the run to check for news."""
         async with self._news:
             self._news.notify_all()
 
@@ -108,14 +109,14 @@ class Viewing:
     """A stream following a run."""
 
     feed: Feed
-    #: The stream must end, because the viewer has opened too many streams since.
+    #: Whether the stream must end because the viewer has opened too many streams since.
     is_displaced: bool = False
     #: The progress that the stream has shown.
     _progress: tuple[int | None, int | None] = (None, None)
 
     @property
     def is_over(self) -> bool:
-        """Whether the stream has ended."""
+        """Whether the stream must end, because it is displaced or the run has ended."""
         return self.is_displaced or self.feed.has_ended
 
     async def after(self, number: int) -> Sequence[RunEvent]:
@@ -166,6 +167,6 @@ class Feeds:
 
 
 def message(event: str, data: str, number: int | None = None) -> str:
-    """Return a server-sent event."""
+    """Return a server-sent event as text. `number` is the event's id."""
     head = f"event: {event}\n" if number is None else f"id: {number}\nevent: {event}\n"
     return head + "".join(f"data: {line}\n" for line in data.splitlines() or [""]) + "\n"

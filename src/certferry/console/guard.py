@@ -101,11 +101,12 @@ def form_token(secret: str) -> str:
 class Peer(Struct, frozen=True):
     """The other end of a connection."""
 
-    #: `None` for a unix socket.
+    #: The client's address; `None` if the connection uses the unix socket and no header names an
+    #: address.
     address: str | None
-    #: A trusted proxy passes the request on.
+    #: Whether a trusted proxy passes the request on.
     is_trusted: bool
-    #: The connection uses the unix socket.
+    #: Whether the connection uses the unix socket.
     is_unix: bool
 
 
@@ -132,7 +133,7 @@ def _is_proxy(address: str, console: ConsoleSettings) -> bool:
 
 
 def peer_of(request: Request, console: ConsoleSettings) -> Peer:
-    """Return the peer of a request. Behind trusted proxies, the peer is the last address in
+    """Return the peer of a request. Behind trusted proxies, its address is the last one in
     `X-Forwarded-For` that does not belong to a trusted proxy. A proxy at the unix socket is
     trusted, because the socket's permissions decide who connects.
     """
@@ -158,8 +159,8 @@ def _origin(scheme: str, host: str) -> str:
 
 def _must_be_our_host(request: Request, console: ConsoleSettings, peer: Peer) -> None:
     """Refuse a request whose `Host` is neither the host in `url` nor an address at which the
-    console listens. A foreign page could otherwise make its own name resolve to this machine (DNS
-    rebinding).
+    console listens. From a trusted proxy, `X-Forwarded-Host` counts too. A foreign page could
+    otherwise make its own name resolve to this machine (DNS rebinding). Raises `PageRefused`.
     """
     ours = urlsplit(console.base)
     names = {_origin(ours.scheme, ours.netloc), *_listened_at(request, ours.scheme)}
@@ -181,8 +182,8 @@ def _listened_at(request: Request, scheme: str) -> frozenset[str]:
 
 
 def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
-    """Refuse a change sent from a foreign page. If the file has no `url`, the names of the address
-    at which the console listens are ours too.
+    """Refuse a change sent from a foreign page, with `PageRefused`. If the file has no `url`, the
+    names of the address at which the console listens are ours too.
     """
     ours = urlsplit(console.base)
     origins = {_origin(ours.scheme, ours.netloc)}
@@ -204,8 +205,8 @@ def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
 
 
 def _user_of_proxy(request: Request, console: ConsoleSettings, peer: Peer) -> User | None:
-    """Return the user named by the proxy at the unix socket. Raises `PageRefused` if the user is
-    unknown.
+    """Return the user named by the proxy at the unix socket; `None` if there is no such proxy, or
+    it names no user. Raises `PageRefused` for an unknown user, and for several names.
     """
     if console.user_header is None or not peer.is_unix:
         return None
@@ -223,7 +224,9 @@ def _user_of_proxy(request: Request, console: ConsoleSettings, peer: Peer) -> Us
 
 
 def _by_browser(request: Request, console: ConsoleSettings, peer: Peer) -> Visitor | None:
-    """Return the user named by the proxy, or the user of the browser's session."""
+    """Return the user named by the proxy, or else the user of the browser's session; `None` without
+    both. A browser with a user from the proxy gets a cookie with a secret for its forms.
+    """
     site = site_of(request)
     secret = request.cookies.get(cookie_name(site), "")
     user = _user_of_proxy(request, console, peer)
@@ -252,8 +255,8 @@ def _by_token(request: Request, secret: str) -> Visitor | None:
 
 
 def _may_read_metrics(request: Request, console: ConsoleSettings, peer: Peer) -> bool:
-    """Return whether a program of this machine asks directly. A proxy on this machine may pass on
-    requests from anywhere, so `/metrics` is refused to proxies.
+    """Return whether a program of this machine asks directly, and may so read `/metrics` without a
+    token. A proxy on this machine may pass on requests from anywhere, so proxies are refused.
     """
     passes_on = {"forwarded", "via", "x-forwarded-for", "x-real-ip"} & {*request.headers}
     is_local = peer.address is not None and is_loopback(peer.address)
@@ -261,8 +264,8 @@ def _may_read_metrics(request: Request, console: ConsoleSettings, peer: Peer) ->
 
 
 def who_asks(request: Request) -> Visitor | None:
-    """Return the visitor, with the role now in the state. A stream calls this before sending each
-    event. Raises `StateError`.
+    """Return the visitor, with the role now in the state; `None` without a login. A stream asks
+    again before it sends events. Raises `StateError`, and `PageRefused` for an unknown user.
     """
     console = site_of(request).workspace().settings.console
     peer = peer_of(request, console)
@@ -286,7 +289,7 @@ def is_still_in(request: Request) -> bool:
 
 
 def is_open(path: str) -> bool:
-    """Return whether a path is answered without a session."""
+    """Return whether a path is answered without a login (`OPEN`)."""
     return any(
         path.startswith(open_path) if open_path.endswith("/") else path == open_path
         for open_path in OPEN
@@ -308,7 +311,7 @@ def language_of(request: Request, user: User | None) -> str:
 
 
 def preferred(accepted: str) -> str:
-    """Return the supported language that a browser prefers (RFC 9110 §12.5.4)."""
+    """Return the supported language that a browser prefers (RFC 9110 §12.5.4), or else English."""
     weights: dict[str, float] = {}
     for part in accepted.split(",")[:20]:
         named, _, weight = part.partition(";")
@@ -343,7 +346,7 @@ def own_page(app: Starlette, address: str) -> str | None:
 
 
 def within(path: str, prefix: str) -> str:
-    """Return a path below our prefix. A proxy may already have removed the prefix."""
+    """Return a path without our prefix. A proxy may already have removed the prefix."""
     if prefix and (path == prefix or path.startswith(f"{prefix}/")):
         path = path.removeprefix(prefix)
     return path or "/"
@@ -449,7 +452,9 @@ class AccessGuard:
 
 
 def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_token: bool) -> None:
-    """Refuse a change without the session's form token, and a change that a viewer may not make."""
+    """Refuse a browser's change without the session's form token, and a change that a viewer may
+    not make. Raises `PageRefused`.
+    """
     if not is_by_token:
         sent = request.headers.get("x-csrf-token") or _field(request, body, "csrf")
         if not hmac.compare_digest(sent.encode(), visitor.csrf.encode()):

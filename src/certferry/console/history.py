@@ -51,9 +51,9 @@ IN_A_PORTION = 1000
 """
 
 _LONG = 19
-"""A number of an entry has fewer digits than this. Databases refuse longer numbers."""
+"""The number of an entry has fewer digits than this. Databases refuse longer numbers."""
 MOST_NAMED = 10
-"""Entries with the same cause name at most so many certificates."""
+"""A row of several entries with the same cause names at most this many certificates."""
 USERS = "users"
 """The value of `about` for the history of users and tokens."""
 
@@ -78,7 +78,7 @@ class Filters(Struct, frozen=True):
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Filters:
-        """Read the filters from a URL. Zero characters are replaced, because databases
+        """Read the filters from the query of a URL. NUL characters are replaced, because databases
         refuse them.
         """
         keys = ("name", "host", "who", "from", "until", "before", "event", "about")
@@ -87,7 +87,9 @@ class Filters(Struct, frozen=True):
         )
 
     def address(self, path: str = "/history", **other: object) -> str:
-        """Return the address of a page with these filters, changed by `other`."""
+        """Return the path and query of a page with these filters, except `before`. `other` adds or
+        replaces values of the query.
+        """
         query = {"about": self.about, "name": self.name, "event": self.event, "host": self.host}
         query |= {"who": self.who, "from": self.since, "until": self.until}
         return tables.address(path, **(query | other))
@@ -111,7 +113,9 @@ class Filters(Struct, frozen=True):
         return history_of(self.name or None, limit, workspace, self.number(), self.which())
 
     def which(self) -> HistoryFilter:
-        """Return the filter for the store, without name and number. Raises `ConfigError`."""
+        """Return the filter for the store, without name and number. Raises `ConfigError` for an
+        unreadable moment.
+        """
         since, until = _moment(self.since), _moment(self.until, after=timedelta(days=1))
         without = None if self.is_about_users else ACCESS
         return HistoryFilter(
@@ -119,14 +123,18 @@ class Filters(Struct, frozen=True):
         )
 
     def number(self) -> int | None:
-        """Return the number in `before`; `None` without a number. Raises `ConfigError`."""
+        """Return the number in `before`; `None` if `before` is empty. Raises `ConfigError` if it is
+        not the number of an entry.
+        """
         if self.before and not (self.before.isdecimal() and len(self.before) < _LONG):
             raise ConfigError(Text("{word} is not the number of an entry", word=self.before))
         return int(self.before) if self.before else None
 
 
 def _moment(word: str, after: timedelta = timedelta(0)) -> datetime | None:
-    """Return a moment; for a day, the beginning of the day plus `after`. Raises `ConfigError`."""
+    """Return the moment in a filter; for a day, the beginning of the day plus `after`; `None` for
+    an empty filter. Without a zone, UTC counts. Raises `ConfigError`.
+    """
     if not word:
         return None
     try:
@@ -218,7 +226,9 @@ class GroupedTable(Struct, frozen=True):
 def grouped_table(
     entries: Sequence[HistoryEntry], filters: Filters, store: RunStore, voice: Voice
 ) -> GroupedTable:
-    """Return entries, newest first, in a table."""
+    """Return a table of entries, which must be newest first, grouped by run. Consecutive entries
+    with the same cause share a row.
+    """
     with_runs = zip(_runs_of(entries, store), entries, strict=True)
     alike = [
         (run, [entry for _, entry in pairs])
@@ -236,8 +246,8 @@ def grouped_table(
 
 
 def _runs_of(entries: Sequence[HistoryEntry], store: RunStore) -> list[StoredRun | None]:
-    """Return, for each entry, the run that made the entry: the newest run of the entry's host and
-    person that was in progress at the entry's moment.
+    """Return, for each entry, the run that made the entry: the newest run of the entry's host,
+    person and certificate that was in progress at the entry's moment; `None` without such a run.
     """
     if not entries:
         return []
@@ -253,7 +263,7 @@ def _runs_of(entries: Sequence[HistoryEntry], store: RunStore) -> list[StoredRun
 
 
 def _made(run: StoredRun, entry: HistoryEntry) -> bool:
-    """Return whether an entry was made in a run."""
+    """Return whether a run can have made an entry."""
     is_there = (run.host, run.who) == (entry.host, entry.who) and entry.lineage != ACCESS
     is_named = not run.names or entry.lineage in run.names
     has_begun = run.started_at <= entry.at
@@ -263,7 +273,7 @@ def _made(run: StoredRun, entry: HistoryEntry) -> bool:
 
 
 def history(request: Request) -> Response:
-    """Show a page of the history."""
+    """Show a page of the history. A mistake in a filter is shown on the page, with status 400."""
     site, voice = site_of(request), voice_of(request)
     filters, workspace = Filters.read(request.query_params), site.workspace()
     mistake: Problem | None = None
@@ -303,8 +313,8 @@ spreadsheets accept.
 
 
 def csv_of(entries: Sequence[HistoryEntry]) -> str:
-    """Return entries as rows of CSV (RFC 4180). Facts without a column of their own are in `facts`,
-    as `KEY=VALUE`.
+    """Return entries as rows of CSV (RFC 4180), without the heading. Facts without a column of
+    their own are in the last column (`facts`), as `KEY=VALUE`.
     """
     output = io.StringIO()
     csv.writer(output).writerows([*map(_harmless, _cells(entry))] for entry in entries)

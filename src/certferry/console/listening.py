@@ -44,7 +44,7 @@ def listening(
     console: ConsoleSettings, environ: MutableMapping[str, str]
 ) -> Iterator[tuple[socket.socket, ...]]:
     """Listen for a `with` block: at the sockets passed by systemd, or else at the address in the
-    settings. Raises `ConfigError`.
+    settings. Raises `ConfigError`. At the end, close the sockets, and remove our own unix socket.
     """
     sockets, path = _handed_over(console, environ), None
     if not sockets:
@@ -63,8 +63,9 @@ def listening(
 def _handed_over(
     console: ConsoleSettings, environ: MutableMapping[str, str]
 ) -> tuple[socket.socket, ...]:
-    """Return the sockets passed by systemd. Programs that certferry starts do not inherit these
-    sockets. Raises `ConfigError`.
+    """Return the sockets passed by systemd; `()` if there are none. Programs that certferry starts
+    inherit neither these sockets nor systemd's variables. Raises `ConfigError` if a setting does
+    not fit the address of a socket.
     """
     asked, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     if asked != str(os.getpid()) or not count.isdigit():
@@ -127,8 +128,8 @@ def _at_path(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket of a process that was killed. Raises `ConfigError` if the path is another
-    kind of file, or a process listens at the socket.
+    """Remove the socket left by a process that was killed. Raises `ConfigError` if the path is
+    another kind of file, or a process listens at the socket.
     """
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
@@ -173,9 +174,9 @@ class ServedCertificate:
         self.context.sni_callback = self._choose
 
     def load(self, workspace: Workspace) -> bool:
-        """Serve the certificate in force. Return whether it differs from the certificate served
-        before. Raises `ConfigError` for a certificate that cannot be read, or that does not cover
-        the name in `url`.
+        """Serve the certificate that the settings name: from files, or the newest in the state that
+        is not revoked. Return whether it differs from the certificate served before. Raises
+        `ConfigError` if it is missing, cannot be read, or does not cover the name in `url`.
         """
         console = workspace.settings.console
         bundle = self._bundle(workspace)

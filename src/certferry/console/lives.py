@@ -34,7 +34,7 @@ class State(Struct, frozen=True):
 
 
 def state_of(life: Life) -> State:
-    """Return how a certificate stands, only by the stored records."""
+    """Return how a certificate stands, judged from the stored records alone."""
     if life.concerns:
         return State(life.severity, Text("needs attention"))
     if life.is_owned_elsewhere:
@@ -71,7 +71,9 @@ class ListView(Struct, frozen=True):
 
 
 def list_view(stored: Snapshot, wanted: Wanted, asked: str, size: int) -> ListView:
-    """Return the page `asked` of the matching certificates, with `size` certificates a page."""
+    """Return the page `asked` of the matching certificates, or the nearest page, with `size`
+    certificates a page.
+    """
     words = wanted.words.casefold().split()
     matching = [
         life
@@ -119,7 +121,7 @@ def _has(words: Sequence[str], life: Life, stored: Snapshot) -> bool:
 
 
 def day_of(asked: str) -> datetime | None:
-    """Return the moment in a query; `None` if the text is no moment with a zone."""
+    """Return the moment in a query; `None` if the text is not a usable moment with a zone."""
     try:
         moment = datetime.fromisoformat(asked)
     except ValueError:

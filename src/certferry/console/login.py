@@ -63,8 +63,9 @@ class Guesses:
         self._guard = threading.Lock()
 
     def count(self, request: Request, whose: dict[str, int]) -> datetime:
-        """Count a guess under each key of `whose`, and return the time of the guess. Raises
-        `PageRefused` if a key's count is above the key's maximum, its value in `whose`.
+        """Count a guess under each key of `whose`, and return the time of the guess. The value of a
+        key is its maximum. Raises `PageRefused` if a count is above the maximum. If that was so
+        within `REFUSED_FOR`, it raises without counting.
         """
         now = site_of(request).now()
         state = site_of(request).workspace().state
@@ -147,7 +148,9 @@ def counted_as(address: str | None) -> str:
 
 
 def _is_right(request: Request, name: str, password: str, user: access.User | None) -> bool:
-    """Return whether the password is right, after counting the guess. Raises `PageRefused`."""
+    """Count a guess, and return whether the password is right. If it is, take the guess back, and
+    forget all guesses of the name. Raises `PageRefused` above the maximum.
+    """
     address = counted_as(request.state.address)
     named = f"name {name.lower() if access.is_name(name) else ''}"
     guesses: Guesses = request.app.state.guesses
@@ -193,7 +196,9 @@ def _user_in(request: Request, form: FormData) -> access.User | None:
 
 
 def log_in(request: Request, form: FormData) -> Response:
-    """Begin a session if the name and password match. Raises `PageRefused`."""
+    """Begin a session if the name and password match; otherwise show the form again. Raises
+    `PageRefused` after too many guesses.
+    """
     name, password = _words(form, "name").strip(), _words(form, "password")
     back = own_page(request.app, _words(form, "next")) or "/"
     user = _user_in(request, form)
@@ -230,7 +235,7 @@ def _begun(request: Request, user: access.User, back: str) -> Response:
 
 
 def log_out(request: Request) -> Response:
-    """End the session."""
+    """End the session, and redirect to the login."""
     site, visitor = site_of(request), visitor_of(request)
     if visitor.session is not None:
         site.workspace().state.end_session(visitor.session)
@@ -243,7 +248,9 @@ def log_out(request: Request) -> Response:
 
 
 def welcome(request: Request) -> Response:
-    """Show the form of a valid link. Opening the link does not use up the link."""
+    """Show the form for choosing a password. Showing the form does not use up the link. Raises
+    `PageRefused` if the link is over.
+    """
     return _welcome_form(request, _user_of_link(request))
 
 
@@ -273,7 +280,9 @@ def _welcome_form(request: Request, name: str, problem: Text | None = None) -> R
 
 
 def choose_password(request: Request, form: FormData) -> Response:
-    """Store the chosen password, which uses up the link, and log in. Raises `PageRefused`."""
+    """Store the chosen password, which uses up the link, and log in. A password that cannot be
+    chosen shows the form again. Raises `PageRefused` if the link is over.
+    """
     name, chosen = _user_of_link(request), _words(form, "password")
     problem = _why_not(chosen, _words(form, "again"), name)
     if problem is not None:
@@ -324,7 +333,8 @@ def _account_page(
 
 def change_password(request: Request, form: FormData) -> Response:
     """Store another password, end all sessions of the user, and begin a new session in this
-    browser: an earlier cookie may have been copied. Raises `PageRefused`.
+    browser: an earlier cookie may have been copied. A wrong or unsuitable password changes nothing,
+    and the page says so. Raises `PageRefused` for a user of the proxy, and after many guesses.
     """
     visitor, site = visitor_of(request), site_of(request)
     if visitor.session is None:
@@ -354,7 +364,7 @@ def change_language(request: Request, form: FormData) -> Response:
 
 
 def log_out_everywhere(request: Request) -> Response:
-    """End every session of the user, this session included."""
+    """End every session of the user, this session included, and redirect to the login."""
     site = site_of(request)
     site.workspace().state.end_sessions(visitor_of(request).user.name)
     response = RedirectResponse(link(request, "/login"), 303)

@@ -47,9 +47,9 @@ class Found(Struct, Generic[T], frozen=True):
     at: datetime | None = None
     #: Start of the observation now in progress; `None` if there is none.
     since: datetime | None = None
-    #: The failure of the last observation; `value` is then older.
+    #: The failure of the last observation; `value` is then older. `None` after a success.
     problem: Problem | None = None
-    #: End of the last observation, failed or not.
+    #: End of the last observation, failed or not; `None` if the result counts as old.
     tried_at: datetime | None = None
     #: Things observed so far by the observation in progress, if counted.
     done: int = 0
@@ -72,8 +72,8 @@ class Observer:
     #: The last result, by kind.
     _known: dict[Hashable, Found[object]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
-    #: How often all results were declared old. An observation begun before the last time gives an
-    #: old result.
+    #: How often `forget` or `outdate` was called. The result of an observation begun before the
+    #: last call counts as old.
     _times_forgotten: int = 0
     #: Observations that still wait for a thread.
     _waiting: deque[Callable[[], None]] = field(default_factory=deque)
@@ -81,8 +81,8 @@ class Observer:
     _workers: int = 0
 
     def latest(self, kind: Hashable, observe: Callable[[], T], *, anew: bool = False) -> Found[T]:
-        """Return the last result. Start an observation in the background if the result is old, or
-        if `anew`.
+        """Return the last result. If the result is old, or if `anew` is true, start an observation
+        in the background, unless one is already in progress.
         """
         with self._guard:
             latest: Found[T] = self._known.get(kind, Found())  # type: ignore[assignment]  # by kind
@@ -115,7 +115,9 @@ class Observer:
             return self._known.get(kind, Found())
 
     def counter(self, kind: Hashable) -> Progress:
-        """Return a listener that counts the things observed by an observation of this kind."""
+        """Return a listener for the events of an observation of this kind. It counts the finished
+        certificates in `done`, and all in `count`.
+        """
 
         def count(event: Event) -> None:
             if isinstance(event, Begun | LineageEnded):
@@ -130,14 +132,16 @@ class Observer:
         return count
 
     def keep(self, kind: Hashable, value: object) -> None:
-        """Store a result obtained elsewhere."""
+        """Store a result that was obtained elsewhere, as observed now."""
         with self._guard:
             now = self.now()
             self._known[kind] = Found(value, now, tried_at=now)
 
     def forget(self) -> None:
-        """Forget every result, because the settings have changed. An observation in progress may
-        have begun before the change, so the next request observes again.
+        """Forget every result, because the settings have changed. The entry of an observation in
+        progress is kept until the observation ends. Its result counts as old, because the
+        observation may have begun before the change: the first request after its end observes
+        again.
         """
         with self._guard:
             self._times_forgotten += 1
@@ -147,7 +151,8 @@ class Observer:
 
     def outdate(self) -> None:
         """Mark every result as old, because a run has changed something. Pages show the old result
-        with its age until the next observation ends. Observations in progress are repeated.
+        with its age until the next observation ends. The result of an observation in progress
+        counts as old too.
         """
         with self._guard:
             self._times_forgotten += 1
@@ -185,7 +190,7 @@ class Recent(Generic[K, V]):
         self._guard = threading.Lock()
 
     def add(self, key: K, value: V) -> None:
-        """Keep a value. Above the limit, the oldest value goes."""
+        """Keep a value. Above the limit, the value that was added first goes."""
         with self._guard:
             self._values[key] = value
             self._values.move_to_end(key)
@@ -193,6 +198,6 @@ class Recent(Generic[K, V]):
                 self._values.popitem(last=False)
 
     def get(self, key: K) -> V | None:
-        """Return the value of a key; `None` if the value has gone."""
+        """Return the value of a key; `None` if the value was never added, or has gone."""
         with self._guard:
             return self._values.get(key)

@@ -46,7 +46,9 @@ class Parameter(Struct, frozen=True):
         return get_origin(self.type) is list
 
     def read(self, words: Sequence[str]) -> Any:
-        """Read the values of the parameter. Raises `msgspec.ValidationError`."""
+        """Return the parameter's value, or the list of its values, from the words in the query.
+        Without words return the default, or an empty list. Raises `msgspec.ValidationError`.
+        """
         if not words and not self.is_list:
             return self.default
         given = list(words) if self.is_list else words[-1]
@@ -71,7 +73,7 @@ class Operation(Struct, frozen=True):
     status: HTTPStatus = HTTPStatus.OK
     #: The type of the request's body.
     body: type | None = None
-    #: The operation asks services, and may take a minute.
+    #: Whether the operation asks services, and so may take a minute.
     observes: bool = False
 
 

@@ -62,7 +62,7 @@ COUNTED = {
     Milestone.UPLOAD: Text("upload"),
     Milestone.EXPIRY: Text("expire"),
 }
-"""The milestones of a day, with their number behind."""
+"""The verbs for milestones in the list of days, where the number of certificates follows."""
 
 
 class Entry(Struct, frozen=True):
@@ -117,11 +117,13 @@ class View(Struct, frozen=True):
     #: The domains with an expired certificate that no declared certificate covers; `None` without
     #: such domains, and until an operator looks at Discover.
     unmanaged: Text | None
-    #: The end of the last run, which observed everything shown.
+    #: The latest end of a run on any host; `None` before the first end.
     looked_at: datetime | None
-    #: The day before the next days, which begins the next days for a viewer in a zone behind UTC.
+    #: The day before `days`, empty. In a zone behind UTC, it may be the viewer's first day.
     before: ShownDay
+    #: The next days.
     days: tuple[ShownDay, ...]
+    #: The day after `days`. In a zone other than UTC, the viewer's last day may reach into it.
     after: ShownDay
     #: A page of the certificates in the chosen state.
     listed: ListView
@@ -139,8 +141,8 @@ def view_of(
     number: str = "1",
     discovery: Discovery | None = None,
 ) -> View:
-    """Return the first screen for a snapshot. `newest` has the last stored run of each host that
-    has one. `state` and `number` choose the page of lives. `discovery` is the last one, if any.
+    """Return the first screen for a snapshot. `newest` has the last stored run of hosts, by host.
+    `state` and `number` choose the page of lives. `discovery` is the last discovery, if any.
     """
     agenda, ended = stored.agenda, dict(stored.last_runs)
     # Without a certificate in the file, the next step says so already.
@@ -246,7 +248,9 @@ def day_in_words(day: date) -> Text:
 
 
 def level_of(verdict: OverallVerdict) -> str:
-    """Return the severity of the verdict, as a class for the badge."""
+    """Return the class of the verdict's badge: the severity, or NOTICE instead of OK if a
+    certificate is pending, or if there are no certificates.
+    """
     is_on_the_way = verdict.severity is Severity.OK and bool(verdict.pending)
     is_empty = not verdict.certificates
     return Severity.NOTICE if is_on_the_way or is_empty else verdict.severity

@@ -22,13 +22,13 @@ years.
 
 _DAY = timedelta(days=1)
 _LABEL = 36.0
-"""The width of a label below the scale. The narrowest picture is 140 pixels wide, and a label of
-seven characters takes 50 pixels there.
+"""The width of a label below the scale, in percent. The narrowest picture is 140 pixels wide, and a
+label of seven characters takes 50 pixels there.
 """
 
 
 class Tick(Struct, frozen=True):
-    """The beginning of a month."""
+    """A mark on the scale at the beginning of a month."""
 
     x: float
     at: datetime
@@ -46,7 +46,9 @@ class Stretch(Struct, frozen=True):
 
 
 class Bar(Struct, frozen=True):
-    """The bar of a certificate. Parts outside the scale are `None`."""
+    """The bar of a certificate. Stretches are cut at the ends of the scale. A moment outside the
+    scale is `None`.
+    """
 
     life: Life
     #: The certificate in use, from issue to expiry; `None` if no place has a certificate. If the
@@ -54,7 +56,7 @@ class Bar(Struct, frozen=True):
     used: Stretch | None
     #: The part of `used` before now.
     passed: Stretch | None
-    #: The newest certificate, if another certificate is in use.
+    #: The newest certificate, if it is not the certificate in use.
     newer: Stretch | None
     #: When the CA wants the certificate replaced.
     window: Stretch | None

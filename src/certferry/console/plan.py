@@ -69,9 +69,9 @@ class WholePlan(Struct, frozen=True):
     count: Text
     #: The digest of the plans. A run started with the digest carries out only these plans.
     digest: str
-    #: A run would change something.
+    #: Whether a run would change something.
     has_changes: bool
-    #: Something declared cannot be done.
+    #: Whether a step is blocked, refused or stuck.
     is_hindered: bool
     #: Why steps are blocked or refused.
     obstacles: tuple[Cause, ...]
@@ -146,9 +146,9 @@ def orders_of(whole: WholePlan) -> WholePlan:
 def latest_plan(
     site: Site, lineage: str | None = None, *, renew: bool = False, anew: bool = False
 ) -> Found[WholePlan]:
-    """Return the plan of `sync` for all certificates, or for a single lineage; `renew` as in
-    `plans_of`. The plan is observed once for all visitors. The observation uses the workspace in
-    force, and so shares the pace of each account with the runs.
+    """Return the last plan of `sync` for all certificates, or for a single lineage; `renew` as in
+    `plans_of`. If it is old, or if `anew` is true, plan again in the background, once for all
+    visitors. The workspace in force is used, so plans share the pace of each account with runs.
     """
     kind = ("plan", lineage, renew)
 
@@ -222,8 +222,8 @@ certificate.
 
 
 def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
-    """Return the page of a plan with the number `page`, or the nearest page. The plan of a single
-    certificate is complete.
+    """Return the page of a plan with the number `page`, or the nearest page. Only the plan of a
+    single certificate shows all entries. The first page has the obstacles.
     """
     page, last, shown = _page_of(whole.kinds, page)
     most = None if len(whole.plans) == 1 else MOST_ENTRIES
@@ -316,8 +316,8 @@ MOST_CHANGED = 20
 
 
 def plan(request: Request) -> Response:
-    """Show the plan. If the query `since` has the digest of a plan shown earlier, also show the
-    differences from that plan.
+    """Show the plan. If the query's `since` is the digest of a plan shown earlier, also show the
+    differences from that plan. Raises `PageRefused` for an unknown name.
     """
     site, voice, asked = site_of(request), voice_of(request), request.query_params
     name = asked.get("name") or None
@@ -357,7 +357,9 @@ _SHORT = timedelta(seconds=10)
 
 
 def _left(latest: Found[WholePlan], now: datetime) -> Text | None:
-    """Return how many certificates are planned, and an estimate of the remaining time."""
+    """Return how many certificates are planned, and an estimate of the remaining time; `None`
+    unless planning has taken some seconds and is part done.
+    """
     if latest.since is None or now - latest.since < _SHORT or not 0 < latest.done < latest.count:
         return None
     left = whole_seconds((now - latest.since) / latest.done * (latest.count - latest.done))
@@ -366,7 +368,7 @@ def _left(latest: Found[WholePlan], now: datetime) -> Text | None:
 
 
 def look_again(request: Request) -> Response:
-    """Plan anew, in the background."""
+    """Plan anew in the background, and redirect to the plan."""
     name = request.query_params.get("name") or None
     latest_plan(site_of(request), name, anew=True)
     query = f"?{urlencode({'name': name})}" if name else ""

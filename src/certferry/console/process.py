@@ -1,5 +1,6 @@
-"""The process of `certferry serve`: the server, two runs a day, and settings that can be read again
-without a restart. The caller installs the signal handlers, which call `stop` and `reload`.
+"""The process of `certferry serve`: the server, two runs a day if wanted, and settings that can be
+read again without a restart. The caller installs the signal handlers, which call `stop` and
+`reload`.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from certferry.wiring.runner import Runner
 from certferry.wiring.workspace import Workspace, who_runs
 
 TICK = timedelta(seconds=5)
-"""Time between looks at the schedule."""
+"""The time between two checks whether a scheduled run is due, and the longest wait for an order."""
 LOADS = timedelta(minutes=1)
-"""The time after which the console loads its certificate again: another certificate may be in
-force.
+"""The time between two loads of the console's own certificate, because another certificate may be
+in force.
 """
 RUNS_END, SERVER_ENDS = timedelta(seconds=6), timedelta(seconds=3)
 """How long runs, and then the server, may take to end. The whole process must end within ten
@@ -59,7 +60,8 @@ class Schedule:
     workspace: Callable[[], Workspace]
     starter: Starter
     now: Callable[[], datetime] = lambda: now().astimezone()
-    #: When the last run was begun, as far as known.
+    #: A run is due at the first scheduled moment after this: the beginning of the last run made
+    #: here, or the first look at a state with a recent run; `None` before.
     _begun_at: datetime | None = field(default=None, init=False)
     #: After a run could not begin, the moment of the next try.
     _not_before: datetime | None = field(default=None, init=False)
@@ -76,7 +78,9 @@ class Schedule:
             ending.wait(TICK.total_seconds())
 
     def begin_scheduled(self) -> bool:
-        """Begin a run if the schedule wants one now. Return whether a run was begun."""
+        """Begin a run if the schedule wants one now. Return whether a run was begun. If it cannot
+        begin, log the problem, notify the channels, and try again only after `TRIED_AGAIN`.
+        """
         moment = self.now()
         # If `_not_before` is further ahead than `TRIED_AGAIN`, the clock was set back, and it is
         # ignored.
@@ -99,8 +103,9 @@ class Schedule:
         return True
 
     def _is_time(self, workspace: Workspace, moment: datetime) -> bool:
-        """Return whether a scheduled moment has passed without a run. Raises `CertferryError` if
-        the state cannot give the last run.
+        """Return whether a scheduled moment has passed without a run. In a new process, also return
+        True if no run is stored, or if the last run ended longer ago than `MISSED`. Raises
+        `CertferryError` if the state cannot give the last run.
         """
         if self._begun_at is None:
             last = workspace.state.last_run()
@@ -125,7 +130,9 @@ class Process:
         follow: Callable[[], Progress],
         has_schedule: bool = True,
     ) -> None:
-        """Load the certificate, then listen. Raises `ConfigError`."""
+        """Read the settings, load the console's certificate if there is one, then listen. Raises
+        `ConfigError`.
+        """
         self._read = read
         self._language = language
         self._has_schedule = has_schedule
@@ -215,7 +222,7 @@ class Process:
         self.site.observer.outdate()
 
     def _keep_certificate(self) -> None:
-        """Load the certificate in force again and again while the process lives."""
+        """Load the console's certificate again and again while the process lives."""
         while self._tls is not None and not self._ending.wait(LOADS.total_seconds()):
             try:
                 if self.workspace.settings.console.has_certificate:

@@ -16,9 +16,9 @@ from certferry.present.language import Voice
 from certferry.text import Text
 
 SHOWN_CAUSES, SHOWN_PROBLEMS, SHOWN_STEPS, SHOWN_IN_ORDER = 20, 20, 10, 50
-"""A page shows at most so many causes of several certificates, certificates with other problems,
-steps of each of them, and certificates without problems. Links lead to the rest, so the page stays
-below 200 kB in a run of any size.
+"""A page shows at most this many causes of several certificates, certificates with other problems,
+steps of each certificate, and certificates without problems. So the page stays below 200 kB in a
+run of any size. Links lead to the other certificates.
 """
 
 CHANGED, UNCHANGED = "changed", "unchanged"

@@ -42,7 +42,7 @@ from certferry.text import Text
 
 ON_A_PAGE = 50
 SHOWN_EVENTS = 100
-"""A run's page shows at most so many events."""
+"""A run's page shows at most this many events."""
 
 FILTERS = ("name", "host", "who")
 
@@ -158,8 +158,9 @@ def running(request: Request) -> Response:
 
 
 def one_run(request: Request) -> Response:
-    """Show a run: who started it, the events, and the end. With the query `after`, the events after
-    this number are shown, otherwise the latest events.
+    """Show a run: who started it, the events, and the end. With `after` in the query, the events
+    after this number are shown, otherwise the latest events. Raises `PageRefused` if the run does
+    not exist.
     """
     site, name = site_of(request), request.path_params["run"]
     runs, run, after = runs_of(site), stored(site, name), request.query_params.get("after")
@@ -231,8 +232,9 @@ def _again(run: StoredRun) -> Again | None:
 
 
 def again(request: Request, form: FormData) -> Response:
-    """Start an ended run again, and redirect to the new run's page. The names are those stored,
-    because a page has no room for thousands.
+    """Start a run like an earlier one, and redirect to the new run's page. The names come from the
+    stored run, because a page has no room for thousands. Raises `PageRefused` if the effect must be
+    shown first.
     """
     run = stored(site_of(request), request.path_params["run"])
     if _again(run) != Again():
@@ -271,7 +273,9 @@ def events_of(site: Site, run: str, after: int) -> list[RunEvent]:
 
 
 async def follow(request: Request) -> Response:
-    """Stream a run's events as server-sent events, starting after `Last-Event-ID`."""
+    """Stream a run's events as server-sent events, starting after the header `Last-Event-ID`, or
+    else after the number in the query's `after`.
+    """
     site = site_of(request)
     run = await run_in_threadpool(stored, site, request.path_params["run"])
     last = request.headers.get("Last-Event-ID") or request.query_params.get("after") or ""
@@ -288,7 +292,7 @@ _DIGITS = 10
 
 
 def number_of(word: str, otherwise: int) -> int:
-    """Return the number sent by a client; `otherwise` if the text is not a number."""
+    """Return the number sent by a client; `otherwise` if the text is not a number, or too long."""
     is_number = word.isascii() and word.isdecimal() and len(word) < _DIGITS
     return int(word) if is_number else otherwise
 
@@ -332,7 +336,7 @@ def _fragment(request: Request, template: str, **view: Any) -> str:
 
 
 def start(request: Request, form: FormData) -> Response:
-    """Start the run described in a form, and redirect to the run's page."""
+    """Start the run described in a form, and redirect to the run's page. Raises `PageRefused`."""
     kind = str(form.get("kind", ""))
     if kind not in set(RunKind):
         raise PageRefused(400)
@@ -358,7 +362,9 @@ def started(
     form: str | None,
     renews: bool = False,
 ) -> StoredRun:
-    """Start a run for the visitor. Raises `PageRefused` and `StateError`."""
+    """Start a run for the visitor. `form` is the id of the form or request: the same id starts only
+    one run. Raises `PageRefused` for a viewer and for wrong values, and `StateError`.
+    """
     visitor = visitor_of(request)
     if not visitor.may_start:
         raise PageRefused(403)
@@ -372,7 +378,9 @@ def started(
 
 
 def stop(request: Request) -> Response:
-    """Ask a run to stop at a safe point."""
+    """Ask a run to stop at a safe point, and redirect to its page. Raises `PageRefused` for a
+    viewer, and if this process does not carry out the run.
+    """
     run, site = request.path_params["run"], site_of(request)
     if not visitor_of(request).may_start:
         raise PageRefused(403)

@@ -23,10 +23,12 @@ SHOWN_RUNS = 3
 """The top of a page shows at most this many runs. A link leads to the rest."""
 
 MOST_RUNS, LATEST_EVENTS = 50, 100
-"""The most runs that are counted, and the events of a run in which its present work is searched."""
+"""The most runs that are read, and the number of a run's latest events in which its present work is
+searched.
+"""
 
 STALE = 1.0
-"""Seconds after which the state is asked again, once for all visitors."""
+"""The seconds after which the next page asks the state again. All visitors share the answer."""
 
 KINDS = {
     RunKind.SYNC: Text("Sync"),
@@ -96,8 +98,8 @@ def progress_of(run: StoredRun) -> Text | None:
 
 
 def present_work(events: Iterable[RunEvent]) -> tuple[RunEvent, ...]:
-    """Return the activities and waits that no later step of the same place has ended, the last
-    first.
+    """Return the activities and waits that no later event has ended, the last first. An event ends
+    the activity of its certificate, and a wait at its own place.
     """
     going_on: dict[tuple[str, str | None, str | None], RunEvent] = {}
     for event in events:
@@ -133,8 +135,8 @@ class RunsInProgress:
         self._asked_at = -STALE
 
     def latest(self) -> tuple[RunInProgress, ...]:
-        """Return the runs, newest first. If the state does not answer, return none: the page itself
-        reports that.
+        """Return the runs, newest first, from an answer of the state at most `STALE` seconds old.
+        If the state does not answer, return none: the page itself reports that.
         """
         with self._guard:
             if time.monotonic() - self._asked_at >= STALE:

@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Requests(h11.Connection):
-    """Reads requests, and refuses requests that are too large."""
+    """Reads requests, and refuses requests that are malformed or too large."""
 
     #: The status with which the request is refused.
     refused = HTTPStatus.BAD_REQUEST
@@ -149,7 +149,7 @@ class Connection(H11Protocol):
 
     @property
     def _request(self) -> RequestResponseCycle | None:
-        """The request not yet answered."""
+        """The last request, if its answer is not complete."""
         last: RequestResponseCycle | None = getattr(self, "cycle", None)
         return None if last is None or last.response_complete else last
 
@@ -279,12 +279,12 @@ class HttpServer:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve in the background."""
         self._config.load()
         self._thread.start()
 
     def stop(self, within: timedelta) -> None:
-        """Wait for answers in progress, then stop."""
+        """Ask the server to end its answers and stop, and wait at most `within` for the end."""
         with suppress(RuntimeError):  # the loop has already ended
             self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(within.total_seconds())

@@ -80,7 +80,7 @@ class Site:
     #: The path of the console's URL, without a slash at the end.
     prefix: str = ""
     is_https: bool = False
-    #: This process makes the runs twice a day.
+    #: Whether this process makes the runs twice a day.
     has_schedule: bool = False
     #: The problem of the last try to read the settings again; `None` after a success.
     unread: Problem | None = None
@@ -123,13 +123,13 @@ class Visitor(Struct, frozen=True):
 
 
 def site_of(request: Request) -> Site:
-    """Return the site of the application."""
+    """Return the site of the request's application."""
     site: Site = request.app.state.site
     return site
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Return the visitor identified by the guard."""
+    """Return the visitor identified by the guard, in a route that needs a login."""
     visitor: Visitor = request.state.visitor
     return visitor
 
@@ -145,7 +145,7 @@ def path_of(request: Request) -> str:
 def with_form(
     page: Callable[[Request, FormData], Response],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Make a route from a function that also takes the form. The function runs in a thread, like
+    """Return a route that calls `page` with the request and its form. `page` runs in a thread, like
     other routes.
     """
 
@@ -176,19 +176,19 @@ def _voice(language: str, path: Path | None) -> Voice:
 
 
 def link(request: Request, path: str) -> str:
-    """Return the address of a page of the console, for a browser."""
+    """Return the address of a page of the console for a browser: `path` below our prefix."""
     return site_of(request).prefix + path
 
 
 @cache
 def asset_digest(name: str) -> str:
-    """Return a digest of a static file, for its URL."""
+    """Return the digest of a static file that its URL contains."""
     return hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:16]
 
 
 def _unbroken(command: str) -> Markup:
-    """Return an escaped command that keeps each option on one line, because browsers break lines at
-    hyphens.
+    """Return a command as HTML that keeps each option on one line, because browsers break lines at
+    hyphens. The caller has escaped the command.
     """
     options = _OPTION.sub(r'<span class="option">\g<0></span>', str(command))
     return Markup(options)  # noqa: S704 - escaped by the callers
@@ -203,7 +203,7 @@ def _shown(value: object) -> object:
 
 @cache
 def templates() -> jinja2.Environment:
-    """Return the templates. Templates escape every value."""
+    """Return the environment of the templates. Templates escape every value."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -234,11 +234,11 @@ def render(
     - `prose(Text)`: a sentence with backquoted words as code
     - `command_line("certferry sync")`: the command with the file that it reads, as HTML
     - `link("/path")`, `here(place=…)`, `asset("name")`
-    - `visitor`, `language`, `path`
+    - `visitor`, `language`, `languages`, `path`
     - `wrong_file`: see `Site.unread`
-    - `in_progress()`: the runs in progress; none on a page that reports a failure, because the
-      state may have failed
-    - `trouble`: the number of things that need a person, for the title
+    - `in_progress()`: the runs in progress; none without a visitor, and on a page that reports a
+      failure, because the state may have failed; `most_running`: how many of them to show
+    - `trouble`: the number of causes of trouble, for the title
     """
     voice = voice_of(request)
     site = site_of(request)

@@ -1,4 +1,6 @@
-"""The stored facts of all certificates, read at most once in two seconds for all visitors."""
+"""The stored facts of all certificates, read for all visitors together: again after two seconds, or
+after a run.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,8 @@ class Snapshot(Struct, frozen=True):
     last_runs: tuple[tuple[str, LastRun], ...]
 
     def names(self, lineage: str) -> tuple[str, ...]:
-        """Return the names of a certificate; for a certificate made by another client, the names in
-        the files.
+        """Return the names of a certificate: the declared names, or else the names in the newest
+        stored certificate, as for a certificate made by another client.
         """
         versions = self.recorded.versions.get(lineage, ())
         desired = self.declared.get(lineage)
@@ -88,7 +90,7 @@ class Snapshots:
 
     @property
     def troubles(self) -> int:
-        """The number of causes in the last snapshot."""
+        """The number of causes in the last snapshot; 0 before the first."""
         return 0 if self._last is None else len(self._last.causes)
 
     def latest(self) -> Snapshot:

@@ -33,7 +33,7 @@ _TONES = {Tone.GOOD: "ok", Tone.PENDING: "notice", Tone.BAD: "error"}
 class Cell(Struct, frozen=True):
     """A cell of a table."""
 
-    #: The text, in lines.
+    #: The text; each line end begins a new line in the cell.
     words: str = ""
     #: The class of a badge, or `faint`, or `code`.
     tone: str = ""
@@ -59,7 +59,7 @@ def of_span(span: Span) -> Cell:
 
 
 def lines_of(sentences: Sequence[Text | None], voice: Voice) -> Cell:
-    """Make a cell with a line for each sentence. Equal sentences appear once."""
+    """Make a cell with a line for each sentence that is not `None`. Equal sentences appear once."""
     lines = [voice.say_on_one_line(sentence) for sentence in sentences if sentence is not None]
     return Cell("\n".join(dict.fromkeys(lines)))
 
@@ -82,7 +82,7 @@ class TableView(Struct, frozen=True):
 def table_of(
     headings: Sequence[Text], rows: Sequence[Row], *, is_last_below: bool = False
 ) -> TableView:
-    """Make a table on one page."""
+    """Make a table on one page, without empty columns."""
     kept = [any(row[place] not in _EMPTY for row in rows) for place in range(len(headings))]
     shown = tuple(tuple(compress(row, kept)) for row in rows)
     is_last_below = is_last_below and kept[-1]
@@ -97,8 +97,8 @@ def page_of(
     *,
     is_last_below: bool = False,
 ) -> TableView:
-    """Make the page with the number in `asked`, or the nearest page. `row` makes the row of an
-    entry.
+    """Make the page with the number in `asked`, or the nearest page; the first page if `asked` is
+    not a number. `row` makes the row of an entry.
     """
     last = max(1, -(-len(entries) // ROWS))
     is_number = asked.isdecimal() and len(asked) < _LONG

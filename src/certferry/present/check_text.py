@@ -1,4 +1,6 @@
-"""Render output for monitors: the line of `certferry check`, and metrics for Prometheus."""
+"""Render output for monitors: the lines and the JSON document of `certferry check`, and metrics for
+Prometheus.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ from certferry.text import Text
 SERVICE = "CERTFERRY"
 
 MOST_DETAILS = 25
-"""The most lines of detail: Nagios takes 8,192 bytes
-(`MAX_PLUGIN_OUTPUT_LENGTH`), NRPE may take less.
+"""The most concerns that get a line of detail. Nagios takes 8,192 bytes of output
+(`MAX_PLUGIN_OUTPUT_LENGTH`), and NRPE may take less.
 """
 
 _DAY = timedelta(days=1)
@@ -39,8 +41,9 @@ class PluginStatus(Enum):
 
 
 def plugin_status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
-    """Return the exit code for all concerns together. A concern with an error outranks a concern
-    that could not be judged.
+    """Return the exit code for all concerns together. An error gives CRITICAL. Without an error, a
+    concern that makes all other judgments uncertain gives UNKNOWN, and any other concern gives
+    WARNING. Without a concern, the code is OK.
     """
     listed = list(concerns)
     if any(concern.problem.is_error for concern in listed):
@@ -51,7 +54,9 @@ def plugin_status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
 
 
 def of_checkup(checkup: health.Checkup, now: datetime, voice: Voice) -> Iterator[str]:
-    """Render the plugin's line, then a line for each concern that needs a person."""
+    """Yield the plugin's line, then a line for each concern. Concerns beyond `MOST_DETAILS` are
+    only counted.
+    """
     status = plugin_status_of(checkup.concerns)
     causes = causes_of(checkup.concerns)
     yield f"{_first(status, summary(checkup, causes, now, voice))} | {_performance(checkup, now)}"
@@ -63,7 +68,9 @@ def of_checkup(checkup: health.Checkup, now: datetime, voice: Voice) -> Iterator
 
 
 def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
-    """Render the line of a check without a judgement, and the hint."""
+    """Yield the plugin's line of a check that failed before it could judge anything, then the hint
+    if the problem has one.
+    """
     yield _first(PluginStatus.UNKNOWN, voice.say_on_one_line(problem.message))
     if problem.hint is not None:
         yield _harmless(voice.say_on_one_line(problem.hint))
@@ -93,7 +100,7 @@ def document(checkup: health.Checkup, now: datetime, voice: Voice) -> Document:
 
 
 def document_of_failure(problem: Problem, voice: Voice) -> Document:
-    """Return the JSON document of a check without a judgement."""
+    """Return the JSON document of a check that failed before it could judge anything."""
     return {
         "status": PluginStatus.UNKNOWN.name,
         "summary": voice.say_on_one_line(problem.message),
@@ -108,8 +115,9 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
 
 
 def summary(checkup: health.Checkup, causes: Sequence[Cause], now: datetime, voice: Voice) -> str:
-    """Return one sentence with the worst cause, and counts for all certificates. `causes` are those
-    of the checkup, the worst first.
+    """Return the checkup on one line: the worst cause if there is one, a count of served places or
+    of certificates, and the first certificate to end. `causes` are the causes of the checkup, the
+    worst first.
     """
     counted: list[Text] = []
     for worst in causes[:1]:
@@ -133,7 +141,7 @@ def summary(checkup: health.Checkup, causes: Sequence[Cause], now: datetime, voi
 
 
 def days_left(end: datetime, now: datetime) -> int:
-    """Return the whole days left; below zero after the end."""
+    """Return the days from `now` to `end`, rounded down to whole days: negative after the end."""
     return (end - now) // _DAY
 
 
@@ -175,7 +183,9 @@ def _with_reach(cause: Cause) -> Text:
 
 
 def _of_cause(cause: Cause, numbers: Mapping[int, int]) -> Document:
-    """Return a cause for programs. `numbers` are the positions of concerns among the problems."""
+    """Return a cause for programs. `numbers` has each concern's position in the document's list of
+    problems, by the concern's `id()`.
+    """
     return {
         **of_cause(cause),
         "status": plugin_status_of(cause.everything).name,
@@ -184,7 +194,9 @@ def _of_cause(cause: Cause, numbers: Mapping[int, int]) -> Document:
 
 
 def _harmless(words: str) -> str:
-    """Replace characters that would begin the plugin's performance data, or a new line."""
+    """Replace control characters, and characters that would begin the plugin's performance data or
+    a new line.
+    """
     return visible(words.replace("|", "/").replace("\n", " "))
 
 
@@ -228,8 +240,8 @@ def metrics(
     steps: Steps,
     host: str = "",
 ) -> str:
-    """Return the metrics of the expected certificates, and of the causes of trouble. `host` labels
-    every sample of a state shared by several hosts.
+    """Return metrics in the text format of Prometheus: of the expected certificates, of the causes
+    of trouble, and of runs and steps. If `host` is not empty, each sample has `host` as a label.
     """
     names = {certificate.lineage for certificate in expected}
     last = recorded.last_run
@@ -250,7 +262,7 @@ def metrics(
 
 
 def counted(report: SyncReport) -> Counter[tuple[str, str]]:
-    """Count the steps of a run."""
+    """Count the steps of a run by action and outcome."""
     return Counter(
         (step.word, step.outcome.value) for lineage in report.lineages for step in lineage.outcomes
     )

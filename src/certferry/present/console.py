@@ -30,7 +30,7 @@ class Verbosity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """The two output streams, the voice for both, and the log."""
+    """The two output streams, the environment, the voice for both streams, and the run's log."""
 
     stdout: TextIO
     stderr: TextIO
@@ -39,20 +39,23 @@ class Console:
     run_log: RunLog = field(default_factory=lambda: RunLog(Voice()))
 
     def with_voice(self, voice: Voice) -> Console:
-        """Return the console of a run that speaks with `voice`, with a log that is not open yet."""
+        """Return a copy that speaks with `voice`, with a new log that is not open yet."""
         return replace(self, voice=voice, run_log=RunLog(voice))
 
     def print(self, lines: Iterable[layout.Line]) -> None:
-        """Write data for a person."""
+        """Write lines for a person to stdout."""
         self._write(self.stdout, lines)
 
     def print_wrapped(self, lines: Iterable[layout.Line]) -> None:
-        """Write sentences for a person. A terminal gets the lines broken at spaces."""
+        """Write sentences for a person to stdout. On a terminal (`draws_on`), a line wider than the
+        terminal is broken between words.
+        """
         self.print(self._folded(self.stdout, lines))
 
     def print_table(self, table: layout.TextTable, below: Iterable[layout.Line] = ()) -> None:
-        """Write a table for a person, no wider than the terminal, then an
-        empty line and the remarks.
+        """Write a table for people to read. On a terminal, the table is laid out to fit the width
+        if possible. If there are remarks (`below`), write an empty line and the remarks after the
+        table.
         """
         self.print(_as_wide_as(self.stdout, table))
         remarks = list(below)
@@ -64,7 +67,9 @@ class Console:
         self.print_stderr([*_as_wide_as(self.stderr, table), layout.line()])
 
     def print_json(self, document: Mapping[str, object], *, on_one_line: bool = False) -> None:
-        """Write data for a program: a JSON document, on several lines or on one."""
+        """Write data for a program to stdout: a JSON document, on several lines or on one. Unless
+        stdout is UTF-8, characters outside ASCII are escaped.
+        """
         utf8 = (self.stdout.encoding or "").lower().replace("-", "") == "utf8"
         indent = None if on_one_line else 2
         say = self.voice.say
@@ -72,13 +77,13 @@ class Console:
         self.stdout.write(json_text + "\n")
 
     def print_stderr(self, lines: Iterable[layout.Line]) -> None:
-        """Write to stderr sentences that are not the command's data. A terminal gets the lines
-        broken at spaces.
+        """Write to stderr sentences that are not the command's data. On a terminal (`draws_on`), a
+        line wider than the terminal is broken between words.
         """
         self._write(self.stderr, self._folded(self.stderr, lines))
 
     def flush(self) -> None:
-        """Flush the output."""
+        """Flush both streams."""
         self.stdout.flush()
         self.stderr.flush()
 
@@ -87,7 +92,9 @@ class Console:
         return stream.isatty() and self.environ.get("TERM", "") not in _DUMB
 
     def _folded(self, stream: TextIO, lines: Iterable[layout.Line]) -> Iterator[layout.Line]:
-        """Break lines wider than the terminal; programs get the lines unbroken."""
+        """Break lines that are wider than the terminal. If the stream is not such a terminal,
+        return the lines as given.
+        """
         if not self.draws_on(stream):
             return iter(lines)
         cells = shutil.get_terminal_size().columns
@@ -100,7 +107,9 @@ class Console:
 
 
 def standard_console(environ: Mapping[str, str]) -> Console:
-    """Return this process's console. Characters unknown to a stream's encoding become escapes."""
+    """Return the console of this process's streams. Also change the streams: a character unknown to
+    a stream's encoding becomes an escape. Output for a closed stream is discarded.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,7 +1,8 @@
-"""Render accounts, hosts and findings, for people and programs.
+"""Render the results of `discover`, `watch` and `doctor`.
 
-Accounts and hosts: a row for each domain, certificate or address, the problems, and the counts.
-Findings of `doctor`: each with the fix.
+`discover` shows a row for each domain and each unused certificate, the problems and the counts.
+`watch` shows a row for each address of a host, and the problems. `doctor` shows each finding with
+the fix.
 """
 
 from __future__ import annotations
@@ -83,15 +84,15 @@ def remarks(discovery: inventory.Discovery, voice: Voice) -> Iterator[Line]:
 
 
 def heading(discovery: inventory.Discovery, voice: Voice) -> Line:
-    """Render the heading of the table of unused certificates."""
+    """Render the heading of the table of unused certificates, with their number."""
     singular = Text("1 unused certificate (no domain listed here has it):")
     plural = Text("{count} unused certificates (no domain listed here has them):")
     return line(voice.say(one_or_many(len(discovery.unused), singular, plural)))
 
 
 def summary(discovery: inventory.Discovery, everything: inventory.Discovery, voice: Voice) -> Line:
-    """Count the shown domains and certificates; `everything` is the
-    discovery before the filters.
+    """Count the domains and certificates of `discovery`, or say that there are none, or that none
+    matches. `everything` is the discovery before the filters.
     """
     if not everything.domains and not everything.certificates:
         labels = [look.label for look in everything.accounts]
@@ -150,12 +151,14 @@ def _state(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
 
 
 def state_word(state: str, voice: Voice) -> str:
-    """Return the word for a domain's state at the target."""
+    """Return the word, for people, for a domain's state at the target."""
     return voice.say(Text("ok")) if state == _AT_REST else voice.word(state)
 
 
 def _https(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
-    """Render a domain's HTTPS: 301 redirects to HTTPS, h2 is HTTP/2."""
+    """Render a domain's HTTPS settings: `301` if HTTP is redirected to HTTPS, `h2` for HTTP/2; `on`
+    without these settings. Without HTTPS render `off`, or a dash if the target hides the binding.
+    """
     found_domain = discovered.listed
     if not found_domain.has_https:
         return (
@@ -173,7 +176,7 @@ def _owner(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
 
 
 def left(end: datetime | None, now: datetime, voice: Voice) -> Span:
-    """Render how long a certificate is still valid."""
+    """Render how long a certificate is still valid; a dash for an unknown end."""
     if end is None:
         return NOTHING
     if end <= now:
@@ -190,7 +193,9 @@ def _covered(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
 
 
 def _served(addresses: Sequence[Served], voice: Voice) -> Span:
-    """Count the answering addresses that present a valid certificate."""
+    """Render how many of the answering addresses present a valid certificate. Addresses that this
+    machine cannot reach for lack of IPv6 do not count if another address answers.
+    """
     counted = within_reach(addresses)
     right = sum(address.answered and address.valid for address in counted)
     answered = sum(address.answered for address in counted)
@@ -316,13 +321,13 @@ _HEADERS = (
 
 
 def hosts(looks: Sequence[HostObservation], now: datetime, voice: Voice) -> TextTable:
-    """Render a row for each address."""
+    """Render a row for each address of each host."""
     rows = [_row(look, address, now, voice) for look in looks for address in look.served]
     return TextTable(tuple(map(voice.say, _HEADERS)), tuple(rows))
 
 
 def below(looks: Sequence[HostObservation], voice: Voice) -> Iterator[Line]:
-    """Render the problems of addresses and of hosts, then the hints."""
+    """Render the problems of addresses and of hosts, then each hint once."""
     hints = dict[Text, None]()
     for look in looks:
         problems = [(_where(look, address), address.problem) for address in look.served]
@@ -336,7 +341,9 @@ def below(looks: Sequence[HostObservation], voice: Voice) -> Iterator[Line]:
 
 
 def news(changes: Changes, look: HostObservation, now: datetime, voice: Voice) -> Iterator[Line]:
-    """Render the changes at a host, one a line."""
+    """Render each address with another answer. If the problems of the host have changed, also
+    render all its problems, or that it has none.
+    """
     at = voice.say(Text("{moment}", moment=now))
     for address, before in changes.addresses:
         yield from _at_host(f"{at} {_where(look, address)}", look, _changed(address, before), voice)
@@ -347,7 +354,7 @@ def news(changes: Changes, look: HostObservation, now: datetime, voice: Voice) -
 
 
 def of_looks(looks: Sequence[HostObservation], now: datetime) -> Document:
-    """Return the document of `watch --json`."""
+    """Return the document of `watch --json`. `ok` is true if every host is healthy."""
     documents = [_host(look, now) for look in looks]
     return {"ok": all(look.ok for look in looks), "at": moment(now), "hosts": documents}
 
@@ -433,15 +440,17 @@ def _address(address: Served, now: datetime) -> Document:
 
 
 _ELSEWHERE = frozenset({Code.WAYS, Code.LAST_RUN, Code.LAST_CHANGE})
-"""Codes of notices that only `--json` shows. `discover`, `status` and `history` show people the
-same facts.
+"""Codes of findings that, as notices, only `doctor --json` shows. `discover`, `status` and
+`history` show people the same facts.
 """
 FIX = Text("fix: ")
 _INDENT = 2
 
 
 def lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
-    """Write the findings and the count. Notices shown by other commands are left out."""
+    """Write the findings, then a sentence with the counts. Notices with codes in `_ELSEWHERE` are
+    left out.
+    """
     findings = [
         finding
         for finding in findings
@@ -455,7 +464,7 @@ def lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
 
 
 def error_lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
-    """Write only the errors."""
+    """Write only the findings that are errors."""
     for finding in findings:
         if finding.is_error:
             yield from _finding(finding, voice)
@@ -475,7 +484,9 @@ def _finding(finding: Problem, voice: Voice) -> Iterator[Line]:
 
 
 def conclusion(findings: Sequence[Problem]) -> Text:
-    """Return the number of findings of each severity."""
+    """Return a sentence with the numbers of errors and warnings. Without errors and warnings, the
+    sentence says that everything is in order.
+    """
     counts = Counter(finding.severity for finding in findings)
     counted = [
         one_or_many(counts[severity], singular, plural)
@@ -494,7 +505,9 @@ LIBRARIES = ("acme", "cryptography", "dnspython", "msgspec", "requests", "urllib
 
 
 def report(reports: Iterable[AccountReport], now: datetime, voice: Voice) -> Iterator[Line]:
-    """Write the report for an issue in Markdown: versions, and the answers of each account."""
+    """Write a report to paste into an issue, in Markdown: the versions of certferry, Python and
+    libraries, and the answers of each account.
+    """
     heading = Text("certferry {version}, report of {moment}", version=__version__, moment=now)
     yield line("## ", voice.say(heading))
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)

@@ -1,4 +1,5 @@
-"""Every JSON document, shape by shape. Keys may be added, but not renamed or removed.
+"""Most JSON documents of commands and of the API. (`check_text` and `discover_text` have the
+others.) Keys may be added, but not renamed or removed.
 
 Moments are RFC 3339 in UTC. Fingerprints are SHA-256 over the DER leaf, in lower-case hex.
 Sentences stay values (`Text`) until `layout.as_json` or `rendered` writes a document.
@@ -37,8 +38,8 @@ Document = dict[str, object]
 
 
 def of_report(report: reported.SyncReport) -> Document:
-    """Return the document of `sync`. `ok` is true if the run was complete, and no step failed, was
-    refused or skipped, or waits.
+    """Return the document of `sync`. `ok` is true if the run was complete, its end is stored, and
+    every certificate is as declared or left to another host.
     """
     return {
         "ok": report.ok and report.complete,
@@ -61,7 +62,7 @@ def of_report(report: reported.SyncReport) -> Document:
 
 
 _WEIGHTS = {Severity.NOTICE: "info"}
-"""The word of `doctor` for a severity, if it is not the severity's own value."""
+"""The severities for which the document of `doctor` has another word than the severity's value."""
 
 
 def of_findings(findings: Sequence[Problem]) -> Document:
@@ -140,7 +141,7 @@ def of_tokens(tokens: Sequence[Token], now: datetime) -> Document:
 
 
 def seconds_or_none(time: timedelta | None) -> int | None:
-    """Return a duration in whole seconds."""
+    """Return a duration in seconds, rounded to whole seconds; `None` for `None`."""
     return None if time is None else round(time.total_seconds())
 
 
@@ -156,7 +157,7 @@ def of_persist_record(record: PersistRecord) -> Document:
 
 
 def moment(value: datetime | None) -> str | None:
-    """Return a moment for programs (RFC 3339, UTC)."""
+    """Return a moment for programs (RFC 3339, UTC); `None` for `None`."""
     return None if value is None else rfc3339(value)
 
 
@@ -195,12 +196,14 @@ def of_end(problem: Problem) -> Document:
 
 
 def of_problem(problem: Problem) -> Document:
-    """Return a problem."""
+    """Return the code, the message and the hint of a problem."""
     return {"code": str(problem.code), "message": problem.message, "hint": problem.hint}
 
 
 def of_subject(subject: Subject, lineage: str) -> Document:
-    """Return the subject of a problem; `lineage` is the key for the lineage."""
+    """Return the subject of a problem. `lineage` is the key for the lineage. Parts that the subject
+    lacks are null, except the host: without a host, there is no key `about_host`.
+    """
     return {
         lineage: subject.lineage or None,
         "target": subject.target or None,
@@ -215,7 +218,7 @@ def _about_host(subject: Subject) -> Document:
 
 
 def of_cause(cause: Cause) -> Document:
-    """Return a cause, with everything that the cause touches."""
+    """Return a cause, with the certificates and places that the cause touches."""
     return {
         **of_subject(cause.subject, "name"),
         **of_problem(cause.problem),
@@ -239,12 +242,12 @@ def of_served(address: Served, fingerprint: str | None) -> Document:
 
 
 def problem_or_none(problem: Problem | None) -> Document | None:
-    """Return a problem, or None."""
+    """Return a problem for programs; `None` for `None`."""
     return None if problem is None else of_problem(problem)
 
 
 def of_undeclared(undeclared: Undeclared) -> Document:
-    """Return a certificate that has left the file."""
+    """Return a certificate that the configuration file no longer declares."""
     return {
         "name": undeclared.lineage,
         "names": list(undeclared.certificate.names),
@@ -308,7 +311,7 @@ def _place(finding: _Placed) -> Document:
 
 
 def of_rehearsal(report: reported.SyncReport, plans: Sequence[planned.Plan]) -> Document:
-    """Return the document of `sync --rehearse`: the result of each order, and the plan."""
+    """Return the document of `sync --rehearse`: the document of `sync`, with the plan added."""
     return {**of_report(report), "rehearsed": True, "plan": of_plans(plans)}
 
 
@@ -347,7 +350,7 @@ def _step(step: planned.Step) -> Document:
 
 
 def _issued_later(step: planned.Issue | None) -> Document | None:
-    """Return why a needed order must wait, and until when."""
+    """Return why an order is needed, the error that holds it back, and until when, or `None`."""
     if step is None or not isinstance(step.when, planned.HeldUntil) or step.when.error is None:
         return None
     return {
@@ -358,8 +361,8 @@ def _issued_later(step: planned.Issue | None) -> Document | None:
 
 
 def _diff(changes: Sequence[Change]) -> Document:
-    """Return the value of each setting before and after. Values of a certificate are fingerprints,
-    with the bound `remote_id`.
+    """Return the value of each setting before and after. A certificate's values are fingerprints;
+    `remote_id` is the target's id of the certificate bound before.
     """
     return {
         change.setting: {"before": change.before, "after": change.after}
@@ -369,7 +372,7 @@ def _diff(changes: Sequence[Change]) -> Document:
 
 
 def _when(when: planned.When) -> Document:
-    """Return when a step is carried out: now, after a moment, or not in this run."""
+    """Return when a step is carried out: now, after a wait, or not in this run (`blocked`)."""
     match when:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": why}
@@ -404,7 +407,7 @@ def of_statuses(
     channels: Mapping[str, ChannelState] = MappingProxyType({}),
     causes: Iterable[Cause] = (),
 ) -> Document:
-    """Return the document of `status --json`. `ok` is true if nothing needs a person."""
+    """Return the document of `status --json`. See `are_in_order` for the meaning of `ok`."""
     last = recorded.last_run
     return {
         "ok": are_in_order(statuses, recorded),
@@ -473,7 +476,7 @@ def _domain_status(domain: DomainStatus, current: str | None) -> Document:
 
 
 def _last_failure(failure: LastFailure | None) -> Document | None:
-    """Return the last failure, the time of the first failure, and the time of the next try."""
+    """Return the last failure; `since` is the first failure, and `again_at` the next try."""
     if failure is None:
         return None
     return {
@@ -485,7 +488,7 @@ def _last_failure(failure: LastFailure | None) -> Document | None:
 
 
 def of_channels(states: Mapping[str, ChannelState]) -> list[Document]:
-    """Return each channel for programs. `problem` is null if the channel accepted its last
+    """Return each channel for programs. `problem` is null unless the channel refused its last
     message.
     """
     return [
@@ -543,7 +546,7 @@ def of_runs(runs: Sequence[StoredRun]) -> Document:
 def of_run(
     run: StoredRun, events: Sequence[RunEvent], report: RunReport | None, voice: Voice
 ) -> Document:
-    """Return a run for the API, with events and the printed document."""
+    """Return a run for the API, with its events and the document that the run printed."""
     return {
         **_run(run),
         "events": [_run_event(event) for event in events],

@@ -166,7 +166,9 @@ class Voice:
         self.options = ""
 
     def read_by(self, config: Path) -> None:
-        """Add `--config` to every command in a sentence, so the command works when pasted."""
+        """From now on, add `--config` to each command in a sentence, if the command reads the
+        configuration file. So the command works when pasted.
+        """
         translate = self._translate
         # The template is marked, because values may quote other programs' words. The mark is
         # replaced in the whole sentence, because a path may contain braces.
@@ -176,8 +178,8 @@ class Voice:
         self.options = f" --config {shlex.quote(str(config))}"
 
     def command(self, words: str) -> str:
-        """Return a command of certferry, with `--config` if the command needs the option to find
-        the file.
+        """Return a command line of certferry without secrets. After `read_by`, a command that reads
+        the configuration file has `--config`.
         """
         return redacted(_COMMAND.sub(lambda _: f"certferry{self.options} ", words))
 
@@ -187,7 +189,7 @@ class Voice:
         return redacted(words) if text.values else _seen_before(words)
 
     def say_on_one_line(self, text: Text) -> str:
-        """Return the sentence on one line."""
+        """Return the sentence on one line, without secrets."""
         return " ".join(self.say(text).splitlines())
 
     def day(self, moment: datetime) -> str:
@@ -195,7 +197,9 @@ class Voice:
         return f"{moment.astimezone(self._zone):%Y-%m-%d}"
 
     def clock(self, moment: datetime, now: datetime) -> str:
-        """Return the time of a moment, with the date unless the moment is today."""
+        """Return the time of a moment with the offset from UTC, and with the date unless the moment
+        is today.
+        """
         local, today = moment.astimezone(self._zone), now.astimezone(self._zone).date()
         form = "%H:%M" if local.date() == today else "%Y-%m-%d %H:%M"
         return f"{local.strftime(form)} {offset(local)}"
@@ -213,12 +217,12 @@ class Voice:
         return labelled(self.say(Text("warning: ")), Tone.PENDING, self._said(message))
 
     def hint(self, hint: Text | None, indent: int = 0) -> Iterator[Line]:
-        """Write a hint after the label; write no line without a hint."""
+        """Write a hint after the label. Write nothing if `hint` is `None`."""
         if hint is not None:
             yield from labelled(self.say(Text("hint: ")), Tone.FAINT, self.say(hint), indent)
 
     def problem(self, problem: Problem) -> Iterator[Line]:
-        """Write a problem with its subject, and the hint."""
+        """Write a problem with its subject, as an error or as a warning, and the hint."""
         words = self.say(problem.message)
         if problem.subject:
             words = f"{problem.subject}: {once(problem.subject, words)}"
@@ -232,7 +236,9 @@ class Voice:
             yield from (line(), *self.hint(problem.hint))
 
     def about(self, name: str, message: Text | str) -> Iterator[Line]:
-        """Write a name, then a sentence about the name."""
+        """Write a name, then a sentence about the thing with this name. If the sentence begins with
+        the name and a colon, these are left out.
+        """
         return labelled(f"{name}: ", Tone.STRONG, once(name, self._said(message)))
 
     def facts(self, rows: Sequence[tuple[Text, Text | str]], indent: str = "") -> list[Line]:
@@ -259,7 +265,7 @@ def voice_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Voice:
 
 
 def must_be_spoken(environ: Mapping[str, str]) -> None:
-    """Raise `ConfigError` if the environment asks for an unknown language."""
+    """Raise `ConfigError` if the variable `CERTFERRY_LANG` names an unknown language."""
     word = environ.get(VARIABLE)
     if word and language_of(word) is None:
         first, second = LANGUAGES
@@ -274,9 +280,9 @@ def must_be_spoken(environ: Mapping[str, str]) -> None:
 
 
 def voice_beside(config: Path | None, language: str, zone: tzinfo | None = None) -> Voice:
-    """Return the voice for a message or a page. The reader may paste its commands into any shell,
-    so each command names the configuration file, unless the file is `EVERYWHERE`, which every
-    command finds.
+    """Return the voice for a message or a page. The reader may paste commands from it into any
+    shell, so each command that reads the configuration file names the file. The file is not named
+    if it is `EVERYWHERE`, which every command finds, or if `config` is `None`.
     """
     voice = voice_in(language, zone)
     if config is not None and config.absolute() != EVERYWHERE:
@@ -300,8 +306,8 @@ def _catalogue(language: str) -> NullTranslations:
 
 
 def _asked_for(arguments: Sequence[str]) -> str | None:
-    """Return the language of `--lang`, if valid. Parsing the options
-    reports a wrong value later.
+    """Return the language of `--lang`; `None` without the option or for a wrong value. The parsing
+    of the options reports a wrong value later.
     """
     words = iter(arguments)
     for word in words:
@@ -350,7 +356,7 @@ def certificate_count(count: int) -> Text:
 
 
 def once(subject: str | None, words: str) -> str:
-    """Remove the subject at the start of `words`, because the line has named the subject
+    """Remove `subject` and a colon at the start of `words`, because the line has named the subject
     already.
     """
     return words if subject is None else words.removeprefix(f"{subject}: ")
@@ -364,7 +370,7 @@ def at_target(target: str, domain: str | None = None) -> Text:
 
 
 def on_host(subject: Text, host: str) -> Text:
-    """Add the host to a subject that belongs to one host."""
+    """Add the host to a subject that belongs to one host. An empty `host` adds nothing."""
     return Text("{subject} on {host}", subject=subject, host=host) if host else subject
 
 
@@ -376,5 +382,7 @@ def of_lineage(lineage: str, target: str, domain: str) -> Text:
 
 
 def in_brackets(kind: Kind) -> str:
-    """Return a domain's kind in brackets, or "" for the usual kind."""
+    """Return a space and a domain's kind in brackets, if the kind is the target's own; otherwise
+    "".
+    """
     return f" ({kind.value})" if kind.is_target_specific else ""

@@ -32,7 +32,7 @@ controls, and line separators.
 
 
 _CODES = {Tone.STRONG: 1, Tone.FAINT: 2, Tone.BAD: 31, Tone.GOOD: 32, Tone.PENDING: 33}
-"""The terminal's code for each tone (ECMA-48 §8.3.117)."""
+"""The terminal's code for each tone except `PLAIN` (ECMA-48 §8.3.117)."""
 
 
 class Span(Struct, frozen=True):
@@ -51,12 +51,16 @@ def line(*parts: str | Span) -> Line:
 
 
 def plain(row: Line) -> str:
-    """Return a line without colour."""
+    """Return a line without colour and without spaces at the end. Control characters are
+    replaced.
+    """
     return "".join(visible(span.words) for span in row).rstrip()
 
 
 def coloured(row: Line) -> str:
-    """Return a line with the terminal's codes for the tones."""
+    """Return a line with the terminal's codes for the tones. Control characters in the words are
+    replaced.
+    """
     return "".join(
         visible(words) if tone is Tone.PLAIN else f"\x1b[{_CODES[tone]}m{visible(words)}\x1b[0m"
         for words, tone in ((span.words, span.tone) for span in row)
@@ -64,7 +68,9 @@ def coloured(row: Line) -> str:
 
 
 def visible(words: str) -> str:
-    """Replace characters that would move the terminal's cursor."""
+    """Replace each character that would move the terminal's cursor or reverse text, except line
+    ends.
+    """
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", words)
 
 
@@ -77,7 +83,7 @@ def as_json(
 ) -> str:
     """Return JSON that is safe on a terminal: control and bidi characters are escaped.
 
-    `say` renders each `Text` in the document.
+    `say` renders each `Text` in the document. Without `say`, a `Text` raises `TypeError`.
     """
     json_text = json.dumps(document, ensure_ascii=ascii_only, indent=indent, default=say)
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", json_text)
@@ -102,7 +108,9 @@ _UNBROKEN = re.compile(
 
 
 def wrapped(words: str, cells: int) -> list[str]:
-    """Break words into lines of `cells`, never before closing punctuation or inside a word."""
+    """Break words into lines of at most `cells`, never before closing punctuation or inside a word.
+    A word that is wider has a line of its own.
+    """
     rows, row = list[str](), ""
     for piece in _UNBROKEN.findall(words):
         if width(row + piece.rstrip()) > cells and row.strip():
@@ -126,8 +134,8 @@ _ON_ONE_LINE = re.compile(
 
 
 def folded(row_line: Line, cells: int) -> list[Line]:
-    """Break a line that is wider than `cells`. Further lines align below the last span, or are only
-    indented if too little room is left there.
+    """Break a line that is wider than `cells`, unless the line contains line ends. Further lines
+    align below the last span, or are only indented if too little room is left there.
     """
     words = plain(row_line)
     if width(words) <= cells or "\n" in words:
@@ -152,7 +160,9 @@ def folded(row_line: Line, cells: int) -> list[Line]:
 
 
 def _pieces(row: Line) -> Iterator[tuple[Span, bool]]:
-    """Yield the words and spaces of a line, each with whether a break may come before."""
+    """Yield the words and spaces of a line, and for each whether the line may be broken before
+    it.
+    """
     breaks = False
     for span in row:
         for match in _ON_ONE_LINE.finditer(visible(span.words)):
@@ -189,7 +199,7 @@ class TextTable(Struct, frozen=True):
 
     headers: tuple[str, ...]
     rows: tuple[tuple[Span, ...], ...]
-    #: A first cell that is too wide gets its own line.
+    #: Whether, in a table wider than the terminal, a wide first cell gets a line of its own.
     hangs: bool = False
 
 
@@ -226,7 +236,9 @@ def columns(rows: Sequence[tuple[Span, ...]], indent: str = "") -> list[Line]:
 
 
 def hanging(table: TextTable, cells_wide: int) -> list[Line]:
-    """Write a table `cells_wide` wide. A first cell that is too wide gets its own line."""
+    """Write a table for a width of `cells_wide`. A first cell that is too wide gets its own line.
+    The table is still too wide if the other columns are.
+    """
     below = aligned(TextTable(table.headers[1:], tuple(row[1:] for row in table.rows)))
     firsts = [Span(table.headers[0], Tone.STRONG), *(row[0] for row in table.rows)]
     room = cells_wide - len(GAP) - max(width(plain(row)) for row in below)
@@ -241,8 +253,8 @@ def hanging(table: TextTable, cells_wide: int) -> list[Line]:
 
 
 def stacked(table: TextTable) -> Iterator[Line]:
-    """Write each row as lines, for narrow terminals: the first cell, then a
-    line for each other cell.
+    """Write each row as lines, for narrow terminals: the first cell, then a line with the header
+    and the words of each other cell that is not empty.
     """
     named = max(map(width, table.headers))
     for first, *others in table.rows:
@@ -255,7 +267,9 @@ def stacked(table: TextTable) -> Iterator[Line]:
 
 
 def fitted(table: TextTable, cells_wide: int) -> list[Line]:
-    """Write a table as columns if they fit, else as lines; see `TextTable.hangs`."""
+    """Write a table as columns if they fit into `cells_wide`. If they do not, write a table that
+    hangs as `hanging` does, if this fits; otherwise write the table as `stacked` does.
+    """
     ways = [aligned(table)]
     if table.hangs:
         ways.append(hanging(table, cells_wide))

@@ -1,8 +1,9 @@
 """Show a run live on the terminal.
 
-For each certificate the display shows the current wait: on which service, since when, and until
-when at most. Among many domains the waiting ones come first, and finished ones are only counted.
-The display never exceeds the terminal, and disappears at the end.
+For each certificate in progress, the display shows the steps, and the current wait: on which
+service, since when, and until when at most. If a certificate has many steps, waiting steps come
+first, and equal steps share a line. The display never exceeds the terminal, and disappears at the
+end.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _REFRESHES = 4
 """Redraws per second: enough to see the waiting time advance."""
 
 _NARROW = 60
-"""Cells. On a narrower terminal, details go below the step's name instead of beside it."""
+"""A width in cells. On a narrower terminal, details go below the step's name instead of beside it.
+"""
 
 _FEW = 8
 """Up to this many steps of a certificate are shown one by one. If there are more, equal steps share
@@ -43,7 +45,8 @@ a line with their number.
 """
 
 _FEW_DOMAINS = 3
-"""In a run with more domains than this, a line counts the finished domains."""
+"""In a run with more domains than this, a line counts the finished domains until all are finished.
+"""
 
 _NAMED = 3
 """The most domains named on the line of equal steps; more are counted."""
@@ -64,7 +67,9 @@ _STYLES = {
 def live_display(
     console: Console, now: Callable[[], datetime], *, changes_nothing: bool = False
 ) -> Iterator[Progress]:
-    """Show a run on the terminal of stderr within a `with` block."""
+    """Show a run on the terminal of stderr within a `with` block, which gets the listener for the
+    run's events. With `changes_nothing`, the display does not say that the next run continues.
+    """
     display = Display(console.voice, now, changes_nothing=changes_nothing)
     # rich's `no_color` keeps bold and dim, unlike the tables beside the display.
     in_colour = not console.environ.get("NO_COLOR")
@@ -106,12 +111,14 @@ class _Lineage:
         return [step for step in self.steps.values() if step.outcome is not Outcome.UNCHANGED]
 
     def begin(self, activity: Activity | None) -> None:
-        """Begin an activity, or none, and forget the previous activity's progress."""
+        """Set the current activity, or none, and forget the previous activity's progress and the
+        current request.
+        """
         self.activity, self.counted, self.asking = activity, None, None
 
     def of(self, action: Action | None) -> tuple[int, int]:
         """Return two counts: the domains where an action ended well, and all domains that need the
-        action.
+        action. An action other than DEPLOY counts as VERIFY.
         """
         by_key = {(step.action, step.target, step.domain): step for step in self.steps.values()}
         deploys = {key[1:]: step for key, step in by_key.items() if key[0] is Action.DEPLOY}
@@ -165,7 +172,9 @@ class Display:
                     self._done += 1
 
     def __rich_console__(self, screen: Screen, options: ConsoleOptions) -> Iterator[RichText]:
-        """Draw as much as fits."""
+        """Draw as much as fits. If the lines below the certificates would fill the terminal, they
+        are left out.
+        """
         width, height = options.max_width, max(screen.size.height - 1, 1)
         with self._lock:
             counts = self._counts()
@@ -177,8 +186,8 @@ class Display:
         yield from footer
 
     def _rows(self, screen: Screen, width: int, most: int) -> list[RichText]:
-        """Return rows for the busy certificates that fit, each in full or on one row, and a row
-        that counts the rest.
+        """Return at most `most` rows: for each busy certificate that fits, all its rows or a single
+        row, and then a row that counts the other busy certificates.
         """
         busy = [(name, lineage) for name, lineage in self._lineages.items() if lineage.is_busy]
         rows: list[RichText] = []
@@ -230,9 +239,7 @@ class Display:
         yield from self._activity(name, lineage)
 
     def _counted_parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
-        """Return the current activity, then groups of equal steps with the
-        number of their domains.
-        """
+        """Yield the current activity, then each group of equal steps with their number."""
         yield from self._activity(name, lineage)
         alike: dict[tuple[Action | None, Outcome, str], list[StepOutcome]] = {}
         for step in sorted(lineage.shown, key=_what_waits_first):
@@ -302,7 +309,7 @@ class Display:
 
     def _counts(self) -> Line | None:
         """Render how many domains are deployed and how many are verified, and since when the
-        longest wait lasts.
+        longest wait lasts. Return `None` for few domains (`_FEW_DOMAINS`), and if all are finished.
         """
         lineages = self._lineages.values()
         counts = []
@@ -348,8 +355,9 @@ def _and_more(count: int) -> Text:
 
 
 def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:
-    """Return one wait that stands for several steps: the earliest of those with a usual time, else
-    the earliest of all, with the latest deadline of any step.
+    """Return one wait that stands for the waits of several steps; `None` if no step waits. It is
+    the earliest wait with a usual time, or else the earliest wait. Its deadline is the latest
+    deadline of all the waits.
     """
     waits = [step.waiting for step in steps if step.waiting is not None]
     if not waits:
@@ -370,7 +378,9 @@ def _rich(row_line: Line) -> RichText:
 
 
 def _fitted(head: Line, body: Line, screen: Screen, width: int) -> list[RichText]:
-    """Break a line to the width: to the right of the head, or below it on a narrow terminal."""
+    """Return `head` and `body` as rows of at most `width` cells. The body is wrapped, and stands to
+    the right of the head. On a narrow terminal the body stands below a long head.
+    """
     first, rows = _rich(head), list[RichText]()
     indent = first.cell_len
     if width < _NARROW and indent > _NARROW_INDENT:

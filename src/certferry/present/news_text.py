@@ -23,7 +23,9 @@ from certferry.text import Text, verbatim
 def answer_lines(
     answers: Mapping[str, Answered], services: Mapping[str, Text], voice: Voice
 ) -> Iterator[Line]:
-    """Write a line for each channel, and a hint for each channel that refused."""
+    """Write a line for each channel that was tried, and a hint below a refusal. `services` are the
+    names of the channels' services.
+    """
     for name, answer in answers.items():
         label = f"{name} ({voice.say(services[name])})"
         match answer:
@@ -42,7 +44,7 @@ def answer_lines(
 
 
 def remarks(states: Mapping[str, noticed.ChannelState], voice: Voice) -> Iterator[Line]:
-    """Write the channels that refused their last message."""
+    """Write a line and the hint for each channel that refused its last message."""
     for name, state in states.items():
         refusal = state.refusal
         if refusal is not None:
@@ -88,9 +90,10 @@ def message(
     run: str,
     services: Mapping[str, Text] = MappingProxyType({}),
 ) -> noticed.Message:
-    """Return one message for several notifications, with a paragraph for each cause of trouble.
+    """Return one message for several notifications, with the paragraphs of `dispatch.paragraphs`.
+    There must be a notification.
 
-    `services` are the names that people know, by target.
+    `services` are the names of targets' services that people know, by target.
     """
     counts = Counter(voice.say(_heading(notification)) for notification in notifications)
     topics = [Text("{what} ({count})", what=topic, count=n) for topic, n in counts.items()]
@@ -121,7 +124,9 @@ def trial_message(voice: Voice, host: str, now: datetime, run: str) -> noticed.M
 
 
 def subject_of(subject: noticed.Subject) -> Text:
-    """Name the subject: `img: cdn → img.example.com`."""
+    """Name a subject: a place of a certificate (`img: cdn → img.example.com`), a channel, a host,
+    or the whole run.
+    """
     if subject.channel.startswith("["):
         return verbatim(subject.channel)  # a heartbeat or another monitor, named by its table
     if subject.channel:
@@ -156,8 +161,8 @@ def _lines(group: Sequence[Notification], services: Mapping[str, Text]) -> Itera
 
 
 def _whom(notices: Sequence[noticed.Notice], services: Mapping[str, Text]) -> object:
-    """Name the subjects of notices of one topic. Of many certificates with one cause, name the
-    first.
+    """Name the subjects of notices of one topic. If there are many, name the first, and count all
+    certificates with one cause, or the further subjects.
     """
     topic, target = notices[0].topic, notices[0].subject.target
     names = list(dict.fromkeys(n.subject.lineage for n in notices if n.subject.lineage))

@@ -22,7 +22,7 @@ _RUN = re.compile(r"[a-z0-9]+|[\u4e00-\u9fff]+")
 _ASKING = re.compile(
     "如何|怎么样|怎么|怎样|为什么|什么|为何|没有|哪里|哪个|是否|能否|可以|请问|[的了吗呢吧]"
 )
-"""Chinese question words, which answers do not contain."""
+"""Matches Chinese question words and particles, which a search ignores."""
 _COMMON = frozenset(
     {
         "a",
@@ -74,13 +74,13 @@ _ENOUGH = 2 / 3
 operator's own names.
 """
 _IN_HEADING = 3
-"""A term in a heading counts this many times."""
+"""A term in a section's names (`Section.named`) counts as this many further mentions."""
 _HALF = 1.5
-"""How often a section must have a term to get half of the term's weight. Further mentions add less
-and less.
+"""The number of mentions of a term for which a section gets half of the term's weight. Each further
+mention adds less.
 """
 _FEW_ROWS = 6
-"""A table with more rows shows only the rows with the most terms."""
+"""A table with more rows shows only the rows with the most of the searched terms."""
 _OF_A_TEST = "`tests/"
 """The text before a test's name in a table. Tables of tests are for developers, so the search skips
 them.
@@ -96,7 +96,7 @@ class Section:
     """The word after `certferry help` for the whole page."""
     title: str
     heading: str
-    """The page's title, for the first section."""
+    """The section's heading; for the first section, the page's title."""
     blocks: Sequence[Sequence[str]]
     """Paragraphs, tables and code blocks as lines of Markdown; the first block is the heading."""
     is_command: bool = False
@@ -108,19 +108,19 @@ class Section:
 
     @cached_property
     def called(self) -> frozenset[str]:
-        """Return the terms of the page's name; for a command, of the
-        command without its summary.
-        """
+        """Return the terms of the topic and of the page's title; for a command, of the topic."""
         return frozenset(terms(self.topic if self.is_command else f"{self.topic} {self.title}"))
 
     @cached_property
     def named(self) -> frozenset[str]:
-        """Return the terms in the page's name and the section's heading."""
+        """Return the terms in `called` and in the section's heading; for a command, `called`."""
         return self.called if self.is_command else self.called | set(terms(self.heading))
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """Return how often the section has each term."""
+        """Return how often the section has each term, with `_IN_HEADING` added for a term in
+        `named`.
+        """
         counted = Counter(terms(self.words))
         counted.update(dict.fromkeys(self.named, _IN_HEADING))
         return counted
@@ -142,14 +142,14 @@ class Matches(Struct, frozen=True):
 
 
 _Fit = tuple[int, bool, float]
-"""How well a section fits, compared in this order: words in its names, the exact phrase, and the
-weighted counts of terms.
+"""How well a section fits, compared in this order: how many of its two names (`called` and `named`)
+have all searched terms, whether it has the exact phrase, and the weighted counts of terms.
 """
 
 
 def terms(words: str) -> list[str]:
-    """Return the terms of a text: stems of English words, numbers, and
-    pairs of Chinese characters.
+    """Return the terms of a text: stems of English words, numbers, and pairs of Chinese characters.
+    Words that a search ignores are left out.
     """
     collected = []
     for run in _RUN.findall(_ASKING.sub(" ", words.casefold())):
@@ -161,7 +161,9 @@ def terms(words: str) -> list[str]:
 
 
 def search(asked: str, sections: Iterable[Section]) -> Matches:
-    """Return the best section of each topic that has enough of the operator's words (`_ENOUGH`)."""
+    """Return the best section of each topic whose sections together have enough of the operator's
+    words (`_ENOUGH`).
+    """
     everything = list(sections)
     wanted, phrase = frozenset(terms(asked)), _words(asked)
     weights = {term: _weight(term, everything) for term in wanted}
@@ -194,7 +196,9 @@ def search(asked: str, sections: Iterable[Section]) -> Matches:
 
 
 def sections_of(page: Page) -> Iterator[Section]:
-    """Yield the sections of a page, without tables of tests."""
+    """Yield the sections of a page, without tables of tests. A heading without content is no
+    section.
+    """
     heading, part = page.title, list[Sequence[str]]()
     for block in blocks(page.text):
         begun = _HEADING.match(block[0])
@@ -223,7 +227,7 @@ def _stem(word: str) -> str:
 
 
 def _weight(term: str, sections: Sequence[Section]) -> float:
-    """Return the weight of a term: the rarer, the heavier."""
+    """Return the weight of a term: the fewer sections have the term, the more it weighs."""
     having = sum(term in section.counts for section in sections)
     return math.log(1 + len(sections) / (1 + having))
 

@@ -28,7 +28,9 @@ _SOFT = re.compile(r"(?<![\w*`])\*([^*`\s][^*`]*)\*(?![\w*])")
 
 
 def lines(text: str, cells: int) -> Iterator[Line]:
-    """Write a page in lines of at most `cells`; code blocks stay unwrapped."""
+    """Write a page in lines of at most `cells`, and of at most `WIDEST`. Headings and code blocks
+    are not wrapped.
+    """
     cells = min(cells, WIDEST)
     for number, block in enumerate(blocks(text)):
         if number:
@@ -116,7 +118,9 @@ def _hanging(words: str, cells: int, indent: int, *, first: int = 0) -> Iterator
 
 
 def _plain(words: str) -> str:
-    """Remove the marks of Markdown. A link to another page becomes the command for that page."""
+    """Remove Markdown's marks of bold, emphasis and links. A link to another page becomes the
+    link's words and the command that shows that page.
+    """
     words = _BOLD.sub(r"\1", _LINK.sub(_linked, words))
     return _SOFT.sub(r"\1", words)
 
@@ -141,7 +145,7 @@ _PASTED = re.compile(r"`([^`]+)`")
 
 
 class Page(Struct, frozen=True):
-    """A page, by the topic that an operator asks for."""
+    """A page, and the topic under which an operator asks for the page."""
 
     topic: str
     path: Path
@@ -170,12 +174,14 @@ class Page(Struct, frozen=True):
 
 
 def pages(language: str) -> dict[str, Page]:
-    """Return every page in a language by topic, the reference first."""
+    """Return every page by topic, the reference first. A page without a translation into `language`
+    is in English.
+    """
     return {page.topic: page for folder in FOLDERS for page in _in(PAGES / folder, language)}
 
 
 def schemas() -> Mapping[str, Path]:
-    """Return the schema files of the `--json` documents, by the document's name."""
+    """Return the schema files of JSON documents, by the document's name."""
     return {path.stem: path for path in sorted((PAGES / "reference" / "schema").glob("*.json"))}
 
 

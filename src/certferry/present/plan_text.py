@@ -21,7 +21,7 @@ from certferry.values import replace
 
 INDENT = "  "
 VERB = 8
-"""Cells for the first word of a line: `issue`, `deploy`, `verify`, `retire`, `blocked`."""
+"""The width, in cells, of the column for the first word of a line, such as `issue` or `blocked`."""
 
 _AGAIN = Text(" (tried again; kept if still in use)")
 
@@ -29,8 +29,8 @@ _BELOW = len(INDENT) + VERB + 1
 
 
 def lines(plans: Sequence[planned.Plan], voice: Voice, digest: str | None = None) -> Iterator[Line]:
-    """Write plans, and with `digest` the command that carries out exactly these plans. Plans with
-    nothing to show are only counted.
+    """Write plans, and a conclusion. With `digest`, also write the command that carries out exactly
+    these plans, unless a run would change nothing. Plans with nothing to show are only counted.
     """
     for plan in plans:
         if not is_only_counted(plan):
@@ -51,7 +51,7 @@ def is_only_counted(plan: planned.Plan) -> bool:
 
 
 def headline(plan: planned.Plan, voice: Voice) -> str:
-    """Return the reasons for a plan's steps, or that everything is as declared."""
+    """Return the reasons for a plan's steps. Without steps, return how the certificate stands."""
     return voice.say_on_one_line(Text("{reasons}", reasons=_reasons(plan)))
 
 
@@ -71,7 +71,9 @@ class PlanEntry(Struct, frozen=True):
 
 
 def entries(plan: planned.Plan, voice: Voice) -> Iterator[PlanEntry]:
-    """Yield the steps of a plan, and the findings."""
+    """Yield the lines of a plan: the steps, the findings, and everything that a run leaves as it
+    is.
+    """
     reasons = _reasons(plan)
     for step in plan.steps:
         yield _step(step, reasons, voice)
@@ -150,7 +152,8 @@ def _entry_lines(entry: PlanEntry, voice: Voice) -> Iterator[Line]:
 
 def _reasons(plan: planned.Plan) -> list[Text]:
     """Return the reason of the order, else the reasons of the other steps. If rollouts have
-    different reasons, point to their steps. Without steps, say how the certificate stands.
+    different reasons, say only that the reasons are below. Without steps, say how the certificate
+    stands.
     """
     issue = plan.issue_now or plan.issue_later
     if issue is not None:
@@ -205,7 +208,9 @@ def copy_at(label: str | None, target: str | None) -> Text:
 
 
 def _copy(step: planned.Retire) -> Text:
-    """Name the copy to remove; an unmanaged copy with its id in the target's console."""
+    """Name the copy to remove. An unmanaged copy has its id in the target's console and the time
+    left in brackets.
+    """
     if not step.unmanaged:
         return copy_at(step.label, step.target)
     message = Text("{label} at {target} ({id}, {left} left)")
@@ -218,7 +223,9 @@ def _copy(step: planned.Retire) -> Text:
 
 
 def _why(reason: Reason, reasons: Sequence[Text], voice: Voice) -> str:
-    """Return the reason of a deployment in brackets, unless the headline has the reason."""
+    """Return the reason of a step in brackets. Return "" if the headline has the reason, or if the
+    reason is the new certificate.
+    """
     if reason.code is ReasonCode.NEW_CERTIFICATE or reason.message in reasons:
         return ""
     return voice.say_on_one_line(Text(" ({why})", why=reason.message))
@@ -236,7 +243,7 @@ def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
 
 
 def conclusion(plans: Sequence[planned.Plan]) -> Text:
-    """Return the counts of changes, and the next command."""
+    """Return a sentence with the counts of changes, and with the next command if one is useful."""
     if not plans:
         return Text("No certificate is declared; `certferry add DOMAIN` declares one.")
     if all(map(_is_as_declared, plans)):
@@ -270,8 +277,8 @@ def _is_as_declared(plan: planned.Plan) -> bool:
 
 
 def is_nothing_to_run(plan: planned.Plan) -> bool:
-    """Return whether a run would change nothing. Old copies stay where a rollout
-    of the account is stuck.
+    """Return whether a run would change nothing. Stuck rollouts do not count. Removals from an
+    account with a stuck rollout do not count either, because a run keeps the old copies there.
     """
     stuck = {step for rollout in plan.timed_out for step in rollout.steps}
     accounts = {rollout.target for rollout in plan.timed_out}
@@ -280,7 +287,9 @@ def is_nothing_to_run(plan: planned.Plan) -> bool:
 
 
 def _counts(plans: Sequence[planned.Plan]) -> list[Text]:
-    """Count the changes. A Verify after a Deploy counts with the Deploy."""
+    """Return a count with words for each kind of change or finding that occurs. A Verify after a
+    Deploy counts with the Deploy.
+    """
     rollouts = [
         rollout for plan in plans for rollout in plan.rollouts if rollout not in plan.timed_out
     ]

@@ -1,4 +1,6 @@
-"""Show a run in progress, each event once: live, as plain lines, and in the log."""
+"""Show a run in progress, live or as plain lines, and log it. Lines and log entries do not repeat
+an event that has not changed.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,12 @@ def progress_on(
     changes_nothing: bool = False,
     live_only: bool = False,
 ) -> Iterator[Progress]:
-    """Show and log a run within a `with` block: live on a terminal, else as lines.
+    """Show and log a run within a `with` block, which gets the listener for the run's events. The
+    run is shown live on a terminal, else as lines.
 
-    With -v a terminal gets lines too. With `live_only` only the live display is shown.
-    `changes_nothing` marks a run that no later run continues.
+    With -v a terminal gets lines too, and with -q nothing is shown. With `live_only`, a run that is
+    not shown live is neither shown nor logged. `changes_nothing` marks a run that no later run
+    continues.
     """
     if verbosity is Verbosity.NORMAL and console.draws_on(console.stderr):
         from certferry.present.live_display import live_display
@@ -54,16 +58,16 @@ def progress_on(
 
 
 def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
-    """Return a listener that prints a run started by another client on stdout, because clients show
-    stderr as an error.
+    """Return a listener for a run that another ACME client has started through the hook. Lines go
+    to stdout, because such clients show stderr as an error. With -q no lines are written.
     """
     shown = _lines_unless_quiet(replace(console, stderr=console.stdout), verbosity)
     return _also_logged(shown, console.run_log)
 
 
 def progress_lines(console: Console) -> Progress:
-    """Return a listener that prints a run on stderr, one line for each
-    event except unchanged steps.
+    """Return a listener that prints a run on stderr: a line for each activity and each ended step,
+    except unchanged steps and repetitions.
 
     If one cause keeps many certificates from being done, such as a lost state, only the first line
     reports the cause.
@@ -87,7 +91,9 @@ def progress_lines(console: Console) -> Progress:
 
 
 def news(pass_on: Callable[[events.Activity | events.StepEnded], None]) -> Progress:
-    """Return a listener that passes on each event of a run once, except unchanged steps."""
+    """Return a listener that passes on each activity and each ended step of a run, except unchanged
+    steps and repetitions.
+    """
     once_each = _Once(Voice(), lambda event, _: pass_on(event))
 
     def follow(event: events.Event) -> None:
@@ -101,7 +107,9 @@ def news(pass_on: Callable[[events.Activity | events.StepEnded], None]) -> Progr
 
 
 def logged_progress(run_log: RunLog) -> Progress:
-    """Return a listener that writes an entry into the log for each event of a run."""
+    """Return a listener that writes an entry into the log for each activity and each ended step of
+    a run, except repetitions.
+    """
     return _Once(run_log.voice, lambda event, words: log_event(event, words, run_log))
 
 
@@ -114,8 +122,9 @@ def _also_logged(shown: Progress, run_log: RunLog) -> Progress:
 
 
 class _Once:
-    """Passes on an event if its words are new for its step: a wait is passed on when it begins or
-    changes, not at each observation.
+    """Passes on an activity or an ended step if its words are new for the certificate or the step.
+    So a wait is passed on when it begins or changes, not at each observation. Other events are
+    dropped.
     """
 
     def __init__(
@@ -159,7 +168,9 @@ def of_event(event: events.Event, at: datetime, voice: Voice) -> dict[str, objec
 
 
 def entry_of(event: events.Event, words: str | None = None) -> Entry:
-    """Return an event as a log entry. `words` describe the event in one line for a person."""
+    """Return an event as a log entry. `words` describe an activity or an ended step in one line for
+    a person.
+    """
     match event:
         case events.Activity():
             return Entry("activity", event.what, lineage=event.lineage, words=words)
@@ -194,7 +205,7 @@ def log_event(event: events.Activity | events.StepEnded, words: str, log: RunLog
 
 def log_unchanged(report: SyncReport, log: RunLog) -> None:
     """Log each certificate for which nothing had to change: bound and served everywhere as
-    declared, not only stored here.
+    declared, not only stored here. After a stopped run, log none.
     """
     message, outcome = Text("certificate unchanged, sync skipped"), Outcome.UNCHANGED.value
     for lineage in report.lineages if report.complete else ():
@@ -214,7 +225,7 @@ def log_plans(plans: Sequence[Plan], log: RunLog) -> None:
 
 
 def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
-    """Log why domains do not stand as they should."""
+    """Log the problems of domains, and the certificates that another client should have renewed."""
     for status in statuses:
         reason = status.reason
         if reason is not None and reason.code is ReasonCode.OVERDUE:
@@ -228,7 +239,7 @@ def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
 
 
 def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
-    """Log the findings of `doctor`, except notices."""
+    """Log the errors and warnings among the findings of `doctor`."""
     for finding in findings:
         if finding.severity is not Severity.NOTICE:
             entry = _entry(f"doctor.{finding.severity}", finding, finding.subject, log)
@@ -260,7 +271,7 @@ def log_look(look: HostObservation, log: RunLog, *, has_changed: bool = False) -
 
 
 def log_problems(problems: Sequence[Problem], log: RunLog) -> None:
-    """Log accounts that could not be read, or only in part."""
+    """Log each problem with reading an account: an error, or a part that could not be read."""
     for problem in problems:
         event = "discover.failed" if problem.is_error else "discover.unread"
         log.write(replace(_entry(event, problem, problem.subject, log), target=problem.subject))
@@ -283,7 +294,7 @@ def log_export(lineage: str, paths: Sequence[Path], fingerprint: str, log: RunLo
 
 
 def log_change(event: str, message: Text, log: RunLog, lineage: str | None = None) -> None:
-    """Log a change made on this machine."""
+    """Log that a command has changed something on this machine."""
     words = log.voice.say_on_one_line(message)
     log.write(Entry(event, message, lineage=lineage, outcome="done", words=words))
 
@@ -311,7 +322,9 @@ def _write_found(
     log: RunLog,
     place: _Place = (None, None),
 ) -> None:
-    """Log a problem. The line for a person names the place and the outcome."""
+    """Log a problem of a certificate. The line for a person begins with the lineage, the part of
+    `event` after the dot, and the place.
+    """
     target, domain = place
     say, outcome = log.voice.say_on_one_line, event.partition(".")[2]
     words, code = say(problem.message), {"code": problem.code}

@@ -1,7 +1,7 @@
 """Render the result of a sync for a person.
 
-The result has a line for each step, but one line for many domains or certificates that went well,
-and a closing sentence.
+The result has a line for each step, and a closing sentence. Many domains or certificates with the
+same result share a line, and so do many steps with the same cause.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ from certferry.present.status_text import of_causes
 from certferry.text import Text, verbatim
 
 _FEW = 3
-"""Up to this many certificates, and domains of a certificate, each get lines of their own."""
+"""Up to this many certificates with the same result, or domains of a certificate with the same
+details, each get lines of their own. More are written together.
+"""
 
 _ROLLOUT = {Action.DEPLOY, Action.VERIFY}
 _USUAL = (reports.BOUND, reports.SEEN)
 """The details of steps that ended as usual. Such steps need no lines of their own."""
 
 OUTCOME = 9
-"""Cells for the longest outcome, `unchanged`."""
+"""The width, in cells, of the column for the outcome. The longest is `unchanged`."""
 
 BELOW = len(INDENT) + VERB + 1 + OUTCOME + 1
-"""Cells before the subject of a step."""
+"""The width, in cells, of the columns before the subject of a step."""
 
 _TONES = {
     reports.Outcome.FAILED: Tone.BAD,
@@ -61,8 +63,8 @@ def lines(
 
 
 def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
-    """Write the steps of each lineage; many lineages that went well are
-    written together, as counts.
+    """Write the steps of each lineage, then each cause that several lineages share. Many lineages
+    that went well are counted together, and so are many lineages left to other hosts.
     """
     well = [lineage for lineage in report.lineages if _is_plainly_well(lineage)]
     left = [lineage for lineage in report.lineages if lineage.ok and lineage.is_elsewhere]
@@ -82,7 +84,7 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
 
 
 def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
-    """Write only failures and refusals."""
+    """Write only failures and refusals, with their hints."""
     yield from _not_written_down(report, voice)
     causes = [cause for cause in shared(causes_of_run(report)) if cause.problem.is_error]
     below = {concern for cause in causes for concern in cause.everything}
@@ -96,7 +98,9 @@ def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
 
 
 def outcome_of(step: reports.StepOutcome, voice: Voice) -> str:
-    """Return the word for a step's outcome."""
+    """Return the word for a step's outcome; "not done" if only the unavailable state stopped the
+    step.
+    """
     return voice.say(_NOT_DONE) if is_not_done(step) else voice.word(step.outcome)
 
 
@@ -113,7 +117,7 @@ def _not_written_down(report: reports.SyncReport, voice: Voice) -> Iterator[Line
 
 
 def in_one_line(lineage: str, step: reports.StepOutcome, voice: Voice) -> str:
-    """Write one outcome alone: `img: deploy waiting: cdn → img.example.com: …`."""
+    """Return the outcome of a step as one line: `img: deploy waiting: cdn → img.example.com: …`."""
     detail = once(lineage, subject_and_detail(step, voice)).replace("\n", " ")
     if step.outcome is reports.Outcome.ELSEWHERE:
         return f"{lineage}: {voice.word(step.outcome)}: {detail}"
@@ -121,7 +125,7 @@ def in_one_line(lineage: str, step: reports.StepOutcome, voice: Voice) -> str:
 
 
 def head_of(step: reports.StepOutcome, voice: Voice) -> Line:
-    """Write a step's name and outcome, in columns."""
+    """Return a step's action and outcome, in columns."""
     outcome = Span(f"{padded(outcome_of(step, voice), OUTCOME)} ", _TONES[step.outcome])
     return line(f"{INDENT}{padded(voice.word(step.word), VERB)} ", outcome)
 
@@ -203,8 +207,8 @@ def _together(well: Sequence[reports.LineageReport], voice: Voice) -> Iterator[L
 
 
 def _left_together(left: Sequence[reports.LineageReport], voice: Voice) -> Iterator[Line]:
-    """Write the hosts whose runs work on certificates, each with the names of the first such
-    certificates.
+    """Write how many certificates are left to other hosts, and each such host with the names of the
+    first of these certificates.
     """
     of_host: dict[str | None, list[str]] = {}
     for lineage in left:
@@ -226,7 +230,9 @@ def _domains(domains: Sequence[object], details: Sequence[str]) -> Text:
 def _by_details(
     steps: Sequence[reports.StepOutcome], voice: Voice
 ) -> dict[tuple[str, ...], list[list[reports.StepOutcome]]]:
-    """Group domains by the details of their steps, for domains that went well or wait."""
+    """Return the Deploy and Verify steps that went well or wait, domain by domain. Domains with the
+    same details are grouped under these details. Steps with a hint are left out.
+    """
     by_domain: dict[reports.StepKey, list[reports.StepOutcome]] = {}
     for step in steps:
         is_well = step.outcome in {
@@ -262,7 +268,9 @@ def _folded(
 
 
 def worst_of(outcomes: Sequence[reports.StepOutcome]) -> reports.Outcome:
-    """Return the outcome that matters most; UNCHANGED without steps."""
+    """Return the outcome that matters most among the steps that are not notices; UNCHANGED if there
+    are none.
+    """
     outcomes_found = {step.outcome for step in outcomes if not step.notice} or {
         reports.Outcome.UNCHANGED
     }
@@ -354,7 +362,7 @@ def _counts(report: reports.SyncReport) -> list[Text]:
 def rehearsal_lines(
     report: reports.SyncReport, plans: Sequence[Plan], voice: Voice
 ) -> Iterator[Line]:
-    """Write how each rehearsed order ended, then the plans."""
+    """Write how each rehearsed order ended, a closing sentence, and the plans."""
     yield from lineages(report, voice)
     yield line(voice.say(_rehearsed(report)))
     yield line()

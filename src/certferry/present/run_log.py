@@ -1,7 +1,7 @@
 """The log file of a run, and the records of Python's `logging` on stderr and in that file.
 
-The log file has one line for each event, for people or as JSON. Both forms have the same
-events, in both languages:
+The log file has one line for each event, for people or as JSON. Both forms have the same events. A
+line for people:
 
     [2026-11-24 20:00:00] img: deploy waiting: cdn → img.example.com: …
 
@@ -71,7 +71,9 @@ class LogFile:
             os.close(descriptor)
 
     def add(self, line: str) -> None:
-        """Append a line in one piece (`O_APPEND`). Raise `OSError`."""
+        """Append a line, in one piece if the system takes it at once (`O_APPEND`). Raise `OSError`
+        if the file is unwritable.
+        """
         descriptor = self._open() if self._stream is None else self._stream
         left = (line + "\n").encode("utf-8", "backslashreplace")
         try:
@@ -118,7 +120,9 @@ def _opened(check: PathCheck, *, stream: bool) -> int:
 
 
 def is_stream(path: Path) -> bool:
-    """Return whether a path is a stream, or names an open descriptor."""
+    """Return whether a path is a pipe, a socket or a character device, or names an open
+    descriptor.
+    """
     if _inherited(path) is not None:
         return True
     try:
@@ -129,7 +133,8 @@ def is_stream(path: Path) -> bool:
 
 
 def _inherited(path: Path) -> int | None:
-    """Return the open descriptor that a path names, also through links.
+    """Return the open descriptor that a path names: by its number, or because the path is the same
+    file as stdout or stderr, also through links. Return `None` for any other path.
 
     The path must not be opened again: that fails for a socket or another user's pipe, and a file
     would be written at two positions.
@@ -187,13 +192,13 @@ class Entry(Struct, frozen=True):
     lineage: str | None = None
     target: str | None = None
     domain: str | None = None
-    #: How the step ended.
+    #: How the step ended, or how the thing stands.
     outcome: str | None = None
     #: The advice for the reader.
     hint: Text | None = None
     #: The line for a person; None stands for the lineage and the detail.
     words: str | None = None
-    #: Further lines, such as a traceback.
+    #: Further lines of text, such as a traceback; empty for none.
     below: str = ""
     #: Further keys of the JSON line.
     more: Mapping[str, object] = field(default_factory=dict)
@@ -240,7 +245,7 @@ class RunLog:
         self._format = Format.TEXT
         self._lock = threading.Lock()
         self.trouble: Text | None = None
-        """The reason why the log is incomplete."""
+        """The reason why the log is incomplete; `None` as long as no writing has failed."""
 
     @property
     def is_open(self) -> bool:
@@ -289,7 +294,7 @@ class RunLog:
         self.write(Entry("run.started", message.filled(**facts), more=facts))
 
     def end(self, code: int) -> None:
-        """Log that a run has ended, with the exit code."""
+        """Log that a command has ended, with the exit code."""
         message = Text("ended with exit code {code}", code=code)
         self.write(Entry("run.ended", message, more={"exit_code": int(code)}))
 
@@ -312,7 +317,7 @@ def rfc3339(moment: datetime) -> str:
 _OURS = "certferry"
 
 BELOW = "\n    "
-"""Put between the lines of one record: a line break and an indent."""
+"""The text between the lines of one record: a line break and an indent."""
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -320,7 +325,10 @@ _LEVELS = {logging.DEBUG: Level.DEBUG, logging.INFO: Level.INFO, logging.WARNING
 
 
 class DiscreetFormatter(logging.Formatter):
-    """Formats records without secrets and control characters, with indented lines and UTC times."""
+    """Formats records without secrets and control characters, with UTC times, and with further
+    lines indented. With `for_operators`, a warning in certferry's own words (`Text`) is instead
+    written as commands write their warnings, without a time.
+    """
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%SZ"
@@ -343,12 +351,12 @@ class DiscreetFormatter(logging.Formatter):
         return BELOW.join(map(visible, discreet(super().format(rendered)).split("\n")))
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - the name is logging's
-        """Return a traceback, cut if very long."""
+        """Return a traceback, shortened if very long."""
         return cut(super().formatException(ei))
 
 
 class Ours(logging.Filter):
-    """Passes the records of certferry, and with -v also the warnings of libraries.
+    """Passes certferry's records and, if `with_warnings`, the warnings and errors of libraries.
 
     Other records of libraries are dropped: `urllib3`, `requests` and `acme` log URLs,
     bodies, nonces and signatures.
@@ -402,11 +410,11 @@ class RunLogHandler(logging.Handler):
 
 
 def begin_logging(level: int, run_log: RunLog | None = None) -> None:
-    """Send certferry's records of `level` or above to stderr; at DEBUG also the warnings of
-    libraries.
+    """Send certferry's records of `level` or above to stderr; at DEBUG also the warnings and errors
+    of libraries. Replace the handlers that were set before.
 
-    An open log file gets the same records, and always certferry's warnings
-    and the output of programs.
+    An open log file gets the same records, and always certferry's warnings and the output of
+    programs.
     """
     voice = None if run_log is None else run_log.voice
     to_stderr = StderrHandler(level)
@@ -425,7 +433,9 @@ def begin_logging(level: int, run_log: RunLog | None = None) -> None:
 
 
 def said_by(record: logging.LogRecord, voice: Voice) -> str:
-    """Return a record's message, in the reader's language if the message is a `Text`."""
+    """Return a record's message. A `Text` is said in the reader's language; another message is
+    shortened if very long.
+    """
     if isinstance(record.msg, Text):
         return voice.say(record.msg)
     try:

@@ -23,7 +23,9 @@ OUTCOMES = {
 
 
 def lines(scheduled: Scheduled, voice: Voice) -> list[Line]:
-    """Render an installed schedule, with times of the machine's clock."""
+    """Render an installed schedule: the place, then the known facts. Times are by the machine's
+    clock.
+    """
     next_run = scheduled.next_run.astimezone() if scheduled.next_run else None
     begins = f"{next_run:%Y-%m-%d %H:%M} {offset(next_run)}" if next_run else ""
     rows = [
@@ -49,7 +51,9 @@ LOGROTATE = """\
     # certferry makes the new file itself, 0640.
     nocreate
 }}"""
-"""Rotates the log; certferry opens the file again for each line."""
+"""A configuration for logrotate that rotates the log. certferry need not be told, because it opens
+the file again for each line.
+"""
 
 
 def _log_of(command: str) -> str:
@@ -78,7 +82,7 @@ MISSED = Text("write the full path of each; the run looks for programs only in {
 
 
 def nothing_to_do(path: Path | None) -> Concern:
-    """Return the concern about a run without certificates."""
+    """Return the concern that the configuration file declares no certificates."""
     return [Text("{path} declares no certificates", path=path)], Text(
         "declare the certificates with [[certificates]]; scheduled runs skip certificates that"
         " only a hook deploys"
@@ -113,7 +117,9 @@ def beyond_package(job: Job) -> Concern:
 
 
 def not_needed(starts: Sequence[Text]) -> Concern:
-    """Return the concern about several schedules."""
+    """Return the concern that several schedules start certferry. It has no problem for a single
+    schedule.
+    """
     message = Text("certferry is started by {places}", places=starts)
     return [message] if len(starts) > 1 else [], Text(
         "keep only one of them; `certferry schedule remove` removes the entries written by"
@@ -122,8 +128,8 @@ def not_needed(starts: Sequence[Text]) -> Concern:
 
 
 def undone(scheduled: Scheduled) -> Concern:
-    """Return the concern about the steps that an operator must take before the system starts the
-    runs.
+    """Return the concern that an operator must do something before the system starts the runs. It
+    has no problem if there is nothing to do.
     """
     message = Text("{place}: to do: {to_do}", place=scheduled.place, to_do=scheduled.to_do)
     return [message] if scheduled.to_do else [], None

@@ -1,4 +1,6 @@
-"""Render how certificates and domains stand, for a person: a table, then the problems."""
+"""Render how certificates, domains and hosts stand, for a person: a table, then the problems. Also
+render the history, and the console's users and tokens.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ _LANGUAGE = "zh"
 
 
 def ticket(lines: Sequence[Text]) -> str:
-    """Return a ticket as text for the target's support."""
+    """Return a ticket as text for the target's support, in the support's language."""
     voice = voice_in(_LANGUAGE)
     return "\n".join(voice.say(line) for line in lines)
 
@@ -63,7 +65,9 @@ _HEADERS = (
 )
 
 _ALWAYS = 3
-"""Columns that are always shown: name, state, and time left."""
+"""The number of columns, from the left, that are shown even if empty: of certificates the name, the
+state and the time left, of hosts the name, the version and the last run.
+"""
 
 _TONES = {Severity.OK: Tone.GOOD, Severity.ERROR: Tone.BAD}
 """The tones of two severities; every other severity has the tone `PENDING`."""
@@ -78,7 +82,7 @@ _CERTIFICATES = {
 }
 
 _OfAccount = tuple[str, Text, Text | None]
-"""An account, the account's problem, and the problem of the last try."""
+"""An account, the account's problem, and the problem of the last try; `None` if no try failed."""
 
 _LONG = timedelta(minutes=1)
 """If at least this much time lies between the first and the last failure, the time of the first is
@@ -94,7 +98,9 @@ _ON_ITS_WAY = {assessed.Standing.PENDING, assessed.Standing.PROCESSING}
 
 
 def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voice) -> TextTable:
-    """Write a row for each certificate and for each of its domains, without empty columns."""
+    """Write a row for each certificate and for each of its domains, without empty columns (except
+    the first, see `_ALWAYS`).
+    """
     rows = [
         row
         for status in statuses
@@ -108,7 +114,9 @@ def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voic
 
 
 def concern_subject(concern: Concern) -> Text:
-    """Return the lineage, channel or host of a concern."""
+    """Name the subject of a concern: a certificate or a place of it, a channel, a host, or else
+    certferry itself.
+    """
     about = concern.subject
     if about.lineage:
         return on_host(of_lineage(about.lineage, about.target, about.domain), about.host)
@@ -122,7 +130,9 @@ def concern_in_words(concern: Concern) -> Text:
 
 
 def cause_in_words(cause: Cause) -> Text:
-    """Return the certificate, account or host of a cause, and the message."""
+    """Return the subject of a cause (a certificate, channel, account or host, or else certferry
+    itself), and the message.
+    """
     first, about = cause.concerns[0], cause.subject
     if about.lineage:
         return concern_in_words(first)
@@ -135,7 +145,9 @@ MOST_NAMED = 3
 
 
 def of_causes(causes: Iterable[Cause], voice: Voice) -> Iterator[Line]:
-    """Write each cause of several certificates, with its reach, its deadline and its hint."""
+    """Write each of these causes, which several certificates share: the message, the certificates,
+    the moments and the hint.
+    """
     for cause in causes:
         count, since, deadline = len(cause.lineages), cause.problem.since, cause.deadline
         names = first_of(cause.lineages, MOST_NAMED)
@@ -153,7 +165,7 @@ def of_causes(causes: Iterable[Cause], voice: Voice) -> Iterator[Line]:
 def remarks(
     statuses: Sequence[assessed.LineageStatus], voice: Voice, reported: Collection[Subject] = ()
 ) -> Iterator[Line]:
-    """Write why certificates are due, the problems of domains, and domains left out.
+    """Write the problems of certificates and of domains, why certificates are due, and notices.
 
     Failures of the subjects in `reported` are left out, because their causes are written already.
     """
@@ -182,7 +194,7 @@ def remarks(
 def _without_reported(
     status: assessed.LineageStatus, reported: Collection[Subject]
 ) -> assessed.LineageStatus:
-    """Return a status without the failures of these subjects."""
+    """Return a status without the last failures of the subjects in `reported`."""
 
     def is_reported(domain: assessed.DomainStatus) -> bool:
         place = Subject(status.lineage, domain.target)
@@ -199,8 +211,8 @@ def _without_reported(
 
 
 def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assessed.DomainStatus]]:
-    """Return the domains that get lines of their own. If several domains have the same problem of
-    their account, only the account gets lines.
+    """Return, by lineage, the domains that get lines of their own. If several domains have the same
+    problem of their account, one entry for the whole account replaces them.
     """
     shared = Counter(_of_account(domain) for status in statuses for domain in status.domains)
     named: set[_OfAccount] = set()
@@ -219,7 +231,7 @@ def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assesse
 
 def _of_account(domain: assessed.DomainStatus) -> _OfAccount | None:
     """Return a domain's account, problem and last failure, to find domains with the same problem;
-    `None` unless the domain's standing is unknown.
+    `None` unless the standing is unknown because of a problem.
     """
     problem, failure = domain.problem, domain.last_failure
     if domain.standing is not assessed.Standing.UNKNOWN or problem is None:
@@ -293,7 +305,7 @@ _OF_HOSTS = (
 
 
 def hosts(standings: Sequence[HostStanding], voice: Voice) -> TextTable:
-    """Write a row for each host, without empty columns."""
+    """Write a row for each host, without empty columns (except the first, see `_ALWAYS`)."""
     rows = tuple(host(standing, voice) for standing in standings)
     whole = TextTable(tuple(map(voice.say, _OF_HOSTS)), rows, hangs=True)
     return without_empty(whole, NOTHING.words, _ALWAYS)
@@ -349,8 +361,8 @@ def of_hosts(standings: Sequence[HostStanding], voice: Voice) -> Iterator[Line]:
 
 
 def host(standing: HostStanding, voice: Voice) -> tuple[Span, ...]:
-    """Write a host's row: name, version, last run and success,
-    certificates, clock, current work.
+    """Write a host's row: name, version, last run, last success, certificates, clock, start of the
+    current run, certificates that the host works on, and certificates with an older declaration.
     """
     record, work, last = standing.record, standing.work, standing.record.last_run
     ahead = record.clock_ahead or timedelta(0)
@@ -373,7 +385,9 @@ def host(standing: HostStanding, voice: Voice) -> tuple[Span, ...]:
 
 
 def _problem(domain: assessed.DomainStatus, voice: Voice) -> Iterator[Line]:
-    """Write a domain's problem, and the last failure to fix it, each once."""
+    """Write a domain's problem and the last failed try. If both have the same message, write only
+    the failed try.
+    """
     name, failure, problem = _name(domain), domain.last_failure, domain.problem
     if problem is not None and (failure is None or failure.problem.message != problem.message):
         yield from voice.about(name, problem.message)
@@ -402,8 +416,8 @@ def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[
 
 
 def _edge_problems(domain: assessed.DomainStatus) -> Iterator[Text]:
-    """Yield each problem of addresses once, with the number of addresses. Yield nothing while a
-    deployment is pending or processing.
+    """Yield each problem of a domain's addresses once, with the number of addresses that have the
+    problem. Yield nothing while the deployment is pending or processing.
     """
     served = () if domain.standing in _ON_ITS_WAY else domain.served
     wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
@@ -461,7 +475,9 @@ def _domain(
 def served_by_addresses(
     right: int, addresses: Sequence[Served], voice: Voice, tone: Tone = Tone.PLAIN
 ) -> Span:
-    """Render how many of the answering addresses are right, and how many were silent."""
+    """Render that `right` of the answering addresses are right, and how many addresses were silent;
+    a dash without addresses.
+    """
     if not addresses:
         return NOTHING
     answered = sum(address.answered for address in addresses)
@@ -478,7 +494,7 @@ _FOUND = re.compile(r"(\w+): ([^,]+)")
 
 
 def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
-    """Render events in the given order."""
+    """Render entries of the history in the given order, or say that nothing has happened."""
     if not entries:
         return [line(voice.say(Text("Nothing has happened yet.")))]
     return columns(
@@ -496,8 +512,8 @@ def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
 
 
 def verified(verification: VerifiedHistory, voice: Voice) -> list[Line]:
-    """Render the first damage in each certificate's history, or the length
-    of an undamaged history.
+    """Render the first damage in each damaged history. If no history is damaged, render the numbers
+    of entries and of certificates.
     """
     whole = Text("{entries}, unbroken", entries=_verified_entries(verification))
     return [
@@ -526,7 +542,7 @@ def _entry_count(count: int) -> Text:
 
 
 def history_break(damage: HistoryBreak) -> Text:
-    """Describe where a history was damaged."""
+    """Return where and how a history was damaged."""
     entry = Text("entry {number} of {at}", number=damage.number, at=damage.at or "?")
     if damage.number is None:
         entry = Text("the first entry")
@@ -546,8 +562,9 @@ _DAMAGE = {
 
 
 def facts_of(entry: HistoryEntry, voice: Voice) -> Text:
-    """Return the facts of an entry: the place, then the other facts. All facts except the place and
-    the problem have labels, because a certificate and an upload both have ids of hex digits.
+    """Return the facts of an entry on one line: the place, the ids, then the other facts. All facts
+    except the place and the problem have labels, because a certificate and an upload both have ids
+    of hex digits.
     """
     facts = {
         name: voice.say_on_one_line(fact) if isinstance(fact, Text) else fact
