@@ -13,8 +13,9 @@ A run uses the target in four steps:
    lineage's label. A copy that an earlier run uploaded, but could not store, is adopted.
 3. **Bind.** `cdn` sends `httpsconf`, or `sslize` where HTTPS is off, and keeps the domain's other
    settings; `parts` calls `/cert/bind`, or Pili's call. The next observation shows the effect.
-4. **Retire.** `adapters.cdn.copies` removes an unbound copy with our label.
+4. **Retire.** `target` asks each part for a domain bound to the copy; `adapters.cdn.copies` removes
+   an unbound copy.
 
-`qiniu_client` sends each call to the first answering endpoint. `wire` holds hosts, signatures and
-answers, `records` the fields, `errors` the codes. `survey` serves `discover`, `init` and `doctor`.
+`qiniu_client` tries the endpoints of a call in turn. `wire` holds hosts, signatures and answers,
+`records` the fields, `errors` the codes. `survey` serves `discover`, `init` and `doctor`.
 """

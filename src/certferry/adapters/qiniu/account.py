@@ -2,8 +2,8 @@
 
 - `Store` lists, uploads and removes certificates, for `adapters.cdn.copies`. Qiniu's lists lag
   behind writes by some seconds (docs/facts/qiniu.md §5.1).
-- `Details` caches the detail of each domain while the list of domains shows the same state: at ten
-  requests a second, ten thousand details take a quarter of an hour.
+- `Details` caches the detail of each domain for some minutes while the list of domains shows no
+  change: at ten requests a second, ten thousand details take a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ NOTE_AGE = timedelta(hours=36)
 every detail again."""
 
 CROWD, DOMAINS_PER_SECOND = 100, 400
-"""The most domains of an account whose list is read anew for every wait; and, in a larger account,
-the number of domains for each second of the list's age. Reading the list thus leaves requests for
-the changes."""
+"""In an account with at most `CROWD` domains, the age of the list follows only the wait. In a
+larger account, the list may also be a second old for every `DOMAINS_PER_SECOND` domains, so reading
+the list leaves requests for the changes."""
 
 AT_WORK = "processing"
 
@@ -112,8 +112,8 @@ class _Known(Struct, frozen=True):
 class Details:
     """The details of an account's CDN and DCDN domains, for all threads of a run.
 
-    `read` serves observations, `read_now` serves writes. `clock` is monotonic, `now` is the
-    wall clock.
+    `read` serves observations. `read_now` serves writes, and observations after another run's
+    change. `clock` is monotonic, `now` is the wall clock.
     """
 
     def __init__(
@@ -125,15 +125,16 @@ class Details:
         self._now = now
         self.listed = TtlCache(self._list, LIST_AGE, clock)
         self._lock = threading.Lock()
-        # None: the note of an earlier run has been used, and this run has read no detail yet.
+        # None: the note was used or removed, so the next reader asks Qiniu.
         self._known: dict[str, _Known | None] = {}
         self._unlisted_until = clock()
 
     def read(self, domain: str) -> records.DomainRecord:
-        """Return a domain's detail for an observation.
+        """Return a domain's detail for an observation. Raises `QiniuFailure`.
 
-        Reuse the cached detail while the list shows no change. A detail stored by an earlier run
-        is used once, so decisions after the first observation rest on a fresh detail.
+        Reuse a young cached detail (`DETAIL_AGE`, `TASK_AGE`) while the list shows no change. While
+        the list shows Qiniu at work, the cached detail takes only the listed state. A detail stored
+        by an earlier run is used at most once, so later decisions rest on a fresh detail.
         """
         with self._lock:
             is_first = domain not in self._known
@@ -157,7 +158,9 @@ class Details:
         return self._keep(domain, _as_listed(cached.detail, item), cached.read_at)
 
     def read_now(self, domain: str) -> records.DomainRecord:
-        """Read a domain's detail from Qiniu, for a write. Raises `QiniuFailure`."""
+        """Read a domain's detail from Qiniu, and cache the detail. If the domain's last change
+        succeeded, store the detail for later runs. Raises `QiniuFailure`.
+        """
         read_at = self._clock()
         try:
             detail = self._client.read_domain(with_leading_dot(domain))
@@ -170,7 +173,9 @@ class Details:
         return self._keep(domain, detail, read_at)
 
     def survey(self, item: records.DomainItem) -> records.DomainRecord:
-        """Return a listed domain's detail: from the list or an earlier run, else from Qiniu."""
+        """Return a listed domain's detail: from the list for a domain with HTTP only, else a stored
+        detail if the list shows no change, else from Qiniu. Raises `QiniuFailure`.
+        """
         if (without_https := item.without_https) is not None:
             return without_https
         note = self._note(name_here(item.name))
@@ -194,7 +199,9 @@ class Details:
         self._notes.remove(domain)
 
     def note_change(self, domain: str, before: records.DomainRecord) -> None:
-        """Store that Qiniu works on a domain, until a newer list or detail shows another state."""
+        """Cache that Qiniu works on a domain, until a newer list or detail shows another state.
+        `before` is the detail from before the change.
+        """
         processing = msgspec.structs.replace(
             before, operating_state=AT_WORK, modify_at=None, oper_task_id=None
         )
@@ -256,7 +263,10 @@ class Details:
 
 
 def shows_no_change(item: records.DomainItem, detail: records.DomainItem) -> bool:
-    """Return whether list and detail agree on the last change, the task and the state."""
+    """Return whether list and detail agree on the state, and on the moment and the task of the last
+    change. A moment or task that one of the two lacks is not compared; at least one must be
+    comparable.
+    """
     pairs = ((item.modify_at, detail.modify_at), (item.oper_task_id, detail.oper_task_id))
     equal = [listed == cached for listed, cached in pairs if listed and cached]
     return bool(equal) and all(equal) and item.operating_state == detail.operating_state

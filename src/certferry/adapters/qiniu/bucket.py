@@ -34,8 +34,8 @@ from certferry.ports.objects import MOST_OBJECTS, no_end, not_readable
 from certferry.text import Text
 
 TOKEN_IS_GOOD_FOR = timedelta(minutes=20)
-"""How long an upload token is valid: the 15 minutes that a clock may be off (§2.3), and the time of
-a call.
+"""How long an upload token or the URL of a read is valid: the 15 minutes that a clock may be off
+(§2.3), and the time of a call.
 """
 
 EXISTS, NO_SUCH_BUCKET, NO_SUCH_OBJECT = 614, 631, 612

@@ -36,7 +36,7 @@ class CdnDomains(Struct, frozen=True):
         return domain in self.details.listed.get()
 
     def served_by_themselves(self) -> dict[str, records.DomainItem]:
-        """Return the domains with a certificate of their own, by name."""
+        """Return the listed domains that can have a certificate of their own, by name."""
         listed = self.details.listed.get()
         return {name: item for name, item in listed.items() if item.by_itself}
 
@@ -45,9 +45,10 @@ class CdnDomains(Struct, frozen=True):
     ) -> Iterator[tuple[str, records.DomainRecord | errors.QiniuFailure]]:
         """Yield the detail, or the failure, of each domain.
 
-        Details come from the cache or, if `anew`, from Qiniu: the list may lag behind other runs.
-        Raises only a failure that the next domain would share: refused keys, a rate limit, a
-        missing connection, or a second silence in a row.
+        Details come from the cache. If `anew`, details come from Qiniu, because the list may not
+        yet show another run's change. Raises only a failure that the next domain would share:
+        refused keys, a wrong clock, a rate limit, a missing connection, or a second silence in a
+        row.
         """
         read_detail = self.details.read_now if anew else self.details.read
         was_silent = False
@@ -64,8 +65,8 @@ class CdnDomains(Struct, frozen=True):
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> str | None:
         """Bind a certificate with the desired settings, and switch HTTPS on if HTTPS is off.
 
-        Return the X-Reqid; `None` if the domain is already as desired, or the X-Reqid was lost.
-        Raises `TargetBusy` while Qiniu works on the domain.
+        Return the X-Reqid; `None` if the domain is already as desired, or the X-Reqid is unknown.
+        Raises `TargetBusy` while Qiniu works on the domain, `TargetRejected` for an unusable one.
         """
         record = self.details.read_now(domain)
         must_be_at_rest(domain, record)
@@ -82,7 +83,8 @@ class CdnDomains(Struct, frozen=True):
     def must_not_use(self, certificate: StoredCertificate, label: str) -> None:
         """Raise `TargetInUse` if a domain covered by the certificate is bound to the certificate.
 
-        Unreadable domains are passed over, because Qiniu refuses such a removal too.
+        Unreadable domains are passed over, because Qiniu itself refuses to remove a certificate
+        that a CDN domain uses.
         """
         names, cert_id = certificate.names or (), certificate.remote_id
         covered = [name for name in self.details.listed.get() if covered_by(names, name)]
@@ -96,9 +98,10 @@ class CdnDomains(Struct, frozen=True):
     def _change(
         self, record: records.DomainRecord, conf: records.HttpsConf, https: DesiredHttps
     ) -> str:
-        """Call `httpsconf` for a domain with HTTPS, else `sslize`; return the X-Reqid.
+        """Call `httpsconf` for a domain with HTTPS, else `sslize`. If Qiniu refuses `httpsconf`
+        because HTTPS is off, call `sslize` (§5.4).
 
-        If Qiniu answers that HTTPS is off after all, call `sslize` (§5.4).
+        Return the X-Reqid; "" if Qiniu answers that nothing would change.
         """
         write = self.client.httpsconf if record.has_https else self.client.sslize
         try:
@@ -113,7 +116,7 @@ class CdnDomains(Struct, frozen=True):
     def _is_taken(self, before: records.DomainRecord, conf: records.HttpsConf) -> str | None:
         """Return "" (unknown X-Reqid) if the change was made; `None` otherwise.
 
-        If the domain was at rest before the call and Qiniu now works on the domain, the work counts
+        The domain was at rest before the call, so if Qiniu now works on the domain, the work counts
         as our change.
         """
         now = self.client.read_domain(before.name)
@@ -178,7 +181,9 @@ def _moment_written(value: object) -> datetime | None:
 
 
 def why_unusable(domain: str, record: records.DomainRecord) -> DeployError | None:
-    """Return the reason why a domain cannot be changed, now or later; `None` if it can."""
+    """Return the error of a domain whose type or state forbids a change; `None` for any other
+    domain, even while Qiniu works on the domain.
+    """
     state = "frozen" if record.uid_is_freezed else record.operating_state or ""
     if record.type == "pan":
         parent = name_here(record.pare_domain or "")
@@ -248,7 +253,8 @@ def wanted_conf(
 ) -> records.HttpsConf:
     """Return the body to send: each desired setting, else the domain's present setting.
 
-    Hidden settings are left out, because a guess would replace them (§5.3).
+    Hidden settings are left out, because a guess would replace them (§5.3). A domain without HTTPS
+    gets the body of `first_conf`.
     """
     if not record.has_https:
         return first_conf(cert_id, desired)
@@ -262,14 +268,16 @@ def wanted_conf(
 
 
 def first_conf(cert_id: str, desired: DesiredHttps) -> records.HttpsConf:
-    """Return the body for switching HTTPS on. Redirect visitors only if declared."""
+    """Return the body for switching HTTPS on. Redirect and HTTP/2 are off unless desired."""
     return records.HttpsConf(
         cert_id, bool(desired.force_https), bool(desired.http2), desired.tls_versions
     )
 
 
 def is_in_force(record: records.DomainRecord, conf: records.HttpsConf) -> bool:
-    """Return whether a domain is as desired; `False` after a failed change, whatever it shows."""
+    """Return whether a domain has the certificate and the settings in `conf`. Return `False` after
+    a failed change, whatever the detail shows.
+    """
     present = record.settings
     versions = None if conf.tls_versions is None else tuple(sorted(conf.tls_versions))
     return (

@@ -226,7 +226,7 @@ def _advice_of(meaning: Meaning) -> Text:
 
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
 WRONG_CLOCK = timedelta(minutes=15)
-"""The error of a clock from which Qiniu refuses requests (§2.3)."""
+"""How far a clock may be off; Qiniu refuses the requests of a worse clock (§2.3)."""
 
 
 class QiniuFailure(CallFailure):
@@ -339,7 +339,7 @@ CODES: Mapping[str, CodeMeaning] = {
 def explain_failure(
     subject: Text, failure: exchange.HttpFailure, tried: Sequence[wire.Endpoint] = ()
 ) -> QiniuFailure:
-    """Return the failure of a call without an answer."""
+    """Return the failure of a call without a usable answer."""
     problem = _with_endpoints(failure.problem, tried)
     message = Text("Qiniu does not answer about {what}: {problem}", what=subject, problem=problem)
     hint = _with_request_id(_NETWORK, wire.request_id(failure.headers))
@@ -363,7 +363,8 @@ def explain_nonsense(subject: Text, answer: Answer, problem: str) -> QiniuFailur
 def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     """Return the failure for an answer other than a success.
 
-    The code's meaning comes first, then the rate limit, refused keys, and server errors.
+    The known meaning of the code or the words comes first, then the rate limit, refused keys, and
+    server errors. Any other answer is a `TargetRejected`.
     """
     reply = wire.read_reply(answer)
     code = reply.code or reply.status
@@ -419,7 +420,9 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
 
 
 def _wrong_clock(reply: wire.QiniuReply, answer: Answer, now: datetime) -> timedelta | None:
-    """Return how far this machine's clock is ahead, if the clock may explain the refusal."""
+    """Return how far this machine's clock is ahead, negative for a clock behind. Return `None`
+    unless the clock may explain the refusal.
+    """
     theirs = http_client.ahead_of(answer.headers, now)
     if theirs is None:
         return None
@@ -467,7 +470,9 @@ def _with_endpoints(outcome: Text, tried: Sequence[wire.Endpoint]) -> Text:
 
 
 def _with_request_id(advice: Text | None, request_id: str | None) -> Text | None:
-    """Return the advice with the X-Reqid, which Qiniu's support asks for first (§1.4)."""
+    """Return the advice with the X-Reqid, if known: Qiniu's support asks for the X-Reqid first
+    (§1.4).
+    """
     if not request_id:
         return advice
     asked = Text("Qiniu's support will ask for X-Reqid {id}", id=request_id)

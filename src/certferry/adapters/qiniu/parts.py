@@ -3,8 +3,8 @@
 
 Both kinds have no settings besides the certificate. A change has no state to wait for: reading the
 binding back shows the change, and the edges show the effect. Binding a source domain is
-undocumented. Qiniu may also remove a certificate still bound to a live domain, so `must_not_use`
-checks the live domains before a removal.
+undocumented. Qiniu may agree to remove a certificate still bound to a live domain, so
+`must_not_use` checks the live domains before a removal.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 HOLDERS_AGE = 300.0  # seconds; buckets and hubs change seldom, and a bucket's list costs a request
 
 NOT_THERE = errors.NO_SUCH_DOMAIN | {HTTPStatus.NOT_FOUND}
-"""Codes of Pili's answers about a missing hub or domain. The codes are a guess: the tests of Pili's
-SDK show only the words (§7)."""
+"""Codes of answers about a missing bucket, hub or live domain. For Pili the codes are a guess: the
+tests of Pili's SDK show only the words (§7)."""
 
 _SEE_CONSOLE = Text(
     "check the domain in Qiniu's console (直播云), and remove the certificate there if unused"
@@ -63,7 +63,7 @@ class Listing(Struct, Generic[R], frozen=True):
 
     #: Name → domain.
     domains: Mapping[str, ListedDomain[R]] = field(default_factory=dict)
-    #: The reason why `domains` may be incomplete.
+    #: The reason why `domains` may be incomplete or old; `None` if every holder was read.
     failure: errors.QiniuFailure | None = None
 
 
@@ -72,11 +72,12 @@ def read_listing(
     domains_of: Callable[[str], Iterable[tuple[str, R]]],
     earlier: Listing[R],
 ) -> Listing[R]:
-    """List the domains of all `holders`: the buckets, or the hubs, of an account.
+    """List the domains of all `holders`: the buckets, or the hubs, of an account. `holders` may
+    also be the failure to list the holders.
 
-    An unreadable holder keeps the domains of the `earlier` listing: a domain awaited by a run must
-    not vanish for a moment. The listing stops at a failure common to all holders, at silence, and
-    at a second broken answer, because each further holder would cost a time-out.
+    An unread holder keeps the domains of the `earlier` listing: a domain awaited by a run must not
+    vanish for a moment. The listing stops at an outage (`CallFailure.is_outage`), at silence, and
+    at a second broken answer, because each further holder could cost a time-out.
     """
     domains: dict[str, ListedDomain[R]] = {}
     failure = holders if isinstance(holders, errors.QiniuFailure) else None
@@ -110,7 +111,7 @@ class SourceDomains:
         self._listing: Listing[records.BucketDomain] = Listing()
         self._domains = TtlCache(self._list, HOLDERS_AGE, clock)
         self.bindings = TtlCache(self._list_bindings, LIST_AGE, clock)
-        """The certificate of each bound source domain."""
+        """Name of each bound source domain → id of the certificate; cached."""
 
     def all(self) -> Listing[records.BucketDomain]:
         """Return the source domains visible to the keys."""
@@ -129,14 +130,16 @@ class SourceDomains:
         return replace(self._observed(domain, None), binding_hidden=True)
 
     def is_bound_at_all(self, domain: str) -> bool:
-        """Return whether Kodo shows a binding of the domain: only source domains have bindings."""
+        """Return whether Kodo shows a binding of the domain, and so a source domain. Return `False`
+        for unreadable bindings.
+        """
         try:
             return domain in self.bindings.get()
         except errors.QiniuFailure:
             return False
 
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> None:
-        """Bind a domain to a certificate, unless already bound. A binding takes effect at once.
+        """Bind a domain to a certificate, unless Kodo already shows the binding.
 
         Raises `DeployError` for a frozen domain. `https` is unused: source domains lack
         settings.
@@ -199,7 +202,7 @@ class SourceDomains:
         )
 
     def _why_frozen(self, domain: str) -> DeployError | None:
-        """Return the error of a frozen domain, which waiting cannot cure; `None` otherwise."""
+        """Return the error of a domain that Kodo lists as frozen; `None` for any other domain."""
         held = self.all().domains.get(domain)
         if held is None or not held.record.freeze_types:
             return None
@@ -214,9 +217,8 @@ class SourceDomains:
         return True
 
     def _is_bound(self, domain: str, remote_id: str) -> bool | None:
-        """Return `True` if Kodo shows the binding; `None` if Kodo shows another or hides bindings.
-
-        Raises `QiniuFailure` for an outage.
+        """Return `True` if Kodo shows the domain bound to the certificate. Return `None` otherwise,
+        and for unreadable bindings. Raises `QiniuFailure` for an outage.
         """
         try:
             return self.bindings.get(anew=True).get(domain) == remote_id or None
@@ -306,9 +308,11 @@ class LiveDomains:
         )
 
     def bind(self, domain: str, remote_id: str) -> str | None:
-        """Bind a domain to a certificate; return the X-Reqid, or `None` without a change.
+        """Bind a domain to a certificate. Return the X-Reqid; `None` if the domain is already bound
+        to the certificate, or the X-Reqid is unknown.
 
-        Raises `CopyGone` for an unknown certificate, `TargetRejected` for a disabled domain.
+        Raises `CopyGone` for an unknown certificate, `TargetRejected` for a disabled domain, and
+        `QiniuFailure` for a domain outside the list.
         """
         live = self.all()
         held = live.domains.get(domain)
@@ -338,7 +342,10 @@ class LiveDomains:
     def must_not_use(self, copy: StoredCertificate, label: str, *, unmanaged: bool) -> None:
         """Raise `TargetInUse` for a certificate bound, or perhaps bound, to a live domain.
 
-        Our own copies pass if the keys lack the right to Pili: such keys cannot have bound them.
+        An `unmanaged` certificate is perhaps bound if a binding is hidden, or if the live domains
+        cannot all be listed. Our own copy is perhaps bound only if the domains cannot all be
+        listed, and for another reason than a missing right to Pili or a missing hub: without the
+        right, the keys cannot have bound the copy.
         """
         remote_id = copy.remote_id
         live = self.all()

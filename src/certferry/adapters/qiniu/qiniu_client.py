@@ -85,7 +85,9 @@ class QiniuTransport:
         }
 
     def clock_ahead(self) -> timedelta | None:
-        """Return how far Qiniu's clock is ahead, by the answer to a request without keys."""
+        """Return how far Qiniu's clock is ahead, by the answer to a request without keys; `None`
+        for an answer without a date.
+        """
         url = self._endpoints.of(wire.CallGroup.DOMAINS)[0].url
         try:
             return http_client.ask_the_time(
@@ -95,10 +97,11 @@ class QiniuTransport:
             raise errors.explain_failure(Text("the time of the service"), failure) from None
 
     def send(self, call: wire.ApiCall) -> Answer:
-        """Return the first successful answer of the call's endpoints.
+        """Try the endpoints of the call's group in turn, and return the successful answer.
 
-        Raises the most telling failure otherwise, with `maybe_done` for a change with a lost
-        answer.
+        Only an answer that concerns the host or the scheme leads to the next endpoint, see
+        `_asks_for_another_endpoint`. If all endpoints answer so, the failure with the lowest status
+        is raised.
         """
         tried: list[tuple[wire.Endpoint, Answer | exchange.HttpFailure]] = []
         for endpoint in self._endpoints.of(call.group):
@@ -244,8 +247,8 @@ class QiniuClient:
     def _configure(self, path: str, subject: Text, conf: records.HttpsConf) -> str:
         """Send settings; return the X-Reqid.
 
-        TLS versions are sent as an array, or joined to a string (§5.3). If Qiniu refuses one form,
-        the other form is used from then on.
+        TLS versions are sent as an array, or joined to a string (§5.3). If Qiniu cannot read one
+        form, the other form is sent, and used from then on if Qiniu accepts it.
         """
         joined = self._tls_versions_joined
         call = wire.ApiCall(wire.CallGroup.DOMAINS, path, subject, "PUT", conf.body(joined=joined))
@@ -266,7 +269,9 @@ class QiniuClient:
         return self.transport.read_list(call, records.Container)
 
     def list_bucket_domains(self, bucket: str) -> list[records.BucketDomain]:
-        """List the domains of a bucket; Qiniu answers 404 for a bucket without domains (§6.4)."""
+        """List the domains of a bucket. The list is empty after a 404, Qiniu's answer for a bucket
+        without domains (§6.4).
+        """
 
         def path(endpoint: wire.Endpoint) -> str:
             if endpoint.form == wire.SOURCE_FORM:
@@ -283,7 +288,7 @@ class QiniuClient:
             raise
 
     def list_bindings(self) -> list[records.Binding]:
-        """List the source domains with a certificate, and the certificates (§6.3)."""
+        """List the source domains with a certificate, each with the certificate's id (§6.3)."""
         subject = Text("the certificates of source domains")
         call = wire.ApiCall(wire.CallGroup.BINDINGS, "/cert/bindings", subject)
         return self.transport.read_list(call, records.Binding)

@@ -197,11 +197,13 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
     could_operate_by_self: Any = None
     #: Whether Qiniu treats the domain as frozen, like the state `frozen` (§5.2).
     uid_is_freezed: Any = None
-    #: The wildcard domain with the certificate of a `pan` domain.
+    #: For a `pan` domain: the wildcard domain whose certificate the domain uses.
     pare_domain: Any = None
 
     def __post_init__(self) -> None:
-        """Drop malformed fields, because the account's memory stores the whole record."""
+        """Drop malformed fields, and mask possible keys in the description, because the account's
+        memory stores the whole record.
+        """
         for name, form in _FORMS.items():
             value = getattr(self, name)
             if value is not None and not form.fullmatch(str(value)[: LONGEST_NAME + 1]):
@@ -217,7 +219,7 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def by_itself(self) -> bool:
-        """Whether the domain has its own certificate, unlike a wildcard's child or a trial."""
+        """Whether the domain can have its own certificate, unlike a wildcard's child or a trial."""
         return self.type not in {"pan", "test"}
 
     @property
@@ -245,7 +247,9 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def bound(self) -> str | None:
-        """The id of the certificate in force; `None` for Qiniu's own free certificate."""
+        """The id of the bound certificate; `None` if Qiniu shows none: without HTTPS, with hidden
+        settings, or for Qiniu's own free certificate (§4.7).
+        """
         return (self.https.cert_id or None) if self.https else None
 
     @property
@@ -322,7 +326,9 @@ class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def bound(self) -> str | None:
-        """The certificate's name; `None` while HTTPS is off: a name may remain then (a guess)."""
+        """The certificate's name or id; `None` if Pili gives none. Also `None` while HTTPS is off,
+        because a name may remain then (a guess).
+        """
         return (self.cert_name or None) if self.cert_enable is not False else None
 
     @property

@@ -80,9 +80,9 @@ class Surveyor(Struct, frozen=True):
         )
 
     def _listed_certificates(self) -> tuple[dict[str, StoredCertificate], list[QiniuFailure]]:
-        """Return the certificates by id, or the failure: without them the domains are still listed.
-
-        Raises `QiniuFailure` for an outage.
+        """Return the certificates by id, and an empty list. If the certificates cannot be listed,
+        return nothing by id, and the failure: the domains can still be listed. Raises
+        `QiniuFailure` for an outage.
         """
         try:
             return self.certificates.all(), []
@@ -149,8 +149,8 @@ _SEVERITIES = {
 def examine(
     account: str, client: QiniuClient, details: Details, certificates: Certificates
 ) -> Iterator[Problem]:
-    """Make a reading call of each group, and yield the findings: refused calls, the endpoints of
-    the successful calls, and the number of certificates.
+    """List the CDN domains, the certificates and the buckets. Yield the findings: failed calls, a
+    sub-account's key, the endpoints of the successful calls, and the number of certificates.
 
     Raises `QiniuFailure` if every call fails.
     """
@@ -215,9 +215,9 @@ def report_of(client: QiniuClient) -> AccountReport:
 
 
 def _asked(client: QiniuClient) -> Iterator[Text]:
-    """Make a reading call of each group, and yield a judgement on each guess.
+    """Make the reading calls, and yield judgements on guesses of §10.
 
-    Stop early if Qiniu is silent or refuses the keys.
+    Stop early if Qiniu is silent, or no call succeeds with the keys.
     """
     try:
         ahead = client.transport.clock_ahead()

@@ -225,7 +225,8 @@ class Qiniu:
     def observe(self, scope: Scope) -> observation.ObservedTarget:
         """Read the domains and our copies; the result names the unreadable parts.
 
-        Raises `DeployError` for a failure that any other call would share.
+        Raises `DeployError` for a failure that any other call would share, or that hides the
+        domains of the scope.
         """
         _must_be_served_here(scope.kind)
         if scope.anew:  # another run may have changed domains and bindings
@@ -330,10 +331,10 @@ class Qiniu:
 
     @translating_errors()
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
-        """Remove a copy named `label`, unless a domain is seen bound to the copy.
+        """See `ports.target.DeployTarget.retire`: first look for a domain bound to the copy.
 
         Qiniu refuses to remove a certificate of a CDN or source domain; for live domains such a
-        refusal is unproven. Raises `TargetInUse` for a bound copy.
+        refusal is unproven. So a copy perhaps bound to a live domain raises `TargetInUse` too.
         """
         copy = self._certificates.find(remote_id)
         if copy is None:
@@ -520,8 +521,8 @@ class ObservedDomains:
     def _found_live(self) -> list[observation.ObservedDomain]:
         """Return the chosen live domains.
 
-        If the keys lack the right to Pili, only the live domains are missing; the observation
-        fails only if `kind` asks for Pili and no domain is known.
+        A failure to list live domains is added to `unread`. The failure is raised only if `kind`
+        asks for Pili and no domain is known.
         """
         names = self._chosen(self._live.served_by_themselves())
         domains = [domain for domain in map(self._live.named, names) if domain is not None]
@@ -535,11 +536,12 @@ class ObservedDomains:
         return domains
 
     def _found_sources(self) -> list[observation.ObservedDomain]:
-        """Return the chosen source domains.
+        """Return the chosen source domains. A failure to read buckets is added to `unread`, or
+        raised if no domain is chosen and `_may_go_on_without` forbids it.
 
-        If the keys lack the right to the buckets, only the source domains are missing, unless
-        `kind` asks for Kodo. Visible domains with hidden bindings are returned with a
-        problem: left out, they would expire unnoticed.
+        Domains with hidden bindings are returned without bindings, or with a problem if the failure
+        may last: left out, they would expire unnoticed. Raises `QiniuFailure` for hidden bindings
+        in an outage, or if the failure may last and Kodo is asked for or no other domain is known.
         """
         part, is_asked_for = self._sources.all(), self._scope.kind == KODO
         at_cdn = self._at_cdn(part.domains)
@@ -570,7 +572,9 @@ def _problem(domain: str, kind: Kind, error: DeployError) -> observation.Observe
 
 
 def _is_silence(failure: QiniuFailure) -> bool:
-    """Return whether the call got no sensible answer."""
+    """Return whether Qiniu was unavailable: no answer, an unreadable answer, a server error, or too
+    many requests.
+    """
     return isinstance(failure.error, TargetUnavailable)
 
 
@@ -578,7 +582,8 @@ def _in_doubt(
     error: DeployError, kodo: QiniuFailure | None, pili: QiniuFailure | None
 ) -> DeployError:
     """Return the error of an unknown domain, with a doubt added if Kodo's or Pili's domains could
-    not all be listed: the domain may be a source or live domain.
+    not all be listed: the domain may be a source or live domain. If Kodo or Pili was unavailable,
+    return the error that says so.
     """
     failure = kodo or pili
     if failure is None:

@@ -229,7 +229,7 @@ def qbox_message(url: str, headers: Mapping[str, str], body: bytes | None) -> by
 
 def qiniu_message(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
     """Return the bytes covered by a Qiniu signature (§2.2): request line, host, Content-Type,
-    headers with the prefix X-Qiniu-, and body.
+    headers with the prefix X-Qiniu-, and body. The body of an octet stream is left out.
 
     An empty line ends the headers, even before an empty body.
     """
