@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 LONGEST_NAME = 254  # characters of a name (RFC 1035 §2.3.4), with the leading dot
 HOST = r"^(\*?\.)?([A-Za-z0-9_-][a-z0-9_-]{0,62}\.)+[A-Za-z][a-z0-9-]{1,62}\.?$"
-"""The form of a host, with the leading dot that some services give a wildcard. Capitals inside a
-word are refused, because they suggest Base64."""
+"""The form of a host's name. The name may begin with `*.`, or with the dot that some services give
+a wildcard. Capitals inside a word are refused, because they suggest Base64."""
 
 _PATTERN = re.compile(r"Expected `str` matching regex '.*'")
 

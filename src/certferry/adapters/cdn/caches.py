@@ -44,7 +44,9 @@ class TtlCache(Generic[T]):
 
     @property
     def cached(self) -> tuple[float, T] | None:
-        """The moment of the last fetch and its value of any age; `None` before the first fetch."""
+        """The moment of the last fetch and the fetched value, of any age; `None` before the first
+        fetch and after `forget`.
+        """
         return self._cached
 
     def forget(self) -> None:

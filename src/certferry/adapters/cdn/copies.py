@@ -124,7 +124,9 @@ class Certificates:
         self._own: dict[str, tuple[float, StoredCertificate | None]] = {}
 
     def all(self, *, anew: bool = False, age: float | None = None) -> dict[str, StoredCertificate]:
-        """Return the listed certificates, with the writes of this process applied."""
+        """Return the listed certificates by id, with the writes of this process applied. `anew` and
+        `age` are those of `TtlCache.get`.
+        """
         certificates = dict(self._listed.get(anew=anew, age=age))
         with self._lock:
             oldest = self._clock() - OWN_WRITES_AGE
@@ -244,9 +246,8 @@ class Copies:
         self._quota.remove(_QUOTA)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """Return the id of an existing copy, or upload one. Uploads follow one another.
-
-        Raises `CallFailure`.
+        """Return the id of an existing copy, or upload a copy and return its id. Uploads follow one
+        another. Raises `CallFailure`.
         """
 
         def find(listed: Mapping[str, StoredCertificate]) -> str | None:
@@ -305,7 +306,9 @@ class Copies:
         return copy.remote_id
 
     def _note_full(self) -> None:
-        """Store that the account was full, with the present number of certificates."""
+        """Store that the account is full, with the present number of certificates. Store nothing if
+        the list is unreadable.
+        """
         try:
             listed = self.certificates.all(anew=True)
         except CallFailure as failure:
@@ -330,9 +333,9 @@ def _copies(
 
 
 def _is_copy(record: StoredCertificate, certificate: Certificate, labels: Collection[str]) -> bool:
-    """Return whether a listed certificate is the certificate. A listed fingerprint decides alone.
-    Otherwise names and dates must fit, and the serial decides. A list without serials shows only
-    our uploads, by their label.
+    """Return whether `record` is a copy of `certificate`. A listed fingerprint decides alone.
+    Otherwise the listed names and dates must fit, and so must the serial. Without a listed serial,
+    the name must be one of our `labels`.
     """
     if record.fingerprint is not None:
         return record.fingerprint == certificate.fingerprint

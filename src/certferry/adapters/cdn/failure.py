@@ -17,7 +17,7 @@ F = TypeVar("F", bound="CallFailure")
 
 
 class CallFailure(Exception):
-    """A failed call. Each service has a class of its own below this class."""
+    """A failed call. Each service has a subclass."""
 
     def __init__(
         self,

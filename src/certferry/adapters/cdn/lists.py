@@ -29,7 +29,8 @@ def whole_list(page_at: Callable[[str], Page[T]]) -> list[T] | None:
     """Return the entries of all pages, without undecodable entries. An entry on two pages counts
     once. The place of the first page is empty.
 
-    Return `None` for an endless list: a repeated place without new entries, or too many pages.
+    Return `None` for an endless list: a repeated place without new entries, too many pages without
+    new entries in a row (`MOST_WITHOUT_NEWS`), or too many pages (`MOST_PAGES`).
     """
     entries: dict[str, T | None] = {}
     place, places, without_news = "", {""}, 0

@@ -18,15 +18,15 @@ SEARCHES = (0.5, 1.5, 4.0)
 
 
 class Settler(Struct, frozen=True):
-    """Repeats writes after a lost answer, unless a search shows that the write was done."""
+    """Repeats a write once after a lost answer, unless a search shows that the write was done."""
 
     pause: Pause
 
     def until_settled(self, write: Callable[[], T], find: Callable[[], T | None]) -> T:
         """Return the result of `write`, or of `find` after a lost answer.
 
-        `find` returns `None` while the write has left no trace; then the write is repeated.
-        Raises `CallFailure`.
+        `find` returns `None` while the write has left no trace. After the last of the `SEARCHES`
+        without a trace, the write is repeated. Raises the `CallFailure` of `write` or `find`.
         """
         for _ in range(ATTEMPTS):
             try:
