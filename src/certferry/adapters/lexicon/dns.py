@@ -3,8 +3,8 @@
 Calls have a time limit, and are made one after the other. Needs the extra `lexicon`. Some of
 lexicon's providers fail silently, so certferry checks each added or removed record in the
 provider's list. The library sends as it likes: certferry's limits for redirects and long answers do
-not hold here (decision 0060). Prefer certferry's own type of account if the service has a type
-here.
+not hold for lexicon (decision 0060). If certferry has a type of account for the service itself,
+prefer that type.
 
 Facts about dns-lexicon 3.25.2 (docs/facts/libraries.md §3): HTTP requests have no time-out, and
 follow redirects. Many providers read a set of records, change the set and write it back whole.
@@ -81,7 +81,9 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one account, without loading lexicon. Raises `ConfigError`."""
+    """Return the provider of one account, without loading lexicon's module for the service. Raises
+    `ConfigError`.
+    """
     _must_be_known(settings.provider)
     options = {key.replace("-", "_"): value for key, value in settings.options.items()}
     _must_be_https(options)
@@ -269,7 +271,9 @@ class LexiconCalls:
 
     @contextmanager
     def opened(self, zone: str) -> Iterator[Any]:
-        """Create a provider for a zone and authenticate, for a `with` block."""
+        """Create a provider for a zone and authenticate, for a `with` block. Raises `DnsRejected`
+        if the provider's libraries are missing, and the provider's own exceptions.
+        """
         from lexicon._private.discovery import load_provider_module
         from lexicon.config import ConfigResolver
 
@@ -412,7 +416,7 @@ class LexiconErrors(Struct, frozen=True):
 
 
 def is_no_zone(exc: BaseException) -> bool:
-    """Return whether an authentication failed because the zone is missing."""
+    """Return whether an authentication seems to have failed because the zone is missing."""
     if isinstance(exc, requests.HTTPError):
         return _status(exc) in _NOT_HERE
     return _is_authentication(exc) and _NO_ZONE.search(str(exc)) is not None
