@@ -42,7 +42,7 @@ class CommandReceiver:
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
         """Return the last delivery, as stored in the state, because the effects of a program cannot
-        be observed.
+        be observed. A missing program is a problem of the observation.
         """
         observed = ObservedDomain(self.delivery.label, Kind.COMMAND, DomainState.READY, None)
         try:

@@ -5,7 +5,7 @@
   pair.
 - `reload` runs after all four files are new. After a killed run, the next run completes the
   delivery.
-- Every access goes through the opened directory. Only root, the caller or the declared `owner`
+- Every access goes through the opened directory. Only root, the caller and the declared `owner` may
   control the path to the directory.
 """
 
@@ -84,9 +84,8 @@ class FilesReceiver:
         return observed(DomainState.READY, leaf, drift=drift, fullchain_digest=fullchain)
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
-        """Write the differing files, read them back, run `reload`, and write the receipt.
-
-        Raises `DeployError`.
+        """Write the differing files, read all four back, run `reload`, and write the receipt. Do
+        nothing if the files and the receipt are up to date. Raises `DeployError`.
         """
         with ExitStack() as held:
             with self._translating_errors(_UNTOUCHED):
@@ -104,7 +103,9 @@ class FilesReceiver:
                 place.sync()
 
     def _observed(self) -> tuple[Receipt | None, str | None, ReceiverDrift | None]:
-        """Return the receipt, the certificate's fingerprint, and the drift of the files."""
+        """Return the receipt, the certificate's fingerprint, and the drift of the files; three
+        times `None` for a missing directory.
+        """
         try:
             with pem.opened(self._directory, self._owners()) as place:
                 receipt = Receipt.decode(place.read(RECEIPT))
@@ -228,8 +229,9 @@ class FilesReceiver:
     def _put_in_place(
         self, place: pem.OpenDirectory, bundle: CertificateBundle, drafts: Mapping[str, str]
     ) -> None:
-        """Remove the receipt, and rename the drafts. The caller writes the receipt after the
-        program's success.
+        """Remove the receipt, rename the drafts of the files, and read the files back. The caller
+        puts the new receipt in place after the program's success. Raises `DeployError` if a file
+        differs.
         """
         must_still_hold()
         place.remove(RECEIPT)
@@ -270,7 +272,9 @@ def _edited() -> ReceiverDrift:
 
 
 def _leaf(fullchain: bytes | None) -> str | None:
-    """Return the fingerprint of the file's first certificate; `None` for an unreadable file."""
+    """Return the fingerprint of the first certificate in PEM; `None` if it is missing or
+    unreadable.
+    """
     try:
         leaf = x509.load_pem_x509_certificate(fullchain or b"")
     except ValueError:
