@@ -1,6 +1,6 @@
 """Backup and restore of a state. A backup is one archive with the state's key and a copy of the
-database; SQLite makes the copy, even while other processes write. Backup and restore refuse a
-damaged state, and a state sealed with another key.
+database; SQLite makes the copy, even while other processes write. A backup refuses a damaged state,
+a restore refuses a damaged archive, and both refuse a state that its key does not open.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Restored(Struct, frozen=True):
 
 def back_up(path: Path, key: Path | Secret, now: datetime) -> tuple[bytes, tuple[str, ...]]:
     """Return an archive with the state and the state's key, and the names of the state's
-    certificates. Runs can continue during the backup. Raises `StateError`.
+    certificates. Runs can continue during the backup. If the state has no secret yet, make the key
+    file. Raises `StateError`.
     """
     with translating_errors(path):
         if not path.exists():
@@ -261,8 +262,8 @@ def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
 
 def _alone_with(path: Path, *, is_new: bool) -> tuple[sqlite3.Connection, list[Path]]:
     """Open a database for this process alone. Return the connection, and a list with the path that
-    keeps the old database (an empty list if `is_new`). Raises `LeaseHeld` while another process
-    works with the state.
+    keeps the old database (an empty list if `is_new`). A damaged old database is moved away.
+    Raises `LeaseHeld` while another process works with the state.
     """
     state = _opened(path)
     try:

@@ -1,8 +1,8 @@
 """Conversions between fields and the columns of the schema.
 
 certferry can read every value that certferry wrote. Any other value was written by another program,
-and reading the value raises `StateError`. A field is stored unchanged, unless the `Table` names a
-column for the field::
+and reading the value raises `StateError`, except for sentences (`to_text`). A field is stored
+unchanged, unless the `Table` names a column for the field::
 
     Table("issue_try", Try, "lineage", tried_at=MOMENT, names=NAMES)
 """

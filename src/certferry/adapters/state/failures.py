@@ -222,8 +222,9 @@ def damaged(path: Path | str, problem: Text | str) -> errors.StateError:
 def of_server(
     problem: psycopg.Error, place: str, *, is_connected: bool, is_lost: bool, is_patient: bool
 ) -> errors.StateError | errors.ConfigError:
-    """Return certferry's error for an error of a server. A server's error that waiting cannot cure
-    is a `ConfigError`.
+    """Return certferry's error for an error of a server: `DatabaseUnavailable` if waiting may help,
+    `StateMoved` for a moved state, `ConfigError` for a missing permission or a connection that
+    waiting cannot cure, and `StateError` for any other error.
 
     `is_connected` means that the server has answered before, `is_lost` that the connection ended.
     `is_patient` means that certferry's own time limit has passed; an earlier time-out is caused by

@@ -127,7 +127,9 @@ class Generations:
         return sorted(int(name) for name in self.objects.names() if _NUMBERED.fullmatch(name))
 
     def read(self, number: int) -> Generation:
-        """Return a generation. Raises `ConfigError` for a changed object, or for another key."""
+        """Return a generation. Raises `ConfigError` for a changed object, for another key, and for
+        a generation of another place.
+        """
         stored = self.objects.read(_name(number))
         line, _, sealed = stored.partition(b"\n")
         facts = _facts_of(line)
@@ -531,7 +533,12 @@ def _opened(
     makes: bool = True,
     reads_only: bool = False,
 ) -> tuple[BucketState, bool]:
-    """Open the newest generation. Return the state, and whether the state is new or migrated."""
+    """Open the newest generation, or an empty state in a bucket without one. Return the state, and
+    whether the state is new or migrated.
+
+    Unless `reads_only` is set, check a bucket without generations, and delete generations that are
+    too old. Raises `ConfigError`, also for an absent state unless `makes` is set.
+    """
     generations = Generations(objects, key)
     numbers = generations.numbers()
     newest = generations.read(numbers[-1]) if numbers else None

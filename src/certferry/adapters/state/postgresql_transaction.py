@@ -120,8 +120,8 @@ class BoundedConnection(psycopg.Connection[databases.NamedRow]):
 
 
 def connected(within: timedelta = ANSWER, **parameters: Any) -> BoundedConnection:
-    """Return a new connection. Raises `psycopg.Error`, also if the server has not let the client in
-    by then: a listener in the server's place may demand hours of computing for SCRAM, and libpq
+    """Return a new connection. Raises `psycopg.Error`, also if connecting takes longer than
+    `within`: a listener in the server's place may demand hours of computing for SCRAM, and libpq
     computes without a limit. So a thread connects, and is abandoned at the limit.
     """
     coming: Future[BoundedConnection] = Future()

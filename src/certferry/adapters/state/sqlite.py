@@ -279,8 +279,8 @@ class SqliteDatabase:
         return there.st_dev, there.st_ino
 
     def use_write_ahead_log(self) -> None:
-        """Switch the file permanently to a write-ahead log, so readers need not wait for
-        writers.
+        """Switch the file permanently to a write-ahead log, so readers need not wait for writers.
+        Raises `StateUnavailable` if the file system cannot share a database.
         """
         with translating_errors(self.path):
             if self._journal_mode("PRAGMA journal_mode") == _WRITE_AHEAD:
@@ -513,7 +513,9 @@ class InMemory(SqliteDatabase):
 
 @cache
 def empty(host: str) -> bytes:
-    """Return a database without rows, cached: a migration takes as long as hundreds of queries."""
+    """Return the content of a new database, which has only the rows of its migrations and the row
+    of `host`. Cached, because a migration takes as long as hundreds of queries.
+    """
     with closing(SqliteDatabase(Path(":memory:"))) as nowhere:
         databases.migrate(nowhere, host)
         return nowhere.content()

@@ -132,7 +132,9 @@ class SqlState(
         return tuple(differences(self._database))
 
     def key_changed(self, key: Secret) -> None:
-        """Use `key` from now on: every row has been sealed anew with `key`."""
+        """Called after every row has been sealed anew with `key`. Does nothing here; a subclass
+        that itself encrypts with the key uses `key` from now on.
+        """
 
     def flush(self) -> None:
         """See `StateStore.flush`: each write has been stored already."""
