@@ -1,4 +1,4 @@
-"""Another user of this machine, for tests that run as root: what belongs to them, what they do."""
+"""A second user of this machine, for tests under root."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 NOBODY = 65534
-"""Has no rights anywhere; `nobody` on most systems."""
+"""The number of a user with the fewest rights: `nobody` on most systems."""
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to another user")
 
 
 def given_away(path: Path) -> Path:
-    """Give a file, a directory or a link itself to the other user; give its path."""
+    """Make the other user the owner of a file, a directory or a symbolic link, and return
+    the path.
+    """
     os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
     return path

@@ -1,4 +1,4 @@
-"""What every test can rely on: a clean environment, and bounded property tests."""
+"""Hooks and fixtures for every test: a clean environment, bounded property tests, and servers."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.support.programs import program_path
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Have Python look for garbage among what the tests leave, and not among the tests themselves:
-    they are some million objects, and each look at all of them takes half a second.
+    """Exclude the collected tests from Python's garbage collection. The tests are about a million
+    objects, and each full collection would spend half a second on them.
     """
     gc.disable()
     try:
@@ -38,8 +38,8 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave what is thorough to `scripts/test --thorough`, unless it is asked for by its name; put
-    what takes long first.
+    """Deselect the thorough tests, except in `scripts/test --thorough` and in runs that name a
+    test; start the longest tests first.
     """
     by_name = any("::" in word for word in config.args)
     if not (tiers.THOROUGH or by_name):
@@ -52,35 +52,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Look for the program that a test is marked with, before its fixtures are made."""
+    """Look for the program in a test's `needs` mark before the fixtures are made."""
     for mark in item.iter_markers("needs"):
         program_path(*mark.args)
 
 
-# No deadline: the machine is shared and tests run in parallel, so one slow example means nothing.
+# No deadline: tests run in parallel on a shared machine, so a slow example proves no mistake.
 settings.register_profile(
     "ci", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("thorough", parent=settings.get_profile("ci"), max_examples=2000)
-# The gate tries the same examples each time, so that one change is not refused for what another one
-# brought; the thorough tier seeks new ones.
+# The gate tries the same examples each time: otherwise a change could be refused for the mistake of
+# an earlier change. The thorough tier seeks new examples.
 settings.register_profile(
     "gate", parent=settings.get_profile("ci"), max_examples=10, derandomize=True
 )
 _USUAL = "ci" if tiers.THOROUGH else "gate"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _USUAL))
 
-# A run in the background ignores these, and what a test starts would as well: then nothing could be
-# stopped in the middle. A handler is not passed on, so the run itself still takes no notice.
+# A test run in the background ignores these signals. The programs that tests start would inherit
+# that, and no test could stop a program. Programs inherit no handler, and the run ignores both still.
 for _number in (signal.SIGHUP, signal.SIGINT):
     if signal.SIG_IGN == signal.getsignal(_number):
         signal.signal(_number, lambda *_: None)
 
-# What a test reads is written by the clock of no place, wherever the machine is.
+# Tests read times in UTC, whatever the time zone of the machine.
 os.environ["TZ"] = "UTC"
 time.tzset()
 
-# What certferry, the vendors' own tools and the HTTP libraries would read from the environment.
+# Variables that certferry, the vendors' own tools and the HTTP libraries read.
 FOREIGN_PREFIXES = (
     "ACME",
     "ALICLOUD_",
@@ -122,7 +122,9 @@ FOREIGN_NAMES = {
 
 @pytest.fixture(scope="session")
 def new_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Make an empty home; `mktemp` would read the names of all that there are for each test."""
+    """Return a function that makes an empty home. `mktemp` is slower: for each test it reads the
+    names of all existing homes.
+    """
     folder, numbers = tmp_path_factory.mktemp("homes"), itertools.count()
 
     def made() -> Path:
@@ -137,7 +139,7 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
 def clean_environment(
     new_home: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """Give each test an empty home and an environment that says nothing; yield the home."""
+    """Give each test an empty home and a clean environment, and yield the home."""
     for name in list(os.environ):
         if name.upper() in FOREIGN_NAMES or name.upper().startswith(FOREIGN_PREFIXES):
             monkeypatch.delenv(name)
@@ -153,15 +155,15 @@ def clean_environment(
     }.items():
         monkeypatch.setenv(variable, str(home / folder))
     yield home
-    with suppress(OSError):  # the test has put something there
+    with suppress(OSError):  # the home has files of the test
         home.rmdir()
 
 
 @pytest.fixture(autouse=True)
 def undisturbed_logging() -> Iterator[None]:
-    """Undo what a command run in this process does to the log, so that no other test reads less, or
-    more, than it asked for. The levels of before are not asked for: a fixture of several tests may
-    have run a command.
+    """Undo the logging setup of a command in this process, so that the next test reads exactly the
+    expected records. The levels are fixed, because a fixture of several tests may have run a
+    command before.
     """
     root, ours = logging.getLogger(), logging.getLogger("certferry")
     handlers = set(root.handlers)
@@ -178,35 +180,35 @@ def undisturbed_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ca() -> Iterator[Ca]:
-    """A CA that refuses no good nonce, one of each worker's."""
+    """A CA that accepts every good nonce, shared by the tests of a worker."""
     with running_ca(nonce_reject=0) as ca:
         yield ca
 
 
 @pytest.fixture(scope="session")
 def one_bind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bind]:
-    """A real BIND, one of each worker's."""
+    """A real BIND, shared by the tests of a worker."""
     with running_bind(tmp_path_factory.mktemp("bind")) as bind:
         yield bind
 
 
 @pytest.fixture
 def bind(one_bind: Bind) -> Bind:
-    """The real BIND, without what other tests have put there."""
+    """The real BIND, without the records of earlier tests."""
     one_bind.clear()
     return one_bind
 
 
 @pytest.fixture(scope="session")
 def one_powerdns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PowerDns]:
-    """A real PowerDNS, one of each worker's."""
+    """A real PowerDNS, shared by the tests of a worker."""
     with running_powerdns(tmp_path_factory.mktemp("powerdns")) as server:
         yield server
 
 
 @pytest.fixture
 def powerdns(one_powerdns: PowerDns) -> PowerDns:
-    """The real PowerDNS, without what other tests have put there."""
+    """The real PowerDNS, without the records of earlier tests."""
     one_powerdns.clear()
     return one_powerdns
 

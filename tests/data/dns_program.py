@@ -1,7 +1,6 @@
-"""A program of an operator's, as an account of type `command` calls it: `… present NAME VALUE`.
-
-It writes at DNSPod's token API, or its stand-in. Its own arguments come first: where the API is,
-the token's id, and the token.
+"""An operator's program, as an account of type `command` calls it: `… present NAME VALUE`. The
+program writes records through DNSPod's token API, or through the sandbox's copy of the API. Its own
+arguments come first: the address of the API, the token's id, and the token.
 """
 
 import http.client
@@ -11,11 +10,11 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 NOTHING_THERE, NO_ZONE, DENIED = 66, 68, 77
-api, token_id, token, what, name, value = sys.argv[1:]
+api, token_id, token, operation, name, value = sys.argv[1:]
 
 
 def call(action: str, **params: str | int) -> tuple[str, Any]:
-    """Give an answer's code, and the answer."""
+    """Return the code of an answer, and the answer."""
     form = {
         "login_token": f"{token_id},{token}",
         "format": "json",
@@ -38,22 +37,22 @@ def call(action: str, **params: str | int) -> tuple[str, Any]:
 def zone() -> str:
     labels = name.split(".")
     for start in range(len(labels) - 1):
-        found = ".".join(labels[start:])
-        if call("Domain.Info", domain=found)[0] == "1":
-            return found
+        domain = ".".join(labels[start:])
+        if call("Domain.Info", domain=domain)[0] == "1":
+            return domain
     sys.exit(NO_ZONE)
 
 
 where = zone()
 host = name.removesuffix(where).rstrip(".") or "@"
-if what == "present":
+if operation == "present":
     code, answer = call(
         "Record.Create", domain=where, sub_domain=host, record_type="TXT", record_line="默认",
         value=value, ttl=600,
     )  # fmt: skip
     sys.exit(0 if code in {"1", "104"} else 1)
 records = call("Record.List", domain=where, sub_domain=host)[1]["records"]
-ours = [one["id"] for one in records if one["type"] == "TXT" and one["value"] == value]
+ours = [record["id"] for record in records if record["type"] == "TXT" and record["value"] == value]
 for record_id in ours:
     call("Record.Remove", domain=where, record_id=record_id)
 sys.exit(0 if ours else NOTHING_THERE)

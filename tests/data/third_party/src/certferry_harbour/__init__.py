@@ -1,1 +1,1 @@
-"""Harbour for certferry: its DNS zones, and the domains that it serves."""
+"""Adapters of certferry for Harbour: DNS zones, and domains with HTTPS."""

@@ -43,7 +43,7 @@ class Records:
         self._http = http
 
     def add_txt(self, name: str, value: str) -> str:
-        """See `ports.dns.DnsProvider.add_txt`. Harbour itself writes the same value only once."""
+        """See `ports.dns.DnsProvider.add_txt`. Harbour stores the same value only once."""
         record = self._ask("PUT", name, value)
         return str(record["id"])
 
@@ -74,5 +74,5 @@ class Records:
             )
         if answer.status != 200:
             raise DnsRejected(Text("Harbour answered {status}", status=answer.status))
-        found: dict[str, object] = json.loads(answer.body)
-        return found
+        document: dict[str, object] = json.loads(answer.body)
+        return document

@@ -52,7 +52,7 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
 
 
 class Domains:
-    """The domains of one account. What Harbour accepts is in force at once."""
+    """The domains of an account. Harbour applies each accepted change at once."""
 
     def __init__(self, settings: Settings, http: Http) -> None:
         self._settings = settings
@@ -67,10 +67,10 @@ class Domains:
             domains=tuple(_domain(name, bound) for name in names),
             excluded=tuple(chosen.excluded),
             remotes=tuple(
-                RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
+                RemoteCertificate(remote_id, label, certificate.fingerprint, certificate.not_after)
                 for remote_id, label in self._labels().items()
-                for known in scope.known
-                if label == _label(scope.lineage, known)
+                for certificate in scope.known
+                if label == _label(scope.lineage, certificate)
             ),
         )
 
@@ -91,18 +91,18 @@ class Domains:
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """See `ports.target.DeployTarget.retire`."""
-        found = self._labels().get(remote_id)
-        if found is None:
+        existing = self._labels().get(remote_id)
+        if existing is None:
             return False
-        if found != label or (owner_of(found) is None and not unmanaged):
-            raise TargetRejected(Text("{label} is not ours to remove", label=found))
+        if existing != label or (owner_of(existing) is None and not unmanaged):
+            raise TargetRejected(Text("{label} is not ours to remove", label=existing))
         if remote_id in self._ask("GET", "domains").values():
             raise TargetInUse(Text("a domain uses {label}", label=label))
         return bool(self._ask("DELETE", f"certificates/{remote_id}")["removed"])
 
     def _labels(self) -> dict[str, str]:
-        found: dict[str, str] = self._ask("GET", "certificates")
-        return found
+        labels: dict[str, str] = self._ask("GET", "certificates")
+        return labels
 
     def _ask(self, method: str, path: str, body: object = None) -> Any:
         try:
