@@ -71,7 +71,7 @@ _USUAL = "ci" if tiers.THOROUGH else "gate"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _USUAL))
 
 # A test run in the background ignores these signals. The programs that tests start would inherit
-# that, and no test could stop a program. Programs inherit no handler, and the run ignores both still.
+# that, and no test could stop a program. A handler is not inherited; the run still ignores both.
 for _number in (signal.SIGHUP, signal.SIGINT):
     if signal.SIG_IGN == signal.getsignal(_number):
         signal.signal(_number, lambda *_: None)

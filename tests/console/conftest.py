@@ -1,4 +1,4 @@
-"""A world that the tests of the console share, and a machine in it."""
+"""Fixtures of the console's tests: a shared world, and a machine in the world."""
 
 from __future__ import annotations
 

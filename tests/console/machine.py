@@ -1,5 +1,5 @@
-"""The console of a machine in the sandbox's world, behind its guard: its settings, its state, its
-runs, as a user who is logged in has them.
+"""The console of a machine in the sandbox's world, with the guard, the settings, the state and the
+runs of the machine, as a logged-in user meets the console.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from certferry.wiring.workspace import Workspace
 from tests.acceptance.host import Host
 from tests.console.serving import ANNA, served
 
-LONGEST = 90  # seconds that an answer may take in the world
+LONGEST = 90  # seconds until an answer, at most
 SECRET = "of-this-browser"
 
 _FIELD = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
@@ -33,16 +33,16 @@ _FIELD = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
 
 @dataclass(frozen=True)
 class Machine:
-    """A console that is served at `url`, and a browser that is logged in there."""
+    """A console at `url`, and a browser with a logged-in user."""
 
-    url: str
+    url: str  #: without a slash at the end
     site: Site
     runner: Runner
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> StateStore:
-        """What is stored."""
+        """The state of the machine."""
         return self.site.workspace().state
 
     def ask(self, method: str, path: str, **more: Any) -> requests.Response:
@@ -59,16 +59,16 @@ class Machine:
         )
 
     def get(self, path: str, status: int = 200, **more: Any) -> requests.Response:
-        """Read a page, which is answered with this status."""
-        found = self.ask("GET", path, **more)
-        assert status == found.status_code, found.text
-        return found
+        """Read a page, and expect an answer with this status."""
+        answer = self.ask("GET", path, **more)
+        assert status == answer.status_code, answer.text
+        return answer
 
     def post(self, path: str, status: int = 303, **fields: Any) -> requests.Response:
-        """Send a form."""
-        found = self.ask("POST", path, data={"csrf": form_token(SECRET), **fields})
-        assert status == found.status_code, found.text
-        return found
+        """Send a form, and expect an answer with this status."""
+        answer = self.ask("POST", path, data={"csrf": form_token(SECRET), **fields})
+        assert status == answer.status_code, answer.text
+        return answer
 
     def run(self, **fields: Any) -> str:
         """Start a run by a form, wait for its end, and return the path of its page."""
@@ -78,14 +78,14 @@ class Machine:
 
 
 def fields_of(page: str, button: str) -> dict[str, Any]:
-    """Return the hidden fields of the form that has a button with these words."""
+    """Return the hidden fields of the only form that has a button with these words."""
     (form,) = (form for form in page.split("<form ")[1:] if button in form.split("</form>")[0])
     return dict(_FIELD.findall(form.split("</form>")[0]))
 
 
 @contextmanager
 def console_of(host: Host, user: User = ANNA, language: str = "en") -> Iterator[Machine]:
-    """Serve the console of a machine to one user, for a `with` block."""
+    """Serve the console of a machine to a single user, for a `with` block."""
     settings = load_checked(host.config, host.world.environment)
     with served_to(settings, user, language) as machine:
         yield machine
@@ -93,7 +93,7 @@ def console_of(host: Host, user: User = ANNA, language: str = "en") -> Iterator[
 
 @contextmanager
 def served_to(settings: Settings, user: User, language: str = "en") -> Iterator[Machine]:
-    """Serve the console of these settings to one user, for a `with` block."""
+    """Serve a console with these settings to a single user, for a `with` block."""
     with Workspace(settings) as workspace:
         state, now = workspace.state, workspace.state.now()
         state.add_user(replace(user, language=language))

@@ -1,4 +1,4 @@
-"""The process of `certferry serve`, as an operator or systemd starts it."""
+"""The process of `certferry serve`, as an operator or systemd starts the command."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ dns = "dnspod"
 
 
 def write(folder: Path, console: str = "") -> Path:
-    """Write a configuration with what `[console]` holds."""
+    """Write a configuration with these lines in the table `[console]`."""
     path = folder / "certferry.toml"
     path.write_text(f"{DECLARED.format(folder=folder)}[console]\n{console}\n", encoding="utf-8")
     path.chmod(0o600)
@@ -60,10 +60,10 @@ def write_certificate(folder: Path, *names: str) -> str:
 
 
 class Served(Logged):
-    """A process of `serve` that a test talks to."""
+    """A process of `certferry serve` for a test."""
 
     def ended(self, number: int) -> tuple[int, float]:
-        """Send a signal; return its exit code, and after how many seconds it ended."""
+        """Send a signal, and return the exit code and the seconds until the end."""
         begun = time.monotonic()
         self.process.send_signal(number)
         return self.process.wait(20), time.monotonic() - begun
@@ -100,7 +100,7 @@ def serving(
 
 
 def address() -> str:
-    """Return where one may listen."""
+    """Return a free address on loopback."""
     return f"{HOST}:{free_port()}"
 
 

@@ -1,4 +1,4 @@
-"""The console served to tests over real HTTP, on loopback."""
+"""A console for tests, over real HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ANNA = User("anna", Role.OPERATOR, datetime(2026, 11, 29, tzinfo=UTC))
 
 
 class AsVisitor:
-    """Lets every request through as one user's, for tests of pages alone."""
+    """An application without the guard, for tests of pages: every request is from the same user."""
 
     def __init__(self, app: ASGIApp, user: User = ANNA, language: str = "en") -> None:
         self._app = app.app if isinstance(app, AccessGuard) else app
@@ -51,7 +51,7 @@ class AsVisitor:
 
 @contextmanager
 def served(app: ASGIApp, port: int | None = None) -> Iterator[str]:
-    """Serve an application for a `with` block; yield its URL, without a slash at its end."""
+    """Serve an application for a `with` block; yield the URL, without a slash at the end."""
     port = free_port() if port is None else port
     config = uvicorn.Config(app, HOST, port, log_config=None, lifespan="off", proxy_headers=False)
     server = uvicorn.Server(config)
@@ -67,7 +67,7 @@ def served(app: ASGIApp, port: int | None = None) -> Iterator[str]:
 
 @dataclass(eq=False)
 class Began:
-    """Notes which runs were begun, and carries out none."""
+    """A runner that notes each start, and carries out no run."""
 
     runs: list[tuple[RunKind, tuple[str, ...], str, RunSource]] = field(default_factory=list)
     #: Whether each run is a rehearsal that also orders certificates that are not due.
@@ -84,19 +84,19 @@ class Began:
         request: str | None = None,
         renews: bool = False,
     ) -> StoredRun:
-        """Note it."""
+        """Note the run."""
         self.runs.append((kind, tuple(names), who, source))
         self.early.append(renews)
         return StoredRun("run-1", kind, source, who, "web-1", datetime.now(UTC), tuple(names), plan)
 
     def stop(self, run: str) -> bool:
-        """Know no run."""
+        """Report every run as unknown."""
         return not run
 
 
 @dataclass(eq=False)
 class Console:
-    """A console that is served with its guard: by its `url`, without a slash at its end."""
+    """A console with its guard at `url`, which has no slash at the end."""
 
     url: str
     site: Site
@@ -104,18 +104,18 @@ class Console:
 
     @property
     def state(self) -> StateStore:
-        """What is stored."""
+        """The state of the console."""
         return self.site.workspace().state
 
     @property
     def origin(self) -> str:
-        """What browsers send with forms."""
+        """The `Origin` that browsers send with forms."""
         return "/".join(self.site.workspace().settings.console.base.split("/")[:3])
 
     def add_user(
         self, name: str = "anna", role: Role = Role.OPERATOR, password: str = PASSWORD
     ) -> None:
-        """Add a user who has chosen a password by their link, one that is verified in no time."""
+        """Add a user with a chosen password, whose hash takes no time to verify."""
         self.state.add_user(User(name, role, self.site.now()))
         secret = self.link(name).rpartition("/")[2]
         quick = Argon2id(salt=bytes(16), length=32, iterations=1, lanes=1, memory_cost=8)
@@ -141,7 +141,7 @@ class Console:
         return browser.get(self.url + path, headers=sent, allow_redirects=False, timeout=20)
 
     def post(self, browser: requests.Session, path: str, **fields: str) -> requests.Response:
-        """Send a form of ours, with its session's token."""
+        """Send a form of the console, with the token of the browser's session."""
         sent = {"csrf": self.csrf(browser), **fields}
         return browser.post(
             self.url + path,
@@ -152,7 +152,7 @@ class Console:
         )
 
     def csrf(self, browser: requests.Session) -> str:
-        """Return what the forms carry that a browser is shown."""
+        """Return the token in the forms for this browser."""
         page = self.get(browser, "/account").text
         return page.partition('name="csrf" value="')[2].partition('"')[0]
 
@@ -161,30 +161,32 @@ class Console:
 def console(
     folder: Path, settings: ConsoleSettings | None = None, tables: str = ""
 ) -> Iterator[Console]:
-    """Serve a console with its guard, and a state of its own; `{port}` in its settings is where."""
+    """Serve a console with its guard and a new state. `{port}` in the URL of the settings becomes
+    the port of the console.
+    """
     path = folder / "certferry.toml"
     path.write_text(f"[state]\nurl = 'sqlite:///{folder}/state.db'\n{tables}")
     path.chmod(0o600)
     port = free_port()
     wanted = settings or ConsoleSettings()
     url = None if wanted.url is None else wanted.url.format(port=port)
-    known = replace(wanted, listen=f"{HOST}:{port}", url=url)
-    with Workspace(replace(load(path, {}, ADAPTERS), console=known)) as workspace:
+    served_settings = replace(wanted, listen=f"{HOST}:{port}", url=url)
+    with Workspace(replace(load(path, {}, ADAPTERS), console=served_settings)) as workspace:
         began = Began()
-        site = Site(lambda: workspace, began, known.prefix, known.is_https)
+        site = Site(lambda: workspace, began, served_settings.prefix, served_settings.is_https)
         with served(console_app(site), port) as where:
-            yield Console(where + known.prefix, site, began)
+            yield Console(where + served_settings.prefix, site, began)
 
 
 def asgi(guard: AccessGuard, path: str, peer: Mapping[str, object], **headers: str) -> Message:
-    """Ask for a page in process; return the beginning of the answer, with its body."""
+    """Request a page in this process; return the start of the answer with the body added."""
     return asyncio.run(answer(guard, path, peer, **headers))
 
 
 async def answer(
     guard: AccessGuard, path: str, peer: Mapping[str, object], **headers: str
 ) -> Message:
-    """Ask for a page in the running loop; see `asgi`."""
+    """Request a page in the running loop; see `asgi`."""
     scope = {
         "type": "http",
         "method": "GET",
@@ -203,4 +205,4 @@ async def answer(
         sent.append(message)
 
     await guard(scope, receive, send)
-    return {**sent[0], "body": b"".join(one.get("body", b"") for one in sent).decode()}
+    return {**sent[0], "body": b"".join(message.get("body", b"") for message in sent).decode()}

@@ -47,8 +47,8 @@ url = "sqlite:///{folder}/state.db"
 
 
 def table(name: str, domains: Sequence[str]) -> str:
-    """Declare a certificate for its domains at the CDN."""
-    names = ", ".join(f'"{one}"' for one in domains)
+    """Declare a certificate and its deployment to the CDN for some domains."""
+    names = ", ".join(f'"{domain}"' for domain in domains)
     return (
         f'[[certificates]]\nname = {json.dumps(name)}\nnames = [{names}]\ndns = "dnspod"\n'
         f'[[certificates.deploy]]\nto = "qiniu"\ndomains = [{names}]\n'
@@ -56,23 +56,29 @@ def table(name: str, domains: Sequence[str]) -> str:
 
 
 class WorkspaceOfFakes(Workspace):
-    """Settings and state are real; what is outside, a CDN, a zone and a CA, is in memory."""
+    """A workspace with real settings and a real state; the CDN, the DNS zone and the CA are in
+    memory.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         rules, at_once = TargetRules(timedelta(days=30)), timedelta(0)
         self.cdn = MemoryCdn(self.now, processing=at_once, lags=(at_once, at_once), rules=rules)
         self.issuer = MemoryIssuer(self.state, self.now)
-        for deployment in (one for each in self.certificates for one in each.deployments):
+        for deployment in (
+            deployment
+            for certificate in self.certificates
+            for deployment in certificate.deployments
+        ):
             for domain in deployment.domains or ():
                 self.cdn.add_domain(domain)
 
     def now(self) -> datetime:
-        """The moment."""
+        """Return the time of the state."""
         return self.state.now()
 
     def connect(self, run: Run, *, declares: bool = True) -> Ports:
-        """Connect the fakes."""
+        """Connect the services in memory."""
         del declares
         return Ports(
             issuer=self.issuer,
@@ -90,7 +96,7 @@ class WorkspaceOfFakes(Workspace):
 
 @contextmanager
 def site_in(folder: Path, tables: str = "", prefix: str = "") -> Iterator[Site]:
-    """Serve what a file declares; the state is empty."""
+    """Yield the site of a file with these tables, and an empty state."""
     path = folder / "certferry.toml"
     path.write_text(ACCOUNTS.format(folder=folder) + tables)
     path.chmod(0o600)
@@ -99,14 +105,14 @@ def site_in(folder: Path, tables: str = "", prefix: str = "") -> Iterator[Site]:
 
 
 def cdn_of(site: Site) -> MemoryCdn:
-    """The CDN in memory."""
+    """Return the CDN in memory."""
     workspace = site.workspace()
     assert isinstance(workspace, WorkspaceOfFakes)
     return workspace.cdn
 
 
 def sync(site: Site, *, renew: bool = False) -> None:
-    """Run over all that is declared, as `certferry sync` does."""
+    """Run for all declared certificates, as `certferry sync` does."""
     workspace, run = site.workspace(), Run("tester")
 
     def carry_out() -> SyncReport:
@@ -117,7 +123,7 @@ def sync(site: Site, *, renew: bool = False) -> None:
 
 
 def domains_of(number: int) -> list[str]:
-    """The domains of one of many certificates."""
+    """Return the domains of the certificate with this number."""
     return [f"d{place}.c{number}.example.com" for place in range(DOMAINS_OF_EACH)]
 
 
@@ -129,7 +135,9 @@ def tables_of(count: int) -> str:
 def issue(
     state: StateStore, name: str, domains: Sequence[str], *, age: timedelta, served: bool = True
 ) -> str:
-    """Store a certificate of 90 days, and that its domains have it, or not; return its identity."""
+    """Store a certificate of 90 days and a sighting at each of its domains, and return the
+    fingerprint.
+    """
     bundle = make_bundle(*domains, not_before=NOW - age)
     lease = state.acquire(name, NOW)
     state.save_version(lease, bundle, NOW - age)
@@ -144,7 +152,7 @@ def issue(
 
 
 def fill(state: StateStore, count: int) -> None:
-    """Store many certificates of every age; one of fifty is not served."""
+    """Store many certificates of every age; every fiftieth certificate is not served."""
     for number in range(count):
         served, age = number % 50 != 49, DAY * (number % 59)
         issue(state, f"c{number}", domains_of(number), age=age, served=served)
