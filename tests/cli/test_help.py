@@ -308,7 +308,7 @@ def test_descriptions_of_candidates_are_translated() -> None:
 
     assert "plain,show\t显示已安装的定时任务及下次运行时间。" in offered[0]
     assert [
-        "plain,--renew\t无论是否到期，都签发新证书。",
+        "plain,--renew\t无论是否应续期，都签发新证书。",
         "plain,--rehearse	只在 CA 的测试环境试签发。",
     ] == offered[1]
     assert ["plain,plan\t显示 sync 将执行的操作及原因。"] == offered[2]
