@@ -302,7 +302,7 @@ CREATE TABLE sighting (
     fingerprint TEXT COLLATE "C",
     other_until TEXT COLLATE "C",
     uploaded BOOLEAN NOT NULL,
-    answered INTEGER NOT NULL,
+    answered BIGINT NOT NULL,
     lagging TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (lineage, target, domain, host)
 );
