@@ -538,8 +538,8 @@ class _Wizard:
         self._console.print_wrapped(following)
 
     def _plan(self, answers: Answers) -> Exit:
-        """Offer to run `certferry plan`. The files are already written, so the
-        plan's result is ignored.
+        """Offer to run `certferry plan`. The files are already written, so the plan's exit code is
+        ignored.
         """
         ask = self._interview
         if ask is None or not answers.proposal.certificates:
@@ -549,7 +549,8 @@ class _Wizard:
             is_wanted = ask.confirm(Text("Run `certferry plan` now?"), usual=True)
         if not is_wanted:
             return Exit.OK
-        return show_plan(replace(self._context, config=self._asked.files.config))
+        show_plan(replace(self._context, config=self._asked.files.config))
+        return Exit.OK
 
     def _say(self, text_: Text) -> None:
         if not self._context.quiet:
