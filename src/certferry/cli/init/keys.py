@@ -126,6 +126,26 @@ class KeyRing:
         options = [option_of(service, ask, with_type=True) for service in services]
         return services[ask.choose(family.role, options, 0, refused) or 0]
 
+    def with_all_keys(
+        self, family: Family, there: Mapping[str, Mapping[str, object]]
+    ) -> list[tuple[str, Service]]:
+        """Return label and service of each account declared in `there`, and of a new account for
+        each other service whose required keys are all found.
+        """
+        services = {service.type: service for service in offered(family)}
+        types = {label: str(table.get("type", label)) for label, table in there.items()}
+        declared = [(label, services[type_]) for label, type_ in types.items() if type_ in services]
+        new = [
+            (label_of(type_, there), service)
+            for type_, service in services.items()
+            if type_ not in types.values() and self._has_all_keys(service)
+        ]
+        return [*declared, *new]
+
+    def _has_all_keys(self, service: Service) -> bool:
+        needed = [question for question in service.questions if not question.may_be_empty]
+        return bool(needed) and all(map(self.found, needed))
+
     def account(
         self,
         service: Service,
