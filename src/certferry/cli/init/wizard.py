@@ -246,10 +246,9 @@ class _Wizard:
             if label in there or label in answers.labels.values():  # declared, or the DNS account
                 continue
             keys_found = ring.account(service, label, (), answers.fresh, optional=True)
-            if keys_found.account is not None:
-                accounts = (*answers.accounts, keys_found.account)
-                fresh = {**answers.fresh, **keys_found.fresh}
-                answers = replace(answers, accounts=accounts, fresh=fresh)
+            new = () if keys_found.account is None else (keys_found.account,)
+            fresh = {**answers.fresh, **keys_found.fresh}
+            answers = replace(answers, accounts=(*answers.accounts, *new), fresh=fresh)
         return answers
 
     def _ask_address(self, answers: Answers) -> Answers:
