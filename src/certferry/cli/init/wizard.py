@@ -238,17 +238,11 @@ class _Wizard:
         """Add the other target accounts of the given settings, and an account for each other target
         service whose keys are all at hand.
         """
-        there = self._given.tables("accounts")
-        for label, service in ring.with_all_keys(TARGETS, there):
-            if label in answers.targets:
-                continue
-            answers = replace(answers, further=(*answers.further, label))
-            if label in there or label in answers.labels.values():  # declared, or the DNS account
-                continue
-            keys_found = ring.account(service, label, (), answers.fresh, optional=True)
-            new = () if keys_found.account is None else (keys_found.account,)
-            fresh = {**answers.fresh, **keys_found.fresh}
-            answers = replace(answers, accounts=(*answers.accounts, *new), fresh=fresh)
+        there, first = self._given.tables("accounts"), answers.labels
+        for label, found in ring.further_accounts(TARGETS, there, first, answers.fresh):
+            accounts = answers.accounts + (() if found.account is None else (found.account,))
+            further, fresh = (*answers.further, label), {**answers.fresh, **found.fresh}
+            answers = replace(answers, further=further, accounts=accounts, fresh=fresh)
         return answers
 
     def _ask_address(self, answers: Answers) -> Answers:
@@ -388,9 +382,7 @@ class _Wizard:
         )
 
     def _offered(self, answers: Answers) -> list[FoundDomain]:
-        """Return the domains that can get certificates; in a takeover, those covered by
-        the client's certificates.
-        """
+        """Return the domains that can get certificates; in a takeover, only covered domains."""
         places, home = answers.places, answers.home
         if home is None:
             return [
@@ -506,9 +498,7 @@ class _Wizard:
         return replace(certificate, installed=certificate.installed.not_followed())
 
     def _agree(self, answers: Answers) -> Answers:
-        """Show the file, and ask whether to write it. After a no, offer
-        other domains or other keys.
-        """
+        """Show the file, and ask whether to write it. After a no, offer other domains or keys."""
         ask = self._interview
         if ask is None:
             return answers
