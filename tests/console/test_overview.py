@@ -33,13 +33,14 @@ from certferry.console.site import Site
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import Role
 from certferry.core.assessment.agenda import Coming, Day, Life, Milestone, OverallVerdict
-from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.notices import REFUSED, Notice, Subject, Topic
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.inventory import DiscoveredDomain, Discovery, FoundDomain
 from certferry.core.discovery.proposal import Proposal
 from certferry.core.observed.stored_runs import RunKind, RunSource, RunState, StoredRun
-from certferry.errors import Problem, Severity, StateUnavailable
+from certferry.errors import Problem, Severity, StateUnavailable, TargetAccessDenied
 from certferry.ports.state import StateStore
 from certferry.text import Text
 from certferry.values import replace
@@ -459,6 +460,52 @@ def test_consequences_are_folded_under_their_cause(tmp_path: Path) -> None:
     assert f'expires <span class="moment">{NOW + 6 * DAY:%Y-%m-%d %H:%M} UTC</span>' in card
 
 
+def test_card_has_the_effect_of_a_cause(tmp_path: Path) -> None:
+    """The card says which channels still deliver, that a domain has no HTTPS, and that an account
+    with refused keys takes nothing.
+    """
+    channels = CHANNEL + CHANNEL.replace("ops", "night")
+    with site_in(tmp_path, tables_of(2) + channels) as site:
+        sync(site)
+        state = site.workspace().state
+        dark = ("c0", "qiniu", "d0.c0.example.com")
+        addresses = ("192.0.2.1", "192.0.2.2")
+        seen = Sighting(*dark, served=False, since=NOW, answered=2, lagging=addresses)
+        state.update_sightings(
+            lambda before: (*(other for other in before if other.place != dark), seen)
+        )
+        told = (
+            (Subject(channel="night"), REFUSED),
+            (Subject(*dark), "deploy_failed"),
+            (Subject("c1", "qiniu"), TargetAccessDenied.code),
+        )
+        notices(
+            site,
+            *(Notice(Topic.TROUBLE, about, NOW, Problem(code, Text("no"))) for about, code in told),
+        )
+        [first, second, third] = [words(f"<main>{card}</main>") for card in cards(page(site))]
+
+    assert "d0.c0.example.com has no HTTPS now: no address serves a certificate" in first
+    assert "expires" not in first, "no visitor sees the new certificate"
+    assert any("they still reach ops" in card for card in (second, third))
+    assert any("nothing is deployed there until then" in card for card in (second, third))
+
+
+def test_card_without_an_own_deadline_has_that_of_its_certificates(tmp_path: Path) -> None:
+    """A refused account has no deadline; the certificates must still be uploaded by a moment."""
+    with site_in(tmp_path, tables_of(2)) as site:
+        state = site.workspace().state
+        for number, age in enumerate((10, 20)):
+            issue(state, f"c{number}", domains_of(number), age=age * DAY, served=False)
+        refused = Problem(TargetAccessDenied.code, Text("no"))
+        subjects = (Subject(f"c{number}", "qiniu") for number in range(2))
+        notices(site, *(Notice(Topic.TROUBLE, about, NOW, refused) for about in subjects))
+        [card] = [card for card in cards(page(site)) if "no</" in card]
+
+    shown = words(f"<main>{card}</main>")
+    assert f"must be uploaded by {NOW + 40 * DAY:%Y-%m-%d %H:%M} UTC" in shown
+
+
 def test_expired_domain_outside_certferry(tmp_path: Path) -> None:
     """After a survey on the page Discover, the first screen names uncovered domains with an expired
     certificate.
@@ -474,7 +521,8 @@ def test_expired_domain_outside_certferry(tmp_path: Path) -> None:
 
     assert "old.example.com" not in before
     assert "as of the last run," in after
-    assert "old.example.com: the certificate has expired" in after
+    assert "Causes old.example.com: the certificate has expired" in after
+    assert "visitors get an error" in after
 
 
 def test_all_causes_have_a_page(tmp_path: Path) -> None:

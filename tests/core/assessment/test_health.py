@@ -333,6 +333,26 @@ def test_addresses_that_lag_are_stored() -> None:
     assert (True, 0, ()) == (served.served, served.answered, served.lagging)
 
 
+def test_domain_without_https_at_every_address() -> None:
+    """Visitors get an error: the failure of the deployment is an error, and elsewhere a warning."""
+    refusing = address(None)
+    dark = seen_of(refusing, refusing, bound="")
+    trouble = Notice(
+        Topic.TROUBLE,
+        Subject("img", "qiniu", "img.example.com"),
+        NOW,
+        Problem("deploy_failed", Text("Qiniu refused the certificate")),
+    )
+
+    assert dark.serves_nothing
+    assert not seen_of(refusing, address(FOREIGN), bound="").serves_nothing
+    assert not seen_of(address(None, silent=True), bound="").serves_nothing
+    assert not seen_of(bound="").serves_nothing
+    for seen, severity in ((dark, Severity.ERROR), (place(served=False), Severity.WARNING)):
+        state = recorded(version(80 * DAY), places=[seen], notices=[trouble])
+        assert (severity, "deploy_failed") in judged(state)
+
+
 def test_domains_behind_a_lagging_address() -> None:
     """The message names the lagging addresses, and all domains behind them share one cause."""
     names = [f"img{number}" for number in range(30)]
