@@ -469,8 +469,7 @@ def test_card_has_the_effect_of_a_cause(tmp_path: Path) -> None:
         sync(site)
         state = site.workspace().state
         dark = ("c0", "qiniu", "d0.c0.example.com")
-        addresses = ("192.0.2.1", "192.0.2.2")
-        seen = Sighting(*dark, served=False, since=NOW, answered=2, lagging=addresses)
+        seen = Sighting(*dark, served=False, since=NOW, serves_nothing=True)
         state.update_sightings(
             lambda before: (*(other for other in before if other.place != dark), seen)
         )

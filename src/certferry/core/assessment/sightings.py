@@ -42,17 +42,13 @@ class Sighting(Struct, frozen=True):
     answered: int = 0
     #: The addresses among the `answered` that do not present the certificate.
     lagging: tuple[str, ...] = ()
+    #: Whether visitors get no certificate at all, as for a domain without HTTPS.
+    serves_nothing: bool = False
 
     @property
     def place(self) -> Place:
         """The place of the sighting; a place has at most one sighting."""
         return (self.lineage, self.target, self.domain)
-
-    @property
-    def serves_nothing(self) -> bool:
-        """Whether no answering address presented a certificate, as for a domain without HTTPS."""
-        is_bare = self.fingerprint is None and self.other_until is None
-        return is_bare and 0 < self.answered == len(self.lagging)
 
     @property
     def is_owned_elsewhere(self) -> bool:
@@ -94,7 +90,7 @@ def sighted(lineage: str, observed: observation.Observation, now: datetime) -> S
             if domain.kind.is_receiver:
                 receivers.append(place)
             elif wanted is not None and not served:
-                sighting = _with_lag(sighting, target, wanted.fingerprint)
+                sighting = _with_lag(sighting, target, domain, wanted.fingerprint)
             places[place] = sighting
     unread = tuple(target.label for target in observed.targets if target.failure is not None)
     return Sighted(tuple(places.values()), unread, tuple(receivers))
@@ -128,14 +124,23 @@ def _presented(
     return had, min(ends, default=None if had else domain.bound_until)
 
 
-def _with_lag(sighting: Sighting, target: observation.ObservedTarget, fingerprint: str) -> Sighting:
-    """Add what keeps a domain from serving the certificate: a missing copy, or late addresses."""
+def _with_lag(
+    sighting: Sighting,
+    target: observation.ObservedTarget,
+    domain: observation.ObservedDomain,
+    fingerprint: str,
+) -> Sighting:
+    """Add what keeps a domain from serving the certificate: a missing copy, late addresses, or no
+    certificate at all.
+    """
     answered = [a for a in target.served.get(sighting.domain, ()) if a.answered]
+    is_unbound = domain.bound is None and not domain.binding_hidden
     return replace(
         sighting,
         is_uploaded=target.remote_of(fingerprint) is not None,
         answered=len(answered),
         lagging=tuple(a.address for a in answered if a.fingerprint != fingerprint),
+        serves_nothing=(is_unbound or bool(answered)) and not any(a.fingerprint for a in answered),
     )
 
 
