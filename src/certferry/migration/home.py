@@ -297,8 +297,8 @@ class OldHome(Struct, frozen=True):
     renews_by_itself: bool = True
 
     def taken_over_by(self, proposal: Proposal) -> tuple[OldCertificate, ...]:
-        """Return the certificates that the client must stop renewing: the proposal lets certferry
-        issue them, or leaves them out only for want of use.
+        """Return the certificates that the client must stop renewing, because certferry issues each
+        of them, or another certificate for the same names.
         """
         left_out = (
             entry.certificate for entry in proposal.left_out if entry.certificate is not None

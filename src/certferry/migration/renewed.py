@@ -104,8 +104,9 @@ def declared_for(
     source: CertificateSource,
     versions: Versions,
 ) -> tuple[DesiredCertificate, ...]:
-    """Return the declared certificates for which a client's renewed files are meant; none if no
-    declared certificate fits. The first of these cases counts:
+    """Return the declared certificates for which a client's renewed files are meant, perhaps none.
+
+    The first of these cases counts:
 
     1. declarations with the same fullchain; the files are then not read;
     2. declarations whose files hold the same certificate;
