@@ -6,8 +6,8 @@ pending (`plan --check`), or changes other than the confirmed ones (`sync --plan
 progress or locked by another run, try again later · 130 stopped by Ctrl-C or a signal to end · 141
 the reader of the output is gone.
 
-If several apply to a run, the first of 130, 1, 3, 75 and 4 wins; 2 wins over 1 if another command
-moved the state during the run.
+If several apply to a run, the first of 130, 1, 3, 75 and 4 wins. If another command moved the state
+during the run, only 130 wins over 2.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def of_problems(problems: Sequence[Problem]) -> Exit:
 
 
 def of_looks(looks: Sequence[HostObservation]) -> Exit:
-    """Return the exit code of `watch`: FAILED if an address within reach does not present a valid
-    certificate, or if a problem of a host is an error, else OK.
+    """Return the exit code of `watch`: FAILED if a host has no address, if an address within reach
+    does not present a valid certificate, or if a host's problem is an error; else OK.
     """
     return Exit.OK if all(look.ok for look in looks) else Exit.FAILED
 

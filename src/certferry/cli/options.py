@@ -145,8 +145,8 @@ def wait_option(help_: str) -> Callable[[T], T]:
 
 
 def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
-    """Return how long a run waits: `wait` seconds, or to the end if `wait` is None. Raise
-    `UsageMistake` for `no_wait` with a `wait` above zero.
+    """Return how long a run waits: with `no_wait` not at all, else `wait` seconds, or to the end if
+    `wait` is None. Raise `UsageMistake` for `no_wait` with a `wait` above zero.
     """
     from certferry.reconcile.run import WaitLimit
 

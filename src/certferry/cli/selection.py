@@ -184,8 +184,8 @@ def warn_who_renews(
 
 
 def may_renew_all(desired: Sequence[DesiredCertificate], context: CommandContext) -> bool:
-    """Return whether the operator agrees to order every certificate now. If other clients renew all
-    certificates, return True without asking. Raise `UsageMistake` without a terminal.
+    """Return whether the operator agrees to order every certificate now. If certferry orders none
+    of them, return True without asking. Raise `UsageMistake` without a terminal.
     """
     count = sum(certificate.files is None for certificate in desired)
     refusal = one_or_many(

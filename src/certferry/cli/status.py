@@ -159,7 +159,7 @@ def show_rehearsal(
     context: CommandContext, names: tuple[str, ...], *, renew: bool, as_json: bool
 ) -> Exit:
     """Rehearse the orders, and print the result and the changes of a real run; under `-q` only the
-    failures and refusals. Return the exit code of the rehearsal, or else of the plans.
+    failures and refusals. Return the rehearsal's exit code, or the plans' after OK.
     """
     from certferry.cli.selection import read_settings, running
     from certferry.core.observed.stored_runs import RunKind

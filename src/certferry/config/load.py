@@ -356,8 +356,8 @@ def as_far_as_read(
 def _with_keys(
     account: model.AccountTable, environ: Mapping[str, str], adapters: Adapters
 ) -> model.AccountTable:
-    """Return an account with the environment's keys, if the table has no key and no reference.
-    Return any other account unchanged.
+    """Return an account with the environment's keys, if the table has no secret and no reference to
+    a secret. Return any other account unchanged.
     """
     strings = {key: value for key, value in account.values.items() if isinstance(value, str)}
     if any(

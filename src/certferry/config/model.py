@@ -177,7 +177,7 @@ class AccountTable:
 
     #: The account's name in the file.
     label: str
-    #: The adapter's name; empty if the file has a wrong type.
+    #: The adapter's name; empty if the type in an account's table has a mistake.
     type: str
     #: Every key except `type`, and for a channel except `on` and `language`.
     values: Mapping[str, object] = field(repr=False)
