@@ -17,8 +17,8 @@ from certferry.present.layout import Line, Span, TextTable, Tone, line, visible,
 from certferry.text import Text
 
 _SHOWN = 3
-"""Up to this many certificates or domains are named in a sentence; more are counted. If a
-certificate has more names, only the first are shown.
+"""The most certificates or domains that a sentence names; more are counted. Of a certificate's
+names, the sentence shows this many.
 """
 
 INTRODUCTION = 79
@@ -118,8 +118,8 @@ def may_be_followed(certificate: OldCertificate, doubt: Text) -> Text:
 
 
 def left_out(proposal: proposals.Proposal, asked_for: Collection[str] = ()) -> Iterator[Text]:
-    """Render the names left out of the proposal and the reasons, except
-    names already in `asked_for`.
+    """Yield a sentence for each reason to leave names out of the proposal, then the remarks about
+    their certificates. Names in `asked_for` are passed over.
     """
     others = [entry for entry in proposal.left_out if entry.name not in asked_for]
     for reason in dict.fromkeys(entry.reason for entry in others):
@@ -136,7 +136,7 @@ def left_out(proposal: proposals.Proposal, asked_for: Collection[str] = ()) -> I
 def proposed(
     certificates: Sequence[proposals.ProposedCertificate], client: str, now: datetime, voice: Voice
 ) -> Iterator[Line]:
-    """Render the certificates to be declared, and whether each is new or adopted."""
+    """Render the certificates to declare, each as new or adopted, with the remarks about each."""
     for certificate in certificates:
         yield line(voice.say(standing_of(certificate, client, now)))
         for remark in certificate.remarks:
@@ -144,7 +144,9 @@ def proposed(
 
 
 def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> Iterator[Line]:
-    """Render the commands that end the other client's renewals."""
+    """Render the commands that end the other client's renewals, or say that the client continues if
+    the proposal takes over no certificate.
+    """
     client = home.client.value
     taken = home.taken_over_by(proposal)
     if not taken:
@@ -152,8 +154,8 @@ def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> 
         return
     heading = Text("Switch off in {client}, or the client keeps renewing:", client=client)
     if not home.renews_by_itself:
-        # Under the other heading a reader could run the command, and the client would issue a
-        # certificate.
+        # The lines are then commands to remove. Under the first heading a reader could run such a
+        # command, and the client would issue a certificate.
         heading = Text(
             "Remove from every crontab, timer and script, or {client} keeps renewing:",
             client=client,
@@ -210,8 +212,8 @@ def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Itera
 
 
 def standing_of(certificate: proposals.ProposedCertificate, client: str, now: datetime) -> Text:
-    """Describe a certificate to declare: will it be issued, is it adopted, or does `client` keep
-    renewing it?
+    """Describe a certificate to declare: certferry will issue it, or adopts it, or `client` keeps
+    renewing it.
     """
     if certificate.adopts is None:
         return Text(

@@ -1,5 +1,5 @@
-"""The interview of `certferry init`: find keys, read the accounts, propose
-certificates, write files.
+"""The interview of `certferry init`: find keys, read the accounts, propose certificates, write
+files.
 """
 
 from __future__ import annotations
@@ -45,13 +45,15 @@ such a CA, because other clients do not reveal the account's key.
 """
 
 SIGNS_OF_LIFE = 50
-"""Domains between two progress messages: a CDN answers for ten domains a second
+"""The number of domains between two progress messages. A CDN answers for ten domains a second
 (docs/facts/qiniu.md §9).
 """
 
 
 def run(asked: files.Asked, context: CommandContext, interview: Interview | None) -> Exit:
-    """Write a configuration. Raise `ConfigError`, and errors of the accounts."""
+    """Write a configuration, and return the exit code. Without an interview ask nothing. Raise
+    `ConfigError`, errors of the accounts, and `Interrupted`.
+    """
     return _Wizard(asked, context, interview).to_the_end()
 
 
@@ -83,8 +85,11 @@ class Answers:
     directory: str | None = None
     #: The domains chosen for certificates.
     wanted: frozenset[str] = frozenset()
+    #: How domains share certificates.
     grouping: proposing.Grouping = proposing.Grouping.WILDCARD
+    #: The channel for trouble, if the operator chose a channel.
     channel: keys.Alert | None = None
+    #: The heartbeat, if the operator gave a URL.
     heartbeat: keys.Alert | None = None
     #: The certificates to declare.
     proposal: proposing.Proposal = field(default_factory=proposing.Proposal)
@@ -174,7 +179,9 @@ class _Wizard:
         ]
 
     def _alerts(self, ring: keys.KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
-        """Yield the steps that ask for alerts, except alerts in the given settings."""
+        """Yield the steps that ask for a channel and a heartbeat, unless the given settings have
+        them.
+        """
         alerts = keys.Alerts(self._start, self._console, ring, interview)
         if "notify" not in self._given.values:
             yield Step("channel", partial(self._ask_channel, alerts))
@@ -216,7 +223,9 @@ class _Wizard:
         return replace(answers, services={**answers.services, family.group: service})
 
     def _find_keys(self, ring: keys.KeyRing, family: Family, answers: Answers) -> Answers:
-        """Find the keys missing in the given settings. An account may belong to both families."""
+        """Find the keys of the family's account that the given settings lack. If the account serves
+        another family too, its keys are already known.
+        """
         there, service = self._given.tables("accounts"), answers.services[family.group]
         label = keys.label_of(service.type, there)
         labels = {**answers.labels, family.group: label}
@@ -263,7 +272,7 @@ class _Wizard:
         return self._interview.ask_for(question, email_address)
 
     def _settings(self, answers: Answers) -> Settings:
-        # Only the given file exists by now, so mistakes in its settings are reported for that file.
+        # The new file does not exist yet, so mistakes are reported for the file of `--settings`.
         return self._start.settings(with_accounts(self._given, answers.accounts), answers.fresh)
 
     # the domains and zones
@@ -315,8 +324,8 @@ class _Wizard:
 
     @contextmanager
     def _kept(self, answers: Answers) -> Iterator[None]:
-        """Store typed keys if reading the accounts fails, so the next
-        interview starts with these keys.
+        """If the `with` block raises `CertferryError`, store the typed keys, so the next interview
+        starts with these keys.
         """
         try:
             yield
@@ -344,8 +353,8 @@ class _Wizard:
     # the choices
 
     def _choose_domains(self, answers: Answers) -> Answers:
-        """Show the domains, and ask which get certificates; the default is the
-        domains that serve HTTPS.
+        """Show the domains, and ask which get certificates. By default, and without a question,
+        these are the domains that serve HTTPS.
         """
         ask, offered_ones = self._interview, self._offered(answers)
         usual = proposing.with_https(offered_ones)
@@ -370,7 +379,9 @@ class _Wizard:
         return replace(answers, wanted=self._chosen)
 
     def _show_domains(self, answers: Answers, numbered: Sequence[str]) -> None:
-        """Show the domains found, with the domains to choose from first."""
+        """Print the domains of the account, the `numbered` domains first. Under `-q` print the
+        domains only if there are `numbered` domains.
+        """
         if not answers.places.domains or not (numbered or not self._context.quiet):
             return
         service = ""
@@ -421,7 +432,9 @@ class _Wizard:
     # the proposal
 
     def _propose(self, answers: Answers) -> Answers:
-        """Propose certificates, from the CA that issued most of the client's certificates."""
+        """Propose certificates, and render the file. Unless the given settings choose a CA, the
+        file names the usable CA of most of the client's certificates, else Let's Encrypt.
+        """
         proposal, directory = self._proposal(answers), answers.directory
         taken = () if answers.home is None else answers.home.taken_over_by(proposal)
         directories = [certificate.directory for certificate in taken if certificate.directory]
@@ -485,8 +498,8 @@ class _Wizard:
         )
 
     def _as_allowed(self, certificate: OldCertificate) -> OldCertificate:
-        """If another user could change the client's notes, leave out the copies and commands in the
-        notes, unless the operator agrees. `--yes` counts as a no.
+        """Return a client's certificate. If another user could change the client's notes, leave out
+        the copies and commands in the notes, unless the operator agrees; `--yes` does not agree.
         """
         if certificate.doubt is None or not certificate.installed.directory:
             return certificate
@@ -503,7 +516,7 @@ class _Wizard:
         if ask is None:
             return answers
         settings, shown = with_keys(self._given, answers.accounts).strip(), answers.text
-        if settings:  # Given settings may hold a secret, and their owner knows them anyway.
+        if settings:  # The given settings may hold a secret, and the operator knows them anyway.
             shown = shown.replace(settings, f"# … {self._asked.settings} …")
         self._console.print(line(row) for row in shown.splitlines())
         path = self._asked.files.config
