@@ -41,8 +41,8 @@ class FileDelivery(Struct, frozen=True):
     """A delivery as four PEM files in a directory."""
 
     directory: str  #: The path of the directory.
-    owner: str | None = None  #: The files' owner; `None` for the user of the run.
-    group: str | None = None  #: The files' group; `None` for the group of the run.
+    owner: str | None = None  #: The declared owner of the files.
+    group: str | None = None  #: The declared group of the files.
     #: The mode of all files except the key.
     mode: int = MODE
     key_mode: int = KEY_MODE  #: The mode of the key's file.
