@@ -178,7 +178,7 @@ def likely_binding(
 def with_unmatched(
     target: observation.ObservedTarget, deployment: DesiredDeployment
 ) -> observation.ObservedTarget:
-    """Add the globs that match no observed domain, and the names under `exclude` that exclude none."""
+    """Add the globs that match no observed domain, and the names in `exclude` that exclude none."""
     there = [*(domain.domain for domain in target.domains), *target.excluded]
     globs = (glob for glob in deployment.globs if not any(matches(glob, d) for d in there))
     names = (
