@@ -22,7 +22,9 @@ _NO_ZONE = Text("the account has no zones")
 
 
 def zone_for(name: str, zones: Iterable[FoundZone]) -> FoundZone | None:
-    """Return the longest usable zone that holds a name, else the longest zone, else `None`."""
+    """Return the longest usable zone that holds a name, else the longest unusable zone that holds
+    the name, else `None`.
+    """
     by_name = {zone.name: zone for zone in zones}
     holding = [by_name[suffix] for suffix in suffixes(name) if suffix in by_name]
     return next((z for z in holding if z.problem is None), next(iter(holding), None))
@@ -72,7 +74,7 @@ class Grouping(Enum):
 
     #: All domains share a certificate, with a wildcard for several domains below one name.
     WILDCARD = "wildcard"
-    #: All domains share a certificate with each of their names.
+    #: All domains share a certificate that has the name of each domain.
     NAMES = "names"
     #: Each domain has a certificate.
     EACH = "each"
@@ -81,10 +83,10 @@ class Grouping(Enum):
 class Access(Struct, frozen=True):
     """The owner, group and modes of delivered files. `None` stands for certferry's own user."""
 
-    owner: str | None = None
-    group: str | None = None
-    mode: int = MODE
-    key_mode: int = KEY_MODE
+    owner: str | None = None  #: The files' owner.
+    group: str | None = None  #: The files' group.
+    mode: int = MODE  #: The mode of all files except the key.
+    key_mode: int = KEY_MODE  #: The mode of the key's file.
 
 
 class ProposedDeployment(Struct, frozen=True):
@@ -98,21 +100,21 @@ class ProposedDeployment(Struct, frozen=True):
     directory: str = ""
     #: The command that makes a server read the files.
     reload: str = ""
-    access: Access = field(default_factory=Access)
+    access: Access = field(default_factory=Access)  #: The files' owner, group and modes.
 
 
 class ProposedCertificate(Struct, frozen=True):
     """A certificate to declare."""
 
-    lineage: str
+    lineage: str  #: The lineage's name.
     #: The names to issue for; empty with `files`.
     names: tuple[str, ...] = ()
     #: The account that writes challenge records.
     dns: str = ""
-    key_type: KeyType | None = None
+    key_type: KeyType | None = None  #: The kind of key; `None` for the file's default.
     #: The files of a certificate made by another client.
     files: PemFiles | None = None
-    deployments: tuple[ProposedDeployment, ...] = ()
+    deployments: tuple[ProposedDeployment, ...] = ()  #: The proposed deployments.
     #: Sentences for the operator, written as comments beside the declaration.
     remarks: tuple[Text, ...] = ()
     #: The existing certificate to begin with.
@@ -127,17 +129,17 @@ class ProposedCertificate(Struct, frozen=True):
 class LeftOut(Struct, frozen=True):
     """A domain left out of a proposal."""
 
-    name: str
-    reason: Text
-    #: The declaration that the operator could write all the same.
+    name: str  #: The domain's name.
+    reason: Text  #: Why the domain is left out.
+    #: A declaration that the operator may still write for the domain, if possible.
     certificate: ProposedCertificate | None = None
 
 
 class Proposal(Struct, frozen=True):
     """Proposed declarations, and the domains left out."""
 
-    certificates: tuple[ProposedCertificate, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    certificates: tuple[ProposedCertificate, ...] = ()  #: The proposed declarations.
+    left_out: tuple[LeftOut, ...] = ()  #: The domains left out.
 
 
 class Service(Struct, frozen=True):
@@ -158,7 +160,7 @@ class Places(Struct, frozen=True):
     zones: tuple[FoundZone, ...] | None = ()
     #: The label of the target account; empty for none.
     target: str = ""
-    domains: tuple[FoundDomain, ...] = ()
+    domains: tuple[FoundDomain, ...] = ()  #: The domains of the target account.
     #: The service of the target account; `None` without a target account.
     service: Service | None = None
 
@@ -191,7 +193,7 @@ def has_https_off(domain: FoundDomain) -> bool:
 
 
 def with_https(domains: Iterable[FoundDomain]) -> frozenset[str]:
-    """Return the domains chosen by default: those with HTTPS."""
+    """Return the names of the domains chosen by default: with HTTPS, or with a hidden binding."""
     return frozenset(domain.domain for domain in domains if not has_https_off(domain))
 
 
@@ -292,9 +294,10 @@ def with_domains(
     places: Places,
     wanted: Collection[str] | None = None,
 ) -> tuple[ProposedCertificate, ...]:
-    """Assign each wanted domain to the best certificate, and return the certificates.
+    """Return the certificates with deployments: each wanted domain belongs to the best certificate.
 
-    A domain has only one certificate, because two would replace each other for ever.
+    A domain has only one certificate, because two would replace each other for ever. A domain that
+    cannot be changed, or uses another domain's certificate, belongs to none.
     """
     proposed = tuple(certificates)
     holders = defaultdict[str, list[int]](list)
@@ -357,8 +360,9 @@ def _deployed(
 ) -> ProposedCertificate:
     """Return a certificate with a deployment to `domains`.
 
-    The deployment has `domains=None` if these are all the domains the certificate could serve
-    (`able`).
+    The deployment has `domains=None` if `domains` are all the domains that the certificate could
+    serve (`able`). Without `domains`, the certificate has a remark in place of the deployment.
+    Without a target account, the certificate stays as given.
     """
     if not places.target:
         return certificate
@@ -389,14 +393,18 @@ def _shared(
 
 
 def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
-    """Return the wildcards that cover several of the domains and lie within the zone."""
+    """Return the wildcards that cover several of the domains and lie within the zone; none for an
+    unknown zone.
+    """
     parents = Counter(domain.partition(".")[2] for domain in domains if not is_wildcard(domain))
     several = (parent for parent, children in parents.items() if children > 1)
     return [WILDCARD + parent for parent in several if zone in suffixes(parent)]
 
 
 def _name_for_most(names: Sequence[str], domains: Sequence[str]) -> str:
-    """Return a name for a certificate: by the wildcard that most of the domains need.
+    """Return a name for a certificate: after the wildcard that covers the most domains, if the
+    wildcard covers more domains than any other name, and the certificate lacks the wildcard's base
+    name. Otherwise return `name_for`.
 
     Without this rule a certificate for 26 hosts under a wildcard would be named after a single
     other host.
