@@ -36,8 +36,8 @@ def night_time(number: int) -> time:
 
 
 def twice(moment: time) -> tuple[time, time]:
-    """Return the two moments of a day, half a day apart, one before and one after noon; one of the
-    two is `moment`.
+    """Return the two moments of a day, half a day apart, the earlier moment first. One of the two
+    is `moment`.
     """
     first = moment.replace(hour=moment.hour % _HALF_A_DAY)
     return first, first.replace(hour=first.hour + _HALF_A_DAY)

@@ -217,9 +217,9 @@ class Context:
     contact: str = ""
     #: The language of the person reading the messages, `en` or `zh`.
     language: str = "en"
-    #: The account's pace, for adapters with an HTTP client of their own; `None` in a run without
-    #: other runs beside it. These adapters also call `ports.state.must_still_hold` immediately
-    #: before they send anything.
+    #: The account's pace, for adapters with an HTTP client of their own; `None` for a channel of
+    #: notifications. These adapters also call `ports.state.must_still_hold` immediately before
+    #: sending anything.
     pace: OpenPace | None = None
 
 

@@ -53,8 +53,8 @@ class Issuer(Protocol):
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """Raise `DnsError` for an obstacle that would certainly stop an order: refused credentials,
         or a name outside every zone of the account. Zones are compared only if the provider can
-        list zones (`ports.survey.ZoneKeeper`). Return the names, without `*.`, that a permanent
-        record proves already. These names need no account.
+        list or find zones (`ports.survey`). Return the names, without `*.`, that a permanent record
+        proves already. These names need no account.
 
         Only reads. The lookup of permanent records asks the CA for the directory, and may raise
         `IssuanceError`. `issue` calls this method before ordering.

@@ -147,11 +147,11 @@ class Kind(str):
 
     __slots__ = ()
 
-    AUTO: ClassVar[Kind]
-    CDN: ClassVar[Kind]
-    DCDN: ClassVar[Kind]
-    FILES: ClassVar[Kind]
-    COMMAND: ClassVar[Kind]
+    AUTO: ClassVar[Kind]  #: Any kind.
+    CDN: ClassVar[Kind]  #: A domain of a CDN.
+    DCDN: ClassVar[Kind]  #: A domain of a CDN for dynamic content.
+    FILES: ClassVar[Kind]  #: A directory.
+    COMMAND: ClassVar[Kind]  #: A command.
 
     @property
     def value(self) -> str:

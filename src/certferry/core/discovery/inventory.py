@@ -94,7 +94,7 @@ class Urgency(IntEnum):
 class Bound(Struct, frozen=True):
     """The certificate bound to a domain; `None` for unknown facts."""
 
-    owner: Owner | None  #: The uploader.
+    owner: Owner | None  #: The certificate's owner.
     remote_id: str | None = None  #: The target's id of the certificate.
     fingerprint: str | None = None  #: The certificate's fingerprint.
     names: tuple[str, ...] | None = None  #: The names in the certificate.
@@ -157,7 +157,7 @@ class DiscoveredCertificate(Struct, frozen=True):
 
     account: str  #: The account's name.
     listed: FoundCertificate  #: The certificate as listed.
-    owner: Owner  #: The uploader.
+    owner: Owner  #: The certificate's owner.
     #: `None` if the state does not know the certificate.
     fingerprint: str | None = None
     #: The account's domains bound to the certificate.
@@ -196,7 +196,8 @@ class AccountSurvey(Struct, frozen=True):
     def problems(self) -> tuple[Problem, ...]:
         """The problem of an unread account, or the problems of unread parts.
 
-        If a retry cannot help, an unread part is only a warning: the keys may not read the part.
+        A part closed to the keys for good is only a warning, because a later run cannot read the
+        part either.
         """
         if self.failure is not None:
             return (self.failure.problem(self.label),)

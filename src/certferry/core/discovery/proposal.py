@@ -402,9 +402,9 @@ def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
 
 
 def _name_for_most(names: Sequence[str], domains: Sequence[str]) -> str:
-    """Return a name for a certificate: after the wildcard that covers the most domains, if the
-    wildcard covers more domains than any other name, and the certificate lacks the wildcard's base
-    name. Otherwise return `name_for`.
+    """Return a name for a certificate: after the wildcard that covers the most domains, if no host
+    of the certificate covers as many, and the certificate lacks the wildcard's base name. Otherwise
+    return the name by `name_for`.
 
     Without this rule a certificate for 26 hosts under a wildcard would be named after a single
     other host.
@@ -415,7 +415,8 @@ def _name_for_most(names: Sequence[str], domains: Sequence[str]) -> str:
 
 
 def name_for(names: Sequence[str]) -> str:
-    """Return a name for a certificate: the first host, or `wildcard.` and the base name.
+    """Return a name for a certificate: the first host among `names`. For wildcards alone, return
+    `wildcard.` and the base name of the first wildcard.
 
     The name may become the name of a directory, so a star is avoided.
     """

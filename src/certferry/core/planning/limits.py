@@ -123,8 +123,9 @@ def rate_limit_hold(
     *,
     going_on: bool = False,
 ) -> OrderPostponed | None:
-    """Return why an order must wait, and until when; `None` if the order may be made now. Without
-    `limits`, and for an order in progress (`going_on`), only the CA's own requests to wait count.
+    """Return why an order must wait, and until when; `None` if the order may be made now. Only the
+    CA's own requests to wait count without `limits`, for an exempt order, and for an order in
+    progress (`going_on`).
     """
     holds = list(_holds(spent, wanted, now))
     if limits is not None and not wanted.exempt and not going_on:

@@ -164,7 +164,7 @@ class Rollout(Struct, frozen=True):
 class Weight(StrEnum):
     """The kind of a finding, which gives the severity."""
 
-    BLOCKED = "blocked"  #: A certificate, a target or a domain cannot be changed.
+    BLOCKED = "blocked"  #: A certificate, a target or a domain cannot become as declared.
     REFUSED = "refused"  #: A step was refused, by safety or for lack of a confirmation.
     UNREAD = "unread"  #: A part of a target could not be read.
     UNMATCHED = "in_vain"  #: A pattern or a name of the file may match no domain.

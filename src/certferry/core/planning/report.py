@@ -90,7 +90,7 @@ class StepOutcome(Struct, frozen=True):
     waiting: Waiting | None = None  #: The wait for a later pass.
     remote_id: str | None = None  #: For a removal, the target's id of the copy.
     unmanaged: bool = False  #: Whether the removed copy was an unused copy of unknown origin.
-    reason: str | None = None  #: The code of a refusal, or of an information.
+    reason: str | None = None  #: The code of a refusal, or of a fact for information.
     left: bool = False  #: Whether the domain stays unlike the file: after drift, or a rollback.
     notice: bool = False  #: Whether the outcome is information and delays nothing.
     host: str | None = None  #: The host at work on an `ELSEWHERE` step.
@@ -115,8 +115,8 @@ class StepOutcome(Struct, frozen=True):
 
     @property
     def code(self) -> str | None:
-        """The code of the error, else of the refusal or information, for programs. A failure
-        without a code has `UNEXPECTED`; any other outcome has `None`.
+        """The code of the error, or else `reason`, for programs. A failure without a code has
+        `UNEXPECTED`; any other outcome has `None`.
         """
         if self.error is not None:
             return self.error.code
