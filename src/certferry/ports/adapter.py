@@ -125,8 +125,9 @@ class Http(Protocol):
 
         A repeatable request is repeated after transport errors and statuses 5xx. Any request is
         repeated if the server certainly did nothing: the connection failed, or the service answered
-        "too many requests". Every wait has a limit; redirects and cookies are ignored. Raises
-        `NoAnswer`, and `Interrupted` when the run is stopped.
+        "too many requests". A channel's requests are never repeated. Every wait has a limit;
+        redirects and cookies are ignored. Raises `NoAnswer`, and `Interrupted` when the run is
+        stopped.
         """
 
 

@@ -31,8 +31,8 @@ class Timed(Protocol):
     """A service that puts the time into answers."""
 
     def clock_ahead(self) -> timedelta | None:
-        """Return how far the service's clock is ahead of ours, if known; works without keys. Raises
-        `CertferryError`.
+        """Return how far the service's clock is ahead of ours; `None` if unknown. Works without
+        keys. Raises `CertferryError`.
         """
 
 

@@ -337,7 +337,7 @@ class PlaceStore(Protocol):
         """Delete a retired upload."""
 
     def open_rollouts(self, target: str) -> tuple[records.RolloutRecord, ...]:
-        """Return every lineage's rollouts at a target that have not been seen served yet."""
+        """Return every lineage's rollouts at a target with a certificate not seen served yet."""
 
     def save_rollout(self, rollout: records.RolloutRecord) -> None:
         """Store a rollout under lineage, target and domain, in place of an earlier rollout."""

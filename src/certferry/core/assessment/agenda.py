@@ -93,7 +93,9 @@ class Life(Struct, frozen=True):
 
     @property
     def until(self) -> datetime | None:
-        """When the certificate in use ends. If no place has a certificate, when the newest ends."""
+        """When the certificate in use ends. If no place has a certificate, when the newest ends;
+        `None` without a certificate.
+        """
         newest = None if self.certificate is None else self.certificate.not_after
         return self.in_use_until or newest
 

@@ -131,7 +131,7 @@ def may_be_sent(state: ChannelState, now: datetime) -> bool:
 
 
 def until_quiet(now: datetime) -> timedelta:
-    """Return how long the busy time at the hour or half hour still lasts; zero outside of it."""
+    """Return how long the busy time at the hour or half hour still lasts; zero at other times."""
     if now.minute not in CROWDED:
         return timedelta(0)
     passed = timedelta(seconds=now.second, microseconds=now.microsecond)

@@ -432,7 +432,7 @@ def with_hold(status: LineageStatus, plan: Plan) -> LineageStatus:
 def with_failures(
     status: LineageStatus, recorded: Recorded, observed: observation.Observation, plan: Plan
 ) -> LineageStatus:
-    """Add the failures that runs left, and when `plan` tries again."""
+    """Add the failures that runs left, except at verified domains, and when `plan` tries again."""
     troubles = recorded.troubles
     own = troubles.get(Subject(status.lineage))
     if own is not None and own.problem.code == UNDECLARED:

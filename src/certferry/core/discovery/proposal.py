@@ -329,7 +329,7 @@ def _names_covering(domain: str) -> tuple[str, ...]:
 def not_wanted(
     certificates: Iterable[ProposedCertificate], places: Places, wanted: Collection[str]
 ) -> tuple[LeftOut, ...]:
-    """Return the domains covered by the certificates and left out of `wanted`."""
+    """Return the domains that the certificates could serve and that are missing in `wanted`."""
     covered = [name for certificate in certificates for name in certificate.covered]
     return tuple(
         _not_wanted(domain)

@@ -56,7 +56,7 @@ def changes_unasked(
 
 
 def _sent(domain: observation.ObservedDomain) -> DesiredHttps | None:
-    """Return the settings last sent to the domain; `None` if that change has failed."""
+    """Return the settings last sent to the domain; `None` if unknown, or if the change failed."""
     record = domain.last
     if record is None:
         return None

@@ -301,7 +301,7 @@ class _Case(Struct, frozen=True):
 
     @property
     def is_served(self) -> bool:
-        """Whether every address presents the version."""
+        """Whether every address that answers presents the version (`observation.is_served`)."""
         return self.fingerprint is not None and observation.is_served(self.served, self.fingerprint)
 
     def setting_changes(self, https: certificate.DesiredHttps) -> observation.Changes:

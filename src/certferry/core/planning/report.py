@@ -91,7 +91,8 @@ class StepOutcome(Struct, frozen=True):
     remote_id: str | None = None  #: For a removal, the target's id of the copy.
     unmanaged: bool = False  #: Whether the removed copy was an unused copy of unknown origin.
     reason: str | None = None  #: The code of a refusal, or of a fact for information.
-    left: bool = False  #: Whether the domain stays unlike the file: after drift, or a rollback.
+    #: Whether the domain stays unlike the file: after drift, after a rollback, or switched off.
+    left: bool = False
     notice: bool = False  #: Whether the outcome is information and delays nothing.
     host: str | None = None  #: The host at work on an `ELSEWHERE` step.
     since: datetime | None = None  #: Since when `host` is at work.
@@ -195,7 +196,9 @@ class SyncReport(Struct, frozen=True):
 
     @property
     def has_succeeded(self) -> bool:
-        """Whether the run was completed without a failed or refused step; steps may still wait."""
+        """Whether the run was completed and the run's end stored, without a failed or refused step;
+        steps may still wait.
+        """
         bad = self.any(Outcome.FAILED) or self.any(Outcome.REFUSED)
         return self.complete and self.problem is None and not bad
 
@@ -206,7 +209,7 @@ class SyncReport(Struct, frozen=True):
 
     @property
     def left(self) -> int:
-        """The number of domains left unlike the file, after drift or a rollback."""
+        """The number of domains left unlike the file, see `StepOutcome.left`."""
         return sum(step.left for lineage in self.lineages for step in lineage.outcomes)
 
     @property

@@ -182,8 +182,8 @@ def replaced_after(withdrawn: Version, serving: Version | None) -> datetime:
 def previous_of(
     domain: observation.ObservedDomain, observed: observation.Observation
 ) -> Version | None:
-    """Return the version bound to a domain from which the version in force was withdrawn; `None`
-    for any other domain.
+    """Return the version last brought to a domain from which the version in force was withdrawn;
+    `None` for any other domain.
     """
     current, last = observed.current, domain.last
     if current is None or last is None or current.fingerprint not in domain.withdrawn:

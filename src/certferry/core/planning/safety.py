@@ -218,7 +218,7 @@ def state_is_not_older(case: _Case) -> Refusal:
 
 
 def domain_is_covered(case: _Case) -> Refusal:
-    """The certificate covers the domain."""
+    """The declared names cover the domain."""
     domain, desired = case.step.domain, case.desired
     if covered_by(desired.names, domain):
         return None
