@@ -52,7 +52,7 @@ class Holder(Struct, frozen=True):
 class PersistRecord(Struct, frozen=True):
     """A TXT record to set."""
 
-    #: Absolute, without a final dot.
+    #: The record's name, absolute, without a final dot.
     name: str
     value: str  #: The whole text, also if longer than `LONGEST_STRING`.
     rtype: str = "TXT"  #: The record's type.

@@ -130,7 +130,7 @@ class CaaRecord(Struct, frozen=True):
     """A CAA record (RFC 8659 §4.1)."""
 
     flags: int  #: The octet of flags.
-    #: In lower case.
+    #: The tag in lower case.
     tag: str
     value: str  #: For `issue` and `issuewild`, see `_parsed`.
 

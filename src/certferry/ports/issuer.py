@@ -22,7 +22,7 @@ class IssueRequest(Struct, frozen=True):
     """The certificate to order."""
 
     lineage: str  #: The lineage's name.
-    #: At most 100 names; the first name becomes the common name.
+    #: The names to order, at most 100; the first name becomes the common name.
     names: tuple[str, ...]
     key_type: KeyType  #: The kind of key of the certificate.
     #: The leaf to be replaced. The order names the leaf if the CA supports ARI (RFC 9773).

@@ -71,15 +71,15 @@ class Life(Struct, frozen=True):
     #: The first end among the newest certificate and all certificates that places still have, even
     #: if past.
     ends_at: datetime | None = None
-    #: The version in use: among the certificates at the places, the first to end. `None` if that
-    #: certificate is not one of ours, or if no place has a certificate. Without observed places,
-    #: the newest version.
+    #: The version in use: among the certificates at the places, the first to end. `None` if another
+    #: tool made that certificate, or if no place has a certificate. Without observed places, the
+    #: newest version.
     in_use: Version | None = None
     #: When the certificate in use ends; `None` if no place has a certificate.
     in_use_until: datetime | None = None
     #: The places observed by runs.
     places: tuple[Sighting, ...] = ()
-    #: The worst first.
+    #: The lineage's concerns, the worst first.
     concerns: tuple[Concern, ...] = ()
     #: Whether another client makes the certificate.
     is_imported: bool = False
@@ -148,7 +148,7 @@ class Day(Struct, frozen=True):
     """A day in UTC with its milestones."""
 
     date: date  #: The date in UTC.
-    #: In order of time.
+    #: The milestones of the day, in order of time.
     coming: tuple[Coming, ...]
 
 
@@ -176,14 +176,14 @@ class Agenda(Struct, frozen=True):
     """The agenda of all declared certificates."""
 
     verdict: OverallVerdict  #: The summary.
-    #: The worst first.
+    #: The matters for a person, the worst first.
     needs: tuple[Need, ...]
     #: `DAYS` days from today.
     days: tuple[Day, ...]
     #: The day after `days`. A display in a time zone behind UTC needs this day for the last local
     #: day.
     after: Day
-    #: Sorted by `Life.until`, the earliest first.
+    #: The life of each declared lineage, the earliest `Life.until` first.
     lives: tuple[Life, ...]
     checkup: Checkup  #: The checkup behind `needs`.
 
@@ -231,7 +231,7 @@ def agenda_of(
 
 
 def _by_end(life: Life) -> tuple[float, str]:
-    # A lineage without a certificate comes first, before the expired ones.
+    # A lineage without a certificate comes first, before lineages with an expired certificate.
     return (0.0 if life.until is None else life.until.timestamp(), life.lineage)
 
 

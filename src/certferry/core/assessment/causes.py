@@ -255,7 +255,7 @@ def _explanation(concern: Concern, explaining: Mapping[tuple[str, str], Key]) ->
     about = concern.subject
     near = [(about.target, about.domain), (about.target, ""), ("", "")]
     if concern.problem.code == ReasonCode.TOO_LITTLE_LIFE:
-        near = near[-1:]  # the certificate at hand is old only if no newer one was made
+        near = near[-1:]  # a certificate is old only if certferry got no newer certificate
     key = next((explaining[place] for place in near if place in explaining), None)
     return next(iter(explaining.values()), None) if key is None and not about.target else key
 

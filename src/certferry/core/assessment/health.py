@@ -131,11 +131,11 @@ class Soonest(Struct, frozen=True):
 class Checkup(Struct, frozen=True):
     """The result of a check of all declared certificates."""
 
-    #: The worst first.
+    #: The concerns, the worst first.
     concerns: tuple[Concern, ...]
     #: The number of declared certificates.
     certificates: int
-    #: The number of places with their certificate.
+    #: The number of places with the wanted certificate.
     served: int
     #: The number of places observed by runs.
     places: int

@@ -67,8 +67,8 @@ def away_since(host: HostRecord, now: datetime) -> datetime | None:
     """Return when a host began to count as away: `AWAY` after the end of the host's last run.
     Return `None` if the host is not away.
 
-    A run in progress counts from its beginning. A host that has never run is never away, because
-    the host has no schedule to miss.
+    If a run is in progress, the beginning of the run counts. A host that has never run is never
+    away, because the host has no schedule to miss.
     """
     ended = host.seen_at if host.last_run is None else host.last_run.ended_at
     last = max(filter(None, (ended, host.running_since)), default=None)

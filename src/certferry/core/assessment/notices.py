@@ -99,9 +99,9 @@ class ChannelState(Struct, frozen=True):
     """The stored records of a channel."""
 
     sent_notices: tuple[SentNotice, ...] = ()  #: The records of sent notices.
-    #: When the last messages were sent, at most `AT_ONCE` of them.
+    #: When the last messages were sent; at most `dispatch.AT_ONCE` moments.
     sent: tuple[datetime, ...] = ()
-    #: The moment that the service asked to wait for.
+    #: Until when the service asked certferry to wait.
     again_at: datetime | None = None
     #: Why the service refuses messages.
     refusal: Problem | None = None
@@ -259,7 +259,7 @@ def _hides(step: StepOutcome, subject: Subject) -> bool:
     if step.target is None:
         return True
     if step.target != subject.target:
-        return False  # the certificate came; a failure at a target has a notice of its own
+        return False  # the certificate came, and a failure at another target has another notice
     if step.domain is None:
         return step.action is None or not subject.domain
     return step.domain == subject.domain or not subject.domain
@@ -356,9 +356,9 @@ class Message(Struct, frozen=True):
     """A message to a channel."""
 
     title: str  #: The first line.
-    #: The most important first.
+    #: The paragraphs, the most important first.
     paragraphs: tuple[str, ...]
-    #: For programs: docs/reference/schema/event.json.
+    #: The message for programs, by docs/reference/schema/event.json.
     event: Mapping[str, object] = field(default_factory=dict)
 
     def body(self, most_bytes: int) -> str:

@@ -25,11 +25,11 @@ class Sighting(Struct, frozen=True):
 
     lineage: str  #: The lineage's name.
     target: str  #: The account's name; for a receiver, the kind.
-    #: Empty if other lineages serve all domains at the target.
+    #: The domain's name; empty if other lineages serve all domains at the target.
     domain: str
     #: Whether all answering addresses, or the receiver, had the certificate.
     served: bool
-    #: Since when `served` has its value.
+    #: Since when `served` has this value.
     since: datetime
     #: The certificate of ours that the most addresses present (or presented last), or that the
     #: receiver holds.

@@ -139,7 +139,7 @@ class LineageStatus(Struct, frozen=True):
     #: Why the certificate is renewed now, or should have been renewed by another client.
     reason: Reason | None
     domains: tuple[DomainStatus, ...]  #: The standing of each domain.
-    #: Targets of which other lineages serve every domain, each with the names of those lineages.
+    #: Targets of which other lineages serve every domain, each with the other lineages' names.
     owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[Concern, ...] = ()  #: Facts that an operator should know.
     #: The CA's renewal window, if plausible.

@@ -37,7 +37,7 @@ class Certificate(Struct, frozen=True):
     #: The DNS names among the subject alternative names.
     names: tuple[str, ...]
     common_name: str  #: The subject's common name; empty if absent.
-    #: In lower-case hex.
+    #: The serial number in lower-case hex.
     serial: str
     #: The issuer's common name, or the whole name of an issuer without a common name.
     issuer: str

@@ -22,7 +22,7 @@ MODE, KEY_MODE = 0o644, 0o600
 class Program(Struct, frozen=True):
     """A program to run, without a shell."""
 
-    #: The program and its arguments, which may hold a secret.
+    #: The program and the arguments, which may hold a secret.
     arguments: tuple[str, ...]
     #: The working directory.
     directory: str
@@ -98,7 +98,7 @@ class Issuance(Struct, frozen=True):
 
     #: The CA's certificate profiles to ask for, by preference; empty for the default profile.
     profiles: tuple[str, ...] = ()
-    #: The usual CA first.
+    #: The CAs, the usual CA first.
     authorities: tuple[Authority, ...] = ()
     #: Whether to use the key of the previous certificate.
     reuse_key: bool = False
@@ -127,7 +127,7 @@ class ExternalAccount:
 
     #: The key identifier.
     kid: str
-    #: In base64url.
+    #: The HMAC key in base64url.
     hmac_key: Secret
 
     def __post_init__(self) -> None:
@@ -242,7 +242,7 @@ class DesiredCertificate(Struct, frozen=True):
     """A lineage as declared."""
 
     lineage: str  #: The lineage's name.
-    #: The first name becomes the common name. With `files`, the names of `offered`.
+    #: The declared names; the first becomes the common name. With `files`, the names of `offered`.
     names: tuple[str, ...]
     #: The account that writes challenge records, unless `dns_zones` has the accounts; or empty.
     dns: str = ""

@@ -50,9 +50,9 @@ class FoundCertificate(Struct, frozen=True):
     """A certificate as listed by a target."""
 
     remote_id: str  #: The target's id of the certificate.
-    #: Empty if the target lacks labels.
+    #: The certificate's name at the target; empty if the target has no names for certificates.
     label: str = ""
-    #: `None` if the list lacks names.
+    #: The names in the certificate; `None` if the list lacks the names.
     names: tuple[str, ...] | None = None
     not_after: datetime | None = None  #: The end of validity, if listed.
 
@@ -274,7 +274,7 @@ def discover(
         for domain in account.survey.domains:
             served = account.served.get(domain.domain, ())
             above = WILDCARD + domain.domain.partition(".")[2]  # a wildcard gives the same wildcard
-            # The domain serves a certificate of its own, or that of the wildcard domain above.
+            # The domain serves a certificate of its own, or the wildcard domain's certificate.
             deciding = domain.domain if domain.by_itself else above
             owner = claims.owner(account.label, deciding, domain.kind)
             covering = (owner, *lineages.get(domain.domain, ()), *lineages.get(above, ()))

@@ -147,7 +147,7 @@ class Service(Struct, frozen=True):
 
     #: The name for people.
     called: Text
-    #: Words in lowercase: another client's command with one of the words deploys to the service.
+    #: Words in lowercase. Another client's command that contains a word deploys to the service.
     command_words: tuple[str, ...]
 
 

@@ -236,11 +236,12 @@ class ObservedTarget(Struct, frozen=True):
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     #: Why the target could not be read.
     failure: CertferryError | None = None
-    #: With `failure`, the changes begun there and still open.
+    #: If the target could not be read (`failure`): the changes begun there and still open.
     in_progress: tuple[records.RolloutRecord, ...] = ()
     #: All other unused certificates, if the scope asked for `others`.
     others: tuple[records.OtherCertificate, ...] = ()
-    #: Since when a change of another lineage is open here; until its end, edges may serve `others`.
+    #: Since when a change of another lineage is open here. Until the change ends, edges may serve
+    #: `others`.
     unsettled_since: datetime | None = None
     #: Certificates labelled as ours and missing from the state.
     unremembered: tuple[records.OtherCertificate, ...] = ()
@@ -279,9 +280,9 @@ class ObservedTarget(Struct, frozen=True):
 class Observation(Struct, frozen=True):
     """All facts for decisions about one lineage."""
 
-    #: Newest first; the version in the files of another client, if any, comes before all others.
+    #: The versions, newest first; the version in another client's files, if any, comes before all.
     versions: tuple[Version, ...] = ()
-    #: In the order of the declared deployments.
+    #: The observed targets, in the order of the declared deployments.
     targets: tuple[ObservedTarget, ...] = ()
     #: The state's records of the lineage.
     remembered: records.Remembered = field(default_factory=records.Remembered)
@@ -311,9 +312,7 @@ class Observation(Struct, frozen=True):
 
     @property
     def owned_elsewhere(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Targets of which other lineages serve every domain, each with the names of those
-        lineages.
-        """
+        """Targets of which other lineages serve every domain, each with those lineages' names."""
         return tuple(
             (target.label, target.owned_elsewhere)
             for target in self.targets

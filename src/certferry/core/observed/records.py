@@ -135,9 +135,9 @@ class Quota(Struct, frozen=True):
 class TargetTask(Struct, frozen=True):
     """A change of a domain as described by the target."""
 
-    #: In the target's words.
+    #: The state of the change, in the target's word.
     state: str
-    #: In the target's words.
+    #: The kind of change, in the target's word, if reported.
     operation: str | None = None
     since: datetime | None = None  #: When the change began, if reported.
     number: str | None = None  #: The target's number of the change, if reported.
@@ -282,7 +282,7 @@ class VerifiedHistory(Struct, frozen=True):
 class Remembered(Struct, frozen=True):
     """The state's records of a lineage at one moment, without keys."""
 
-    #: Newest first.
+    #: The lineage's versions, newest first.
     versions: tuple[Version, ...] = ()
     #: The order in progress.
     ordered: Ordered | None = None
@@ -290,9 +290,9 @@ class Remembered(Struct, frozen=True):
     issue_tried_at: datetime | None = None
     #: When a CA last sent a wrong certificate.
     rejected_at: datetime | None = None
-    #: By target, newest first.
+    #: certferry's copies, sorted by target, the newest first.
     uploads: tuple[Upload, ...] = ()
-    #: By target and domain.
+    #: The record of each domain's last rollout, sorted by target and domain.
     rollouts: tuple[RolloutRecord, ...] = ()
     has_challenge_records: bool = False  #: Whether an earlier run left challenge records in DNS.
     withdrawals: tuple[Withdrawal, ...] = ()  #: The certificates withdrawn from domains.

@@ -33,7 +33,7 @@ class Chosen(Struct, frozen=True):
 
 
 def searches(selection: Selection) -> bool:
-    """Return whether domains besides the named ones are wanted."""
+    """Return whether domains are wanted that the selection does not name."""
     return selection.domains is None or bool(selection.globs)
 
 

@@ -188,7 +188,7 @@ class Rule(NamedTuple):
     """A rule that holds an order back."""
 
     code: str  #: The hold's word in docs/explanation/when-it-renews.md.
-    place: str  #: The function that decides, here or by its path below `certferry`.
+    place: str  #: The function that decides, in this module or by the path below `certferry`.
 
 
 HOLDS = (
@@ -196,9 +196,9 @@ HOLDS = (
     Rule("lease_held", "reconcile.run.held_lease"),
     # Another host's file declares the certificate otherwise, and is newer.
     Rule("declaration_outdated", "reconcile.reconciler.plan_outdated"),
-    # The certificate is younger than an hour: a wrong clock, CA or target costs one order an hour.
+    # The certificate is younger than an hour. A wrong clock, CA or target costs an order an hour.
     Rule("just_issued", "just_issued"),
-    # The window of the certificate before was over: a CA with past windows gets one order a day.
+    # The window of the certificate before was over. A CA with past windows gets an order a day.
     Rule("window_passed", "window_passed"),
     # The CA issued another certificate than ordered, and counts the order: a day of pause.
     Rule("certificate_rejected", "core.planning.limits.rejection_pause"),
@@ -206,7 +206,8 @@ HOLDS = (
     Rule("tried_in_this_run", "_when"),
     # The order failed in an earlier run: scheduled runs pause for 1, 10, 100 minutes, then a day.
     Rule("paused", "core.planning.limits.paused_until"),
-    # No place could take the certificate: unreadable, refused by safety, or served by others.
+    # No place could take the certificate: each place is unreadable, refused by safety, or served
+    # by another lineage.
     Rule("no_place", "reconcile.reconciler.plan_lineage"),
     # The CA asked to wait (Retry-After), for these names or for all.
     Rule("ca_hold", "core.planning.limits.Hold"),
