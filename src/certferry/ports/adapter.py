@@ -179,12 +179,12 @@ class CodeMeaning(Struct, frozen=True):
 
 
 class CommonNameRule(Struct, frozen=True):
-    """A target refuses certificates without a common name. A profile making such certificates is
-    refused when the file is read.
+    """A target refuses certificates without a common name. If a profile makes certificates without
+    a common name, certferry refuses the profile when reading the file.
     """
 
-    #: The name of the boolean setting with which an account accepts such certificates; empty if
-    #: there is none.
+    #: The name of the boolean setting with which an account accepts certificates without a common
+    #: name; empty if no setting allows them.
     unless: str = ""
     #: When to set `unless`.
     advice: Text | None = None

@@ -345,8 +345,8 @@ class PlaceStore(Protocol):
     def replace_rollout(
         self, before: records.RolloutRecord | None, after: records.RolloutRecord
     ) -> bool:
-        """Store `after` if the stored rollout equals `before` (`None`: no rollout is stored), and
-        return whether.
+        """Store `after` if the stored rollout equals `before` (`None`: no rollout is stored).
+        Return whether `after` was stored.
         """
 
     def save_withdrawal(self, withdrawal: Withdrawal) -> None:

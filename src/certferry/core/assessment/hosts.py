@@ -1,6 +1,6 @@
 """Problems of hosts that share a state: a wrong clock, a shared name, a host that stays away.
 
-Each host judges its own name and clock, and whether the other hosts run.
+A host judges the host's own name, the clock of every host, and whether the other hosts run.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Way(Struct, frozen=True):
 
 
 def what_is_wrong(way: Way, host: str, now: datetime) -> Problem:
-    """Return why clients refuse a chain that they refuse: the first fault of the leaf, otherwise of
+    """Return the fault of a chain that clients refuse: the first fault of the leaf, otherwise of
     the issuers, otherwise `NOT_ACCEPTED`.
     """
     return _of_the_leaf(way.certificates[0], host, now) or _of_its_issuers(way, now)

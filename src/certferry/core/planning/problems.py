@@ -112,8 +112,8 @@ def _in_words(address: observation.Served, fingerprint: str) -> Text:
 def stuck_since(
     domain: observation.ObservedDomain, now: datetime, timeout: timedelta
 ) -> datetime | None:
-    """Return when the change in progress at a domain began; `None` if less than `timeout` ago, and
-    without a change in progress.
+    """Return when the change in progress at a domain began; `None` without a change in progress,
+    and if the change began less than `timeout` ago.
     """
     if domain.state is not observation.DomainState.PROCESSING:
         return None

@@ -116,7 +116,7 @@ def waiting_since(record: RolloutRecord, times: Times) -> datetime:
 
 def _seen_since(domain: observation.ObservedDomain, fingerprint: str, times: Times) -> datetime:
     """Return since when this run waits for a domain without an open record: since the certificate
-    was last seen, or since the run began if later; now for a certificate never seen.
+    was seen served, or since the run began if later; `now` for a certificate never seen.
     """
     seen = domain.seen_at(fingerprint)
     return times.now if seen is None else min(max(seen, times.begun), times.now)
