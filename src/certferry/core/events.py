@@ -48,7 +48,7 @@ class Asking(Struct, frozen=True):
     """A request to a service for a lineage, for the display only."""
 
     lineage: str  #: The lineage's name.
-    #: The service.
+    #: The service's name for people.
     what: Text
 
 

@@ -156,7 +156,8 @@ class Places(Struct, frozen=True):
 
     #: The label of the DNS account; empty for none.
     dns: str = ""
-    #: The zones of the DNS account; `None` if the account lists none, and any name can be proven.
+    #: The zones of the DNS account; `None` if the account cannot list zones: then every name counts
+    #: as provable.
     zones: tuple[FoundZone, ...] | None = ()
     #: The label of the target account; empty for none.
     target: str = ""
