@@ -5,26 +5,25 @@ files.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
 from certferry.cli.exits import Exit
 from certferry.cli.init import files, keys, text
+from certferry.cli.init.answers import Answers
 from certferry.cli.interview import Back, Interview, Option, Step, walk
 from certferry.cli.options import CommandContext
 from certferry.cli.status import show_plan
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.env_files import fill_in
 from certferry.config.model import Settings
-from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
+from certferry.config.propose import Preamble, text_of, with_accounts, with_keys
 from certferry.config.values import DIRECTORIES, directory_url, email_address
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.discovery import proposal as proposing
 from certferry.core.discovery.inventory import FoundDomain
-from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, ConfigError, DeployError, Interrupted
 from certferry.migration.home import OldCertificate, OldClient, OldHome
 from certferry.migration.takeover import as_remembered, propose_takeover
@@ -36,7 +35,7 @@ from certferry.values import replace
 from certferry.wiring.accounts import VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
 from certferry.wiring.machine import old_home
-from certferry.wiring.settings import Service, offered
+from certferry.wiring.settings import offered
 from certferry.wiring.workspace import Workspace, who_runs
 
 NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
@@ -55,65 +54,6 @@ def run(asked: files.Asked, context: CommandContext, interview: Interview | None
     `ConfigError`, errors of the accounts, and `Interrupted`.
     """
     return _Wizard(asked, context, interview).to_the_end()
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """All answers and findings so far. The keys of `services` and `labels` are the groups of
-    families (`Family.group`).
-    """
-
-    #: The chosen service of each family.
-    services: Mapping[str, Service] = field(default_factory=dict)
-    #: The account's label of each family.
-    labels: Mapping[str, str] = field(default_factory=dict)
-    #: The labels of further target accounts, whose keys were found without a question.
-    further: tuple[str, ...] = ()
-    #: Accounts to write into the file.
-    accounts: tuple[NewAccount, ...] = ()
-    #: Keys still to be stored, by variable.
-    fresh: Mapping[str, Secret] = field(default_factory=dict)
-    #: Unanswered questions.
-    missing: tuple[keys.Missing, ...] = ()
-    #: The contact at the CA.
-    email: str | None = None
-    #: The domains and zones of the accounts.
-    places: proposing.Places = field(default_factory=proposing.Places)
-    #: The other ACME client's certificates, in a takeover.
-    home: OldHome | None = None
-    #: The CA's directory, unless the given settings have one.
-    directory: str | None = None
-    #: The domains chosen for certificates.
-    wanted: frozenset[str] = frozenset()
-    #: How domains share certificates.
-    grouping: proposing.Grouping = proposing.Grouping.WILDCARD
-    #: The channel for trouble, if the operator chose a channel.
-    channel: keys.Alert | None = None
-    #: The heartbeat, if the operator gave a URL.
-    heartbeat: keys.Alert | None = None
-    #: The certificates to declare.
-    proposal: proposing.Proposal = field(default_factory=proposing.Proposal)
-    #: The configuration file's text.
-    text: str = field(default="", repr=False)
-    #: False if the operator declined to write.
-    is_agreed: bool = True
-
-    @property
-    def dns(self) -> str:
-        """The label of the account that proves names, or ""."""
-        return self.labels.get(DNS_PROVIDERS.group, "")
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The labels of the accounts with the listed domains, without duplicates."""
-        first = self.labels.get(TARGETS.group, "")
-        return tuple(dict.fromkeys(filter(None, (first, *self.further))))
-
-    @property
-    def fresh_keys(self) -> dict[str, Secret]:
-        """All keys still to be stored."""
-        alerts = [alert.fresh for alert in (self.channel, self.heartbeat) if alert is not None]
-        return {**self.fresh, **{name: key for fresh in alerts for name, key in fresh.items()}}
 
 
 class _Wizard:

@@ -22,7 +22,9 @@ _NO_ZONE = Text("the account has no zones")
 
 
 def zone_for(name: str, zones: Iterable[FoundZone]) -> FoundZone | None:
-    """Return the longest usable zone that holds a name, else the longest zone, else `None`."""
+    """Return the longest usable zone that holds a name, else the longest unusable zone that holds
+    the name, else `None`.
+    """
     by_name = {zone.name: zone for zone in zones}
     holding = [by_name[suffix] for suffix in suffixes(name) if suffix in by_name]
     return next((z for z in holding if z.problem is None), next(iter(holding), None))
@@ -72,7 +74,7 @@ class Grouping(Enum):
 
     #: All domains share a certificate, with a wildcard for several domains below one name.
     WILDCARD = "wildcard"
-    #: All domains share a certificate with each of their names.
+    #: All domains share a certificate that has the name of each domain.
     NAMES = "names"
     #: Each domain has a certificate.
     EACH = "each"
@@ -81,10 +83,10 @@ class Grouping(Enum):
 class Access(Struct, frozen=True):
     """The owner, group and modes of delivered files. `None` stands for certferry's own user."""
 
-    owner: str | None = None
-    group: str | None = None
-    mode: int = MODE
-    key_mode: int = KEY_MODE
+    owner: str | None = None  #: The files' owner.
+    group: str | None = None  #: The files' group.
+    mode: int = MODE  #: The mode of all files except the key.
+    key_mode: int = KEY_MODE  #: The mode of the key's file.
 
 
 class ProposedDeployment(Struct, frozen=True):
@@ -98,21 +100,21 @@ class ProposedDeployment(Struct, frozen=True):
     directory: str = ""
     #: The command that makes a server read the files.
     reload: str = ""
-    access: Access = field(default_factory=Access)
+    access: Access = field(default_factory=Access)  #: The files' owner, group and modes.
 
 
 class ProposedCertificate(Struct, frozen=True):
     """A certificate to declare."""
 
-    lineage: str
+    lineage: str  #: The lineage's name.
     #: The names to issue for; empty with `files`.
     names: tuple[str, ...] = ()
     #: The account that writes challenge records.
     dns: str = ""
-    key_type: KeyType | None = None
+    key_type: KeyType | None = None  #: The kind of key; `None` for the file's default.
     #: The files of a certificate made by another client.
     files: PemFiles | None = None
-    deployments: tuple[ProposedDeployment, ...] = ()
+    deployments: tuple[ProposedDeployment, ...] = ()  #: The proposed deployments.
     #: Sentences for the operator, written as comments beside the declaration.
     remarks: tuple[Text, ...] = ()
     #: The existing certificate to begin with.
@@ -127,17 +129,17 @@ class ProposedCertificate(Struct, frozen=True):
 class LeftOut(Struct, frozen=True):
     """A domain left out of a proposal."""
 
-    name: str
-    reason: Text
-    #: The declaration that the operator could write all the same.
+    name: str  #: The domain's name.
+    reason: Text  #: Why the domain is left out.
+    #: A declaration that the operator may still write for the domain, if possible.
     certificate: ProposedCertificate | None = None
 
 
 class Proposal(Struct, frozen=True):
     """Proposed declarations, and the domains left out."""
 
-    certificates: tuple[ProposedCertificate, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    certificates: tuple[ProposedCertificate, ...] = ()  #: The proposed declarations.
+    left_out: tuple[LeftOut, ...] = ()  #: The domains left out.
 
 
 class Service(Struct, frozen=True):
@@ -145,7 +147,7 @@ class Service(Struct, frozen=True):
 
     #: The name for people.
     called: Text
-    #: Words in lowercase: another client's command with one of the words deploys to the service.
+    #: Words in lowercase. Another client's command that contains a word deploys to the service.
     command_words: tuple[str, ...]
 
 
@@ -164,7 +166,8 @@ class Places(Struct, frozen=True):
 
     #: The label of the DNS account; empty for none.
     dns: str = ""
-    #: The zones of the DNS account; `None` if the account lists none, and any name can be proven.
+    #: The zones of the DNS account; `None` if the account cannot list zones: then every name counts
+    #: as provable.
     zones: tuple[FoundZone, ...] | None = ()
     targets: tuple[TargetAccount, ...] = ()
 
@@ -207,7 +210,7 @@ def has_https_off(domain: FoundDomain) -> bool:
 
 
 def with_https(domains: Iterable[FoundDomain]) -> frozenset[str]:
-    """Return the domains chosen by default: those with HTTPS."""
+    """Return the names of the domains chosen by default: with HTTPS, or with a hidden binding."""
     return frozenset(domain.domain for domain in domains if not has_https_off(domain))
 
 
@@ -319,9 +322,10 @@ def with_domains(
     places: Places,
     wanted: Collection[str] | None = None,
 ) -> tuple[ProposedCertificate, ...]:
-    """Assign each wanted domain to the best certificate, and return the certificates.
+    """Return the certificates with deployments: each wanted domain belongs to the best certificate.
 
-    A domain has only one certificate, because two would replace each other for ever.
+    A domain has only one certificate, because two would replace each other for ever. A domain that
+    cannot be changed, or uses another domain's certificate, belongs to none.
     """
     proposed = tuple(certificates)
     holders = defaultdict[str, list[int]](list)
@@ -374,7 +378,7 @@ def _names_covering(domain: str) -> tuple[str, ...]:
 def not_wanted(
     certificates: Iterable[ProposedCertificate], places: Places, wanted: Collection[str]
 ) -> tuple[LeftOut, ...]:
-    """Return the domains covered by the certificates and left out of `wanted`."""
+    """Return the domains that the certificates could serve and that are missing in `wanted`."""
     covered = [name for certificate in certificates for name in certificate.covered]
     return tuple(
         _not_wanted(domain)
@@ -436,14 +440,18 @@ def _shared(
 
 
 def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
-    """Return the wildcards that cover several of the domains and lie within the zone."""
+    """Return the wildcards that cover several of the domains and lie within the zone; none for an
+    unknown zone.
+    """
     parents = Counter(domain.partition(".")[2] for domain in domains if not is_wildcard(domain))
     several = (parent for parent, children in parents.items() if children > 1)
     return [WILDCARD + parent for parent in several if zone in suffixes(parent)]
 
 
 def _name_for_most(names: Sequence[str], domains: Sequence[str]) -> str:
-    """Return a name for a certificate: by the wildcard that most of the domains need.
+    """Return a name for a certificate: after the wildcard that covers the most domains, if no host
+    of the certificate covers as many, and the certificate lacks the wildcard's base name. Otherwise
+    return the name by `name_for`.
 
     Without this rule a certificate for 26 hosts under a wildcard would be named after a single
     other host.
@@ -454,7 +462,8 @@ def _name_for_most(names: Sequence[str], domains: Sequence[str]) -> str:
 
 
 def name_for(names: Sequence[str]) -> str:
-    """Return a name for a certificate: the first host, or `wildcard.` and the base name.
+    """Return a name for a certificate: the first host among `names`. For wildcards alone, return
+    `wildcard.` and the base name of the first wildcard.
 
     The name may become the name of a directory, so a star is avoided.
     """
