@@ -541,24 +541,6 @@ def test_links_have_the_prefix(tmp_path: Path) -> None:
             assert path.startswith(("/x/y/", "?")), path
 
 
-def test_many_certificates_are_shown_in_part(tmp_path: Path) -> None:
-    """The first screen has a limited number of certificates and causes, and a limited size."""
-    count = MOST_LIVES + 40
-    with site_in(tmp_path, tables_of(count)) as site:
-        fill(site.workspace().state, count)
-        site.workspace().state.update_notices(
-            lambda _: tuple(
-                Notice(Topic.TROUBLE, Subject(f"c{number}"), NOW, Problem(f"s{number}", Text("no")))
-                for number in range(MOST_CAUSES + 5)
-            )
-        )
-        html = page(site)
-
-    assert MOST_LIVES == html.count('<svg class="life"')
-    assert MOST_CAUSES == html.count('<div class="note cause ')
-    assert len(html.encode()) < 100_000
-
-
 def test_renewals_of_a_day_share_an_entry(tmp_path: Path) -> None:
     """The entry has the number of renewals, also by quarters of an hour for viewers in other zones,
     and a link to the certificates of the day.

@@ -161,7 +161,7 @@ def notified(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def test_systemd_gets_the_state_of_the_process(tmp_path: Path, notified: socket.socket) -> None:
-    """systemd gets READY, WATCHDOG, RELOADING, READY and STOPPING, in order."""
+    """The process sends READY, WATCHDOG, RELOADING, READY and STOPPING, in order."""
     config = write(tmp_path, f'listen = "{address()}"')
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
     with serving(config, "--no-schedule", environ=environ) as served:
