@@ -115,8 +115,11 @@ def test_account_shows_its_use_and_the_names_of_variables(tmp_path: Path) -> Non
         str(qiniu.last_use),
         qiniu.used_at,
     )
-    assert ["access_key: environment variable QINIU_KEY"] == [*map(str, qiniu.keys)]
-    assert ["in the configuration file"] == [*map(str, shown["plain"].keys)]
+    assert [
+        "access_key: environment variable QINIU_KEY",
+        "secret_key: in the configuration file",
+    ] == [*map(str, qiniu.keys)]
+    assert ["id, token: in the configuration file"] == [*map(str, shown["plain"].keys)]
     assert ["token: from a command"] == [*map(str, shown["spare"].keys)]
     assert (0, "not used yet", None) == (
         shown["spare"].certificates,

@@ -142,7 +142,7 @@ def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
     """Return how long a run waits. Raise `UsageMistake` if both options are given."""
     from certferry.reconcile.run import WaitLimit
 
-    if no_wait and wait:
+    if no_wait and wait is not None:
         raise UsageMistake(Text("--wait and --no-wait cannot be combined"))
     limit = 0 if no_wait else wait
     return WaitLimit(None if limit is None else timedelta(seconds=limit))

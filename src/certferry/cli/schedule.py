@@ -167,8 +167,13 @@ def remove_from(schedulers: Sequence[Scheduler], context: CommandContext) -> Non
 def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
     """Show every installed schedule. Raise `ScheduleError` after showing the readable ones."""
     readable: list[Scheduled] = []
+    unreadable: list[ScheduleError] = []
     for scheduler in schedulers:
-        scheduled = scheduler.find()
+        try:
+            scheduled = scheduler.find()
+        except ScheduleError as error:
+            unreadable.append(error)
+            continue
         if scheduled is not None:
             apart = [line()] if readable else []
             console.print([*apart, *schedule_text.lines(scheduled, console.voice)])
@@ -176,11 +181,13 @@ def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
                 schedule_text.warned([schedule_text.undone(scheduled)], console.voice)
             )
             readable.append(scheduled)
-    if not readable:
+    if not (readable or unreadable):
         message = Text("Nothing is scheduled; run `certferry schedule install`.")
         console.print([line(console.voice.say(message))])
     concern = schedule_text.not_needed([scheduled.place for scheduled in readable])
     console.print_stderr(schedule_text.warned([concern], console.voice))
+    if unreadable:
+        raise unreadable[0]
 
 
 def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:

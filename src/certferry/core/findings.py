@@ -114,10 +114,20 @@ def of_refusal(subject: str, refusal: errors.CertferryError) -> Problem:
     return refusal.problem(subject, code=code)
 
 
+_AS_OBSERVED = frozenset({Code.DOMAIN_FAILED, Code.DOMAIN_UNUSABLE})
+"""The findings that a target itself reports of a domain whose change failed."""
+
+
 def heaviest_first(findings: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return the findings, the worst first. A problem of a whole account is returned once."""
+    """Return the findings, the worst first. A problem of a whole account is returned once. A failed
+    try of the history is left out if another finding reports the failure as observed.
+    """
     once: dict[tuple[str, str, Text | None], Problem] = {}
-    for finding in findings:
+    every = tuple(findings)
+    observed = {finding.subject for finding in every if finding.code in _AS_OBSERVED}
+    for finding in every:
+        if finding.code == Code.LAST_TRY_FAILED and finding.subject in observed:
+            continue
         message = None if finding.code in _OF_THE_WHOLE else finding.message
         once.setdefault((finding.code, finding.subject, message), finding)
     return tuple(sorted(once.values(), key=lambda finding: -finding.severity.rank))

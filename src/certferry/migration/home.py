@@ -175,14 +175,19 @@ class OldHook(Struct, frozen=True):
         """Whether the command only calls certferry's own hook."""
         return self.calls_certferry and not _NEXT_COMMAND.search(self.command.strip())
 
-    def goes_to(self, service: Service | None) -> bool:
-        """Return whether the command mentions the service, and does not call certferry's own
-        hook.
+    def destination(self, services: Iterable[Service]) -> Service | None:
+        """Return the first service that the command mentions; `None` for a command that calls
+        certferry's own hook.
         """
-        if service is None or self.calls_certferry:
-            return False
-        command = self.command.lower()
-        return any(word in command for word in service.command_words)
+        command = "" if self.calls_certferry else self.command.lower()
+        return next(
+            (
+                service
+                for service in services
+                if any(word in command for word in service.command_words)
+            ),
+            None,
+        )
 
 
 class Installed(Struct, frozen=True):

@@ -55,7 +55,7 @@ def without_duplicates(
     for certificate in certificates:
         other = first[frozenset(certificate.covered)]
         # Without a target, certferry cannot know which certificates are served.
-        if other is certificate or certificate.deployments or not places.target:
+        if other is certificate or certificate.deployments or not places.targets:
             kept.append(certificate)
         else:
             reason = Text("{other} has the same names, and takes precedence", other=other.lineage)
@@ -112,7 +112,7 @@ def _imported(
 ) -> proposals.ProposedCertificate:
     remarks = list(why)
     for hook in certificate.installed.runs:
-        if hook.goes_to(places.service):  # certferry deploys there too
+        if hook.destination(places.services) is not None:  # certferry deploys there too
             remark = Text(
                 "{client} still runs `{program}` after a renewal, besides certferry: have"
                 " {client} run `certferry hook {client}` instead"
@@ -205,22 +205,22 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
 def _reload(theirs: Installed, places: proposals.Places) -> str:
     """Return the reload command to keep.
 
-    Drop a command that calls certferry's own hook, and a command that deploys to the service of the
+    Drop a command that calls certferry's own hook, and a command that deploys to the service of a
     target account.
     """
     hook = OldHook(theirs.reload)
-    ends = hook.calls_certferry or hook.goes_to(places.service)
+    ends = hook.calls_certferry or hook.destination(places.services) is not None
     return "" if ends else theirs.reload
 
 
 def _runs_no_more(
     theirs: Installed, reload: str, places: proposals.Places, client: str
 ) -> Iterator[Text]:
-    called = None if places.service is None else places.service.called
     for hook in theirs.runs:
         if hook.is_ours_alone or hook.command == reload:
             continue
-        if hook.goes_to(places.service):
+        service = hook.destination(places.services)
+        if service is not None:
             message = Text(
                 "`{program}` is left out: certferry deploys to {service} now; for anything else"
                 " that the program does, set `reload`"
@@ -230,6 +230,7 @@ def _runs_no_more(
                 "`{program}`, which {client} runs at a renewal, is left out: if still needed, set"
                 " it as `reload`, or as a deployment to `command`"
             )
+        called = None if service is None else service.called
         yield message.filled(program=hook.program, client=client, service=called)
 
 

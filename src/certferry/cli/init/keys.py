@@ -7,7 +7,7 @@ tried at their service. Keys stay off the screen and out of the configuration.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -125,6 +125,35 @@ class KeyRing:
 
         options = [option_of(service, ask, with_type=True) for service in services]
         return services[ask.choose(family.role, options, 0, refused) or 0]
+
+    def further_accounts(
+        self,
+        family: Family,
+        there: Mapping[str, Mapping[str, object]],
+        chosen: Mapping[str, str],
+        fresh: Mapping[str, Secret],
+    ) -> Iterator[tuple[str, Keys]]:
+        """Yield the label of each further account of a family, and the keys still to be written:
+        for each account declared in `there`, and for each other service whose required keys are
+        all found. `chosen` are the labels of the accounts chosen so far, by family's group.
+        """
+        services = {service.type: service for service in offered(family)}
+        types = {label: str(table.get("type", label)) for label, table in there.items()}
+        for label, type_ in types.items():
+            if type_ in services and label != chosen.get(family.group):
+                yield label, Keys()
+        for type_, service in services.items():
+            if type_ in types.values() or not self._has_all_keys(service):
+                continue
+            label = label_of(type_, there)
+            if label not in chosen.values():
+                yield label, self.account(service, label, (), fresh, optional=True)
+            elif label != chosen.get(family.group):  # the chosen DNS account
+                yield label, Keys()
+
+    def _has_all_keys(self, service: Service) -> bool:
+        needed = [question for question in service.questions if not question.may_be_empty]
+        return bool(needed) and all(map(self.found, needed))
 
     def account(
         self,

@@ -32,9 +32,12 @@ def found(
     voice: Voice,
     numbered: Sequence[str] = (),
 ) -> TextTable:
-    """Render a row for each domain: the kind, the certificate, and the zone in the DNS account of
-    `service`. Domains in `numbered` get their numbers, from 1.
+    """Render a row for each domain: the kind, the certificate, the account if several have domains,
+    and the zone in the DNS account of `service`. Domains in `numbered` get their numbers, from 1.
     """
+    listed = [(target, domain) for target in places.targets for domain in target.domains]
+    positions = {name: position for position, name in enumerate(numbered)}
+    listed.sort(key=lambda pair: positions.get(pair[1].domain, len(numbered)))
     digits = len(str(len(numbered)))
     numbers = {name: f"{number:>{digits}}  " for number, name in enumerate(numbered, start=1)}
     free = " " * (digits + 2) if numbered else ""
@@ -45,19 +48,23 @@ def found(
             Span(domain.kind.value),
             Span(voice.say_on_one_line(_certificate(domain, now))),
         )
-        for domain in places.domains
+        for _, domain in listed
     ]
+    if len(places.targets) > 1:
+        headers.append(Text("ACCOUNT"))
+        labels = [Span(target.label) for target, _ in listed]
+        rows = [(*row, label) for row, label in zip(rows, labels, strict=True)]
     if places.dns and places.zones is not None:
         headers.append(Text("{service} ZONE", service=service))
         none = Span(voice.say(Text("none")), Tone.PENDING)
-        zones = [places.zone_of(domain.domain) for domain in places.domains]
+        zones = [places.zone_of(domain.domain) for _, domain in listed]
         held = [Span(zone.name) if zone else none for zone in zones]
         rows = [(*row, zone) for row, zone in zip(rows, held, strict=True)]
     first, *others = map(voice.say, headers)
     return TextTable((free + first, *others), tuple(rows))
 
 
-def https_is_off(domains: Sequence[str], service: proposals.Service | None) -> Text:
+def https_is_off(domains: Sequence[str], services: Sequence[proposals.Service]) -> Text:
     """Describe the effect of choosing domains that serve only HTTP."""
     message = Text(
         "HTTPS is off at {domains}: if you choose them, the first sync switches HTTPS on, and"
@@ -68,7 +75,7 @@ def https_is_off(domains: Sequence[str], service: proposals.Service | None) -> T
             "HTTPS is off at {count} of the domains: if you choose them, the first sync switches"
             " HTTPS on, and HTTPS requests may cost money ({service} bills them)."
         )
-    called = Text("the service") if service is None else service.called
+    called = [service.called for service in services] or Text("the service")
     return message.filled(count=len(domains), domains=list(domains), service=called)
 
 

@@ -25,7 +25,7 @@ from certferry.core.certificates.certificate import covered_by
 from certferry.core.discovery import proposal as proposing
 from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.redaction import Secret
-from certferry.errors import CertferryError, ConfigError, Interrupted
+from certferry.errors import CertferryError, ConfigError, DeployError, Interrupted
 from certferry.migration.home import OldCertificate, OldClient, OldHome
 from certferry.migration.takeover import as_remembered, propose_takeover
 from certferry.present.layout import line
@@ -65,6 +65,8 @@ class Answers:
     services: Mapping[str, Service] = field(default_factory=dict)
     #: The account's label of each family.
     labels: Mapping[str, str] = field(default_factory=dict)
+    #: The labels of further target accounts, whose keys were found without a question.
+    further: tuple[str, ...] = ()
     #: Accounts to write into the file.
     accounts: tuple[NewAccount, ...] = ()
     #: Keys still to be stored, by variable.
@@ -97,9 +99,10 @@ class Answers:
         return self.labels.get(DNS_PROVIDERS.group, "")
 
     @property
-    def target(self) -> str:
-        """The label of the account with the listed domains, or ""."""
-        return self.labels.get(TARGETS.group, "")
+    def targets(self) -> tuple[str, ...]:
+        """The labels of the accounts with the listed domains, without duplicates."""
+        first = self.labels.get(TARGETS.group, "")
+        return tuple(dict.fromkeys(filter(None, (first, *self.further))))
 
     @property
     def fresh_keys(self) -> dict[str, Secret]:
@@ -157,6 +160,7 @@ class _Wizard:
         for family in families:
             steps.append(Step("service", partial(self._choose_service, ring, family)))
             steps.append(Step("keys", partial(self._find_keys, ring, family)))
+        steps.append(Step("further", partial(self._find_further, ring)))
         steps.append(Step("address", self._ask_address))
         if self._interview is not None and has_place:
             steps += self._alerts(ring, self._interview)
@@ -230,6 +234,17 @@ class _Wizard:
         )
         return replace(answers, labels=labels, accounts=accounts, fresh=fresh, missing=missing)
 
+    def _find_further(self, ring: keys.KeyRing, answers: Answers) -> Answers:
+        """Add the other target accounts of the given settings, and an account for each other target
+        service whose keys are all at hand.
+        """
+        there, first = self._given.tables("accounts"), answers.labels
+        for label, found in ring.further_accounts(TARGETS, there, first, answers.fresh):
+            accounts = answers.accounts + (() if found.account is None else (found.account,))
+            further, fresh = (*answers.further, label), {**answers.fresh, **found.fresh}
+            answers = replace(answers, further=further, accounts=accounts, fresh=fresh)
+        return answers
+
     def _ask_address(self, answers: Answers) -> Answers:
         keys.must_not_be_missing(answers.missing, self._given)
         keys.must_have_a_place(answers.fresh, self._given, self._client)
@@ -257,8 +272,7 @@ class _Wizard:
         """Read the accounts, and name the client's certificates by their lineages in the state."""
         # Report mistakes in the settings before reading any account.
         with_keys(self._given, answers.accounts)
-        settings, home = self._settings(answers), self._home
-        dns, target = answers.dns, answers.target
+        settings, home, dns = self._settings(answers), self._home, answers.dns
         with (
             self._kept(answers),
             Workspace(settings, reads_only=True, language=self._voice.language) as workspace,
@@ -267,18 +281,37 @@ class _Wizard:
                 self._say(Text("Reading the zones of the account {account} …", account=dns))
             accounts = workspace.accounts(Run())
             zones = accounts.zones_of(dns) if dns else ()
-            places = proposing.Places(dns, zones, target)
-            if target:
-                described = installed().target_of(settings.accounts[target])
-                if described is not None:
-                    service = proposing.Service(described.called, described.command_words)
-                    places = replace(places, service=service)
-                places = replace(
-                    places, domains=proposing.as_nested(self._survey(accounts, target))
-                )
+            targets = [
+                self._target(accounts, settings, label, is_further=label in answers.further)
+                for label in answers.targets
+            ]
+            places = proposing.Places(dns, zones, tuple(filter(None, targets)))
             if home is not None:
                 home = replace(home, certificates=as_remembered(home.certificates, workspace.state))
-        return replace(answers, places=places, home=home)
+        kept = {target.label for target in places.targets}
+        left_out = {label for label in answers.further if label not in kept and label != dns}
+        asked_for = tuple(account for account in answers.accounts if account.label not in left_out)
+        return replace(answers, places=places, home=home, accounts=asked_for)
+
+    def _target(
+        self, accounts: VendorAccounts, settings: Settings, label: str, *, is_further: bool
+    ) -> proposing.TargetAccount | None:
+        """Read a target account's domains; `None` for a further account that cannot be read, or has
+        no domains.
+        """
+        try:
+            domains = proposing.as_nested(self._survey(accounts, label))
+        except (DeployError, ConfigError) as error:
+            if not is_further:
+                raise
+            self._warn(Text("{account}: {problem}", account=label, problem=error.message))
+            return None
+        described = installed().target_of(settings.accounts[label])
+        service = None
+        if described is not None:
+            service = proposing.Service(described.called, described.command_words)
+        is_of_use = bool(domains) or not is_further
+        return proposing.TargetAccount(label, domains, service) if is_of_use else None
 
     @contextmanager
     def _kept(self, answers: Answers) -> Iterator[None]:
@@ -320,12 +353,13 @@ class _Wizard:
         # The certificates of another ACME client already have names, so ask only about domains
         # whose HTTPS would be switched on.
         is_asked = ask is not None and (off or (len(offered_ones) > 1 and answers.home is None))
-        numbered = [*(domain.domain for domain in offered_ones if domain.domain in usual), *off]
+        on = (domain.domain for domain in offered_ones if domain.domain in usual)
+        numbered = [*dict.fromkeys((*on, *off))]  # two accounts may list a domain
         self._show_domains(answers, numbered if is_asked else [])
         if ask is None or not is_asked:
             return replace(answers, wanted=usual)
         if off:
-            ask.print(text.https_is_off(off, answers.places.service))
+            ask.print(text.https_is_off(off, answers.places.services))
         ask.print(
             Text("Which domains should get certificates? Numbers like 1-3,7, names, `all`, `none`.")
         )
@@ -343,17 +377,12 @@ class _Wizard:
         if answers.dns:
             type_ = self._settings(answers).accounts[answers.dns].type
             service = installed().find(DNS_PROVIDERS, type_).adapter.SERVICE
-        by_name = {domain.domain: domain for domain in answers.places.domains}
-        in_turn = [by_name[name] for name in dict.fromkeys([*numbered, *by_name])]
-        places = replace(answers.places, domains=tuple(in_turn))
         self._console.print_stderr_table(
-            text.found(places, service, self._now, self._voice, numbered)
+            text.found(answers.places, service, self._now, self._voice, numbered)
         )
 
     def _offered(self, answers: Answers) -> list[FoundDomain]:
-        """Return the domains that can get certificates; in a takeover, those covered by
-        the client's certificates.
-        """
+        """Return the domains that can get certificates; in a takeover, only covered domains."""
         places, home = answers.places, answers.home
         if home is None:
             return [
@@ -415,7 +444,7 @@ class _Wizard:
             return proposing.propose_for_domains(
                 places, MOST_NAMES, answers.wanted, answers.grouping
             )
-        if not places.target:
+        if not places.targets:
             self._warn_of_hooks(home)
         keeps = self._asked.keep_client
         certificates = home.certificates if keeps else [*map(self._as_allowed, home.certificates)]
@@ -428,7 +457,7 @@ class _Wizard:
         hooks = [hook for certificate in home.certificates for hook in certificate.installed.runs]
         for offer in offered(TARGETS):
             service = proposing.Service(offer.called, offer.command_words)
-            programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to(service))
+            programs = dict.fromkeys(hook.program for hook in hooks if hook.destination([service]))
             if not programs:
                 continue
             message = Text(
@@ -469,9 +498,7 @@ class _Wizard:
         return replace(certificate, installed=certificate.installed.not_followed())
 
     def _agree(self, answers: Answers) -> Answers:
-        """Show the file, and ask whether to write it. After a no, offer
-        other domains or other keys.
-        """
+        """Show the file, and ask whether to write it. After a no, offer other domains or keys."""
         ask = self._interview
         if ask is None:
             return answers
@@ -538,8 +565,8 @@ class _Wizard:
         self._console.print_wrapped(following)
 
     def _plan(self, answers: Answers) -> Exit:
-        """Offer to run `certferry plan`. The files are already written, so the
-        plan's result is ignored.
+        """Offer to run `certferry plan`. The files are already written, so the plan's exit code is
+        ignored.
         """
         ask = self._interview
         if ask is None or not answers.proposal.certificates:
@@ -549,7 +576,8 @@ class _Wizard:
             is_wanted = ask.confirm(Text("Run `certferry plan` now?"), usual=True)
         if not is_wanted:
             return Exit.OK
-        return show_plan(replace(self._context, config=self._asked.files.config))
+        show_plan(replace(self._context, config=self._asked.files.config))
+        return Exit.OK
 
     def _say(self, text_: Text) -> None:
         if not self._context.quiet:

@@ -86,6 +86,11 @@ class Cause(Struct, frozen=True):
         deadlines = (concern.deadline for concern in self.everything if concern.deadline)
         return min(deadlines, default=None)
 
+    @property
+    def is_of_account(self) -> bool:
+        """Whether the cause is the failure of a target's whole account."""
+        return self.problem.code in _OF_ACCOUNTS and bool(self.subject.target)
+
     def next_end(self, now: datetime) -> Concern | None:
         """Return the concern with the first deadline that an operator can still meet, or that
         visitors notice: the end of a certificate, or an upload that is still possible. Without any,

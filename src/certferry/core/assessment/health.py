@@ -51,6 +51,9 @@ MOST_ADDRESSES = 3
 UPLOAD_DEADLINE = "upload_deadline"
 """The code of a concern about an upload that is due."""
 
+EARLIER_ENDS = "earlier_ends"
+"""The code of a concern about the end of the certificate in use, whose successor is not served."""
+
 UNJUDGED = frozenset({"clock_off", "none_declared"})
 """Codes of warnings that make all other judgments uncertain."""
 
@@ -310,9 +313,13 @@ def _of_certificate(
     elif versions and not is_owned_elsewhere:
         yield from _of_newest(expected, versions[0], now)
     yield from _half_revoked(lineage, versions[1:], now)
+    without_https = {place.place for place in places if place.serves_nothing}
     for notice in notices:
+        about = notice.subject
         if notice.topic is Topic.TROUBLE:
-            yield _left_by_runs(notice, notice.problem.code)
+            is_dark = (about.lineage, about.target, about.domain) in without_https
+            severity = Severity.ERROR if is_dark else Severity.WARNING
+            yield _left_by_runs(notice, notice.problem.code, severity)
         elif notice.topic is Topic.FOUND and notice.subject.domain:
             yield _left_by_runs(notice, "drifted")
     for place in places:
@@ -408,9 +415,7 @@ def _of_place(
         message, hint = _of_lagging(place, end)
     severity = _by_shares(end - now, life, WARNING_SHARE, CRITICAL_SHARE) if end else Severity.OK
     if severity is not Severity.OK:
-        yield Concern(
-            Problem("earlier_ends", message, hint, severity, since=place.since), where, end
-        )
+        yield Concern(Problem(EARLIER_ENDS, message, hint, severity, since=place.since), where, end)
 
 
 def _of_lagging(place: Sighting, end: datetime | None) -> tuple[Text, Text]:
@@ -450,7 +455,9 @@ def _warning(
     return Concern(Problem(code, message, hint, Severity.WARNING, since=since), subject)
 
 
-def _left_by_runs(notice: Notice, code: str) -> Concern:
-    """Return trouble left by a run as a warning, because the next run may end the trouble."""
-    left = replace(notice.problem, code=code, severity=Severity.WARNING, since=notice.since)
+def _left_by_runs(notice: Notice, code: str, severity: Severity = Severity.WARNING) -> Concern:
+    """Return trouble left by a run; usually as a warning, because the next run may end the
+    trouble.
+    """
+    left = replace(notice.problem, code=code, severity=severity, since=notice.since)
     return Concern(left, notice.subject, notice.deadline)

@@ -49,6 +49,12 @@ class Sighting(Struct, frozen=True):
         return (self.lineage, self.target, self.domain)
 
     @property
+    def serves_nothing(self) -> bool:
+        """Whether no answering address presented a certificate, as for a domain without HTTPS."""
+        is_bare = self.fingerprint is None and self.other_until is None
+        return is_bare and 0 < self.answered == len(self.lagging)
+
+    @property
     def is_owned_elsewhere(self) -> bool:
         """Whether other lineages serve all domains declared for the lineage at the target."""
         return not self.domain
