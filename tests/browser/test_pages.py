@@ -39,7 +39,7 @@ def is_for_programs(path: str) -> bool:
 
 
 def test_every_page_is_in_the_list() -> None:
-    """A page missing from `PAGES` fails here."""
+    """`PAGES`, the login and the page of a link cover every route of a page."""
     routes = [
         route for route in ROUTES if isinstance(route, Route) and "GET" in (route.methods or ())
     ]
@@ -58,8 +58,8 @@ def test_page_is_readable_in_both_schemes_and_widths(
     opened: NewPage,
     complaints: Complaints,
 ) -> None:
-    """The page has no serious barrier for axe, fits the width, and leaves the browser's console
-    empty, also of breaches of the content policy.
+    """The page passes the checks of axe, fits the width, and causes no message on the browser's
+    console, such as a breach of the content policy.
     """
     page = opened(path, language=language)
 

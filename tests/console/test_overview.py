@@ -498,8 +498,8 @@ def test_all_causes_have_a_page(tmp_path: Path) -> None:
 
 
 def test_each_form_has_an_identity(tmp_path: Path) -> None:
-    """Each page has a new identity in the form. The same form sent twice would start a single
-    run.
+    """Each load of the page gives the form a new identity. The console recognises a repeated form
+    by the identity.
     """
     with site_in(tmp_path, tables_of(1)) as site, opened(site) as url:
         identities = {
@@ -630,7 +630,9 @@ def test_lives_are_shown_by_page_and_by_state(tmp_path: Path) -> None:
 
 
 def test_pages_for_many_certificates_are_small(tmp_path: Path) -> None:
-    """With ten times as many certificates, a third of them in trouble, only digits change."""
+    """The first screen hardly grows with ten times as many certificates, a third of them in
+    trouble. The lists of causes and certificates have a limited size.
+    """
     sizes: dict[str, list[int]] = {}
     for count in (60, 600):
         folder = tmp_path / str(count)

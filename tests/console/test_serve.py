@@ -277,7 +277,7 @@ def test_wrong_address_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_port_of_another_program(tmp_path: Path) -> None:
-    """The message has the address."""
+    """The refusal names the address."""
     with closing(socket.create_server((HOST, 0))) as other:
         where = f"{HOST}:{other.getsockname()[1]}"
         ended = refused(write(tmp_path), "--listen", where)
