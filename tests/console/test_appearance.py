@@ -144,9 +144,7 @@ def test_frame_of_a_page(frame: str) -> None:
 
 
 def test_trouble_shows_in_a_tab_in_the_background(frame: str) -> None:
-    """The title has the number of certificates in trouble, and the icon has the colour of
-    errors.
-    """
+    """The title has the number of causes, and the page has the icon of errors."""
     assert "<title>(2) " in frame
     assert re.search(r'<link rel="icon"[^>]* href="/x/static/\w+/icon-error.svg"', frame)
 

@@ -545,8 +545,8 @@ def test_all_causes_have_a_page(tmp_path: Path) -> None:
 
 
 def test_each_form_has_an_identity(tmp_path: Path) -> None:
-    """Each page has a new identity in the form. The same form sent twice would start a single
-    run.
+    """Each load of the page gives the form a new identity. The console recognises a repeated form
+    by the identity.
     """
     with site_in(tmp_path, tables_of(1)) as site, opened(site) as url:
         identities = {
@@ -586,24 +586,6 @@ def test_links_have_the_prefix(tmp_path: Path) -> None:
     for attribute in ("href", "src", "action", "hx-get"):
         for path in re.findall(rf'\b{attribute}="([^"#]*)"', html):
             assert path.startswith(("/x/y/", "?")), path
-
-
-def test_many_certificates_are_shown_in_part(tmp_path: Path) -> None:
-    """The first screen has a limited number of certificates and causes, and a limited size."""
-    count = MOST_LIVES + 40
-    with site_in(tmp_path, tables_of(count)) as site:
-        fill(site.workspace().state, count)
-        site.workspace().state.update_notices(
-            lambda _: tuple(
-                Notice(Topic.TROUBLE, Subject(f"c{number}"), NOW, Problem(f"s{number}", Text("no")))
-                for number in range(MOST_CAUSES + 5)
-            )
-        )
-        html = page(site)
-
-    assert MOST_LIVES == html.count('<svg class="life"')
-    assert MOST_CAUSES == html.count('<div class="note cause ')
-    assert len(html.encode()) < 100_000
 
 
 def test_renewals_of_a_day_share_an_entry(tmp_path: Path) -> None:
@@ -695,7 +677,9 @@ def test_lives_are_shown_by_page_and_by_state(tmp_path: Path) -> None:
 
 
 def test_pages_for_many_certificates_are_small(tmp_path: Path) -> None:
-    """With ten times as many certificates, a third of them in trouble, only digits change."""
+    """The first screen hardly grows with ten times as many certificates, a third of them in
+    trouble. The lists of causes and certificates have a limited size.
+    """
     sizes: dict[str, list[int]] = {}
     for count in (60, 600):
         folder = tmp_path / str(count)

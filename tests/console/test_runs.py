@@ -552,7 +552,7 @@ def _eventually_has(stored: Stored, path: str, words: str) -> str:
 
 
 def test_page_of_a_certificate_shows_its_own_runs(stored: Stored) -> None:
-    """The navigation also counts the runs of other certificates."""
+    """The page lists the certificate's own runs. The navigation counts all runs."""
     number = stored.state.begin_run(NOON).number
     for nth, names in enumerate([("other",), ("img", "other"), ()]):
         stored.add(nth, names=names, number=number, host=stored.state.host)

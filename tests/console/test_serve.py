@@ -161,7 +161,7 @@ def notified(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def test_systemd_gets_the_state_of_the_process(tmp_path: Path, notified: socket.socket) -> None:
-    """Systemd gets READY, WATCHDOG, RELOADING, READY and STOPPING, in order."""
+    """The process sends READY, WATCHDOG, RELOADING, READY and STOPPING, in order."""
     config = write(tmp_path, f'listen = "{address()}"')
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
     with serving(config, "--no-schedule", environ=environ) as served:
@@ -277,7 +277,7 @@ def test_wrong_address_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_port_of_another_program(tmp_path: Path) -> None:
-    """The message has the address."""
+    """The refusal names the address."""
     with closing(socket.create_server((HOST, 0))) as other:
         where = f"{HOST}:{other.getsockname()[1]}"
         ended = refused(write(tmp_path), "--listen", where)
