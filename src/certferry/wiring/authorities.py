@@ -129,7 +129,9 @@ def _connect(
 def acme_account_at(
     directory: str | None, settings: Settings, state: StateStore, run: Run
 ) -> CaAccount:
-    """Return the account at a directory; if `directory` is None, at the usual directory."""
+    """Return certferry's account at a CA's directory; if `directory` is None, at the directory of
+    the usual CA.
+    """
     from certferry.adapters.acme.account import AcmeCaAccount
     from certferry.adapters.acme.network import IssuerSettings
 

@@ -176,7 +176,7 @@ def offered(
     family: adapters.Family, table: adapters.AdapterTable | None = None
 ) -> tuple[Service, ...]:
     """Return the types of accounts (or channels) of a family: the usual type first, then the others
-    by rank.
+    by rank. A type with a broken adapter is left out, with a warning in the log.
     """
     table = table or adapters.installed()
     ranked: list[tuple[bool, float, Service]] = []
@@ -271,13 +271,14 @@ _Unfit = tuple[Mistake, Text | None]
 
 
 def load_checked(path: Path | None, environ: Mapping[str, str]) -> model.Settings:
-    """Read a file. Raises `ConfigError`, also for a profile that a target would refuse."""
+    """Read a file. Raises `ConfigError`, also for a certificate with no fitting profile."""
     return checked(load.load(path, environ, ADAPTERS))
 
 
 def checked(settings: model.Settings) -> model.Settings:
     """Return the settings with only the profiles that fit the names and the targets. Raises
-    `ConfigError` as `load_checked` does.
+    `ConfigError` for a wrong channel, for a domain named for two accounts (`named_for_two`), and
+    for a certificate with no fitting profile.
     """
     if settings.channels:
         from certferry.wiring.channels import check

@@ -90,9 +90,13 @@ def judged_names(
 class PersistProofs:
     """Checks the dns-persist-01 records for one directory."""
 
+    #: The URL of the directory.
     directory: str
+    #: The account named by the records.
     state: StateStore
+    #: Asked for the records.
     resolvers: Resolvers
+    #: The clock of the run.
     now: Callable[[], datetime]
     #: Reads the directory's offer; the answer is kept.
     read_offer: Callable[[], dns_persist.Offer | None]

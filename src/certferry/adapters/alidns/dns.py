@@ -245,7 +245,7 @@ class AlidnsClient(answers.JsonTxtService):
     def _list(
         self, action: str, keys: tuple[str, str], about: str | Text, size: int, **params: str
     ) -> list[answers.Item]:
-        """Read a list up to the total named by the service."""
+        """Read a list up to the service's total; without a total, up to an empty page."""
 
         def page(number: int, before: int) -> tuple[list[answers.Item], bool]:
             where = {**params, "PageNumber": str(number), "PageSize": str(size)}

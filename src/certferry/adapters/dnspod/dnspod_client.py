@@ -313,7 +313,9 @@ class DnspodClient(answers.JsonTxtService):
     def _call(
         self, action: str, about: str | Text, params: Mapping[str, Any], *, is_write: bool
     ) -> answers.Reply | answers.Lost:
-        """Make a call in turn. After too many calls, rest; calls of other threads wait too."""
+        """Make a call in turn. After too many calls, rest and repeat the call, while the calls of
+        other threads wait. Raises `DnsUnavailable` after the last rest.
+        """
         with self._turns.ours():
             rests = iter(RESTS)
             while True:

@@ -96,7 +96,7 @@ class Posting:
         return sentence.filled(service=self.service, **shown)
 
     def later(self, problem: Text, headers: Mapping[str, str]) -> AgainAt:
-        """Return when to send the message again: after Retry-After, or soon."""
+        """Return `AgainAt` with the problem: after Retry-After, or after `SOON`."""
         asked = seconds_asked_for(Answer(0, headers, b""))
         return AgainAt(self.now() + (SOON if asked is None else timedelta(seconds=asked)), problem)
 
@@ -106,6 +106,7 @@ class PostedService(Struct, frozen=True):
 
     #: The service's name in sentences.
     SERVICE: str
+    #: The class of the channel's settings.
     Settings: type[Any]
     #: Returns the address to post to, from the settings and the time.
     address: Callable[[Any, datetime], Secret]
