@@ -326,9 +326,22 @@ def test_run_that_failed_at_the_start_is_the_last_run(tmp_path: Path) -> None:
         html = page(site)
 
     assert "No run has finished yet." not in html
+    assert "Next run" not in html, "another program starts the runs"
     last = html.split('id="looked"')[1]
     assert '<a href="/runs/r1">' in last
     assert '<span class="badge error">failed</span>' in last
+
+
+def test_process_with_a_schedule_shows_its_next_run(tmp_path: Path) -> None:
+    """The next run is within half a day."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        site.has_schedule = True
+        html = page(site)
+
+    shown = re.search(r'Next run <time[^>]* datetime="([^"]*)"', html)
+    assert shown is not None
+    assert NOW < datetime.fromisoformat(shown[1]) <= NOW + DAY / 2 + timedelta(minutes=1)
 
 
 def notices(site: Site, *made: Notice) -> None:

@@ -63,6 +63,11 @@ def last_scheduled(moments: tuple[time, time], now: datetime) -> datetime:
     return max(past, default=datetime.combine(yesterday, moments[-1], now.tzinfo))
 
 
+def next_scheduled(moments: tuple[time, time], now: datetime) -> datetime:
+    """Return the first of the daily moments (half a day apart) after `now`, in its time zone."""
+    return last_scheduled(moments, now + timedelta(hours=_HALF_A_DAY))
+
+
 class Job(Struct, frozen=True):
     """A job to install in the system's scheduler."""
 
