@@ -375,9 +375,7 @@ class LineageReconciler:
         return self.awaits_another
 
     def _was_verified_by_another(self, remembered: Remembered) -> bool:
-        """Return whether another host verified every domain since this run began; if so, report
-        every domain as verified.
-        """
+        """Return whether another host verified all domains since the run began; report if so."""
         standing = verified_since(self.desired, remembered, self._begun)
         if standing:
             self._versions = remembered.versions

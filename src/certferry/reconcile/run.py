@@ -370,9 +370,8 @@ class StepContext(Struct, frozen=True):
         self, step: Deploy | Verify, place: StepPlace, *, repairing: bool = False
     ) -> RolloutRecord:
         """Return the open rollout record for the step's version and domain, or a new record. If the
-        step repairs drift, the record says so; `repairing` counts the repair.
-
-        A new or changed record is stored, unless another run has stored a record meanwhile.
+        step repairs drift, the record says so; `repairing` counts the repair. A new or changed
+        record is stored, unless another run has stored a record meanwhile.
         """
         now, last, fingerprint = self.now, place.domain.last, place.version.fingerprint
         record = open_record(place.domain, fingerprint, now)
