@@ -88,7 +88,7 @@ _PLAN = Text(
 )
 _ACCOUNT = Text("check the account's notices at home.console.aliyun.com")
 
-_IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # their spelling
+_IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # spelt as by the service
 _FORBIDDEN = ("DomainExpired", "DomainLocked", "DomainType", "RecordLocked", "ProtectedDomain")
 
 _ANSWERS = answers.Codes(
