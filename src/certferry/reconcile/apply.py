@@ -48,9 +48,7 @@ _STOPPED_DURING = {
 def carry_out(  # noqa: C901 - a case for each kind of step
     steps: Sequence[plans.Step], context: StepContext
 ) -> Iterator[StepOutcome]:
-    """Carry out ready steps, and yield the outcomes. A removal beyond the run's limit is left out.
-    Raises `LeaseLost`, `Interrupted` and `StateError`.
-    """
+    """Carry out ready steps; yield outcomes. Raises `LeaseLost`, `Interrupted`, `StateError`."""
     unmanaged: list[plans.Retire] = []
     for step in steps:
         try:
@@ -193,9 +191,8 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
 
 def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext) -> RolloutRecord:
     """Return the record. If a rollback is declared and every answering address presents a
-    certificate before the change, the returned record has `worked_before`, and is stored.
-
-    Only edges that worked before the change refuse the certificate because of the change.
+    certificate before the change, the returned record has `worked_before`, and is stored. Only
+    edges that worked before the change refuse the certificate because of the change.
     """
     may_roll_back = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
@@ -211,11 +208,9 @@ def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext)
 
 
 def _bind(step: plans.Deploy, place: StepPlace, context: StepContext) -> tuple[str, str | None]:
-    """Bind the version. Return the bound remote id, and the id of the request if the target has
-    one.
-
-    A missing copy is uploaded first, and a copy gone from the target is uploaded again. Raises
-    `CopyGone` if the target refuses the copy but still lists it.
+    """Bind the version; return the bound remote id, and the id of the request if the target has
+    one. A missing copy is uploaded first, and a copy gone from the target is uploaded again. Raises
+    `DeployError`; `CopyGone` if the target refuses a copy and returns the same copy at the upload.
     """
     target, kind, https = context.ports.targets[step.target], place.domain.kind, step.https
     context.renew_lease()
@@ -234,9 +229,7 @@ def _bind(step: plans.Deploy, place: StepPlace, context: StepContext) -> tuple[s
 
 
 def _stored_copy(place: StepPlace, context: StepContext) -> str | None:
-    """Return the remote id of a listed copy, or of an upload at most `LISTED_WITHIN` old, which the
-    list may lack; otherwise `None`.
-    """
+    """Return the remote id of a listed copy, else of an upload in `LISTED_WITHIN`, else `None`."""
     label, fingerprint = place.target.label, place.version.fingerprint
     listed = place.target.remote_of(fingerprint)
     if listed is not None:

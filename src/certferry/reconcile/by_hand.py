@@ -145,7 +145,7 @@ def _nothing_to_go_back_to(desired: DesiredCertificate) -> errors.PlanRefused:
 def _must_be_possible(
     steps: Sequence[Rollback], desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> None:
-    """Raise `PlanRefused` if safety refuses a step of the plan after these withdrawals."""
+    """Raise `PlanRefused` if safety refuses a step of the plan that follows the rollbacks."""
     withdrawn = {(step.target, step.domain): step.fingerprint for step in steps}
     targets = tuple(
         replace(

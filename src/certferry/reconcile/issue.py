@@ -1,6 +1,4 @@
-"""Functions that order certificates at one CA or several, adopt certificates from files, and remove
-challenge records.
-"""
+"""Order certificates at one CA or several, adopt certificates, and remove challenge records."""
 
 from __future__ import annotations
 
@@ -95,11 +93,9 @@ def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]
 def within_rate_limits(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
-    """Return the order, with only the CAs whose limits allow the order now.
-
-    If no CA of the order allows the order, and the wait is too long for the certificate in force,
-    the other declared CAs are tried (`may_pass_over`). If no CA allows the order, return the order
-    held until the first CA is free.
+    """Return the order, with only the CAs whose limits allow the order now. If no CA of the order
+    does, and the wait is too long for the certificate in force, the other declared CAs are tried
+    (`may_pass_over`). If no CA allows the order, return the order held until the first CA is free.
     """
     free: list[Authority | None] = []
     holds: list[errors.OrderPostponed] = []
@@ -133,9 +129,8 @@ def _end(hold: errors.OrderPostponed) -> datetime:
 
 
 def issue(step: Issue, context: StepContext) -> StepOutcome:
-    """Order or adopt a certificate, store the result at once, and return the outcome: done, failed,
-    or waiting if a CA has said when to come back. Raises `LeaseLost`, `Interrupted` and
-    `StateError`.
+    """Order or adopt a certificate; store the result at once. Return the outcome: done, failed, or
+    waiting for a moment set by a CA. Raises `LeaseLost`, `Interrupted` and `StateError`.
     """
     state, now = context.ports.state, context.ports.now
     lease = context.renew_lease()
@@ -161,10 +156,9 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
 
 
 def _obtain(step: Issue, context: StepContext) -> tuple[CertificateBundle, str | None]:
-    """Return the certificate, and the CA's name or `None`: the certificate in the files, or a new
-    certificate from the first CA that issues.
-
-    If all CAs fail, raises an error with the messages of all. An error of DNS is raised at once.
+    """Return the certificate in the files, or a certificate from the first CA that issues, with the
+    CA's name or `None`. If all CAs fail, raises an error with the messages of all; an error of DNS
+    is raised at once.
     """
     if context.desired.files is not None:
         return context.ports.source.read(context.desired.files), None
@@ -243,9 +237,7 @@ def _request_of(
 
 
 def sweep(lineage: str, accounts: Sequence[DnsProvider], ports: Ports) -> None:
-    """Remove the challenge records of a lineage from DNS. The removal may take a minute. Raises
-    `DnsError`.
-    """
+    """Remove a lineage's challenge records. The removal may take a minute. Raises `DnsError`."""
     now = ports.now()
     ports.progress(Activity(lineage, _SWEEPING, now))
     ports.issuer.sweep(lineage, accounts, now)
@@ -253,7 +245,6 @@ def sweep(lineage: str, accounts: Sequence[DnsProvider], ports: Ports) -> None:
 
 def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) -> None:
     """Remove challenge records that killed runs left for lineages that no host issues any longer.
-
     Errors are only logged. A lineage with a lease held by another run is left out.
     """
     issued = {desired.lineage for desired in certificates} | ports.claims.lineages

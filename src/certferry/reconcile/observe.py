@@ -69,11 +69,9 @@ def without_remembered(target: ObservedTarget, lineage: str, ports: Ports) -> Ob
 
 
 def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertificate:
-    """Return `desired` with the names and the certificate read from the declared files. If another
-    host has the files (`_offered`), the names are the stored names, without a certificate.
-
-    Without declared files, return `desired` unchanged. Raises `CertificateError`, `PlanRefused` and
-    `StateError`.
+    """Return `desired` with the names and the certificate in the declared files; with the stored
+    names if another host has the files (`_offered`); unchanged without declared files. Raises
+    `CertificateError`, `PlanRefused` and `StateError`.
     """
     if desired.files is None:
         return desired
@@ -112,18 +110,14 @@ def _offered(
 
 
 def is_source_elsewhere(lineage: str, state: StateStore) -> bool:
-    """Return whether, by the state's note, another host has the files of a certificate made by
-    another client.
-    """
+    """Return whether, by the state's note, another host has the lineage's certificate files."""
     if not state.is_shared:
         return False
     return state.account_note(_SOURCES, lineage) not in {None, state.host}
 
 
 def store_source(desired: DesiredCertificate, state: StateStore) -> None:
-    """Store that this host has the certificate's files, if the files were read and hosts share the
-    state.
-    """
+    """Store that this host has the files, if the files were read and hosts share the state."""
     is_known = desired.offered is None or not state.is_shared
     if not is_known and state.account_note(_SOURCES, desired.lineage) != state.host:
         state.update_account_note(_SOURCES, desired.lineage, lambda _: state.host)
@@ -132,8 +126,7 @@ def store_source(desired: DesiredCertificate, state: StateStore) -> None:
 def as_known(
     desired: DesiredCertificate, source: CertificateSource, state: StateStore, *, read: bool
 ) -> DesiredCertificate:
-    """Return `desired` with the names of the certificate in the declared files; unchanged without
-    declared files.
+    """Return `desired` with the names of the certificate in the declared files, if any.
 
     With `read`, or if no names are stored, the names come from the files, otherwise from the state.
     If the files are unreadable, the names are the stored names, if any. Raises `StateError`.
@@ -203,8 +196,7 @@ def observe(
 
     Edges are asked for domains bound to the certificate that the domain should serve, and for
     domains with a hidden binding, because other domains have nothing to verify yet. `every_edge`
-    asks all edges. `anew` ignores cached lists. `remembered` are the lineage's records, if just
-    read.
+    asks all edges. `anew` ignores cached lists. `remembered`: the lineage's records, if just read.
 
     The order is:
 
@@ -276,8 +268,8 @@ def with_renewal_info(
     """Return the observation with the CA's answer about when to renew.
 
     The CA is asked once in each half of a day, unless Retry-After says otherwise (`ask_after`), and
-    not about a certificate to be replaced anyway. If the query fails, the last answer counts.
-    Raises `StateError`.
+    not about a certificate to be replaced. If the query fails, the last answer counts. Raises
+    `StateError`.
     """
     version, now = observed.current, ports.now()
     if version is None or desired.files is not None or observed.is_owned_elsewhere:
@@ -311,23 +303,16 @@ def with_renewal_info(
 class _TargetObserver(Struct, frozen=True):
     """Observes the targets of one lineage."""
 
-    #: The declaration of the lineage.
-    desired: DesiredCertificate
-    #: The targets, receivers, edges and state to ask.
-    ports: Ports
-    #: The lineage's records, without targets.
-    stored: Observation
-    #: Whether to ask the edges of all domains.
-    every_edge: bool
-    #: Whether to ignore cached lists.
-    anew: bool
+    desired: DesiredCertificate  #: The declaration of the lineage.
+    ports: Ports  #: The targets, receivers, edges and state to ask.
+    stored: Observation  #: The lineage's records, without targets.
+    every_edge: bool  #: Whether to ask the edges of all domains.
+    anew: bool  #: Whether to ignore cached lists.
     #: The account and name of each domain with a binding contradicted by edges.
     doubted: frozenset[tuple[str, str]]
 
     def observe(self, deployment: DesiredDeployment) -> ObservedTarget:
-        """Return the target or the receiver of one deployment, with the state's records. A target
-        that cannot be read has a `failure`.
-        """
+        """Return a deployment's target or receiver with the state's records, or a `failure`."""
         label, remembered = deployment.target, self.stored.remembered
         records = {r.domain: r for r in remembered.rollouts if r.target == label}
         target = self._found(deployment, records)
@@ -404,9 +389,7 @@ class _TargetObserver(Struct, frozen=True):
         return replace(target, domains=owned, owned_elsewhere=tuple(owned_elsewhere))
 
     def _with_uploads(self, target: ObservedTarget, label: str) -> ObservedTarget:
-        """Add from the state our copies that the target did not list, and until when copies are in
-        use.
-        """
+        """Add from the state our copies missing in the target's list, and until when in use."""
         uploads = [upload for upload in self.stored.remembered.uploads if upload.target == label]
         if target.remotes_hidden:
             target = inferred.with_remembered_remotes(target, self.stored.versions, uploads)

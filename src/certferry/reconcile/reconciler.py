@@ -158,7 +158,7 @@ class Outcomes:
         return tuple(filter(None, (*self._latest.values(), self._trouble)))
 
     def next_look(self) -> Waiting | None:
-        """Return the earliest wait of the last pass; `None` if no further pass is needed."""
+        """Return the earliest wait of the last pass; `None` if no further pass follows."""
         if self._trouble is not None:
             return self._trouble.waiting
         return min(self._waits.values(), key=lambda waiting: waiting.until, default=None)
@@ -197,7 +197,7 @@ class RunRules(Struct, frozen=True):
     """The rules that all lineages of a run share."""
 
     issuing: Issuing = Issuing.IF_DUE  #: Whether to order certificates.
-    #: Whether failed steps keep their pauses, as in a scheduled run. Else they are tried at once.
+    #: Whether pauses after failures hold, as in a scheduled run; otherwise each step is tried.
     keeps_pauses: bool = False
     #: Counts the copies that the run has tried to remove.
     removals: Removals = field(default_factory=Removals)
@@ -375,9 +375,7 @@ class LineageReconciler:
         return self.awaits_another
 
     def _was_verified_by_another(self, remembered: Remembered) -> bool:
-        """Return whether another host verified every domain since this run began; if so, report
-        every domain as verified.
-        """
+        """Return whether another host verified all domains since the run began; report if so."""
         standing = verified_since(self.desired, remembered, self._begun)
         if standing:
             self._versions = remembered.versions

@@ -64,8 +64,8 @@ from certferry.text import Text
 from certferry.values import replace
 
 CLEANING_UP = timedelta(seconds=3.5)
-"""How long a thread of a stopped run may wait in total while cleaning up. The process ends within
-five seconds after the stop.
+"""How long a thread of a stopped run may wait in total while cleaning up. The process of a command
+ends within five seconds after the stop.
 """
 
 _log = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:
     """
     try:
         unended = state.unended_runs()
-    except StateError:  # locks cannot be tried, as on a read-only disk
+    except StateError:  # the locks of runs cannot be tried, as on a read-only disk
         return ()
     return tuple(
         Notice(
@@ -370,9 +370,8 @@ class StepContext(Struct, frozen=True):
         self, step: Deploy | Verify, place: StepPlace, *, repairing: bool = False
     ) -> RolloutRecord:
         """Return the open rollout record for the step's version and domain, or a new record. If the
-        step repairs drift, the record says so; `repairing` counts the repair.
-
-        A new or changed record is stored, unless another run has stored a record meanwhile.
+        step repairs drift, the record says so; `repairing` counts the repair. A new or changed
+        record is stored, unless another run has stored a record meanwhile.
         """
         now, last, fingerprint = self.now, place.domain.last, place.version.fingerprint
         record = open_record(place.domain, fingerprint, now)

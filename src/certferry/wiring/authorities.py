@@ -103,7 +103,8 @@ def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
         ca_bundle=ca.ca_bundle,
         proxy=ca.proxy,
         preferred_chain=acme.preferred_chain,
-        # Other CAs have other profiles. Near the deadline any certificate is better than none.
+        # A fallback CA may lack the profile: when that CA is asked, any certificate is better than
+        # none.
         must_have_profile=ca is acme.usual,
         external=external,
         limits=limits_at(ca.directory),

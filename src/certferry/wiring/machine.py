@@ -113,7 +113,7 @@ def acme_sh_variables(*families: Family) -> Mapping[str, str]:
     table, names = installed(), dict[str, str]()
     for family in families:
         for type_ in table.names(family):
-            with suppress(BrokenAdapter):  # reported when such an account is connected
+            with suppress(BrokenAdapter):  # connecting the account reports the broken adapter
                 for variable in table.find(family, type_).adapter.ENVIRONMENT:
                     if variable.acme_sh:
                         names[variable.names[0]] = variable.acme_sh

@@ -129,8 +129,8 @@ def newest(versions: Versions, moment: datetime) -> Certificate | None:
 def _undeclared(
     ours: Iterable[str], declared: Sequence[DesiredCertificate], state: StateStore, moment: datetime
 ) -> Iterator[Undeclared]:
-    """Yield the certificates that are still valid among `ours`, the undeclared lineages of this
-    file. A certificate kept under another name is left out.
+    """Yield the certificates that are still valid among `ours`: the lineages that belong to this
+    file and are no longer declared. A certificate kept under another name is left out.
     """
     ends = {
         lineage: newest(history, moment) for lineage, history in state.versions_of(ours).items()

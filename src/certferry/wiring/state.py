@@ -43,7 +43,7 @@ def act_as_owner(state: StateSettings) -> None:
     """
     if state.path is None or os.geteuid() != 0:
         return
-    with suppress(KeyError, OSError):  # no such user, or no directory yet
+    with suppress(KeyError, OSError):  # the user or the directory is missing
         user = pwd.getpwnam(PACKAGE_USER)
         if user.pw_uid == state.path.parent.stat().st_uid:
             os.initgroups(PACKAGE_USER, user.pw_gid)

@@ -434,7 +434,7 @@ def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -
     body = messages.Order.from_json(document)
     _must_be_text(body.finalize, *(body.authorizations or ()), body.certificate or "")
     expires = body.expires
-    if expires is not None and expires.tzinfo is None:  # against RFC 3339; the library lets it pass
+    if expires is not None and expires.tzinfo is None:  # RFC 3339 demands a zone
         expires = expires.replace(tzinfo=UTC)
     return Order(
         url=url,

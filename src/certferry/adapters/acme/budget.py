@@ -17,7 +17,7 @@ from certferry.ports.state import StateStore
 _HOUR, _WEEK = timedelta(hours=1), timedelta(days=7)
 
 # Source: docs/facts/letsencrypt.md §2. The CA refills an allowance bit by bit, so the true limits
-# are a little higher. Later versions of the staging directory allow more failures.
+# are a little higher. At staging, later versions of the CA's page allow more failures.
 _KNOWN = {
     "https://acme-v02.api.letsencrypt.org/directory": Limits(
         orders=Allowance(300, 3 * _HOUR),

@@ -247,7 +247,7 @@ class Solver:
             self._context.count(done, len(proofs))
             seen = self._client.authorization(proof.authorization.url)
             polling = Polling(activity, deadline, self._context.pause, self._context.now)
-            # A failure fails the order, so the other names are read once, without waiting.
+            # One name's failure fails the order, so the other names are read once, without waiting.
             while seen.status == PENDING and not failed:
                 polling.rest(seen.retry_after)
                 seen = self._client.authorization(proof.authorization.url)

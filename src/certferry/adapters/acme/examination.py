@@ -239,7 +239,7 @@ class ZonesLook(Struct, frozen=True):
         return [*findings, *self._silent(served)]
 
     def _silent(self, places: Sequence[str]) -> Iterator[Problem]:
-        """Yield a warning for silent name servers, because each order waits for them."""
+        """Yield a warning for silent name servers, because each order waits for the servers."""
         if not isinstance(self.propagation, DnsPropagation):
             return
         with suppress(DnsError):  # a resolver's error is reported separately

@@ -114,7 +114,7 @@ def read(response: dns.message.Message, name: str) -> Reading:
 
 
 def read_kept(response: dns.message.Message, name: str) -> Reading:
-    """Read a resolver's answer; the reason says how long a cache may keep it (RFC 2308 §5)."""
+    """Read a resolver's answer; `why` says how long a cache may keep the answer (RFC 2308 §5)."""
     refusal = _refusal(response)
     if refusal is not None:
         return refusal

@@ -39,7 +39,7 @@ WHOLE = timedelta(seconds=90)  # for a whole answer; the first byte may take all
 LONGEST_ANSWER = 2**20  # bytes; a chain, or an order of a hundred names, has about 10,000
 MOST_NONCES = 40  # tries; enough for a CA that refuses every other good nonce
 RESTS = (0.25, 1.0)  # seconds before each retry after a lost connection or a 5xx
-LONGEST_REST = 10.0  # seconds; a CA that asks for more fails the request
+LONGEST_REST = 10.0  # seconds; a request fails if the CA asks for a longer wait
 FIRST, GROWTH, LONGEST = 0.1, 1.5, 10.0  # seconds of the rests between polls, and their growth
 
 _TRANSIENT = {500, 502, 503, 504}

@@ -162,7 +162,7 @@ def findings_of(
 ) -> Iterator[Problem]:
     """Yield a finding for each name.
 
-    An account can prove the names in `spare` too, so their missing records are only warnings.
+    An account can prove the names in `spare` too, so a missing record there is only a warning.
     """
     for judged in examined:
         yield _finding(judged, _severity(judged.name in spare), now)

@@ -243,7 +243,7 @@ class DnsPropagation:
         return self._where.alias(f"{UNWRITTEN}.{parent}")
 
     def wait(self, wanted: Wanted, report: Report) -> None:
-        """Return once the values are seen at the most direct of these places that answers.
+        """Return once the values are seen at the first of these places that answers.
 
         1. Every name server with an address.
         2. If some name servers stay silent: all other name servers, and the resolvers.

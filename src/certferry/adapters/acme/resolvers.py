@@ -167,8 +167,8 @@ class Resolvers:
         """Return the target of the name's CNAME, without following further CNAMEs; `None` without a
         CNAME.
         """
-        # dnspython's canonical name would need an answer from the end of the chain, often a CDN's
-        # name, or a wildcard's.
+        # dnspython's own `canonical_name` would follow the whole chain, and fail if the servers at
+        # the end of the chain do not answer.
         records = self._records(name, dns.rdatatype.CNAME)
         return name_in_text(records[0].target) if records else None
 

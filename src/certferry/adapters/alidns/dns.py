@@ -88,7 +88,7 @@ _PLAN = Text(
 )
 _ACCOUNT = Text("check the account's notices at home.console.aliyun.com")
 
-_IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # their spelling
+_IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # spelt as by the service
 _FORBIDDEN = ("DomainExpired", "DomainLocked", "DomainType", "RecordLocked", "ProtectedDomain")
 
 _ANSWERS = answers.Codes(
@@ -271,7 +271,7 @@ def _record_of(item: Mapping[str, object], zone: Zone) -> TxtRecord | None:
     """Return a record; `None` unless a TXT record of this zone."""
     host, value = answers.as_text(item.get("RR")).lower(), answers.as_text(item.get("Value"))
     record_id = answers.as_text(item.get("RecordId"))
-    # `DomainName` may be in Unicode or in A-labels: the documents show neither case.
+    # `DomainName` may be in Unicode or in A-labels: the documents do not say which.
     is_ours = answers.as_text(item.get("DomainName")).lower() in {zone.id.lower(), zone.name}
     if item.get("Type") != "TXT" or not is_ours or not RECORD_ID.fullmatch(record_id):
         return None

@@ -277,7 +277,7 @@ def _records(zone: txt.Zone) -> str:
 
 
 def _problem_of(item: dict[str, Any], name: str) -> errors.DnsRejected | None:
-    """Return why resolvers would not see records in this zone; `None` if they would."""
+    """Return why resolvers would not see records in this zone; `None` if resolvers see records."""
     if answers.as_text(item.get("type")) in _SERVED_ELSEWHERE:
         return errors.DnsRejected(
             Text("Cloudflare is not the DNS service of the zone {zone}", zone=name),

@@ -221,7 +221,9 @@ class TxtRecords:
         raise in_doubt(name, problem)
 
     def _is_there(self, zone: Zone, record_id: str, name: str, value: str) -> bool:
-        """Read a new record back. A failed read counts as success, to keep the record's id."""
+        """Return whether a new record is there, read back by its id. A failed read counts as True,
+        to keep the id; without `reads_back` the answer is True.
+        """
         if not self.reads_back:
             return True
         try:

@@ -75,7 +75,7 @@ _BLOCKED = {
     "spam": (Text("banned"), Text("ask DNSPod's support for the reason")),
     "lock": (Text("locked"), Text("unlock the domain at console.dnspod.cn")),
 }
-"""DNSPod's word for a blocked domain's state → the state as told to operators, and the hint."""
+"""By DNSPod's word for the state of a blocked domain: the word for operators, and the hint."""
 
 _TOKEN = Text(
     "compare `id` and `token` with the DNSPod tokens listed at console.dnspod.cn under API keys; "

@@ -149,8 +149,8 @@ def is_server_error(answer: Answer) -> bool:
 def _web_page(answer: Answer, host: str) -> HttpFailure | None:
     """Return a failure if a gateway or a hotel's login page answered in place of the service.
 
-    A DNS service declares its JSON as a web page (docs/facts/dnspod.md §1.1), so the body decides
-    too.
+    A DNS service declares its JSON as a web page (docs/facts/dnspod.md §1.1), so a body that begins
+    with `{` does not count as a web page.
     """
     declared = "text/html" in answer.headers.get("Content-Type", "").lower()
     if not declared or answer.body.lstrip()[:1] == b"{":
@@ -248,7 +248,7 @@ class _Turns:
     def _fill(self) -> None:
         count = min(self._waiting, self._most)
         ahead = None if self._reserve is None else self._reserve(count)
-        now = self._clock()  # read after the answer, so each turn begins at its moment or later
+        now = self._clock()  # read after the answer, so no turn begins too early
         first = max(self._next, now) if ahead is None else now + ahead.total_seconds()
         self._next = first + count * self._interval
         self._ready.extend(first + number * self._interval for number in range(count))

@@ -154,7 +154,7 @@ def _end(process: subprocess.Popen[bytes], output: Output) -> None:
         while not _has_ended(process) and time.monotonic() < deadline:
             output.read(_TICK)
     finally:
-        # Always: the program may have ended and left its children.
+        # Kill the group in any case: the program may have ended and left children behind.
         _signal(process, signal.SIGKILL)
 
 

@@ -176,7 +176,7 @@ class SystemdTimer:
         return desired
 
     def _started_again(self, *, has_changed: bool) -> None:
-        """Restart a changed service that keeps running. A timer needs only the reload."""
+        """Do nothing: a changed timer needs only the reload. `SystemdServer` restarts a service."""
 
     def remove(self) -> Text | None:
         present = [name for name in self.units if self._own(name)]
@@ -216,7 +216,7 @@ class SystemdTimer:
         user = user_name(os.getuid())
         typed = [] if is_on else [" ".join([*self._systemctl, "enable", "--now", self._started])]
         if not self._for_system and not (self._lingering / user).exists():
-            # Without lingering, the user's manager ends with the last session, and so the timer.
+            # Without lingering, manager and timer of the user end with the user's last session.
             typed.append(f"loginctl enable-linger {user}")
         return verbatim(" && ".join(typed)) if typed else None
 
