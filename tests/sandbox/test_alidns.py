@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from certferry_sandbox.alidns.service import AlidnsService
+from certferry_sandbox.aliyun.dns import AlidnsService
 from certferry_sandbox.zones import Zones
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

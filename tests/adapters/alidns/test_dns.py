@@ -22,7 +22,7 @@ from certferry.errors import (
     Retry,
 )
 from certferry.ports.dns import DnsProvider
-from certferry_sandbox.alidns.wire import expected_signature, read_form
+from certferry_sandbox.aliyun.gateway import expected_signature, read_form
 from certferry_sandbox.faults import Fault
 from tests.adapters.alidns.account import KEY_ID, KEY_SECRET, AlidnsAccount, alidns_account
 
