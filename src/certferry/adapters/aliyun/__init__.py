@@ -15,6 +15,6 @@ A run uses the target in four steps:
 4. **Retire.** `cas` removes a copy that no domain uses, after the certificate's end: Alibaba Cloud
    does not say which other products use the copy.
 
-`errors` has the codes. `survey` serves `discover`, `init` and `doctor`. `alidns` is an older type of
-account with DNS alone.
+`errors` has the codes. `survey` serves `discover`, `init` and `doctor`. `alidns` is an older type
+of account with DNS alone.
 """

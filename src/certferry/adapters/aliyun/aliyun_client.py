@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from certferry.adapters.aliyun import errors, records
-from certferry.adapters.aliyun.account import Settings
+from certferry.adapters.aliyun.account import CALLED, Settings
 from certferry.adapters.aliyun.rpc import AccessKey, answers_too_many, read_reply, signed_request
 from certferry.adapters.cdn.answers import decode, decode_entry
 from certferry.adapters.cdn.lists import Page, never_ends, whole_list
@@ -80,9 +80,7 @@ class AliyunClient:
         """Return how far the service's clock is ahead, by the answer to a request without keys."""
         host = self._products[Kind.CDN]
         try:
-            return http_client.ask_the_time(
-                host.http, exchange.Request("GET", host.url), self._now
-            )
+            return http_client.ask_the_time(host.http, exchange.Request("GET", host.url), self._now)
         except exchange.HttpFailure as failure:
             raise errors.explain_failure(Text("the time of the service"), failure) from None
 
@@ -124,7 +122,7 @@ class AliyunClient:
         """Read the certificate of one domain (§2.3); `None` for an answer without a certificate."""
         what = Text("the certificate of {domain}", domain=name)
         action = f"Describe{product.infix}DomainCertificateInfo"
-        body = self._call(self._products[product.kind], what, action, DomainName=name)
+        body = self._call(self._products[product.kind], what, action, {"DomainName": name})
         infos = [
             info
             for raw in _entries(body, ("CertInfos", "CertInfo"), what)
@@ -141,14 +139,14 @@ class AliyunClient:
         action = f"Set{product.long_infix}DomainSSLCertificate"
         params = {"DomainName": name, "SSLProtocol": "on", **certificate}
         host = self._products[product.kind]
-        return _request_id(self._call(host, what, action, is_change=True, **params))
+        return _request_id(self._call(host, what, action, params, is_change=True))
 
     def edges_of(self, product: Product, name: str) -> tuple[str, ...]:
         """Return the addresses of the healthy edges of one domain (§3)."""
         what = Text("the edges of {domain}", domain=name)
         action = f"Describe{product.infix}UserVipsByDomain"
         host = self._products[product.kind]
-        body = self._call(host, what, action, DomainName=name, Available="on")
+        body = self._call(host, what, action, {"DomainName": name, "Available": "on"})
         return _decoded(body, records.Edges, what).addresses
 
     def list_certificates(self, status: str = "") -> list[records.StoredOrder]:
@@ -169,16 +167,16 @@ class AliyunClient:
         """Upload a certificate under a new name; return the id (§4.2)."""
         what = Text("the upload of {label}", label=name)
         params = {"Name": name, "Cert": certificate_pem, "Key": key_pem}
-        body = self._call(self._cas, what, "UploadUserCertificate", is_change=True, **params)
+        body = self._call(self._cas, what, "UploadUserCertificate", params, is_change=True)
         return str(_decoded(body, records.Uploaded, what, maybe_done=True).cert_id)
 
     def delete(self, cert_id: str) -> None:
         """Remove an uploaded certificate (§4.3)."""
         what = Text("the removal of certificate {id}", id=short(cert_id))
-        self._call(self._cas, what, "DeleteUserCertificate", is_change=True, CertId=cert_id)
+        self._call(self._cas, what, "DeleteUserCertificate", {"CertId": cert_id}, is_change=True)
 
     def _call(
-        self, host: _Host, what: Text, action: str, *, is_change: bool = False, **params: str
+        self, host: _Host, what: Text, action: str, params: Params, *, is_change: bool = False
     ) -> Mapping[str, Any]:
         """Make a call, and return the body of a successful answer."""
         named = {"Action": action, **params}
@@ -217,7 +215,7 @@ class AliyunClient:
         def page_at(place: str) -> Page[T]:
             number = int(place or 1)
             where = {**params, number_name: str(number), size_name: str(size)}
-            body = self._call(host, what, action, **where)
+            body = self._call(host, what, action, where)
             raws = _entries(body, path, what)
             items = ((raw, decode_entry(raw, into)) for raw in raws)
             # An undecodable entry counts by its bytes: a page full of them is still news.
@@ -231,7 +229,7 @@ class AliyunClient:
 
         entries = whole_list(page_at)
         if entries is None:
-            raise errors.AliyunFailure(never_ends(what, errors.CALLED))
+            raise errors.AliyunFailure(never_ends(what, CALLED))
         return entries
 
 
@@ -252,9 +250,7 @@ def _entries(body: object, path: Sequence[str], what: Text) -> list[msgspec.Raw]
     return [msgspec.Raw(msgspec.json.encode(entry)) for entry in body]
 
 
-def _decoded(
-    body: Mapping[str, Any], into: type[T], what: Text, *, maybe_done: bool = False
-) -> T:
+def _decoded(body: Mapping[str, Any], into: type[T], what: Text, *, maybe_done: bool = False) -> T:
     try:
         return decode(msgspec.json.encode(body), into)
     except ValueError as problem:

@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from certferry.adapters.aliyun.account import CALLED
 from certferry.adapters.aliyun.aliyun_client import AliyunClient
-from certferry.adapters.aliyun.errors import CALLED, NO_SUCH_CERTIFICATE, AliyunFailure
+from certferry.adapters.aliyun.errors import NO_SUCH_CERTIFICATE, AliyunFailure
 from certferry.adapters.cdn.copies import StoredCertificate
 from certferry.adapters.cdn.failure import rejected
 from certferry.core.certificates import lineage as lineages
@@ -49,7 +50,7 @@ class CasStore:
         return [record for record, _ in self._listed.values()]
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> StoredCertificate:
-        """Upload under the lineage's label, which is unique and has 55 characters at most (§5.1)."""
+        """Upload under the lineage's label, which is unique and short enough (§5.1)."""
         certificate = bundle.certificate
         label = lineages.label_of(lineage, certificate.fingerprint)
         pem, key = bundle.fullchain_pem, bundle.privkey_pem.reveal()

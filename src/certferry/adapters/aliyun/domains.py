@@ -84,9 +84,14 @@ def bound_in(info: CertificateInfo | None) -> Bound:
         return Bound(is_on=False)
     leaf = info.leaf
     if leaf is None:
-        return Bound(True, info.remote_id, ends=moment(info.cert_expire_time))
-    proof, serial = fingerprint(leaf.public_bytes(Encoding.DER)), f"{leaf.serial_number:x}"
-    return Bound(True, info.remote_id, proof, serial, leaf.not_valid_after_utc)
+        return Bound(is_on=True, remote_id=info.remote_id, ends=moment(info.cert_expire_time))
+    return Bound(
+        is_on=True,
+        remote_id=info.remote_id,
+        fingerprint=fingerprint(leaf.public_bytes(Encoding.DER)),
+        serial=f"{leaf.serial_number:x}",
+        ends=leaf.not_valid_after_utc,
+    )
 
 
 class Domains:

@@ -120,8 +120,7 @@ _GONE = Meaning(
     ' site needs cas = "https://cas.ap-southeast-1.aliyuncs.com"',
     errors.CopyGone,
 )
-_FULL = frozenset({"CertQuotaCheckFailed", "InsufficientQuota"})
-NOT_OPENED = Meaning(
+_NOT_OPENED = Meaning(
     "the service is not opened for the account",
     "open the service in the console, or remove the deployment",
 )
@@ -299,9 +298,7 @@ def explain_nonsense(subject: Text, problem: str, *, maybe_done: bool) -> Aliyun
     return AliyunFailure(errors.TargetUnavailable(message, hint=_LATER), maybe_done=maybe_done)
 
 
-def explain_refusal(
-    subject: Text, reply: RpcReply, answer: Answer, now: datetime
-) -> AliyunFailure:
+def explain_refusal(subject: Text, reply: RpcReply, answer: Answer, now: datetime) -> AliyunFailure:
     """Return the failure for a refusal. The known meaning of the code comes first, then refused
     keys, a missing right, the clock, the rate limit and server errors. Any other answer is a
     `TargetRejected`.

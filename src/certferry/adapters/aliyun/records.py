@@ -22,7 +22,7 @@ from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.names import is_address
 
 Host: TypeAlias = Annotated[str, msgspec.Meta(pattern=HOST, max_length=254)]
-CertId: TypeAlias = Annotated[int, msgspec.Meta(ge=1, lt=2**63)]
+CertId: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 _STATE = re.compile(r"[a-z]{2,12}(_[a-z]{2,12}){0,3}")
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)([T ]\d\d:\d\d:\d\d)?Z?", re.ASCII)

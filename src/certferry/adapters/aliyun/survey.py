@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 from certferry.adapters.aliyun.aliyun_client import CDN, DCDN, AliyunClient
 from certferry.adapters.aliyun.domains import FAILED, Bound, Domains, problem_of
@@ -22,7 +23,9 @@ from certferry.errors import Problem, Severity
 from certferry.ports.examination import AccountReport
 from certferry.ports.survey import Looked
 from certferry.text import Text
+from certferry.values import replace
 
+T = TypeVar("T")
 BoundId = Callable[[Bound, Mapping[str, StoredCertificate]], str | None]
 
 
@@ -54,9 +57,7 @@ def survey(
     return Survey(tuple(domains), unread, tuple(found))
 
 
-def _unless_refused(
-    call: Callable[[], Mapping[str, object]], failures: list[AliyunFailure]
-) -> Mapping[str, object] | None:
+def _unless_refused(call: Callable[[], T], failures: list[AliyunFailure]) -> T | None:
     result = attempt(call, AliyunFailure)
     if not isinstance(result, AliyunFailure):
         return result
@@ -71,28 +72,21 @@ def _found(
 ) -> FoundDomain:
     item = product.listed()[domain]
     problem = problem_of(domain, item, product.product)
-    is_failed = item.state == FAILED
-    facts = {
-        "problem": None if is_failed else problem,
-        "failure": problem if is_failed else None,
-        "state": item.state or None,
-    }
-    kind = product.product.kind
+    found = FoundDomain(domain, product.product.kind, problem=problem, state=item.state or None)
+    if item.state == FAILED:
+        found = replace(found, problem=None, failure=problem)
     try:
         bound = product.bound(domain)
     except AliyunFailure as failure:
         if failure.is_common or failure.silent:
             raise
-        facts["problem"] = failure.error
-        return FoundDomain(domain, kind, binding_hidden=True, **facts)
-    return FoundDomain(
-        domain,
-        kind,
+        return replace(found, problem=failure.error, binding_hidden=True)
+    return replace(
+        found,
         has_https=bound.is_on,
         not_after=bound.ends,
         bound=bound_id(bound, stored),
         binding_hidden=bound.is_hidden,
-        **facts,
     )
 
 
@@ -130,9 +124,7 @@ def examine(
     yield info(Code.WAYS, account, sentence.filled(ways=accepted))
     if "CAS" not in failures:
         counted = Text("certificates in the account's store: {count}")
-        yield info(
-            Code.CERTIFICATES_KEPT, account, counted.filled(count=len(certificates.all()))
-        )
+        yield info(Code.CERTIFICATES_KEPT, account, counted.filled(count=len(certificates.all())))
 
 
 def _reading_a_binding(account: str, product: Domains) -> Iterator[Problem]:

@@ -42,6 +42,7 @@ from certferry.core.certificates.certificate import CertificateBundle, covered_b
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.discovery.inventory import Survey
 from certferry.core.observed import observation
+from certferry.core.observed.records import OtherCertificate
 from certferry.core.planning.choice import choose, searches
 from certferry.errors import (
     CertferryError,
@@ -141,7 +142,10 @@ class Aliyun:
         ours = tuple(self._copies.of(scope.lineage, scope.known))
         return replace(
             target,
-            remotes=(*(replace(copy, in_use_until=copy.not_after) for copy in ours), *target.remotes),
+            remotes=(
+                *(replace(copy, in_use_until=copy.not_after) for copy in ours),
+                *target.remotes,
+            ),
             others=tuple(self._others(ours)) if scope.others else (),
             unremembered=tuple(self._copies.unremembered(scope.lineage, scope.known)),
             quota=self._copies.quota(),
@@ -182,9 +186,7 @@ class Aliyun:
             words = {"problem": failure.error.message}
             return {}, rejected(sentence, GRANT, TargetAccessDenied, **words)
 
-    def _others(
-        self, ours: Sequence[observation.RemoteCertificate]
-    ) -> Iterator[observation.OtherCertificate]:
+    def _others(self, ours: Sequence[observation.RemoteCertificate]) -> Iterator[OtherCertificate]:
         """Yield the other copies. Each counts as in use until the end: see `CasStore.remove`."""
         for other in self._copies.others(ours):
             yield replace(other, in_use_until=other.not_after)

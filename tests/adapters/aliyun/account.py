@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from certferry.adapters.alidns.dns import Settings, connect
+from certferry.adapters.aliyun.alidns import Settings, connect
 from certferry.core.redaction import Secret
 from certferry.ports.dns import DnsProvider
 from certferry_sandbox.aliyun.dns import AlidnsService
