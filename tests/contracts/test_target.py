@@ -219,9 +219,10 @@ class TestQiniu(DeployTargetContract):
 class TestAliyun(DeployTargetContract):
     """CDN domains at the stand-in of Alibaba Cloud.
 
-    Three promises differ. Alibaba Cloud does not say which of its products use a stored certificate,
-    so a copy is removed only after its end. A binding has no settings beside the certificate. The
-    store lists fingerprints, so a copy by another tool counts as a copy, and is never removed.
+    Three promises differ. Alibaba Cloud does not say which of its products use a stored
+    certificate, so a copy is removed only after its end. A binding has no settings beside the
+    certificate. The store lists fingerprints, so a copy by another tool counts as a copy, and is
+    never removed.
     """
 
     @pytest.fixture
@@ -339,6 +340,8 @@ class TestAliyun(DeployTargetContract):
         known, foreign = world.issue(*NAMES), world.issue("www.example.org")
         ours = target.upload(LINEAGE, known)
         ids = {target.upload("other", foreign), world.put("theirs", foreign)}
+        assert isinstance(world, AliyunWorld)
+        world.place.time.pause(CERTIFICATES_AGE)
 
         look = Scope(LINEAGE, NAMES, (), Kind.AUTO, (known.certificate,))
         found = target.observe(replace(look, others=True))
