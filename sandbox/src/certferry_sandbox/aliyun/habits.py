@@ -1,4 +1,4 @@
-"""Answers that Alibaba Cloud may give, each with a switch (docs/facts/aliyun.md).
+"""Answers that Alibaba Cloud may give, each with a switch (docs/facts/aliyun.md §9).
 
 The stand-in starts with the documented answers. `HABITS` has the switches by name; all switches of
 `TOGETHER` can be on at the same time.
@@ -59,7 +59,7 @@ def no_https_is_empty(aliyun: AliyunService) -> None:
 def ids_untold(aliyun: AliyunService) -> None:
     """§3.3: reads have no CertId."""
     for product in aliyun.products.values():
-        product.habits.tells_id = False
+        product.habits.has_id = False
 
 
 def leaf_alone(aliyun: AliyunService) -> None:
