@@ -55,8 +55,8 @@ class Client:
         """Call CDN, or DCDN with the name of DCDN's twin."""
         if product == "cdn":
             return self.cdn(action, **params)
-        twin = action.replace("Cdn", "", 1).replace("Describe", "DescribeDcdn")
-        return self.dcdn(twin.replace("SetDomain", "SetDcdnDomain"), **params)
+        verb = "Set" if action.startswith("Set") else "Describe"
+        return self.dcdn(f"{verb}Dcdn{action.removeprefix(verb).removeprefix('Cdn')}", **params)
 
     def send(
         self,
@@ -83,8 +83,14 @@ class Client:
         text = f"{method}&%2F&{quote(pairs, safe='~')}".encode()
         digest = hmac.new(f"{self.secret}&".encode(), text, hashlib.sha1).digest()
         signed.setdefault("Signature", base64.b64encode(digest).decode())
-        where = "params" if in_query or method == "GET" else "data"
-        answer = requests.request(method, f"{endpoint.url}/", timeout=10, **{where: signed})
+        is_query = in_query or method == "GET"
+        answer = requests.request(
+            method,
+            f"{endpoint.url}/",
+            params=signed if is_query else None,
+            data=None if is_query else signed,
+            timeout=10,
+        )
         return answer.status_code, answer.json()
 
     def upload(self, issued: Issued, name: str = "test", **changes: str | None) -> Answer:

@@ -231,7 +231,7 @@ class Store:
             "Fingerprint": leaf.fingerprint(hashes.SHA1()).hex().upper(),  # noqa: S303 - the vendor's
             "Sha2": leaf.fingerprint(hashes.SHA256()).hex().upper(),
         }
-        told = {"both": list(prints), "sha1": ["Fingerprint"], "none": []}
+        names = {"both": list(prints), "sha1": ["Fingerprint"], "none": []}
         return {
             "Name": stored.name,
             "Sans": ",".join(dns_names(leaf)),
@@ -243,7 +243,7 @@ class Store:
             "InstanceId": _instance(stored),
             "ResourceGroupId": "rg-aek2sandbox",
             **dict.fromkeys(("OrgName", "City", "Province", "Country"), ""),
-            **{name: prints[name] for name in told[self.habits.fingerprints]},
+            **{name: prints[name] for name in names[self.habits.fingerprints]},
         }
 
     def _serial(self, number: int) -> str:

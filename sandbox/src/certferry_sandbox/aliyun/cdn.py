@@ -121,7 +121,7 @@ class Habits:
     #: The certificate in the read of a domain: chain, leaf, or an empty text.
     server_certificate: Literal["chain", "leaf", "hidden"] = "chain"
     #: The read of a domain has CertId and CertRegion.
-    tells_id: bool = True
+    has_id: bool = True
     #: An account without HTTPS: the refusal NoHttpsDomain, or an empty list.
     no_https: Literal["refused", "empty"] = "refused"
     #: The zone of the times in the list of certificates, which the times do not name.
@@ -289,7 +289,7 @@ class Cdn:
             "Status": "cname_error" if is_off_dns else settled,
             self._status_field: "on",
         }
-        if self.habits.tells_id:
+        if self.habits.has_id:
             is_cas = binding.kind == "cas"
             item["CertId"] = str(stored.number) if is_cas else ""
             item["CertRegion"] = self._store.region if is_cas else ""

@@ -151,7 +151,7 @@ class Domains:
         domain.accept(Change(binding, now + self.processing_time, fails=fails), now)
 
     def serving(self, host: str, now: datetime) -> Domain | None:
-        """Return the domain that answers for a host: of the same name, or a wildcard domain above."""
+        """Return the domain that answers for a host: the same name, or a wildcard domain above."""
         _, _, parent = host.partition(".")
         for name in (host, f".{parent}"):
             domain = self._domains.get(name)

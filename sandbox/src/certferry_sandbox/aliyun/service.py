@@ -1,6 +1,6 @@
 """A stand-in of Alibaba Cloud: CDN, DCDN, CAS and DNS with shared keys, and the edges.
 
-Built from docs/facts/aliyun.md. Signatures, timestamps, nonces, parameters, rights, certificates
+Built from docs/facts/aliyun.md §9. Signatures, timestamps, nonces, parameters, rights, certificates
 and states are checked as the documents say.
 """
 
