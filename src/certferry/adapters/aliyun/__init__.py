@@ -1,8 +1,8 @@
 """Alibaba Cloud (阿里云): Alibaba Cloud DNS, and the domains of CDN and DCDN.
 
 Every service answers signed RPC calls as JSON (docs/facts/aliyun.md §1): Alibaba Cloud DNS
-(`dns`), CDN and DCDN with calls of the same shape (§2, §3), and the store of certificates (CAS,
-§4). One AccessKey signs all calls (`rpc`, `account`).
+(`dns`), CDN and DCDN with calls of the same shape (§3, §4), and the store of certificates (CAS,
+§5). One AccessKey signs all calls (`rpc`, `account`).
 
 A run uses the target in four steps:
 

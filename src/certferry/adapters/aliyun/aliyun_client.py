@@ -21,7 +21,7 @@ from certferry.ports.adapter import Context
 from certferry.text import Text
 
 CDN_RATE, CAS_RATE = 30, 10
-"""Requests per second and account (docs/facts/aliyun.md §2, §4): a binding's and a store's rate."""
+"""Requests per second and account (docs/facts/aliyun.md §8): the lowest rate of the calls."""
 DOMAINS_PER_PAGE, CERTIFICATES_PER_PAGE = 500, 50
 CAS_VERSION = "2020-04-07"
 
@@ -85,7 +85,7 @@ class AliyunClient:
             raise errors.explain_failure(Text("the time of the service"), failure) from None
 
     def list_domains(self, product: Product) -> list[records.DomainItem]:
-        """List every domain of a product (§2.1)."""
+        """List every domain of a product (§3.1)."""
         what = Text("the list of {product} domains", product=product.called)
         return self._pages(
             self._products[product.kind],
@@ -100,7 +100,7 @@ class AliyunClient:
 
     def list_https(self, product: Product) -> list[records.HttpsItem]:
         """List every domain of a product with HTTPS; the product refuses the list of an account
-        without such domains, which counts as an empty list (§2.2).
+        without such domains, which counts as an empty list (§3.2).
         """
         what = Text("the list of {product} domains with HTTPS", product=product.called)
         try:
@@ -119,7 +119,7 @@ class AliyunClient:
             return []
 
     def certificate_of(self, product: Product, name: str) -> records.CertificateInfo | None:
-        """Read the certificate of one domain (§2.3); `None` for an answer without a certificate."""
+        """Read the certificate of one domain (§3.3); `None` for an answer without a certificate."""
         what = Text("the certificate of {domain}", domain=name)
         action = f"Describe{product.infix}DomainCertificateInfo"
         body = self._call(self._products[product.kind], what, action, {"DomainName": name})
@@ -131,7 +131,7 @@ class AliyunClient:
         return infos[0] if infos else None
 
     def bind(self, product: Product, name: str, certificate: Params) -> str:
-        """Bind one domain to a certificate, with HTTPS on; return the id of the request (§2.4).
+        """Bind one domain to a certificate, with HTTPS on; return the id of the request (§4.1).
 
         `SSLProtocol` is always sent: without the parameter, HTTPS might be switched off.
         """
@@ -142,7 +142,7 @@ class AliyunClient:
         return _request_id(self._call(host, what, action, params, is_change=True))
 
     def edges_of(self, product: Product, name: str) -> tuple[str, ...]:
-        """Return the addresses of the healthy edges of one domain (§3)."""
+        """Return the addresses of the healthy edges of one domain (§3.4)."""
         what = Text("the edges of {domain}", domain=name)
         action = f"Describe{product.infix}UserVipsByDomain"
         host = self._products[product.kind]
@@ -164,14 +164,14 @@ class AliyunClient:
         )
 
     def upload(self, name: str, certificate_pem: str, key_pem: str) -> str:
-        """Upload a certificate under a new name; return the id (§4.2)."""
+        """Upload a certificate under a new name; return the id (§5.1)."""
         what = Text("the upload of {label}", label=name)
         params = {"Name": name, "Cert": certificate_pem, "Key": key_pem}
         body = self._call(self._cas, what, "UploadUserCertificate", params, is_change=True)
         return str(_decoded(body, records.Uploaded, what, maybe_done=True).cert_id)
 
     def delete(self, cert_id: str) -> None:
-        """Remove an uploaded certificate (§4.3)."""
+        """Remove an uploaded certificate (§5.3)."""
         what = Text("the removal of certificate {id}", id=short(cert_id))
         self._call(self._cas, what, "DeleteUserCertificate", {"CertId": cert_id}, is_change=True)
 

@@ -1,8 +1,8 @@
 """The codes of Alibaba Cloud's services, and the errors made from failed calls.
 
 `DNS_CODES` explains the codes of Alibaba Cloud DNS. `MEANINGS` explains the codes of CDN, DCDN and
-the store of certificates (docs/facts/aliyun.md §5); both tables share the codes of the gateway. To
-explain a further code, add a line to `MEANINGS`.
+the store of certificates (docs/facts/aliyun.md §4.2, §5). Both tables share the codes of the
+gateway. To explain a further code, add a line to `MEANINGS`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ POLICY = (
     '"yundun-cert:ListUserCertificateOrder","yundun-cert:UploadUserCertificate",'
     '"yundun-cert:DeleteUserCertificate"]}]}'
 )
-"""The rights that certferry needs beside those for DNS (docs/facts/aliyun.md §6)."""
+"""The rights that certferry needs beside those for DNS (docs/facts/aliyun.md §2)."""
 GRANT = Text(
     "give the RAM user this policy at ram.console.aliyun.com (Policies → Create policy → JSON): "
     "{policy}",
@@ -75,6 +75,8 @@ _KEYS_REFUSED: Mapping[str, Text] = {
 }
 _WRONG_CLOCK = ("IllegalTimestamp", "InvalidTimeStamp")
 _NO_RIGHT = ("Forbidden", "NoPermission")
+_NO_RIGHT_AT_PRODUCTS = (*_NO_RIGHT, "AccessDenied", "PermissionDenied")
+_TOO_MANY = ("Throttling", "FlowControlError")
 
 DNS_CODES = answers.Codes(
     Text("{about}: Alibaba Cloud DNS answered {action} with code {code}: {words}"),
@@ -157,6 +159,7 @@ MEANINGS: dict[str, Meaning] = {
     "InvalidDomain.Offline": _OFFLINE,
     "InvalidDomain.notOnline": _OFFLINE,
     "DomainInProtectedMode": _PROTECTED,
+    "DomainInSafeMode": _PROTECTED,
     "IllegalOperation": Meaning(
         "the domain does not allow the change now", "check the domain in the console"
     ),
@@ -178,6 +181,7 @@ MEANINGS: dict[str, Meaning] = {
     ),
     "InvalidSSLPub": _BAD_CERTIFICATE,
     "InvalidCertificate": _BAD_CERTIFICATE,
+    "Decode.Error": _BAD_CERTIFICATE,
     "Certificate.FormatError": _BAD_CERTIFICATE,
     "InvalidSSLPri": _BAD_KEY,
     "Certificate.KeyNull": _BAD_KEY,
@@ -239,7 +243,7 @@ REQUEST_ID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.ASCII)
 
 CODES: Mapping[str, CodeMeaning] = {
     **DNS_CODES.meanings,
-    **dict.fromkeys(_NO_RIGHT, CodeMeaning(GRANT, Text("the AccessKey lacks a right"))),
+    **dict.fromkeys(_NO_RIGHT_AT_PRODUCTS, CodeMeaning(GRANT, Text("the AccessKey lacks a right"))),
     **{
         code: CodeMeaning(Text(meaning.advice, lineage=LINEAGE), Text(meaning.words))
         for code, meaning in MEANINGS.items()
@@ -319,7 +323,7 @@ def explain_refusal(subject: Text, reply: RpcReply, answer: Answer, now: datetim
             advice = _KEYS_REFUSED[family]
             error = _error(errors.TargetAccessDenied, refused, subject, reply, advice)
             return AliyunFailure(error, code=code, is_common=True)
-        if family in _NO_RIGHT:
+        if family in _NO_RIGHT_AT_PRODUCTS:
             sentence = Text("the AccessKey lacks the right for {what} ({answer})")
             error = _error(errors.TargetAccessDenied, sentence, subject, reply, GRANT)
             return AliyunFailure(error, code=code)
@@ -327,7 +331,7 @@ def explain_refusal(subject: Text, reply: RpcReply, answer: Answer, now: datetim
             sentence = Text("this host's clock is wrong, so {service} refused {what} ({answer})")
             error = _error(errors.ClockWrong, sentence, subject, reply, _SET_CLOCK)
             return AliyunFailure(error, code=code, is_common=True)
-        if family == "Throttling":
+        if family in _TOO_MANY:
             sentence = Text("{service} is limiting requests, among them {what} ({answer})")
             error = _error(errors.TargetUnavailable, sentence, subject, reply, _OTHER_PROGRAM)
             if (seconds := exchange.seconds_asked_for(answer)) is not None:

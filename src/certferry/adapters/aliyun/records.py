@@ -1,5 +1,5 @@
 """Answers of CDN, DCDN and the store of certificates as Structs: the fields used by certferry
-(docs/facts/aliyun.md §2 to §4).
+(docs/facts/aliyun.md §3 to §5).
 
 Only names and ids are required; every other field may be missing or null. Alibaba Cloud holds the
 uploaded private keys and may quote a key in any field, so each shown or stored value must match a
@@ -32,7 +32,7 @@ _SERIAL = re.compile(r"[0-9A-Fa-f]{1,40}", re.ASCII)
 
 LATEST_ZONE = timedelta(hours=36)
 """How long after the beginning of a listed day the day is over everywhere: the list gives the day
-of a certificate's end, and no time zone (§4.1)."""
+of a certificate's end, and no time zone (§5.2)."""
 
 
 def moment(text: str | None) -> datetime | None:
@@ -95,14 +95,14 @@ class HttpsItem(Struct, frozen=True, rename="pascal"):
     @property
     def mark(self) -> str:
         """A digest that changes with the bound certificate: the listed facts, never a name alone
-        (§2.2).
+        (§3.2).
         """
         facts = (self.cert_name, self.cert_type, self.cert_start_time, self.cert_expire_time)
         return fingerprint("\0".join((*facts, self.cert_update_time)).encode())
 
 
 class CertificateInfo(Struct, frozen=True, rename="pascal"):
-    """The certificate of one domain (§2.3). CDN and DCDN spell several fields differently."""
+    """The certificate of one domain (§3.3). CDN and DCDN spell several fields differently."""
 
     cert_name: str | None = None
     #: Empty for a certificate outside the store.
@@ -135,29 +135,37 @@ class CertificateInfo(Struct, frozen=True, rename="pascal"):
 
 
 class StoredOrder(Struct, frozen=True, rename="pascal"):
-    """An uploaded certificate in the list of the store. The list gives days without hours."""
+    """An uploaded certificate in the list of the store (§5.2)."""
 
     certificate_id: CertId
     name: str | None = None
     sans: str | None = None
     sha2: str | None = None
     serial_no: str | None = None
+    #: The day of the end, where the list lacks the moment.
     end_date: str | None = None
+    #: The beginning and the end in milliseconds.
+    cert_start_time: int | None = None
+    cert_end_time: int | None = None
 
     @property
     def stored(self) -> StoredCertificate:
-        """The certificate as a value of `adapters.cdn`. The end is known only with a fingerprint:
-        the shared search compares an end with the second.
+        """The certificate as a value of `adapters.cdn`. A day in place of the end's moment counts
+        only with a fingerprint: otherwise the shared search compares the moment.
         """
         sha2 = self.sha2 if _SHA256.fullmatch(self.sha2 or "") else None
         serial = self.serial_no if _SERIAL.fullmatch(self.serial_no or "") else None
         names = tuple(name.strip() for name in self.sans.split(",")) if self.sans else None
-        ends = None if sha2 is None else moment(self.end_date)
+        begins, ends = _seconds(self.cert_start_time), _seconds(self.cert_end_time)
+        day = None if sha2 is None else moment(self.end_date)
+        if ends is None and day is not None:
+            ends = int(day.timestamp())
         return StoredCertificate(
             str(self.certificate_id),
             self.name or "",
             names,
-            not_after=None if ends is None else int(ends.timestamp()),
+            not_before=begins,
+            not_after=ends,
             fingerprint=None if sha2 is None else sha2.lower(),
             serial=None if serial is None else int(serial, 16),
         )
@@ -165,8 +173,12 @@ class StoredOrder(Struct, frozen=True, rename="pascal"):
     @property
     def is_over_at(self) -> datetime | None:
         """The moment from which the certificate has surely expired."""
-        ends = moment(self.end_date)
-        return None if ends is None else ends + LATEST_ZONE
+        day = moment(self.end_date)
+        return None if day is None else day + LATEST_ZONE
+
+
+def _seconds(milliseconds: int | None) -> int | None:
+    return None if milliseconds is None else milliseconds // 1000
 
 
 class Uploaded(Struct, frozen=True, rename="pascal"):

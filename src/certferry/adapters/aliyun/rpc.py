@@ -63,7 +63,8 @@ def answers_too_many(answer: Answer) -> bool:
     """Return whether a call was refused only for its rate, by status or by code."""
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return True
-    return answer.status >= HTTPStatus.BAD_REQUEST and b'"Throttling' in answer.body
+    words = (b'"Throttling', b'"FlowControlError')
+    return answer.status >= HTTPStatus.BAD_REQUEST and any(word in answer.body for word in words)
 
 
 def signed_request(

@@ -4,7 +4,7 @@ Permissions: an AccessKey of a RAM user with the policy `errors.POLICY`. Without
 store of certificates (CAS), each binding sends certificate and key; the plan says so once.
 
 A binding is one call with the certificate alone: redirect, HTTP/2 and TLS versions are other
-functions of the domain (§3.4). The paid deployment through CAS is never used (§6).
+functions of the domain (§4.1). The paid deployment through CAS is never used (§5.4).
 """
 
 from __future__ import annotations
