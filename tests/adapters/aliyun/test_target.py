@@ -143,9 +143,9 @@ def test_every_habit_of_the_service(cloud: AliyunCloud, habit: str) -> None:
     assert pair.certificate.fingerprint == cloud.service.bound(WWW)
     assert pair.certificate.fingerprint == cloud.service.bound(IMG, product="dcdn")
     assert {WWW: Kind.CDN, IMG: Kind.DCDN} == {d.domain: d.kind for d in found.domains}
-    for domain in found.domains:
-        bound = found.fingerprint_of(domain.bound)
-        assert domain.binding_hidden or bound == pair.certificate.fingerprint
+    for place in found.domains:
+        bound = found.fingerprint_of(place.bound)
+        assert place.binding_hidden or bound == pair.certificate.fingerprint
     assert before == len(cloud.service.writes()) or any(d.binding_hidden for d in found.domains)
 
 

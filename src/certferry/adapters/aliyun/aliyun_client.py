@@ -1,4 +1,6 @@
-"""The calls of one account to CDN, DCDN and the store of certificates, at the pace of each API."""
+"""The calls of one account to CDN, DCDN and the store of certificates, at the pace of each API
+(docs/facts/aliyun.md §3, §4, §5).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from certferry.ports.adapter import Context
 from certferry.text import Text
 
 CDN_RATE, CAS_RATE = 30, 10
-"""Requests per second and account (docs/facts/aliyun.md §8): the lowest rate of the calls."""
+"""Requests per second and account (§8): the lowest rate of the calls."""
 DOMAINS_PER_PAGE, CERTIFICATES_PER_PAGE = 500, 50
 CAS_VERSION = "2020-04-07"
 

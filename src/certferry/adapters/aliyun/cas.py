@@ -1,4 +1,4 @@
-"""Copies of certificates: in the store of certificates (CAS), or kept in memory until a binding.
+"""Copies of certificates: in the store (CAS, docs/facts/aliyun.md §5), or kept in memory.
 
 - `CasStore` lists, uploads and removes certificates, for `adapters.cdn.copies`.
 - `Pairs` keeps certificate and key for bindings of an AccessKey without rights for CAS. Such a
@@ -25,7 +25,7 @@ from certferry.text import Text
 
 
 class CasStore:
-    """See `CertificateStore`. Names in the store are unique (docs/facts/aliyun.md §5.1)."""
+    """See `CertificateStore`. Names in the store are unique (§5.1)."""
 
     def __init__(
         self,

@@ -250,13 +250,13 @@ class Domains:
         give the addresses too.
         """
         try:
-            found = self._client.edges_of(self.product, with_leading_dot(domain))
+            addresses = self._client.edges_of(self.product, with_leading_dot(domain))
         except AliyunFailure as failure:
             if failure.is_common:
                 raise
-            found = ()
-        self._edges.write(domain, Stamped(self._now(), found))
-        return found
+            addresses = ()
+        self._edges.write(domain, Stamped(self._now(), addresses))
+        return addresses
 
 
 AT_WORK, FAILED = "configuring", "configure_failed"

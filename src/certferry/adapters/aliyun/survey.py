@@ -49,12 +49,12 @@ def survey(
     for count, (domain, product) in enumerate(places.items(), start=1):
         domains.append(_found(domain, product, stored, bound_id))
         looked(count, len(places))
-    found = (
+    listed_certificates = (
         FoundCertificate(record.remote_id, record.label, record.shown_names, record.ends)
         for record in stored.values()
     )
     unread = tuple(dict.fromkeys(failure.error for failure in failures))
-    return Survey(tuple(domains), unread, tuple(found))
+    return Survey(tuple(domains), unread, tuple(listed_certificates))
 
 
 def _unless_refused(call: Callable[[], T], failures: list[AliyunFailure]) -> T | None:
@@ -72,17 +72,17 @@ def _found(
 ) -> FoundDomain:
     item = product.listed()[domain]
     problem = problem_of(domain, item, product.product)
-    found = FoundDomain(domain, product.product.kind, problem=problem, state=item.state or None)
+    place = FoundDomain(domain, product.product.kind, problem=problem, state=item.state or None)
     if item.state == FAILED:
-        found = replace(found, problem=None, failure=problem)
+        place = replace(place, problem=None, failure=problem)
     try:
         bound = product.bound(domain)
     except AliyunFailure as failure:
         if failure.is_common or failure.silent:
             raise
-        return replace(found, problem=failure.error, binding_hidden=True)
+        return replace(place, problem=failure.error, binding_hidden=True)
     return replace(
-        found,
+        place,
         has_https=bound.is_on,
         not_after=bound.ends,
         bound=bound_id(bound, stored),
@@ -154,7 +154,7 @@ def report_of(client: AliyunClient) -> AccountReport:
 
 
 def _asked(client: AliyunClient, accepted: list[str]) -> Iterator[Text]:
-    """Make the reading calls, and yield judgements on guesses (docs/facts/aliyun.md)."""
+    """Make the reading calls, and yield judgements on guesses (docs/facts/aliyun.md §3, §5)."""
     listed: list[DomainItem] = []
     for product in (CDN, DCDN):
         with suppress(AliyunFailure):
@@ -164,9 +164,9 @@ def _asked(client: AliyunClient, accepted: list[str]) -> Iterator[Text]:
             client.list_https(product)
             with_https = [item for item in domains if item.has_https]
             for item in with_https[:1]:
-                found = client.certificate_of(product, item.domain_name)
+                binding = client.certificate_of(product, item.domain_name)
                 guess = Text("{product} names the bound certificate", product=product.called)
-                is_named = found is not None and bool(found.remote_id or found.leaf)
+                is_named = binding is not None and bool(binding.remote_id or binding.leaf)
                 yield judged("3.3", guess, is_named)
                 client.edges_of(product, item.domain_name)
     with suppress(AliyunFailure):

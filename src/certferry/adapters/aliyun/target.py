@@ -1,4 +1,4 @@
-"""The target for an account at Alibaba Cloud: domains of CDN and of DCDN (docs/facts/aliyun.md).
+"""The target for an account at Alibaba Cloud: domains of CDN and of DCDN (docs/facts/aliyun.md §3).
 
 Permissions: an AccessKey of a RAM user with the policy `errors.POLICY`. Without the rights for the
 store of certificates (CAS), each binding sends certificate and key; the plan says so once.
@@ -444,13 +444,13 @@ class ObservedDomains:
         state, problem = state_of(item), problem_of(domain, item, product.product)
         bound = Bound(is_on=False)
         if state is not observation.DomainState.UNAVAILABLE:
-            read = attempt(lambda: product.bound(domain), AliyunFailure)
-            if isinstance(read, AliyunFailure):
-                if read.is_common or read.silent:
-                    raise read
-                state, problem = observation.DomainState.UNAVAILABLE, read.error
+            answer = attempt(lambda: product.bound(domain), AliyunFailure)
+            if isinstance(answer, AliyunFailure):
+                if answer.is_common or answer.silent:
+                    raise answer
+                state, problem = observation.DomainState.UNAVAILABLE, answer.error
             else:
-                bound = read
+                bound = answer
         remote_id = bound_id(bound, self._stored)
         is_ours = any(remote_id == pair_id(c.fingerprint) for c in self._scope.known)
         return observation.ObservedDomain(
