@@ -20,7 +20,7 @@ from certferry.adapters.http import exchange, http_client
 from certferry.core.certificates.certificate import short
 from certferry.core.desired.certificate import Kind
 from certferry.ports.adapter import Context
-from certferry.text import Text
+from certferry.text import Text, verbatim
 
 CDN_RATE, CAS_RATE = 30, 10
 """Requests per second and account (§8): the lowest rate of the calls."""
@@ -44,8 +44,8 @@ class Product(Struct, frozen=True):
     long_infix: str
 
 
-CDN = Product(Kind.CDN, Text("CDN"), "2018-05-10", "", "Cdn")
-DCDN = Product(Kind.DCDN, Text("DCDN"), "2018-01-15", "Dcdn", "Dcdn")
+CDN = Product(Kind.CDN, verbatim("CDN"), "2018-05-10", "", "Cdn")
+DCDN = Product(Kind.DCDN, verbatim("DCDN"), "2018-01-15", "Dcdn", "Dcdn")
 
 Params = Mapping[str, str]
 

@@ -21,7 +21,7 @@ from certferry.adapters.dns import answers
 from certferry.adapters.http import exchange, http_client
 from certferry.core.redaction import MASK, quoted, speech
 from certferry.ports.adapter import Answer, CodeMeaning
-from certferry.text import LINEAGE, Text
+from certferry.text import LINEAGE, Text, verbatim
 
 IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # their spelling
 NO_HTTPS_DOMAIN = "NoHttpsDomain"
@@ -365,11 +365,12 @@ def _error(
     the id of the request, because the vendor's support asks for the id.
     """
     code = reply.code if _CODE.fullmatch(reply.code) else MASK
-    outcome = Text("{code}", code=code)
+    outcome = verbatim(code)
     if reply.words:
         outcome = Text("{code}: {words}", code=code, words=speech(reply.words))
     message = sentence.filled(service=CALLED, what=subject, answer=outcome, **more)
     if not REQUEST_ID.fullmatch(reply.request_id):
         return kind(message, hint=advice)
-    asked = Text("RequestId {id}", id=reply.request_id)
+    asked = Text("the support of {service} will ask for RequestId {id}")
+    asked = asked.filled(service=CALLED, id=reply.request_id)
     return kind(message, hint=Text("{advice}; {asked}", advice=advice, asked=asked))
