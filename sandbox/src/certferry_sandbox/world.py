@@ -7,7 +7,7 @@ On request, Alibaba Cloud comes with edges on the same port.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from certferry.core.certificates.names import base_name, is_wildcard
+from certferry_sandbox.aliyun.service import EDGE_LAGS as ALIYUN_LAGS
 from certferry_sandbox.aliyun.service import AliyunService
 from certferry_sandbox.authority import Authority, Issued
 from certferry_sandbox.dnspod.service import NAMESERVERS, DnspodService
@@ -159,14 +160,19 @@ class World:
             self.qiniu = before
 
     @contextmanager
-    def with_aliyun(self) -> Iterator[AliyunService]:
+    def with_aliyun(
+        self, edge_lags: Mapping[str, timedelta] = ALIYUN_LAGS
+    ) -> Iterator[AliyunService]:
         """Run Alibaba Cloud for a `with` block: an account without domains, and `ZONE` in its DNS.
 
         The edges share the port of Qiniu's edges, because certferry asks all edges at one port.
         Raises OSError if another process has the port at an address of Alibaba Cloud's edges.
         """
         service = AliyunService(
-            self.zones, processing_time=self._processing, edge_port=self.qiniu.edges.port
+            self.zones,
+            processing_time=self._processing,
+            edge_lags=edge_lags,
+            edge_port=self.qiniu.edges.port,
         )
         service.add_account(self.credentials.aliyun_id, self.credentials.aliyun_secret)
         with service:
