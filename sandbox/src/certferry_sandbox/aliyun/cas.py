@@ -227,8 +227,9 @@ class Store:
     def _facts(self, stored: Stored, now: datetime) -> dict[str, Any]:
         """Return the fields that lists and reads share."""
         leaf = stored.leaf
+        sha1 = leaf.fingerprint(hashes.SHA1())  # noqa: S303 - the vendor shows this hash
         prints = {
-            "Fingerprint": leaf.fingerprint(hashes.SHA1()).hex().upper(),  # noqa: S303 - the vendor's
+            "Fingerprint": sha1.hex().upper(),
             "Sha2": leaf.fingerprint(hashes.SHA256()).hex().upper(),
         }
         names = {"both": list(prints), "sha1": ["Fingerprint"], "none": []}

@@ -32,6 +32,7 @@ from certferry_sandbox.aliyun.gateway import (
     Work,
 )
 
+CDN_ZONE, DCDN_ZONE = "kunlunsl.com", "kunlunea.com"
 BEIJING = timezone(timedelta(hours=8))
 NAMES_LIMIT = 50  # domains in one search
 PAGE_LIMIT = 500
@@ -134,7 +135,7 @@ class Cdn:
     """The domains of CDN or DCDN, and the calls on the domains.
 
     `vips`: returns the addresses of all edges, each with its health.
-    `pointed`: returns whether DNS points a domain at the edges (`cname_error` otherwise).
+    `off_dns`: the domains whose DNS points elsewhere; reads show `cname_error`.
     """
 
     def __init__(
@@ -163,6 +164,10 @@ class Cdn:
             self._set,
         )
         self.actions = dict(zip(api.parameters, works, strict=True))
+
+    def cname(self, domain: Domain) -> str:
+        """Return the name to which the DNS of a domain has to point."""
+        return f"{domain.name.strip('.')}.w.{DCDN_ZONE if self._is_dcdn else CDN_ZONE}"
 
     # the list of domains
 
@@ -198,7 +203,7 @@ class Cdn:
         item = {
             "DomainName": domain.name,
             "DomainId": domain.number,
-            "Cname": f"{domain.name.strip('.')}.w.kunlun{'ea' if self._is_dcdn else 'sl'}.com",
+            "Cname": self.cname(domain),
             "DomainStatus": self._state(domain),
             "GmtCreated": _rfc3339(domain.created),
             "GmtModified": _rfc3339(domain.modified),

@@ -1,4 +1,4 @@
-"""The stand-in of Alibaba Cloud DNS over real HTTP: its requirements and its refusals."""
+"""DNS at the stand-in of Alibaba Cloud, over real HTTP: its requirements and its refusals."""
 
 from __future__ import annotations
 
