@@ -24,7 +24,7 @@ from certferry_sandbox.testing.contracts.dns import (
 )
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.adapters.acme_dns.account import SERVED, AcmeDnsAccount, acme_dns_account, stored
-from tests.adapters.alidns.account import alidns_account
+from tests.adapters.aliyun.account import alidns_account
 from tests.adapters.cloudflare.account import cloudflare_account
 from tests.adapters.dnspod.account import dnspod_account
 from tests.adapters.lexicon.account import at as at_powerdns

@@ -184,6 +184,8 @@ class ObservedDomain(Struct, frozen=True):
     task: records.TargetTask | None = None  #: The target's last change, if reported.
     #: The end of the bound certificate, if another tool owns it and the end is known.
     bound_until: datetime | None = None
+    #: Addresses of edges that the target names, besides the addresses that resolvers give.
+    edges: tuple[str, ...] = ()
 
     def seen_at(self, fingerprint: str | None) -> datetime | None:
         """Return when the certificate of the `last` rollout was seen served here.
