@@ -200,7 +200,8 @@ def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext)
     )
     if record.worked_before or not may_roll_back:
         return record
-    served = context.ports.probe.served([step.domain]).get(step.domain, ())
+    named = {step.domain: context.at(step).domain.edges}
+    served = context.ports.probe.served([step.domain], named).get(step.domain, ())
     if all_work(served):
         record = replace(record, worked_before=True)
         context.ports.state.save_rollout(record)

@@ -406,7 +406,9 @@ class _TargetObserver(Struct, frozen=True):
         asked = [d.domain for d in target.domains if self.every_edge or self._may_serve(target, d)]
         if asked:
             self._report(Text("asking the edges for their certificates"))
-        served: Mapping[str, tuple[Served, ...]] = self.ports.probe.served(asked)
+        served: Mapping[str, tuple[Served, ...]] = self.ports.probe.served(
+            asked, {domain.domain: domain.edges for domain in target.domains}
+        )
         domains = tuple(
             replace(domain, last=records[domain.domain]) if domain.domain in records else domain
             for domain in target.domains
