@@ -44,8 +44,8 @@ class Selection(Struct, frozen=True):
 
 
 def choose(names: Sequence[str], path: Path | None, environ: Mapping[str, str]) -> Selection:
-    """Read the file and choose the named certificates. Without a file, declare a certificate for
-    `names`. Raises `ConfigError`.
+    """Read the file and choose the named certificates; all certificates if `names` is empty.
+    Without a file, declare a certificate for `names`. Raises `ConfigError`.
     """
     if names and find_file(path, environ) is None:
         return Selection(from_environment(names, environ), {})
