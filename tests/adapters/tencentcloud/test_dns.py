@@ -15,7 +15,7 @@ from tencentcloud.common.credential import Credential
 
 from certferry.adapters.dns.answers import MOST_PAGES
 from certferry.adapters.dnspod.dnspod_client import DnspodRecords
-from certferry.adapters.tencentcloud.dns import SignedCall, TencentKeys, authorization, timestamp
+from certferry.adapters.tencentcloud.tc3 import SignedCall, TencentKeys, authorization, timestamp
 from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
