@@ -36,6 +36,7 @@ NOT_LITERAL = {
     "text.py": {"self.template"},
     "cli/commands.py": {"paragraph", "what"},
     "adapters/qiniu/errors.py": {"meaning.words", "meaning.advice"},
+    "adapters/tencentcloud/errors.py": {"meaning.words", "meaning.advice"},
     "config/mistakes.py": {"template"},
     "adapters/state/columns.py": {"value['text']"},
     "console/site.py": {"template"},

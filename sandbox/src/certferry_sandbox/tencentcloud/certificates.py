@@ -100,7 +100,7 @@ class Certificates:
 
     Switches, which may change at any time:
     `quota`: the most uploads of an account; None is no limit.
-    `tells_repeated_in`: the fields with the id of an earlier upload (§4.1); unknown, so tests use
+    `repeated_in`: the fields with the id of an earlier upload (§4.1); unknown, so tests use
     each.
     `hides_algorithm`: the list omits the kind of the key.
     `role_is_granted`: whether the account lets the service look for users of a certificate (§4.3).
@@ -110,7 +110,7 @@ class Certificates:
 
     def __init__(self, in_use: Callable[[str], bool]) -> None:
         self.quota: int | None = None
-        self.tells_repeated_in: Literal["both", "CertificateId", "RepeatCertId"] = "both"
+        self.repeated_in: Literal["both", "CertificateId", "RepeatCertId"] = "both"
         self.hides_algorithm = False
         self.role_is_granted = True
         self.looks = 1
@@ -151,9 +151,9 @@ class Certificates:
         fingerprint = leaf.fingerprint(hashes.SHA256()).hex()
         same = [one.id for one in self.stored(owner) if one.fingerprint == fingerprint]
         if same and not repeatable:
-            told = {"CertificateId": same[0], "RepeatCertId": same[0]}
-            hidden = {"CertificateId", "RepeatCertId"} - {self.tells_repeated_in}
-            return told if self.tells_repeated_in == "both" else told | dict.fromkeys(hidden, "")
+            both = {"CertificateId": same[0], "RepeatCertId": same[0]}
+            hidden = {"CertificateId", "RepeatCertId"} - {self.repeated_in}
+            return both if self.repeated_in == "both" else both | dict.fromkeys(hidden, "")
         if self.quota is not None and len(self.stored(owner)) >= self.quota:
             raise Refused("InvalidParameter.CertificatesNumberExceeded", "Too many certificates.")
         return {

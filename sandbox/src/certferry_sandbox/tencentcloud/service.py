@@ -1,8 +1,9 @@
 """A stand-in for Tencent Cloud's API 3.0: DNSPod, which writes to the zones that servers serve, the
 CDN, EdgeOne and the store of certificates, with the edges.
 
-Sources: docs/facts/dnspod.md §2 and §4, docs/facts/tencentcloud.md, and the fields of the vendor's
-SDK. The stand-in refuses a wrong signature, an unknown field, and a field of the wrong type.
+Sources: docs/facts/dnspod.md §2 and §4, docs/facts/tencentcloud.md §1 to §4, and the fields of the
+vendor's SDK. The stand-in refuses a wrong signature, an unknown field, and a field of the wrong
+type.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ NO_RIGHT = {
     "ssl": "UnauthorizedOperation",
     "teo": "UnauthorizedOperation.CamUnauthorized",
 }
-"""The code of a call that the key's policies do not allow, by service (§1.2)."""
+"""The code of a call that the key's policies do not allow, by service
+(docs/facts/tencentcloud.md §1.2).
+"""
 EDGE_LAGS = MappingProxyType({"127.0.0.4": timedelta(0), "127.0.0.5": timedelta(seconds=0.5)})
 PROCESSING_TIME = timedelta(seconds=0.3)
 

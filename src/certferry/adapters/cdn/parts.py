@@ -148,12 +148,12 @@ class ObservedParts:
         #: Domains outside the certificate's names.
         self.uncovered = chosen.uncovered
         self._read_anew([*(scope.domains or ()), *chosen.wanted])
-        found = [self._entries[name] for name in chosen.wanted if name in self._entries]
+        wanted = [self._entries[name] for name in chosen.wanted if name in self._entries]
         #: The domains of the deployment: the named domains first.
         self.domains = [self._named(name) for name in scope.domains or ()]
-        self.domains += [entry for entry in found if not entry.is_off]
+        self.domains += [entry for entry in wanted if not entry.is_off]
         #: Domains switched off at the vendor.
-        self.left_out = [entry for entry in found if entry.is_off]
+        self.left_out = [entry for entry in wanted if entry.is_off]
 
     def _list(self, parts: Sequence[Part]) -> Entries:
         scope, failures = self._scope, list[CallFailure]()

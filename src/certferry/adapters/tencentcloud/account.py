@@ -34,7 +34,8 @@ ENVIRONMENT = (
         acme_sh="Tencent_SecretKey",
     ),
 )
-REQUESTS_PER_SECOND = 10.0  # half of the 20 allowed for most actions of DNSPod (dnspod.md §2.2)
+REQUESTS_PER_SECOND = 10.0
+"""Half of the 20 allowed for most actions of DNSPod (docs/facts/dnspod.md §2.2)."""
 _HALF = Text("remove the setting: the default of 10 is half of Tencent Cloud's limit")
 
 KEYS = KeyForms(

@@ -274,8 +274,8 @@ class CdnDomains:
         names, records = sorted(domains), dict[str, CdnRecord]()
         for start in range(0, len(names), NAMES_AT_ONCE):
             filters = [{"Name": "domain", "Value": names[start : start + NAMES_AT_ONCE]}]
-            found = self._client.pages(_DOMAINS, CdnRecord, lambda r: r.name, Filters=filters)
-            records |= {record.name: record for record in found if record.name in domains}
+            listed = self._client.pages(_DOMAINS, CdnRecord, lambda r: r.name, Filters=filters)
+            records |= {record.name: record for record in listed if record.name in domains}
         return records
 
 

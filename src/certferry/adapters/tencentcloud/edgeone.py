@@ -193,9 +193,9 @@ class EdgeHosts:
         entries: dict[str, Entry] = {}
         for zone in self._zones_of(domains):
             here = {name for name in domains if zone.may_hold([name])}
-            found = self._read(zone, here)
-            entries |= {n: r.entry(paused=bool(zone.paused)) for n, r in found.items()}
-            self._cache(zone).note(here, {n: e for n, e in entries.items() if n in found})
+            records = self._read(zone, here)
+            entries |= {n: r.entry(paused=bool(zone.paused)) for n, r in records.items()}
+            self._cache(zone).note(here, {n: e for n, e in entries.items() if n in records})
         return entries
 
     def in_change(self, domains: Iterable[str]) -> set[str]:
@@ -214,10 +214,10 @@ class EdgeHosts:
         the ids of certferry's copies. Return the RequestId; `None` if the host has the certificate,
         or the id is unknown.
         """
-        found = self._find(domain)
-        if found is None:
+        place = self._find(domain)
+        if place is None:
             raise no_such_domain(domain)
-        zone, record = found
+        zone, record = place
         entry = record.entry(paused=bool(zone.paused))
         if entry.state is DomainState.UNAVAILABLE and entry.problem is not None:
             raise entry.problem
@@ -288,16 +288,16 @@ class EdgeHosts:
         return self._client.pages(_ZONES, ZoneRecord, lambda zone: zone.zone_id)
 
     def _list(self, zone: ZoneRecord) -> list[Entry]:
-        found = self._client.pages(_HOSTS, HostRecord, lambda r: r.name, ZoneId=zone.zone_id)
-        return [record.entry(paused=bool(zone.paused)) for record in found]
+        listed = self._client.pages(_HOSTS, HostRecord, lambda r: r.name, ZoneId=zone.zone_id)
+        return [record.entry(paused=bool(zone.paused)) for record in listed]
 
     def _read(self, zone: ZoneRecord, domains: Collection[str]) -> dict[str, HostRecord]:
         names, records = sorted(domains), dict[str, HostRecord]()
         for start in range(0, len(names), NAMES_AT_ONCE):
             chosen = names[start : start + NAMES_AT_ONCE]
             params = {"Filters": [{"Name": "domain-name", "Values": chosen}]}
-            found = self._client.pages(
+            listed = self._client.pages(
                 _HOSTS, HostRecord, lambda r: r.name, ZoneId=zone.zone_id, **params
             )
-            records |= {record.name: record for record in found if record.name in domains}
+            records |= {record.name: record for record in listed if record.name in domains}
         return records

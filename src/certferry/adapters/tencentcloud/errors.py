@@ -133,8 +133,8 @@ class Meaning(Struct, frozen=True):
     error: type[errors.DeployError] = errors.TargetRejected
 
 
-_AGAIN = "nothing to do: a later run tries again"
-_CONSOLE = "check the domain in Tencent Cloud's console"
+_AGAIN = Text("nothing to do: a later run tries again")
+_CONSOLE = Text("check the domain in Tencent Cloud's console")
 _BUSY = Meaning(
     "an earlier change of the domain is still in progress",
     "a later run continues from here",
@@ -234,7 +234,9 @@ MEANINGS: dict[str, Meaning] = {
         "EdgeOne's call takes no wildcard host; check the domain in Tencent Cloud's console",
     ),
     "FailedOperation.ModifyFailed": Meaning(
-        "the change failed without a reason", _AGAIN, errors.TargetUnavailable
+        "the change failed without a reason",
+        "nothing to do: a later run tries again",
+        errors.TargetUnavailable,
     ),
     "FailedOperation.CertificateHostResourceTypeInvalid": Meaning(
         "the deployment does not know the kind of resource",
@@ -242,10 +244,13 @@ MEANINGS: dict[str, Meaning] = {
         " `cdn`",
     ),
     "FailedOperation.CertificateDeployHasPendingRecord": Meaning(
-        "an earlier deployment through the store of certificates is in progress", _AGAIN
+        "an earlier deployment through the store of certificates is in progress",
+        "nothing to do: a later run tries again",
     ),
     "UnauthorizedOperation.CdnUserInvalidCredential": Meaning(
-        "the CDN cannot check the keys", _AGAIN, errors.TargetUnavailable
+        "the CDN cannot check the keys",
+        "nothing to do: a later run tries again",
+        errors.TargetUnavailable,
     ),
 }
 _SAME: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
@@ -479,7 +484,7 @@ def explain_nonsense(what: Text, problem: str, *, maybe_done: bool) -> TencentFa
     """Return the failure for an answer in an unreadable form."""
     sentence = Text("certferry cannot read {service}'s answer about {what}: {problem}")
     message = sentence.filled(service=CALLED, what=what, problem=quoted(problem))
-    error = errors.TargetUnavailable(message, hint=Text(_AGAIN))
+    error = errors.TargetUnavailable(message, hint=_AGAIN)
     return TencentFailure(error, maybe_done=maybe_done)
 
 
@@ -511,14 +516,14 @@ def explain_refusal(refusal: Refusal) -> TencentFailure:
         error = _error(errors.ClockWrong, sentence, refusal, _SET_CLOCK)
         return TencentFailure(error, code=code, is_common=True)
     if "AuthFailure" in families:
-        known = (DNS_CODES.denied[family] for family in families if family in DNS_CODES.denied)
-        error = _error(errors.TargetAccessDenied, refused, refusal, next(known, _CHECK_KEYS))
+        hints = (DNS_CODES.denied[family] for family in families if family in DNS_CODES.denied)
+        error = _error(errors.TargetAccessDenied, refused, refusal, next(hints, _CHECK_KEYS))
         return TencentFailure(error, code=code, is_common=True)
     if BROKEN in families or "FailedOperation.SystemError" in families:
         sentence = Text("{service} returned a server error for {what} ({answer})")
-        error = _error(errors.TargetUnavailable, sentence, refusal, Text(_AGAIN))
+        error = _error(errors.TargetUnavailable, sentence, refusal, _AGAIN)
         return TencentFailure(error, code=code, maybe_done=True, is_passing=True)
-    error = _error(errors.TargetRejected, refused, refusal, Text(_CONSOLE))
+    error = _error(errors.TargetRejected, refused, refusal, _CONSOLE)
     return TencentFailure(error, code=code)
 
 

@@ -123,13 +123,13 @@ class SslStore:
         self._algorithms: dict[str, str] = {}
 
     def certificates(self) -> Iterator[StoredCertificate]:
-        found = self._client.pages(
+        records = self._client.pages(
             _CERTIFICATES, CertificateRecord, lambda r: r.certificate_id, CertificateType="SVR"
         )
         earlier = self._earlier.read(_EARLIER) or {}
-        listed = [record.stored(earlier.get(record.certificate_id)) for record in found]
+        listed = [record.stored(earlier.get(record.certificate_id)) for record in records]
         self._listed = {record.remote_id: record for record in listed if record is not None}
-        algorithms = ((r.certificate_id, r.encrypt_algorithm) for r in found)
+        algorithms = ((r.certificate_id, r.encrypt_algorithm) for r in records)
         self._algorithms |= {remote_id: word for remote_id, word in algorithms if word}
         return iter(self._listed.values())
 

@@ -36,8 +36,8 @@ def survey(parts: Sequence[Part], certificates: Certificates, looked: Looked) ->
     entries: dict[str, Entry] = {}
     for part in parts:
         listed = _unless_refused(partial(part.listed, None), failures) or {}
-        known = {name for name, entry in entries.items() if not entry.is_off}
-        entries |= {name: entry for name, entry in listed.items() if name not in known}
+        served = {name for name, entry in entries.items() if not entry.is_off}
+        entries |= {name: entry for name, entry in listed.items() if name not in served}
     if len(failures) == len(parts):
         raise failures[0]
     stored = _unless_refused(certificates.all, failures) or {}
@@ -97,7 +97,9 @@ PUBLIC = frozenset(
 
 
 def report_of(client: TencentClient) -> AccountReport:
-    """See `ports.examination.Reporting.report`. The report also judges guesses (§6)."""
+    """See `ports.examination.Reporting.report`. The report also judges guesses
+    (docs/facts/tencentcloud.md §6).
+    """
     with journal() as made:
         shown = tuple(_asked(client))
     lines = (*shown, *reported(made, PUBLIC))
@@ -105,7 +107,9 @@ def report_of(client: TencentClient) -> AccountReport:
 
 
 def _asked(client: TencentClient) -> Iterator[Text]:
-    """Make the reading calls, and yield judgements on guesses (§6)."""
+    """Make the reading calls, and yield judgements on guesses
+    (docs/facts/tencentcloud.md §6).
+    """
 
     def first(service: str, action: str, key: str, **params: object) -> list[dict[str, object]]:
         call = Call(service, action, Text("the report"))
@@ -113,7 +117,9 @@ def _asked(client: TencentClient) -> Iterator[Text]:
         listed = {} if isinstance(body, TencentFailure) else body
         content = listed.get(key)
         return (
-            [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
+            [item for item in content if isinstance(item, dict)]
+            if isinstance(content, list)
+            else []
         )
 
     domains = first(CDN, "DescribeDomainsConfig", "Domains", Limit=20)
@@ -123,12 +129,13 @@ def _asked(client: TencentClient) -> Iterator[Text]:
     stored = first(SSL, "DescribeCertificates", "Certificates", Limit=20)
     guess = Text("the list of certificates omits fingerprints and serials")
     proofs = {"fingerprint", "serial"}
-    has_proof = any(word in key.lower() for one in stored for key in one for word in proofs)
+    keys = {key.lower() for item in stored for key in item}
+    has_proof = any(word in key for key in keys for word in proofs)
     yield judged("6.1", guess, not has_proof if stored else None)
     guess = Text("the list of certificates shows the kind of each key")
     yield judged(
-        "6.3", guess, all(one.get("EncryptAlgorithm") for one in stored) if stored else None
+        "6.3", guess, all(item.get("EncryptAlgorithm") for item in stored) if stored else None
     )
     guess = Text("certferry knows the state of every domain")
-    known = all(domain.get("Status") in KNOWN_STATES for domain in domains)
-    yield judged("6.4", guess, known if domains else None)
+    is_sure = all(domain.get("Status") in KNOWN_STATES for domain in domains)
+    yield judged("6.4", guess, is_sure if domains else None)

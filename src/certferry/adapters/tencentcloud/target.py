@@ -1,5 +1,5 @@
 """The target for an account at Tencent Cloud: domains of the CDN, and hosts of EdgeOne
-(docs/facts/tencentcloud.md).
+(docs/facts/tencentcloud.md §2 to §4).
 
 Permissions: the key of a CAM user with the policy `errors.POLICY`. A key with rights for DNS alone
 goes on working for DNS; the refusal shows the policy.

@@ -137,10 +137,10 @@ class TencentClient:
             is_last = not raws or (total is not None and after >= total)
             return Page(entries, "" if is_last else str(after))
 
-        found = whole_list(page_at)
-        if found is None:
+        content = whole_list(page_at)
+        if content is None:
             raise errors.TencentFailure(never_ends(listing.call.what, CALLED))
-        return found
+        return content
 
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`: a request without keys, for its Date."""
