@@ -105,6 +105,7 @@ class Certificates:
     `hides_algorithm`: the list omits the kind of the key.
     `role_is_granted`: whether the account lets the service look for users of a certificate (§4.3).
     `looks`: how many times a removal is shown as in progress.
+    `elsewhere`: ids of certificates that other products use.
     `in_use`: asked before a checked removal.
     """
 
@@ -115,6 +116,7 @@ class Certificates:
         self.role_is_granted = True
         self.looks = 1
         self.page_limit = MOST_LISTED
+        self.elsewhere: set[str] = set()
         self._in_use = in_use
         self._stored: dict[str, StoredCertificate] = {}
         self._tasks: dict[str, list[Any]] = {}
@@ -189,7 +191,7 @@ class Certificates:
         status = 1
         if not self.role_is_granted:
             status = 3
-        elif self._in_use(cert_id):
+        elif cert_id in self.elsewhere or self._in_use(cert_id):
             status = 4
         else:
             del self._stored[cert_id]
