@@ -240,9 +240,9 @@ def test_rights_for_some_services(places: TencentPlaces, services: set[str], unr
     places.service.add_key("AKIDsome", "some", services=frozenset(services))
     key = places.service.add_key("AKIDsome", "some")
     places.service.add_cdn_domain(IMG, key=key)
-    settings = {"secret_id": Secret("AKIDsome"), "secret_key": Secret("some")}
+    target = places.target(secret_id=Secret("AKIDsome"), secret_key=Secret("some"))
 
-    found = places.target(**settings).observe(Scope(LINEAGE, NAMES, None, Kind.AUTO, ()))
+    found = target.observe(Scope(LINEAGE, NAMES, None, Kind.AUTO, ()))
 
     assert [IMG] == [domain.domain for domain in found.domains]
     assert unread == len(found.unread)
@@ -253,10 +253,10 @@ def test_rights_for_some_services(places: TencentPlaces, services: set[str], unr
 def test_key_with_dns_alone(places: TencentPlaces) -> None:
     """The refusal shows the policy to paste, and allows no retry."""
     places.service.add_key("AKIDdns", "dns", services=frozenset({"dnspod"}))
-    settings = {"secret_id": Secret("AKIDdns"), "secret_key": Secret("dns")}
+    target = places.target(secret_id=Secret("AKIDdns"), secret_key=Secret("dns"))
 
     with pytest.raises(TargetAccessDenied) as caught:
-        places.target(**settings).observe(Scope(LINEAGE, NAMES, None, Kind.AUTO, ()))
+        target.observe(Scope(LINEAGE, NAMES, None, Kind.AUTO, ()))
 
     assert '"cdn:ModifyDomainConfig"' in str(caught.value.hint)
     assert not caught.value.retry.allowed
