@@ -157,7 +157,8 @@ _OFFLINE = Meaning(
     "switch it on in Tencent Cloud's console, or remove the domain from `domains`",
 )
 _LOCKED = Meaning(
-    "the domain is locked", "Tencent Cloud's console shows the reason, or ask the vendor's support"
+    "the domain is locked",
+    "Tencent Cloud's console may show the reason; else ask Tencent Cloud's support",
 )
 _NO_ICP = Meaning(
     "the domain has no ICP filing",
@@ -184,8 +185,8 @@ _PAIR = Meaning(
 )
 _CHAIN = Meaning(
     "the certificate chain is not accepted",
-    "the chain has to hold the issuer certificates in order, without a root: check `chain` of the"
-    " certificate, or ask the vendor's support",
+    "the chain has to hold the issuer certificates in order, without a root: ask Tencent Cloud's"
+    " support which chain is accepted",
 )
 _NOT_COVERED = Meaning(
     "the certificate does not cover the domain",

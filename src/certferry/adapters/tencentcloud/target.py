@@ -229,7 +229,9 @@ class TencentCloud:
                 may_get = entry.state is DomainState.PROCESSING and is_covered
                 if copy.remote_id in (*entry.bound, *entry.coming) or may_get:
                     sentence = Text("{domain} is still bound to {label}, or in change")
-                    hint = Text("normal until the domain's change has finished; a later run tries")
+                    hint = Text(
+                        "normal until the domain's change has finished; a later run tries again"
+                    )
                     words = {"domain": name, "label": label or short(copy.remote_id)}
                     raise rejected(sentence, hint, TargetInUse, **words)
 
