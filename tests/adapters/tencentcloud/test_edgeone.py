@@ -260,3 +260,20 @@ def test_key_with_dns_alone(places: TencentPlaces) -> None:
 
     assert '"cdn:ModifyDomainConfig"' in str(caught.value.hint)
     assert not caught.value.retry.allowed
+
+
+@pytest.mark.parametrize("name", ["example.com", IMG, "", "a-mark"])
+def test_zones_that_may_hold_a_host(places: TencentPlaces, name: str) -> None:
+    """A zone above a name, a zone that a wildcard covers, and a zone without a domain are read."""
+    places.service.add_host(IMG, places.service.add_zone(name))
+    scope = Scope(LINEAGE, ("*.example.com",), None, Kind.AUTO, ())
+
+    assert [IMG] == [domain.domain for domain in places.target().observe(scope).domains]
+
+
+def test_zone_with_name_servers_has_no_cname_to_set(places: TencentPlaces, zone: Zone) -> None:
+    """Only hosts that are pointed at by CNAMEs are reported to `doctor`."""
+    places.service.add_host(IMG, zone)
+    zone.type = "full"
+
+    assert {} == places.target().cnames()

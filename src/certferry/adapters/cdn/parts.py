@@ -100,6 +100,11 @@ class EntryCache:
                 self._listed_at = now
             return dict(self._entries)
 
+    @property
+    def count(self) -> int:
+        """How many domains the last list had."""
+        return len(self._entries)
+
     def note(self, names: Collection[str], entries: Entries) -> None:
         """Replace what is known of domains: domains without an entry are gone."""
         with self._lock:

@@ -1,8 +1,8 @@
 """Tencent Cloud (腾讯云): DNSPod, CDN domains, hosts of EdgeOne, and the store of SSL certificates.
 
-API 3.0 (docs/facts/tencentcloud.md §1, docs/facts/dnspod.md §2) speaks JSON over HTTPS at a host for
-each service. Every call is a POST signed under TC3, and every answer has status 200, with an error
-in the body. One key serves DNS and the target; a key with rights for DNS alone works for DNS.
+API 3.0 (docs/facts/tencentcloud.md §1, docs/facts/dnspod.md §2) speaks JSON over HTTPS at a host
+for each service. Every call is a POST signed under TC3, and every answer has status 200, with an
+error in the body. One key serves DNS and the target; a key with rights for DNS alone works for DNS.
 
 A run uses the target in four steps:
 

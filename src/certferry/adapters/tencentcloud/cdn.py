@@ -189,8 +189,6 @@ _DOMAINS = Listing(_LIST, "Domains", "TotalNumber", PAGE)
 class CdnDomains:
     """A `Part`. Methods raise `TencentFailure`, and `DeployError` about a domain."""
 
-    kind = Kind.CDN
-
     def __init__(self, client: TencentClient, settler: Settler, clock: Clock) -> None:
         self._client = client
         self._settler = settler
@@ -203,7 +201,7 @@ class CdnDomains:
 
     def read(self, domains: Collection[str]) -> Entries:
         """See `Part.read`: a few domains by filters, many domains by the list."""
-        if len(domains) > NAMES_AT_ONCE * max(1, len(self._cache.all()) // PAGE):
+        if len(domains) > NAMES_AT_ONCE * max(1, self._cache.count // PAGE):
             self._cache.forget()
             listed = self._cache.all()
             return {name: listed[name] for name in domains if name in listed}

@@ -21,7 +21,7 @@ from certferry.adapters.tencentcloud.tencent_client import (
     Listing,
     TencentClient,
 )
-from certferry.core.certificates.certificate import short
+from certferry.core.certificates.certificate import covered_by, short
 from certferry.core.certificates.names import base_name, is_wildcard
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import DomainState
@@ -31,6 +31,8 @@ from certferry.text import Text
 EO = Kind("eo")
 NAMES_AT_ONCE = 20  # values of a filter (§3.1)
 OWN_CERTIFICATES = "sslcert"
+BY_CNAME = frozenset({None, "partial", "noDomainAccess"})
+"""Types of zones whose hosts are pointed at by CNAMEs; other zones have EdgeOne's name servers."""
 FREE = frozenset({"eofreecert", "eofreecert_manual"})
 SWITCHED_OFF = frozenset({"offline", "forbidden", "init"})
 KNOWN_STATES = frozenset({"online", "process", *SWITCHED_OFF})
@@ -55,6 +57,8 @@ class ZoneRecord(Struct, frozen=True, rename="pascal"):
 
     zone_id: str
     zone_name: str | None = None
+    #: How DNS leads to the zone's hosts, see `BY_CNAME`.
+    type: str | None = None
     paused: bool | None = None
 
     def may_hold(self, names: Collection[str] | None) -> bool:
@@ -65,8 +69,13 @@ class ZoneRecord(Struct, frozen=True, rename="pascal"):
         return (
             names is None
             or "." not in zone
+            or covered_by(names, zone)
             or any(f".{base_name(name)}".endswith(f".{zone}") for name in names)
         )
+
+    def entry(self, record: HostRecord) -> Entry:
+        """Return a host of the zone for an observation."""
+        return record.entry(paused=bool(self.paused), has_cname=self.type in BY_CNAME)
 
 
 class HostRecord(Struct, frozen=True, rename="pascal"):
@@ -100,8 +109,8 @@ class HostRecord(Struct, frozen=True, rename="pascal"):
         """Whether EdgeOne issued the host's certificate."""
         return self.certificate is not None and self.certificate.mode in FREE
 
-    def entry(self, *, paused: bool) -> Entry:
-        """Return the host for an observation."""
+    def entry(self, *, paused: bool, has_cname: bool) -> Entry:
+        """Return the host for an observation; `paused` and `has_cname` are facts of the zone."""
         problem, state = self.why_unusable(paused=paused), DomainState.UNAVAILABLE
         coming = self.certificates(*COMING)
         if problem is None:
@@ -124,7 +133,7 @@ class HostRecord(Struct, frozen=True, rename="pascal"):
             problem=problem,
             is_off=paused or self.domain_status in SWITCHED_OFF,
             is_free=self.is_free,
-            cname=self.cname or "",
+            cname=self.cname or "" if has_cname else "",
         )
 
     def why_unusable(self, *, paused: bool) -> DeployError | None:
@@ -169,8 +178,6 @@ def kind_of(algorithm: str) -> str | None:
 class EdgeHosts:
     """A `Part`. Methods raise `TencentFailure`, and `DeployError` about a host."""
 
-    kind = EO
-
     def __init__(
         self, client: TencentClient, settler: Settler, clock: Clock, stored_kind: KindOf
     ) -> None:
@@ -194,7 +201,7 @@ class EdgeHosts:
         for zone in self._zones_of(domains):
             here = {name for name in domains if zone.may_hold([name])}
             records = self._read(zone, here)
-            entries |= {n: r.entry(paused=bool(zone.paused)) for n, r in records.items()}
+            entries |= {name: zone.entry(record) for name, record in records.items()}
             self._cache(zone).note(here, {n: e for n, e in entries.items() if n in records})
         return entries
 
@@ -218,7 +225,7 @@ class EdgeHosts:
         if place is None:
             raise no_such_domain(domain)
         zone, record = place
-        entry = record.entry(paused=bool(zone.paused))
+        entry = zone.entry(record)
         if entry.state is DomainState.UNAVAILABLE and entry.problem is not None:
             raise entry.problem
         if entry.state is DomainState.PROCESSING:
@@ -289,7 +296,7 @@ class EdgeHosts:
 
     def _list(self, zone: ZoneRecord) -> list[Entry]:
         listed = self._client.pages(_HOSTS, HostRecord, lambda r: r.name, ZoneId=zone.zone_id)
-        return [record.entry(paused=bool(zone.paused)) for record in listed]
+        return [zone.entry(record) for record in listed]
 
     def _read(self, zone: ZoneRecord, domains: Collection[str]) -> dict[str, HostRecord]:
         names, records = sorted(domains), dict[str, HostRecord]()
