@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +15,11 @@ from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.sandbox.tencent_calls import SECRET_ID, SECRET_KEY
+from tests.support.tiers import long, sampled
 
+RUNNER = Path(__file__).with_name("killed.py")
+IN_THE_GATE = 3
+"""The positions of a kill in the gate."""
 KEYS = {"Tencent_SecretId": SECRET_ID, "Tencent_SecretKey": SECRET_KEY}
 
 
@@ -146,3 +154,50 @@ def test_every_reading_command(
     assert "Tencent Cloud" in report.out
     assert base in status.out
     assert [] == tencent.writes()
+
+
+def killed_after(position: int, machine: TencentHost, log: Path) -> int:
+    """Run `certferry sync`, killed after a number of requests (0: never), and return the code."""
+    command = [sys.executable, str(RUNNER), str(position), str(log), "sync"]
+    variables = {"CERTFERRY_CONFIG": str(machine.config), **machine.world.environment, **KEYS}
+    ended = subprocess.run(
+        command, env={**os.environ, **variables}, capture_output=True, timeout=60, check=False
+    )
+    return ended.returncode
+
+
+@long
+def test_killed_after_every_request(
+    world: World, tencent: TencentCloudService, tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """After a kill at any request the next run ends with one copy, bound at both products, and
+    proven.
+    """
+    zone = tencent.add_zone("example.com")
+
+    def begin(folder: str) -> tuple[str, TencentHost]:
+        base, directory = new_name(), tmp_path / folder
+        directory.mkdir()
+        tencent.add_cdn_domain(f"cdn.{base}")
+        tencent.add_host(f"eo.{base}", zone)
+        for product in ("cdn", "eo"):
+            point_at(world, tencent, f"{product}.{base}")
+        return base, TencentHost(world, tencent, directory, tables(base))
+
+    _, undisturbed = begin("calm")
+    log = tmp_path / "requests.log"
+    assert 0 == killed_after(0, undisturbed, log)
+    requests = len(log.read_text().splitlines())
+    assert requests > 20
+
+    for position in sampled(range(1, requests + 1), IN_THE_GATE):
+        base, machine = begin(f"k{position}")
+        assert killed_after(position, machine, tmp_path / "killed.log") in {-signal.SIGKILL, 0}
+
+        finished = machine.run("sync")
+
+        assert 0 == finished.code, (position, finished)
+        copies = [one.id for one in tencent.certificates.stored() if f"*.{base}" in one.names]
+        [copy] = copies
+        assert copy == tencent.domain(f"cdn.{base}").bound, position
+        assert [copy] == [one.id for one in tencent.host(f"eo.{base}").certificates], position
