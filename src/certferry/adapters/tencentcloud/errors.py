@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from msgspec import Struct
 
@@ -254,131 +255,84 @@ MEANINGS: dict[str, Meaning] = {
         errors.TargetUnavailable,
     ),
 }
-_SAME: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
+_SAME = (
     (
         _BUSY,
-        (
-            "ResourceInUse.CdnOpInProgress",
-            "OperationDenied.DomainStatusUnstable",
-            "OperationDenied.ResourceLockedTemporary",
-            "OperationDenied.L7HostInProcessStatus",
-            "InvalidParameter.ZoneIsGrayPublishing",
-        ),
+        """ResourceInUse.CdnOpInProgress OperationDenied.DomainStatusUnstable
+        OperationDenied.ResourceLockedTemporary OperationDenied.L7HostInProcessStatus
+        InvalidParameter.ZoneIsGrayPublishing""",
     ),
     (
         _GONE,
-        (
-            NO_SUCH_CERTIFICATE,
-            "InvalidParameter.CdnCertInfoNotFound",
-            "FailedOperation.SslCertNotFound",
-            "ResourceUnavailable.CertNotFound",
-        ),
+        """InvalidParameter.CdnCertInfoNotFound FailedOperation.SslCertNotFound
+        ResourceUnavailable.CertNotFound""",
     ),
     (
         _NO_DOMAIN,
-        (
-            "ResourceNotFound.CdnHostNotExists",
-            "ResourceNotFound.EcdnDomainNotExists",
-            "ResourceNotFound.ZoneNotFound",
-            "ResourceUnavailable.ZoneNotFound",
-            "ResourceUnavailable.HostNotFound",
-            "ResourceUnavailable.DomainNotFound",
-            "InvalidParameter.ZoneNotFound",
-            "InvalidParameter.HostNotFound",
-        ),
+        """ResourceNotFound.CdnHostNotExists ResourceNotFound.EcdnDomainNotExists
+        ResourceNotFound.ZoneNotFound ResourceUnavailable.ZoneNotFound
+        ResourceUnavailable.HostNotFound ResourceUnavailable.DomainNotFound
+        InvalidParameter.ZoneNotFound InvalidParameter.HostNotFound""",
     ),
     (
         _OTHER_OWNER,
-        (
-            "UnauthorizedOperation.CdnHostIsOwnedByOther",
-            "UnauthorizedOperation.CdnHostIsUsedByOther",
-        ),
+        "UnauthorizedOperation.CdnHostIsOwnedByOther UnauthorizedOperation.CdnHostIsUsedByOther",
     ),
     (
         _OFFLINE,
-        (
-            "InvalidParameter.CdnHostInvalidStatus",
-            "InvalidParameter.CDNStatusInvalidDomain",
-            "OperationDenied.ErrZoneIsAlreadyPaused",
-            "OperationDenied.ZoneNotActive",
-            "FailedOperation.InvalidZoneStatus",
-        ),
+        """InvalidParameter.CdnHostInvalidStatus InvalidParameter.CDNStatusInvalidDomain
+        OperationDenied.ErrZoneIsAlreadyPaused OperationDenied.ZoneNotActive
+        FailedOperation.InvalidZoneStatus""",
     ),
     (
         _LOCKED,
-        (
-            "ResourceUnavailable.CdnHostIsLocked",
-            "ResourceUnavailable.CdnHostIsMalicious",
-            "InvalidParameter.CdnHostHasSpecialConfig",
-            "OperationDenied.ConfigLocked",
-            "OperationDenied.VersionControlLocked",
-            "OperationDenied.DomainIsBlocked",
-            "OperationDenied.ComplianceForbidden",
-        ),
+        """ResourceUnavailable.CdnHostIsLocked ResourceUnavailable.CdnHostIsMalicious
+        InvalidParameter.CdnHostHasSpecialConfig OperationDenied.ConfigLocked
+        OperationDenied.VersionControlLocked OperationDenied.DomainIsBlocked
+        OperationDenied.ComplianceForbidden""",
     ),
-    (_NO_ICP, ("ResourceUnavailable.CdnHostNoIcp", "OperationDenied.DomainNoICP")),
+    (_NO_ICP, "ResourceUnavailable.CdnHostNoIcp OperationDenied.DomainNoICP"),
     (
         _DEBT,
-        (
-            "UnauthorizedOperation.CdnUserIsIsolated",
-            "UnauthorizedOperation.CdnUserIsSuspended",
-            "UnauthorizedOperation.CdnInvalidUserStatus",
-            "OperationDenied.PlanHasBeenExpired",
-            "OperationDenied.PlanHasBeenIsolated",
-        ),
+        """UnauthorizedOperation.CdnUserIsIsolated UnauthorizedOperation.CdnUserIsSuspended
+        UnauthorizedOperation.CdnInvalidUserStatus OperationDenied.PlanHasBeenExpired
+        OperationDenied.PlanHasBeenIsolated""",
     ),
     (
         _UNVERIFIED,
-        (
-            "UnauthorizedOperation.CdnUserAuthFail",
-            "UnauthorizedOperation.CdnUserAuthWait",
-            "FailedOperation.NoRealNameAuth",
-        ),
+        """UnauthorizedOperation.CdnUserAuthFail UnauthorizedOperation.CdnUserAuthWait
+        FailedOperation.NoRealNameAuth""",
     ),
     (
         _MOVED,
-        (
-            "OperationDenied.ProductUpgraded",
-            "OperationDenied.ProductUpdating",
-            "OperationDenied.UserMigrating",
-            "InvalidParameter.CdnHostExistsInEdgeOne",
-        ),
+        """OperationDenied.ProductUpgraded OperationDenied.ProductUpdating
+        OperationDenied.UserMigrating InvalidParameter.CdnHostExistsInEdgeOne""",
     ),
     (
         _PAIR,
-        (
-            "FailedOperation.CertificateParseError",
-            "FailedOperation.CertificateMismatch",
-            "FailedOperation.CertificateMatchError",
-            "FailedOperation.CertificateInvalid",
-            "InvalidParameter.MissMatchPrivateKey",
-            "InvalidParameter.CdnCertNotPem",
-            "InvalidParameter.SslCertMatchError",
-            "InvalidParameter.SslCertParseError",
-            "InvalidParameter.InvalidHttpsCertInfo",
-        ),
+        """FailedOperation.CertificateParseError FailedOperation.CertificateMismatch
+        FailedOperation.CertificateMatchError FailedOperation.CertificateInvalid
+        InvalidParameter.MissMatchPrivateKey InvalidParameter.CdnCertNotPem
+        InvalidParameter.SslCertMatchError InvalidParameter.SslCertParseError
+        InvalidParameter.InvalidHttpsCertInfo""",
     ),
     (
         _CHAIN,
-        (
-            "FailedOperation.CertificateChainError",
-            "InvalidParameter.SslCertChainError",
-            "InvalidParameter.WithCaAttr",
-        ),
+        """FailedOperation.CertificateChainError InvalidParameter.SslCertChainError
+        InvalidParameter.WithCaAttr""",
     ),
-    (_NOT_COVERED, ("InvalidParameter.CertNotMatchDomain",)),
-    (_EXPIRED, ("InvalidParameter.CertToExpire", "FailedOperation.CertificateHasExpired")),
-    (_IN_USE, ("FailedOperation.DeleteResourceFailed", IN_USE)),
-    (_NO_ROLE, (NO_ROLE,)),
+    (_NOT_COVERED, "InvalidParameter.CertNotMatchDomain"),
+    (_EXPIRED, "InvalidParameter.CertToExpire FailedOperation.CertificateHasExpired"),
+    (_IN_USE, "FailedOperation.DeleteResourceFailed"),
     (
         _THERE_ALREADY,
-        (
-            "FailedOperation.CertificateDeployInstanceEmpty",
-            "FailedOperation.CertificateNotDeployInstance",
-        ),
+        """FailedOperation.CertificateDeployInstanceEmpty
+        FailedOperation.CertificateNotDeployInstance""",
     ),
 )
-MEANINGS |= {code: meaning for meaning, codes in _SAME for code in codes}
+"""Further codes of a meaning, separated by blanks."""
+MEANINGS |= {code: meaning for meaning, codes in _SAME for code in codes.split()}
+MEANINGS |= {NO_SUCH_CERTIFICATE: _GONE, IN_USE: _IN_USE, NO_ROLE: _NO_ROLE}
 
 _NO_RIGHT = (
     "UnauthorizedOperation",
@@ -425,26 +379,10 @@ CODES: Mapping[str, CodeMeaning] = {
 
 
 class TencentFailure(CallFailure):
-    """A failed call to the CDN, EdgeOne or the store of certificates."""
+    """A failed call to the CDN, EdgeOne or the store. `facts` are those of `CallFailure`."""
 
-    def __init__(
-        self,
-        error: errors.DeployError,
-        *,
-        code: str = "",
-        maybe_done: bool = False,
-        contact: exchange.Contact | None = None,
-        is_common: bool = False,
-        is_passing: bool = False,
-    ) -> None:
-        super().__init__(
-            error,
-            maybe_done=maybe_done,
-            contact=contact,
-            is_common=is_common,
-            is_passing=is_passing,
-            is_full=code == FULL,
-        )
+    def __init__(self, error: errors.DeployError, *, code: str = "", **facts: Any) -> None:
+        super().__init__(error, is_full=code == FULL, **facts)
         self.code = code
 
 
