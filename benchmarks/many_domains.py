@@ -51,6 +51,7 @@ from certferry.core.observed.observation import ObservedTarget, Served, TargetRu
 from certferry.core.planning.planner import Claims
 from certferry.core.reasons import LONGEST
 from certferry.core.redaction import Secret
+from certferry.ports.probe import NONE_NAMED, Named
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
 from certferry.reconcile.reads import plans_of, survey_accounts
@@ -141,7 +142,9 @@ class FakeEdges:
         """See `ports.target.DeployTarget.retire`."""
         return self._target.retire(remote_id, label, unmanaged=unmanaged)
 
-    def served(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
+    def served(
+        self, domains: Sequence[str], named: Named = NONE_NAMED
+    ) -> Mapping[str, tuple[Served, ...]]:
         """See `ports.probe.Probe.served`."""
         return {domain: self._seen(domain) for domain in domains}
 

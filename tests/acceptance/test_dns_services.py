@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from certferry_sandbox.acme_dns import AcmeDnsService, Registered
-from certferry_sandbox.alidns.service import AlidnsService
+from certferry_sandbox.aliyun.dns import AlidnsService
 from certferry_sandbox.cloudflare import CloudflareService
 from certferry_sandbox.dnspod.service import NAMESERVERS
 from certferry_sandbox.pebble import Pebble

@@ -28,7 +28,7 @@ from tests.cli import values
 from tests.cli.consoles import TestConsole, terminal
 
 KEYS = {"QINIU_AK": "a", "QINIU_SK": "s"}
-MODES = ("acme.sh", "certbot", "lego", "qiniu")
+MODES = ("acme.sh", "certbot", "lego", "aliyun", "qiniu")
 CLIENTS = MODES[:3]
 
 
@@ -104,7 +104,7 @@ def test_unknown_mode(home: Path, mode: str) -> None:
     code, error, hint = Caller(home).complaint("hook", mode)
 
     assert Exit.USAGE == code
-    assert f"'{mode}' is not one of 'acme.sh', 'certbot', 'lego', 'qiniu'" in error
+    assert f"'{mode}' is not one of 'acme.sh', 'certbot', 'lego', 'aliyun', 'qiniu'" in error
     assert "run `certferry hook --help`" == hint
 
 
@@ -112,9 +112,10 @@ def test_unknown_mode(home: Path, mode: str) -> None:
     ("arguments", "error"),
     [
         (("acme.sh", "--wait", "5", "--no-wait"), "--wait and --no-wait cannot be combined"),
+        (("acme.sh", "--wait", "0", "--no-wait"), "--wait and --no-wait cannot be combined"),
         (("certbot", "--install"), "--install is only for acme.sh; certbot needs no file"),
         (("acme.sh", "--home", "/opt/acme"), "--home needs --install"),
-        ((), "missing argument 'MODE'. Choose from: acme.sh, certbot, lego, qiniu"),
+        ((), "missing argument 'MODE'. Choose from: acme.sh, certbot, lego, aliyun, qiniu"),
     ],
 )
 def test_options_that_exclude_each_other(
@@ -125,7 +126,7 @@ def test_options_that_exclude_each_other(
 
 
 @pytest.mark.parametrize(
-    ("incomplete", "modes"), [("", list(MODES)), ("a", ["acme.sh"]), ("x", [])]
+    ("incomplete", "modes"), [("", list(MODES)), ("a", ["acme.sh", "aliyun"]), ("x", [])]
 )
 def test_completion_of_modes(incomplete: str, modes: list[str]) -> None:
     """The candidates are the modes with the typed beginning."""

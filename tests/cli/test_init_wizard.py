@@ -290,7 +290,7 @@ def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
     accounts.environ.clear()
 
     code, screen = accounts.interviewed(
-        (WHICH_WAY, "9\n"),
+        (WHICH_WAY, "10\n"),
         (WHICH_WAY, "Tencent Cloud\n"),
         ("the SecretId of a Tencent Cloud API key:", "back\n"),
         (WHICH_WAY, "3\n"),
@@ -302,18 +302,19 @@ def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
     )
 
     assert 130 == code
-    rows = screen.partition("DNS provider:\n")[2].splitlines()[:8]
+    rows = screen.partition("DNS provider:\n")[2].splitlines()[:9]
     assert [
         "DNSPod",
         "Tencent Cloud (tencentcloud)",
-        "Alibaba Cloud DNS (alidns)",
+        "Alibaba Cloud (aliyun)",
         "Cloudflare",
         "RFC 2136 (rfc2136)",
         "acme-dns",
         "lexicon",
         "your own program (command)",
+        "Alibaba Cloud DNS (alidns)",
     ] == [row.partition("  ")[2].strip()[1:].strip() for row in rows]
-    assert "9 is not a DNS provider; known are dnspod, tencentcloud" in " ".join(screen.split())
+    assert "10 is not a DNS provider; known are dnspod, tencentcloud" in " ".join(screen.split())
 
 
 def test_channel_and_heartbeat_are_tried(accounts: Accounts) -> None:
@@ -554,10 +555,10 @@ def test_services_in_chinese(accounts: Accounts) -> None:
 
     with accounts.terminal(CERTFERRY_LANG="zh") as terminal:
         screen = terminal.until(lambda screen: screen.endswith("序号或名称（回车为 1）:"))
-        terminal.type("阿里云 DNS\n")
+        terminal.type("阿里云\n")
         terminal.until(lambda screen: screen.endswith("阿里云 RAM 用户的 AccessKey ID:"))
         terminal.type("\x04")
         assert 130 == terminal.end()
 
-    assert "  2  腾讯云 (tencentcloud)\n  3  阿里云 DNS (alidns)\n" in screen
+    assert "  2  腾讯云 (tencentcloud)\n  3  阿里云 (aliyun)\n" in screen
     assert "自己的程序 (command)" in screen

@@ -21,6 +21,7 @@ from certferry.core.certificates.chain import EdgeProblemCode, Presented
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
 from certferry.errors import ConfigError, Problem
+from certferry.ports.probe import NONE_NAMED, Named
 from certferry.text import Text
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, NOON, OLD
@@ -95,7 +96,9 @@ class Edges:
     def __init__(self, *observations: Hosts) -> None:
         self._looks = list(observations)
 
-    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+    def served(
+        self, domains: Sequence[str], named: Named = NONE_NAMED
+    ) -> dict[str, tuple[Served, ...]]:
         hosts = self._looks[0] if len(self._looks) == 1 else self._looks.pop(0)
         return {domain: hosts[domain] for domain in domains}
 

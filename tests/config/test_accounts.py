@@ -75,7 +75,7 @@ def test_unused_account_among_other_mistakes(tmp_path: Path) -> None:
     assert first.startswith("certferry.toml:2: [acme] emial: unknown key")
     assert second.startswith(
         "certferry.toml:5: [accounts.spare] type: zzz is neither a DNS provider nor a target; known"
-        " are acme-dns, alidns, cloudflare,"
+        " are acme-dns, alidns, aliyun, cloudflare,"
     )
 
 

@@ -190,7 +190,7 @@ TO_D = '[[certificates.deploy]]\nto = "d"\n'
         ('names = ["a.example.com"]\nkey_type = "rsa"', "write rsa2048"),
         ('names = ["a.example.com"]\nkey_type = "ECC"', "write ec256"),
         (
-            'names = ["a.example.com"]\n[[certificates.deploy]]\nto = "aliyun"',
+            'names = ["a.example.com"]\n[[certificates.deploy]]\nto = "volcengine"',
             "certferry supports the CDNs listed by `certferry help adapters`",
         ),
         (

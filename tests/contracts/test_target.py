@@ -1,29 +1,39 @@
-"""The contract of targets, for Qiniu, for Tencent Cloud and for the fake in memory."""
+"""The contract of targets, for Qiniu, Alibaba Cloud, Tencent Cloud and the fake in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from certferry.adapters.aliyun.target import DeploySettings
 from certferry.adapters.cdn.caches import LIST_AGE
 from certferry.adapters.cdn.copies import CERTIFICATES_AGE
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of
+from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import DomainState
 from certferry.core.redaction import Secret
-from certferry.errors import TargetRejected
-from certferry.ports.target import DeployTarget
+from certferry.errors import TargetInUse, TargetRejected
+from certferry.ports.target import DeployTarget, Scope
+from certferry.values import replace
+from certferry_sandbox.aliyun.gateway import EVERYWHERE
 from certferry_sandbox.authority import Issued
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.contracts.target import (
+    IMG,
     LINEAGE,
     NAMES,
     DeployTargetContract,
     TargetWorld,
+    deploy,
+    observe,
+    the_domain,
 )
 from certferry_sandbox.testing.memory_target import MemoryCdn
+from tests.adapters.aliyun.cloud import AliyunCloud, open_cloud
 from tests.adapters.qiniu.account import QiniuAccount, bundle_of, open_account
 from tests.adapters.tencentcloud.places import TencentPlaces, open_places
 from tests.sandbox import qiniu_calls
@@ -75,6 +85,55 @@ class QiniuWorld(TargetWorld):
 
     def count_writes(self) -> int:
         return len(self.place.service.writes())
+
+
+class AliyunWorld(TargetWorld):
+    """A strict stand-in of Alibaba Cloud, whose domains hold changes until the world is settled."""
+
+    def __init__(self, cloud: AliyunCloud) -> None:
+        self.place = cloud
+        self._issued: dict[str, Issued] = {}
+        self._domains: list[str] = []
+
+    def add_domain(self, name: str, *, available: bool = True) -> None:
+        there = name.removeprefix("*")
+        self.place.service.add_domain(there, state="online" if available else "offline")
+        self.place.service.hold(there)
+        self._domains.append(there)
+        self.place.time.pause(CERTIFICATES_AGE)  # until every cached list is old
+
+    def settle(self) -> None:
+        """Release the held changes, and hold the next ones."""
+        for name in self._domains:
+            self.place.service.release(name)
+            self.place.service.domain(name)  # a look ends its change
+            self.place.service.hold(name)
+        self.place.time.pause(LIST_AGE)
+
+    def fail_next(self, name: str) -> None:
+        self.place.service.fail_next(name.removeprefix("*"))
+
+    def issue(self, *names: str) -> CertificateBundle:
+        issued = qiniu_calls.issue(*names)
+        self._issued[issued.fingerprint] = issued
+        return bundle_of(issued)
+
+    def put(self, label: str, bundle: CertificateBundle) -> str:
+        """Upload as another tool."""
+        issued = self._issued[bundle.certificate.fingerprint]
+        self.place.time.pause(10)  # until every cached list is old
+        return str(self.place.service.add_certificate(issued, label))
+
+    def labels(self) -> list[str]:
+        return self.place.labels()
+
+    def count_writes(self) -> int:
+        return len(self.place.service.writes())
+
+    def expire(self, bundle: CertificateBundle) -> None:
+        """Let the time pass until a certificate has surely expired."""
+        left = bundle.certificate.not_after - self.place.time.now()
+        self.place.time.pause((left + timedelta(days=2)).total_seconds())
 
 
 class TencentWorld(TargetWorld):
@@ -198,6 +257,142 @@ class TestQiniu(DeployTargetContract):
     @pytest.fixture
     def denied(self, account: QiniuAccount) -> DeployTarget:
         return account.target(secret="wrong-secret")
+
+
+class TestAliyun(DeployTargetContract):
+    """CDN domains at the stand-in of Alibaba Cloud.
+
+    Three promises differ. Alibaba Cloud does not say which of its products use a stored
+    certificate, so a copy is removed only after its end. A binding has no settings beside the
+    certificate. The store lists fingerprints, so a copy by another tool counts as a copy, and is
+    never removed.
+    """
+
+    @pytest.fixture
+    def cloud(self) -> Iterator[AliyunCloud]:
+        with open_cloud() as cloud:
+            yield cloud
+
+    @pytest.fixture
+    def world(self, cloud: AliyunCloud) -> TargetWorld:
+        return AliyunWorld(cloud)
+
+    @pytest.fixture
+    def target(self, cloud: AliyunCloud) -> DeployTarget:
+        return cloud.target()
+
+    @pytest.fixture
+    def other(self, cloud: AliyunCloud) -> DeployTarget:
+        """Return another connection."""
+        return cloud.target()
+
+    @pytest.fixture
+    def denied(self, cloud: AliyunCloud) -> DeployTarget:
+        return cloud.target(access_key_secret=Secret("0" * 30))
+
+    def test_copy_is_retired(
+        self, target: DeployTarget, other: DeployTarget, world: TargetWorld
+    ) -> None:
+        """The removal is refused before the certificate's end. Afterwards the first removal returns
+        True, later removals False; other copies stay.
+        """
+        assert isinstance(world, AliyunWorld)
+        first = world.issue(*NAMES)
+        old = target.upload(LINEAGE, first)
+        label = label_of(LINEAGE, first.certificate.fingerprint)
+
+        with pytest.raises(TargetInUse):
+            target.retire(old, label)
+        assert [label] == world.labels()
+
+        world.expire(first)
+        second = world.put("theirs", world.issue(*NAMES))
+        assert target.retire(old, label)
+        assert not target.retire(old, label)
+        assert not other.retire(old, label)
+        assert ["theirs"] == world.labels()
+        assert second != old
+
+    def test_unmanaged_is_removed(
+        self, target: DeployTarget, other: DeployTarget, world: TargetWorld
+    ) -> None:
+        """The removal goes by id, after the certificate's end."""
+        assert isinstance(world, AliyunWorld)
+        bundle = world.issue(*NAMES)
+        first, _ = world.put("theirs", bundle), world.put("theirs", bundle)
+        world.expire(bundle)
+
+        assert other.retire(first, "theirs", unmanaged=True)
+        assert not target.retire(first, "theirs", unmanaged=True)
+
+        assert ["theirs"] == world.labels()
+
+    def test_other_settings_stay(self, target: DeployTarget, world: TargetWorld) -> None:
+        """The call of a binding names the domain and the certificate only, with HTTPS on."""
+        assert isinstance(world, AliyunWorld)
+        world.add_domain(IMG)
+
+        deploy(target, world)
+
+        [call] = world.place.service.calls("SetCdnDomainSSLCertificate")
+        assert "on" == call.params["SSLProtocol"]
+        assert {"DomainName", "SSLProtocol", "CertType", "CertId", "CertRegion"} == {
+            name for name in call.params if name not in EVERYWHERE
+        }
+        assert not the_domain(target).has_settings
+
+    def test_setting_that_is_desired_changes(
+        self, target: DeployTarget, world: TargetWorld
+    ) -> None:
+        """A binding has no such setting: the file is refused (`DeploySettings`)."""
+        assert ["kind"] == [field.name for field in fields(DeploySettings)]
+
+    def test_only_what_is_known_is_ours(self, target: DeployTarget, world: TargetWorld) -> None:
+        """The fingerprint decides, whatever the names of the copies."""
+        known, another = world.issue(*NAMES), world.issue("www.example.org")
+        equal = {
+            world.put(label_of("other", known.certificate.fingerprint), known),
+            world.put("theirs", known),
+        }
+        world.put(label_of(LINEAGE, known.certificate.fingerprint), another)
+        world.put(label_of(LINEAGE, another.certificate.fingerprint), another)
+
+        remotes = observe(target, known=(known.certificate,)).remotes
+        assert equal == {remote.remote_id for remote in remotes}
+
+    def test_what_does_not_carry_the_label_is_not_retired(
+        self, target: DeployTarget, world: TargetWorld
+    ) -> None:
+        """Another tool's copy is adopted, and never removed."""
+        assert isinstance(world, AliyunWorld)
+        bundle = world.issue(*NAMES)
+        theirs = world.put("theirs", bundle)
+        ours = target.upload(LINEAGE, bundle)
+        world.expire(bundle)
+
+        assert theirs == ours
+        for claimed in (label_of(LINEAGE, bundle.certificate.fingerprint), "theirs"):
+            with pytest.raises(TargetRejected):
+                target.retire(theirs, claimed)
+        assert ["theirs"] == world.labels()
+
+    def test_others_are_shown_when_asked_for(
+        self, target: DeployTarget, world: TargetWorld
+    ) -> None:
+        """On request, all other copies are listed, each in use until its end."""
+        known, foreign = world.issue(*NAMES), world.issue("www.example.org")
+        ours = target.upload(LINEAGE, known)
+        ids = {target.upload("other", foreign), world.put("theirs", foreign)}
+        assert isinstance(world, AliyunWorld)
+        world.place.time.pause(CERTIFICATES_AGE)
+
+        look = Scope(LINEAGE, NAMES, (), Kind.AUTO, (known.certificate,))
+        found = target.observe(replace(look, others=True))
+
+        assert () == target.observe(look).others
+        assert [ours] == [remote.remote_id for remote in found.remotes]
+        assert ids == {other.remote_id for other in found.others}
+        assert all(other.in_use_until == other.not_after for other in found.others)
 
 
 class TestTencentCloud(DeployTargetContract):

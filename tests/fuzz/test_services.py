@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 import pytest
 from hypothesis import given
 
+from certferry.adapters.aliyun.target import Aliyun
 from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts
@@ -26,6 +27,7 @@ from certferry.ports.survey import ZoneKeeper
 from certferry.ports.target import Scope
 from certferry_sandbox.testing.context import connected_with
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
+from tests.adapters.aliyun.cloud import AliyunCloud, open_cloud
 from tests.adapters.dnspod.account import DnspodAccount
 from tests.adapters.qiniu.account import RULES, WWW, QiniuAccount, bundle, bundle_of, open_account
 from tests.adapters.tencentcloud.account import SECRET_ID, TencentCloudAccount, tencentcloud_account
@@ -106,6 +108,45 @@ def qiniu() -> Iterator[AlteredQiniu]:
         yield AlteredQiniu(qiniu, fronts, bundle_of(held), held_id, bundle(WWW, "*.example.com"))
 
 
+@dataclass(frozen=True, repr=False)
+class AlteredAliyun:
+    """An account at Alibaba Cloud, and fronts that alter the answers of its hosts."""
+
+    cloud: AliyunCloud
+    fronts: dict[str, Altered]
+    held: CertificateBundle
+    held_id: str
+    offered: CertificateBundle
+
+    def alter(self, alteration: Alteration) -> None:
+        """Begin an altered conversation; all hosts share a single count of answers."""
+        turn = alteration.turns()
+        for front in self.fronts.values():
+            front.turn = turn
+
+    def target(self) -> Aliyun:
+        """Return a target as in a new process."""
+        self.cloud.memory = MemoryAccount()
+        return self.cloud.target(**{name: front.url for name, front in self.fronts.items()})
+
+
+@pytest.fixture(scope="module")
+def aliyun() -> Iterator[AlteredAliyun]:
+    """Run a strict stand-in, and the fronts before its hosts."""
+    with open_cloud() as cloud, ExitStack() as running:
+        service = cloud.service
+        held = issue(WWW)
+        label = label_of(LINEAGE, bundle_of(held).certificate.fingerprint)
+        held_id = service.add_certificate(held, label)
+        service.add_domain(WWW, https=held_id)
+        service.add_domain("plain.example.com", product="dcdn")
+        service.add_domain(".example.com")
+        urls = {"cdn": service.cdn.url, "dcdn": service.dcdn.url, "cas": service.cas.url}
+        fronts = {name: running.enter_context(Altered(url)) for name, url in urls.items()}
+        offered = bundle(WWW, "*.example.com")
+        yield AlteredAliyun(cloud, fronts, bundle_of(held), str(held_id), offered)
+
+
 def with_zones(account: AnAccount) -> AnAccount:
     account.service.add_domain("example.com")
     account.service.add_domain("example.org", grade="DP_Plus")
@@ -153,6 +194,43 @@ def test_qiniu_is_changed(qiniu: AlteredQiniu, alteration: Alteration) -> None:
         partial(target.retire, qiniu.held_id, label),
     ):
         qiniu.alter(alteration)
+        only_ours(call)
+
+
+@over_sockets
+@given(alteration=alterations())
+def test_aliyun_is_looked_at(aliyun: AlteredAliyun, alteration: Alteration) -> None:
+    """Lists, bindings, edges, and certificates of other owners are read."""
+    our_certificates = (aliyun.held.certificate, aliyun.offered.certificate)
+    names = (WWW, "*.example.com")
+
+    for named in (None, (WWW, "plain.example.com")):
+        aliyun.alter(alteration)
+        look = Scope(LINEAGE, names, named, Kind.AUTO, our_certificates, others=named is None)
+        only_ours(partial(aliyun.target().observe, look))
+    aliyun.alter(alteration)
+    only_ours(partial(aliyun.target().survey, lambda *_: None))
+    for examine in (Aliyun.clock_ahead, partial(Aliyun.examine, account="a"), Aliyun.cnames):
+        aliyun.alter(alteration)
+        only_ours(partial(examine, aliyun.target()))
+    aliyun.alter(alteration)
+    lines = "\n".join(map(str, aliyun.target().report().lines))
+    assert [] == [name for name in ("example", aliyun.held_id) if name in lines]
+
+
+@over_sockets
+@given(alteration=alterations())
+def test_aliyun_is_changed(aliyun: AlteredAliyun, alteration: Alteration) -> None:
+    """An upload, bindings at both products and a removal, also with an unknown result."""
+    target = aliyun.target()
+    label = label_of(LINEAGE, aliyun.held.certificate.fingerprint)
+    for call in (
+        partial(target.upload, LINEAGE, aliyun.offered),
+        partial(target.bind, WWW, Kind.CDN, aliyun.held_id, DesiredHttps()),
+        partial(target.bind, "plain.example.com", Kind.DCDN, aliyun.held_id, DesiredHttps()),
+        partial(target.retire, aliyun.held_id, label),
+    ):
+        aliyun.alter(alteration)
         only_ours(call)
 
 

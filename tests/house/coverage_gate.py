@@ -35,7 +35,7 @@ class Measured:
 
 
 WELL_COVERED = (
-    *("core", "reconcile", "adapters/acme", "adapters/alidns", "adapters/cloudflare"),
+    *("core", "reconcile", "adapters/acme", "adapters/aliyun", "adapters/cloudflare"),
     *("adapters/dnspod", "adapters/acme_dns", "adapters/lexicon", "adapters/rfc2136"),
     "adapters/tencentcloud",
     *("adapters/cdn", "adapters/qiniu"),

@@ -35,6 +35,7 @@ URGENT = frozenset({"warning", "error", "exception", "critical", "log"})
 NOT_LITERAL = {
     "text.py": {"self.template"},
     "cli/commands.py": {"paragraph", "what"},
+    "adapters/aliyun/errors.py": {"meaning.words", "meaning.advice"},
     "adapters/qiniu/errors.py": {"meaning.words", "meaning.advice"},
     "adapters/tencentcloud/errors.py": {"meaning.words", "meaning.advice"},
     "config/mistakes.py": {"template"},
@@ -191,7 +192,7 @@ VENDORS = re.compile(
     re.IGNORECASE,
 )
 VENDORS_FOLDERS = frozenset(
-    {"alidns", "cloudflare", "dnspod", "lexicon", "notify", "qiniu", "tencentcloud"}
+    {"aliyun", "cloudflare", "dnspod", "lexicon", "notify", "qiniu", "tencentcloud"}
 )
 """The folders of the vendors' own adapters."""
 NAMES_A_VENDOR = {

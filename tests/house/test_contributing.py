@@ -33,7 +33,9 @@ class Example(NamedTuple):
 
 
 EXAMPLES = [
-    Example("Files of a DNS service in this repository", "alidns", "(?i)alidns|alibaba|ali_"),
+    Example(
+        "Files of a DNS service in this repository", "aliyun", "(?i)aliyun|alidns|alibaba|ali_"
+    ),
     Example("Files of a target in this repository", "qiniu", "(?i)qiniu|七牛"),
     Example("Files of a channel in this repository", "feishu", "(?i)feishu|飞书"),
     Example("Adding a code of Qiniu's", "qiniu", f"400326|{MEANINGS[400326].words}"),

@@ -16,7 +16,7 @@ import click
 import pytest
 
 from certferry import errors
-from certferry.adapters.alidns import dns as alidns
+from certferry.adapters.aliyun import alidns
 from certferry.adapters.cloudflare import dns as cloudflare
 from certferry.adapters.dnspod import dns as dnspod
 from certferry.adapters.qiniu import target as qiniu

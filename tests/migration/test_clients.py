@@ -214,9 +214,10 @@ RENEWED = {
 }
 
 
-def test_modes_are_the_clients_and_the_former_mode() -> None:
-    """README.md lists the same four modes."""
-    assert ("acme.sh", "certbot", "lego", "qiniu") == (*CLIENTS, "qiniu") == hook_modes()
+def test_modes_are_the_clients_and_the_targets() -> None:
+    """The clients come first, then the types of targets."""
+    assert (*CLIENTS, "aliyun", "qiniu") == hook_modes()
+    assert ("acme.sh", "certbot", "lego") == tuple(CLIENTS)
     assert set(CLIENTS) == set(SPEECH)
 
 

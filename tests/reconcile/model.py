@@ -22,6 +22,7 @@ from certferry.core.planning.planner import Claims
 from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import LineageReport
 from certferry.core.planning.timing import Times
+from certferry.ports.probe import NONE_NAMED, Named
 from certferry.ports.progress import each_of
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler, RunRules, plan_lineage
@@ -50,7 +51,9 @@ def issuing_of(*, renew: bool) -> Issuing:
 class FallenEdges:
     """A `Probe` of edges that present an unknown certificate, whatever is bound."""
 
-    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+    def served(
+        self, domains: Sequence[str], named: Named = NONE_NAMED
+    ) -> dict[str, tuple[Served, ...]]:
         return dict.fromkeys(domains, (Served("192.0.2.1", "ff" * 32, valid=True),))
 
 

@@ -40,6 +40,7 @@ from certferry.errors import (
     TargetUnavailable,
     ZoneNotFound,
 )
+from certferry.ports.probe import NONE_NAMED, Named
 from certferry.ports.receiver import Receiver
 from certferry.ports.state import ChallengeRecord
 from certferry.ports.survey import Looked
@@ -180,7 +181,9 @@ class Edges:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+    def served(
+        self, domains: Sequence[str], named: Named = NONE_NAMED
+    ) -> dict[str, tuple[Served, ...]]:
         self.asked.append(len(domains))
         return {domain: (Served("192.0.2.1", "ab" * 32, valid=True),) for domain in domains}
 

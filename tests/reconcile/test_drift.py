@@ -24,7 +24,7 @@ from certferry.core.planning.plan import Action, Weight
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CertferryError
-from certferry.ports.probe import Probe
+from certferry.ports.probe import NONE_NAMED, Named, Probe
 from certferry.reconcile.by_hand import withdraw_by_hand
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
@@ -141,8 +141,10 @@ class Meanwhile:
         self._world = world
         self._wanted = wanted
 
-    def served(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
-        found = self._probe.served(domains)
+    def served(
+        self, domains: Sequence[str], named: Named = NONE_NAMED
+    ) -> Mapping[str, tuple[Served, ...]]:
+        found = self._probe.served(domains, named)
         self._world.run(self._wanted)
         return found
 

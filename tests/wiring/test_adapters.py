@@ -123,8 +123,8 @@ def test_offers_are_in_the_order_of_the_ranks(packages: Packages) -> None:
 
     offers = [service.type for service in offered(DNS_PROVIDERS, packages.table())]
 
-    assert ["dnspod", "first", "tencentcloud", "alidns", "mid", "cloudflare"] == offers[:6]
-    assert ["rfc2136", "acme-dns", "lexicon", "command", GOOD] == offers[6:]
+    assert ["dnspod", "first", "tencentcloud", "aliyun", "mid", "cloudflare"] == offers[:6]
+    assert ["rfc2136", "acme-dns", "lexicon", "command", "alidns", GOOD] == offers[6:]
 
 
 def test_name_of_a_service_for_people(packages: Packages) -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from certferry.adapters.alidns.dns import Settings as AlidnsSettings
+from certferry.adapters.aliyun.alidns import Settings as AlidnsSettings
 from certferry.config.load import load, load_text
 from certferry.config.model import AccountTable, Settings
 from certferry.config.unattended import lost_secrets

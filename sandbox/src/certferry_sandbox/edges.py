@@ -8,10 +8,10 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
 from certferry_sandbox.httpd import Connections
 
@@ -37,6 +37,28 @@ class Identity(Protocol):
 
 Serving = Callable[[str, datetime], Identity | None]
 Clock = Callable[[], datetime]
+EVER = datetime.min.replace(tzinfo=UTC)  # before every other moment
+Served = TypeVar("Served", bound=Identity)
+
+
+class Timeline(Generic[Served]):
+    """The certificates of a domain, each with the moment from which the certificate is in force."""
+
+    def __init__(self, certificate: Served | None) -> None:
+        self._entries = [(EVER, certificate)]
+
+    def note(self, moment: datetime, certificate: Served | None) -> None:
+        """Put a certificate in force from `moment` on; None is no certificate."""
+        self._entries.append((moment, certificate))
+
+    def since(self, moment: datetime) -> list[Served | None]:
+        """Return the certificate in force at `moment`, then each later certificate."""
+        later = [certificate for begun, certificate in self._entries if begun > moment]
+        return [self.at(moment), *later]
+
+    def at(self, moment: datetime) -> Served | None:
+        """Return the certificate in force at `moment`."""
+        return [certificate for since, certificate in self._entries if since <= moment][-1]
 
 
 class Edge:

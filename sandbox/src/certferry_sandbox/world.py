@@ -1,12 +1,13 @@
 """The world on loopback that certferry talks to in the demo and in the tests.
 
 The world has a CA, a DNS zone with name servers of different speed, DNSPod, and Qiniu with edges.
+On request, Alibaba Cloud comes with edges on the same port.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Self
 
 from certferry.core.certificates.names import base_name, is_wildcard
+from certferry_sandbox.aliyun.service import EDGE_LAGS as ALIYUN_LAGS
+from certferry_sandbox.aliyun.service import AliyunService
 from certferry_sandbox.authority import Authority, Issued
 from certferry_sandbox.dnspod.service import NAMESERVERS, DnspodService
 from certferry_sandbox.httpd import utc_now
@@ -25,6 +28,7 @@ from certferry_sandbox.zones import Zones
 
 ZONE = "example.com"
 CDN_ZONE = "qiniudns.com"
+ALIYUN_ZONES = ("kunlunsl.com", "kunlunea.com")
 RESOLVER_ADDRESS = "127.0.0.1"
 NAMESERVER_ADDRESSES = ("127.0.0.2", "127.0.0.3")
 OLD_LIFE_LEFT = timedelta(days=9)
@@ -40,6 +44,16 @@ dns = "dnspod"
 [[certificates.deploy]]
 to = "qiniu"
 """
+
+
+ALIYUN_DOMAINS = (("b.img.example.com", "cdn"), ("c.img.example.com", "dcdn"))
+"""The demo's domains at Alibaba Cloud, each with the product. The certificate covers both."""
+
+ALIYUN_DEPLOYMENT = """
+[[certificates.deploy]]
+to = "aliyun"
+"""
+"""A further deployment of `CERTIFICATE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +77,14 @@ class Credentials:
     dnspod_token: str = field(default_factory=lambda: secrets.token_hex(16))
     access_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
     secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
+    aliyun_id: str = field(default_factory=lambda: f"LTAI5t{secrets.token_hex(9)}")
+    aliyun_secret: str = field(default_factory=lambda: secrets.token_hex(15))
 
 
 class World:
     """All stand-ins and the CA, which run for the length of a `with` block.
+
+    `aliyun` is Alibaba Cloud for the length of a `with` block of `with_aliyun`, otherwise None.
 
     `strict` is a setting of Qiniu (see `qiniu.routes`). `certificate_validity` is a setting of the
     CA, five years by default. `start` raises the error of a part that cannot start.
@@ -92,6 +110,8 @@ class World:
             edge_lags=dict(zip(EDGE_LAGS, pace.edge_lags, strict=True)),
         )
         self.qiniu = self._new_qiniu()
+        self.aliyun: AliyunService | None = None
+        self._processing = pace.processing
         self.old_authority = Authority("Yesterday's CA")
         self._pebble_options = (nonce_reject, certificate_validity)
         self._running = ExitStack()
@@ -139,11 +159,37 @@ class World:
         finally:
             self.qiniu = before
 
+    @contextmanager
+    def with_aliyun(
+        self, edge_lags: Mapping[str, timedelta] = ALIYUN_LAGS
+    ) -> Iterator[AliyunService]:
+        """Run Alibaba Cloud for a `with` block: an account without domains, and `ZONE` in its DNS.
+
+        The edges share the port of Qiniu's edges, because certferry asks all edges at one port.
+        Raises OSError if another process has the port at an address of Alibaba Cloud's edges.
+        """
+        service = AliyunService(
+            self.zones,
+            processing_time=self._processing,
+            edge_lags=edge_lags,
+            edge_port=self.qiniu.edges.port,
+        )
+        service.add_account(self.credentials.aliyun_id, self.credentials.aliyun_secret)
+        with service:
+            if service.dns is not None:
+                service.dns.add_domain(ZONE)
+            try:
+                self.aliyun = service
+                yield service
+            finally:
+                self.aliyun = None
+
     def _furnish_dns(self) -> None:
         """Open the account at DNSPod, and add the zones."""
         self.dnspod.add_account(self.credentials.dnspod_id, self.credentials.dnspod_token)
         self.dnspod.add_domain(ZONE)
-        self.zones.add_zone(CDN_ZONE, NAMESERVERS)
+        for zone in (CDN_ZONE, *ALIYUN_ZONES):
+            self.zones.add_zone(zone, NAMESERVERS)
 
     def _furnish_qiniu(self) -> None:
         """Open the account at Qiniu, and make Qiniu trust both CAs."""
@@ -188,17 +234,37 @@ class World:
         self.point_at_edges(name)
         self.qiniu.add_live_domain(name, hub)
 
+    def add_aliyun_domain(
+        self, name: str, *, product: str = "cdn", is_https: bool = False
+    ) -> str | None:
+        """Put a domain on Alibaba Cloud's CDN or DCDN, and point DNS at the edges.
+
+        With `is_https`, the domain has a certificate uploaded by hand. Return the certificate's
+        fingerprint, None without HTTPS. Raises RuntimeError outside `with_aliyun`.
+        """
+        if self.aliyun is None:
+            raise RuntimeError("the world has no Alibaba Cloud")
+        old = self.old_certificate(name) if is_https else None
+        number = self.aliyun.add_certificate(old, f"{name} by hand") if old else None
+        # Both vendors write a wildcard domain with a leading dot.
+        domain = self.aliyun.add_domain(_at_qiniu(name), product=product, https=number)
+        cname = self.aliyun.products[product].cname(domain)
+        self._point(name, cname, self.aliyun.dns_addresses)
+        return old.fingerprint if old else None
+
     def old_certificate(self, name: str) -> Issued:
         """Return a certificate for a name, with nine days left (`OLD_LIFE_LEFT`)."""
         end = utc_now() + OLD_LIFE_LEFT
         return self.old_authority.issue([name], end - timedelta(days=90), end)
 
     def point_at_edges(self, name: str) -> None:
-        """Point a name's DNS at the edges."""
-        at_cdn = f"{base_name(name)}.{CDN_ZONE}"
-        self.zones.seed(name, "CNAME", f"{at_cdn}.")
-        for address in self.qiniu.edges.addresses:
-            self.zones.seed(at_cdn, "A", address)
+        """Point a name's DNS at Qiniu's edges."""
+        self._point(name, f"{base_name(name)}.{CDN_ZONE}", self.qiniu.edges.addresses)
+
+    def _point(self, name: str, cname: str, addresses: Sequence[str]) -> None:
+        self.zones.seed(name, "CNAME", f"{cname}.")
+        for address in addresses:
+            self.zones.seed(cname, "A", address)
 
     # access to the world
 
@@ -211,12 +277,18 @@ class World:
             "DP_Key": keys.dnspod_token,
             "QINIU_ACCESS_KEY": keys.access_key,
             "QINIU_SECRET_KEY": keys.secret_key,
+            **({} if self.aliyun is None else self._aliyun_environment),
         }
+
+    @property
+    def _aliyun_environment(self) -> dict[str, str]:
+        keys = self.credentials
+        return {"Ali_Key": keys.aliyun_id, "Ali_Secret": keys.aliyun_secret}
 
     def secrets(self) -> tuple[str, ...]:
         """Return the values that no output may show."""
         keys = self.credentials
-        return (keys.dnspod_token, keys.secret_key)
+        return (keys.dnspod_token, keys.secret_key, keys.aliyun_secret)
 
     def write_files(self, directory: Path, certificates: str = CERTIFICATE) -> Path:
         """Write a ready `certferry.toml` and the CA files for the configuration; return the path.
@@ -280,17 +352,43 @@ accept_no_common_name = true              # Pebble, the CA of this world, sets n
 id = "env:DP_Id"
 token = "env:DP_Key"
 api = "{self.dnspod.url}"
+{self._aliyun_toml()}"""
+
+    def _aliyun_toml(self) -> str:
+        """Return the table of the account, or "" for a world without Alibaba Cloud."""
+        if self.aliyun is None:
+            return ""
+        endpoints = {endpoint.api.host: endpoint.url for endpoint in self.aliyun.endpoints}
+        return f"""
+[accounts.aliyun]
+access_key_id = "env:Ali_Key"
+access_key_secret = "env:Ali_Secret"
+dns = "{endpoints["alidns.aliyuncs.com"]}"
+cdn = "{endpoints["cdn.aliyuncs.com"]}"
+dcdn = "{endpoints["dcdn.aliyuncs.com"]}"
+cas = "{endpoints["cas.aliyuncs.com"]}"
 """
 
 
 @contextmanager
 def demonstration(
-    pace: Pace | None = None, certificate_validity: timedelta | None = None
+    pace: Pace | None = None,
+    certificate_validity: timedelta | None = None,
+    *,
+    has_aliyun: bool = False,
 ) -> Iterator[World]:
-    """Run the world with the demo's domains, as before the first run of certferry."""
-    with World(pace=pace, certificate_validity=certificate_validity) as world:
+    """Run the world with the demo's domains, as before the first run of certferry.
+
+    With `has_aliyun`, `ALIYUN_DOMAINS` are at Alibaba Cloud, the second with old HTTPS.
+    """
+    with ExitStack() as running:
+        world = running.enter_context(World(pace=pace, certificate_validity=certificate_validity))
         world.add_https_domain(DOMAINS[0])
         world.add_http_domain(DOMAINS[1])
+        if has_aliyun:
+            running.enter_context(world.with_aliyun())
+            for name, product in ALIYUN_DOMAINS:
+                world.add_aliyun_domain(name, product=product, is_https=product == "dcdn")
         yield world
 
 

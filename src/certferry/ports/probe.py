@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
 
+Named = Mapping[str, Sequence[str]]
+"""Addresses of edges by domain, named by the domain's target."""
+
+NONE_NAMED: Named = MappingProxyType({})
+
 
 class Probe(Protocol):
     """Observes domains from outside."""
 
-    def served(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
-        """Make one TLS handshake with every address of each domain; return the certificates served.
+    def served(
+        self, domains: Sequence[str], named: Named = NONE_NAMED
+    ) -> Mapping[str, tuple[Served, ...]]:
+        """Make one TLS handshake with every address of each domain: the addresses in DNS and the
+        `named` addresses. Return the certificates served.
 
         A silent address becomes a `Served` with a problem. A domain without addresses becomes one
         `Served` with an empty address. Raises only `Interrupted`.

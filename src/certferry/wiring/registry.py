@@ -17,5 +17,13 @@ BUCKETS = {"s3": "", "kodo": "qiniu"}
 environment, so `s3` has no account type.
 """
 
-ALSO_CALLED = {"aliyun": "alidns", "dingding": "dingtalk", "lark": "feishu", "weixin": "wecom"}
+ALSO_CALLED = {
+    "alibaba": "aliyun",
+    "alicloud": "aliyun",
+    "dingding": "dingtalk",
+    "lark": "feishu",
+    "qcloud": "tencentcloud",
+    "tencent": "tencentcloud",
+    "weixin": "wecom",
+}
 """Types by other names of the services, for mistyped types."""

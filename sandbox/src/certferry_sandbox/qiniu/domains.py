@@ -10,18 +10,17 @@ import re
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 from certferry.values import replace
-from certferry_sandbox.edges import Identity
+from certferry_sandbox.edges import Identity, Timeline
 from certferry_sandbox.httpd import Response
 from certferry_sandbox.qiniu.answers import Fields, Pager, Refused, success
 from certferry_sandbox.qiniu.certificates import StoredCertificate, covers
 from certferry_sandbox.qiniu.signing import SignedCall
 
 BEIJING = timezone(timedelta(hours=8))  # answers have times with +08:00 (§5.2)
-EVER = datetime.min.replace(tzinfo=UTC)  # before every other moment
 
 
 @dataclass(frozen=True)
@@ -53,26 +52,6 @@ class HttpsConf:
         if self.tls_versions is not None:
             wire["tlsVersions"] = list(self.tls_versions)
         return wire
-
-
-class Timeline:
-    """The certificates of a domain, each with the moment from which the certificate is in force."""
-
-    def __init__(self, certificate: StoredCertificate | None) -> None:
-        self._entries = [(EVER, certificate)]
-
-    def note(self, moment: datetime, certificate: StoredCertificate | None) -> None:
-        """Put a certificate in force from `moment` on; None is no certificate."""
-        self._entries.append((moment, certificate))
-
-    def since(self, moment: datetime) -> list[StoredCertificate | None]:
-        """Return the certificate in force at `moment`, then each later certificate."""
-        later = [certificate for begun, certificate in self._entries if begun > moment]
-        return [self.at(moment), *later]
-
-    def at(self, moment: datetime) -> StoredCertificate | None:
-        """Return the certificate in force at `moment`."""
-        return [certificate for since, certificate in self._entries if since <= moment][-1]
 
 
 @dataclass

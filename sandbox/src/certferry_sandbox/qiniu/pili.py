@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Literal
 
+from certferry_sandbox.edges import Timeline
 from certferry_sandbox.httpd import Response
 from certferry_sandbox.qiniu.answers import Refused
 from certferry_sandbox.qiniu.certificates import StoredCertificate, covers
-from certferry_sandbox.qiniu.domains import Timeline
 from certferry_sandbox.qiniu.signing import SignedCall
 
 LiveType = Literal["publishRtmp", "liveRtmp", "liveHls", "liveHdl"]

@@ -33,6 +33,7 @@ from certferry.errors import (
     TargetInUse,
     TargetRejected,
 )
+from certferry.ports.probe import NONE_NAMED, Named
 from certferry.ports.target import Scope
 from certferry.text import Text
 from certferry.values import replace
@@ -395,7 +396,9 @@ class MemoryCdn:
 
     # Probe
 
-    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+    def served(
+        self, domains: Sequence[str], named: Named = NONE_NAMED
+    ) -> dict[str, tuple[Served, ...]]:
         """See `ports.probe.Probe.served`: one address for each edge."""
         return {
             domain: tuple(

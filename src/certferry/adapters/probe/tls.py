@@ -23,6 +23,7 @@ from certferry.core.certificates.names import is_address
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
 from certferry.errors import Interrupted, Problem, system_words
+from certferry.ports.probe import NONE_NAMED, Named
 from certferry.ports.progress import Pause
 from certferry.ports.state import must_still_hold
 from certferry.text import Text
@@ -48,10 +49,12 @@ class TlsProbe:
 
     #: Host and port of each resolver; the system's resolvers if empty.
     resolvers: Sequence[tuple[str, int]]
+    #: The moment at which certificates must be valid.
     now: Callable[[], datetime]
     _: KW_ONLY
-    #: Called before each handshake; raises `Interrupted` if the run is stopped.
+    #: Called before each lookup and each handshake; raises `Interrupted` if the run is stopped.
     pause: Pause
+    #: The port of the edges of `served`.
     port: int = 443
     #: PEM file of trusted roots; the system's roots if `None`.
     ca_bundle: Path | None = None
@@ -63,16 +66,20 @@ class TlsProbe:
     def __post_init__(self) -> None:
         self._trust = Trust(self.ca_bundle)
 
-    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+    def served(
+        self, domains: Sequence[str], named: Named = NONE_NAMED
+    ) -> dict[str, tuple[Served, ...]]:
         """See `ports.probe.Probe.served`."""
         hosts = {domain: Host(domain, self.port) for domain in domains}
-        seen = self.served_by(list(hosts.values()))
+        seen = self._seen(list(hosts.values()), named)
         return {domain: seen[host] for domain, host in hosts.items()}
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.served_by`. The first thread that notices a stop ends all
-        threads.
-        """
+        """See `ports.probe.HostProbe.served_by`."""
+        return self._seen(hosts, NONE_NAMED)
+
+    def _seen(self, hosts: Sequence[Host], named: Named) -> dict[Host, tuple[Served, ...]]:
+        """Observe hosts in parallel. The first thread that notices a stop ends all threads."""
         must_still_hold()
         over = threading.Event()
 
@@ -87,7 +94,9 @@ class TlsProbe:
 
         pool = ThreadPoolExecutor(self.hosts_at_once, thread_name_prefix="probe")
         try:
-            seen = pool.map(lambda host: self._observe(host, must_go_on), hosts)
+            seen = pool.map(
+                lambda host: self._observe(host, named.get(host.name, ()), must_go_on), hosts
+            )
             by_host = dict(zip(hosts, seen, strict=True))
         except BaseException:
             # Leave handshakes in progress behind, so that the run stops at once.
@@ -97,7 +106,9 @@ class TlsProbe:
         pool.shutdown()
         return by_host
 
-    def _observe(self, host: Host, must_go_on: Callable[[], None]) -> tuple[Served, ...]:
+    def _observe(
+        self, host: Host, named: Sequence[str], must_go_on: Callable[[], None]
+    ) -> tuple[Served, ...]:
         """Return the certificate served by each address of a host, and the problems of the
         resolvers.
         """
@@ -118,7 +129,7 @@ class TlsProbe:
             return presented(address, chain_der, self._trust, name, self.now())
 
         with ThreadPoolExecutor(min(ADDRESSES_AT_ONCE, len(addresses.found) or 1)) as pool:
-            seen = tuple(pool.map(presented_by, addresses.found))
+            seen = tuple(pool.map(presented_by, sorted({*addresses.found, *named})))
         unseen = (
             Served(address="", fingerprint=None, valid=False, problem=problem, silent=True)
             for problem in addresses.problems
@@ -159,7 +170,7 @@ def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) ->
 
 
 def _chain(session: ssl.SSLSocket) -> list[bytes]:
-    """Return the chain as sent. The method for it is public only from Python 3.13."""
+    """Return the chain as sent, in DER. Python 3.11 and 3.12 have the method only privately."""
     if hasattr(session, "get_unverified_chain"):
         return list(session.get_unverified_chain() or ())
     inner = session._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - the only way on 3.11 and 3.12

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from tests.adapters.alidns.account import AlidnsAccount, alidns_account
+from tests.adapters.aliyun.account import AlidnsAccount, alidns_account
 from tests.adapters.cloudflare.account import CloudflareAccount, cloudflare_account
 from tests.adapters.dnspod.account import DnspodAccount, dnspod_account
 

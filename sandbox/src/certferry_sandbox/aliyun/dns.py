@@ -7,43 +7,44 @@ refuses a parameter that a call does not have; the real service is more lenient.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 
 import idna
 
-from certferry_sandbox.alidns.wire import (
-    ALLOWED,
-    XML,
+from certferry_sandbox.aliyun.gateway import (
+    PAGES,
     Account,
     Accounts,
+    Api,
     Body,
+    Endpoint,
+    Now,
     Params,
     Refused,
-    read_form,
-    refuse,
-    respond,
 )
-from certferry_sandbox.faults import Script
-from certferry_sandbox.httpd import HttpService, HttpStandIn, Request, Response
 from certferry_sandbox.zones import Record, Zones
 
 NAMESERVERS = ("dns1.hichina.com", "dns2.hichina.com")
-FORM = "application/x-www-form-urlencoded"
 LEAST_TTL, MOST_TTL = 600, 86_400  # seconds, of the free plan
 TYPES = frozenset({"A", "AAAA", "CAA", "CNAME", "NS", "SRV", "TXT"})
-WRITES = frozenset({"AddDomainRecord", "DeleteDomainRecord"})
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call that arrived, with or without an answer."""
-
-    action: str
-    params: Mapping[str, str]
+API = Api(
+    "Alidns",
+    "alidns.aliyuncs.com",
+    "2015-01-09",
+    "alidns",
+    {
+        "DescribeDomains": PAGES | {"KeyWord", "GroupId", "SearchMode", "ResourceGroupId"},
+        "DescribeSubDomainRecords": PAGES | {"SubDomain", "DomainName", "Type", "Line"},
+        "DescribeDomainRecordInfo": frozenset({"RecordId"}),
+        "AddDomainRecord": frozenset(
+            {"DomainName", "RR", "Type", "Value", "TTL", "Priority", "Line"}
+        ),
+        "DeleteDomainRecord": frozenset({"RecordId"}),
+    },
+    writes=frozenset({"AddDomainRecord", "DeleteDomainRecord"}),
+)
 
 
 @dataclass(frozen=True)
@@ -59,27 +60,27 @@ class Domain:
         return idna.decode(self.name)
 
 
-class AlidnsService(HttpStandIn):
+class AlidnsService(Endpoint):
     """Alibaba Cloud DNS on loopback, in plain HTTP.
 
-    `faults` are armed by action: `faults.add(Fault.reset_after(), on="AddDomainRecord")`. Calls
-    that read see a new record only after `index_delay` seconds of the zones' clock. With
-    `forgets_records`, the stand-in accepts new records and writes none.
+    Calls that read see a new record only after `index_delay` seconds of the zones' clock. With
+    `forgets_records`, the stand-in accepts new records and writes none. `accounts` may be shared
+    with other products.
     """
 
     def __init__(
-        self, zones: Zones, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        zones: Zones,
+        *,
+        now: Now = lambda: datetime.now(UTC),
+        accounts: Accounts | None = None,
     ) -> None:
-        self.http = HttpService(self._answer, clock=now, label=_action_of)
+        super().__init__(API, accounts or Accounts(), now=now)
         self.index_delay = 0.0
         self.forgets_records = False
         self._zones = zones
-        self._now = now
-        self._lock = threading.RLock()
-        self._script = Script[Response]()
-        self._accounts = Accounts()
         self._domains: list[Domain] = []
-        self._actions: dict[str, Callable[[Account, Params], Body]] = {
+        self.actions = {
             "DescribeDomains": self._describe_domains,
             "DescribeSubDomainRecords": self._describe_sub_domain_records,
             "DescribeDomainRecordInfo": self._describe_record,
@@ -97,69 +98,15 @@ class AlidnsService(HttpStandIn):
     def add_domain(self, name: str, *, account: Account | None = None) -> Domain:
         """Put a domain (in Unicode or A-labels) into an account, and add the zone if missing."""
         owner = account or self._accounts.first()
-        domain = Domain(idna.encode(name, uts46=True).decode(), owner.key_id)
+        domain = Domain(idna.encode(name, uts46=True).decode(), owner.uid)
         with self._lock:
             if domain.name not in {zone.name for zone in self._zones.zones_above(domain.name)}:
                 self._zones.add_zone(domain.name, NAMESERVERS)
             self._domains.append(domain)
         return domain
 
-    def answer_next(
-        self,
-        action: str,
-        code: str,
-        words: str = "",
-        *,
-        status: int = 400,
-        times: int = 1,
-        does_the_work: bool = False,
-    ) -> None:
-        """Answer the next calls of an action (a shell pattern) with this code.
-
-        The stand-in first checks signature and parameters. With `does_the_work`, the call also
-        takes effect.
-        """
-        response = refuse(code, words or f"{code} happened.", status)
-        self._script.add(action, response, times=times, does_the_work=does_the_work)
-
-    def calls(self, action: str = "*") -> list[Call]:
-        """Return the calls so far of an action (a shell pattern), in the order of arrival."""
-        arrived = [
-            Call(_action_of(request), _params_of(request)) for request in self.http.requests()
-        ]
-        return [call for call in arrived if fnmatchcase(call.action, action)]
-
-    def writes(self) -> list[Call]:
-        """Return the calls so far that ask for a change."""
-        return [call for call in self.calls() if call.action in WRITES]
-
-    def _answer(self, request: Request) -> Response:
-        try:
-            with self._lock:
-                return self._work(request)
-        except Refused as refusal:
-            return refuse(refusal.code, refusal.words, refusal.status)
-
-    def _work(self, request: Request) -> Response:
-        if (request.method, request.path) not in {("POST", "/"), ("GET", "/")}:
-            raise Refused("InvalidApi.NotFound", "Specified api is not found.", 404)
-        pairs = read_form(_raw_form(request))
-        account = self._accounts.caller(request.method, pairs, self._now())
-        params = Params(dict(_params_of(request)))
-        action = params.required("Action")
-        if action not in self._actions:
-            raise Refused("InvalidAction.NotFound", "Specified api is not found.", 404)
-        params.must_be_of(ALLOWED[action])
-        if account.allowed is not None and action not in account.allowed:
-            raise Refused(
-                "Forbidden.RAM", "User not authorized to operate on the specified resource.", 403
-            )
-        if params.text("Format").upper() != "JSON":
-            return XML
-        return self._script.answer(action, lambda: respond(self._actions[action](account, params)))
-
     def _describe_domains(self, account: Account, params: Params) -> Body:
-        domains = [domain for domain in self._domains if domain.owner == account.key_id]
+        domains = [domain for domain in self._domains if domain.owner == account.uid]
         page, whole = params.page(domains, most=100)
         items = [
             {
@@ -231,7 +178,7 @@ class AlidnsService(HttpStandIn):
         if not named:
             raise Refused("InvalidDomainName.NoExist", "The specified domain name does not exist.")
         for domain in named:
-            if domain.owner == account.key_id:
+            if domain.owner == account.uid:
                 return domain
         raise Refused("IncorrectDomainUser", "The domain name does not belong to this user.")
 
@@ -239,7 +186,7 @@ class AlidnsService(HttpStandIn):
         record_id = params.required("RecordId")
         for domain in self._domains:
             for record in self._zones.records(domain.name):
-                if str(record.id) == record_id and domain.owner == account.key_id:
+                if str(record.id) == record_id and domain.owner == account.uid:
                     return record, domain
         raise _not_theirs()
 
@@ -265,22 +212,3 @@ def _facts(record: Record, domain: Domain) -> dict[str, object]:
         "Locked": False,
         "Weight": 1,
     }
-
-
-def _raw_form(request: Request) -> bytes:
-    if request.method == "GET":
-        return request.query.encode()
-    declared = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return request.body if declared == FORM else b""
-
-
-def _params_of(request: Request) -> dict[str, str]:
-    pairs = read_form(_raw_form(request))
-    return {name.decode(): value.decode(errors="replace") for name, value in pairs}
-
-
-def _action_of(request: Request) -> str:
-    try:
-        return _params_of(request).get("Action", "")
-    except Refused:
-        return ""

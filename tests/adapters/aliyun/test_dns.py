@@ -11,7 +11,8 @@ from aliyunsdkcore.auth.composer.rpc_signature_composer import get_signed_url
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.alidns.dns import common, form, new_nonce, signature
+from certferry.adapters.aliyun.dns import VERSION
+from certferry.adapters.aliyun.rpc import common, form, new_nonce, signature
 from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
@@ -22,9 +23,9 @@ from certferry.errors import (
     Retry,
 )
 from certferry.ports.dns import DnsProvider
-from certferry_sandbox.alidns.wire import expected_signature, read_form
+from certferry_sandbox.aliyun.gateway import expected_signature, read_form
 from certferry_sandbox.faults import Fault
-from tests.adapters.alidns.account import KEY_ID, KEY_SECRET, AlidnsAccount, alidns_account
+from tests.adapters.aliyun.account import KEY_ID, KEY_SECRET, AlidnsAccount, alidns_account
 
 # --- Alibaba Cloud DNS as a provider
 
@@ -350,7 +351,7 @@ def test_timestamp_is_in_utc() -> None:
     """The clock may be in any time zone."""
     moment = datetime(2026, 11, 24, 20, 0, 5, tzinfo=timezone(timedelta(hours=8)))
 
-    assert "2026-11-24T12:00:05Z" == common("id", now=moment, nonce="n")["Timestamp"]
+    assert "2026-11-24T12:00:05Z" == common("id", VERSION, now=moment, nonce="n")["Timestamp"]
     assert datetime(2026, 11, 24, 12, 0, 5, tzinfo=UTC) == moment
 
 

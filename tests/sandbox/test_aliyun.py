@@ -1,4 +1,4 @@
-"""The stand-in of Alibaba Cloud DNS over real HTTP: its requirements and its refusals."""
+"""DNS at the stand-in of Alibaba Cloud, over real HTTP: its requirements and its refusals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from certferry_sandbox.alidns.service import AlidnsService
+from certferry_sandbox.aliyun.dns import AlidnsService
 from certferry_sandbox.zones import Zones
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

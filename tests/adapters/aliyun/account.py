@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from certferry.adapters.alidns.dns import Settings, connect
+from certferry.adapters.aliyun.alidns import Settings, connect
 from certferry.core.redaction import Secret
 from certferry.ports.dns import DnsProvider
-from certferry_sandbox.alidns.service import AlidnsService
+from certferry_sandbox.aliyun.dns import AlidnsService
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dns.zone_account import ZoneAccount
 

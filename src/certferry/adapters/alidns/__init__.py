@@ -1,1 +1,0 @@
-"""Alibaba Cloud DNS: `dns` makes signed RPC calls and explains errors."""

@@ -1,0 +1,20 @@
+"""Alibaba Cloud (阿里云): Alibaba Cloud DNS, and the domains of CDN and DCDN.
+
+Every service answers signed RPC calls as JSON (docs/facts/aliyun.md §1): Alibaba Cloud DNS
+(`dns`), CDN and DCDN with calls of the same shape (§3, §4), and the store of certificates (CAS,
+§5). One AccessKey signs all calls (`rpc`, `account`).
+
+A run uses the target in four steps:
+
+1. **Observe.** `target` chooses the domains of a deployment. `domains` reads the list of each
+   product, and the binding of a domain if the list of the account shows a change.
+2. **Upload.** `adapters.cdn.copies` uploads fullchain and key once through `cas`, under the
+   lineage's label. Without rights for CAS, `cas.Pairs` keeps the pair until the binding.
+3. **Bind.** `domains` sends one call for one domain, with HTTPS on; the call carries no other
+   setting of the domain. The next observation reads the binding back.
+4. **Retire.** `cas` removes a copy that no domain uses, after the certificate's end: Alibaba Cloud
+   does not say which other products use the copy.
+
+`errors` has the codes. `survey` serves `discover`, `init` and `doctor`. `alidns` is an older type
+of account with DNS alone.
+"""
