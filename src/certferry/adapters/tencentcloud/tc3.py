@@ -48,6 +48,7 @@ class Api(Struct, frozen=True):
 
     #: The service's name, for example `dnspod`.
     service: str
+    #: The version of the service's actions.
     version: str
     #: The address, without a path.
     url: str
@@ -88,9 +89,13 @@ class SignedCall(Struct, frozen=True):
 
     #: The API's service name, for example `dnspod`.
     service: str
+    #: The header Host.
     host: str
+    #: The path of the URL.
     path: str
+    #: The header Content-Type.
     content_type: str
+    #: The body as sent.
     body: bytes
 
 
