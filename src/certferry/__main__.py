@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# `signal` imports `enum` first, and during these milliseconds Ctrl-C would print a traceback.
+# The module `signal` would first import `enum`; Ctrl-C during that import would print a traceback.
 import _signal  # type: ignore[import-not-found]  # a built-in module, which has no stub
 import os
 import sys
@@ -32,8 +32,10 @@ def main() -> int:
 
 
 def begin() -> None:
-    """Run the process from start to exit. A signal ends the process quietly at any moment: at once
-    before and after `cli.main`, and in between after its clean-up.
+    """Run the command, and end the process with the exit code.
+
+    SIGINT, SIGTERM and SIGHUP print no traceback: they end the process at once before and after
+    `cli.main`, and during `cli.main` after the command's clean-up.
     """
     _end_at_once_on_signals()
     code = STOPPED
@@ -62,8 +64,8 @@ def _leave(code: int) -> None:
     """End the process without the interpreter's own shutdown.
 
     The shutdown restores the signal handlers first, so a signal in the last milliseconds would
-    print a traceback, or kill the process. The shutdown would also wait for threads with results
-    that are no longer needed. Every clean-up has run by now.
+    print a traceback, or kill the process. The shutdown would also wait for threads whose results
+    are no longer needed. Every command has cleaned up by now.
     """
     import atexit
 
@@ -71,7 +73,7 @@ def _leave(code: int) -> None:
     for stream in filter(None, (sys.stdout, sys.stderr)):  # a closed stream is None
         try:
             stream.flush()
-        except (OSError, ValueError):  # the reader has gone, and `main` has reported so
+        except (OSError, ValueError):  # the reader of the output is gone; `main` has reported this
             code = code or 1
     os._exit(code)
 

@@ -1,25 +1,25 @@
 """Problems with their severity, and all errors of certferry as one tree.
 
-Each error has a message, a hint, and whether a retry can help (`Reported`). `RunEnded` ends a
-run without being an error.
+Each error has a message, often a hint, and says whether a retry can help (`Reported`). `RunEnded`
+ends a run without being an error.
 
 CertferryError                something went wrong
-├── ConfigError               the operator edits a file or the environment
+├── ConfigError               the operator must edit a file or the environment
 │   └── NoneDeclared          the file declares no certificate
 ├── CertificateError          an unusable certificate or key
-├── PlanRefused               safety refused the plan
+├── PlanRefused               certferry refuses a plan, a file or a command
 │   └── PlanChanged           the plan differs from the plan that an operator confirmed
 ├── DeclarationOutdated       another host declares the certificate differently, and later
 ├── IssuanceError             the issuance failed
-│   ├── RateLimited           the CA says when to come back
-│   │   └── OrderPostponed    certferry waits until then with the order
+│   ├── RateLimited           the CA asks to come back later
+│   │   └── OrderPostponed    the CA would refuse an order now, so certferry waits
 │   ├── AuthorizationFailed   the CA rejected the proof for a name
-│   ├── OrderFailed           the CA refused the order or the request
+│   ├── OrderFailed           an order, or a request to the CA, failed or would fail
 │   ├── CertificateRejected   the CA issued a certificate that differs from the order
 │   └── CaUnavailable         the CA failed to answer sensibly
 ├── DnsError                  the challenge record could not be written or seen
 │   ├── ZoneNotFound          the account has no zone for the name
-│   ├── RecordMissing         neither an account nor a record proves the name
+│   ├── RecordMissing         neither a DNS account nor a record in the DNS proves the name
 │   ├── DnsAccessDenied       the provider refused the credentials
 │   ├── DnsRejected           the provider refused the change
 │   ├── DnsUnavailable        the provider or a name server failed to answer sensibly
@@ -33,23 +33,23 @@ CertferryError                something went wrong
 │   │   └── TargetStuck       the change takes longer than it should
 │   ├── TargetInUse           the target still uses the copy to remove
 │   ├── TargetUnavailable     the target failed to answer sensibly
-│   └── ClockWrong            this machine's clock differs from the target's, so requests fail
-├── VerificationError         an edge serves another certificate
+│   └── ClockWrong            this machine's clock is too wrong for requests or orders
+├── VerificationError         no edge answers, or some edge does not serve the certificate
 ├── StateError                the state could not be read or written
 │   ├── LeaseHeld             another run is at work on the lineage
-│   ├── StateForeign          another program wrote a row
-│   ├── StateMissing          there is a key file, but the state is absent or new
-│   ├── StateMoved            the state moved while the run was at work
-│   ├── StateTooNew           a newer version wrote the state
+│   ├── StateForeign          another program has changed the state
+│   ├── StateMissing          the key file exists, but the state is empty
+│   ├── StateMoved            the state was moved while this process was using the state
+│   ├── StateTooNew           a newer version of certferry wrote the state
 │   ├── StateTooOld           a version from before the first release wrote the state
-│   └── StateUnavailable      disk full, no permission, locked for too long
+│   └── StateUnavailable      the state cannot be used now, for example because the disk is full
 │       └── DatabaseUnavailable   the state's server failed to answer sensibly
 ├── RunCutShort               the system ended a scheduled run, or could not begin it
 └── ScheduleError             the scheduled run could not be arranged with the system
 
 RunEnded                      no error, so handlers of errors let it pass
 ├── Interrupted               the run was stopped
-└── LeaseLost                 another run took over the lineage
+└── LeaseLost                 the run no longer holds the lease of the lineage
     └── StateNotStored        the state needed for the next call cannot be stored
         └── StateOvertaken    another run has stored the state first
 """
@@ -68,12 +68,12 @@ from certferry.text import Text, naming, own_words, verbatim
 
 
 class Severity(StrEnum):
-    """How bad something is, in ascending order."""
+    """How bad a problem is, in ascending order."""
 
     OK = "ok"  #: healthy
     NOTICE = "notice"  #: for information
-    WARNING = "warning"  #: a run may fail because of it
-    ERROR = "error"  #: a run fails because of it
+    WARNING = "warning"  #: a run may fail because of the problem
+    ERROR = "error"  #: a run fails because of the problem
 
     @property
     def rank(self) -> int:
@@ -89,9 +89,11 @@ class Problem(Struct, frozen=True):
 
     #: A stable code, which appears in JSON.
     code: str
+    #: The event, for the operator.
     message: Text
     #: The advice for the operator.
     hint: Text | None = None
+    #: How bad the problem is.
     severity: Severity = Severity.ERROR
     #: The domain, account or file with the problem.
     subject: str = ""
@@ -100,7 +102,7 @@ class Problem(Struct, frozen=True):
 
     @property
     def is_error(self) -> bool:
-        """Whether the problem is a failure."""
+        """Whether the severity is ERROR."""
         return self.severity is Severity.ERROR
 
 
@@ -109,10 +111,12 @@ class Retry(Struct, frozen=True):
 
     #: False: a retry fails in the same way.
     allowed: bool
-    #: The earliest moment of a retry (aware).
+    #: The earliest moment of a retry (aware); None if no moment is known.
     after: datetime | None = None
 
+    #: A retry fails in the same way.
     NEVER: ClassVar[Retry]
+    #: A retry can help; no earliest moment is known.
     LATER: ClassVar[Retry]
 
     @classmethod
@@ -145,18 +149,22 @@ class Reported(Exception):
 
     @property
     def lasting(self) -> Text:
-        """The message for permanent storage, with "…" in place of quotations."""
+        """The message for permanent storage, with "…" in place of words quoted from a service."""
         return own_words(self.message)
 
     def problem(
         self, subject: str = "", severity: Severity = Severity.ERROR, code: str = ""
     ) -> Problem:
-        """Return the error as a `Problem`, under `code` if given."""
+        """Return the error as a `Problem` about `subject`, with `code` if given, else the error's
+        own code.
+        """
         return Problem(code or self.code, self.message, self.hint, severity, subject)
 
     def about(self, lineage: str) -> Self:
-        """Return a copy of the error with the certificate's name in the hint, if the hint has a
-        place for the name. This error stays unchanged, because other lineages may share it.
+        """Return a copy of the error whose hint has the lineage's name in each `Unnamed` place.
+        Without a hint, return this error.
+
+        The error itself stays unchanged, because other lineages may share the error.
         """
         if self.hint is None:
             return self
@@ -167,7 +175,9 @@ class Reported(Exception):
         return named
 
     def reworded(self, word: Callable[[Text], Text]) -> Self:
-        """Return a copy of the error with `word` applied to each sentence."""
+        """Return a copy of the error, with `word` applied to the message, the hint and every other
+        `Text` of the error.
+        """
 
         def worded(value: object) -> object:
             match value:
@@ -184,11 +194,15 @@ class Reported(Exception):
 
     @property
     def is_early(self) -> bool:
-        """Whether a CA has said when to come back. Until then the wait needs no fix."""
+        """Whether the issuance only has to wait until the moment in `retry`. Until then there is
+        nothing to fix.
+        """
         return isinstance(self, IssuanceError) and self.retry.after is not None
 
     def __eq__(self, other: object) -> bool:
-        """Compare by value, because plans and outcomes with errors are compared."""
+        """Compare type, message, hint and retry, because plans and outcomes contain errors, and are
+        compared by value.
+        """
         if not isinstance(other, Reported):
             return NotImplemented
         mine = (type(self), self.message, self.hint, self.retry)
@@ -210,8 +224,8 @@ class CertferryError(Reported):
 
 
 class RunEnded(Reported):
-    """The run must stop its current work. This passes every `except CertferryError`, so steps
-    cannot take it for a failure of their own.
+    """The run must stop its current work. `except CertferryError` does not catch a `RunEnded`, so
+    a step cannot take the end of the run for a failure of the step.
     """
 
     default_retry = Retry.LATER
@@ -232,11 +246,13 @@ class CertificateError(CertferryError):
 
 
 class PlanRefused(CertferryError):
-    """Safety refused the plan; nothing was sent."""
+    """A plan, a file or a command lacks a condition that certferry demands before a change, so
+    certferry changed nothing.
+    """
 
 
 class PlanChanged(PlanRefused):
-    """The plan differs from the plan that an operator confirmed; nothing was sent."""
+    """The plan differs from the plan that an operator confirmed, so none of its steps was taken."""
 
 
 class DeclarationOutdated(CertferryError):
@@ -248,7 +264,9 @@ class IssuanceError(CertferryError):
 
 
 class RateLimited(IssuanceError):
-    """The CA says when to come back (RFC 8555 §6.6)."""
+    """The CA asks certferry to come back later (RFC 8555 §6.6). `retry` has the moment, if the CA
+    named a moment.
+    """
 
     default_retry = Retry.LATER
 
@@ -263,7 +281,7 @@ class OrderPostponed(RateLimited):
 
 class AuthorizationFailed(IssuanceError):
     """The CA rejected the proof for a name. The message quotes the CA's problem document; `names`
-    are the rejected names, if the CA names them.
+    are the rejected names, empty if the CA names none.
     """
 
     default_retry = Retry.LATER
@@ -281,12 +299,14 @@ class AuthorizationFailed(IssuanceError):
 
 
 class OrderFailed(IssuanceError):
-    """The CA refused the order, the request or the account."""
+    """The CA refused an order, a request or the account, the order failed, or certferry foresaw a
+    refusal.
+    """
 
 
 class CertificateRejected(IssuanceError):
-    """The CA issued a certificate that differs from the order, so certferry
-    discards the certificate.
+    """The CA issued a certificate that differs from the order, so certferry discarded the
+    certificate. For a while afterwards, this error also stops further orders.
     """
 
 
@@ -305,7 +325,7 @@ class ZoneNotFound(DnsError):
 
 
 class RecordMissing(DnsError):
-    """Both ways to prove the name are missing: an account, and a record in the name's DNS."""
+    """Neither a DNS account nor a record of dns-persist-01 in the DNS can prove the name."""
 
 
 class DnsAccessDenied(DnsError):
@@ -357,7 +377,7 @@ class TargetBusy(DeployError):
 
 
 class TargetStuck(TargetBusy):
-    """The target is carrying out a change for longer than it should. `ticket` is a message for the
+    """The target has been carrying out a change for too long. `ticket` is a message for the
     target's support, line by line.
     """
 
@@ -394,7 +414,9 @@ class ClockWrong(DeployError):
 
 
 class VerificationError(CertferryError):
-    """An edge serves another certificate."""
+    """No edge answers, some edge does not serve the certificate, or a deployment was rolled
+    back.
+    """
 
     default_retry = Retry.LATER
 
@@ -429,16 +451,16 @@ class LeaseHeld(StateError):
 
 
 class StateForeign(StateError):
-    """Another program wrote or changed a row of the state, so certferry ignores the row."""
+    """Another program has changed the state: a row, a table, or the mark of a moved state."""
 
 
 class StateMissing(StateError):
-    """There is a key file, but its state is absent or new."""
+    """The key file exists, but the state is empty: no run is stored, and no secret."""
 
 
 class StateMoved(StateError):
-    """The state moved to another place while the run was at work. The place
-    in the file is out of use.
+    """The state was moved while this process was using the state. The place named by the
+    configuration file is out of use.
     """
 
 
@@ -451,7 +473,9 @@ class StateTooOld(StateError):
 
 
 class StateUnavailable(StateError):
-    """Disk full, no permission, or locked for too long."""
+    """The state, or the account of a CA in the state, cannot be used now: the disk is full, a
+    permission is missing, another run is at work, or certferry starts no more runs.
+    """
 
     default_retry = Retry.LATER
 
@@ -461,25 +485,29 @@ class DatabaseUnavailable(StateUnavailable):
 
 
 class ScheduleError(CertferryError):
-    """The scheduled run could not be arranged with the system, or looked up."""
+    """cron or systemd did not accept the schedule, or did not show the schedule."""
 
 
 class RunCutShort(CertferryError):
-    """The system ended a scheduled run, or could not begin it. The next run goes on from there."""
+    """The system ended a scheduled run, or could not begin the run. The next run does the rest."""
 
     default_retry = Retry.LATER
 
 
 class Interrupted(RunEnded):
-    """The run was stopped. The next run goes on from there."""
+    """The run was stopped. The next run does the rest."""
 
 
 class LeaseLost(RunEnded):
-    """Another run took over the lineage. Later writes of this run are refused."""
+    """The run does not hold the lease of the lineage, or no longer: another run took over, or the
+    lease could not be renewed in time. Later writes of this run to the lineage are refused.
+    """
 
 
 class StateNotStored(LeaseLost):
-    """Storing the state failed before a call that depends on it, so the whole run ends."""
+    """The state could not be stored before a call that depends on the stored state, so the whole
+    run ends.
+    """
 
 
 class StateOvertaken(StateNotStored):
@@ -524,11 +552,11 @@ _SYSTEM_SAYS = {
 
 
 def system_words(error: Exception) -> Text:
-    """Return the operating system's message. For any other error return only the kind, because the
-    error's own words may quote secrets.
+    """Return the operating system's message. For an error other than an `OSError`, return only the
+    name of the error's type, because the error's own words may quote secrets.
 
-    The lookup is by message: `socket.gaierror` and `ssl.SSLError` are `OSError`s
-    with numbers of their own.
+    The translation is looked up by the message, because `socket.gaierror` and `ssl.SSLError` are
+    `OSError`s with numbers of their own.
     """
     if not isinstance(error, OSError):
         return verbatim(type(error).__name__)

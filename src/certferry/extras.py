@@ -1,4 +1,4 @@
-"""Commands that install the libraries of an extra into certferry's own environment."""
+"""Commands for operators that install the libraries of an extra where certferry finds them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _ADDED = {"apprise": "apprise", "keyring": "keyring", "lexicon": "dns-lexicon"}
 
 
 def how_to_install(extra: str) -> Text:
-    """Return the command that installs an extra's libraries with this environment's Python.
+    """Return the advice with the command that installs an extra's libraries for this certferry.
 
-    The `pip` of the PATH usually belongs to another Python, and Debian's `pip` refuses to install
-    (PEP 668).
+    In a checkout's environment the command begins with this environment's Python: the `pip` of the
+    PATH usually belongs to another Python, and Debian's `pip` refuses to install (PEP 668).
     """
     command = [sys.executable, "-m", "pip", "install", "--require-hashes", "-r"]
     return _anew_with(extra) or Text(
@@ -44,10 +44,10 @@ def how_to_install(extra: str) -> Text:
 
 
 def how_to_install_with(extra: str) -> Text:
-    """Return the command that reinstalls certferry with the packages of an extra.
+    """Return the advice with the command that reinstalls certferry with the packages of an extra.
 
-    The packages come from the same checkout in the same version, and their
-    libraries are pinned by hash.
+    In a checkout's environment `scripts/install` takes the packages from the checkout in the same
+    version, with their libraries pinned by hash.
     """
     return _anew_with(extra) or Text(
         "run in certferry's checkout: {command}",
@@ -56,9 +56,11 @@ def how_to_install_with(extra: str) -> Text:
 
 
 def _this_installation() -> str:
-    """Return the variables that point `scripts/install` at this environment and its command.
+    """Return the variables, in a shell's syntax, that point `scripts/install` at this environment
+    and the folder of its command.
 
-    The script would otherwise use the usual places, and might change another installation.
+    Without the variables the script would use its default folders, and might change another
+    installation.
     """
     own = Path(sys.prefix, "bin")
     begun = Path(sys.argv[0])
@@ -68,11 +70,12 @@ def _this_installation() -> str:
 
 
 def _anew_with(extra: str) -> Text | None:
-    """Return the command by which `uv tool` or `pipx` adds an extra, if one of
-    them made this environment.
+    """Return the advice with the command that adds an extra to an installation by `uv tool` or
+    `pipx`, or a library to the Debian package. Return None for other installations.
 
-    Both tools make the environment anew, so the command lists the installed extras too. The Debian
-    package reads further libraries from the administrator's folder (release/debian/certferry).
+    `uv tool` and `pipx` make the environment anew, so the command lists the installed extras too.
+    The Debian package reads further libraries from the administrator's folder
+    (release/debian/certferry).
     """
     if __file__.startswith("/opt/certferry/") and extra in _ADDED:
         folder = "/usr/local/lib/certferry"

@@ -4,7 +4,8 @@ The file, and each link and directory on the path, must belong to root or the ca
 users, or a private group, may write there. A private group has its user's name and no other member
 (Debian, Fedora). If the mode lets a group write, the access control list is read too. A sticky
 directory such as `/tmp` may be open to others on the way to a file, but is refused as a place for
-new files. sshd's StrictModes and sudo judge in the same way.
+new files. sshd's StrictModes and sudo have similar rules. `checked_path` can relax two rules: it
+takes further owners, and passes exposed directories.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from msgspec import Struct
 
 from certferry.text import Text
 
-# Passes through directories that may be entered but perhaps not listed; on Linux and FreeBSD.
+# O_PATH (Linux, FreeBSD) opens a directory that the caller may enter but not list.
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK, because opening a FIFO would wait for a writer.
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
@@ -38,10 +39,10 @@ PACKAGE_USER = "certferry"
 
 
 class NotTrusted(PermissionError):
-    """Other users could change `path`.
+    """Other users could change or replace `path`.
 
-    `problem` says how, `fix` is the advice, and `owner` the path's owner if the
-    ownership is the problem.
+    `problem` says how, and `fix` is the advice. If a wrong owner of `path`, or of a directory
+    above, is the problem, `owner` is the owner's name; otherwise None.
     """
 
     def __init__(self, path: Path, problem: Text, fix: Text, owner: str | None = None) -> None:
@@ -53,25 +54,35 @@ class NotTrusted(PermissionError):
 
 
 class PathCheck(Struct, frozen=True):
-    """A checked path: an open directory and a name in the directory. The name may be absent."""
+    """A path with checked directories: the open directory of a file, and the file's name in the
+    directory. The file may be absent.
+    """
 
-    #: The open directory's descriptor.
+    #: The open directory's descriptor; -1 for the path `/`.
     directory: int
+    #: The file's name in the directory.
     name: str
-    #: The whole path, for messages.
+    #: The whole path without links, for messages.
     path: Path
-    #: Users that may own the file.
+    #: The numbers of the users that may own the file.
     owners: frozenset[int]
-    #: Whether other users may change the directory.
+    #: Whether other users may write to the directory, or replace a directory on the path.
     is_exposed: bool
 
     def open(self, flags: int = _READ, mode: int = 0o600) -> int:
-        """Open the file, by default for reading. `judge` is a separate step. Raise `OSError`."""
+        """Open the file, by default for reading, and return the descriptor. Raise `OSError`.
+
+        The file's owner and mode are checked only by `judge`.
+        """
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(self.name, flags, mode, dir_fd=self.directory)
 
     def judge(self, facts: os.stat_result, *, makes_files: bool = False) -> None:
-        """Raise `NotTrusted` if others could change the file with these facts."""
+        """Raise `NotTrusted` if the owner or the rights in `facts` let others change the file.
+
+        With `makes_files` (the path is a directory for new files), a sticky directory that is open
+        to others is refused as well.
+        """
         _must_be_owned(self.path, facts, self.owners)
         place = f"/proc/self/fd/{self.directory}/{self.name}" if self.directory >= 0 else self.name
         who = _other_writers(facts, self.owners, place)
@@ -82,8 +93,9 @@ class PathCheck(Struct, frozen=True):
 
 
 def open_directory(path: Path, owners: Collection[int] = ()) -> int:
-    """Open a directory to make files in. Root, the caller or `owners` must own the directory. A
-    link that belongs to `owners` is refused. Raise `OSError`, such as `NotTrusted`.
+    """Open a directory to make files in, and return the descriptor. Root, the caller or `owners`
+    must own the directory and each directory above; only root or the caller may own a link on the
+    path. Raise `OSError`, such as `NotTrusted`.
     """
     with checked_path(path, owners) as check:
         descriptor = check.open(os.O_RDONLY | os.O_DIRECTORY)
@@ -96,9 +108,10 @@ def open_directory(path: Path, owners: Collection[int] = ()) -> int:
 
 
 def must_be_trusted(path: Path, *, makes_files: bool = False) -> None:
-    """Raise `OSError` as `open_directory` does; by default judge the path for reading only.
+    """Raise `OSError`, such as `NotTrusted`, if others could change the file or directory, or if
+    `path` does not exist. With `makes_files`, judge a directory for new files.
 
-    The file stays unopened, because closing it would end SQLite's locks on the file.
+    The file stays unopened, because closing the file would end SQLite's locks on the file.
     """
     with checked_path(path) as check:
         facts = os.stat(check.name, dir_fd=check.directory, follow_symlinks=False)
@@ -109,9 +122,10 @@ def must_be_trusted(path: Path, *, makes_files: bool = False) -> None:
 def checked_path(
     path: Path, owners: Collection[int] = (), *, exposed: bool = False
 ) -> Iterator[PathCheck]:
-    """Follow a path within a `with` block, and judge each step before the next. Raise `OSError`.
+    """Follow a path, and yield the check with the last directory open. Raise `OSError`.
 
-    With `exposed`, directories may be open to others, but a link below such a directory is refused.
+    Each directory and link is judged before the next; the file itself is not judged. With
+    `exposed`, directories may be open to others, but a link below such a directory is refused.
     """
     own = frozenset({0, os.geteuid()})
     wanted, trusted = path.absolute(), own.union(owners)
@@ -163,7 +177,7 @@ def _must_keep(
     who = _other_writers(facts, trusted, place)
     if _is_strangers(facts, trusted):
         problem = Text("lies in {directory}, which belongs to {owner}")
-        # Taking another user's home away would be bad advice.
+        # The advice leaves the directory's owner alone: the directory may be another user's home.
         fix = _as_owner(facts.st_uid, _elsewhere())
         owner = user_name(facts.st_uid)
         raise NotTrusted(wanted, problem.filled(directory=directory, owner=owner), fix, owner)
@@ -189,8 +203,9 @@ def group_that_reads(facts: os.stat_result) -> int:
     """Return the mode bit for reading by the group if root gave the file to a group of this
     process, else 0.
 
-    A service often has no other way to a secret: Kubernetes mounts secrets so, and operators write
-    0640 root:certferry. If this process is root's, the group of the package counts.
+    A service often has no other way to a secret: Kubernetes mounts secrets with such a group, and
+    operators write 0640 root:certferry. If this process is root's, only the group of the package
+    counts.
     """
     groups = {os.getegid(), *os.getgroups()}
     if os.geteuid() == 0:
@@ -201,10 +216,10 @@ def group_that_reads(facts: os.stat_result) -> int:
 
 
 def _is_strangers(facts: os.stat_result, trusted: frozenset[int]) -> bool:
-    """Return whether another user of this user namespace owns the file.
+    """Return whether an untrusted user of this user namespace owns the file.
 
-    Directories around a container may belong to users outside, who all appear as one
-    user (user_namespaces(7)).
+    A container's directories may belong to users outside the namespace, who all appear as one user
+    (user_namespaces(7)). If the map of users cannot be read, every untrusted user counts.
     """
     if facts.st_uid in trusted:
         return False
@@ -228,7 +243,9 @@ def _octal(facts: os.stat_result) -> str:
 
 
 def _other_writers(facts: os.stat_result, trusted: frozenset[int], place: str) -> Text | None:
-    """Return who else may write to the file at `place`, judged by `facts`, or None."""
+    """Return the first user or group beside `trusted` that may write to the file at `place`, or
+    None. `facts` are the file's owner, group and mode.
+    """
     if facts.st_mode & stat.S_IWOTH:
         return Text("every user")
     if not facts.st_mode & stat.S_IWGRP:
@@ -254,8 +271,8 @@ _USER, _OWNING_GROUP, _GROUP = 0x02, 0x04, 0x08  # tags of entries (linux/posix_
 
 
 def _writers_in_list(place: str) -> list[tuple[int, int]] | None:
-    """Return the tags and numbers with the right to write in an access control
-    list, or None without a list.
+    """Return the entries of an access control list that give the right to write, each as its tag
+    and the number of the user or group. Return None without a list.
     """
     try:
         raw = os.getxattr(place, _LIST, follow_symlinks=False)
@@ -268,8 +285,8 @@ def _writers_in_list(place: str) -> list[tuple[int, int]] | None:
 def _is_private(group: int, users: frozenset[int]) -> bool:
     """Return whether a group is private to one of the users.
 
-    A group in a container may lack a name. Then the group's number must be a user's number, or one
-    of the caller's groups (Kubernetes' `fsGroup`).
+    A group in a container may lack a name. The group's number must then equal the number of one of
+    `users`, or be among the caller's groups (Kubernetes' `fsGroup`).
     """
     try:
         entry = grp.getgrgid(group)
@@ -307,8 +324,8 @@ def _closed(path: Path, facts: os.stat_result) -> Text:
 
 
 def _as_owner(user: int, otherwise: Text) -> Text:
-    """Return the advice to run as the owner. An owner known only by number
-    owns a container's mount.
+    """Return the advice to run as the owner, with `otherwise` as the alternative. An owner without
+    a name usually owns a directory mounted into a container.
     """
     owner = user_name(user)
     advice = Text("run certferry as the owner: sudo -u {owner} certferry …; or {otherwise}")

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 LONGEST = 10_000
-"""The most characters of a value. A longer value is cut. An adapter may quote fifty megabytes:
-searches in them would keep the run busy and delay signals, and the state would store them.
+"""The most characters of a value; a longer value is cut. An adapter may quote fifty megabytes:
+searches in the quotation would keep the run busy and delay signals, and the state would store the
+quotation.
 """
 
 Translate = Callable[[str], str]
@@ -43,7 +44,7 @@ class Text:
         return template.format_map(shown) if shown else template
 
     def filled(self, **values: object) -> Text:
-        """Return a sentence with the places filled in, for templates kept in tables."""
+        """Return the same template with these values only, for templates kept in tables."""
         return Text(self.template, **values)
 
     def __str__(self) -> str:
@@ -62,7 +63,9 @@ class Text:
 
 
 class Quoted(str):
-    """A service's words, safe to show (`core.redaction`); permanent storage drops the words."""
+    """A service's words, safe to show (`core.redaction`). `own_words` leaves the words out of
+    permanent storage.
+    """
 
     __slots__ = ()
 
@@ -79,7 +82,9 @@ LINEAGE = Unnamed("NAME")
 
 
 def naming(value: Text, lineage: str) -> Text:
-    """Return a sentence with the certificate's name in place of each `Unnamed`."""
+    """Return a sentence with the certificate's name in place of each `Unnamed`, also within the
+    sentences among the values.
+    """
     return value.filled(**{name: _named(part, lineage) for name, part in value.values.items()})
 
 
@@ -103,7 +108,9 @@ def _own(value: object, instead: Text | str) -> object:
 
 
 def verbatim(words: str) -> Text:
-    """Wrap words from outside, such as a server's message, and keep them untranslated."""
+    """Return words from outside, such as a server's message, as a sentence that stays
+    untranslated.
+    """
     return Text("{words}", words=words)
 
 
@@ -160,7 +167,9 @@ _UNITS = (
 
 
 def _duration(value: timedelta) -> Text:
-    """Round down to the largest unit that fits at least twice, or exactly once."""
+    """Return a duration in whole units of the largest unit that fits at least twice, or exactly
+    once; less than a second is 0 seconds.
+    """
     for unit, singular, plural in _UNITS:
         count = value // unit
         if count >= 2:  # noqa: PLR2004 - one unit alone is written in the next smaller one

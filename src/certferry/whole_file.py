@@ -12,8 +12,8 @@ def replace_file(
 ) -> None:
     """Replace a file completely, or leave the old file. Raise `OSError`.
 
-    The new file belongs to the owner in `owner`, else to the caller. `sync_directory` afterwards
-    makes the change survive a crash.
+    The new file has the user and the group of `owner`, by default the caller's. Call
+    `sync_directory` afterwards, so that the change survives a crash.
     """
     draft = draft_beside(path, content, mode, owner)
     try:
@@ -26,11 +26,10 @@ def replace_file(
 def draft_beside(
     path: Path, content: bytes, mode: int, owner: os.stat_result | None = None
 ) -> Path:
-    """Write a draft beside `path`, and return the draft's path. Raise `OSError`
-    after removing the draft.
+    """Write a draft of the file beside `path`, and return the draft's path. Raise `OSError`, after
+    removing the draft.
 
-    The name is random: a user with access to the directory could put a link where a known name is
-    expected.
+    The name is random: under a known name, a user with access to the directory could put a link.
     """
     # mkstemp makes the file with 0600; a wider mode is set only when the file is complete.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

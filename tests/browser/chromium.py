@@ -1,4 +1,4 @@
-"""Debian's Chromium, and what a person with it would mind in a page."""
+"""Debian's Chromium, and the checks of a page for readers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_pl
 
 from tests.support.programs import program_path
 
-LONGEST = 20_000  # milliseconds that anything may take on a busy machine
+LONGEST = 20_000  # milliseconds for a step on a busy machine
 NARROW, WIDE, WIDEST = 360, 1280, 1920
 HEIGHT = 800
 
@@ -28,8 +28,8 @@ _MINDED = {"error", "warning"}
 
 @contextmanager
 def running_chromium() -> Iterator[Browser]:
-    """Run it for a `with` block. Playwright's loop runs in this thread meanwhile: a test that
-    calls `asyncio.run` here fails until it is over.
+    """Run Chromium for a `with` block. Meanwhile, Playwright's event loop runs in this thread, so
+    `asyncio.run` fails here.
     """
     chromium = program_path("chromium")
     with sync_playwright() as playwright:
@@ -42,41 +42,41 @@ def running_chromium() -> Iterator[Browser]:
 
 @dataclass
 class Complaints:
-    """What the browser complained of: errors on its console, breaches of the policy among them;
-    exceptions; and answers that are none.
+    """Complaints of the browser: errors and warnings on the browser's console, such as breaches of
+    the content policy; exceptions; and answers with an error status.
     """
 
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     def of(self, page: Page) -> None:
-        """Collect those of a page, from now on."""
+        """Collect the complaints of a page from now on."""
         page.on("console", self._on_console)
-        page.on("pageerror", lambda error: self.said.append(f"exception: {error}"))
+        page.on("pageerror", lambda error: self.messages.append(f"exception: {error}"))
         page.on("response", self._on_response)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in _MINDED:
-            self.said.append(f"{message.type}: {message.text}")
+            self.messages.append(f"{message.type}: {message.text}")
 
     def _on_response(self, response: Response) -> None:
         if response.status >= 400:
-            self.said.append(f"{response.status}: {response.url}")
+            self.messages.append(f"{response.status}: {response.url}")
 
 
 def barriers(page: Page) -> list[str]:
-    """Return what axe finds serious or critical, each with the first of its places."""
-    found = Axe().run(page).response["violations"]
+    """Return the serious and critical findings of axe, each with the first place in the page."""
+    violations = Axe().run(page).response["violations"]
     return [
-        f"{one['id']}: {one['nodes'][0]['target']} {one['nodes'][0]['failureSummary']}"
-        for one in found
-        if one["impact"] in _BAD
+        f"{rule['id']}: {rule['nodes'][0]['target']} {rule['nodes'][0]['failureSummary']}"
+        for rule in violations
+        if rule["impact"] in _BAD
     ]
 
 
 def must_be_readable(page: Page) -> None:
-    """Fail where a page has barriers, must be scrolled sideways, or breaks a line in an option."""
-    found = barriers(page)
-    assert [] == found, found
+    """Fail if a page has barriers, must be scrolled sideways, or breaks a line inside an option."""
+    found_barriers = barriers(page)
+    assert [] == found_barriers, found_barriers
     wider, sticks_out = page.evaluate(_SIDEWAYS)
     assert wider <= 0, sticks_out
     broken = broken_options(page)
@@ -86,15 +86,16 @@ def must_be_readable(page: Page) -> None:
 _SIDEWAYS = """() => {
     const root = document.documentElement;
     const outside = [...document.body.querySelectorAll('*')].filter(
-        one => one.getBoundingClientRect().right > root.clientWidth + 1);
-    return [root.scrollWidth - root.clientWidth, outside.map(one => one.outerHTML.slice(0, 120))];
+        element => element.getBoundingClientRect().right > root.clientWidth + 1);
+    const tags = outside.map(element => element.outerHTML.slice(0, 120));
+    return [root.scrollWidth - root.clientWidth, tags];
 }"""
 
 
 def broken_options(page: Page) -> list[str]:
-    """Return the options of a page's commands that stand on two lines."""
-    found: list[str] = page.evaluate(_BROKEN)
-    return found
+    """Return the options that stand on two lines, from the page's commands."""
+    broken: list[str] = page.evaluate(_BROKEN)
+    return broken
 
 
 _BROKEN = """() => {
@@ -106,7 +107,7 @@ _BROKEN = """() => {
                 const range = document.createRange();
                 range.setStart(walker.currentNode, match.index);
                 range.setEnd(walker.currentNode, match.index + match[0].length);
-                const lines = new Set([...range.getClientRects()].map(one => one.top));
+                const lines = new Set([...range.getClientRects()].map(box => box.top));
                 if (lines.size > 1) broken.push(match[0]);
             }
         }

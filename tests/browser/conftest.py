@@ -1,4 +1,4 @@
-"""A browser, the worlds that its pages are of, and pages that must give no reason to complain."""
+"""Fixtures: a browser, worlds with a console, and pages with their complaints."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ expect.set_options(timeout=LONGEST)
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for the tests of a module: see `running_chromium` for why not for all."""
+    """A browser for the tests of a module. See `running_chromium` for the reason."""
     with running_chromium() as browser:
         yield browser
 
 
 @pytest.fixture
 def complaints() -> Complaints:
-    """What the pages of a test complained of."""
+    """The complaints of all pages of a test."""
     return Complaints()
 
 
 @pytest.fixture
 def new_page(chromium: Browser, complaints: Complaints) -> Iterator[NewPage]:
-    """Open a page in a browser of its own, logged in as `who`, or not."""
+    """Open a page in a separate browser, logged in as `who` if given."""
     contexts = []
 
     def open_page(
@@ -77,14 +77,14 @@ def new_page(chromium: Browser, complaints: Complaints) -> Iterator[NewPage]:
 
 @pytest.fixture
 def fresh_world() -> Iterator[World]:
-    """The world of the demo, in which nothing is done yet."""
+    """The world of the demo before the first run."""
     with demonstration() as world:
         yield world
 
 
 @pytest.fixture(scope="module")
 def troubled_console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleProcess]:
-    """The console of a world with trouble in it to see."""
+    """The console of a world with visible trouble."""
     folder = tmp_path_factory.mktemp("troubled")
     with (
         troubled(folder, standard_console(os.environ)) as (world, config, _),
@@ -95,13 +95,13 @@ def troubled_console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conso
 
 @pytest.fixture(scope="module")
 def anna(chromium: Browser, troubled_console: ConsoleProcess) -> StorageState:
-    """An operator who is logged in there."""
+    """The logged-in browser of an operator of `troubled_console`."""
     return troubled_console.log_in(chromium, "anna")
 
 
 @pytest.fixture
 def opened(troubled_console: ConsoleProcess, anna: StorageState, new_page: NewPage) -> NewPage:
-    """Open a path of that console as `anna`, as it is once nothing is observed for it any more."""
+    """Open a path of `troubled_console` as `anna`, and wait for the end of the observation."""
 
     def opened(path: str, **manner: object) -> Page:
         page = new_page(anna, **manner)

@@ -1,4 +1,4 @@
-"""`certferry serve`, a real process over a world, and how people come into its console."""
+"""`certferry serve` as a real process over a world, and the login of users."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ _LINK = re.compile(r"http\S+/welcome/\S+")
 
 @dataclass
 class ConsoleProcess:
-    """The process `number`, which listens at `port`; browsers know it by `url` (without a slash at
-    its end).
-    """
+    """The process `number`, listening at `port`. Browsers use `url`, without a slash at the end."""
 
     number: int
     config: Path
@@ -38,17 +36,17 @@ class ConsoleProcess:
     url: str
 
     def certferry(self, *words: str) -> Ended:
-        """Run a command beside it."""
+        """Run a command of certferry beside the process."""
         return run_here(["--config", str(self.config), *words], self.environ)
 
     def link_for(self, name: str, role: str = "operator") -> str:
-        """Make a user; return the link by which they choose a password."""
+        """Add a user, and return the link for choosing a password."""
         done = self.certferry("console", "user", "add", name, "--role", role)
         [link] = _LINK.findall(done.out)
         return str(link)
 
     def log_in(self, browser: Browser, name: str, role: str = "operator") -> StorageState:
-        """Make a user who is logged in; return what their browser stores."""
+        """Add a user, log in, and return the browser's cookies and storage."""
         with browser.new_context() as context:
             page = context.new_page()
             page.goto(self.link_for(name, role))
@@ -57,7 +55,9 @@ class ConsoleProcess:
 
 
 def choose_password(page: Page, password: str = PASSWORD) -> None:
-    """Choose one at the page of a link, and come to the first screen, logged in."""
+    """Choose a password at the page of a link. Afterwards, the browser is logged in, at the first
+    screen.
+    """
     for field in page.locator("input[type=password]").all():
         field.fill(password)
     page.locator("main form button").last.click()
@@ -72,7 +72,9 @@ def serving(
     url: str | None = None,
     *words: str,
 ) -> Iterator[ConsoleProcess]:
-    """Run it for a `with` block, without a schedule; at the end it ends in order, and soon."""
+    """Run `certferry serve` without a schedule for a `with` block. The process must end with exit
+    code 0, within `END` seconds.
+    """
     url = url or f"http://{HOST}:{port}"
     with config.open("a") as file:
         file.write(f'\n[console]\nlisten = "{HOST}:{port}"\nurl = "{url}/"\n')
@@ -80,13 +82,13 @@ def serving(
     program = [sys.executable, "-m", "certferry", "--config", str(config)]
     log = config.with_name("serve.log")
     with (
-        log.open("wb") as written,
+        log.open("wb") as output,
         start(
             [*program, "serve", "--no-schedule", *words],
             env=environ,
             stdin=subprocess.DEVNULL,
-            stdout=written,
-            stderr=written,
+            stdout=output,
+            stderr=output,
         ) as process,
     ):
         try:

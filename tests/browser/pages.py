@@ -1,4 +1,4 @@
-"""The pages of the console, as the world with trouble in it has them."""
+"""The pages of the console, with paths in the troubled world."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from playwright.sync_api import Page
 from tests.browser.console_process import ConsoleProcess
 
 RUN = "{run}"
-"""Stands for the newest run in a path."""
+"""Placeholder for the newest run in a path."""
 
 PAGES = {
     "overview": "/",
@@ -31,29 +31,29 @@ PAGES = {
     "hosts": "/hosts",
     "account": "/account",
 }
-"""Of people who are logged in."""
+"""Pages for logged-in people."""
 
 LOGIN = "/login"
 
 OBSERVING = "[aria-busy=true], main [hx-trigger^='every 2s'], main [hx-trigger^='load']"
-"""What a page has as long as something is observed for it."""
+"""Selects the elements that a page has only during an observation."""
 
 
 def open_page(page: Page, console: ConsoleProcess, path: str) -> None:
-    """Open a page, as it is once nothing is observed for it any more."""
+    """Open a page, and wait for the end of the observation."""
     page.goto(console.url + located(page, console, path))
     settle(page)
 
 
 def settle(page: Page) -> None:
-    """Load a page anew until nothing is observed for it any more, as people do without scripts."""
+    """Reload a page until the observation has ended, as people without JavaScript do."""
     while page.locator(OBSERVING).count():
         page.wait_for_timeout(200)
         page.reload()
 
 
 def located(page: Page, console: ConsoleProcess, path: str) -> str:
-    """Return the path, with the newest run in the place of one."""
+    """Return the path, with the newest run in place of `RUN`."""
     if RUN not in path:
         return path
     runs = page.request.get(f"{console.url}/api/v1/runs").json()["runs"]

@@ -1,5 +1,5 @@
-"""A small proxy, such as stands before the console: under a path, which it strips or leaves, and
-one that buffers, so that nothing of an answer comes before its end.
+"""A small proxy before the console: with a prefix, stripped or passed on, and optionally with
+buffering, so a browser gets an answer only at its end.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ _OWN = _HOPS | {"date", "server"}
 
 @dataclass(frozen=True)
 class Manner:
-    """What a proxy does: serves below `prefix` (`/x/y`, or nothing), which it `strips` or leaves.
-    One that strips sends the browser's `Host`, one that does not its own, as nginx does by default.
+    """The settings of a proxy: the `prefix` (`/x/y`, or empty), whether the proxy `strips` the
+    prefix, and whether it `buffers` answers. A stripping proxy passes on the browser's `Host`.
+    Other proxies send their own `Host`, as nginx does by default.
     """
 
     prefix: str = ""
@@ -32,7 +33,7 @@ class Manner:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Passes one request on."""
+    """Passes a request on."""
 
     protocol_version = "HTTP/1.1"
     server: ProxyServer
@@ -91,7 +92,7 @@ class ProxyServer(ThreadingHTTPServer):
         self.manner = manner
 
     def handle_error(self, *_: Any) -> None:
-        """Ignore a browser that has gone, and a console that has."""
+        """Ignore a browser or a console that closed the connection."""
 
 
 @contextmanager

@@ -1,5 +1,5 @@
-"""Pictures of every page with trouble in it to see, in each language, scheme and width, for people
-who judge how they look; and the three of each README. Usage: see `scripts/screenshots`.
+"""Pictures of every page with visible trouble, in each language, scheme and width, for people to
+judge the look; and the three pictures of each README. Usage: see `scripts/screenshots`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ IN_READMES: dict[str, tuple[str, Scheme, str]] = {
     "life": (PAGES["overview"], "dark", "#days"),
     "run": (PAGES["run"], "light", "h1"),
 }
-"""Of each the page, the scheme, and what is at the top of the picture."""
+"""The page, the scheme, and the element at the top, by the name of the picture."""
 
 
 def take(browser: Browser, console: ConsoleProcess, folder: Path) -> None:
-    """Take a picture of every page in every way; a login page is seen before the login."""
+    """Take pictures of every page, in every language, scheme and width. The login page is taken
+    before the login.
+    """
     who = console.log_in(browser, "anna")
     for language, scheme in product(LANGUAGES, SCHEMES):
         with _page(browser, language, scheme, who) as page:
@@ -64,13 +66,13 @@ def _take_widths(page: Page, folder: Path, name: str) -> None:
 
 
 def take_for_readmes(browser: Browser, console: ConsoleProcess, folder: Path) -> None:
-    """Take the pictures that are in the READMEs, one screen of each."""
+    """Take the pictures of the READMEs, a single screen each."""
     who = console.log_in(browser, "demo")
     for language, (name, (path, scheme, top)) in product(LANGUAGES, IN_READMES.items()):
         with _page(browser, language, scheme, who) as page:
             page.set_viewport_size({"width": WIDE, "height": HEIGHT_IN_READMES})
             open_page(page, console, path)
-            page.locator(top).evaluate("one => one.scrollIntoView()")
+            page.locator(top).evaluate("element => element.scrollIntoView()")
             page.screenshot(path=folder / f"console-{name}-{language}.png")
 
 
@@ -92,7 +94,9 @@ def _page(
 
 @contextmanager
 def _home_of_the_configuration() -> Iterator[Path]:
-    """Make a folder such as operators have, for a `with` block: pages name files by their paths."""
+    """Make a folder like an operator's for a `with` block, because pages show the paths of
+    files.
+    """
     folder = Path.home() / "certferry"
     try:
         folder.mkdir(0o700)
@@ -105,7 +109,9 @@ def _home_of_the_configuration() -> Iterator[Path]:
 
 
 def main() -> None:
-    """Take all into a folder, and those of the READMEs into `docs/images` where that is asked."""
+    """Take all pictures into a folder, or with `--readmes` the pictures of the READMEs into
+    `docs/images`.
+    """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=Path("screenshots"))
     parser.add_argument("--readmes", action="store_true")

@@ -1,4 +1,4 @@
-"""What a newcomer types: `certferry demo --serve`."""
+"""A newcomer's first command: `certferry demo --serve`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ _LINK = re.compile(r"http\S+/welcome/\S+")
 
 @thorough
 @long
-def test_demo_prints_a_link_that_opens_its_console() -> None:
-    """The link is good while the world runs; Ctrl-C ends both in order."""
+def test_demo_prints_a_link_to_its_console() -> None:
+    """The link works while the world runs, and Ctrl-C ends the world and the console with exit code
+    0.
+    """
     began = time.monotonic()
     with subprocess.Popen(
         [sys.executable, "-m", "certferry", "demo", "--serve"],
@@ -29,7 +31,7 @@ def test_demo_prints_a_link_that_opens_its_console() -> None:
         text=True,
     ) as demo:
         assert demo.stdout is not None
-        link = next(found[0] for line in demo.stdout if (found := _LINK.search(line)))
+        link = next(match[0] for line in demo.stdout if (match := _LINK.search(line)))
         answer = _first_answer(link, began)
         demo.send_signal(signal.SIGINT)
         rest = demo.stdout.read()

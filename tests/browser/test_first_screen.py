@@ -1,4 +1,4 @@
-"""The first screen in Chromium: in view as a whole, at any number of certificates."""
+"""The first screen in Chromium, with any number of certificates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Opened = Callable[[int, Language], Page]
 
 
 def troubles(count: int) -> list[Notice]:
-    """Return trouble of a third of the certificates, with fourteen causes."""
+    """Return trouble for a third of the certificates, with fourteen causes."""
     hint = Text("renew the certificate: `certferry sync --renew c0`, or read `certferry doctor`")
     message = Text("the target refuses the certificate, because another change has not ended yet")
     return [
@@ -45,7 +45,7 @@ def troubles(count: int) -> list[Notice]:
 
 @pytest.fixture
 def first_screen(tmp_path: Path, new_page: NewPage) -> Iterator[Opened]:
-    """Open the first screen of so many certificates, a third of them in trouble."""
+    """Open the first screen for this many certificates, a third of them in trouble."""
     with ExitStack() as sites:
 
         def opened(count: int, language: Language) -> Page:
@@ -64,11 +64,11 @@ def first_screen(tmp_path: Path, new_page: NewPage) -> Iterator[Opened]:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("count", [3, 300])
-def test_first_screen_is_in_view_as_a_whole(
+def test_first_screen_needs_no_scrolling(
     count: int, language: Language, first_screen: Opened, complaints: Complaints
 ) -> None:
-    """At 1280 by 720 nothing has to be scrolled to: the sentence, the causes, the days, the lives
-    and the last run begin in view. Narrow windows scroll, and no window scrolls sideways.
+    """At 1280 by 720, every part is in view without scrolling. Narrow windows scroll only
+    downwards.
     """
     page = first_screen(count, language)
 
@@ -80,20 +80,20 @@ def test_first_screen_is_in_view_as_a_whole(
     for width in (WIDE, MIDDLE, NARROW):
         page.set_viewport_size({"width": width, "height": SCREEN["height"]})
         must_be_readable(page)
-    assert [] == complaints.said
+    assert [] == complaints.messages
 
 
 def test_labels_of_the_axis_keep_their_distance(first_screen: Opened) -> None:
-    """The boxes of the labels do not meet. A phone shows no axis."""
+    """The boxes of the labels do not overlap."""
     page = first_screen(3, "en")
     for width in (MIDDLE, WIDE):
         page.set_viewport_size({"width": width, "height": SCREEN["height"]})
         boxes = page.evaluate(_LABELS)
-        assert boxes  # on some days there is room for one month only
+        assert boxes  # some days leave room for a single month
         assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(boxes))
 
 
-_LABELS = """() => [...document.querySelectorAll('svg.axis text')].map(one => {
-    const box = one.getBoundingClientRect();
+_LABELS = """() => [...document.querySelectorAll('svg.axis text')].map(label => {
+    const box = label.getBoundingClientRect();
     return [box.left, box.right];
-}).sort((one, other) => one[0] - other[0])"""
+}).sort((left, right) => left[0] - right[0])"""

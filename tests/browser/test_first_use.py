@@ -1,4 +1,6 @@
-"""What a first user does: chooses a password, looks, applies a plan, watches it, sees it served."""
+"""A first user chooses a password, applies a plan, follows the run, and sees the served
+certificate.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,8 @@ def test_first_user_applies_a_plan_and_sees_it_served(
     *,
     scripts: bool,
 ) -> None:
-    """From the printed link on, each step is a link or a form of a page, with JavaScript and
-    without; no page gives reason to complain, and the edges serve what the console says.
+    """Each step after the printed link is a link or a form of a page, with and without JavaScript.
+    The edges serve the certificate shown on the console.
     """
     config = fresh_world.write_files(tmp_path)
     with serving(config, fresh_world.environment, free_port()) as console:
@@ -64,11 +66,11 @@ def test_first_user_applies_a_plan_and_sees_it_served(
         expect(page.locator("main")).to_contain_text(short(served))
         must_be_readable_if(page, scripts=scripts)
         page.context.close()
-    assert [] == complaints.said
+    assert [] == complaints.messages
 
 
 def ended(page: Page, *, scripts: bool) -> None:
-    """Wait until the page says that the run is over; without JavaScript, by loading it anew."""
+    """Wait until the page shows the end of the run. Without JavaScript, reload the page."""
     done = page.locator("main .verdict.ok")
     if scripts:
         expect(done).to_be_visible(timeout=LONGEST_RUN)
@@ -78,21 +80,21 @@ def ended(page: Page, *, scripts: bool) -> None:
 
 
 def must_be_readable_if(page: Page, *, scripts: bool) -> None:
-    """Axe is JavaScript itself."""
+    """Check a page with JavaScript. Without JavaScript, axe cannot run."""
     if scripts:
         must_be_readable(page)
 
 
 def served_everywhere(world: World) -> str:
-    """Return the fingerprint that every edge serves for every domain."""
+    """Return the only fingerprint that the edges serve for the domains."""
     edges = world.qiniu.edges
     seen = {
         fingerprint(_served(address, edges.port, domain))
         for domain in DOMAINS
         for address in edges.addresses
     }
-    [one] = seen
-    return one
+    [everywhere] = seen
+    return everywhere
 
 
 def _served(address: str, port: int, domain: str) -> bytes:

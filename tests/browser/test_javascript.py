@@ -1,4 +1,4 @@
-"""What JavaScript improves, in a real browser: times, copies, and a tab in the background."""
+"""Improvements by JavaScript in a real browser: times, copies, and a tab in the background."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ new MutationObserver(() => {
 
 @pytest.fixture
 def page(tmp_path: Path, new_page: NewPage) -> Iterator[Page]:
-    """A page, a part of which is fetched again and again; trouble begins meanwhile."""
+    """A page with a part that is loaded again and again. Trouble begins after the first load."""
     shown = 0
 
     def show(request: Request) -> Response:
@@ -103,8 +103,10 @@ def page(tmp_path: Path, new_page: NewPage) -> Iterator[Page]:
         environment.loader = before
 
 
-def test_times_are_those_of_the_viewer(page: Page) -> None:
-    """With UTC beside them; a time that is no moment stays as it is. Also after a refresh."""
+def test_times_are_in_the_zone_of_the_viewer(page: Page) -> None:
+    """Times are in the viewer's zone, also after a refresh. The tooltip has the seconds and the
+    zone, and dates without a time stay the same.
+    """
     page.wait_for_function("Number(document.querySelector('#count').textContent) > 3")
 
     assert "2026-11-30 00:20" == page.inner_text("#at")
@@ -114,7 +116,9 @@ def test_times_are_those_of_the_viewer(page: Page) -> None:
 
 
 def test_distances_follow_the_clock_of_the_viewer(page: Page) -> None:
-    """The exact moment is on hover and in print, and beside a deadline."""
+    """The tooltip and a print have the exact time, and a deadline has both the time and the
+    distance.
+    """
     assert "in 4 hours" == page.inner_text("#near")
     assert "2026-11-30 00:20 (in 4 hours)" == page.inner_text("#deadline")
     assert "2026-11-30 00:20:05 +08:00" == page.get_attribute("#near time", "title")
@@ -135,7 +139,7 @@ _IN_PRINT = "getComputedStyle(document.querySelector('#near time'), '::after').c
 def test_script_and_server_write_the_same_distance(
     tmp_path: Path, new_page: NewPage, language: str, seconds: int
 ) -> None:
-    """So a time does not change its form when the script writes it anew."""
+    """The script and the server use the same words, so a time stays the same after the load."""
     voice, now = voice_in(language), datetime(2026, 11, 29, 12, tzinfo=UTC)
     moments = [now + timedelta(seconds=sign * seconds) for sign in (1, -1)]
     with workspace_in(tmp_path) as workspace, console(workspace, language=language) as url:
@@ -157,9 +161,9 @@ _ADD_TIME = """at => {
 }"""
 
 
-def test_days_and_sentences_are_those_of_the_viewer(page: Page) -> None:
-    """What happens stands in the day that it has there; what is to be copied stays as it is. Also
-    after a refresh.
+def test_dates_and_sentences_are_in_the_zone_of_the_viewer(page: Page) -> None:
+    """Dates and the times in sentences are in the viewer's zone, also after a refresh. A command to
+    copy stays the same.
     """
     page.wait_for_function("Number(document.querySelector('#count').textContent) > 3")
 
@@ -169,8 +173,8 @@ def test_days_and_sentences_are_those_of_the_viewer(page: Page) -> None:
 
 
 def test_events_are_counted_by_the_day_of_the_viewer(page: Page) -> None:
-    """Each kind once a day; the link has the moment at which the day begins there. Also after a
-    refresh.
+    """Each kind of event has a count for each day, also after a refresh. The link has the beginning
+    of the viewer's day.
     """
     page.wait_for_function("Number(document.querySelector('#count').textContent) > 3")
 
@@ -189,8 +193,8 @@ def test_events_are_counted_by_the_day_of_the_viewer(page: Page) -> None:
     ("now", "first"),
     [("2026-11-29T15:00:00Z", "2026-11-29"), ("2026-11-29T17:00:00Z", "2026-11-30")],
 )
-def test_the_next_days_begin_with_the_day_of_the_viewer(page: Page, now: str, first: str) -> None:
-    """East of UTC it may be tomorrow there: then the strip begins and ends a day later."""
+def test_strip_begins_with_the_day_of_the_viewer(page: Page, now: str, first: str) -> None:
+    """East of UTC, the next day may have begun. Then the strip begins and ends a day later."""
     page.clock.set_fixed_time(now)
     page.wait_for_function("Number(document.querySelector('#count').textContent) > 3")
     page.wait_for_selector(f"[data-day='{first}'][aria-current=date]")
@@ -202,7 +206,9 @@ def test_the_next_days_begin_with_the_day_of_the_viewer(page: Page, now: str, fi
 
 
 def test_refresh_keeps_the_focus_and_shows_trouble(page: Page) -> None:
-    """In the title and in the icon, which a tab in the background has."""
+    """A refresh keeps the focus and the typed text. The title and the icon show the trouble in a
+    background tab.
+    """
     page.focus("#field")
     page.keyboard.type("abc")
     page.wait_for_function("document.title.startsWith('(3) ')")
@@ -212,8 +218,8 @@ def test_refresh_keeps_the_focus_and_shows_trouble(page: Page) -> None:
     assert "abc" == page.input_value("#field")
 
 
-def test_days_of_a_filter_are_those_of_the_viewer(page: Page) -> None:
-    """They are sent as the moments at which they begin and end there, and shown as these days."""
+def test_filter_uses_the_days_of_the_viewer(page: Page) -> None:
+    """The form sends the beginning and the end of the viewer's days, and shows the days."""
     page.fill("[name=from]", "2026-11-29")
     page.fill("[name=until]", "2026-11-30")
     page.get_by_role("button", name="Filter").click()
@@ -227,9 +233,11 @@ def test_days_of_a_filter_are_those_of_the_viewer(page: Page) -> None:
 
 
 def test_command_is_copied(page: Page, tmp_path: Path) -> None:
-    """As it stands there; where there is no clipboard, it is selected."""
+    """The clipboard gets the command without changes. If there is no clipboard, the button selects
+    the command.
+    """
     command = f"certferry --config {tmp_path}/certferry.toml sync 'a b'"
-    page.evaluate(WAIT_FOR_COPIED)  # a refresh may bring the old word back before it is seen here
+    page.evaluate(WAIT_FOR_COPIED)  # a refresh may restore the old word before the check
     page.click("button[data-copied]")
     page.wait_for_function("window.wasCopied")
     assert command == page.evaluate("navigator.clipboard.readText()")

@@ -1,4 +1,4 @@
-"""The console without a mouse, and pages that are refreshed under their reader."""
+"""The console without a mouse, and pages refreshed during use."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ pytestmark = thorough
 REFRESHED = {name: PAGES[name] for name in ("overview",)}
 A_WHILE = 31_000  # milliseconds: pages are refreshed every 30 s
 MOST_STOPS = 40
-"""How many presses of TAB a test follows: long tables go on with more of the same."""
+"""The most presses of TAB in a test, because long tables only repeat the same stops."""
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
-def test_every_stop_of_the_tab_key_can_be_seen(path: str, opened: NewPage) -> None:
-    """The first leads to the content; at each, the focus has an outline, inside the page."""
+def test_every_stop_of_the_tab_key_is_visible(path: str, opened: NewPage) -> None:
+    """The first stop leads to the content. At each stop, the focus has an outline."""
     page = opened(path)
 
     page.keyboard.press("Tab")
@@ -39,27 +39,27 @@ def test_every_stop_of_the_tab_key_can_be_seen(path: str, opened: NewPage) -> No
 _STOP = """() => {
     const at = document.activeElement;
     if (!at || at === document.body) return null;
-    // In a part of the browser's own, such as the calendar of a date, the browser marks the focus.
+    // The browser itself marks the focus in its own parts, such as the calendar of a date.
     const outline = at.matches(':focus') ? getComputedStyle(at).outlineStyle : 'its own';
     return [at.outerHTML.slice(0, 160), outline, at.getBoundingClientRect().width];
 }"""
 
 
-def test_skip_link_and_enter_lead_to_a_page_of_a_certificate(
+def test_keys_lead_to_a_page_of_a_certificate(
     troubled_console: ConsoleProcess, opened: NewPage
 ) -> None:
-    """Keys alone: over the navigation, to the first certificate, and in."""
+    """With keys alone, a user skips the navigation, and opens the first certificate."""
     page = opened("/certificates")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     for _ in range(MOST_STOPS):
         page.keyboard.press("Tab")
-        to = page.evaluate("document.activeElement.getAttribute('href')") or ""
-        if "/certificates/" in to:
+        target = page.evaluate("document.activeElement.getAttribute('href')") or ""
+        if "/certificates/" in target:
             break
     page.keyboard.press("Enter")
 
-    expect(page).to_have_url(f"{troubled_console.url}{to}")
+    expect(page).to_have_url(f"{troubled_console.url}{target}")
 
 
 @pytest.mark.parametrize("path", REFRESHED.values(), ids=REFRESHED)
@@ -70,7 +70,7 @@ def test_focus_stays_when_a_part_is_refreshed(
     new_page: NewPage,
     complaints: Complaints,
 ) -> None:
-    """The part is exchanged under the reader: the focus, and where they are on the page, stay."""
+    """A refresh keeps the focus and the scroll position."""
     page = new_page(anna)
     page.clock.install()
     open_page(page, troubled_console, path)
@@ -83,7 +83,7 @@ def test_focus_stays_when_a_part_is_refreshed(
     page.wait_for_function("() => !document.querySelector('.htmx-request, .htmx-swapping')")
 
     assert [before, scrolled] == page.evaluate(_PLACE)
-    assert [] == complaints.said
+    assert [] == complaints.messages
 
 
 _PLACE = "() => [document.activeElement.outerHTML, window.scrollY]"

@@ -1,4 +1,4 @@
-"""Every page, as every kind of browser shows it: nothing to complain of."""
+"""Every page in both languages, schemes and widths, without JavaScript, and in print."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def is_for_programs(path: str) -> bool:
     return path.startswith(_FOR_PROGRAMS) or path.endswith(_FILES)
 
 
-def test_every_route_that_is_a_page_is_looked_at() -> None:
-    """A new page is in this list, or this fails."""
+def test_every_page_is_in_the_list() -> None:
+    """`PAGES`, the login and the page of a link cover every route of a page."""
     routes = [
         route for route in ROUTES if isinstance(route, Route) and "GET" in (route.methods or ())
     ]
@@ -58,14 +58,14 @@ def test_page_is_readable_in_both_schemes_and_widths(
     opened: NewPage,
     complaints: Complaints,
 ) -> None:
-    """No barrier that axe finds serious, nothing to scroll sideways, nothing on the browser's
-    console: also of the policy, which forbids what is inline.
+    """The page passes the checks of axe, fits the width, and causes no message on the browser's
+    console, such as a breach of the content policy.
     """
     page = opened(path, language=language)
 
     must_be_readable_everywhere(page)
     assert language == (page.get_attribute("html", "lang") or "")[:2]
-    assert [] == complaints.said
+    assert [] == complaints.messages
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -75,12 +75,12 @@ def test_pages_before_the_login_are_readable(
     new_page: NewPage,
     complaints: Complaints,
 ) -> None:
-    """Also those for which no session is needed."""
+    """The login and the page of a link pass the same checks."""
     page = new_page(language=language)
     for path in (LOGIN, troubled_console.link_for(f"of-{language}")):
         page.goto(path if "://" in path else troubled_console.url + path)
         must_be_readable_everywhere(page)
-    assert [] == complaints.said
+    assert [] == complaints.messages
 
 
 def must_be_readable_everywhere(page: Page) -> None:
@@ -92,22 +92,22 @@ def must_be_readable_everywhere(page: Page) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
-def test_page_without_javascript_has_the_same_words(
+def test_page_without_javascript_has_the_same_links(
     path: str, anna: StorageState, opened: NewPage, new_page: NewPage, complaints: Complaints
 ) -> None:
-    """What a page says and offers does not depend on scripts."""
+    """Without JavaScript, the page has a heading and at least as many links and forms."""
     with_scripts, without = opened(path), new_page(anna, scripts=False)
     without.goto(with_scripts.url)
 
     assert "" != without.locator("main h1").inner_text()
     offered = "main a[href], main form"
     assert with_scripts.locator(offered).count() <= without.locator(offered).count()
-    assert [] == complaints.said
+    assert [] == complaints.messages
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
 def test_page_is_printed_as_black_on_white(path: str, opened: NewPage) -> None:
-    """Paper has no navigation, and no dark ground, also of a browser that is dark."""
+    """A print has a white ground and hides the navigation, even in a dark browser."""
     page = opened(path, scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
 

@@ -1,5 +1,5 @@
-"""The console behind a proxy: at the root, below a path that it strips or leaves, and one that
-buffers.
+"""The console behind proxies: at the root, with a stripped prefix, with a kept prefix, and with
+buffering.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def test_whole_console_works_behind_a_proxy(
     new_page: Callable[..., Page],
     complaints: Complaints,
 ) -> None:
-    """Login, a run that is watched live, and every link of every page stay below the path; also
-    where a proxy passes nothing on before an answer's end.
+    """Login, a followed run, and every link of every page stay below the prefix, even behind a
+    proxy that buffers answers.
     """
     config = fresh_world.write_files(tmp_path)
     port, own = free_port(), free_port()
@@ -60,28 +60,28 @@ def test_whole_console_works_behind_a_proxy(
         expect(page.locator("#run-events")).to_contain_text(DOMAINS[0])
         ended(page, scripts=True)
 
-        outside = [found for found in links(page, url) if not found.startswith(f"{url}/")]
+        outside = [address for address in links(page, url) if not address.startswith(f"{url}/")]
         assert [] == outside
         page.context.close()
-    assert [] == complaints.said
+    assert [] == complaints.messages
 
 
 def links(page: Page, url: str) -> Iterator[str]:
-    """Yield where each link, form and file of every page leads, and follow the links."""
-    to_open, known = [f"{url}/"], {f"{url}/"}
-    while to_open and len(known) < MOST_PAGES:
+    """Yield the target of each link, form and file of every page, and follow the links."""
+    to_open, queued = [f"{url}/"], {f"{url}/"}
+    while to_open and len(queued) < MOST_PAGES:
         page.goto(to_open.pop(0))
         for target, is_link in page.evaluate(_TARGETS):
-            found = urljoin(page.url, target).partition("#")[0]
-            yield found
-            is_page = is_link and not urlsplit(found).path.endswith((".csv", ".json", ".pem"))
-            if is_page and found not in known and found.startswith(f"{url}/"):
-                known.add(found)
-                to_open.append(found)
+            address = urljoin(page.url, target).partition("#")[0]
+            yield address
+            is_page = is_link and not urlsplit(address).path.endswith((".csv", ".json", ".pem"))
+            if is_page and address not in queued and address.startswith(f"{url}/"):
+                queued.add(address)
+                to_open.append(address)
 
 
 _TARGETS = """() => [...document.querySelectorAll('[href], [src], [action], [hx-get], [hx-post]')]
-    .flatMap(one => ['href', 'src', 'action', 'hx-get', 'hx-post']
-        .filter(name => one.hasAttribute(name))
-        .map(name => [one.getAttribute(name), name === 'href' && one.tagName === 'A']))
+    .flatMap(element => ['href', 'src', 'action', 'hx-get', 'hx-post']
+        .filter(name => element.hasAttribute(name))
+        .map(name => [element.getAttribute(name), name === 'href' && element.tagName === 'A']))
     .filter(([target]) => !target.startsWith('data:'))"""

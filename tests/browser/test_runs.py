@@ -1,4 +1,4 @@
-"""A run in progress and a run that has ended, as browsers of every width show them."""
+"""A run in progress and an ended run, at every width of browser windows."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ key = "x"
 
 
 def step_of(outcome: str, detail: Text, hint: Text | None = None) -> dict[str, object]:
-    """Return a step as the report of a run has it."""
+    """Return a step in the form of a run's report."""
     place = {"target": "qiniu", "domain": "m0.example.com", "label": None}
     return {"action": "verify", "outcome": outcome, "detail": detail, "hint": hint, **place}
 
 
 def store_runs(state: StateStore) -> None:
-    """Store a run in progress, and a run with problems that has ended."""
+    """Store a run in progress, and an ended run with problems."""
     number = state.begin_run(START).number
     who, host = "root@web-1", state.host
     run = StoredRun("live", RunKind.SYNC, RunSource.SCHEDULE, who, host, START, number=number)
@@ -101,7 +101,7 @@ def machine(tmp_path: Path, language: Language) -> Iterator[Machine]:
 
 @pytest.fixture
 def opened(machine: Machine, new_page: NewPage) -> Open:
-    """Open a path of that console as an operator who is logged in."""
+    """Open a path of the console as a logged-in operator."""
 
     def opened(path: str, **manner: object) -> Page:
         page = new_page(**manner)
@@ -121,7 +121,9 @@ def test_page_is_readable_at_every_width(
     complaints: Complaints,
     language: Language,
 ) -> None:
-    """Without a barrier, without scrolling sideways, and with the other language in sight."""
+    """The page has no barrier, fits the width, and has the link to the other language at the
+    top.
+    """
     page = opened(path, language=language)
 
     for width in WIDTHS:
@@ -131,14 +133,14 @@ def test_page_is_readable_at_every_width(
         box = other.bounding_box()
         assert box is not None
         assert box["y"] < 120
-    assert [] == complaints.said
+    assert [] == complaints.messages
 
 
 @pytest.mark.parametrize("language", LANGUAGES[:1])
 def test_run_is_followed_from_another_page(
     machine: Machine, opened: Open, complaints: Complaints
 ) -> None:
-    """The first page tells the progress without a reload, and forgets a run that has ended."""
+    """The first page updates the progress without a reload, and removes an ended run."""
     state, page = machine.state, opened("/")
     top = page.locator("#running")
     expect(top).to_contain_text("12 of 42 certificates done")
@@ -150,12 +152,12 @@ def test_run_is_followed_from_another_page(
     state.save_run_end("live", RunState.DONE, START, None)
     expect(top).to_be_empty()
     expect(page.locator(".wide .counted .count")).to_be_hidden()
-    assert [] == complaints.said
+    assert [] == complaints.messages
 
 
 @pytest.mark.parametrize("language", LANGUAGES[:1])
-def test_page_of_a_run_counts_on(machine: Machine, opened: Open, complaints: Complaints) -> None:
-    """Its clock goes on, its progress is streamed, and its end takes the place of both."""
+def test_page_of_a_run_is_updated(machine: Machine, opened: Open, complaints: Complaints) -> None:
+    """The clock runs, the progress is streamed, and the end of the run removes both."""
     state, page = machine.state, opened("/runs/live")
     line = page.locator("#run-progress")
     before = int(line.locator("[data-seconds]").get_attribute("data-seconds") or 0)
@@ -166,7 +168,7 @@ def test_page_of_a_run_counts_on(machine: Machine, opened: Open, complaints: Com
     state.save_run_end("live", RunState.DONE, START, None)
     expect(line).to_have_count(0)
     expect(page.get_by_role("button", name="Run again")).to_be_visible()
-    assert [] == complaints.said
+    assert [] == complaints.messages
 
 
 _CLOCK_IS_AFTER = """before => {
@@ -178,7 +180,7 @@ _CLOCK_IS_AFTER = """before => {
 
 @pytest.mark.parametrize("language", LANGUAGES[:1])
 def test_certificates_in_order_are_folded(opened: Open) -> None:
-    """Also without scripts; they unfold by the keyboard, and their next page is unfolded."""
+    """Without JavaScript, the fold opens by the keyboard. The next page is already unfolded."""
     page = opened("/runs/ended", scripts=False)
     verdict = page.locator("main .verdict")
     expect(verdict).to_have_text("1 failed, 1 waiting, 300 unchanged")
@@ -193,7 +195,9 @@ def test_certificates_in_order_are_folded(opened: Open) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_command_does_not_break_inside_an_option(opened: Open, language: Language) -> None:
-    """Lines of a narrow page end before an option, because half an option is typed wrongly."""
+    """Lines of a narrow page break before an option, because an operator would type half an option
+    wrongly.
+    """
     page = opened("/runs/ended", language=language, width=NARROW)
 
     assert "--no-notify" in page.locator("main code").first.inner_text()

@@ -1,4 +1,4 @@
-"""The pages of a certificate, of the plan and of the services, at three widths."""
+"""The pages of certificates, the plan and services, at three widths."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ PATHS = (
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("path", PATHS)
-def test_page_is_readable_at_three_widths(
+def test_unfolded_page_is_readable_at_three_widths(
     path: str, language: Language, opened: NewPage, complaints: Complaints
 ) -> None:
-    """No barrier, nothing to scroll sideways, and no time that only a program reads."""
+    """With all folds open, the page has no barrier, fits the width, and shows times in the viewer's
+    zone.
+    """
     page = opened(path, language=language)
     for folded in page.locator("main details").all():
         folded.evaluate("details => { details.open = true; }")
@@ -33,11 +35,11 @@ def test_page_is_readable_at_three_widths(
         page.set_viewport_size({"width": width, "height": 800})
         must_be_readable(page)
     assert " UTC" not in page.inner_text("main")
-    assert [] == complaints.said
+    assert [] == complaints.messages
 
 
-def test_certificate_and_fingerprint_are_one_click_away(opened: NewPage) -> None:
-    """The file is the public part; the whole fingerprint is on the clipboard."""
+def test_certificate_is_downloaded_and_fingerprint_copied(opened: NewPage) -> None:
+    """A click downloads the public certificate. Another click copies the whole fingerprint."""
     page = opened("/certificates/img")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
 
@@ -52,8 +54,8 @@ def test_certificate_and_fingerprint_are_one_click_away(opened: NewPage) -> None
     assert 64 == len(page.evaluate("navigator.clipboard.readText()"))
 
 
-def test_address_leads_to_what_it_serves(opened: NewPage) -> None:
-    """From the table of addresses to the description, where the chain is."""
+def test_address_leads_to_the_served_certificate(opened: NewPage) -> None:
+    """The table of addresses links to the description of the certificate, with the chain."""
     page = opened("/certificates/img")
 
     page.locator("a[href^='#served-']").first.click()

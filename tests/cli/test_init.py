@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import stat
 import tomllib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -15,7 +17,9 @@ from certferry.config.model import Settings
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.text import Text
+from certferry_sandbox.authority import Authority
 from certferry_sandbox.faults import Fault
+from certferry_sandbox.qiniu.service import QiniuService
 from tests.cli.init_accounts import (
     CHOSEN,
     DP_ID,
@@ -134,6 +138,43 @@ def test_plan_after_init(accounts: Accounts) -> None:
     assert (0, "") == (planned.returncode, planned.stderr)
     assert "issue    img.example.com, *.w.example.com" in planned.stdout
     assert "1 certificate to issue, 2 deployments." in planned.stdout
+
+
+def test_domains_of_every_declared_account(accounts: Accounts) -> None:
+    """A certificate of the zone has a deployment to each account with domains. An account that
+    refuses the keys causes a warning, and stays declared.
+    """
+    settings = accounts.directory / "settings.toml"
+    with QiniuService() as other, QiniuService() as closed:
+        other.add_account("other-key", "other-secret")
+        begin, end = (datetime.now(UTC) + timedelta(days=days) for days in (-70, 20))
+        old = Authority("Old").issue(["www.example.com"], begin, end)
+        other.add_domain("www.example.com", https=other.add_certificate(old, "by hand"))
+        for label, service in (("shop", other), ("closed", closed)):
+            settings.write_text(
+                settings.read_text()
+                + dedent(f"""\
+                [accounts.{label}]
+                type = "qiniu"
+                access_key = "env:OTHER_KEY"
+                secret_key = "env:OTHER_SECRET"
+                api = "{service.api_url}"
+                fusion = "{service.fusion_url}"
+                uc = "{service.uc_url}"
+                """)
+            )
+        accounts.environ |= {"OTHER_KEY": "other-key", "OTHER_SECRET": "other-secret"}
+
+        ended = accounts.init()
+
+        assert 0 == ended.returncode, ended.stderr
+        assert "www.example.com  cdn" in ended.stderr
+        assert "warning: closed: " in ended.stderr
+        declared = load(accounts.config, accounts.environ)
+        [certificate] = declared.certificates
+        assert {"*.example.com", "*.w.example.com"} == {*certificate.names}
+        assert ["qiniu", "shop"] == [deployed.target for deployed in certificate.deployments]
+        assert {"dnspod", "qiniu", "shop", "closed"} == {*declared.accounts}
 
 
 def test_interview(accounts: Accounts) -> None:

@@ -407,7 +407,7 @@ def test_unreachable_scheduler_does_not_hide_another(timer: SystemdTimer) -> Non
     console = TestConsole()
 
     with pytest.raises(ScheduleError, match="gone"):
-        show_all([timer, Unreachable()], console.console)
+        show_all([Unreachable(), timer], console.console)
     with pytest.raises(ScheduleError, match="gone"):
         remove_from([timer, Unreachable()], CommandContext(console.console))
 

@@ -36,6 +36,7 @@ from certferry.core.discovery.proposal import (
     Proposal,
     ProposedCertificate,
     ProposedDeployment,
+    TargetAccount,
     propose_for_domains,
 )
 from certferry.core.redaction import Secret
@@ -220,7 +221,7 @@ def test_settings_of_the_operator_stay_unchanged() -> None:
 def test_commented_table_of_an_omitted_domain() -> None:
     """Without the # the table needs only an account."""
     omitted = FoundDomain("x.example.net", Kind.CDN)
-    proposal = propose_for_domains(Places("dnspod", (), "qiniu", (omitted,)), 100)
+    proposal = propose_for_domains(Places("dnspod", (), (TargetAccount("qiniu", (omitted,)),)), 100)
     text = text_of(DRAFT, proposal, str)
 
     below = text.partition("contains the name\n")[2]

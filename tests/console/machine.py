@@ -1,5 +1,5 @@
-"""The console of a machine in the sandbox's world, with the guard, the settings, the state and the
-runs of the machine, as a logged-in user meets the console.
+"""The console of a machine in the sandbox's world, as a logged-in user's browser sees the console.
+Guard, settings, state and runs are real.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Machine:
         return self.site.workspace().state
 
     def ask(self, method: str, path: str, **more: Any) -> requests.Response:
-        """Send a request as the browser does."""
+        """Send a request with the session's cookie and the console's origin."""
         sent = {"Origin": self.url, **self.headers, **more.pop("headers", {})}
         return requests.request(
             method,
@@ -59,26 +59,26 @@ class Machine:
         )
 
     def get(self, path: str, status: int = 200, **more: Any) -> requests.Response:
-        """Read a page, and expect an answer with this status."""
+        """Read a page, and require the status."""
         answer = self.ask("GET", path, **more)
         assert status == answer.status_code, answer.text
         return answer
 
     def post(self, path: str, status: int = 303, **fields: Any) -> requests.Response:
-        """Send a form, and expect an answer with this status."""
+        """Send a form with the session's token, and require the status."""
         answer = self.ask("POST", path, data={"csrf": form_token(SECRET), **fields})
         assert status == answer.status_code, answer.text
         return answer
 
     def run(self, **fields: Any) -> str:
-        """Start a run by a form, wait for its end, and return the path of its page."""
+        """Start a run by a form, wait until the run ends, and return the path of its page."""
         path = self.post("/runs", **fields).headers["Location"]
         self.runner.wait_for(path.removeprefix("/runs/"))
         return path
 
 
 def fields_of(page: str, button: str) -> dict[str, Any]:
-    """Return the hidden fields of the only form that has a button with these words."""
+    """Return the hidden fields of the page's only form with this text on a button."""
     (form,) = (form for form in page.split("<form ")[1:] if button in form.split("</form>")[0])
     return dict(_FIELD.findall(form.split("</form>")[0]))
 

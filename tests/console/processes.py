@@ -38,7 +38,7 @@ name = "ops"
 names = ["ops.example.com"]
 dns = "dnspod"
 """
-"""A configuration whose services never answer."""
+"""A configuration with addresses at which nothing listens."""
 
 
 def write(folder: Path, console: str = "") -> Path:
@@ -50,7 +50,7 @@ def write(folder: Path, console: str = "") -> Path:
 
 
 def write_certificate(folder: Path, *names: str) -> str:
-    """Write the files of a new certificate, and return its fingerprint."""
+    """Write the files of a new certificate for the names, and return the fingerprint."""
     moment = datetime.now(UTC)
     issued = AUTHORITY.issue(names, moment - timedelta(hours=1), moment + timedelta(days=90))
     (folder / "fullchain.pem").write_text(issued.fullchain_pem, encoding="ascii")
@@ -60,10 +60,10 @@ def write_certificate(folder: Path, *names: str) -> str:
 
 
 class Served(Logged):
-    """A process of `certferry serve` for a test."""
+    """A process of `certferry serve`, with its log."""
 
     def ended(self, number: int) -> tuple[int, float]:
-        """Send a signal, and return the exit code and the seconds until the end."""
+        """Send a signal, wait for the end, and return the exit code and the seconds."""
         begun = time.monotonic()
         self.process.send_signal(number)
         return self.process.wait(20), time.monotonic() - begun
@@ -77,7 +77,7 @@ def serving(
     pass_fds: Sequence[int] = (),
     environ: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Served]:
-    """Run `certferry serve` for a `with` block; `started_by` are words before the command."""
+    """Run `certferry serve` for a `with` block. `started_by` holds the words before the command."""
     log = config.parent / "said"
     command = [*started_by, sys.executable, "-m", "certferry", "--config", str(config), "serve"]
     with log.open("w") as file:
@@ -100,7 +100,7 @@ def serving(
 
 
 def address() -> str:
-    """Return a free address on loopback."""
+    """Return a free port on loopback, as `HOST:PORT`."""
     return f"{HOST}:{free_port()}"
 
 

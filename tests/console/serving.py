@@ -34,7 +34,9 @@ ANNA = User("anna", Role.OPERATOR, datetime(2026, 11, 29, tzinfo=UTC))
 
 
 class AsVisitor:
-    """An application without the guard, for tests of pages: every request is from the same user."""
+    """An application with the guard taken off, for tests of pages. Every request comes from the
+    same user.
+    """
 
     def __init__(self, app: ASGIApp, user: User = ANNA, language: str = "en") -> None:
         self._app = app.app if isinstance(app, AccessGuard) else app
@@ -67,10 +69,10 @@ def served(app: ASGIApp, port: int | None = None) -> Iterator[str]:
 
 @dataclass(eq=False)
 class Began:
-    """A runner that notes each start, and carries out no run."""
+    """A runner that records each start, and carries out no run."""
 
     runs: list[tuple[RunKind, tuple[str, ...], str, RunSource]] = field(default_factory=list)
-    #: Whether each run is a rehearsal that also orders certificates that are not due.
+    #: For each run, whether it also orders certificates before their renewal is due.
     early: list[bool] = field(default_factory=list)
 
     def start(
@@ -84,7 +86,7 @@ class Began:
         request: str | None = None,
         renews: bool = False,
     ) -> StoredRun:
-        """Note the run."""
+        """Record the run."""
         self.runs.append((kind, tuple(names), who, source))
         self.early.append(renews)
         return StoredRun("run-1", kind, source, who, "web-1", datetime.now(UTC), tuple(names), plan)
@@ -96,7 +98,7 @@ class Began:
 
 @dataclass(eq=False)
 class Console:
-    """A console with its guard at `url`, which has no slash at the end."""
+    """A console with its guard at `url`, without a slash at the end."""
 
     url: str
     site: Site
@@ -115,7 +117,7 @@ class Console:
     def add_user(
         self, name: str = "anna", role: Role = Role.OPERATOR, password: str = PASSWORD
     ) -> None:
-        """Add a user with a chosen password, whose hash takes no time to verify."""
+        """Add a user with this password. The hash is cheap, so verification takes no time."""
         self.state.add_user(User(name, role, self.site.now()))
         secret = self.link(name).rpartition("/")[2]
         quick = Argon2id(salt=bytes(16), length=32, iterations=1, lanes=1, memory_cost=8)
@@ -123,7 +125,7 @@ class Console:
         self.state.choose_password(digest_of_secret(secret), stored, self.site.now())
 
     def link(self, name: str, *, within: timedelta = LINK_IS_GOOD_FOR) -> str:
-        """Return the path of a link by which a user chooses a password."""
+        """Return the path of a link for choosing a password."""
         secret = f"link-of-{name}"
         self.state.save_link(PasswordLink(digest_of_secret(secret), name, self.site.now() + within))
         return f"/welcome/{secret}"
@@ -161,8 +163,8 @@ class Console:
 def console(
     folder: Path, settings: ConsoleSettings | None = None, tables: str = ""
 ) -> Iterator[Console]:
-    """Serve a console with its guard and a new state. `{port}` in the URL of the settings becomes
-    the port of the console.
+    """Serve a console with its guard and a new state. `{port}` in the URL of the settings stands
+    for the console's port.
     """
     path = folder / "certferry.toml"
     path.write_text(f"[state]\nurl = 'sqlite:///{folder}/state.db'\n{tables}")
@@ -179,7 +181,7 @@ def console(
 
 
 def asgi(guard: AccessGuard, path: str, peer: Mapping[str, object], **headers: str) -> Message:
-    """Request a page in this process; return the start of the answer with the body added."""
+    """Request a page in this process. Return the start of the answer, with the body added."""
     return asyncio.run(answer(guard, path, peer, **headers))
 
 

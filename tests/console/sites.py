@@ -1,4 +1,4 @@
-"""A console on a new state, without a world: for pages that show stored facts."""
+"""A console over a new state, without a world, for pages with stored facts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from certferry.wiring.workspace import Workspace
 from tests.console.serving import ANNA, AsVisitor, Began, served
 
 HOSTILE = "\"><script>alert(1)</script>&'{{7*7}}"
-"""A name that causes harm in every page that forgets to quote."""
+"""A name that causes harm in a page without escaping."""
 
 
 def workspace_in(
     folder: Path, text: str = "", environ: Mapping[str, str] | None = None
 ) -> Workspace:
-    """Return a workspace of a file with this text; the state is in the same folder."""
+    """Return the workspace of a file with this text. The state is in the same folder."""
     path = folder / "certferry.toml"
     path.write_text(f'[state]\nurl = "sqlite:///{folder}/state.db"\nhost = "web-1"\n{text}')
     path.chmod(0o600)
@@ -32,7 +32,7 @@ def workspace_in(
 def console(
     workspace: Workspace, user: User = ANNA, language: str = "en", prefix: str = ""
 ) -> Iterator[str]:
-    """Serve the pages to a single user for a `with` block; yield the URL."""
+    """Serve the pages to a single user for a `with` block, and yield the URL."""
     site = Site(lambda: workspace, Began(), prefix)
     with served(AsVisitor(console_app(site), user, language)) as url:
         yield url

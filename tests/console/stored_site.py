@@ -1,4 +1,4 @@
-"""A site over a real state in which certificates, sightings and runs are stored."""
+"""A site over a real state with stored certificates, sightings and runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def table(name: str, domains: Sequence[str]) -> str:
 
 
 class WorkspaceOfFakes(Workspace):
-    """A workspace with real settings and a real state; the CDN, the DNS zone and the CA are in
+    """A workspace with real settings and a real state. The CDN, the DNS zone and the CA are in
     memory.
     """
 
@@ -128,16 +128,14 @@ def domains_of(number: int) -> list[str]:
 
 
 def tables_of(count: int) -> str:
-    """Declare many certificates."""
+    """Declare this many certificates."""
     return "".join(table(f"c{number}", domains_of(number)) for number in range(count))
 
 
 def issue(
     state: StateStore, name: str, domains: Sequence[str], *, age: timedelta, served: bool = True
 ) -> str:
-    """Store a certificate of 90 days and a sighting at each of its domains, and return the
-    fingerprint.
-    """
+    """Store a certificate of 90 days with a sighting at each domain, and return the fingerprint."""
     bundle = make_bundle(*domains, not_before=NOW - age)
     lease = state.acquire(name, NOW)
     state.save_version(lease, bundle, NOW - age)
@@ -152,7 +150,7 @@ def issue(
 
 
 def fill(state: StateStore, count: int) -> None:
-    """Store many certificates of every age; every fiftieth certificate is not served."""
+    """Store this many certificates of different ages. Every fiftieth certificate is not served."""
     for number in range(count):
         served, age = number % 50 != 49, DAY * (number % 59)
         issue(state, f"c{number}", domains_of(number), age=age, served=served)

@@ -1,4 +1,4 @@
-"""The pages of accounts, channels and hosts: what is shown of each, and no key of any."""
+"""The pages of accounts, channels and hosts. The pages hide every key."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def concern(code: str, lineage: str = "img", target: str = "", domain: str = "")
 
 
 def words_of(table: TableView) -> dict[str, dict[str, str]]:
-    """Return the words of each row under their headings, by the first of them."""
+    """Return the words of each row by heading, under the words of the row's first cell."""
     return {
         row[0].words: {
             str(heading): cell.words for heading, cell in zip(table.headings, row, strict=True)
@@ -93,8 +93,8 @@ def words_of(table: TableView) -> dict[str, dict[str, str]]:
 
 
 def test_account_shows_its_use_and_the_names_of_variables(tmp_path: Path) -> None:
-    """What it serves, whether its last use worked, and where each key is: never the key, nor a
-    command's words.
+    """An account shows the uses, the result of the last use, and the place of each key. Keys and
+    the words of commands stay secret.
     """
     recorded = Recorded(
         sightings=(Sighting("img", "qiniu", "img.example.com", served=True, since=NOON),),
@@ -115,8 +115,11 @@ def test_account_shows_its_use_and_the_names_of_variables(tmp_path: Path) -> Non
         str(qiniu.last_use),
         qiniu.used_at,
     )
-    assert ["access_key: environment variable QINIU_KEY"] == [*map(str, qiniu.keys)]
-    assert ["in the configuration file"] == [*map(str, shown["plain"].keys)]
+    assert [
+        "access_key: environment variable QINIU_KEY",
+        "secret_key: in the configuration file",
+    ] == [*map(str, qiniu.keys)]
+    assert ["id, token: in the configuration file"] == [*map(str, shown["plain"].keys)]
     assert ["token: from a command"] == [*map(str, shown["spare"].keys)]
     assert (0, "not used yet", None) == (
         shown["spare"].certificates,
@@ -126,27 +129,31 @@ def test_account_shows_its_use_and_the_names_of_variables(tmp_path: Path) -> Non
     assert "planted" not in str(views)
 
 
-def test_account_that_runs_had_trouble_with_comes_first(tmp_path: Path) -> None:
-    """A target has the causes of its domains, a DNS account those of the names which it proves.
-    Refused keys are a failed use; what a service says of one domain is not.
+def test_account_with_trouble_comes_first(tmp_path: Path) -> None:
+    """A target has the causes of its domains; a DNS account has the DNS causes of the names proved
+    with the account. Refused keys count as a failed use, and a full quota does not.
     """
     settings, recorded = settings_in(tmp_path), Recorded(last_run=LastRun(NOON, NOON))
     at_dns = causes_of([concern("dns_access_denied")])
     at_target = causes_of(concern("quota_full", f"n{number}", "qiniu") for number in range(3))
     others = causes_of([concern("quota_full", target="files"), concern("dns_unavailable", "other")])
 
-    def found(label: str) -> tuple[Cause, ...]:
+    def causes_of_account(label: str) -> tuple[Cause, ...]:
         return causes_at(settings.accounts[label], settings, [*at_dns, *at_target, *others])
 
-    assert (at_target, at_dns, ()) == (found("qiniu"), found("dnspod"), found("spare"))
+    assert (at_target, at_dns, ()) == (
+        causes_of_account("qiniu"),
+        causes_of_account("dnspod"),
+        causes_of_account("spare"),
+    )
     first = views_of_accounts(settings, recorded, at_dns)[0]
     assert ("dnspod", "failed", at_dns) == (first.label, str(first.last_use), first.causes)
     first = views_of_accounts(settings, recorded, at_target)[0]
     assert ("qiniu", "worked", at_target) == (first.label, str(first.last_use), first.causes)
 
 
-def test_cause_at_an_account_is_told_once(tmp_path: Path) -> None:
-    """With the number of its certificates, which a link lists."""
+def test_cause_of_many_certificates_is_shown_once_at_the_account(tmp_path: Path) -> None:
+    """The page shows the cause once, with a link to the account's certificates and their number."""
     with site_in(tmp_path, tables_of(12)) as site:
         cdn_of(site).denies = True
         sync(site)
@@ -160,7 +167,7 @@ def test_cause_at_an_account_is_told_once(tmp_path: Path) -> None:
 
 
 def test_accounts_page_has_no_key(tmp_path: Path) -> None:
-    """Neither of a service, nor of a CA; the CA's account is shown by its URL."""
+    """The page shows the URL of the CA's account, and hides the keys of services and of the CA."""
     with workspace_in(tmp_path, ACCOUNTS, KEYS) as workspace:
         account = AcmeAccount("https://ca.example/dir", Secret(PLANTED), "https://ca.example/7")
         workspace.state.save_account(account)
@@ -176,8 +183,8 @@ def test_accounts_page_has_no_key(tmp_path: Path) -> None:
 # --- channels
 
 
-def test_channel_that_takes_no_messages_comes_first(tmp_path: Path) -> None:
-    """With since when, why, and until when it is left alone."""
+def test_failed_channel_comes_first(tmp_path: Path) -> None:
+    """The row has the start of the failure, the reason, and the time of the next attempt."""
     text = '[notify.a]\ntype = "webhook"\nurl = "https://a.example"\n'
     text += '[notify.b]\ntype = "webhook"\nurl = "https://b.example"\non = ["renewed"]\n'
     sent = SentNotice(Topic.RENEWED, Subject("img"), NOON, NOON)
@@ -207,8 +214,10 @@ def webhook(receiver: EventReceiver, name: str = "ops") -> str:
     return f'[notify."{name}"]\ntype = "webhook"\nurl = "{receiver.address}"\nsecret = "{SECRET}"\n'
 
 
-def test_channel_is_tried_and_its_answer_shown(tmp_path: Path) -> None:
-    """As `certferry notify test` does, once for each press; the page has no secret."""
+def test_test_message_of_a_channel_shows_the_result(tmp_path: Path) -> None:
+    """Each press of the button sends one test message, as `certferry notify test` does. The page
+    shows the result, and hides the secret.
+    """
     with EventReceiver() as receiver, workspace_in(tmp_path, webhook(receiver)) as workspace:
         with console(workspace, prefix="") as url:
             before = requests.get(f"{url}/channels", timeout=20).text
@@ -223,9 +232,9 @@ def test_channel_is_tried_and_its_answer_shown(tmp_path: Path) -> None:
     assert SECRET not in before + after
 
 
-def test_refusal_of_a_channel_is_shown(tmp_path: Path) -> None:
-    """In the service's words, and it stands in the table from then on. The cause has the advice of
-    the service, and the button in place of the command.
+def test_refused_test_message_shows_the_answer(tmp_path: Path) -> None:
+    """The page shows the service's answer, and the table keeps the failure. The cause has the
+    service's advice, with a button in place of the command.
     """
     with EventReceiver() as receiver:
         text = webhook(receiver).replace(SECRET, "another secret of this channel")
@@ -242,8 +251,10 @@ def test_refusal_of_a_channel_is_shown(tmp_path: Path) -> None:
     assert "another secret" not in page
 
 
-def test_viewer_tries_no_channel(tmp_path: Path) -> None:
-    """There is no button, and the request alone is refused: nothing is sent."""
+def test_viewer_sends_no_test_message(tmp_path: Path) -> None:
+    """The page hides the button from a viewer, and the console refuses the viewer's request before
+    a message is sent.
+    """
     viewer = replace(ANNA, role=Role.VIEWER)
     with EventReceiver() as receiver, workspace_in(tmp_path, webhook(receiver)) as workspace:
         with console(workspace, viewer) as url:
@@ -256,8 +267,10 @@ def test_viewer_tries_no_channel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [HOSTILE, "a/b", "a?b#c", "渠道"])
-def test_channel_of_any_name_is_tried(tmp_path: Path, name: str) -> None:
-    """Its name is quoted in the address, and a word on the page; an unknown one is not found."""
+def test_test_message_to_a_channel_of_any_name(tmp_path: Path, name: str) -> None:
+    """The address quotes the name, and the page escapes the name. An unknown channel is answered
+    with 404.
+    """
     with EventReceiver() as receiver:
         text = webhook(receiver, name.replace('"', '\\"'))
         with workspace_in(tmp_path, text) as workspace, console(workspace) as url:
@@ -274,14 +287,16 @@ def test_channel_of_any_name_is_tried(tmp_path: Path, name: str) -> None:
     assert 404 == unknown.status_code
 
 
-def test_button_of_a_channel_is_guarded(tmp_path: Path) -> None:
-    """With a session and the form's token it sends one message; without either, none."""
+def test_test_message_needs_a_session_and_the_token_of_forms(tmp_path: Path) -> None:
+    """The console sends one message for a request with a session and the form's token, and refuses
+    other requests.
+    """
     with EventReceiver() as receiver:
         with guarded(tmp_path, tables=webhook(receiver)) as site:
             site.add_user()
             browser = site.logged_in()
             taken = site.post(browser, "/channels/ops/test")
-            refused_ones = [
+            refusals = [
                 requests.post(f"{site.url}/channels/ops/test", timeout=20, allow_redirects=False),
                 site.post(browser, "/channels/ops/test", csrf="another"),
                 site.post(requests.Session(), "/channels/ops/test"),
@@ -289,7 +304,7 @@ def test_button_of_a_channel_is_guarded(tmp_path: Path) -> None:
 
         assert 1 == len(receiver.events)
     assert (303, "/channels") == (taken.status_code, taken.headers["Location"])
-    assert not [one for one in refused_ones if one.headers.get("Location") == "/channels"]
+    assert not [answer for answer in refusals if answer.headers.get("Location") == "/channels"]
 
 
 # --- hosts
@@ -305,7 +320,7 @@ def standings() -> tuple[HostStanding, ...]:
 
 
 def test_host_with_a_problem_comes_first() -> None:
-    """With what is wrong, and what to do; columns that say nothing are left out."""
+    """The row has the problem. Empty columns are left out."""
     table = view_of_hosts(standings(), VOICE)
     shown = words_of(table)
 
@@ -321,9 +336,9 @@ def test_host_with_a_problem_comes_first() -> None:
 
 
 def test_hosts_page_shows_this_host_before_its_first_run(tmp_path: Path) -> None:
-    """As `certferry hosts` does, in both languages."""
+    """The page shows this host in both languages, as `certferry hosts` does."""
     with workspace_in(tmp_path) as workspace:
-        for language, said in (("en", "web-1 (this one)"), ("zh", "web-1（本机）")):
+        for language, this_host in (("en", "web-1 (this one)"), ("zh", "web-1（本机）")):
             with console(workspace, language=language) as url:
                 page = requests.get(f"{url}/hosts", timeout=20)
-            assert (200, True) == (page.status_code, said in page.text)
+            assert (200, True) == (page.status_code, this_host in page.text)

@@ -1,5 +1,5 @@
-"""The API: what `--json` prints, over HTTP; the start of runs; mistakes; and its own description,
-to which every answer is held.
+"""The API: the documents of `--json` over HTTP, the start of runs, mistakes, and the OpenAPI
+document, checked against every answer.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ COMMANDS = ("status", "plan", "discover", "doctor", "history", "hosts", "check")
 
 @pytest.fixture
 def machine(host: Host) -> Iterator[Machine]:
-    """The console of a machine that has run once, from its terminal."""
+    """The console of a machine after one run from the terminal."""
     host.run("sync")
-    with console_of(host) as found:
-        yield found
+    with console_of(host) as served:
+        yield served
 
 
 KEPT = "kept.example.com"
@@ -46,7 +46,7 @@ KEPT = "kept.example.com"
 
 @pytest.fixture(scope="module")
 def kept_host(shared_world: World, tmp_path_factory: pytest.TempPathFactory) -> Host:
-    """A machine that has run once, whose tests change nothing."""
+    """A machine after one run. Tests change nothing on the machine."""
     shared_world.add_http_domain(KEPT)
     folder = tmp_path_factory.mktemp("kept")
     host = Host(shared_world, folder, certificate(KEPT))
@@ -56,51 +56,55 @@ def kept_host(shared_world: World, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def kept(kept_host: Host) -> Iterator[Machine]:
-    """The console of that machine."""
-    with console_of(kept_host) as found:
-        yield found
+    """The console of `kept_host`."""
+    with console_of(kept_host) as served:
+        yield served
 
 
 def answered(machine: Machine, path: str, status: int = 200, **query: Any) -> Any:
-    """Ask, and hold the answer to its description."""
-    found = machine.ask("GET", BASE + path, params=query)
-    assert status == found.status_code, found.text
-    must_be_described(path, "get", found)
-    return found.json()
+    """Send a GET request, and compare the answer with the OpenAPI document."""
+    answer = machine.ask("GET", BASE + path, params=query)
+    assert status == answer.status_code, answer.text
+    must_be_described(path, "get", answer)
+    return answer.json()
 
 
 def started(machine: Machine, body: object, status: int = 202) -> Any:
-    """Ask for a run, and hold the answer to its description."""
+    """Ask for a run, and compare the answer with the OpenAPI document."""
     sent = body if isinstance(body, str) else json.dumps(body)
     headers = {"X-CSRF-Token": form_token(SECRET)}
-    found = machine.ask("POST", f"{BASE}/runs", data=sent, headers=headers)
-    assert status == found.status_code, found.text
-    must_be_described("/runs", "post", found)
-    return found.json()
+    answer = machine.ask("POST", f"{BASE}/runs", data=sent, headers=headers)
+    assert status == answer.status_code, answer.text
+    must_be_described("/runs", "post", answer)
+    return answer.json()
 
 
 def must_be_described(path: str, method: str, answer: requests.Response) -> None:
-    """Raise `AssertionError` where an answer is not as the OpenAPI document says."""
+    """Raise `AssertionError` if an answer differs from the OpenAPI document."""
     described = next(
-        one for one in DESCRIBED["paths"] if re.fullmatch(re.sub(r"{\w+}", "[^/]+", one), path)
+        template
+        for template in DESCRIBED["paths"]
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), path)
     )
-    found = DESCRIBED["paths"][described][method]["responses"][str(answer.status_code)]
-    schema = found["content"]["application/json"]["schema"]
+    response = DESCRIBED["paths"][described][method]["responses"][str(answer.status_code)]
+    schema = response["content"]["application/json"]["schema"]
     assert answer.headers["Content-Type"].startswith("application/json")
     whole = {**schema, "components": DESCRIBED["components"]}
     wrong = [error.message for error in Draft202012Validator(whole).iter_errors(answer.json())]
     assert [] == wrong
-    assert all(name in answer.headers for name in found.get("headers", {}))
+    assert all(name in answer.headers for name in response.get("headers", {}))
 
 
-# --- what is answered
+# --- documents
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_answer_is_what_the_command_prints(
+def test_api_answers_with_the_document_of_the_command(
     kept_host: Host, kept: Machine, command: str
 ) -> None:
-    """Key by key, in both languages; what differs is what time has changed."""
+    """The API's document has the keys and values of the command's document, in both languages. Only
+    times differ.
+    """
     for language in ("en", "zh"):
         asked = answered(kept, f"/{command}", lang=language)
         printed = json.loads(kept_host.run("--lang", language, command, "--json").out)
@@ -109,13 +113,13 @@ def test_the_answer_is_what_the_command_prints(
         assert _timeless(printed) == _timeless(asked)
 
 
-def _timeless(found: Any) -> Any:
-    """Return a document without what another moment changes."""
-    return re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z|: \d+,", "", json.dumps(found, sort_keys=True))
+def _timeless(content: Any) -> Any:
+    """Return a document as JSON, with times and numbers removed."""
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z|: \d+,", "", json.dumps(content, sort_keys=True))
 
 
-def test_what_services_were_asked_says_how_old_it_is(kept: Machine) -> None:
-    """In whole seconds; what is stored says no age."""
+def test_answer_from_services_has_an_age(kept: Machine) -> None:
+    """`Age` has whole seconds. Documents from the state have no `Age`."""
     of_services = kept.get(f"{BASE}/plan")
     stored = kept.get(f"{BASE}/history")
 
@@ -123,19 +127,19 @@ def test_what_services_were_asked_says_how_old_it_is(kept: Machine) -> None:
     assert "Age" not in stored.headers
 
 
-def test_names_choose_certificates(kept: Machine) -> None:
-    """By their own name, or by a domain; an unknown one is not found."""
+def test_certificates_are_chosen_by_name(kept: Machine) -> None:
+    """`name` is a certificate's name or a domain. An unknown name is answered with 404."""
     for path in ("/status", "/plan"):
-        (found,) = answered(kept, path, name=KEPT)["certificates"]
-        assert KEPT == found["name"]
+        (listed,) = answered(kept, path, name=KEPT)["certificates"]
+        assert KEPT == listed["name"]
         answered(kept, path, 404, name="other.example.net")
     assert 1 == answered(kept, "/check", name=KEPT)["certificates"]
-    assert {KEPT} == {one["name"] for one in answered(kept, "/history", name=KEPT)["entries"]}
+    assert {KEPT} == {entry["name"] for entry in answered(kept, "/history", name=KEPT)["entries"]}
     answered(kept, "/history", 404, name="other.example.net")
 
 
 def test_history_is_read_by_pages(kept: Machine) -> None:
-    """`before` goes on where the last answer ended."""
+    """`before` continues after the last entry of the previous answer."""
     whole = answered(kept, "/history")["entries"]
     first = answered(kept, "/history", limit=2)["entries"]
     rest = answered(kept, "/history", before=first[-1]["number"])["entries"]
@@ -144,8 +148,8 @@ def test_history_is_read_by_pages(kept: Machine) -> None:
     assert whole == first + rest
 
 
-def test_a_renewal_can_be_planned(kept: Machine) -> None:
-    """It has a digest of its own, by which it could be applied."""
+def test_renewal_is_planned(kept: Machine) -> None:
+    """With `renew`, the plan has the renewal's changes and another digest."""
     nothing = answered(kept, "/plan", name=KEPT)
     renewal = answered(kept, "/plan", name=KEPT, renew="true")
 
@@ -156,47 +160,52 @@ def test_a_renewal_can_be_planned(kept: Machine) -> None:
 # --- runs
 
 
-def test_a_run_is_started_and_read(machine: Machine, name: str) -> None:
-    """It answers at once; its document has every event, and what the command would print."""
+def test_run_is_started_and_read(machine: Machine, name: str) -> None:
+    """The request is answered at once. The run's document has every event, and the report of
+    `sync`.
+    """
     run = started(machine, {"names": [name], "renew": True})["id"]
     machine.runner.wait_for(run)
 
-    found = answered(machine, f"/runs/{run}")
-    must_fit(found, "run")
-    must_fit(found["report"], "sync")
+    run_document = answered(machine, f"/runs/{run}")
+    must_fit(run_document, "run")
+    must_fit(run_document["report"], "sync")
     assert ["done", "renew", "api", [name]] == [
-        found[key] for key in ("state", "kind", "from", "names")
+        run_document[key] for key in ("state", "kind", "from", "names")
     ]
-    last = found["events"][-1]["number"]
+    last = run_document["events"][-1]["number"]
     assert [] == answered(machine, f"/runs/{run}", after=last)["events"]
     listed = answered(machine, "/runs")
     must_fit(listed, "runs")
-    assert [run] == [one["id"] for one in listed["runs"] if one["from"] == "api"]
+    assert [run] == [entry["id"] for entry in listed["runs"] if entry["from"] == "api"]
     assert [] == answered(machine, "/runs", before=listed["runs"][-1]["id"])["runs"]
     assert 1 == len(answered(machine, "/runs", limit=1)["runs"])
     assert [] == answered(machine, "/runs", who="no-one")["runs"]
 
 
 def test_the_same_request_twice_starts_one_run(machine: Machine) -> None:
-    """A program may try again after an answer that it did not get."""
+    """A program may repeat a request after a lost answer."""
     body = {"request": "nightly-7"}
 
     assert 1 == len({started(machine, body)["id"] for _ in range(3)})
 
 
-def test_a_plan_that_is_another_one_now_changes_nothing(
+def test_run_of_a_changed_plan_fails(
     machine: Machine,
     name: str,
 ) -> None:
-    """The run ends, and its last event has the code."""
+    """The run fails, and the last event has the code `plan_changed`."""
     digest = answered(machine, "/plan", name=name, renew="true")["digest"]
 
     run = started(machine, {"names": [name], "plan": digest})["id"]
     machine.runner.wait_for(run)
 
-    found = answered(machine, f"/runs/{run}")
-    assert ("failed", "plan_changed") == (found["state"], found["events"][-1]["event"])
-    assert digest == found["plan"]
+    run_document = answered(machine, f"/runs/{run}")
+    assert ("failed", "plan_changed") == (
+        run_document["state"],
+        run_document["events"][-1]["event"],
+    )
+    assert digest == run_document["plan"]
 
 
 @pytest.mark.parametrize(
@@ -215,8 +224,8 @@ def test_a_plan_that_is_another_one_now_changes_nothing(
         {"kind": "rollback"},
     ],
 )
-def test_a_body_with_a_mistake_starts_nothing(kept: Machine, body: object) -> None:
-    """A key that is misspelt must not start a run for everything."""
+def test_body_with_a_mistake_starts_no_run(kept: Machine, body: object) -> None:
+    """A misspelt key is refused. Otherwise the run would be for all certificates."""
     before = kept.state.stored_runs(10)
 
     must_fit(started(kept, body, 400), "error")
@@ -224,15 +233,17 @@ def test_a_body_with_a_mistake_starts_nothing(kept: Machine, body: object) -> No
     assert before == kept.state.stored_runs(10)
 
 
-def test_a_viewer_starts_nothing(host: Host) -> None:
-    """The refusal has a code for programs."""
+def test_viewer_starts_no_run_by_the_api(host: Host) -> None:
+    """The refusal has the code `forbidden`."""
     with console_of(host, VIEWER) as machine:
         assert "forbidden" == started(machine, {}, 403)["error"]["code"]
         assert () == machine.state.stored_runs(10)
 
 
-def test_a_program_has_a_token_in_place_of_a_session(machine: Machine) -> None:
-    """Of a role, and in the name of which it starts runs; without one, not even the description."""
+def test_token_takes_the_place_of_a_session(machine: Machine) -> None:
+    """An operator's token reads and starts runs, and the runs carry the token's name. A viewer's
+    token only reads, and a request without a token is refused.
+    """
     for name, role in (("ci", Role.OPERATOR), ("graph", Role.VIEWER)):
         secret = f"cf_{name}"
         machine.state.add_token(
@@ -261,23 +272,23 @@ def test_a_program_has_a_token_in_place_of_a_session(machine: Machine) -> None:
         *("lang=fr", "before=" + "9" * 30),
     ],
 )
-def test_a_query_with_a_mistake_is_refused(kept: Machine, query: str) -> None:
-    """An unknown word is no filter that would be left out silently."""
-    found = kept.get(f"{BASE}/history?{query}", 400)
+def test_query_with_a_mistake_is_refused(kept: Machine, query: str) -> None:
+    """Unknown parameters and wrong values are refused rather than ignored."""
+    answer = kept.get(f"{BASE}/history?{query}", 400)
 
-    must_be_described("/history", "get", found)
-    assert "bad_request" == found.json()["error"]["code"]
+    must_be_described("/history", "get", answer)
+    assert "bad_request" == answer.json()["error"]["code"]
 
 
-def test_what_is_not_there_is_a_document_too(kept: Machine) -> None:
-    """A path, a run, a method."""
+def test_unknown_address_is_answered_with_a_document(kept: Machine) -> None:
+    """An unknown path, an unknown run and a wrong method are answered with an error document."""
     for path in ("/nothing", "/runs/none", "/../../api/v2/status", "/plan/"):
         assert "not_found" == kept.get(BASE + path, 404).json()["error"]["code"]
     assert "method_not_allowed" == kept.post(f"{BASE}/plan", 405).json()["error"]["code"]
 
 
-def test_a_service_that_fails_is_said(host: Host) -> None:
-    """With the problem's code, and when to try again."""
+def test_failed_service_is_answered_with_503(host: Host) -> None:
+    """The answer has status 503 with `Retry-After`, as the OpenAPI document describes."""
     host.rewrite("[accounts.qiniu]", "[accounts.elsewhere]")
     host.config.write_text(host.config.read_text().replace('to = "qiniu"', 'to = "elsewhere"'))
     host.config.write_text(
@@ -286,14 +297,14 @@ def test_a_service_that_fails_is_said(host: Host) -> None:
         )
     )
     with console_of(host) as machine:
-        found = machine.get(f"{BASE}/discover", 503)
+        answer = machine.get(f"{BASE}/discover", 503)
 
-    must_be_described("/discover", "get", found)
-    assert int(found.headers["Retry-After"]) > 0
+    must_be_described("/discover", "get", answer)
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_errors_are_in_the_language_of_the_request(kept: Machine) -> None:
-    """The code stays."""
+    """The message is translated, and the code is the same."""
     english, chinese = (
         answered(kept, "/status", 404, name="x.example.net", lang=lang)["error"]
         for lang in ("en", "zh")
@@ -306,8 +317,10 @@ def test_errors_are_in_the_language_of_the_request(kept: Machine) -> None:
 # --- the OpenAPI document
 
 
-def test_the_description_is_valid() -> None:
-    """By the schema of OpenAPI 3.1 (spec.openapis.org/oas/3.1/schema/2022-10-07)."""
+def test_openapi_document_is_valid() -> None:
+    """The document fits the schema of OpenAPI 3.1 (spec.openapis.org/oas/3.1/schema/2022-10-07),
+    and every reference leads to a schema.
+    """
     schema = json.loads((DATA / "openapi-3.1.schema.json").read_text(encoding="utf-8"))
     registry: Registry[Any] = Registry().with_resource(
         schema["$id"], Resource.from_contents(schema)
@@ -317,21 +330,25 @@ def test_the_description_is_valid() -> None:
 
     for part in DESCRIBED["components"]["schemas"].values():
         Draft202012Validator.check_schema(part)
-    written = json.dumps(DESCRIBED)
-    for reference in set(re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', written)):
+    document_text = json.dumps(DESCRIBED)
+    for reference in set(re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', document_text)):
         assert reference in DESCRIBED["components"]["schemas"]
 
 
-def test_every_operation_has_a_name_of_its_own() -> None:
-    """Programs make functions of them."""
-    ids = [one["operationId"] for path in DESCRIBED["paths"].values() for one in path.values()]
+def test_every_operation_has_a_different_name() -> None:
+    """Generators of clients make a function from each name."""
+    ids = [
+        operation["operationId"]
+        for path in DESCRIBED["paths"].values()
+        for operation in path.values()
+    ]
 
     assert len(OPERATIONS) == len(set(ids))
-    assert all(re.fullmatch(r"[a-z_]+", one) for one in ids)
+    assert all(re.fullmatch(r"[a-z_]+", operation) for operation in ids)
 
 
-def test_the_description_is_served(kept: Machine) -> None:
-    """With the addresses as they are behind the console's URL."""
-    found = kept.get(f"{BASE}/openapi.json").json()
+def test_openapi_document_is_served(kept: Machine) -> None:
+    """The server's address in the document is the path of the API."""
+    served = kept.get(f"{BASE}/openapi.json").json()
 
-    assert {**DESCRIBED, "servers": [{"url": BASE}]} == found
+    assert {**DESCRIBED, "servers": [{"url": BASE}]} == served

@@ -1,4 +1,4 @@
-"""The look: files that fit the content policy, colours that can be read, the frame of a page."""
+"""The look of the pages: the content policy, readable colours, and the frame of a page."""
 
 from __future__ import annotations
 
@@ -32,16 +32,18 @@ OF_HTMX = {  # npm: htmx.org 4.0.1
 
 
 @pytest.mark.parametrize("name", OF_HTMX)
-def test_htmx_is_what_npm_has(name: str) -> None:
-    """Version 4.0.1, byte by byte."""
-    found = hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()
+def test_htmx_is_unchanged(name: str) -> None:
+    """The file has the hash of version 4.0.1 at npm."""
+    digest = hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()
 
-    assert OF_HTMX[name] == found
+    assert OF_HTMX[name] == digest
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
 def test_templates_fit_the_policy(path: Path) -> None:
-    """No inline script, style or handler, nothing that htmx would evaluate, nothing unescaped."""
+    """Templates are free of inline scripts, styles and handlers, of expressions for htmx to
+    evaluate, and of unescaped words.
+    """
     text = path.read_text(encoding="utf-8")
 
     for refused in (
@@ -51,8 +53,8 @@ def test_templates_fit_the_policy(path: Path) -> None:
         assert re.search(refused, text) is None, refused
 
 
-def test_our_own_files_fit_the_policy() -> None:
-    """The stylesheet fetches nothing, and the script evaluates nothing and writes no markup."""
+def test_stylesheet_and_script_fit_the_policy() -> None:
+    """The stylesheet fetches no file. The script evaluates no code, and writes no markup."""
     assert re.search(r"url\(|@import", CSS.partition("*/")[2]) is None
     assert re.search(r"\beval\b|new Function|innerHTML|outerHTML|document\.write", JS) is None
 
@@ -61,7 +63,7 @@ def test_our_own_files_fit_the_policy() -> None:
 
 
 def colours(css: str) -> dict[str, str]:
-    """Return the variables that are colours."""
+    """Return the variables with a colour."""
     return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", css))
 
 
@@ -75,28 +77,30 @@ def luminance(colour: str) -> float:
     """Return the relative luminance of a colour (WCAG 2.2)."""
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     red, green, blue = (
-        one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(colour: str, other: str) -> float:
     """Return the contrast of two colours (WCAG 2.2): from 1 to 21."""
-    darker, lighter = sorted((luminance(one), luminance(other)))
+    darker, lighter = sorted((luminance(colour), luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)
 
 
 @pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
-def test_words_can_be_read(scheme: dict[str, str]) -> None:
-    """AA: 4.5 for words on each ground, 3 for the edges of fields and for marks (WCAG 2.2)."""
+def test_colours_have_enough_contrast(scheme: dict[str, str]) -> None:
+    """The contrast reaches level AA: 4.5 for words on each ground, 3 for the edges of fields and
+    for marks (WCAG 2.2).
+    """
     levels = ("ok", "notice", "warning", "error")
     grounds = ("paper", "ground")
     words = [*product(("ink", "soft", "accent", *levels), grounds), ("on-accent", "accent")]
     words += [(level, f"{level}-ground") for level in levels] + [("accent", "accent-ground")]
     marks = [*product(("edge", *(f"mark-{level}" for level in levels)), ("paper",))]
 
-    weak = [pair for pair in words if contrast(*(scheme[one] for one in pair)) < 4.5]
-    faint = [pair for pair in marks if contrast(*(scheme[one] for one in pair)) < 3]
+    weak = [pair for pair in words if contrast(*(scheme[name] for name in pair)) < 4.5]
+    faint = [pair for pair in marks if contrast(*(scheme[name] for name in pair)) < 3]
 
     assert LIGHT.keys() == DARK.keys()
     assert ([], []) == (weak, faint)
@@ -106,21 +110,21 @@ def test_words_can_be_read(scheme: dict[str, str]) -> None:
 
 
 def page(request: Request) -> Response:
-    """Show a page of nothing but foreign words."""
-    said = Text("{words}; type `certferry doctor`", words="<b>`x`</b>")
-    return render(request, "problem.html", trouble=2, number="", problem=_Said(said))
+    """Show a page with foreign words only."""
+    sentence = Text("{words}; type `certferry doctor`", words="<b>`x`</b>")
+    return render(request, "problem.html", trouble=2, number="", problem=_Problem(sentence))
 
 
-class _Said:
+class _Problem:
     def __init__(self, message: Text) -> None:
         self.message = self.hint = message
 
 
 @pytest.fixture
 def frame(tmp_path: Path) -> str:
-    """What a browser is sent below a prefix."""
+    """The HTML of a page below a prefix."""
     workspace = SimpleNamespace(settings=SimpleNamespace(path=None), state=MemoryState())
-    site = Site(lambda: workspace, Began(), "/x")  # type: ignore[arg-type,return-value]  # nothing else is read
+    site = Site(lambda: workspace, Began(), "/x")  # type: ignore[arg-type,return-value]  # only these
     app: Starlette = pages_of(site)
     app.router.routes.insert(0, Route("/certificates/{name}", page))
     with served(AsVisitor(app)) as url:
@@ -128,7 +132,9 @@ def frame(tmp_path: Path) -> str:
 
 
 def test_frame_of_a_page(frame: str) -> None:
-    """One heading, one main part, the place in the navigation, and a link past it."""
+    """A page has a single heading and a single main part, marks its own place in the navigation,
+    and begins with a link past the navigation.
+    """
     assert 1 == frame.count("<h1") == frame.count("<main")
     assert {'<a href="/x/certificates" aria-current="page">Certificates</a>'} == set(
         re.findall(r"<a [^>]*aria-current[^>]*>[^<]*</a>", frame)
@@ -138,13 +144,13 @@ def test_frame_of_a_page(frame: str) -> None:
 
 
 def test_trouble_shows_in_a_tab_in_the_background(frame: str) -> None:
-    """By the title and the icon."""
+    """The title has the number of causes, and the page has the icon of errors."""
     assert "<title>(2) " in frame
     assert re.search(r'<link rel="icon"[^>]* href="/x/static/\w+/icon-error.svg"', frame)
 
 
 def test_foreign_words_are_escaped(frame: str) -> None:
-    """Also where commands in backquotes become code."""
+    """Words are escaped, even inside a command in backquotes."""
     assert "&lt;b&gt;<code>x</code>&lt;/b&gt;; type <code>certferry doctor</code>" in frame
     assert "<b>" not in frame
 
@@ -166,8 +172,10 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
         (47 * 3600, "47 hours ago", "47 小时前"),
     ],
 )
-def test_seconds_are_shown_below_a_minute_only(seconds: float, english: str, chinese: str) -> None:
-    """A page tells people roughly how long ago; the exact time is on hover."""
+def test_only_distances_below_a_minute_have_seconds(
+    seconds: float, english: str, chinese: str
+) -> None:
+    """From a minute on, distances are rounded to minutes or hours."""
     words = relative(NOON - timedelta(seconds=seconds), NOON)
 
     assert [english, chinese] == [voice_in(language).say(words) for language in ("en", "zh")]

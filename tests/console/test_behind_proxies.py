@@ -1,4 +1,4 @@
-"""What a proxy says: from whom it counts, and at the unix socket the user whom it names."""
+"""Headers of a proxy: trusted peers, client addresses, and the user named at the unix socket."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ AT_SOCKET = {"server": ("/run/certferry/console.sock", None), "client": None}
 
 @pytest.fixture
 def at_socket(tmp_path: Path) -> Iterator[Console]:
-    """A console whose proxy names the user."""
+    """A console with a proxy that names the user in a header."""
     settings = ConsoleSettings(user_header="X-Forwarded-User", url="https://ops.example.com")
-    with console(tmp_path, settings) as found:
-        found.state.add_user(User("anna", Role.OPERATOR, datetime.now(UTC)))
-        yield found
+    with console(tmp_path, settings) as served:
+        served.state.add_user(User("anna", Role.OPERATOR, datetime.now(UTC)))
+        yield served
 
 
 def test_proxy_at_the_socket_names_the_user(at_socket: Console) -> None:
-    """Such a user must exist; without a name they log in as others do."""
+    """A known user is logged in, and an unknown user is refused. A request without a name goes to
+    the login page.
+    """
     guard = console_app(at_socket.site)
     host = "ops.example.com"
 
@@ -44,7 +46,9 @@ def test_proxy_at_the_socket_names_the_user(at_socket: Console) -> None:
 
 @pytest.mark.parametrize("client", [("127.0.0.1", 5000), ("192.0.2.7", 5000), None])
 def test_user_named_at_a_port(client: object, at_socket: Console) -> None:
-    """Does not count: every program of the machine could send it."""
+    """The console ignores the header at a TCP port, because any program on the machine can send the
+    header.
+    """
     guard = console_app(at_socket.site)
     peer = {"server": ("127.0.0.1", 8080), "client": client}
 
@@ -54,10 +58,10 @@ def test_user_named_at_a_port(client: object, at_socket: Console) -> None:
 
 
 def test_forwarded_host_from_a_stranger(tmp_path: Path) -> None:
-    """Counts from a trusted proxy alone."""
+    """The console accepts `X-Forwarded-Host` only from a trusted proxy."""
     settings = ConsoleSettings(url="https://ops.example.com", trusted_proxies=("10.0.0.0/8",))
-    with console(tmp_path, settings) as found:
-        guard = console_app(found.site)
+    with console(tmp_path, settings) as served:
+        guard = console_app(served.site)
         sent = {"Host": "backend:8080", "X_Forwarded_Host": "ops.example.com"}
         for address, status in (("10.1.2.3", 200), ("::ffff:10.1.2.3", 200), ("192.0.2.7", 421)):
             peer = {"server": ("10.0.0.1", 8080), "client": (address, 5000)}
@@ -78,25 +82,29 @@ def test_forwarded_host_from_a_stranger(tmp_path: Path) -> None:
     ],
 )
 def test_address_behind_proxies(passed: str, expected: str) -> None:
-    """Is the last that no trusted proxy has: what stands before it, the client itself may send."""
+    """The client has the last forwarded address outside the trusted networks, because the client
+    itself may forge earlier addresses. Headers of an untrusted peer are ignored.
+    """
     console = ConsoleSettings(trusted_proxies=("10.0.0.0/8",))
     headers = [(b"x-forwarded-for", passed.encode())]
-    for client, found in (("10.0.0.1", expected), ("198.51.100.1", "198.51.100.1")):
+    for client, address in (("10.0.0.1", expected), ("198.51.100.1", "198.51.100.1")):
         scope = {"type": "http", "server": ("10.0.0.9", 80), "client": (client, 1)}
 
-        assert found == peer_of(Request({**scope, "headers": headers}), console).address
+        assert address == peer_of(Request({**scope, "headers": headers}), console).address
 
 
 @pytest.mark.parametrize("trusted", [(), ("127.0.0.1",)], ids=["no proxies", "proxies"])
 def test_metrics(trusted: tuple[str, ...], tmp_path: Path) -> None:
-    """Are open to a loopback peer that is no proxy; to all others, with a token, under any name."""
-    with console(tmp_path, ConsoleSettings(trusted_proxies=trusted)) as found:
-        now = found.site.now()
-        found.state.add_token(Token("m", digest_of_secret("cf_m"), "cf_m", Role.VIEWER, now))
+    """A loopback peer reads `/metrics` without a token, unless the file has trusted proxies. A
+    forwarded request needs a token, and may use any host name with the token.
+    """
+    with console(tmp_path, ConsoleSettings(trusted_proxies=trusted)) as served:
+        now = served.site.now()
+        served.state.add_token(Token("m", digest_of_secret("cf_m"), "cf_m", Role.VIEWER, now))
         token, name = "Bearer cf_m", "web-1.internal"
 
         def status(path: str, **headers: str) -> int:
-            return found.get(requests.Session(), path, **headers).status_code
+            return served.get(requests.Session(), path, **headers).status_code
 
         alone = status("/metrics")
         proxied = status("/metrics", X_Forwarded_For="192.0.2.7")

@@ -1,4 +1,4 @@
-"""The list of certificates, the page of one, and what an action on it would do."""
+"""The list of certificates, the page of a certificate, and the page of an action before a run."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ def path_of(name: str, more: str = "") -> str:
 
 
 def observed_page(site: Site, path: str, language: str = "en", role: Role = Role.OPERATOR) -> str:
-    """Return a page once what it observes in the background was found."""
-    found = [""]
+    """Return a page after the background observation has ended."""
+    latest = [""]
     with opened(site, language, role) as url:
 
         def is_settled() -> bool:
-            found[0] = requests.get(url + path, timeout=30).text
-            return 'aria-busy="true"' not in found[0]
+            latest[0] = requests.get(url + path, timeout=30).text
+            return 'aria-busy="true"' not in latest[0]
 
         assert eventually(is_settled)
-    return found[0]
+    return latest[0]
 
 
 def rows(html: str) -> list[str]:
-    """The names in the list, in its order."""
+    """Return the names in the list, in order."""
     body = html.partition("<tbody>")[2].partition("</tbody>")[0]
     return re.findall(r'<th scope="row" class="wrap"><a href="[^"]*">([^<]*)</a>', body)
 
@@ -76,8 +76,10 @@ def rows(html: str) -> list[str]:
 # --- the list
 
 
-def test_what_ends_first_is_on_top(tmp_path: Path) -> None:
-    """What has no certificate comes before all that has one."""
+def test_certificate_with_the_earliest_end_is_on_top(tmp_path: Path) -> None:
+    """Certificates are listed by their ends. A declared certificate without a version comes
+    first.
+    """
     with site_in(tmp_path, tables_of(4)) as site:
         state = site.workspace().state
         for number, age in ((0, 5), (1, 50), (2, 20)):
@@ -106,8 +108,8 @@ def test_what_ends_first_is_on_top(tmp_path: Path) -> None:
     ],
 )
 def test_filters_are_in_the_address(tmp_path: Path, query: str, expected: set[str]) -> None:
-    """By names and domains, whatever their case, by what needs a person or comes soon; what an
-    address says wrong is left out.
+    """The address may choose words in names and domains, in either case, and a state. Unknown
+    states and wrong page numbers are ignored.
     """
     with site_in(tmp_path, tables_of(8)) as site:
         state = site.workspace().state
@@ -121,27 +123,29 @@ def test_filters_are_in_the_address(tmp_path: Path, query: str, expected: set[st
     assert bool(expected) is ("No certificates match the filter." not in html)
 
 
-def test_ten_thousand_are_shown_by_pages(tmp_path: Path) -> None:
-    """Every page has a hundred, each certificate is on one, and what is chosen stays chosen."""
+def test_many_certificates_are_shown_by_pages(tmp_path: Path) -> None:
+    """Each page has at most a hundred certificates, each certificate is on a single page, and the
+    links keep the filter.
+    """
     count = PAGE + 17
     with site_in(tmp_path, tables_of(count)) as site:
         fill(site.workspace().state, count)
-        found, path = list[str](), "/certificates?q=example"
+        listed, path = list[str](), "/certificates?q=example"
         with opened(site) as url:
             while path:
                 html = requests.get(url + path, timeout=30).text
-                found += rows(html)
+                listed += rows(html)
                 after = re.search(r'rel="next" href="([^"]*)"', html)
                 path = after[1].replace("&amp;", "&") if after else ""
                 assert len(html.encode()) < 150_000
                 assert len(rows(html)) <= PAGE
-    assert count == len(found)
-    assert {f"c{number}" for number in range(count)} == set(found)
+    assert count == len(listed)
+    assert {f"c{number}" for number in range(count)} == set(listed)
 
 
 @given(page_asked=st.text(max_size=5), count=st.integers(0, 3))
-def test_any_page_is_one_that_there_is(page_asked: str, count: int) -> None:
-    """Whatever an address says."""
+def test_any_page_number_leads_to_a_page(page_asked: str, count: int) -> None:
+    """Any words in `page` lead to the only page."""
 
     class Stored:
         at = NOW
@@ -151,12 +155,12 @@ def test_any_page_is_one_that_there_is(page_asked: str, count: int) -> None:
         def names(_: str) -> tuple[str, ...]:
             return ()
 
-    found = list_view(Stored(), Wanted(), page_asked, PAGE)  # type: ignore[arg-type]  # what it reads of it
+    view = list_view(Stored(), Wanted(), page_asked, PAGE)  # type: ignore[arg-type]  # enough here
 
-    assert (1, 1, count) == (found.number, found.pages, len(found.lives))
+    assert (1, 1, count) == (view.number, view.pages, len(view.lives))
 
 
-# --- the page of one
+# --- the page of a certificate
 
 
 @pytest.mark.parametrize(
@@ -166,9 +170,9 @@ def test_any_page_is_one_that_there_is(page_asked: str, count: int) -> None:
         *(("证书", "zh"), ("%2F", "en"), ("a;b=c+d", "en")),
     ],
 )
-def test_a_certificate_of_any_name_has_its_page(tmp_path: Path, name: str, language: str) -> None:
-    """Its life, its places with their addresses, its plan and its history; the links to what it
-    would do lead there.
+def test_certificate_of_any_name_has_a_page(tmp_path: Path, name: str, language: str) -> None:
+    """The page has the life, the addresses, the plan and the history. The links of the page to the
+    actions work.
     """
     with site_in(tmp_path, table(name, ["a.example.com", "b.example.com"])) as site:
         sync(site)
@@ -191,8 +195,10 @@ def test_a_certificate_of_any_name_has_its_page(tmp_path: Path, name: str, langu
 
 
 @pytest.mark.parametrize("role", Role)
-def test_the_public_part_is_downloaded(tmp_path: Path, role: Role) -> None:
-    """The newest certificate, or an earlier one by its fingerprint; never a key. Viewers may."""
+def test_certificate_is_downloaded_without_the_key(tmp_path: Path, role: Role) -> None:
+    """Operators and viewers download the newest certificate, or an earlier certificate by the
+    fingerprint. The file has no private key.
+    """
     with site_in(tmp_path, table("证书;1", ["a.example.com"])) as site:
         sync(site)
         sync(site, renew=True)
@@ -226,8 +232,10 @@ def place(domain: str, *served: Served) -> DomainStatus:
     )
 
 
-def test_each_certificate_that_addresses_serve_is_described_once() -> None:
-    """With its addresses, its chain and since when; the same leaf with other issuers is another."""
+def test_each_served_certificate_is_described_once() -> None:
+    """A description has the addresses, the chain and the first sighting. The same leaf with other
+    issuers has a description of its own.
+    """
     domains = [
         place("a.example.com", address(1, LEAF, R13), address(2, LEAF), address(3, OLD)),
         place("b.example.com", address(1, LEAF, R13)),
@@ -245,8 +253,10 @@ def test_each_certificate_that_addresses_serve_is_described_once() -> None:
     assert (NOW - DAY, None, NOW - 2 * DAY) == (whole.since, bare.since, old.since)
 
 
-def test_an_address_is_shown_with_what_it_serves(host: Host, name: str) -> None:
-    """Issuer, names, chain, until when and since when, with the fingerprint to copy."""
+def test_page_describes_the_served_certificate(host: Host, name: str) -> None:
+    """The page has the issuer, the names, the chain, the validity and the first sighting, and a
+    button to copy the fingerprint.
+    """
     host.run("sync")
     with console_of(host) as machine:
         path = path_of(name)
@@ -255,15 +265,22 @@ def test_an_address_is_shown_with_what_it_serves(host: Host, name: str) -> None:
         [version] = machine.state.versions(name)
 
     served = words(html).partition("Certificates that the addresses serve")[2]
-    for said in (version.certificate.issuer, *version.certificate.names, "issued by", "Seen since"):
-        assert said in served
+    for expected in (
+        version.certificate.issuer,
+        *version.certificate.names,
+        "issued by",
+        "Seen since",
+    ):
+        assert expected in served
     assert "expected served by 127.0.0." in served
     assert f"#served-{version.fingerprint[:12]}" in html
     assert f'<code class="wrap">{version.fingerprint}</code> <button' in html
 
 
-def test_what_is_wrong_with_a_certificate_is_on_its_page(tmp_path: Path) -> None:
-    """And nothing of another one."""
+def test_page_of_a_certificate_has_its_own_problems(tmp_path: Path) -> None:
+    """The page has the certificate's problems, and leaves out the problems of other
+    certificates.
+    """
     with site_in(tmp_path, tables_of(2)) as site:
         sync(site)
         notices = tuple(
@@ -276,14 +293,16 @@ def test_what_is_wrong_with_a_certificate_is_on_its_page(tmp_path: Path) -> None
             for number in range(2)
         )
         site.workspace().state.update_notices(lambda _: notices)
-        said = words(page(site, path_of("c1")))
+        main = words(page(site, path_of("c1")))
 
-    assert "the domain d0.c1 is frozen" in said
-    assert "d0.c0" not in said
+    assert "the domain d0.c1 is frozen" in main
+    assert "d0.c0" not in main
 
 
-def test_a_place_that_is_in_order_by_now_needs_nobody_on_its_page(tmp_path: Path) -> None:
-    """What the last run found wrong there is not told above a table that has just seen it right."""
+def test_problem_of_a_domain_ends_with_the_observation(tmp_path: Path) -> None:
+    """A problem from the last run disappears from the page once the observation sees the right
+    certificate.
+    """
     with site_in(tmp_path, tables_of(1)) as site:
         sync(site)
         state, at_fault = site.workspace().state, domains_of(0)[0]
@@ -319,8 +338,10 @@ def test_page_of_a_certificate_does_not_lead_to_itself(tmp_path: Path) -> None:
     assert "c0: qiniu →" not in words(own)
 
 
-def test_before_anything_is_observed_the_page_shows_what_is_stored(tmp_path: Path) -> None:
-    """It does not wait for services; without JavaScript a link reads it again."""
+def test_page_before_the_observation_shows_stored_facts(tmp_path: Path) -> None:
+    """The page is shown before the services answer, with the stored facts. Without JavaScript, a
+    link loads the page again.
+    """
     with site_in(tmp_path, tables_of(1)) as site:
         sync(site)
         html = page(site, path_of("c0"))
@@ -331,8 +352,8 @@ def test_before_anything_is_observed_the_page_shows_what_is_stored(tmp_path: Pat
     assert "verified" in words(html)
 
 
-def test_what_cannot_be_observed_is_said(tmp_path: Path) -> None:
-    """The domains are there, with why nothing is known of them."""
+def test_failed_observation_leaves_the_domains_unknown(tmp_path: Path) -> None:
+    """The page lists every domain, with the state `unknown`."""
     with site_in(tmp_path, tables_of(1)) as site:
         sync(site)
         cdn_of(site).denies = True
@@ -342,13 +363,15 @@ def test_what_cannot_be_observed_is_said(tmp_path: Path) -> None:
     assert "unknown" in words(html)
 
 
-def test_one_that_is_declared_no_more_is_shown_without_actions(tmp_path: Path) -> None:
-    """What is stored of it, and that it is not renewed."""
+def test_certificate_removed_from_the_file_has_no_actions(tmp_path: Path) -> None:
+    """The page has the stored certificate and `not configured`. Every action is answered with
+    404.
+    """
     with site_in(tmp_path, tables_of(1)) as site:
         fingerprint = issue(site.workspace().state, "old", ["old.example.com"], age=DAY)
         html = page(site, path_of("old"))
         with opened(site) as url:
-            found = [
+            statuses = [
                 requests.get(url + path_of("old", f"/{kind.value}"), timeout=30).status_code
                 for kind in RunKind
             ]
@@ -356,37 +379,39 @@ def test_one_that_is_declared_no_more_is_shown_without_actions(tmp_path: Path) -
     assert fingerprint in html
     assert "not configured" in words(html)
     assert "/renew" not in html
-    assert [404] * 4 == found
+    assert [404] * 4 == statuses
 
 
 @pytest.mark.parametrize(
     "path", ["/certificates/nothing", "/certificates/nothing/renew", "/certificates/c0/delete"]
 )
-def test_what_there_is_not(tmp_path: Path, path: str) -> None:
-    """No such certificate, no such action."""
+def test_unknown_certificate_or_action(tmp_path: Path, path: str) -> None:
+    """An unknown certificate and an unknown action are answered with 404."""
     with site_in(tmp_path, tables_of(1)) as site, opened(site) as url:
         assert 404 == requests.get(url + path, timeout=30).status_code
 
 
-# --- what an action would do
+# --- the page of an action
 
 
 def form_of(html: str) -> dict[str, str]:
-    """The fields of the form that starts the run."""
+    """Return the fields of the form for starting a run."""
     form = html.split('action="/runs"')[1].split("</form>", maxsplit=1)[0]
     return dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "sentence"),
     [
         (RunKind.SYNC, "Nothing to do: 1 certificate is as declared."),
         (RunKind.REHEARSE, "A rehearsal orders a test certificate all the same."),
         (RunKind.RENEW, "1 certificate to issue"),
     ],
 )
-def test_each_action_first_says_what_it_would_do(tmp_path: Path, kind: RunKind, said: str) -> None:
-    """Then its form starts just that; to read the page changes nothing."""
+def test_page_of_an_action_describes_the_run(tmp_path: Path, kind: RunKind, sentence: str) -> None:
+    """The form starts the described action for the certificate. Reading the page changes nothing,
+    and a viewer gets no form.
+    """
     with site_in(tmp_path, tables_of(1)) as site:
         sync(site)
         before = cdn_of(site).writes, len(site.workspace().state.versions("c0"))
@@ -395,7 +420,7 @@ def test_each_action_first_says_what_it_would_do(tmp_path: Path, kind: RunKind, 
         after = cdn_of(site).writes, len(site.workspace().state.versions("c0"))
 
     assert before == after
-    assert said in words(html)
+    assert sentence in words(html)
     expected = {"csrf": "token-of-forms", "kind": kind.value, "names": "c0"}
     assert expected.items() <= form_of(html).items()
     assert ("renew" in form_of(html)) is (kind is RunKind.REHEARSE), "an order that is not due"
@@ -404,8 +429,8 @@ def test_each_action_first_says_what_it_would_do(tmp_path: Path, kind: RunKind, 
     assert "Only operators can start runs." in viewed
 
 
-def test_no_form_starts_what_was_not_shown(tmp_path: Path) -> None:
-    """While it is being observed, there is nothing to confirm."""
+def test_page_of_an_action_has_no_form_during_the_observation(tmp_path: Path) -> None:
+    """During the observation, the page has no form."""
     with site_in(tmp_path, tables_of(1)) as site:
         html = page(site, path_of("c0", "/renew"))
 
@@ -413,8 +438,10 @@ def test_no_form_starts_what_was_not_shown(tmp_path: Path) -> None:
     assert 'action="/runs"' not in html
 
 
-def test_a_rollback_names_what_each_domain_goes_back_to(tmp_path: Path) -> None:
-    """And nothing is withdrawn before it is asked for."""
+def test_page_of_a_rollback_names_the_previous_certificates(tmp_path: Path) -> None:
+    """The page names each domain with the end of the previous certificate, and withdraws no
+    certificate.
+    """
     with site_in(tmp_path, table("img", ["a.example.com"])) as site:
         sync(site)
         without = observed_page(site, path_of("img", "/rollback"))
@@ -434,8 +461,10 @@ def test_a_rollback_names_what_each_domain_goes_back_to(tmp_path: Path) -> None:
     ("of", "to"),
     [("", "/certificates/c0"), ("renew", "/certificates/c0/renew"), ("//evil", "/certificates/c0")],
 )
-def test_it_is_observed_again_where_a_form_asks(tmp_path: Path, of: str, to: str) -> None:
-    """Also where what is known is not old; then the page that asked is shown."""
+def test_form_starts_another_observation(tmp_path: Path, of: str, to: str) -> None:
+    """The form starts another observation even if the last result is recent, and leads back to the
+    page with the form.
+    """
     with site_in(tmp_path, tables_of(1)) as site:
         sync(site)
         path = path_of("c0", "/renew" if of == "renew" else "")
@@ -451,16 +480,16 @@ def test_it_is_observed_again_where_a_form_asks(tmp_path: Path, of: str, to: str
 
 
 def when_of(site: Site) -> object:
-    known: Callable[[], object] = lambda: sorted(  # noqa: E731 - read under no lock, in a test
-        str(found.at)
-        for found in site.observer._known.values()  # noqa: SLF001 - as above
+    moments: Callable[[], object] = lambda: sorted(  # noqa: E731 - the test reads without the lock
+        str(result.at)
+        for result in site.observer._known.values()  # noqa: SLF001 - as above
     )
-    return known()
+    return moments()
 
 
 def test_refused_attempt_of_a_run_is_in_the_history(tmp_path: Path) -> None:
-    """On the certificate's page as on that of the history: in the viewer's language, with a link to
-    the run and with seconds.
+    """The certificate's page and the history show the failure in the viewer's language, with a link
+    to the run, and with seconds.
     """
     with site_in(tmp_path, table("img", ["img.example.com"])) as site:
         cdn_of(site).denies = True
@@ -479,8 +508,9 @@ def test_refused_attempt_of_a_run_is_in_the_history(tmp_path: Path) -> None:
 
 
 def test_cause_of_several_certificates_is_described_once(tmp_path: Path) -> None:
-    """Above the list, with the count; the rows lead there. A row of the list has a cause that
-    touches no other certificate, in place of what follows from the cause.
+    """The cause stands above the list, with the number of certificates, and each row links to the
+    cause. A cause with a single certificate is in that certificate's row, in place of the
+    consequences.
     """
     with site_in(tmp_path, tables_of(12) + table("alone", ["alone.example.com"])) as site:
         state = site.workspace().state
@@ -508,7 +538,9 @@ def test_cause_of_several_certificates_is_described_once(tmp_path: Path) -> None
 
 
 def test_list_of_an_account(tmp_path: Path) -> None:
-    """The certificates that use the account: the page of accounts leads here."""
+    """With `account`, the list has the certificates of the account. The page of accounts links to
+    the list.
+    """
     with site_in(tmp_path, tables_of(2)) as site:
         at_target = page(site, "/certificates?account=qiniu")
         unknown = page(site, "/certificates?account=files")

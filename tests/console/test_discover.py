@@ -1,4 +1,4 @@
-"""The pages of discover and doctor: views of what was found, and the way there in a world."""
+"""The pages of discover and doctor: their views, and the pages in a world."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ VOICE = Voice(zone=UTC)
 def domain(
     name: str, account: str = "qiniu", *, state: str = "success", covered: str = "", days: int = 0
 ) -> DiscoveredDomain:
-    found = FoundDomain(
+    listed = FoundDomain(
         name, Kind.CDN, has_https=True, state=state, not_after=NOON + days * DAY if days else None
     )
     by = (covered,) if covered else ()
-    return DiscoveredDomain(account, found, covered_by=by, deployed_by=covered or None)
+    return DiscoveredDomain(account, listed, covered_by=by, deployed_by=covered or None)
 
 
 EVERYTHING = Discovery(
@@ -72,12 +72,14 @@ def view(everything: Discovery = EVERYTHING, **asked: str) -> Discovered:
     return view_of_discovery(everything, asked, NOON, VOICE)
 
 
-def names(found: Discovered) -> list[str]:
-    return [row[0].words for row in found.table.rows]
+def names(discovered: Discovered) -> list[str]:
+    return [row[0].words for row in discovered.table.rows]
 
 
-def test_filters_of_discover_leave_what_they_mean() -> None:
-    """Account, state, letters of the name, not covered; what needs care first, as it was found."""
+def test_filters_of_discover() -> None:
+    """The filters are the account, the state, letters of the name, and uncovered domains. Without a
+    filter, all domains are listed in the order of the discovery.
+    """
     assert ["late.example.com", "new.example.com", "img.example.com"] == names(view())
     assert ["new.example.com"] == names(view(account="other"))
     assert ["new.example.com"] == names(view(state="processing"))
@@ -87,18 +89,20 @@ def test_filters_of_discover_leave_what_they_mean() -> None:
     assert (("processing", "processing"), ("success", "ok")) == view().states
 
 
-def test_account_is_named_where_there_are_several() -> None:
-    """The only one would be said in every row."""
+def test_account_is_named_if_there_are_several() -> None:
+    """With a single account, the table has no column for the account."""
     alone = Discovery((AccountSurvey("qiniu"),), (domain("img.example.com"),))
 
     assert Text("Account") in view().table.headings
     assert Text("Account") not in view(alone).table.headings
 
 
-def test_domain_shows_its_end_and_what_covers_it() -> None:
-    """A covering certificate leads to its page; what could not be read stands above the table."""
+def test_domain_shows_its_end_and_its_certificate() -> None:
+    """A covering certificate is a link to the certificate's page. Problems of accounts stand above
+    the table.
+    """
     rows = {row[0].words: row for row in view().table.rows}
-    headings = [str(one) for one in view().table.headings]
+    headings = [str(heading) for heading in view().table.headings]
 
     covered = headings.index("Covered by")
     assert ("img", "/certificates/img") == (
@@ -111,26 +115,32 @@ def test_domain_shows_its_end_and_what_covers_it() -> None:
     )
     left = rows["late.example.com"][headings.index("Time left")]
     assert ("2 days", NOON + 2 * DAY) == (left.words, left.at)
-    assert ["no list"] == [str(one.message) for one in view().problems]
+    assert ["no list"] == [str(problem.message) for problem in view().problems]
     silent = TargetUnavailable(Text("no answer"))
     failed = Discovery((AccountSurvey("qiniu", failure=silent),))
     assert (silent.problem("qiniu"),) == view(failed).problems
 
 
 def test_ten_thousand_domains_are_shown_by_pages() -> None:
-    """A hundred at a time, counted whole."""
+    """A page has a hundred domains, and the summary counts all domains."""
     many = Discovery(
         (AccountSurvey("qiniu"),), tuple(domain(f"n{n}.example.com") for n in range(10_000))
     )
-    found = view(many, page="7")
+    discovered = view(many, page="7")
 
-    assert (7, 100, 10_000) == (found.table.number, found.table.last, found.table.count)
-    assert [f"n{n}.example.com" for n in range(600, 600 + ROWS)] == names(found)
-    assert "10000 domains" in found.summary
+    assert (7, 100, 10_000) == (
+        discovered.table.number,
+        discovered.table.last,
+        discovered.table.count,
+    )
+    assert [f"n{n}.example.com" for n in range(600, 600 + ROWS)] == names(discovered)
+    assert "10000 domains" in discovered.summary
 
 
 def test_findings_are_shown_by_their_severity() -> None:
-    """Each with what it is about, and its fix."""
+    """Each finding has a subject, a message, a fix and a code. The filter keeps a single
+    severity.
+    """
     findings = [
         error("keys_refused", "qiniu", Text("wrong keys"), Text("correct them")),
         warning("caa", "example.com", Text("no CAA record"), Text("set one")),
@@ -156,7 +166,7 @@ IMG, STATIC = "img.tables.example.com", "static.tables.example.com"
 
 @pytest.fixture(scope="module")
 def furnished(shared_world: World) -> World:
-    """The world with a domain that a certificate covers, and one that none does."""
+    """The world with a domain covered by a certificate, and an uncovered domain."""
     for name in (IMG, STATIC):
         shared_world.add_http_domain(name)
     return shared_world
@@ -171,22 +181,24 @@ def workspace(furnished: World, tmp_path: Path) -> Iterator[Workspace]:
 
 
 def page_of(url: str, path: str, until: str) -> str:
-    """Return a page as soon as it has these words."""
-    found = list[str]()
+    """Return a page as soon as the page has these words."""
+    answers = list[str]()
 
     def is_there() -> bool:
         answer = requests.get(url + path, timeout=20)
         assert 200 == answer.status_code
-        found.append(answer.text)
+        answers.append(answer.text)
         return until in answer.text
 
-    assert eventually(is_there), found[-1]
-    return found[-1]
+    assert eventually(is_there), answers[-1]
+    return answers[-1]
 
 
-def test_page_comes_at_once_and_fills_itself(furnished: World, workspace: Workspace) -> None:
-    """No page waits for a service: the first one says that it is being looked for, and how to see
-    it; then the domains are there, with the tables for those that are not covered.
+def test_page_of_discover_comes_at_once_and_loads_again(
+    furnished: World, workspace: Workspace
+) -> None:
+    """The first answer comes before the services answer, and loads itself again. Later, the page
+    has the domains, and tables for the uncovered domains.
     """
     with console(workspace) as url:
         first = requests.get(f"{url}/discover", timeout=20)
@@ -208,8 +220,8 @@ def test_page_comes_at_once_and_fills_itself(furnished: World, workspace: Worksp
         assert secret not in page + toml.text
 
 
-def test_look_is_begun_anew_by_the_button(furnished: World, workspace: Workspace) -> None:
-    """The filters stay; a domain that is new is found."""
+def test_button_starts_another_survey(furnished: World, workspace: Workspace) -> None:
+    """The button keeps the filters, and the next result has a new domain."""
     with console(workspace, prefix="/x") as url:
         page_of(url, "/discover", IMG)
         furnished.add_http_domain("fresh.tables.example.com")
@@ -222,8 +234,8 @@ def test_look_is_begun_anew_by_the_button(furnished: World, workspace: Workspace
     assert (303, "/x/discover?name=example") == (again.status_code, again.headers["Location"])
 
 
-def test_failed_look_says_why(tmp_path: Path) -> None:
-    """A file without accounts is one sentence and what to do, no error of the page."""
+def test_failed_survey_shows_the_reason(tmp_path: Path) -> None:
+    """For a file without accounts, the page has the reason and a button to check again."""
     with workspace_in(tmp_path) as workspace, console(workspace) as url:
         page = page_of(url, "/discover", "has no account with domains")
 
@@ -232,8 +244,8 @@ def test_failed_look_says_why(tmp_path: Path) -> None:
 
 
 def test_doctor_shows_its_findings(workspace: Workspace) -> None:
-    """In the language of the visitor; the filter leaves the errors alone. A process that makes the
-    runs itself misses no schedule.
+    """The findings are in the visitor's language, and the filter hides other severities. If the
+    process makes the scheduled runs, no schedule is missing.
     """
     with console(workspace, language="zh") as url:
         page = page_of(url, "/doctor", "<table")

@@ -1,4 +1,4 @@
-"""Every route is closed, and what opens it: sessions, tokens, roles, origins, hosts, proxies."""
+"""The guard before every route: sessions, tokens, roles, origins, hosts and proxies."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ EVERY = sorted(
     if isinstance(route, Route)
     for method in route.methods or ()
 )
-CLOSED = [one for one in EVERY if not is_open(one[1]) and one[1] != "/metrics"]
-CHANGING = [one for one in EVERY if one[0] not in READING]
-THREADS = 40  # of Starlette's pool, which anyio limits
+CLOSED = [(method, path) for method, path in EVERY if not is_open(path) and path != "/metrics"]
+CHANGING = [(method, path) for method, path in EVERY if method not in READING]
+CLOSED_CHANGING = [route for route in CHANGING if route in CLOSED]
+THREADS = 40  # anyio limits the threads of Starlette
 FOREIGN = ("https://evil.example", "null", "http://127.0.0.1", "http://localhost:1", "")
 
 
@@ -59,10 +60,10 @@ APP = Starlette(routes=list(ROUTES))
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     """A console with an operator and a viewer."""
-    with console(tmp_path_factory.mktemp("console")) as found:
-        found.add_user("anna")
-        found.add_user("victor", Role.VIEWER)
-        yield found
+    with console(tmp_path_factory.mktemp("console")) as opened:
+        opened.add_user("anna")
+        opened.add_user("victor", Role.VIEWER)
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def ask(
     data: Mapping[str, str] | None = None,
     **headers: str,
 ) -> requests.Response:
-    """Send a request as it is, and follow no redirect."""
+    """Send a request with these headers, and follow no redirect."""
     sent = {name.replace("_", "-"): value for name, value in headers.items() if value}
     return (browser or requests.Session()).request(
         method, served.url + path, data=data, headers=sent, allow_redirects=False, timeout=20
@@ -95,8 +96,8 @@ def ask(
 # --- every route
 
 
-def test_five_kinds_of_paths_are_open() -> None:
-    """The list is short, and no route of a page is on it but login and welcome."""
+def test_paths_open_without_a_login() -> None:
+    """Among pages, only login and welcome are open."""
     open_routes = {path for _, path in EVERY if is_open(path)}
 
     assert ("/login", "/welcome/", "/healthz", "/static/") == OPEN
@@ -107,7 +108,9 @@ def test_five_kinds_of_paths_are_open() -> None:
 
 @pytest.mark.parametrize(("method", "path"), CLOSED)
 def test_route_without_a_session(method: str, path: str, served: Console) -> None:
-    """A person is sent to the login, a program is refused; also with a cookie that is none."""
+    """A person is sent to the login, and a program is refused. A wrong cookie counts as no
+    session.
+    """
     name = cookie_name(served.site)
     for cookie in ("", f"{name}=x", f"{name}="):
         reply = ask(served, method, path, Origin=served.origin, Cookie=cookie)
@@ -125,17 +128,21 @@ def test_route_without_a_session(method: str, path: str, served: Console) -> Non
 def test_change_from_a_foreign_page(
     method: str, path: str, origin: str, served: Console, anna: requests.Session
 ) -> None:
-    """Is refused, whatever else it has; a request without an origin as well."""
+    """A request with a foreign origin, or without an origin, is refused despite the session and the
+    form's token.
+    """
     form = {"csrf": served.csrf(anna), "name": "anna", "password": PASSWORD}
 
     assert 403 == ask(served, method, path, anna, form, Origin=origin).status_code
 
 
-@pytest.mark.parametrize(("method", "path"), [one for one in CHANGING if one in CLOSED])
+@pytest.mark.parametrize(("method", "path"), CLOSED_CHANGING)
 def test_change_without_the_token_of_forms(
     method: str, path: str, served: Console, anna: requests.Session, victor: requests.Session
 ) -> None:
-    """Is refused, also with the token of another session, and in a form of another kind."""
+    """The console refuses a form without a token, with the token of another session, or with
+    another content type. The session stays.
+    """
     for form in ({}, {"csrf": ""}, {"csrf": served.csrf(victor)}, {"csrf": "ü"}):
         assert 403 == ask(served, method, path, anna, form, Origin=served.origin).status_code
     reply = anna.request(
@@ -149,13 +156,13 @@ def test_change_without_the_token_of_forms(
     assert 200 == ask(served, "GET", "/account", anna).status_code
 
 
-@pytest.mark.parametrize(("method", "path"), [one for one in CHANGING if one in CLOSED])
+@pytest.mark.parametrize(("method", "path"), CLOSED_CHANGING)
 def test_change_by_a_viewer(
     method: str, path: str, served: Console, victor: requests.Session
 ) -> None:
-    """Is refused, but for what is their own."""
+    """The console refuses a viewer's changes, except changes of the viewer's own account."""
     form = {"csrf": served.csrf(victor)}
-    is_own = any(path.startswith(one) for one in FOR_VIEWERS)
+    is_own = any(path.startswith(own_path) for own_path in FOR_VIEWERS)
     if is_own:
         return
     reply = ask(served, method, path, victor, form, Origin=served.origin)
@@ -171,7 +178,7 @@ def test_change_by_a_viewer(
 def test_headers_of_every_answer(
     method: str, path: str, served: Console, anna: requests.Session
 ) -> None:
-    """No answer is without them, refusals included."""
+    """Every answer has the headers, even a refusal."""
     for browser in (anna, None):
         headers = ask(served, method, path, browser).headers
 
@@ -185,15 +192,17 @@ def test_headers_of_every_answer(
         assert "Strict-Transport-Security" not in headers
 
 
-def test_static_files_are_kept_for_ever(served: Console) -> None:
-    """Under the digest of what they are; under another one they are not stored."""
+def test_static_files_are_stored_under_their_digest(served: Console) -> None:
+    """Browsers may store a file under the digest of the current files for a year. Under another
+    digest, the file must not be stored.
+    """
     page = ask(served, "GET", "/login").text
-    found = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
+    paths = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
 
     assert {"console.css", "console.js", "htmx.min.js", "icon.svg"} <= {
-        one.rpartition("/")[2] for one in found
+        asset.rpartition("/")[2] for asset in paths
     }
-    for path in found:
+    for path in paths:
         reply = ask(served, "GET", path)
         assert (200, "public, max-age=31536000, immutable") == (
             reply.status_code,
@@ -205,11 +214,11 @@ def test_static_files_are_kept_for_ever(served: Console) -> None:
         assert ask(served, "GET", path).status_code in {404, 303}
 
 
-# --- what a session is
+# --- sessions
 
 
-def test_session_is_what_the_state_knows_now(served: Console) -> None:
-    """A role that is changed counts at the next request, and a user that is removed is out."""
+def test_changed_role_and_removed_user_count_at_once(served: Console) -> None:
+    """A changed role counts at the next request, and a removed user is logged out."""
     served.add_user("otto")
     browser = served.logged_in("otto")
     assert "can view everything and start runs" in ask(served, "GET", "/account", browser).text
@@ -222,8 +231,8 @@ def test_session_is_what_the_state_knows_now(served: Console) -> None:
     assert 303 == ask(served, "GET", "/account", browser).status_code
 
 
-def test_session_that_was_idle_or_long(served: Console) -> None:
-    """Is over, whatever the browser still has."""
+def test_session_ends_when_idle_or_old(served: Console) -> None:
+    """A session ends after a long idle time, and at the longest age."""
     now = served.site.now()
     for idle, age in ((13, 14), (1, 8 * 24)):
         began, seen = now - timedelta(hours=age), now - timedelta(hours=idle)
@@ -233,7 +242,9 @@ def test_session_that_was_idle_or_long(served: Console) -> None:
 
 
 def test_cookie_of_a_session(served: Console, anna: requests.Session) -> None:
-    """Scripts do not see it, foreign forms do not send it, and the state has only its digest."""
+    """Scripts cannot read the cookie, foreign forms are sent without the cookie, and the state has
+    only the digest.
+    """
     reply = served.post(requests.Session(), "/login", name="anna", password=PASSWORD).headers[
         "Set-Cookie"
     ]
@@ -245,13 +256,15 @@ def test_cookie_of_a_session(served: Console, anna: requests.Session) -> None:
     assert served.state.session(secret, served.site.now()) is None
 
 
-def test_https_has_cookies_of_this_host_alone(tmp_path: Path) -> None:
-    """`__Host-`, Secure, HSTS; two consoles below one host have cookies of their own."""
+def test_cookie_over_https_is_bound_to_the_host(tmp_path: Path) -> None:
+    """The cookie is `__Host-` and `Secure`, and the answer has HSTS. The name has the prefix, so
+    two consoles at a host have different cookies.
+    """
     settings = ConsoleSettings(url="https://ops.example.com/certs")
-    with console(tmp_path, settings) as found:
-        found.state.add_user(User("anna", Role.OPERATOR, found.site.now()))
-        link, word = found.link("anna"), PASSWORD
-        reply = found.post(requests.Session(), link, password=word, again=word)
+    with console(tmp_path, settings) as served:
+        served.state.add_user(User("anna", Role.OPERATOR, served.site.now()))
+        link, word = served.link("anna"), PASSWORD
+        reply = served.post(requests.Session(), link, password=word, again=word)
 
         cookie = reply.headers["Set-Cookie"]
         assert "/certs/" == reply.headers["Location"]
@@ -261,15 +274,17 @@ def test_https_has_cookies_of_this_host_alone(tmp_path: Path) -> None:
         assert "max-age=31536000" == reply.headers["Strict-Transport-Security"]
 
 
-def test_two_consoles_at_one_host_keep_apart(served: Console, tmp_path: Path) -> None:
-    """Browsers send a cookie to every port of its host: a login at one is none at the other."""
+def test_two_consoles_at_a_host_have_separate_sessions(served: Console, tmp_path: Path) -> None:
+    """Browsers send a cookie to every port of a host. A login at a console leaves the other
+    console's session unchanged.
+    """
     with console(tmp_path) as other:
         other.add_user("anna")
         browser = served.logged_in("anna")
         reply = other.post(browser, "/login", name="anna", password=PASSWORD)
 
         assert 303 == reply.status_code
-        assert [200, 200] == [one.get(browser, "/account").status_code for one in (served, other)]
+        assert [200, 200] == [site.get(browser, "/account").status_code for site in (served, other)]
 
 
 # --- tokens
@@ -277,7 +292,7 @@ def test_two_consoles_at_one_host_keep_apart(served: Console, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def tokens(served: Console) -> Mapping[str, str]:
-    """A token of each role, and one that is over."""
+    """A token of each role, an expired token, and an unknown token."""
     now = served.site.now()
     for name, role, end in (
         ("operator", Role.OPERATOR, None),
@@ -289,8 +304,10 @@ def tokens(served: Console) -> Mapping[str, str]:
     return {name: f"Bearer cf_{name}" for name in ("operator", "viewer", "over", "unknown")}
 
 
-def test_token_opens_the_api_and_nothing_else(served: Console, tokens: Mapping[str, str]) -> None:
-    """A page is for sessions. What is no path of the API is not there for a token either."""
+def test_token_opens_only_the_api(served: Console, tokens: Mapping[str, str]) -> None:
+    """With a token, an unknown path of the API is answered with 404, and a page leads to the login.
+    Expired and unknown tokens are refused.
+    """
     for name in ("operator", "viewer"):
         assert 404 == ask(served, "GET", "/api/none", Authorization=tokens[name]).status_code
         assert 303 == ask(served, "GET", "/", Authorization=tokens[name]).status_code
@@ -301,10 +318,8 @@ def test_token_opens_the_api_and_nothing_else(served: Console, tokens: Mapping[s
         assert "send `Bearer cf_…`" in reply.json()["error"]["hint"]
 
 
-def test_token_needs_no_origin_and_a_viewer_changes_nothing(
-    served: Console, tokens: Mapping[str, str]
-) -> None:
-    """A program has no pages; a viewer's token starts no run."""
+def test_change_by_a_token(served: Console, tokens: Mapping[str, str]) -> None:
+    """A request with a token needs no origin. A viewer's token may not make changes."""
     as_operator = ask(served, "POST", "/api/none", Authorization=tokens["operator"])
     as_viewer = ask(served, "POST", "/api/none", Authorization=tokens["viewer"])
 
@@ -314,7 +329,9 @@ def test_token_needs_no_origin_and_a_viewer_changes_nothing(
 
 
 def test_api_for_a_session(served: Console, anna: requests.Session) -> None:
-    """Reads with the cookie; a change needs our origin, and the token of forms in a header."""
+    """The session's cookie is enough to read. A change needs the console's origin, and the form's
+    token in a header.
+    """
     assert 404 == ask(served, "GET", "/api/none", anna).status_code
     csrf = served.csrf(anna)
     sent = {"Origin": served.origin, "X_CSRF_Token": csrf}
@@ -333,7 +350,9 @@ def test_api_for_a_session(served: Console, anna: requests.Session) -> None:
      "127.0.0.1:{port}/login?", "localhost", ""],
 )  # fmt: skip
 def test_foreign_host(host: str, served: Console, anna: requests.Session) -> None:
-    """Is not answered: a foreign name may have been made to resolve to us."""
+    """The console refuses foreign host names, because an attacker may resolve a foreign name to
+    this machine.
+    """
     port = served.url.rpartition(":")[2]
     reply = ask(served, "GET", "/account", anna, Host=host.format(port=port) or "-")
 
@@ -341,8 +360,8 @@ def test_foreign_host(host: str, served: Console, anna: requests.Session) -> Non
     assert "anna" not in reply.text
 
 
-def test_names_of_what_is_listened_at(served: Console) -> None:
-    """The machine itself may call it by the port's usual names, and send forms from there."""
+def test_names_of_the_listening_address(served: Console) -> None:
+    """The console answers to the address and to `localhost`, and accepts forms from both."""
     port = served.url.rpartition(":")[2]
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"LOCALHOST:{port}"):
         assert 200 == ask(served, "GET", "/login", Host=host).status_code
@@ -353,20 +372,20 @@ def test_names_of_what_is_listened_at(served: Console) -> None:
 
 
 def test_prefix_that_the_proxy_strips_or_leaves(tmp_path: Path) -> None:
-    """Both work, and each link has it."""
-    with console(tmp_path, ConsoleSettings(url="http://127.0.0.1:{port}/x/y")) as found:
-        found.add_user()
-        anna = found.logged_in()
-        bare = found.url.removesuffix("/x/y")
-        for base in (found.url, bare):
+    """Both kinds of proxies work, and each link begins with the prefix."""
+    with console(tmp_path, ConsoleSettings(url="http://127.0.0.1:{port}/x/y")) as served:
+        served.add_user()
+        anna = served.logged_in()
+        bare = served.url.removesuffix("/x/y")
+        for base in (served.url, bare):
             reply = anna.get(f"{base}/account", allow_redirects=False, timeout=20)
             assert 200 == reply.status_code
             links = re.findall(r'(?:href|src|action)="(/[^"]*)"', reply.text)
             assert links
-            assert [] == [one for one in links if not one.startswith("/x/y/")]
+            assert [] == [link for link in links if not link.startswith("/x/y/")]
             out = requests.get(f"{base}/account?done=x", allow_redirects=False, timeout=20)
             assert "/x/y/login?next=%2Faccount%3Fdone%3Dx" == out.headers["Location"]
-        assert 200 == anna.get(found.url, allow_redirects=False, timeout=20).status_code
+        assert 200 == anna.get(served.url, allow_redirects=False, timeout=20).status_code
 
 
 @pytest.mark.parametrize(
@@ -381,7 +400,7 @@ def test_prefix_that_the_proxy_strips_or_leaves(tmp_path: Path) -> None:
     ],
 )
 def test_path_within_a_prefix(path: str, prefix: str, expected: str) -> None:
-    """The prefix goes where it stands, and only whole."""
+    """Only a whole prefix is removed."""
     assert expected == within(path, prefix)
 
 
@@ -396,7 +415,7 @@ def test_path_within_a_prefix(path: str, prefix: str, expected: str) -> None:
      "//[", "http://["],
 )  # fmt: skip
 def test_login_leads_to_no_foreign_page(target: str, served: Console) -> None:
-    """What is not a page of ours is as if it had not been asked for."""
+    """After the login, a target outside the console's pages is replaced by the first page."""
     sent = {"name": "anna", "password": PASSWORD, "next": target}
     reply = served.post(requests.Session(), "/login", **sent)
 
@@ -405,17 +424,17 @@ def test_login_leads_to_no_foreign_page(target: str, served: Console) -> None:
 
 
 @given(st.text() | st.text("/\\\\%2Ff5Cc:@?#.;[]\r\n\t account", max_size=20))
-def test_no_redirect_leads_away(written: str) -> None:
-    """Whatever is asked for, it is a path of ours, in letters that a header may hold."""
-    found = own_page(APP, written)
+def test_redirect_stays_on_the_console(target: str) -> None:
+    """Any accepted target is a path of the console, in printable ASCII."""
+    address = own_page(APP, target)
 
-    if found is not None:
-        assert re.fullmatch(r"/(?![/\\\\])[!-~]*", found)
-        assert urlsplit(found).netloc == ""
+    if address is not None:
+        assert re.fullmatch(r"/(?![/\\\\])[!-~]*", address)
+        assert urlsplit(address).netloc == ""
 
 
 def test_login_leads_back(served: Console, anna: requests.Session) -> None:
-    """To the page that was asked for, with its query; a user who is logged in is not asked."""
+    """The login leads to the page asked for, with the query. A logged-in user skips the login."""
     asked = ask(served, "GET", "/account?a=1&b=%E5%9B%BE").headers["Location"]
     assert "/login?next=" + quote("/account?a=1&b=%E5%9B%BE", safe="") == asked
 
@@ -425,7 +444,9 @@ def test_login_leads_back(served: Console, anna: requests.Session) -> None:
 
 
 def test_partial_refresh_after_the_session(served: Console) -> None:
-    """Htmx is sent to the login as a whole page, and back to the page that was open."""
+    """The answer makes htmx load the login as a whole page, and the login leads back to the open
+    page.
+    """
     for url, back in (
         (f"{served.url}/account?a=1#main", "?next=%2Faccount%3Fa%3D1"),
         (f"{served.url}/", ""),
@@ -438,8 +459,8 @@ def test_partial_refresh_after_the_session(served: Console) -> None:
 
 
 @given(st.text())
-def test_whatever_a_browser_prefers(accepted: str) -> None:
-    """It gets a language of ours; English, where it prefers none of them."""
+def test_language_preferred_by_the_browser(accepted: str) -> None:
+    """Any header gives a supported language, and English if the browser prefers others."""
     assert preferred(accepted) in LANGUAGES
     for chinese in ("zh", "ZH-hant-TW", "en;q=0.1,zh;q=0.2", "fr, zh-CN;q=0.9, en;q=0.8", "zh;q=1"):
         assert "zh" == preferred(chinese)
@@ -448,7 +469,9 @@ def test_whatever_a_browser_prefers(accepted: str) -> None:
 
 
 def test_language(served: Console, anna: requests.Session) -> None:
-    """The browser's, then the user's, then the choice at the top of a page, without a login too."""
+    """The language is the choice at the top of a page, else the user's, else the browser's. The
+    choice works before the login, too.
+    """
     chinese = {"Accept-Language": "fr, zh-CN;q=0.9, en;q=0.8"}
     browser = requests.Session()
     assert "登录" in browser.get(f"{served.url}/login", headers=chinese, timeout=20).text
@@ -465,8 +488,8 @@ def test_language(served: Console, anna: requests.Session) -> None:
     assert "/" == redirect.headers["Location"]
 
 
-def test_slow_pages_keep_no_monitor_waiting(served: Console, anna: requests.Session) -> None:
-    """They may hold every thread that pages have: `/healthz` needs none of these."""
+def test_health_is_answered_beside_slow_pages(served: Console, anna: requests.Session) -> None:
+    """`/healthz` is answered while slow pages hold every thread."""
     is_over, waiting = threading.Event(), threading.Semaphore(0)
 
     def waits(_: Request) -> Response:
@@ -497,8 +520,8 @@ def test_slow_pages_keep_no_monitor_waiting(served: Console, anna: requests.Sess
     assert "ok" in asyncio.run(both())["body"]
 
 
-def test_what_is_sent_is_too_large(served: Console, anna: requests.Session) -> None:
-    """It is not read to its end, and refused before anything is done with it."""
+def test_form_above_the_limit(served: Console, anna: requests.Session) -> None:
+    """A form above the limit is refused with 413."""
     form = {"csrf": served.csrf(anna), "x": "x" * 300_000}
 
     reply = ask(served, "POST", "/account/language", anna, form, Origin=served.origin)
@@ -507,11 +530,13 @@ def test_what_is_sent_is_too_large(served: Console, anna: requests.Session) -> N
 
 
 def test_state_that_is_gone(tmp_path: Path) -> None:
-    """Pages say so, and what to do; static files and the look are there."""
-    with console(tmp_path) as found:
+    """Pages and the API answer with 503 and the time of the next try. The error page has the
+    stylesheet.
+    """
+    with console(tmp_path) as served:
         (tmp_path / "state.db").write_bytes(b"no database" * 100)
-        page = ask(found, "GET", "/account", Cookie=f"{cookie_name(found.site)}=x")
-        document = ask(found, "GET", "/api/v1/status", Authorization="Bearer cf_x")
+        page = ask(served, "GET", "/account", Cookie=f"{cookie_name(served.site)}=x")
+        document = ask(served, "GET", "/api/v1/status", Authorization="Bearer cf_x")
 
         assert (503, 503) == (page.status_code, document.status_code)
         assert "30" == page.headers["Retry-After"]
@@ -521,24 +546,26 @@ def test_state_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_state_that_comes_back(tmp_path: Path) -> None:
-    """While its disk is away no page is shown, and no other state made; then all is as it was."""
-    with console(tmp_path) as found:
-        found.add_user()
-        browser, state = found.logged_in(), tmp_path / "state.db"
-        assert 200 == ask(found, "GET", "/account", browser).status_code
+    """While the state is away, pages answer with 503, and no other state is created. Afterwards,
+    the session goes on.
+    """
+    with console(tmp_path) as served:
+        served.add_user()
+        browser, state = served.logged_in(), tmp_path / "state.db"
+        assert 200 == ask(served, "GET", "/account", browser).status_code
 
         state.rename(tmp_path / "away")
-        closed = [ask(found, "GET", path, browser) for path in ("/account", "/", "/healthz")]
+        closed = [ask(served, "GET", path, browser) for path in ("/account", "/", "/healthz")]
         assert 3 * [503] == [reply.status_code for reply in closed]
         assert "state.db is gone" in closed[0].text
         assert not state.exists()
 
         (tmp_path / "away").rename(state)
-        assert 200 == ask(found, "GET", "/account", browser).status_code
+        assert 200 == ask(served, "GET", "/account", browser).status_code
 
 
 @pytest.mark.parametrize(
-    ("raised", "status", "said"),
+    ("raised", "status", "words"),
     [
         (ValueError("planted"), 500, "a bug in certferry"),
         (StateUnavailable(Text("the disk is full"), hint=Text("make room")), 503, "make room"),
@@ -551,12 +578,14 @@ def test_state_that_comes_back(tmp_path: Path) -> None:
 def test_page_that_fails(
     raised: Exception,
     status: int,
-    said: str,
+    words: str,
     served: Console,
     anna: requests.Session,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Says what is wrong and what to do, in the frame of all pages; a mistake of ours is logged."""
+    """The page has the reason within the frame of all pages, and the API has a document. Only a bug
+    of certferry is logged.
+    """
 
     def fails(_: Request) -> Response:
         raise raised
@@ -571,7 +600,7 @@ def test_page_that_fails(
     document = asgi(guard, "/api/v1/fails", peer, Host=host, Cookie=cookie)
 
     assert status == page["status"] == document["status"]
-    assert said in page["body"]
+    assert words in page["body"]
     assert "<nav" in page["body"]
     assert {"code", "message", "hint"} == json.loads(document["body"])["error"].keys()
     assert "planted" not in page["body"] + document["body"]

@@ -1,4 +1,4 @@
-"""The page of the history, and its CSV: filters, pages, names that do harm."""
+"""The page of the history, and the downloads: filters, pages and hostile names."""
 
 from __future__ import annotations
 
@@ -39,17 +39,20 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 
 def rows_of(page: str) -> list[str]:
-    """Return the moments of the rows, in their order."""
+    """Return the times of the rows, in order."""
     return re.findall(r'<th scope="row"><time datetime="([^"]*)"', page)
 
 
 def groups_of(page: str) -> list[tuple[str, int]]:
-    """Return the heading of each group, as words, with the number of rows."""
+    """Return the words of each group's heading, with the number of rows."""
     bodies = page.split("<tbody>")[1:]
     headings = [re.search(r'<th scope="rowgroup".*?</th>', body, re.DOTALL) for body in bodies]
     return [
-        (" ".join(re.sub("<[^>]*>", " ", found[0]).split()) if found else "", len(rows_of(body)))
-        for found, body in zip(headings, bodies, strict=True)
+        (
+            " ".join(re.sub("<[^>]*>", " ", heading[0]).split()) if heading else "",
+            len(rows_of(body)),
+        )
+        for heading, body in zip(headings, bodies, strict=True)
     ]
 
 
@@ -57,17 +60,19 @@ def read(url: str, **asked: str | int) -> requests.Response:
     return requests.get(url, params=asked, timeout=20)
 
 
-def test_history_is_shown_by_certificate_person_and_time(workspace: Workspace) -> None:
-    """Each filter leaves what it means, newest first; the last day counts whole."""
+def test_history_is_filtered_by_name_person_host_and_time(workspace: Workspace) -> None:
+    """Each filter leaves the matching entries, newest first. A day in `until` is included as a
+    whole.
+    """
     for number in range(6):
         workspace.state.append_history(
             entry(number, "img" if number % 2 else "static", "anna" if number < 3 else "bert")
         )
 
     def days(**asked: str) -> list[int]:
-        found = read(f"{url}/history", **asked)
-        assert 200 == found.status_code
-        return [(datetime.fromisoformat(at) - NOON).days for at in rows_of(found.text)]
+        answer = read(f"{url}/history", **asked)
+        assert 200 == answer.status_code
+        return [(datetime.fromisoformat(at) - NOON).days for at in rows_of(answer.text)]
 
     with console(workspace) as url:
         assert [5, 4, 3, 2, 1, 0] == days()
@@ -80,20 +85,20 @@ def test_history_is_shown_by_certificate_person_and_time(workspace: Workspace) -
         assert [3] == days(name="img", who="bert", **within)
 
 
-def test_history_of_a_domain_is_that_of_its_certificate(tmp_path: Path) -> None:
-    """A domain stands wherever a name may."""
+def test_domain_filters_for_its_certificate(tmp_path: Path) -> None:
+    """A domain may take the place of the certificate's name."""
     text = '[accounts.dnspod]\nid = "1"\ntoken = "env:T"\n[[certificates]]\nname = "img"\n'
     text += 'names = ["img.example.com"]\ndns = "dnspod"\n'
     with workspace_in(tmp_path, text, {"T": "planted-token-1234567890"}) as workspace:
         workspace.state.append_history(entry(0))
         with console(workspace) as url:
-            found = read(f"{url}/history", name="img.example.com")
+            answer = read(f"{url}/history", name="img.example.com")
 
-    assert 1 == len(rows_of(found.text))
+    assert 1 == len(rows_of(answer.text))
 
 
-def test_ten_thousand_entries_are_read_by_pages(workspace: Workspace) -> None:
-    """Following "older" shows each entry once; a page holds a hundred."""
+def test_many_entries_are_read_by_pages(workspace: Workspace) -> None:
+    """The links to older entries show each entry once, at most a hundred on a page."""
     for number in range(230):
         workspace.state.append_history(entry(number))
     seen = list[str]()
@@ -113,8 +118,8 @@ def test_ten_thousand_entries_are_read_by_pages(workspace: Workspace) -> None:
 
 
 def test_entries_are_grouped_by_run(workspace: Workspace) -> None:
-    """An entry belongs to the newest run of its host and person that was in progress and has its
-    certificate; entries outside every run have a group of their own.
+    """An entry belongs to the newest run in progress with the same host, person and certificate.
+    Entries outside every run have a separate group.
     """
     state = workspace.state
     for number, (kind, who, names, hours) in enumerate(
@@ -151,8 +156,8 @@ def test_entries_are_grouped_by_run(workspace: Workspace) -> None:
     assert [("", 1)] == groups_of(outside)
 
 
-def test_moments_have_seconds(workspace: Workspace) -> None:
-    """A run stores several entries in a minute, whose order would be lost otherwise."""
+def test_times_have_seconds(workspace: Workspace) -> None:
+    """A run stores several entries in a minute, so only seconds show the order."""
     workspace.state.append_history(HistoryEntry(NOON + timedelta(seconds=7), "img", "issued", "a"))
     with console(workspace) as url:
         page = read(f"{url}/history").text
@@ -161,7 +166,7 @@ def test_moments_have_seconds(workspace: Workspace) -> None:
 
 
 def test_sentence_is_in_the_language_of_the_viewer(workspace: Workspace) -> None:
-    """As each entry stores the sentence with its values; programs read English."""
+    """The page translates the stored sentence. Both downloads are in English."""
     sentence = Text("the certificate expired at {moment}", moment=NOON)
     facts: dict[str, str | Text] = {"domain": "img.example.com", "problem": sentence}
     workspace.state.append_history(HistoryEntry(NOON, "img", "deploy failed", "anna", facts))
@@ -175,8 +180,10 @@ def test_sentence_is_in_the_language_of_the_viewer(workspace: Workspace) -> None
     assert "problem=the certificate expired at 2026-03-01 12:00 UTC" in table
 
 
-def test_refusals_with_one_cause_are_one_row(workspace: Workspace) -> None:
-    """With the first ten names. Another cause, and the page of a certificate, have an own row."""
+def test_refusals_with_the_same_cause_share_a_row(workspace: Workspace) -> None:
+    """The row has the first ten names. Another cause has a separate row, and the history of a
+    certificate shows the certificate's own refusal.
+    """
     for number in range(30):
         name = f"shop-{number:02}"
         domain = f"{name}.example.com"
@@ -196,8 +203,10 @@ def test_refusals_with_one_cause_are_one_row(workspace: Workspace) -> None:
     assert "qiniu → shop-07.example.com · the key is refused for shop-07.example.com" in alone
 
 
-def test_filters_are_those_of_all_pages(workspace: Workspace) -> None:
-    """Days are written as in the tables, in every browser; filters in force can be dropped."""
+def test_form_of_filters(workspace: Workspace) -> None:
+    """Fields for days take the format of the tables, in every browser. With a filter, a link shows
+    all entries again.
+    """
     with console(workspace) as url:
         whole = read(f"{url}/history").text
         users = read(f"{url}/history", about="users", who="anna").text
@@ -210,8 +219,8 @@ def test_filters_are_those_of_all_pages(workspace: Workspace) -> None:
 
 
 def test_history_is_filtered_by_event(workspace: Workspace) -> None:
-    """The page, both downloads and the API leave the entries with the event; a failed deployment
-    is shown as failed.
+    """The page, both downloads and the API have only entries with the event. A failed deployment
+    has the badge of errors.
     """
     for number, event in enumerate(["issued", "deployed", "deploy failed", "deployed"]):
         workspace.state.append_history(HistoryEntry(NOON + number * DAY, "img", event, "anna"))
@@ -229,8 +238,8 @@ def test_history_is_filtered_by_event(workspace: Workspace) -> None:
     assert document["entries"] == api["entries"]
 
 
-def test_users_and_tokens_have_a_history_of_their_own(workspace: Workspace) -> None:
-    """The history of certificates leaves them out, and links to them."""
+def test_users_and_tokens_have_a_separate_history(workspace: Workspace) -> None:
+    """The history of certificates leaves out users and tokens, and links to their history."""
     workspace.state.append_history(entry(0))
     workspace.state.append_history(
         HistoryEntry(NOON, ACCESS, "user added", "root", {"user": "eva-7"})
@@ -250,18 +259,18 @@ def test_users_and_tokens_have_a_history_of_their_own(workspace: Workspace) -> N
     assert 2 == len(table.splitlines())
 
 
-def test_json_has_what_the_filters_leave(workspace: Workspace) -> None:
-    """The download is the document of `history --json`, however many portions the answer takes."""
+def test_json_has_the_matching_entries(workspace: Workspace) -> None:
+    """The download is the document of `history --json`, even for an answer of several portions."""
     count = IN_A_PORTION + 10
     for number in range(count):
         workspace.state.append_history(entry(number, issuer='a "quoted" 证书'))
     with console(workspace) as url:
-        found = read(f"{url}/history.json", who="anna")
-        nothing = read(f"{url}/history.json", who="nobody")
+        download = read(f"{url}/history.json", who="anna")
+        empty = read(f"{url}/history.json", who="nobody")
 
-    assert 'attachment; filename="history.json"' == found.headers["Content-Disposition"]
-    assert documents.of_history(workspace.state.history(None, count)) == found.json()
-    assert {"entries": []} == nothing.json()
+    assert 'attachment; filename="history.json"' == download.headers["Content-Disposition"]
+    assert documents.of_history(workspace.state.history(None, count)) == download.json()
+    assert {"entries": []} == empty.json()
 
 
 @pytest.mark.parametrize(
@@ -278,18 +287,18 @@ def test_json_has_what_the_filters_leave(workspace: Workspace) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_read_is_one_sentence(workspace: Workspace, asked: dict[str, str]) -> None:
-    """And no traceback: in a page, for the CSV as well."""
+def test_wrong_filter_is_refused(workspace: Workspace, asked: dict[str, str]) -> None:
+    """The page and both downloads answer a wrong filter with 400 and a sentence."""
     with console(workspace) as url:
         for page in ("/history", "/history.csv", "/history.json"):
-            found = read(url + page, **asked)
-            assert 400 == found.status_code
-            assert 'class="note error"' in found.text
-            assert HOSTILE not in found.text
+            answer = read(url + page, **asked)
+            assert 400 == answer.status_code
+            assert 'class="note error"' in answer.text
+            assert HOSTILE not in answer.text
 
 
-def test_names_that_do_harm_are_words(workspace: Workspace) -> None:
-    """In the table, in links, in the filters: the page shows them, and runs nothing."""
+def test_hostile_name_is_shown_as_words(workspace: Workspace) -> None:
+    """The table, the links and the filters show the name as words."""
     workspace.state.append_history(entry(0, HOSTILE, HOSTILE, issuer=HOSTILE))
     with console(workspace) as url:
         page = read(f"{url}/history", name=HOSTILE, who=HOSTILE).text
@@ -301,7 +310,7 @@ def test_names_that_do_harm_are_words(workspace: Workspace) -> None:
     assert "49" not in re.sub(r"<time.*?</time>", "", page).split("<main")[1].split("</table>")[0]
 
 
-def test_page_speaks_chinese_and_is_at_home_under_a_prefix(workspace: Workspace) -> None:
+def test_page_in_chinese_under_a_prefix(workspace: Workspace) -> None:
     """Every link of the page begins with the prefix."""
     workspace.state.append_history(entry(0))
     with console(workspace, language="zh", prefix="/x/y") as url:
@@ -318,19 +327,21 @@ def test_page_speaks_chinese_and_is_at_home_under_a_prefix(workspace: Workspace)
 # --- CSV
 
 
-def test_csv_has_what_the_filters_leave(workspace: Workspace) -> None:
-    """With a byte order mark, however many portions it takes."""
+def test_csv_has_the_matching_entries(workspace: Workspace) -> None:
+    """The CSV has a byte order mark and all matching entries, even if the answer takes several
+    portions.
+    """
     count = IN_A_PORTION + 10
     for number in range(count):
         workspace.state.append_history(entry(number, target="qiniu", domain="证书.example.com"))
     workspace.state.append_history(entry(0, who="bert"))
     with console(workspace) as url:
-        found = read(f"{url}/history.csv", who="anna")
+        download = read(f"{url}/history.csv", who="anna")
 
-    assert "text/csv; charset=utf-8" == found.headers["Content-Type"]
-    assert 'attachment; filename="history.csv"' == found.headers["Content-Disposition"]
-    assert found.content.startswith("\ufeffat,name".encode())
-    rows = list(csv.DictReader(io.StringIO(found.content.decode("utf-8-sig"))))
+    assert "text/csv; charset=utf-8" == download.headers["Content-Type"]
+    assert 'attachment; filename="history.csv"' == download.headers["Content-Disposition"]
+    assert download.content.startswith("\ufeffat,name".encode())
+    rows = list(csv.DictReader(io.StringIO(download.content.decode("utf-8-sig"))))
     assert count == len(rows)
     assert {"anna"} == {row["who"] for row in rows}
     assert ("qiniu", "证书.example.com", "web-1") == tuple(
@@ -339,16 +350,16 @@ def test_csv_has_what_the_filters_leave(workspace: Workspace) -> None:
 
 
 WORDS = st.text(min_size=1).filter(lambda words: "\0" not in words)
-"""SQLite and CSV have no zero character."""
+"""Words without the zero character, because SQLite and CSV refuse the zero character."""
 
 
 @given(WORDS, WORDS, st.dictionaries(WORDS, WORDS, max_size=3))
 def test_no_cell_is_a_formula(lineage: str, who: str, facts: dict[str, str]) -> None:
-    """Whatever a certificate or a person is called: a reader of CSV gets the words back, with an
-    apostrophe before those that a spreadsheet would run.
+    """For any name, a reader of the CSV gets the name back. An apostrophe stands before words that
+    a spreadsheet would run.
     """
-    written = csv_of([HistoryEntry(NOON, lineage, "issued", who, facts)])
-    [row] = csv.reader(io.StringIO(written, newline=""))
+    table = csv_of([HistoryEntry(NOON, lineage, "issued", who, facts)])
+    [row] = csv.reader(io.StringIO(table, newline=""))
 
     assert not any(word.startswith(("=", "+", "-", "@", "\t", "\r")) for word in row)
     assert lineage == (row[1][1:] if row[1] != lineage else row[1])
@@ -357,14 +368,14 @@ def test_no_cell_is_a_formula(lineage: str, who: str, facts: dict[str, str]) -> 
 
 @pytest.mark.parametrize("words", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "＝1+1"])
 def test_formula_is_text(words: str) -> None:
-    """An apostrophe stands before it."""
+    """The CSV has an apostrophe before the formula."""
     [row] = csv.reader(io.StringIO(csv_of([entry(0, words)]), newline=""))
 
     assert f"'{words}" == row[1]
 
 
-def test_filters_are_what_the_store_is_asked_for() -> None:
-    """A day is a day of UTC, and the last one ends with it; a moment is a moment."""
+def test_filters_as_the_state_gets_them() -> None:
+    """A day begins and ends at midnight in UTC. A time with an offset is exact."""
     asked = {"host": "web-1", "from": "2026-03-01", "until": "2026-03-01", "who": " anna "}
     midnight = datetime(2026, 3, 1, tzinfo=UTC)
 

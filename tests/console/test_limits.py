@@ -1,4 +1,6 @@
-"""What strangers may cost: large, many, slow. Over raw sockets, with one person beside them."""
+"""Limits for strangers: large, many and slow requests over raw sockets, while a person is served
+beside them.
+"""
 
 from __future__ import annotations
 
@@ -61,8 +63,8 @@ def _serving() -> Iterator[Address]:
 
 @pytest.fixture
 def address() -> Iterator[Address]:
-    with _serving() as found:
-        yield found
+    with _serving() as served:
+        yield served
 
 
 @pytest.mark.parametrize(
@@ -72,13 +74,13 @@ def address() -> Iterator[Address]:
 def test_refusal_is_in_the_language_of_the_browser(
     address: Address, accepted: bytes | None, *, has_english: bool, has_chinese: bool
 ) -> None:
-    """With what to do; in each language, where the browser has named none."""
+    """The refusal has the fix, and both languages if the browser names none."""
     named = [] if accepted is None else [b"Accept-Language: " + accepted]
-    said = _answer(address, _get(*named, *[b"A: b"] * 200)).decode()
+    refusal = _answer(address, _get(*named, *[b"A: b"] * 200)).decode()
 
-    assert said.startswith("HTTP/1.1 431")
-    assert has_english is ("delete this site's cookies" in said)
-    assert has_chinese is ("请删除本站的 Cookie" in said)
+    assert refusal.startswith("HTTP/1.1 431")
+    assert has_english is ("delete this site's cookies" in refusal)
+    assert has_chinese is ("请删除本站的 Cookie" in refusal)
 
 
 def _a_person_is_served(address: Address) -> None:
@@ -116,14 +118,14 @@ def _get(*headers: bytes) -> bytes:
 def test_too_many_headers_are_refused_with_the_reason(
     address: Address, request_: bytes, status: bytes
 ) -> None:
-    """The client sees why, however much it has sent; others are served."""
+    """The client reads the status, even after sending far too much. Another client is served."""
     assert _answer(address, request_).startswith(b"HTTP/1.1 " + status)
     _a_person_is_served(address)
 
 
 @pytest.mark.parametrize("size", [LARGEST_BODY + 1, 100_000_000])
-def test_a_large_body_is_refused_before_it_is_read(address: Address, size: int) -> None:
-    """By its length: nothing of it is kept."""
+def test_large_body_is_refused_by_its_length(address: Address, size: int) -> None:
+    """The declared length is enough for the refusal."""
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
 
     with socket.create_connection(address, 10) as client:
@@ -132,8 +134,8 @@ def test_a_large_body_is_refused_before_it_is_read(address: Address, size: int) 
     _a_person_is_served(address)
 
 
-def test_a_body_of_unknown_length_is_refused_when_it_is_too_large(address: Address) -> None:
-    """The client that goes on sending still sees why."""
+def test_large_body_of_unknown_length_is_refused(address: Address) -> None:
+    """The client reads the refusal, even while sending."""
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
 
@@ -141,8 +143,8 @@ def test_a_body_of_unknown_length_is_refused_when_it_is_too_large(address: Addre
     _a_person_is_served(address)
 
 
-def test_the_largest_body_is_taken(address: Address) -> None:
-    """The limit is no byte less."""
+def test_body_of_the_largest_size_is_accepted(address: Address) -> None:
+    """A body of exactly the limit is accepted."""
     head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
 
     answer = _answer(address, head % LARGEST_BODY, b"x" * LARGEST_BODY)
@@ -150,8 +152,8 @@ def test_the_largest_body_is_taken(address: Address) -> None:
     assert answer.endswith(b"\r\n%d" % LARGEST_BODY)
 
 
-def test_length_that_is_told_twice_is_refused(address: Address) -> None:
-    """What follows would be another request to us than to a proxy before us (RFC 9112 §6.1)."""
+def test_body_with_two_lengths_is_refused(address: Address) -> None:
+    """A proxy before the console could read the same bytes as other requests (RFC 9112 §6.1)."""
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
     answer = _answer(address, head + b"0\r\n\r\nGET /host HTTP/1.1\r\nHost: smuggled\r\n\r\n")
 
@@ -161,35 +163,36 @@ def test_length_that_is_told_twice_is_refused(address: Address) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "seen"),
     [
         (b"http://ops.example.com:8080/host?a=1", b"ops.example.com:8080 a=1"),
         (b"HTTPS://ops.example.com/host", b"ops.example.com "),
         (b"/host?a=http://x/y", b"x a=http://x/y"),
     ],
 )
-def test_target_with_the_host_in_it(address: Address, target: bytes, said: bytes) -> None:
-    """Names the host in place of the header (RFC 9112 §3.2.2)."""
+def test_target_with_a_host(address: Address, target: bytes, seen: bytes) -> None:
+    """The host in the target takes the place of the header (RFC 9112 §3.2.2)."""
     answer = _answer(
         address, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     )
 
     assert answer.startswith(b"HTTP/1.1 200")
-    assert answer.endswith(b"\r\n" + said)
+    assert answer.endswith(b"\r\n" + seen)
 
 
 @pytest.mark.parametrize("query", [b"", b"?a=1"])
-def test_target_that_is_a_host_alone(address: Address, query: bytes) -> None:
-    """Is that host's first page."""
+def test_target_without_a_path(address: Address, query: bytes) -> None:
+    """A target with an empty path leads to the first page."""
     head = b"GET http://x" + query + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
     assert _answer(address, head).startswith(b"HTTP/1.1 200")
 
 
 @long
-def test_a_request_that_drips_is_closed(address: Address) -> None:
-    """In its headers, in its body, before its first byte, and after an answer: after 10 to 15
-    seconds, whatever comes meanwhile. What merely is kept alive stays.
+def test_slow_request_is_closed(address: Address) -> None:
+    """A connection is closed after 10 to 15 seconds in the headers, in the body, before the first
+    byte, and in the next request, despite single bytes meanwhile. An idle connection after an
+    answer stays open.
     """
     body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n"
     served = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -205,7 +208,7 @@ def test_a_request_that_drips_is_closed(address: Address) -> None:
         while len(ended) < len(clients) and time.monotonic() - begun < 20:
             time.sleep(0.2)
             for number, client in enumerate(clients):
-                if number not in ended and not _takes_another(client, drips=bool(starts[number])):
+                if number not in ended and not _is_open(client, drips=bool(starts[number])):
                     ended[number] = time.monotonic() - begun
 
         assert sorted(ended) == [0, 1, 2, 3]
@@ -215,8 +218,10 @@ def test_a_request_that_drips_is_closed(address: Address) -> None:
         assert kept.recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def _takes_another(client: socket.socket, *, drips: bool) -> bool:
-    """Send a byte; return whether the connection is still there."""
+def _is_open(client: socket.socket, *, drips: bool) -> bool:
+    """Read all answers so far, send a byte if `drips`, and return whether the connection is
+    open.
+    """
     client.settimeout(0.001)
     try:
         while client.recv(65536):
@@ -244,8 +249,8 @@ def _takes_another(client: socket.socket, *, drips: bool) -> bool:
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
-def test_500_connections_keep_no_person_out(address: Address, start: bytes) -> None:
-    """Those that have waited longest make room; at most 300 are held."""
+def test_person_is_served_beside_500_connections(address: Address, start: bytes) -> None:
+    """The server closes the connections with the longest wait, and keeps at most 300."""
     with ExitStack() as stack:
         clients = []
         for _ in range(500):
@@ -254,13 +259,13 @@ def test_500_connections_keep_no_person_out(address: Address, start: bytes) -> N
             clients.append(client)
         _a_person_is_served(address)
 
-        held = sum(_takes_another(client, drips=False) for client in clients)
+        held = sum(_is_open(client, drips=False) for client in clients)
         assert held <= MOST_CONNECTIONS
         _a_person_is_served(address)
 
 
-def test_answers_without_an_end_keep_no_person_out(address: Address) -> None:
-    """Where every connection is a stream, the one that has lasted longest makes room."""
+def test_person_is_served_beside_endless_streams(address: Address) -> None:
+    """If every connection is a stream, the server closes the oldest stream."""
     with ExitStack() as stack:
         streams = []
         for _ in range(MOST_CONNECTIONS):
@@ -271,5 +276,5 @@ def test_answers_without_an_end_keep_no_person_out(address: Address) -> None:
         _a_person_is_served(address)
         _a_person_is_served(address)
 
-        assert not _takes_another(streams[0], drips=False)
-        assert _takes_another(streams[-1], drips=False)
+        assert not _is_open(streams[0], drips=False)
+        assert _is_open(streams[-1], drips=False)

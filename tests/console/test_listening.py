@@ -1,4 +1,4 @@
-"""The certificate that is served, from the state; and the state that is gone."""
+"""The console's own certificate from the state, and health while the state is away."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ NOW = datetime.now(UTC)
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
     config = write(tmp_path, 'certificate = "ops"\nurl = "https://ops.example.com/"')
-    with Workspace(load(config, {})) as found:
-        yield found
+    with Workspace(load(config, {})) as opened:
+        yield opened
 
 
 def issue(workspace: Workspace, name: str = "ops.example.com") -> None:
@@ -38,8 +38,10 @@ def issue(workspace: Workspace, name: str = "ops.example.com") -> None:
     state.release(lease)
 
 
-def test_the_declared_certificate_is_served_from_the_state(workspace: Workspace) -> None:
-    """The newest one, each time anew; what was loaded before is not loaded again."""
+def test_certificate_is_loaded_from_the_state(workspace: Workspace) -> None:
+    """The newest certificate is loaded from the state. A certificate already in use is not loaded
+    again.
+    """
     served = ServedCertificate()
     with pytest.raises(ConfigError, match="there is no certificate yet"):
         served.load(workspace)
@@ -51,8 +53,8 @@ def test_the_declared_certificate_is_served_from_the_state(workspace: Workspace)
     assert served.load(workspace)
 
 
-def test_a_certificate_that_is_revoked_is_not_served(workspace: Workspace) -> None:
-    """The one before is, until there is another."""
+def test_revoked_certificate_is_not_loaded(workspace: Workspace) -> None:
+    """The earlier certificate stays in use until a new certificate is issued."""
     issue(workspace)
     served = ServedCertificate()
     served.load(workspace)
@@ -66,8 +68,8 @@ def test_a_certificate_that_is_revoked_is_not_served(workspace: Workspace) -> No
     assert not served.load(workspace)
 
 
-def test_a_certificate_for_another_name_is_refused(workspace: Workspace) -> None:
-    """By the host of `url`; the one before is served meanwhile."""
+def test_certificate_for_another_name_is_refused(workspace: Workspace) -> None:
+    """The certificate must cover the host name in `url`."""
     issue(workspace)
     served = ServedCertificate()
     served.load(workspace)
@@ -78,8 +80,8 @@ def test_a_certificate_for_another_name_is_refused(workspace: Workspace) -> None
 
 
 @long
-def test_a_state_that_comes_back_needs_no_restart(tmp_path: Path, postgresql: Postgresql) -> None:
-    """Meanwhile it is not well, and says nothing else."""
+def test_health_follows_the_database(tmp_path: Path, postgresql: Postgresql) -> None:
+    """`/healthz` answers with 503 while the database is stopped, and with 200 afterwards."""
     database, where = postgresql.new_state(), address()
     config = write(tmp_path, f'listen = "{where}"')
     text = config.read_text()

@@ -1,4 +1,4 @@
-"""Login, logout, the link where a password is chosen, and a user's own account."""
+"""Login, logout, the link for choosing a password, and the user's own account."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ HOSTILE = '"><script>alert(1)</script>'
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Console]:
-    """A console with one user, behind a proxy that is trusted."""
-    with console(tmp_path, ConsoleSettings(trusted_proxies=("127.0.0.1",))) as found:
-        found.add_user("anna")
-        yield found
+    """A console with a user, behind a trusted proxy."""
+    with console(tmp_path, ConsoleSettings(trusted_proxies=("127.0.0.1",))) as opened:
+        opened.add_user("anna")
+        yield opened
 
 
 def guess(
@@ -54,7 +54,7 @@ def guess(
 
 
 def is_in(served: Console, browser: requests.Session) -> bool:
-    """Whether a browser is logged in."""
+    """Return whether a browser is logged in."""
     return served.get(browser, "/account").status_code == 200
 
 
@@ -62,7 +62,7 @@ def is_in(served: Console, browser: requests.Session) -> bool:
 
 
 def test_login_and_logout(served: Console) -> None:
-    """A session begins and ends on the server: the cookie of before opens nothing."""
+    """The session ends on the server, so a copy of the old cookie opens no page."""
     browser = served.logged_in("ANNA")
     before = browser.cookies.get_dict()
     assert is_in(served, browser)
@@ -75,21 +75,23 @@ def test_login_and_logout(served: Console) -> None:
     assert not is_in(served, again)
 
 
-def test_wrong_name_and_wrong_password_read_the_same(served: Console) -> None:
-    """Who guesses does not learn which names there are, nor who has no password yet."""
+def test_wrong_name_and_wrong_password_have_the_same_answer(served: Console) -> None:
+    """The answers hide from an attacker whether a user exists, and whether the user has a
+    password.
+    """
     served.state.add_user(User("new", Role.VIEWER, served.site.now()))
-    said = {
+    answers = {
         guess(served, name, password).text.replace(f'value="{name}"', "")
         for name, password in (("anna", "wrong"), ("nobody", PASSWORD), ("new", ""), ("new", "x"))
     }
 
-    assert 1 == len(said)
-    assert "wrong user name or password" in said.pop()
+    assert 1 == len(answers)
+    assert "wrong user name or password" in answers.pop()
 
 
 @pytest.mark.parametrize("name", [HOSTILE, "a\x00b", "图" * 500, " ", "%s{name}{{ 7*7 }}"])
 def test_hostile_name(name: str, served: Console) -> None:
-    """Is shown as what it is, and opens nothing."""
+    """The page shows the name as words, and the login is refused."""
     reply = guess(served, name, PASSWORD)
 
     assert 403 == reply.status_code
@@ -97,8 +99,10 @@ def test_hostile_name(name: str, served: Console) -> None:
     assert "49" not in reply.text.partition("<main")[2].partition("</main")[0]
 
 
-def test_login_that_is_refused_is_logged(served: Console, caplog: pytest.LogCaptureFixture) -> None:
-    """By its address, for programs that lock such out; not by the name: it may be a password."""
+def test_refused_login_is_logged(served: Console, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the address, for programs that block addresses. The log omits the name, because a
+    user may type the password there.
+    """
     guess(served, name="my-password-7", address="192.0.2.9")
 
     assert "login refused from 192.0.2.9" in caplog.text
@@ -108,30 +112,34 @@ def test_login_that_is_refused_is_logged(served: Console, caplog: pytest.LogCapt
 # --- guesses
 
 
-def test_guesses_at_one_name_from_many_addresses(served: Console) -> None:
-    """Are slowed by the name, right or wrong; another user logs in meanwhile."""
+def test_guesses_at_a_name_from_many_addresses(served: Console) -> None:
+    """After several guesses at a name, the console refuses even the right password. Another user
+    logs in meanwhile.
+    """
     served.add_user("bob")
     replies = [guess(served, address=f"192.0.2.{place}") for place in range(PER_NAME + 1)]
-    assert {403} == {one.status_code for one in replies[:-1]}
+    assert {403} == {reply.status_code for reply in replies[:-1]}
     assert (429, "900") == (replies[-1].status_code, replies[-1].headers["Retry-After"])
 
     assert 429 == guess(served, "ANNA", PASSWORD, address="192.0.2.99").status_code
     assert 303 == guess(served, "bob", PASSWORD, address="192.0.2.99").status_code
 
 
-def test_guesses_from_one_address_at_many_names(served: Console) -> None:
-    """Are slowed by the address, whatever the client says of itself; others are served."""
+def test_guesses_from_an_address_at_many_names(served: Console) -> None:
+    """After several guesses from an address, the console refuses even the right password from
+    there. A forged address before the proxy's changes nothing.
+    """
     replies = [guess(served, f"user-{place}") for place in range(PER_ADDRESS + 1)]
-    assert {403} == {one.status_code for one in replies[:-1]}
+    assert {403} == {reply.status_code for reply in replies[:-1]}
     assert 429 == replies[-1].status_code
 
     assert 429 == guess(served, "anna", PASSWORD).status_code
     assert 303 == guess(served, "anna", PASSWORD, address="192.0.2.8").status_code
 
 
-def test_link_leads_in_during_an_attack(served: Console) -> None:
-    """A session goes on, and a link from the command line leads in from anywhere; the guesses at
-    the name count on.
+def test_link_logs_in_during_an_attack(served: Console) -> None:
+    """A session continues, and a link from the command line logs the user in. The guesses at the
+    name still count.
     """
     hers = served.logged_in("anna")
     for place in range(PER_NAME + 5):
@@ -146,8 +154,10 @@ def test_link_leads_in_during_an_attack(served: Console) -> None:
     assert 429 == guess(served, "anna", ANOTHER, hers, "198.51.100.1").status_code
 
 
-def test_login_forgets_the_guesses_before_it(served: Console) -> None:
-    """Who mistypes now and then is not slowed, and an office may log in from one address."""
+def test_login_clears_earlier_guesses(served: Console) -> None:
+    """A user with typing errors logs in each time, and many logins from the same address are
+    allowed.
+    """
     for _ in range(2):
         for _ in range(PER_NAME - 1):
             guess(served)
@@ -158,19 +168,19 @@ def test_login_forgets_the_guesses_before_it(served: Console) -> None:
 
 
 def test_own_account_clears_no_guesses_at_others(served: Console) -> None:
-    """An attacker who logs in under his own name goes on being slowed by his address."""
+    """Logins under the attacker's own name leave the count of the address unchanged."""
     served.add_user("mallory")
-    found = []
+    statuses = []
     for place in range(PER_ADDRESS + 1):
-        found.append(guess(served, f"user-{place}").status_code)
+        statuses.append(guess(served, f"user-{place}").status_code)
         if place < PER_ADDRESS - 1:
             assert 303 == guess(served, "mallory", PASSWORD).status_code
 
-    assert [403] * PER_ADDRESS + [429] == found
+    assert [403] * PER_ADDRESS + [429] == statuses
 
 
 def test_flood_of_guesses_waits_in_a_short_queue() -> None:
-    """Two are verified at once, as many wait as a second has time for, and one more is refused."""
+    """Few passwords are verified at once, few logins wait, and the next login is refused."""
 
     async def flood() -> tuple[int, int, int]:
         turns, release = Turns(), asyncio.Event()
@@ -205,8 +215,10 @@ def test_flood_of_guesses_waits_in_a_short_queue() -> None:
         (None, "", True),
     ],
 )
-def test_as_what_an_address_is_counted(address: str | None, other: str, *, is_same: bool) -> None:
-    """A host has a whole network of IPv6: it is one."""
+def test_addresses_counted_as_the_same(address: str | None, other: str, *, is_same: bool) -> None:
+    """A network /64 of IPv6 counts as a single address, because a host may use all its
+    addresses.
+    """
     assert is_same == (counted_as(address) == counted_as(other))
 
 
@@ -214,7 +226,9 @@ def test_as_what_an_address_is_counted(address: str | None, other: str, *, is_sa
 
 
 def test_link_is_opened_often_and_used_once(served: Console) -> None:
-    """To open it does not spend it: mail filters do. To choose a password does, and logs in."""
+    """Opening leaves the link valid, because mail filters open links. Choosing a password ends the
+    link, and logs the user in.
+    """
     served.state.add_user(User("new", Role.VIEWER, served.site.now()))
     link, browser = served.link("new"), requests.Session()
     for _ in range(3):
@@ -229,8 +243,10 @@ def test_link_is_opened_often_and_used_once(served: Console) -> None:
         assert "this link no longer works" in reply.text
 
 
-def test_reset_makes_the_old_password_useless_at_once(served: Console) -> None:
-    """Before the new link is used, as after it: a thief of the password is out."""
+def test_reset_ends_the_old_password_at_once(served: Console) -> None:
+    """The old password is refused before and after the use of the new link, and the sessions
+    end.
+    """
     browser = served.logged_in("anna")
     served.state.forget_password("anna")
 
@@ -245,8 +261,8 @@ def test_reset_makes_the_old_password_useless_at_once(served: Console) -> None:
 
 
 @pytest.mark.parametrize("path", ["/welcome/none", "/welcome/<script>", "/welcome/%00"])
-def test_link_that_never_was(path: str, served: Console) -> None:
-    """One sentence, in the browser's language, and what to do."""
+def test_unknown_link(path: str, served: Console) -> None:
+    """The page has the reason and the command for another link, in the browser's language."""
     reply = served.get(requests.Session(), path, Accept_Language="zh")
 
     assert 410 == reply.status_code
@@ -254,8 +270,8 @@ def test_link_that_never_was(path: str, served: Console) -> None:
     assert "certferry console user reset NAME" in reply.text
 
 
-def test_link_that_has_expired(served: Console) -> None:
-    """Is no link, even where its page was open."""
+def test_expired_link(served: Console) -> None:
+    """The form of an expired link is refused, and the old password stays valid."""
     link = served.link("anna", within=timedelta(seconds=-1))
 
     reply = served.post(requests.Session(), link, password=ANOTHER, again=ANOTHER)
@@ -269,8 +285,8 @@ def test_link_that_has_expired(served: Console) -> None:
     [("short", "short"), ("", ""), (PASSWORD, ANOTHER), ("x" * 1001, "x" * 1001),
      ("anna-anna-anna", "anna-anna-anna"), ("password1234", "password1234")],
 )  # fmt: skip
-def test_password_that_cannot_be_chosen(password: str, again: str, served: Console) -> None:
-    """Says why; the link stays good."""
+def test_refused_password(password: str, again: str, served: Console) -> None:
+    """The page has the reason, and the link stays valid."""
     link = served.link("anna")
 
     reply = served.post(requests.Session(), link, password=password, again=again)
@@ -284,8 +300,8 @@ def test_password_that_cannot_be_chosen(password: str, again: str, served: Conso
 # --- the account
 
 
-def test_password_that_is_changed(served: Console) -> None:
-    """Every other browser is logged out; the old password opens nothing."""
+def test_changed_password(served: Console) -> None:
+    """Every other browser is logged out, and the old password is refused."""
     here, there = served.logged_in(), served.logged_in()
     form = {"current": PASSWORD, "password": ANOTHER, "again": ANOTHER}
 
@@ -301,23 +317,23 @@ def test_password_that_is_changed(served: Console) -> None:
     assert 303 == guess(served, password=ANOTHER).status_code
 
 
-def test_passwords_that_were_chosen_are_in_the_history(served: Console) -> None:
-    """Under the name of their user, with the address, and never the password."""
+def test_chosen_passwords_are_in_the_history(served: Console) -> None:
+    """An entry has the user and the address."""
     chosen, browser = {"password": ANOTHER, "again": ANOTHER}, requests.Session()
     assert 303 == served.post(browser, served.link("anna"), **chosen).status_code
     form = {"current": ANOTHER, "password": PASSWORD, "again": PASSWORD}
     assert 303 == served.post(browser, "/account/password", **form).status_code
 
-    found = [(one.event, one.who, one.facts) for one in served.state.history(ACCESS, 5)]
+    entries = [(entry.event, entry.who, entry.facts) for entry in served.state.history(ACCESS, 5)]
     where = {"address": "127.0.0.1"}
-    assert [("password changed", "anna", where), ("password chosen", "anna", where)] == found
+    assert [("password changed", "anna", where), ("password chosen", "anna", where)] == entries
     page = served.get(browser, f"/history?name={ACCESS}&who=anna").text
     assert "password chosen" in page
     assert "address: 127.0.0.1" in page
 
 
-def test_cookie_that_was_copied_before_the_password_is_changed(served: Console) -> None:
-    """It opens nothing afterwards; the browser in which it is changed has another one."""
+def test_copied_cookie_after_a_changed_password(served: Console) -> None:
+    """The copied cookie opens no page, and the user's browser has a new cookie."""
     browser, copied = served.logged_in(), requests.Session()
     copied.cookies.update(browser.cookies)
     form = {"current": PASSWORD, "password": ANOTHER, "again": ANOTHER}
@@ -328,32 +344,32 @@ def test_cookie_that_was_copied_before_the_password_is_changed(served: Console) 
     assert 303 == served.post(browser, "/account/language", language="en").status_code
 
 
-def test_password_is_changed_by_its_owner_alone(served: Console) -> None:
-    """An open browser is not enough: the current password is asked for, and guesses are counted."""
+def test_change_of_a_password_needs_the_current_password(served: Console) -> None:
+    """A change needs the current password, and wrong passwords count as guesses."""
     browser = served.logged_in()
     form = {"current": "wrong", "password": ANOTHER, "again": ANOTHER}
     replies = [served.post(browser, "/account/password", **form) for _ in range(PER_NAME + 1)]
 
-    assert [422] * PER_NAME + [429] == [one.status_code for one in replies]
+    assert [422] * PER_NAME + [429] == [reply.status_code for reply in replies]
     assert "the current password is wrong" in replies[0].text
 
 
 def test_logout_everywhere(served: Console) -> None:
-    """Ends each session of the user, and of no other."""
+    """Each session of the user ends. Sessions of other users continue."""
     served.add_user("bob")
     here, there, bob = served.logged_in(), served.logged_in(), served.logged_in("bob")
 
     assert 303 == served.post(here, "/account/sessions").status_code
 
-    assert [False, False, True] == [is_in(served, one) for one in (here, there, bob)]
+    assert [False, False, True] == [is_in(served, browser) for browser in (here, there, bob)]
 
 
 def test_no_page_makes_a_user(served: Console) -> None:
-    """A console without users says which command does, and has nothing that makes the first one."""
+    """A console without users shows the command for adding users."""
     served.state.remove_user("anna")
 
-    said = served.get(requests.Session(), "/login").text
-    assert "<code>certferry console user add NAME</code>" in said
-    assert "Password lost?" not in said
+    page = served.get(requests.Session(), "/login").text
+    assert "<code>certferry console user add NAME</code>" in page
+    assert "Password lost?" not in page
     assert 403 == guess(served, password=PASSWORD).status_code
     assert () == served.state.users()

@@ -1,4 +1,6 @@
-"""What is observed for pages in the background: once for all, not for ever, and never stale."""
+"""Observations in the background: once for all visitors, again when old, and again after a
+change.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ NOON = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 
 
 class World:
-    """What is observed, by a clock that a test sets."""
+    """An observed world, with a clock set by the test."""
 
     def __init__(self) -> None:
         self.at = NOON
@@ -27,7 +29,7 @@ class World:
         self.observer = Observer(lambda: self.at)
 
     def ask(self) -> int:
-        """Return how often it was asked."""
+        """Return how often the world was asked."""
         self.asked += 1
         asked, fails = self.asked, self.fails
         self.may_answer.wait(10)
@@ -35,76 +37,84 @@ class World:
             raise DnsUnavailable(Text("no answer"))
         return asked
 
-    def found(self) -> Callable[[], int | None]:
-        """Return what waits until nothing is being observed, and returns what is known."""
+    def reader(self) -> Callable[[], int | None]:
+        """Return a function that waits for the end of the observation, and returns the last
+        result.
+        """
 
-        def known() -> int | None:
+        def settled_value() -> int | None:
             assert eventually(lambda: not self.observer.latest("it", self.ask).is_being_observed)
             return self.observer.latest("it", self.ask).value
 
-        return known
+        return settled_value
 
 
-def test_what_many_ask_for_is_observed_once() -> None:
-    """Also while it is observed; and again when it is old, or wanted anew."""
+def test_many_requests_share_an_observation() -> None:
+    """Requests during an observation share the observation. An old result, or a request for a new
+    result, starts another observation.
+    """
     world = World()
-    known = world.found()
+    value = world.reader()
     world.may_answer.clear()
     assert all(world.observer.latest("it", world.ask).is_being_observed for _ in range(10))
     world.may_answer.set()
-    assert 1 == known()
+    assert 1 == value()
 
     world.at += FRESH
-    assert 1 == known()
+    assert 1 == value()
     world.at += timedelta(seconds=1)
-    assert 2 == known()
+    assert 2 == value()
     world.observer.latest("it", world.ask, anew=True)
-    assert 3 == known()
+    assert 3 == value()
 
 
-def test_a_failure_keeps_what_was_found_and_when() -> None:
-    """And is not tried again by every page that asks."""
+def test_failed_observation_keeps_the_last_result() -> None:
+    """The last result and its time stay, and further requests do not repeat the failed
+    observation.
+    """
     world = World()
-    known = world.found()
-    assert 1 == known()
+    value = world.reader()
+    assert 1 == value()
     world.at, world.fails = NOON + 2 * FRESH, True
 
-    assert 1 == known()
-    found = [world.observer.latest("it", world.ask) for _ in range(5)][-1]
-    assert found.problem is not None
-    assert (NOON, 2) == (found.at, world.asked)
+    assert 1 == value()
+    result = [world.observer.latest("it", world.ask) for _ in range(5)][-1]
+    assert result.problem is not None
+    assert (NOON, 2) == (result.at, world.asked)
 
 
-def test_what_began_before_a_change_is_observed_once_more() -> None:
-    """A plan that was begun before a run ended may be of the world before it."""
+def test_observation_begun_before_a_change_is_repeated() -> None:
+    """A plan begun before the end of a run may describe the world before the run."""
     world = World()
-    known = world.found()
+    value = world.reader()
     world.may_answer.clear()
     world.observer.latest("it", world.ask)
     world.observer.forget()
     world.may_answer.set()
 
-    assert 2 == known()
+    assert 2 == value()
     world.observer.forget()
-    assert 3 == known()
+    assert 3 == value()
 
 
-def test_what_a_run_has_changed_is_shown_until_it_is_observed_anew() -> None:
-    """With its age: what a thousand certificates are planned to get takes minutes to find."""
+def test_outdated_result_is_shown_until_the_next_result() -> None:
+    """The old result stays until the new result, because the plan of a thousand certificates takes
+    minutes.
+    """
     world = World()
-    known = world.found()
-    assert 1 == known()
+    value = world.reader()
+    assert 1 == value()
     world.may_answer.clear()
     world.observer.outdate()
 
-    found = world.observer.latest("it", world.ask)
-    assert (1, True) == (found.value, found.is_being_observed)
+    result = world.observer.latest("it", world.ask)
+    assert (1, True) == (result.value, result.is_being_observed)
     world.may_answer.set()
-    assert 2 == known()
+    assert 2 == value()
 
 
-def test_how_far_it_is_can_be_counted() -> None:
-    """While it goes on, and nothing of it stays."""
+def test_progress_of_an_observation_is_counted() -> None:
+    """Progress is counted during the observation, and reset at the end."""
     world = World()
     world.may_answer.clear()
     world.observer.latest("it", world.ask)
@@ -112,15 +122,15 @@ def test_how_far_it_is_can_be_counted() -> None:
     for event in (Begun(3), LineageEnded("a"), Begun(2), LineageEnded("b")):
         count(event)
 
-    found = world.observer.known("it")
-    assert (1, 2) == (found.done, found.count)
+    result = world.observer.known("it")
+    assert (1, 2) == (result.done, result.count)
     world.may_answer.set()
     assert eventually(lambda: not world.observer.known("it").is_being_observed)
     assert (0, 0) == (world.observer.known("it").done, world.observer.known("it").count)
 
 
-def test_a_thousand_pages_start_no_thousand_threads() -> None:
-    """A few are observed at a time, and each of them in the end."""
+def test_many_observations_start_few_threads() -> None:
+    """Few observations run at once, and all observations end."""
     world, kinds = World(), range(20 * AT_ONCE)
     world.may_answer.clear()
     for kind in kinds:

@@ -1,4 +1,4 @@
-"""The first screen: what it says of what is stored, and that it says it to browsers."""
+"""The first screen: the verdict, the causes, the days, the lives and the last run."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ from certferry.console.site import Site
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import Role
 from certferry.core.assessment.agenda import Coming, Day, Life, Milestone, OverallVerdict
-from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.notices import REFUSED, Notice, Subject, Topic
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.inventory import DiscoveredDomain, Discovery, FoundDomain
 from certferry.core.discovery.proposal import Proposal
 from certferry.core.observed.stored_runs import RunKind, RunSource, RunState, StoredRun
-from certferry.errors import Problem, Severity, StateUnavailable
+from certferry.errors import Problem, Severity, StateUnavailable, TargetAccessDenied
 from certferry.ports.state import StateStore
 from certferry.text import Text
 from certferry.values import replace
@@ -60,12 +61,12 @@ from tests.core.strategies import certificate, version
 from tests.house.translations import read
 
 HOSTILE = "\"><b>&%2e?#;'{{7*7}}"
-"""A name that the configuration takes."""
+"""A name accepted by the configuration."""
 
 
 @contextmanager
 def opened(site: Site, language: str = "en", role: Role = Role.OPERATOR) -> Iterator[str]:
-    """Serve a site to one user; yield the URL."""
+    """Serve a site to a single user, and yield the URL."""
     with served(AsVisitor(pages_of(site), replace(ANNA, role=role), language)) as url:
         yield url
 
@@ -78,7 +79,7 @@ def page(site: Site, path: str = "/", language: str = "en", role: Role = Role.OP
 
 
 def words(html: str) -> str:
-    """What a person reads of the main part."""
+    """Return the visible words of the main part."""
     main = html.partition("<main")[2].partition(">")[2].partition("</main>")[0]
     main = re.sub(r"<(\w+)[^>]* hidden>.*?</\1>", " ", main)
     return " ".join(re.sub(r"<[^>]*>", " ", main).split())
@@ -102,7 +103,7 @@ def verdict(**facts: object) -> OverallVerdict:
 
 
 @pytest.mark.parametrize(
-    ("found", "said", "level"),
+    ("overall", "sentence", "level"),
     [
         (
             verdict(next=NEXT),
@@ -135,13 +136,17 @@ def verdict(**facts: object) -> OverallVerdict:
         (verdict(certificates=0), "No certificates are configured yet", "notice"),
     ],
 )
-def test_the_verdict_is_one_sentence(found: OverallVerdict, said: str, level: str) -> None:
-    """It says first what needs a person."""
-    assert (said, level) == (str(sentence_of(found)), level_of(found))
+def test_verdict_begins_with_the_problems(
+    overall: OverallVerdict, sentence: str, level: str
+) -> None:
+    """Certificates in trouble come first in the sentence. Pending certificates, and an empty
+    configuration, have the level `notice`.
+    """
+    assert (sentence, level) == (str(sentence_of(overall)), level_of(overall))
 
 
 @pytest.mark.parametrize(
-    ("said", "commands"),
+    ("sentence", "commands"),
     [
         ("run: certferry sync img", ["certferry sync img"]),
         ("see by `certferry schedule show` whether; run: certferry sync", None),
@@ -152,31 +157,40 @@ def test_the_verdict_is_one_sentence(found: OverallVerdict, said: str, level: st
         ("stop the other tool; certferry repairs it again after noon", []),
     ],
 )
-def test_commands_in_a_sentence(said: str, commands: list[str] | None) -> None:
-    """Those in backquotes, and one after a colon at its end."""
+def test_commands_in_a_sentence(sentence: str, commands: list[str] | None) -> None:
+    """A command is in backquotes, or follows a colon at the end of the sentence."""
     expected = ["certferry schedule show", "certferry sync"] if commands is None else commands
 
-    assert expected == [words for is_command, words in pieces(said) if is_command]
+    assert expected == [words for is_command, words in pieces(sentence) if is_command]
 
 
-def test_what_is_copied_from_any_sentence_is_a_command() -> None:
-    """In both languages: no button copies prose that begins with the program's name."""
-    known = {*program.list_commands(click.Context(program)), "help"}
-    said = [str(one) for each in read("zh") for one in (each.id, each.string)]
-    found = [words for one in said for is_command, words in pieces(one) if is_command]
+def test_every_button_to_copy_has_a_command() -> None:
+    """In every sentence of both languages, each button to copy has an existing command. Prose that
+    begins with the program's name has no button.
+    """
+    commands = {*program.list_commands(click.Context(program)), "help"}
+    sentences = [str(text) for entry in read("zh") for text in (entry.id, entry.string)]
+    copied = [
+        words for sentence in sentences for is_command, words in pieces(sentence) if is_command
+    ]
 
-    assert 100 < len(found)
-    wrong = [one for one in found if one.split()[1] not in known and one.split()[1][0] not in "-{"]
+    assert 100 < len(copied)
+    wrong = [
+        command
+        for command in copied
+        if command.split()[1] not in commands and command.split()[1][0] not in "-{"
+    ]
     assert [] == wrong
 
 
 parts = st.sampled_from(["certferry ", "`", " ", "sync", ";", "：", "."])
 
 
-@given(said=st.lists(parts, max_size=12).map("".join))
-def test_no_word_of_a_sentence_is_lost(said: str) -> None:
-    """Only the backquotes go."""
-    assert said.replace("`", "") == "".join(words for _, words in pieces(said)).replace("`", "")
+@given(sentence=st.lists(parts, max_size=12).map("".join))
+def test_sentence_keeps_every_word(sentence: str) -> None:
+    """The pieces are the sentence without backquotes."""
+    pieces_of_sentence = "".join(words for _, words in pieces(sentence))
+    assert sentence.replace("`", "") == pieces_of_sentence.replace("`", "")
 
 
 # --- the picture
@@ -202,19 +216,19 @@ def lives(draw: st.DrawFn) -> Life:
 
 
 @given(drawn=st.lists(lives(), min_size=1, max_size=4))
-def test_everything_is_within_the_picture(drawn: list[Life]) -> None:
-    """Whatever a certificate's life is, now and each bar have their place; what has passed of it is
-    no more than the whole.
+def test_bars_are_within_the_picture(drawn: list[Life]) -> None:
+    """For any life, now and every bar have a position within the picture. The passed part of a bar
+    is at most the whole bar.
     """
     picture = picture_of(drawn, NOW)
 
     assert picture is not None
     assert 0 <= picture.now <= 100
-    assert [one.life for one in picture.bars] == drawn
+    assert [bar.life for bar in picture.bars] == drawn
     for bar in picture.bars:
-        for one in filter(None, (bar.used, bar.passed, bar.newer, bar.window)):
-            assert 0 <= one.x
-            assert one.x + one.width <= 100.01
+        for stretch in filter(None, (bar.used, bar.passed, bar.newer, bar.window)):
+            assert 0 <= stretch.x
+            assert stretch.x + stretch.width <= 100.01
         assert (bar.used is None) is (bar.passed is None) is (bar.life.in_use_until is None)
         if bar.used is not None and bar.passed is not None:
             assert bar.passed.width <= bar.used.width
@@ -223,8 +237,8 @@ def test_everything_is_within_the_picture(drawn: list[Life]) -> None:
 
 
 @given(drawn=st.lists(lives(), min_size=1, max_size=4), minutes=st.integers(0, 60 * 24 * 366))
-def test_labels_below_the_scale_never_cover_each_other(drawn: list[Life], minutes: int) -> None:
-    """Each has a third of the scale, on the scale, in the order of the months."""
+def test_labels_below_the_scale_keep_their_distance(drawn: list[Life], minutes: int) -> None:
+    """Each label has a third of the scale, and stays on the scale, in the order of the months."""
     picture = picture_of(drawn, NOW + timedelta(minutes=minutes))
 
     assert picture is not None
@@ -234,45 +248,47 @@ def test_labels_below_the_scale_never_cover_each_other(drawn: list[Life], minute
     assert all(later - begin > 35.99 for begin, later in itertools.pairwise(begins))
 
 
-def test_no_certificate_is_no_picture() -> None:
-    """An empty axis would say nothing."""
+def test_picture_without_a_certificate() -> None:
+    """Without a certificate, the axis would be empty, so the picture is left out."""
     assert picture_of([Life("img")], NOW) is None
 
 
 # --- the page
 
 
-def test_nothing_is_declared(tmp_path: Path) -> None:
-    """The first screen has the next command."""
+def test_first_screen_without_certificates(tmp_path: Path) -> None:
+    """The first screen shows the commands for adding certificates."""
     with site_in(tmp_path) as site:
-        said = words(page(site))
+        shown = words(page(site))
 
-    assert said.startswith("No certificates are configured yet")
-    assert "certferry init" in said
-    assert f"certferry --config {tmp_path / 'certferry.toml'} add" in said
+    assert shown.startswith("No certificates are configured yet")
+    assert "certferry init" in shown
+    assert f"certferry --config {tmp_path / 'certferry.toml'} add" in shown
 
 
-def test_no_run_yet(tmp_path: Path) -> None:
-    """It says how to try, and how to begin."""
+def test_first_screen_before_the_first_run(tmp_path: Path) -> None:
+    """The first screen shows the commands for a rehearsal and for the first run."""
     with site_in(tmp_path, tables_of(1)) as site:
-        said = words(page(site))
+        shown = words(page(site))
 
-    assert "The only certificate is in trouble" in said
-    assert f"certferry --config {tmp_path / 'certferry.toml'} sync --rehearse" in said
-    assert "no certificate has been issued yet" in said
+    assert "The only certificate is in trouble" in shown
+    assert f"certferry --config {tmp_path / 'certferry.toml'} sync --rehearse" in shown
+    assert "no certificate has been issued yet" in shown
 
 
 @pytest.mark.parametrize(
-    ("language", "said"),
+    ("language", "sentence"),
     [("en", "All 2 certificates are in order; next renewal: c"), ("zh", "2 张证书")],
 )
-def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
-    """After runs that brought everything: one sentence, the days, the lives, the last run."""
+def test_first_screen_in_order(tmp_path: Path, language: str, sentence: str) -> None:
+    """The first screen has the verdict, the days, and a bar for each certificate. The title and the
+    icon show no trouble.
+    """
     with site_in(tmp_path, tables_of(2)) as site:
         sync(site)
         html = page(site, language=language)
 
-    assert said in words(html)
+    assert sentence in words(html)
     assert '<h1 class="verdict ok"' in html
     assert 2 == html.count('<svg class="life"')
     strip = html.split('<ol class="strip">')[1].split("</ol>")[0]
@@ -281,8 +297,8 @@ def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
     assert "icon.svg" in html.partition('rel="icon"')[2].partition(">")[0]
 
 
-def test_last_run_names_who_started_it(tmp_path: Path) -> None:
-    """How it ended, from where it was started and on which host, and a link to all of it."""
+def test_last_run_names_the_user(tmp_path: Path) -> None:
+    """The line has the result, the user, the source, the host, and a link to the run."""
     with site_in(tmp_path, tables_of(1)) as site:
         sync(site)
         state, host = site.workspace().state, site.stored.latest().last_runs[0][0]
@@ -297,8 +313,10 @@ def test_last_run_names_who_started_it(tmp_path: Path) -> None:
     assert f"Sync by anna (console) on {host}" in last
 
 
-def test_run_that_failed_before_it_reconciled_anything_is_the_last_run(tmp_path: Path) -> None:
-    """A refused plan is no host's last run of the state; it is one that has ended all the same."""
+def test_run_that_failed_at_the_start_is_the_last_run(tmp_path: Path) -> None:
+    """A run may fail before the state stores a last run of the host, for example because the plan
+    was refused. The first screen shows the run nevertheless.
+    """
     with site_in(tmp_path, tables_of(1)) as site:
         assert "No run has finished yet." in page(site)
         state = site.workspace().state
@@ -308,9 +326,22 @@ def test_run_that_failed_before_it_reconciled_anything_is_the_last_run(tmp_path:
         html = page(site)
 
     assert "No run has finished yet." not in html
+    assert "Next run" not in html, "another program starts the runs"
     last = html.split('id="looked"')[1]
     assert '<a href="/runs/r1">' in last
     assert '<span class="badge error">failed</span>' in last
+
+
+def test_process_with_a_schedule_shows_its_next_run(tmp_path: Path) -> None:
+    """The next run is within half a day."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        site.has_schedule = True
+        html = page(site)
+
+    shown = re.search(r'Next run <time[^>]* datetime="([^"]*)"', html)
+    assert shown is not None
+    assert NOW < datetime.fromisoformat(shown[1]) <= NOW + DAY / 2 + timedelta(minutes=1)
 
 
 def notices(site: Site, *made: Notice) -> None:
@@ -318,12 +349,14 @@ def notices(site: Site, *made: Notice) -> None:
 
 
 def cards(html: str) -> list[str]:
-    """The cards of a page."""
-    return [one.partition("</section>")[0] for one in html.split('<div class="note cause ')[1:]]
+    """Return the cards of a page."""
+    return [part.partition("</section>")[0] for part in html.split('<div class="note cause ')[1:]]
 
 
-def test_cause_has_its_fix(tmp_path: Path) -> None:
-    """Since when, why, and a form that starts the run, or a link to the page, which is the fix."""
+def test_cause_has_a_card(tmp_path: Path) -> None:
+    """The card has the start of the problem, and a link to the certificate. The title of every page
+    has the number of causes.
+    """
     with site_in(tmp_path, tables_of(2)) as site:
         state = site.workspace().state
         issue(state, "c0", ["d0.c0.example.com"], age=80 * DAY)
@@ -340,9 +373,9 @@ def test_cause_has_its_fix(tmp_path: Path) -> None:
     assert f'since <time datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in card
 
 
-def test_cause_of_many_certificates_is_one_card(tmp_path: Path) -> None:
-    """With the number of certificates and domains, three names, and one run; a viewer gets the
-    command in place of the button.
+def test_cause_of_many_certificates_has_a_single_card(tmp_path: Path) -> None:
+    """The card has the numbers of certificates and domains, three names, and a single run for all.
+    A viewer gets the command in place of the button.
     """
     with site_in(tmp_path, tables_of(12)) as site:
         sync(site)
@@ -354,7 +387,9 @@ def test_cause_of_many_certificates_is_one_card(tmp_path: Path) -> None:
             for number in range(12)
             for place in range(2)
         ]
-        notices(site, *(Notice(Topic.TROUBLE, one, NOW, refused, NOW + DAY) for one in places))
+        notices(
+            site, *(Notice(Topic.TROUBLE, subject, NOW, refused, NOW + DAY) for subject in places)
+        )
         html, viewed = page(site), page(site, role=Role.VIEWER)
 
     [card] = cards(html)
@@ -398,10 +433,12 @@ CHANNEL = '[notify.ops]\ntype = "webhook"\nurl = "https://hooks.example.com/x"\n
         (Subject(), Text("run: certferry restore FILE"), "<code>certferry"),
     ],
 )
-def test_fix_is_a_button_wherever_the_console_can_do_it(
+def test_fix_is_a_button_if_possible(
     tmp_path: Path, subject: Subject, hint: Text, fix: str
 ) -> None:
-    """In place of the command in the hint; without such a command, by what the cause is about."""
+    """The button takes the place of the hint's command. For a hint without such a command, the
+    subject of the cause decides the button.
+    """
     with site_in(tmp_path, tables_of(1) + CHANNEL) as site:
         sync(site)
         notices(site, Notice(Topic.TROUBLE, subject, NOW, Problem("said", Text("no"), hint)))
@@ -414,7 +451,9 @@ def test_fix_is_a_button_wherever_the_console_can_do_it(
 
 
 def test_consequences_are_folded_under_their_cause(tmp_path: Path) -> None:
-    """Each kind once, with its date and the number of the others."""
+    """Each kind of consequence is shown once, with the earliest date and the number of the
+    others.
+    """
     with site_in(tmp_path, tables_of(3)) as site:
         state = site.workspace().state
         for number in range(3):
@@ -434,9 +473,54 @@ def test_consequences_are_folded_under_their_cause(tmp_path: Path) -> None:
     assert f'expires <span class="moment">{NOW + 6 * DAY:%Y-%m-%d %H:%M} UTC</span>' in card
 
 
-def test_expired_domain_that_no_certificate_covers(tmp_path: Path) -> None:
-    """Once an operator has looked at Discover, the first screen names domains outside certferry
-    with an expired certificate.
+def test_card_has_the_effect_of_a_cause(tmp_path: Path) -> None:
+    """The card says which channels still deliver, that a domain has no HTTPS, and that an account
+    with refused keys takes nothing.
+    """
+    channels = CHANNEL + CHANNEL.replace("ops", "night")
+    with site_in(tmp_path, tables_of(2) + channels) as site:
+        sync(site)
+        state = site.workspace().state
+        dark = ("c0", "qiniu", "d0.c0.example.com")
+        seen = Sighting(*dark, served=False, since=NOW, serves_nothing=True)
+        state.update_sightings(
+            lambda before: (*(other for other in before if other.place != dark), seen)
+        )
+        told = (
+            (Subject(channel="night"), REFUSED),
+            (Subject(*dark), "deploy_failed"),
+            (Subject("c1", "qiniu"), TargetAccessDenied.code),
+        )
+        notices(
+            site,
+            *(Notice(Topic.TROUBLE, about, NOW, Problem(code, Text("no"))) for about, code in told),
+        )
+        [first, second, third] = [words(f"<main>{card}</main>") for card in cards(page(site))]
+
+    assert "d0.c0.example.com has no HTTPS now: no address serves a certificate" in first
+    assert "expires" not in first, "no visitor sees the new certificate"
+    assert any("they still reach ops" in card for card in (second, third))
+    assert any("no certificate can be deployed to qiniu now" in card for card in (second, third))
+
+
+def test_card_without_an_own_deadline_has_that_of_its_certificates(tmp_path: Path) -> None:
+    """A refused account has no deadline; the certificates must still be uploaded by a moment."""
+    with site_in(tmp_path, tables_of(2)) as site:
+        state = site.workspace().state
+        for number, age in enumerate((10, 20)):
+            issue(state, f"c{number}", domains_of(number), age=age * DAY, served=False)
+        refused = Problem(TargetAccessDenied.code, Text("no"))
+        subjects = (Subject(f"c{number}", "qiniu") for number in range(2))
+        notices(site, *(Notice(Topic.TROUBLE, about, NOW, refused) for about in subjects))
+        [card] = [card for card in cards(page(site)) if "no</" in card]
+
+    shown = words(f"<main>{card}</main>")
+    assert f"must be uploaded by {NOW + 40 * DAY:%Y-%m-%d %H:%M} UTC" in shown
+
+
+def test_expired_domain_outside_certferry(tmp_path: Path) -> None:
+    """After a survey on the page Discover, the first screen names uncovered domains with an expired
+    certificate.
     """
     with site_in(tmp_path, tables_of(1)) as site:
         sync(site)
@@ -449,11 +533,12 @@ def test_expired_domain_that_no_certificate_covers(tmp_path: Path) -> None:
 
     assert "old.example.com" not in before
     assert "as of the last run," in after
-    assert "old.example.com: the certificate has expired" in after
+    assert "Causes old.example.com: the certificate has expired" in after
+    assert "visitors get an error" in after
 
 
 def test_all_causes_have_a_page(tmp_path: Path) -> None:
-    """The first screen shows ten, and leads to the others; no page has more than twenty."""
+    """The first screen shows ten causes and a link to all causes, twenty on a page."""
     with site_in(tmp_path, tables_of(1)) as site:
         sync(site)
         made = (
@@ -461,48 +546,52 @@ def test_all_causes_have_a_page(tmp_path: Path) -> None:
             for n in range(30)
         )
         notices(site, *made)
-        first, one, two, beyond = (
+        first, all_first, all_second, beyond = (
             page(site, path) for path in ("/", "/causes", "/causes?page=2", "/causes?page=9x")
         )
 
-    assert [MOST_CAUSES, 20, 10, 20] == [len(cards(html)) for html in (first, one, two, beyond)]
+    assert [MOST_CAUSES, 20, 10, 20] == [
+        len(cards(html)) for html in (first, all_first, all_second, beyond)
+    ]
     assert '<a class="small" href="/causes">all 30 causes</a>' in first
-    assert 'href="/causes?page=2"' in one
+    assert 'href="/causes?page=2"' in all_first
 
 
-def test_two_forms_have_two_identities(tmp_path: Path) -> None:
-    """The same form sent twice starts one run; the form of another page starts another one."""
+def test_each_form_has_an_identity(tmp_path: Path) -> None:
+    """Each load of the page gives the form a new identity. The console recognises a repeated form
+    by the identity.
+    """
     with site_in(tmp_path, tables_of(1)) as site, opened(site) as url:
-        found = {
-            one
+        identities = {
+            identity
             for _ in range(2)
-            for one in re.findall(r'name="request" value="([^"]+)"', requests.get(url).text)  # noqa: S113 - on loopback
+            for identity in re.findall(r'name="request" value="([^"]+)"', requests.get(url).text)  # noqa: S113 - on loopback
         }
 
-    assert 2 == len(found)
+    assert 2 == len(identities)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_hostile_name_is_only_a_name(tmp_path: Path, language: str) -> None:
-    """In text, in attributes and in links, also in what a service said."""
+def test_hostile_name_on_the_first_screen(tmp_path: Path, language: str) -> None:
+    """Text, attributes, links and the words of services are escaped."""
     with site_in(tmp_path, table(HOSTILE, ["a.example.com"])) as site:
         sync(site)
-        said = Problem("target_rejected", Text("{said}", said="<script>alert(1)</script>"))
-        notice = Notice(Topic.TROUBLE, Subject(HOSTILE, "qiniu", "a.example.com"), NOW, said)
+        problem = Problem("target_rejected", Text("{said}", said="<script>alert(1)</script>"))
+        notice = Notice(Topic.TROUBLE, Subject(HOSTILE, "qiniu", "a.example.com"), NOW, problem)
         site.workspace().state.update_notices(lambda before: (*before, notice))
         with opened(site, language) as url:
             html = requests.get(url, timeout=30).text
             [to] = set(re.findall(r'<a href="(/certificates/[^"?]+)"', html)) - {"/certificates"}
-            found = requests.get(url + to, timeout=30)
+            linked = requests.get(url + to, timeout=30)
 
-    assert "<script>alert" not in html + found.text
-    assert "<b>" not in html + found.text
+    assert "<script>alert" not in html + linked.text
+    assert "<b>" not in html + linked.text
     assert "{{7*7}}" in html
-    assert 200 == found.status_code
+    assert 200 == linked.status_code
 
 
 def test_links_have_the_prefix(tmp_path: Path) -> None:
-    """Behind a proxy with a path of its own, no link leads out of it."""
+    """Behind a proxy with a prefix, every link begins with the prefix."""
     with site_in(tmp_path, tables_of(1), prefix="/x/y") as site:
         sync(site)
         html = page(site)
@@ -512,26 +601,8 @@ def test_links_have_the_prefix(tmp_path: Path) -> None:
             assert path.startswith(("/x/y/", "?")), path
 
 
-def test_many_certificates_are_shown_in_part(tmp_path: Path) -> None:
-    """The soonest, and links to the rest; the whole stays small."""
-    count = MOST_LIVES + 40
-    with site_in(tmp_path, tables_of(count)) as site:
-        fill(site.workspace().state, count)
-        site.workspace().state.update_notices(
-            lambda _: tuple(
-                Notice(Topic.TROUBLE, Subject(f"c{number}"), NOW, Problem(f"s{number}", Text("no")))
-                for number in range(MOST_CAUSES + 5)
-            )
-        )
-        html = page(site)
-
-    assert MOST_LIVES == html.count('<svg class="life"')
-    assert MOST_CAUSES == html.count('<div class="note cause ')
-    assert len(html.encode()) < 100_000
-
-
-def test_renewals_of_a_day_are_one_entry(tmp_path: Path) -> None:
-    """With their number, counted by quarters of an hour for viewers in other zones, the first names
+def test_renewals_of_a_day_share_an_entry(tmp_path: Path) -> None:
+    """The entry has the number of renewals, also by quarters of an hour for viewers in other zones,
     and a link to the certificates of the day.
     """
     count = 30
@@ -546,7 +617,7 @@ def test_renewals_of_a_day_are_one_entry(tmp_path: Path) -> None:
     entries = re.findall(r'<p class="renewal" data-counts="([^"]*)">.*?<b>(\d+)</b>', html)
     assert count == sum(int(shown) for _, shown in entries)
     for counts, shown in entries:
-        assert int(shown) == sum(int(one.partition(":")[2]) for one in counts.split())
+        assert int(shown) == sum(int(part.partition(":")[2]) for part in counts.split())
     shown_days = re.findall(r'day=([^"]*)" title="[^"]*">renew <b>(\d+)', html)
     assert dict(shown_days)[day.partition("=")[2]] == str(listed.count('<th scope="row"'))
 
@@ -558,7 +629,9 @@ def test_renewals_of_a_day_are_one_entry(tmp_path: Path) -> None:
 def test_every_certificate_of_a_day_is_counted(
     moments: list[int], milestones: list[Milestone]
 ) -> None:
-    """Once for each kind of milestone, in the quarter of its moment."""
+    """Each certificate is counted once for each kind of milestone, in the quarter of an hour of the
+    milestone.
+    """
     midnight = datetime(2026, 12, 1, tzinfo=UTC)
     coming = tuple(
         Coming(midnight + timedelta(minutes=minute), milestone, f"c{number}")
@@ -568,15 +641,17 @@ def test_every_certificate_of_a_day_is_counted(
 
     assert len(coming) == sum(entry.count for entry in shown.entries)
     for entry in shown.entries:
-        quarters = [one.split(":") for one in entry.counts.split()]
+        quarters = [quarter.split(":") for quarter in entry.counts.split()]
         assert entry.count == sum(int(count) for _, count in quarters)
         begins = {datetime.fromtimestamp(int(quarter) * 900, UTC) for quarter, _ in quarters}
-        own = [one.at for one in coming if one.milestone is entry.milestone]
+        own = [event.at for event in coming if event.milestone is entry.milestone]
         assert begins == {at.replace(minute=at.minute // 15 * 15) for at in own}
 
 
 def test_bar_is_the_life_of_the_certificate_in_use(tmp_path: Path) -> None:
-    """The newer one is drawn beside it, and the date in the last column is that of the bar."""
+    """The newer certificate is drawn beside the bar, and the last column has the end of the
+    certificate in use.
+    """
     with site_in(tmp_path, tables_of(1)) as site:
         state = site.workspace().state
         issue(state, "c0", domains_of(0), age=70 * DAY)
@@ -593,7 +668,9 @@ def test_bar_is_the_life_of_the_certificate_in_use(tmp_path: Path) -> None:
 
 
 def test_lives_are_shown_by_page_and_by_state(tmp_path: Path) -> None:
-    """In the order of their bars; the state is kept from page to page."""
+    """The certificates are in the order of their ends, and the links to other pages keep the
+    state.
+    """
     count = 3 * MOST_LIVES
     with site_in(tmp_path, tables_of(count)) as site:
         fill(site.workspace().state, count)
@@ -612,8 +689,10 @@ def test_lives_are_shown_by_page_and_by_state(tmp_path: Path) -> None:
     assert "No certificates match the filter." in none
 
 
-def test_page_does_not_grow_with_the_certificates(tmp_path: Path) -> None:
-    """Ten times as many certificates, a third of them in trouble, change only the digits."""
+def test_pages_for_many_certificates_are_small(tmp_path: Path) -> None:
+    """The first screen hardly grows with ten times as many certificates, a third of them in
+    trouble. The lists of causes and certificates have a limited size.
+    """
     sizes: dict[str, list[int]] = {}
     for count in (60, 600):
         folder = tmp_path / str(count)
@@ -642,8 +721,8 @@ def test_page_does_not_grow_with_the_certificates(tmp_path: Path) -> None:
     assert sizes["/certificates?state=trouble"][1] < 150_000
 
 
-def test_what_is_stored_is_read_anew_after_a_run(tmp_path: Path) -> None:
-    """Within two seconds all who ask get what one has read; a run that ended since then counts."""
+def test_snapshot_is_renewed_after_a_run(tmp_path: Path) -> None:
+    """Visitors share a snapshot for two seconds, and get a new snapshot after the end of a run."""
     with site_in(tmp_path, tables_of(1)) as site:
         before = site.stored.latest()
         assert before is site.stored.latest()
@@ -651,11 +730,11 @@ def test_what_is_stored_is_read_anew_after_a_run(tmp_path: Path) -> None:
         after = site.stored.latest()
 
     assert after is not before
-    assert [] == [one.concern for one in after.agenda.needs if "run" in one.concern.problem.code]
+    assert [] == [need.concern for need in after.agenda.needs if "run" in need.concern.problem.code]
 
 
 class Slow:
-    """A workspace whose state fails after a while, and counts how often it was asked."""
+    """A workspace with a state that fails after a while, and counts the requests."""
 
     settings = None
 
@@ -669,10 +748,10 @@ class Slow:
         raise StateUnavailable(Text("the database does not answer"))
 
 
-def test_a_database_that_is_gone_is_waited_for_once() -> None:
-    """Those who ask meanwhile get the same answer; one who asks later tries again."""
+def test_failing_database_is_asked_once() -> None:
+    """Concurrent requests share a failure. A later request tries again."""
     slow = Slow()
-    stored = Snapshots(lambda: slow)  # type: ignore[arg-type, return-value]  # what is used of it
+    stored = Snapshots(lambda: slow)  # type: ignore[arg-type, return-value]  # enough here
 
     def ask(_: int) -> type[Exception] | None:
         try:
@@ -682,8 +761,8 @@ def test_a_database_that_is_gone_is_waited_for_once() -> None:
         return None
 
     with ThreadPoolExecutor(8) as pool:
-        found = set(pool.map(ask, range(8)))
-    assert {StateUnavailable} == found
+        failures = set(pool.map(ask, range(8)))
+    assert {StateUnavailable} == failures
     assert slow.asked < 4
     before = slow.asked
     ask(0)

@@ -1,4 +1,4 @@
-"""The plan as a page: what would be done, its digest, its age; and what applies it."""
+"""The page of the plan: changes, digest and age, and the form for applying the plan."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ APPLY = "Apply this plan"
 
 @pytest.fixture
 def machine(host: Host) -> Iterator[Machine]:
-    """The console of a machine that has done nothing yet."""
-    with console_of(host) as found:
-        yield found
+    """The console of a machine before the first run."""
+    with console_of(host) as served:
+        yield served
 
 
 def shown(machine: Machine, path: str = "/plan") -> str:
-    """Return the page when nothing is being looked at any more."""
+    """Return the page after the observation has ended."""
     assert eventually(lambda: "Checking now" not in machine.get(path).text)
     return machine.get(path).text
 
@@ -66,26 +66,32 @@ FROZEN = Problem("domain_frozen", Text("the domain is frozen"))
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_page_has_what_the_command_prints(language: str) -> None:
-    """The same certificates, reasons, steps and changes, in the same words and order."""
+def test_page_of_the_plan_has_the_words_of_the_command(language: str) -> None:
+    """The page has the certificates, reasons, steps and changes of `certferry plan`, in the same
+    words and order.
+    """
     voice = voice_in(language)
     printed = "\n".join(
         plain(line) for line in plan_text.lines(PLANS, voice, digest_of_plans(PLANS))
     )
     view, place = view_of(whole_of(PLANS), voice), 0
 
-    for one in view.certificates:
-        for said in (one.name, one.why, *(entry.said for entry in one.entries)):
-            place = printed.index(said, place)
+    for certificate in view.certificates:
+        for phrase in (
+            certificate.name,
+            certificate.why,
+            *(entry.said for entry in certificate.entries),
+        ):
+            place = printed.index(phrase, place)
     counted = voice.say(view.count).rstrip(".。")
     assert counted in printed
-    assert ["img"] == [one.name for one in view.certificates]
+    assert ["img"] == [certificate.name for certificate in view.certificates]
     assert view.has_changes
     assert view.digest in printed
 
 
-def test_nothing_to_do_is_said() -> None:
-    """With no certificate to look at, and no button."""
+def test_plan_without_changes() -> None:
+    """The page lists no certificate, and has no button."""
     view = view_of(whole_of(PLANS[1:]), Voice())
 
     assert ((), False) == (view.certificates, view.has_changes)
@@ -103,10 +109,12 @@ def test_nothing_to_do_is_said() -> None:
     ],
     ids=["nothing to do", "something to do", "skipped", "blocked", "refused"],
 )
-def test_what_cannot_be_done_is_not_in_order(
+def test_blocked_steps_give_a_warning(
     findings: tuple[PlanFinding, ...], others: tuple[Plan, ...], level: str
 ) -> None:
-    """Whatever else a run would do, and where it would do nothing."""
+    """Blocked and refused steps give a warning, whether or not other steps are planned. Skipped
+    steps do not count.
+    """
     plan = Plan("shop", ("shop.example.com",), findings=findings)
 
     assert level == view_of(whole_of([plan, *others]), Voice()).level
@@ -114,25 +122,33 @@ def test_what_cannot_be_done_is_not_in_order(
 
 
 def lagging(number: int) -> Plan:
-    """A certificate of which one address still serves the earlier one."""
+    """Return the plan of a certificate with an address that still serves the previous
+    certificate.
+    """
     return values.plan(values.look(f"d{number}.example.com"), lineage=f"c{number}")
 
 
-def test_one_cause_over_many_certificates_is_one_card() -> None:
-    """With the count, the common reason and the first names; another kind has a card of its own."""
+def test_plans_with_the_same_reason_share_a_card() -> None:
+    """The card has the number of domains, the common reason and the first names. Another kind of
+    plan has another card.
+    """
     plans = [*map(lagging, range(36)), values.plan(issue=values.issue())]
 
-    one, other = view_of(whole_of(plans), Voice()).kinds
+    lagging_kind, issuing_kind = view_of(whole_of(plans), Voice()).kinds
 
-    assert (36, 1) == (one.size, other.size)
-    assert "not yet seen at every address" == one.why
-    assert "36 domains to verify." == Voice().say(one.count)
-    assert [f"c{number}" for number in range(FOLDED)] == [each.name for each in one.certificates]
-    assert ["img"] == [each.name for each in other.certificates]
+    assert (36, 1) == (lagging_kind.size, issuing_kind.size)
+    assert "not yet seen at every address" == lagging_kind.why
+    assert "36 domains to verify." == Voice().say(lagging_kind.count)
+    assert [f"c{number}" for number in range(FOLDED)] == [
+        each.name for each in lagging_kind.certificates
+    ]
+    assert ["img"] == [each.name for each in issuing_kind.certificates]
 
 
-def test_cause_of_blocked_steps_is_told_once_above_the_steps(tmp_path: Path) -> None:
-    """With the count and every name, ten in view; the same certificates have no card below."""
+def test_cause_of_blocked_steps_is_shown_once(tmp_path: Path) -> None:
+    """The cause has the number of certificates and every name, the first ten unfolded. The
+    certificates have no card of their own.
+    """
     tables = tables_of(30) + table("fine", ["fine.example.com"])
     with site_in(tmp_path, tables) as site:
         sync(site)
@@ -154,7 +170,7 @@ def test_cause_of_blocked_steps_is_told_once_above_the_steps(tmp_path: Path) -> 
 
 
 def test_hint_of_a_blocked_step_has_buttons(tmp_path: Path) -> None:
-    """In place of the commands that the console can do."""
+    """Buttons take the place of commands that the console can carry out."""
     hint = Text("see `certferry doctor`; then `certferry sync --renew c0`")
     plan = Plan("c0", ("x",), findings=(PlanFinding(Weight.BLOCKED, replace(FROZEN, hint=hint)),))
     with site_in(tmp_path, tables_of(1)) as site:
@@ -166,8 +182,10 @@ def test_hint_of_a_blocked_step_has_buttons(tmp_path: Path) -> None:
     assert "certferry sync" not in words(html)
 
 
-def test_domains_and_moments_make_no_kind_of_their_own() -> None:
-    """Renewals with different lifetimes left are one kind, each with its own headline."""
+def test_renewals_with_different_lifetimes_share_a_card() -> None:
+    """Renewals with different remaining lifetimes share a card. Each certificate keeps its own
+    reason.
+    """
     reasons = [
         replace(values.DUE, message=values.DUE.message.filled(left=DAY * left, lifetime=DAY * 90))
         for left in (20, 25, 29)
@@ -177,14 +195,16 @@ def test_domains_and_moments_make_no_kind_of_their_own() -> None:
         for number, reason in enumerate(reasons)
     ]
 
-    [one] = view_of(whole_of(plans), Voice()).kinds
+    [kind] = view_of(whole_of(plans), Voice()).kinds
 
-    assert (3, None) == (one.size, one.why)
-    assert ["renewal due (20 days left of 90 days)"] == [one.certificates[0].why]
+    assert (3, None) == (kind.size, kind.why)
+    assert ["renewal due (20 days left of 90 days)"] == [kind.certificates[0].why]
 
 
-def test_the_certificates_of_a_kind_are_shown_by_pages() -> None:
-    """Each once, beside the digest of the whole plan; a page that there is not is the nearest."""
+def test_certificates_of_a_card_are_shown_by_pages() -> None:
+    """Each certificate is on a single page, with the digest of the whole plan. A page number out of
+    range leads to the nearest page.
+    """
     whole = whole_of([*map(lagging, range(50)), values.plan(issue=values.issue())])
     kind = whole.kinds[0].id
 
@@ -200,8 +220,10 @@ def test_the_certificates_of_a_kind_are_shown_by_pages() -> None:
     assert view_of_kind(whole, "another", Voice(), 1) is None
 
 
-def test_a_page_does_not_grow_with_the_domains_of_its_certificates() -> None:
-    """The first steps are shown, the others counted; the page of one certificate has them all."""
+def test_card_shows_the_first_steps() -> None:
+    """A card shows the first steps of each certificate, and counts the rest. The plan of a single
+    certificate has all steps.
+    """
     rollouts = [values.look(f"d{number}.example.com") for number in range(100)]
     plans = [values.plan(*rollouts, lineage=name) for name in "ab"]
 
@@ -212,8 +234,10 @@ def test_a_page_does_not_grow_with_the_domains_of_its_certificates() -> None:
     assert (100, 0) == (len(alone.entries), alone.more)
 
 
-def test_what_has_changed_is_named_by_certificate() -> None:
-    """What is gone and what is new; a certificate that is planned as before is left out."""
+def test_changes_since_the_shown_plan() -> None:
+    """The comparison lists removed and new steps by certificate. Unchanged certificates are left
+    out.
+    """
     before = (*PLANS, values.plan(issue=values.issue()))
     after = (PLANS[0], Plan("static", ()), values.plan(values.rollout()))
     shown, now = (
@@ -221,16 +245,16 @@ def test_what_has_changed_is_named_by_certificate() -> None:
         for plans in (before, after)
     )
 
-    (found,) = changes_since(shown, now, Voice())
+    (changed,) = changes_since(shown, now, Voice())
 
-    assert "c" == found.name
-    assert ["issue"] == [entry.word for entry in found.gone]
-    assert ["deploy", "verify"] == [entry.word for entry in found.new]
+    assert "c" == changed.name
+    assert ["issue"] == [entry.word for entry in changed.gone]
+    assert ["deploy", "verify"] == [entry.word for entry in changed.new]
     assert () == changes_since(now, now, Voice())
 
 
-def test_what_was_added_last_is_kept() -> None:
-    """And no more than some: a console that runs for a year holds no year of plans."""
+def test_recent_plans_are_kept() -> None:
+    """A limited number of plans is kept, so the memory of the console stays small."""
     kept = Recent[int, str](3)
     for number in (0, 1, 2, 1, 3, 4):
         kept.add(number, str(number))
@@ -241,8 +265,8 @@ def test_what_was_added_last_is_kept() -> None:
 # --- the page
 
 
-def test_what_is_shown_is_carried_out(machine: Machine, name: str) -> None:
-    """The whole way: look, apply, see it served, and nothing more to do."""
+def test_shown_plan_is_applied(machine: Machine, name: str) -> None:
+    """After the plan is applied, the page has nothing more to do."""
     page = shown(machine)
     assert "1 certificate to issue, 1 deployment." in page
     assert "there is no certificate yet" in page
@@ -255,8 +279,10 @@ def test_what_is_shown_is_carried_out(machine: Machine, name: str) -> None:
     assert APPLY not in after
 
 
-def test_a_plan_that_has_changed_is_not_applied(host: Host, machine: Machine) -> None:
-    """A run from a terminal was quicker: nothing is changed, and the page says so."""
+def test_changed_plan_is_not_applied(host: Host, machine: Machine) -> None:
+    """After a run from the terminal, the run of the old plan changes nothing. The page shows the
+    changes since then.
+    """
     fields = fields_of(shown(machine), APPLY)
     host.run("sync")
     before = host.run("history", "--json").document
@@ -270,11 +296,13 @@ def test_a_plan_that_has_changed_is_not_applied(host: Host, machine: Machine) ->
     assert "Changes since the plan was shown" in changed
     assert changed.count("no longer planned") == len(("issue", "deploy", "verify"))
     assert before == host.run("history", "--json").document
-    assert APPLY not in shown(machine)  # it is looked at anew after a run
+    assert APPLY not in shown(machine)  # the plan is made again after a run
 
 
-def test_one_certificate_is_planned_by_itself(machine: Machine, name: str) -> None:
-    """Its form applies the plan to it alone; another name is not found."""
+def test_plan_of_a_single_certificate(machine: Machine, name: str) -> None:
+    """The form applies the plan of the named certificate only. An unknown name is answered with
+    404.
+    """
     page = shown(machine, f"/plan?name={name}")
 
     run = machine.run(**fields_of(page, APPLY))
@@ -285,8 +313,8 @@ def test_one_certificate_is_planned_by_itself(machine: Machine, name: str) -> No
     machine.get("/plan?name=other", 404)
 
 
-def test_looking_again_is_a_form(machine: Machine) -> None:
-    """It leads back to the page, which says that it is being looked at, or what was found."""
+def test_form_makes_the_plan_again(machine: Machine) -> None:
+    """The form leads back to the page, and the page then has the new plan."""
     shown(machine)
 
     answer = machine.post("/plan?name=")
@@ -295,8 +323,8 @@ def test_looking_again_is_a_form(machine: Machine) -> None:
     assert APPLY in shown(machine)
 
 
-def test_a_viewer_sees_the_plan_and_no_button(host: Host) -> None:
-    """What is shown is the same."""
+def test_viewer_sees_the_plan_without_a_button(host: Host) -> None:
+    """The page for a viewer has the plan, and omits the button."""
     with console_of(host, VIEWER) as machine:
         page = shown(machine)
 
@@ -304,8 +332,8 @@ def test_a_viewer_sees_the_plan_and_no_button(host: Host) -> None:
     assert APPLY not in page
 
 
-def test_a_plan_that_could_not_be_made_is_no_empty_one(host: Host) -> None:
-    """The page says why, and how to go on; looked at again, it is there."""
+def test_failed_plan_shows_the_reason(host: Host) -> None:
+    """The page has the reason, and omits the button."""
     with console_of(host) as machine:
         key = host.key_file.with_suffix(".away")
         host.run("sync")
@@ -317,8 +345,8 @@ def test_a_plan_that_could_not_be_made_is_no_empty_one(host: Host) -> None:
         key.rename(host.key_file)
 
 
-def test_the_page_is_in_the_language_of_its_reader(host: Host) -> None:
-    """With the same digest."""
+def test_page_of_the_plan_in_chinese(host: Host) -> None:
+    """The page in Chinese has the digest of `certferry plan`."""
     with console_of(host, language="zh") as machine:
         assert eventually(lambda: "<code>" in machine.get("/plan").text)
         page = machine.get("/plan").text
@@ -329,14 +357,16 @@ def test_the_page_is_in_the_language_of_its_reader(host: Host) -> None:
 
 
 def planned_page(site: Site, path: str, role: Role = Role.OPERATOR, language: str = "en") -> str:
-    """Return a page when its plan is made."""
+    """Return a page after the plan is made."""
     assert eventually(lambda: "Checking now" not in page(site, path, role=role))
     return page(site, path, language, role)
 
 
 @pytest.mark.parametrize("role", Role)
-def test_page_of_many_alike_is_as_long_as_of_a_few(tmp_path: Path, role: Role) -> None:
-    """One card with the count, and a link to all of them, by pages; an operator applies all."""
+def test_page_for_many_similar_plans_is_small(tmp_path: Path, role: Role) -> None:
+    """A single card has the number and a link to all certificates by pages. An operator applies the
+    whole plan.
+    """
     lengths = []
     for count in (30, 90):
         folder = tmp_path / str(count)

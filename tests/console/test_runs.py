@@ -1,4 +1,6 @@
-"""Runs as pages: started by a form, followed live, read afterwards, by real runs in the world."""
+"""Runs as pages: started by a form, followed live, and read afterwards, with real runs in the
+world.
+"""
 
 from __future__ import annotations
 
@@ -50,9 +52,9 @@ HOSTILE = '"><script>alert(1)</script>\u202e'
 
 @pytest.fixture
 def machine(host: Host) -> Iterator[Machine]:
-    """The console of a machine that has done nothing yet."""
-    with console_of(host) as found:
-        yield found
+    """The console of a machine before the first run."""
+    with console_of(host) as served:
+        yield served
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def messages(answer: requests.Response) -> Iterator[Message]:
 
 
 def follow(machine: Machine, page: str, *, last: int | None = None) -> requests.Response:
-    """Open the stream of a run."""
+    """Open the stream of a run. `last` is the number of the last event the reader has."""
     headers = {} if last is None else {"Last-Event-ID": str(last)}
     return machine.ask("GET", f"{page}/events", headers=headers, stream=True)
 
@@ -86,8 +88,10 @@ def follow(machine: Machine, page: str, *, last: int | None = None) -> requests.
 # --- a run in the world
 
 
-def test_a_form_starts_a_run_that_is_seen_to_its_end(machine: Machine) -> None:
-    """Live, each event once and in its order; then on its page, in the list, and in the API."""
+def test_form_starts_a_run_followed_to_the_end(machine: Machine) -> None:
+    """The stream has each event once, in order. Afterwards, the run's page, the list and the API
+    show the run.
+    """
     fields = fields_of(machine.get("/runs").text, "Sync all now")
     page = machine.post("/runs", kind="sync", **fields).headers["Location"]
 
@@ -98,12 +102,12 @@ def test_a_form_starts_a_run_that_is_seen_to_its_end(machine: Machine) -> None:
     assert "no" == answer.headers["X-Accel-Buffering"]
     assert "begun" == seen[0].event
     assert "ended" == seen[-1].event
-    numbers = [one.number for one in seen if one.event == "event"]
+    numbers = [message.number for message in seen if message.event == "event"]
     assert [*range(1, len(numbers) + 1)] == numbers
 
     whole = machine.get(page).text
     assert "Finished without problems" in whole
-    assert all(one.data.strip() in whole for one in seen if one.event == "event")
+    assert all(message.data.strip() in whole for message in seen if message.event == "event")
     assert "served by every address that answers" in whole
     assert f'href="{page}"' in machine.get("/runs").text
     document = machine.get(f"/api/v1{page}").json()
@@ -112,11 +116,13 @@ def test_a_form_starts_a_run_that_is_seen_to_its_end(machine: Machine) -> None:
     assert document["report"]["ok"]
     assert (1, 1) == (document["done"], document["count"])
     assert "1 changed" in whole.partition("<main")[2]
-    assert any("certificate done" in one.data for one in seen if one.event == "progress")
+    assert any(
+        "certificate done" in message.data for message in seen if message.event == "progress"
+    )
 
 
-def test_a_form_that_is_sent_twice_starts_one_run(machine: Machine) -> None:
-    """Also where a browser sends it again after the run has ended."""
+def test_form_sent_twice_starts_a_single_run(machine: Machine) -> None:
+    """A repeated form leads to the same run, even after the end of the run."""
     fields = {"kind": "sync", "request": "once"}
 
     pages = {machine.run(**fields) for _ in range(3)}
@@ -126,8 +132,8 @@ def test_a_form_that_is_sent_twice_starts_one_run(machine: Machine) -> None:
     assert machine.run(kind="sync", request="another") not in pages
 
 
-def test_rehearsal_of_a_certificate_that_is_not_due(tmp_path: Path) -> None:
-    """The field of the page's form counts for rehearsals only: a sync renews nothing by it."""
+def test_rehearsal_of_a_certificate_before_its_renewal(tmp_path: Path) -> None:
+    """The field `renew` counts for rehearsals only, so a sync never renews early."""
     with console(tmp_path) as served:
         served.add_user("anna")
         browser = served.logged_in()
@@ -138,21 +144,21 @@ def test_rehearsal_of_a_certificate_that_is_not_due(tmp_path: Path) -> None:
     assert [False, True, False, False] == served.began.early
 
 
-def test_a_reader_who_comes_back_misses_nothing(machine: Machine) -> None:
-    """From the event after the last that they had, whenever that was."""
+def test_returning_reader_gets_the_missed_events(machine: Machine) -> None:
+    """The stream begins after the last event the reader has."""
     page = machine.run(kind="sync")
     last = machine.state.run_events(page.removeprefix("/runs/"))[-1].number
     assert last > 1
 
     for had in (0, 1, last - 1, last, last + 7):
         with follow(machine, page, last=had) as answer:
-            numbers = [one.number for one in messages(answer) if one.number is not None]
+            numbers = [message.number for message in messages(answer) if message.number is not None]
         assert [*range(had + 1, last + 1)] == numbers
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "9" * 50, "%EF%BC%91"])
-def test_a_reader_with_a_number_that_is_none_gets_everything(machine: Machine, last: str) -> None:
-    """What a client sends is not trusted to be a number."""
+def test_reader_with_an_invalid_number_gets_all_events(machine: Machine, last: str) -> None:
+    """If the client's number is invalid, the stream begins with the first event."""
     page = machine.run(kind="sync")
 
     answer = machine.get(f"{page}/events?after={last}")
@@ -160,8 +166,8 @@ def test_a_reader_with_a_number_that_is_none_gets_everything(machine: Machine, l
     assert "id: 1\n" in answer.content.decode()
 
 
-def test_what_a_terminal_does_appears_as_well(host: Host) -> None:
-    """With every event and its report, as a run from there."""
+def test_run_from_a_terminal_has_a_page(host: Host) -> None:
+    """The page has the events and the report, and names the command line as the source."""
     host.run("sync")
 
     with console_of(host) as machine:
@@ -175,8 +181,8 @@ def test_what_a_terminal_does_appears_as_well(host: Host) -> None:
     assert run.who in listed
 
 
-def test_a_run_that_fails_says_why(machine: Machine, name: str) -> None:
-    """Its last event has the reason and what to do."""
+def test_failed_run_shows_the_reason(machine: Machine, name: str) -> None:
+    """The page has the reason and a hint."""
     page = machine.get(machine.run(kind="rollback", names=name)).text
 
     assert "Finished with problems" in page
@@ -184,9 +190,9 @@ def test_a_run_that_fails_says_why(machine: Machine, name: str) -> None:
     assert "hint: " in page
 
 
-def test_a_run_is_stopped_where_it_was_started(machine: Machine, stored: Stored) -> None:
-    """It comes to a safe point; one that has ended, or is another process's, cannot be stopped
-    here, and the page says so.
+def test_only_a_run_of_this_process_is_stopped(machine: Machine, stored: Stored) -> None:
+    """The run stops at a safe point. The console refuses to stop an ended run, and a run of another
+    process.
     """
     page = machine.post("/runs", kind="sync").headers["Location"]
     assert page == machine.post(f"{page}/stop").headers["Location"]
@@ -198,8 +204,8 @@ def test_a_run_is_stopped_where_it_was_started(machine: Machine, stored: Stored)
     machine.post("/runs/none/stop", 404)
 
 
-def test_names_that_mean_nothing_start_nothing(machine: Machine) -> None:
-    """A mistake in the request is no run."""
+def test_wrong_names_start_no_run(machine: Machine) -> None:
+    """An unknown certificate is refused, and so are a renewal and a rollback without names."""
     for kind, names in (("sync", ["other.example.net"]), ("renew", []), ("rollback", [])):
         fields = {"kind": kind, "names": names}
         machine.post("/runs", 400, **fields)
@@ -207,11 +213,11 @@ def test_names_that_mean_nothing_start_nothing(machine: Machine) -> None:
     assert () == machine.state.stored_runs(10)
 
 
-# --- who may, and what is refused
+# --- refusals
 
 
-def test_a_viewer_reads_and_starts_nothing(host: Host) -> None:
-    """Neither a run nor its end; the buttons are not there either."""
+def test_viewer_starts_no_run(host: Host) -> None:
+    """The console hides the button from a viewer, and refuses to start or stop a run."""
     with console_of(host, VIEWER) as machine:
         assert "Sync all now" not in machine.get("/runs").text
         machine.post("/runs", 403, kind="sync")
@@ -220,31 +226,31 @@ def test_a_viewer_reads_and_starts_nothing(host: Host) -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"kind": ""}, {"kind": "revoke"}])
-def test_a_form_without_a_kind_starts_nothing(machine: Machine, fields: dict[str, str]) -> None:
-    """Or with one that there is not."""
+def test_form_without_a_kind_starts_no_run(machine: Machine, fields: dict[str, str]) -> None:
+    """A missing, empty or unknown kind is refused."""
     machine.post("/runs", 400, **fields)
 
     assert () == machine.state.stored_runs(10)
 
 
 @pytest.mark.parametrize("path", ["/runs/none", "/runs/none/events", "/runs/%2e%2e"])
-def test_a_run_that_is_not_there_is_not_found(machine: Machine, path: str) -> None:
-    """On its page and as a stream."""
+def test_unknown_run_is_not_found(machine: Machine, path: str) -> None:
+    """The page and the stream of an unknown run are answered with 404."""
     machine.get(path, 404)
 
 
-# --- runs that are stored: a state without a world
+# --- stored runs, without a world
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A console over a state in which runs are written by a test."""
+    """A console over a state with runs written by a test."""
 
     machine: Machine
     state: StateStore
 
     def add(self, nth: int, **more: Any) -> StoredRun:
-        """Store that a run begins; `more` is of `StoredRun`."""
+        """Store the beginning of a run. `more` has fields of `StoredRun`."""
         began, source = NOON + timedelta(minutes=nth), RunSource.SCHEDULE
         run = StoredRun(f"run-{nth:04}", RunKind.SYNC, source, "root@web-1", "web-1", began)
         run = replace(run, **more)
@@ -252,13 +258,13 @@ class Stored:
         return run
 
     def add_living(self) -> StoredRun:
-        """Store that a run of this process begins."""
+        """Store the beginning of a run of this process."""
         return self.add(1, number=self.state.begin_run(NOON).number, host=self.state.host)
 
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Iterator[Stored]:
-    """A console of a machine that declares one certificate."""
+    """A console of a machine with a single declared certificate."""
     config = tmp_path / "certferry.toml"
     config.touch(0o600)
     config.write_text(
@@ -270,8 +276,8 @@ def stored(tmp_path: Path) -> Iterator[Stored]:
         yield Stored(machine, machine.state)
 
 
-def test_a_killed_run_is_shown_as_that(stored: Stored) -> None:
-    """And its stream ends."""
+def test_killed_run_is_shown_as_interrupted(stored: Stored) -> None:
+    """The page and the list show the run as interrupted, and the stream ends."""
     run = stored.add(1, number=4711)
 
     assert "Interrupted, because its process ended" in stored.machine.get(f"/runs/{run.id}").text
@@ -280,8 +286,8 @@ def test_a_killed_run_is_shown_as_that(stored: Stored) -> None:
 
 
 def test_runs_are_listed_by_pages_and_filters(stored: Stored) -> None:
-    """Newest first; each page leads to the next with the same filter; a filter hides what it
-    should, and a run for all certificates is for each.
+    """Runs are listed newest first, and the links to other pages keep the filter. A run for all
+    certificates matches every certificate.
     """
     for number in range(60):
         host_, names = ("web-1", ()) if number % 2 else ("web-2", ("img",))
@@ -304,18 +310,20 @@ def test_runs_are_listed_by_pages_and_filters(stored: Stored) -> None:
 
 
 def test_every_event_of_a_long_run_can_be_read(stored: Stored) -> None:
-    """The latest first, and a page at a time back to the first; and forth again."""
+    """The page begins with the latest events. Links lead back to the first event, and forth
+    again.
+    """
     run, every = stored.add(1), [*range(1, 251)]
-    said = Text("here")
-    events = [RunEvent(number, NOON, "img", "activity", said) for number in every]
+    words = Text("here")
+    events = [RunEvent(number, NOON, "img", "activity", words) for number in every]
     stored.state.append_run_events(run.id, events)
 
     def read(rel: str, path: str) -> list[list[int]]:
         page = stored.machine.get(path).text
-        found = [[int(number) for number in re.findall(r'data-number="(\d+)"', page)]]
+        pages = [[int(number) for number in re.findall(r'data-number="(\d+)"', page)]]
         for link in re.findall(rf'<a rel="{rel}" href="([^"]+)"', page):
-            found += read(rel, link)
-        return found
+            pages += read(rel, link)
+        return pages
 
     back, forth = read("prev", f"/runs/{run.id}"), read("next", f"/runs/{run.id}?after=0")
     assert every[-100:] == back[0]
@@ -323,11 +331,11 @@ def test_every_event_of_a_long_run_can_be_read(stored: Stored) -> None:
     assert every == [number for page in forth for number in page]
 
 
-def test_foreign_words_are_data(stored: Stored) -> None:
-    """Names, hosts, and what a service said: never markup, neither in pages nor in a stream."""
+def test_foreign_words_are_escaped(stored: Stored) -> None:
+    """Pages and the stream escape names, hosts and the words of services."""
     run = stored.add(1, who=HOSTILE, names=(HOSTILE,), plan=HOSTILE)
-    said = Text("{words}", words=HOSTILE)
-    event = RunEvent(1, NOON, HOSTILE, HOSTILE, said, HOSTILE, HOSTILE, HOSTILE)
+    words = Text("{words}", words=HOSTILE)
+    event = RunEvent(1, NOON, HOSTILE, HOSTILE, words, HOSTILE, HOSTILE, HOSTILE)
     stored.state.append_run_events(run.id, [event])
     keys = ("action", "target", "domain", "label", "outcome", "detail", "hint")
     step = dict.fromkeys(keys, HOSTILE)
@@ -341,20 +349,22 @@ def test_foreign_words_are_data(stored: Stored) -> None:
         assert "\u202e" not in page
 
 
-def test_twenty_readers_of_one_run_all_hear_of_it(stored: Stored) -> None:
-    """Each event, and the end."""
+def test_twenty_readers_of_a_run_get_each_event(stored: Stored) -> None:
+    """Each reader gets each event and the end."""
     run = stored.add_living()
     heard: list[int] = []
 
     def listen() -> None:
         with follow(stored.machine, f"/runs/{run.id}") as answer:
-            heard.extend(one.number for one in messages(answer) if one.number is not None)
+            heard.extend(
+                message.number for message in messages(answer) if message.number is not None
+            )
 
     readers = [threading.Thread(target=listen, daemon=True) for _ in range(20)]
     for reader in readers:
         reader.start()
-    said = Text("here")
-    stored.state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", said)])
+    words = Text("here")
+    stored.state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", words)])
     stored.state.save_run_end(run.id, RunState.DONE, NOON, None)
     for reader in readers:
         reader.join(20)
@@ -362,41 +372,44 @@ def test_twenty_readers_of_one_run_all_hear_of_it(stored: Stored) -> None:
     assert [1] * 20 == heard
 
 
-def test_streams_of_one_viewer_leave_connections_to_others(stored: Stored) -> None:
-    """Of too many the oldest ends, and its page asks now and then instead; the others go on."""
+def test_streams_of_a_viewer_are_limited(stored: Stored) -> None:
+    """Above the limit, a viewer's oldest streams end. The other streams continue."""
     run = stored.add_living()
     with ExitStack() as stack:
         streams = []
         for _ in range(MOST_OF_ONE + 2):
-            found = messages(stack.enter_context(follow(stored.machine, f"/runs/{run.id}")))
-            assert "begun" == next(found).event
-            streams.append(found)
-        assert [["ended"], ["ended"]] == [[one.event for one in each] for each in streams[:2]]
+            stream = messages(stack.enter_context(follow(stored.machine, f"/runs/{run.id}")))
+            assert "begun" == next(stream).event
+            streams.append(stream)
+        assert [["ended"], ["ended"]] == [
+            [message.event for message in stream] for stream in streams[:2]
+        ]
 
-        said = Text("here")
-        stored.state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", said)])
-        assert ["event"] * MOST_OF_ONE == [next(one).event for one in streams[2:]]
+        words = Text("here")
+        stored.state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", words)])
+        assert ["event"] * MOST_OF_ONE == [next(stream).event for stream in streams[2:]]
 
 
-def test_a_reader_who_is_far_behind_gets_every_event(stored: Stored) -> None:
-    """More than is held for those who watch: the state has the rest."""
+def test_reader_far_behind_gets_every_event(stored: Stored) -> None:
+    """Events older than the shared buffer are read from the state."""
     run, every = stored.add_living(), [*range(1, 2 * AT_ONCE + 2)]
     for begin in range(0, len(every), AT_ONCE):
-        found = [
-            RunEvent(one, NOON, "img", "activity", Text("here")) for one in every[begin:][:AT_ONCE]
+        events = [
+            RunEvent(number, NOON, "img", "activity", Text("here"))
+            for number in every[begin:][:AT_ONCE]
         ]
-        stored.state.append_run_events(run.id, found)
+        stored.state.append_run_events(run.id, events)
     with follow(stored.machine, f"/runs/{run.id}", last=len(every) - 1) as early:
         assert [None, len(every)] == [next(m).number for m in [messages(early)] * 2]
         stored.state.save_run_end(run.id, RunState.DONE, NOON, None)
         with follow(stored.machine, f"/runs/{run.id}") as late:
-            numbers = [one.number for one in messages(late) if one.number is not None]
+            numbers = [message.number for message in messages(late) if message.number is not None]
 
     assert every == numbers
 
 
-def test_only_the_heads_of_a_stream_are_answered_at_once(stored: Stored) -> None:
-    """What a monitor asks must not hang as long as a run goes on."""
+def test_head_of_a_stream_is_answered_at_once(stored: Stored) -> None:
+    """`HEAD` is answered at once, so a monitor does not wait for the end of the run."""
     run = stored.add_living()
 
     answer = stored.machine.ask("HEAD", f"/runs/{run.id}/events")
@@ -405,20 +418,20 @@ def test_only_the_heads_of_a_stream_are_answered_at_once(stored: Stored) -> None
     assert answer.headers["Content-Type"].startswith("text/event-stream")
 
 
-def test_a_stream_ends_at_once_when_the_process_does(stored: Stored) -> None:
-    """Nothing of a run in progress keeps the console from ending."""
+def test_stream_ends_with_the_process(stored: Stored) -> None:
+    """A run in progress does not keep the console from ending."""
     run = stored.add_living()
 
     with follow(stored.machine, f"/runs/{run.id}") as answer:
-        found = messages(answer)
-        assert "begun" == next(found).event
+        stream = messages(answer)
+        assert "begun" == next(stream).event
         stored.machine.site.closing.set()
-        assert [] == list(found)
+        assert [] == list(stream)
 
 
 @dataclass
 class Counted:
-    """Runs that count how often they are asked for events."""
+    """Runs that count the requests for events."""
 
     state: MemoryState
     asked: int = 0
@@ -431,8 +444,8 @@ class Counted:
         return self.state.run_events(run, after, limit)
 
 
-def test_twenty_who_watch_cost_as_much_as_one() -> None:
-    """While nothing happens the state is asked twice a second, by one task for all."""
+def test_twenty_readers_ask_the_state_as_often_as_a_single_reader() -> None:
+    """A single task asks the state twice a second for all readers."""
     asked = []
     for readers in (1, 20):
         state = MemoryState()
@@ -452,7 +465,7 @@ def _same(runs: Counted) -> RunStore:
 
 
 async def _watched(feeds: Feeds, run: str, readers: int) -> None:
-    """Have so many wait for two seconds."""
+    """Let this many readers wait for two seconds."""
 
     async def wait() -> None:
         async with feeds.watching(run, "anna") as feed:
@@ -464,14 +477,14 @@ async def _watched(feeds: Feeds, run: str, readers: int) -> None:
 
 
 @pytest.mark.parametrize("how", ["logged out", "removed", "of another role"])
-def test_a_reader_who_may_no_longer_read_hears_nothing_more(stored: Stored, how: str) -> None:
-    """The session is looked at again before each event: an open stream is no way around it."""
+def test_stream_ends_with_the_session_or_role(stored: Stored, how: str) -> None:
+    """The stream checks the session before each event, and ends with the session or the role."""
     run, state = stored.add_living(), stored.state
     state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", Text("before"))])
 
     with follow(stored.machine, f"/runs/{run.id}") as answer:
-        found = messages(answer)
-        assert ["begun", "event", "progress"] == [next(found).event for _ in range(3)]
+        stream = messages(answer)
+        assert ["begun", "event", "progress"] == [next(stream).event for _ in range(3)]
         if how == "logged out":
             state.end_session(digest_of_secret(SECRET))
         elif how == "removed":
@@ -480,14 +493,14 @@ def test_a_reader_who_may_no_longer_read_hears_nothing_more(stored: Stored, how:
             state.change_role(ANNA.name, Role.VIEWER)
         state.append_run_events(run.id, [RunEvent(2, NOON, "img", "activity", Text("secret"))])
 
-        assert [] == list(found)
+        assert [] == list(stream)
 
 
 # --- runs in progress, at the top of every page
 
 
 def progress_of(stored: Stored) -> StoredRun:
-    """Store that a run of all certificates is in progress, with 12 of 42 done."""
+    """Store a run of all certificates in progress, with 12 of 42 done."""
     run = stored.add_living()
     waits, why = "verify.waiting", Text("waiting for the CDN to serve the new certificate")
     events = [
@@ -503,7 +516,7 @@ def progress_of(stored: Stored) -> StoredRun:
 
 @pytest.mark.parametrize("path", ["/", "/certificates/img", "/certificates", "/history"])
 def test_run_in_progress_is_seen_from_every_page(stored: Stored, path: str) -> None:
-    """With the person, the trigger and the host, the certificates done, and the present wait."""
+    """Every page shows the person, the source, the host, the progress, and the present wait."""
     run = progress_of(stored)
 
     page = stored.machine.get(path).text
@@ -519,8 +532,8 @@ def test_run_in_progress_is_seen_from_every_page(stored: Stored, path: str) -> N
     assert "<span data-running>1</span>" in page.partition("<main")[0]
 
 
-def test_page_asks_for_the_runs_in_progress_alone(stored: Stored) -> None:
-    """The first page asks also before a run begins; other pages ask until the last run ends."""
+def test_pages_ask_for_runs_in_progress(stored: Stored) -> None:
+    """The first page always asks for runs in progress. Other pages ask until the last run ends."""
     path = "/runs/in-progress?of=%2F&amp;name="
     assert f'hx-get="{path}" hx-trigger="every 30s"' in stored.machine.get("/").text
     assert "/runs/in-progress" not in stored.machine.get("/history").text
@@ -539,7 +552,7 @@ def _eventually_has(stored: Stored, path: str, words: str) -> str:
 
 
 def test_page_of_a_certificate_shows_its_own_runs(stored: Stored) -> None:
-    """The runs of other certificates are only counted in the navigation."""
+    """The page lists the certificate's own runs. The navigation counts all runs."""
     number = stored.state.begin_run(NOON).number
     for nth, names in enumerate([("other",), ("img", "other"), ()]):
         stored.add(nth, names=names, number=number, host=stored.state.host)
@@ -552,7 +565,7 @@ def test_page_of_a_certificate_shows_its_own_runs(stored: Stored) -> None:
 
 
 def test_many_runs_in_progress_leave_room_for_the_page(stored: Stored) -> None:
-    """The newest are shown, and the rest are counted."""
+    """The page shows the newest runs, and counts the rest."""
     number = stored.state.begin_run(NOON).number
     for nth in range(8):
         stored.add(nth, number=number, host=stored.state.host)
@@ -563,16 +576,18 @@ def test_many_runs_in_progress_leave_room_for_the_page(stored: Stored) -> None:
     assert "and 5 more" in top
 
 
-def test_run_in_progress_tells_how_far_it_is(stored: Stored) -> None:
-    """On its page, in its stream, and in the list; its page has no second notice at the top."""
+def test_run_in_progress_shows_its_progress(stored: Stored) -> None:
+    """The run's page, the stream and the list show the progress. The run's page shows the progress
+    only once.
+    """
     run = progress_of(stored)
 
     page = stored.machine.get(f"/runs/{run.id}").text
     with follow(stored.machine, f"/runs/{run.id}") as answer:
-        found = messages(answer)
-        streamed = next(one for one in found if one.event == "progress")
+        stream = messages(answer)
+        streamed = next(message for message in stream if message.event == "progress")
         stored.state.save_run_progress(run.id, 13, 42)
-        later = next(one for one in found if one.event == "progress")
+        later = next(message for message in stream if message.event == "progress")
 
     assert 1 == page.count("12 of 42 certificates done")
     assert "12 of 42 certificates done" in streamed.data
@@ -595,18 +610,18 @@ EVENTS = [
 @pytest.mark.parametrize(
     ("count", "numbers"), [(0, []), (1, [1]), (2, []), (3, [3]), (4, [4, 3]), (5, [3]), (6, [])]
 )
-def test_present_work_is_all_that_goes_on(count: int, numbers: list[int]) -> None:
-    """A step ends its own wait and the activity of its certificate, not the wait of another
-    domain; the last work comes first.
+def test_present_work_of_a_run(count: int, numbers: list[int]) -> None:
+    """A step ends its own wait and the activity of its certificate. The waits of other domains
+    continue, and the latest work comes first.
     """
     assert numbers == [event.number for event in present_work(EVENTS[:count])]
 
 
-# --- a run again
+# --- the button "Run again"
 
 
 def test_run_is_started_again_with_its_names(machine: Machine, name: str) -> None:
-    """By a button, once for each page shown; the new run is for the same certificates."""
+    """The button starts a single run for each page shown, with the same certificates."""
     page = machine.run(kind="sync", names=name)
     fields = fields_of(machine.get(page).text, "Run again")
 
@@ -631,10 +646,12 @@ def test_run_is_started_again_with_its_names(machine: Machine, name: str) -> Non
         ({"kind": RunKind.RENEW, "names": ("img", "shop")}, None),
     ],
 )
-def test_run_that_needs_a_look_first_is_not_started_at_once(
+def test_run_again_leads_to_the_page_of_the_effect(
     stored: Stored, more: dict[str, Any], page: str | None
 ) -> None:
-    """A renewal, a rollback and a confirmed plan lead to the page that shows their effect."""
+    """For a renewal, a rollback and a confirmed plan, the button leads to the page of the
+    effect.
+    """
     run = stored.add(1, **more)
     stored.state.save_run_end(run.id, RunState.FAILED, NOON, None)
 
@@ -647,8 +664,8 @@ def test_run_that_needs_a_look_first_is_not_started_at_once(
     assert 1 == len(stored.state.stored_runs(10))
 
 
-def test_run_of_a_certificate_that_is_gone_is_refused(stored: Stored) -> None:
-    """The page of the refusal names the certificate."""
+def test_run_again_of_a_missing_certificate_is_refused(stored: Stored) -> None:
+    """The refusal names the missing certificate."""
     run = stored.add(1, names=("gone",))
     stored.state.save_run_end(run.id, RunState.DONE, NOON, None)
 
@@ -656,8 +673,8 @@ def test_run_of_a_certificate_that_is_gone_is_refused(stored: Stored) -> None:
     stored.machine.post("/runs/none/again", 404)
 
 
-def test_viewer_is_offered_no_run_again(host: Host) -> None:
-    """A viewer reads the result, and a form that a viewer sends starts nothing."""
+def test_viewer_starts_no_run_again(host: Host) -> None:
+    """A viewer gets the result without the button, and the console refuses a viewer's form."""
     host.run("sync")
     with console_of(host, VIEWER) as machine:
         [run] = machine.state.stored_runs(10)
@@ -667,9 +684,9 @@ def test_viewer_is_offered_no_run_again(host: Host) -> None:
         assert 1 == len(machine.state.stored_runs(10))
 
 
-def test_page_of_a_run_over_thousands_stays_small(stored: Stored) -> None:
-    """With a thousand problems, each with a hundred steps: problems first, the rest folded, and a
-    link to the next page of both.
+def test_page_of_a_run_for_thousands_is_small(stored: Stored) -> None:
+    """Problems come first, the other certificates are folded, and both have links to further
+    pages.
     """
     run = stored.add(1, names=tuple(f"c{number}" for number in range(3000)))
     certificates = [
@@ -694,7 +711,7 @@ def test_page_of_a_run_over_thousands_stays_small(stored: Stored) -> None:
 
 
 def test_every_run_has_its_words() -> None:
-    """Of whatever state, kind and source."""
+    """Every state, kind and source has words on the page."""
     for state, kind, source in itertools.product(RunState, RunKind, RunSource):
         run = StoredRun("1", kind, source, "a", "h", NOON, state=state)
         assert STATES[state][1] == row_of(run).state
@@ -702,7 +719,7 @@ def test_every_run_has_its_words() -> None:
 
 
 def certificate_of(name: str, result: str, *outcomes: str) -> dict[str, Any]:
-    """Return a certificate as the report of a run has it."""
+    """Return a certificate as the report of a run has certificates."""
     places = dict.fromkeys(("target", "domain", "label", "hint"))
     steps = [
         {**places, "action": "deploy", "outcome": outcome, "detail": f"{outcome} since noon"}
@@ -715,8 +732,8 @@ def certificate_of(name: str, result: str, *outcomes: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("well", "wrong"), [(0, 0), (1, 1), (60, 0), (60, 1), (1000, 3), (0, 1000), (2000, 1000)]
 )
-def test_every_certificate_of_a_report_is_on_one_page(well: int, wrong: int) -> None:
-    """Each page is bounded, also of a run over thousands, and the counts are of all pages."""
+def test_every_certificate_of_a_report_is_on_a_single_page(well: int, wrong: int) -> None:
+    """Each page has a limited number of certificates, and the counts include all pages."""
     document = {
         "certificates": [
             certificate_of(str(number), "in_order" if number < well else "failed")
@@ -737,9 +754,9 @@ def test_every_certificate_of_a_report_is_on_one_page(well: int, wrong: int) -> 
     assert sorted(map(str, range(well + wrong))) == sorted(shown)
 
 
-def test_cause_of_several_certificates_is_told_once(stored: Stored) -> None:
-    """With the first ten names, and the others folded. A certificate with another problem beside
-    the cause has its own steps, too.
+def test_cause_of_several_certificates_is_shown_once(stored: Stored) -> None:
+    """The cause has the first ten names, and the others are folded. A certificate with another
+    problem keeps its own steps.
     """
     cause = {
         "code": "target_access_denied",
@@ -774,9 +791,9 @@ def test_cause_of_several_certificates_is_told_once(stored: Stored) -> None:
     assert 2 == page.count("the key is refused")
 
 
-def test_report_begins_with_its_worst() -> None:
-    """The sentence counts certificates by result, worst first, and so are they listed; steps with a
-    problem stand before the others, and steps beyond the first are counted.
+def test_report_begins_with_the_worst_result() -> None:
+    """Results are counted and listed worst first. Within a certificate, steps with a problem come
+    first, and steps beyond the limit are counted.
     """
     document = {
         "certificates": [
@@ -803,7 +820,7 @@ def test_report_begins_with_its_worst() -> None:
 
 
 def test_events_of_an_ended_run_are_folded(stored: Stored) -> None:
-    """The results above tell each problem once; a link to earlier events opens the fold."""
+    """The results above already show the problems. A link to earlier events opens the fold."""
     run = stored.add(1)
     stored.state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", Text("waiting"))])
     document = {"certificates": [certificate_of("img", "failed", "failed")]}

@@ -1,4 +1,4 @@
-"""The two runs a day of a process that goes on."""
+"""Two runs a day by the process of the console."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
 
 @dataclass
 class Started:
-    """Starts nothing, and keeps what it was to start, and when."""
+    """A starter that records the time of each run, and carries out no run."""
 
     clock: list[datetime]
     runs: list[datetime] = field(default_factory=list)
@@ -55,12 +55,12 @@ class Started:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    with Workspace(load(write(tmp_path), {})) as found:
-        yield found
+    with Workspace(load(write(tmp_path), {})) as opened:
+        yield opened
 
 
 def kept(workspace: Workspace) -> tuple[Schedule, Started]:
-    """Return a schedule, and what it starts."""
+    """Return a schedule, and the starter of the schedule."""
     clock = [NOW]
     started = Started(clock)
     return Schedule(lambda: workspace, started, lambda: clock[0]), started
@@ -73,8 +73,8 @@ def pass_time(schedule: Schedule, started: Started, hours: float) -> None:
         schedule.begin_scheduled()
 
 
-def test_a_state_without_a_run_has_one_at_once(workspace: Workspace) -> None:
-    """Then two a day, half a day apart."""
+def test_state_without_a_run_gets_a_run_at_once(workspace: Workspace) -> None:
+    """The first run begins at once. Afterwards, a run begins every twelve hours."""
     schedule, started = kept(workspace)
 
     assert schedule.begin_scheduled()
@@ -87,10 +87,10 @@ def test_a_state_without_a_run_has_one_at_once(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(("age", "count"), [(12.9, 0), (13.1, 1)])
-def test_a_run_that_was_missed_is_made_at_the_start(
-    workspace: Workspace, age: float, count: int
-) -> None:
-    """One that was not keeps its moment: a restart is no reason for a run."""
+def test_missed_run_begins_at_the_start(workspace: Workspace, age: float, count: int) -> None:
+    """A run begins at the start only if the last run is older than 13 hours. Otherwise the next run
+    keeps its scheduled time.
+    """
     workspace.state.save_run(NOW - timedelta(hours=age), succeeded=True)
     schedule, started = kept(workspace)
 
@@ -101,8 +101,8 @@ def test_a_run_that_was_missed_is_made_at_the_start(
     assert len(started.runs) == count + 1
 
 
-def test_a_machine_that_slept_runs_once_when_it_wakes(workspace: Workspace) -> None:
-    """However many moments it has slept through."""
+def test_machine_runs_once_after_sleep(workspace: Workspace) -> None:
+    """A single run replaces several missed runs."""
     schedule, started = kept(workspace)
     schedule.begin_scheduled()
     started.clock[0] += timedelta(days=3)
@@ -112,8 +112,8 @@ def test_a_machine_that_slept_runs_once_when_it_wakes(workspace: Workspace) -> N
 
 
 @pytest.mark.parametrize("days", [1, 400])
-def test_a_clock_that_was_set_back_skips_no_run(workspace: Workspace, days: int) -> None:
-    """Two runs come in the day after, whatever the clock said when the last one began."""
+def test_clock_set_back_skips_no_run(workspace: Workspace, days: int) -> None:
+    """The day after the change of the clock has two runs, however far the clock went back."""
     schedule, started = kept(workspace)
     schedule.begin_scheduled()
     started.clock[0] -= timedelta(days=days)
@@ -122,8 +122,10 @@ def test_a_clock_that_was_set_back_skips_no_run(workspace: Workspace, days: int)
     assert 3 == len(started.runs)
 
 
-def test_a_clock_that_was_set_back_prolongs_no_pause(workspace: Workspace) -> None:
-    """A run that could not begin is tried again after ten minutes at the latest."""
+def test_clock_set_back_prolongs_no_pause(workspace: Workspace) -> None:
+    """A failed start is tried again at once, because the pause would otherwise last as long as the
+    change of the clock.
+    """
     schedule, started = kept(workspace)
     started.error = DatabaseUnavailable(Text("gone"))
     schedule.begin_scheduled()
@@ -133,8 +135,8 @@ def test_a_clock_that_was_set_back_prolongs_no_pause(workspace: Workspace) -> No
     assert schedule.begin_scheduled()
 
 
-def test_it_goes_on_when_no_run_can_begin(workspace: Workspace) -> None:
-    """A state that is gone is asked again after ten minutes, until a run has begun."""
+def test_schedule_tries_again_after_a_failure(workspace: Workspace) -> None:
+    """While the state is unavailable, the schedule waits ten minutes before the next try."""
     schedule, started = kept(workspace)
     started.error = DatabaseUnavailable(Text("gone"))
 
@@ -145,8 +147,8 @@ def test_it_goes_on_when_no_run_can_begin(workspace: Workspace) -> None:
     assert schedule.begin_scheduled()
 
 
-def test_the_moments_are_those_of_the_host(workspace: Workspace) -> None:
-    """As `core.schedule` derives them."""
+def test_runs_begin_at_the_times_of_the_host(workspace: Workspace) -> None:
+    """`core.schedule` derives the times of the runs from the host's name."""
     schedule, started = kept(workspace)
     schedule.begin_scheduled()
     pass_time(schedule, started, 12)

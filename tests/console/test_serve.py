@@ -1,4 +1,4 @@
-"""`certferry serve` as a process: where it listens, signals, systemd, and what it refuses."""
+"""`certferry serve` as a process: listening, signals, systemd, and refusals."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def status(where: str) -> int:
 
 
 def refused(config: Path, *arguments: str) -> Ended:
-    """Run what must not begin to serve."""
+    """Run `certferry serve`, which must refuse to start."""
     return run_here(["--config", str(config), "serve", *arguments], os.environ)
 
 
 def logged_in(config: Path, where: str) -> requests.Session:
-    """Return the browser of a new user."""
+    """Add a user, and return the logged-in browser."""
     added = run_here(["--config", str(config), "console", "user", "add", "anna"], os.environ)
     form = {"password": "sieben blaue Schafe", "again": "sieben blaue Schafe"}
     browser = requests.Session()
@@ -49,8 +49,8 @@ def logged_in(config: Path, where: str) -> requests.Session:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_in_order_when_it_is_told_to(tmp_path: Path, number: int) -> None:
-    """Within ten seconds, with 0, also while a page is open."""
+def test_signal_ends_the_process_in_order(tmp_path: Path, number: int) -> None:
+    """The process ends within ten seconds with exit code 0, even with an open connection."""
     where = address()
     with serving(write(tmp_path, f'listen = "{where}"'), "--no-schedule") as served:
         assert status(where) == 503
@@ -65,8 +65,8 @@ def test_it_ends_in_order_when_it_is_told_to(tmp_path: Path, number: int) -> Non
 
 
 @long
-def test_a_run_that_goes_on_comes_to_a_safe_point(tmp_path: Path) -> None:
-    """The process ends in time, and the run is stopped, not dead."""
+def test_run_in_progress_stops_with_the_process(tmp_path: Path) -> None:
+    """The process ends within ten seconds, and the run is stored as stopped."""
     where = address()
     config = write(tmp_path, f'listen = "{where}"')
     with serving(config) as served:
@@ -79,9 +79,9 @@ def test_a_run_that_goes_on_comes_to_a_safe_point(tmp_path: Path) -> None:
     assert (run.state, run.source) == (RunState.STOPPED, RunSource.SCHEDULE)
 
 
-def test_the_first_run_is_made_at_once_and_heals_the_health(tmp_path: Path) -> None:
-    """A state without a run is not well; a run in progress or ended makes it well, until the state
-    has moved elsewhere.
+def test_first_run_begins_at_once_and_makes_the_health_good(tmp_path: Path) -> None:
+    """The health is bad before the first run and good from its start on. After a move of the state,
+    the health is bad again.
     """
     where = address()
     with serving(write(tmp_path, f'listen = "{where}"')) as served:
@@ -95,8 +95,8 @@ def test_the_first_run_is_made_at_once_and_heals_the_health(tmp_path: Path) -> N
         assert status(where) == 503
 
 
-def test_metrics_are_those_of_the_file(tmp_path: Path) -> None:
-    """In the format of Prometheus; a neighbour on the machine needs no token."""
+def test_metrics_are_served(tmp_path: Path) -> None:
+    """The format is that of Prometheus. A program of the same machine needs no token."""
     where = address()
     with serving(write(tmp_path, f'listen = "{where}"'), "--no-schedule"):
         answer = requests.get(f"http://{where}/metrics", timeout=10)
@@ -105,11 +105,13 @@ def test_metrics_are_those_of_the_file(tmp_path: Path) -> None:
     assert "certferry_build_info{" in answer.text
 
 
-# where it listens
+# --- listening
 
 
-def test_a_unix_socket_is_for_its_group_and_gone_at_the_end(tmp_path: Path) -> None:
-    """What a killed process has left stands in the way of no other."""
+def test_unix_socket_is_for_its_group(tmp_path: Path) -> None:
+    """A socket left by a killed process is replaced. While a process listens, a second process is
+    refused.
+    """
     path = tmp_path / "c.sock"
     with closing(socket.socket(socket.AF_UNIX)) as stale:
         stale.bind(str(path))
@@ -135,8 +137,8 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def test_systemd_hands_its_sockets_over(tmp_path: Path) -> None:
-    """They count, whatever the file says, and no program that is started has them."""
+def test_socket_from_systemd(tmp_path: Path) -> None:
+    """The socket from systemd takes the place of `listen` in the file."""
     with closing(socket.create_server((HOST, 0))) as listening:
         port, number = listening.getsockname()[1], listening.fileno()
         with serving(
@@ -151,23 +153,23 @@ def test_systemd_hands_its_sockets_over(tmp_path: Path) -> None:
 
 @pytest.fixture
 def notified(tmp_path: Path) -> Iterator[socket.socket]:
-    """Where systemd would hear of a service."""
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as found:
-        found.bind(str(tmp_path / "notify"))
-        found.settimeout(10)
-        yield found
+    """The socket for messages to systemd."""
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(10)
+        yield listening
 
 
-def test_systemd_hears_how_it_stands(tmp_path: Path, notified: socket.socket) -> None:
-    """Ready, alive, being read anew, ready, ending."""
+def test_systemd_gets_the_state_of_the_process(tmp_path: Path, notified: socket.socket) -> None:
+    """The process sends READY, WATCHDOG, RELOADING, READY and STOPPING, in order."""
     config = write(tmp_path, f'listen = "{address()}"')
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
     with serving(config, "--no-schedule", environ=environ) as served:
 
         def next_but_alive() -> bytes:
-            while (said := notified.recv(1000)) == b"WATCHDOG=1":
+            while (message := notified.recv(1000)) == b"WATCHDOG=1":
                 pass
-            return said
+            return message
 
         assert next_but_alive() == b"READY=1"
         assert notified.recv(1000) == b"WATCHDOG=1"
@@ -178,11 +180,11 @@ def test_systemd_hears_how_it_stands(tmp_path: Path, notified: socket.socket) ->
         assert next_but_alive() == b"STOPPING=1"
 
 
-# the certificate
+# --- the certificate
 
 
 def fingerprint_at(where: str, folder: Path, name: str = "ops.example.com") -> str:
-    """Return what is served, and verify it as a browser does."""
+    """Verify the served certificate as a browser does, and return the fingerprint."""
     context = ssl.create_default_context(cafile=str(folder / "root.pem"))
     host, port = where.split(":")
     with (
@@ -196,8 +198,10 @@ def fingerprint_at(where: str, folder: Path, name: str = "ops.example.com") -> s
 TLS = 'fullchain = "fullchain.pem"\nprivkey = "privkey.pem"\nurl = "https://ops.example.com"\n'
 
 
-def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> None:
-    """One that cannot be used leaves the one before."""
+def test_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> None:
+    """After SIGHUP the process serves the new certificate. If the new certificate is unusable, the
+    earlier certificate stays in use.
+    """
     where = address()
     first = write_certificate(tmp_path, "ops.example.com")
     with serving(write(tmp_path, f'{TLS}listen = "{where}"'), "--no-schedule") as served:
@@ -212,8 +216,8 @@ def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> No
         assert second == fingerprint_at(where, tmp_path)
 
 
-def test_a_wrong_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
-    """It says why, with the line, on every page too; a right one is in force at once."""
+def test_wrong_file_leaves_the_earlier_file_in_force(tmp_path: Path) -> None:
+    """The log and every page have the reason. A correct file is in force at once."""
     where = address()
     config = write(tmp_path, f'listen = "{where}"')
     with serving(config, "--no-schedule") as served:
@@ -232,7 +236,7 @@ def test_a_wrong_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
         assert "did you mean" not in anna.get(f"http://{where}/", timeout=10).text
 
 
-# what it refuses
+# --- refusals
 
 
 def _refusals() -> Iterator[tuple[str, tuple[str, ...], str]]:
@@ -250,10 +254,10 @@ def _refusals() -> Iterator[tuple[str, tuple[str, ...], str]]:
 
 
 @pytest.mark.parametrize(("console", "arguments", "words"), list(_refusals()))
-def test_what_cannot_be_served_is_one_sentence(
+def test_wrong_settings_are_refused(
     tmp_path: Path, console: str, arguments: tuple[str, ...], words: str
 ) -> None:
-    """With exit code 2, before anything listens."""
+    """The command ends with exit code 2 and a single sentence."""
     write_certificate(tmp_path, "ops.example.com")
     ended = refused(write(tmp_path, console), *arguments)
 
@@ -262,8 +266,8 @@ def test_what_cannot_be_served_is_one_sentence(
     assert "Traceback" not in ended.err
 
 
-def test_a_mistyped_address_is_no_trouble_of_the_runs(tmp_path: Path) -> None:
-    """One who types it reads of it; `check` says nothing of it later."""
+def test_wrong_address_on_the_command_line(tmp_path: Path) -> None:
+    """The command reports the mistake, and `certferry check` does not repeat the report."""
     config = write(tmp_path)
 
     ended = refused(config, "--listen", "foo")
@@ -272,8 +276,8 @@ def test_a_mistyped_address_is_no_trouble_of_the_runs(tmp_path: Path) -> None:
     assert "foo" not in run_here(["--config", str(config), "check"], os.environ).out
 
 
-def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
-    """Another program has it."""
+def test_port_of_another_program(tmp_path: Path) -> None:
+    """The refusal names the address."""
     with closing(socket.create_server((HOST, 0))) as other:
         where = f"{HOST}:{other.getsockname()[1]}"
         ended = refused(write(tmp_path), "--listen", where)
@@ -290,8 +294,8 @@ sys.exit(main())
 """
 
 
-def test_without_its_libraries_the_command_that_installs_them(tmp_path: Path) -> None:
-    """And every other command is there."""
+def test_serve_without_its_libraries(tmp_path: Path) -> None:
+    """`serve` shows how to install the libraries, and other commands work."""
     config = write(tmp_path)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -306,9 +310,9 @@ def test_without_its_libraries_the_command_that_installs_them(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("console", ["listne = 1", 'listen = "unix:missing/c.sock"'])
-def test_what_keeps_it_from_beginning_reaches_the_channels(tmp_path: Path, console: str) -> None:
-    """Once a day, however often systemd tries: nothing is renewed meanwhile. Where another program
-    makes the runs, that is none of its business.
+def test_failed_start_is_sent_to_the_channels(tmp_path: Path, console: str) -> None:
+    """Channels get a single message, however often systemd tries to start. With `--no-schedule`,
+    channels get no message, because another program makes the runs.
     """
     with EventReceiver() as hook:
         told = f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"'
@@ -320,7 +324,7 @@ def test_what_keeps_it_from_beginning_reaches_the_channels(tmp_path: Path, conso
         assert [event["event"] for event in hook.events] == ["trouble"]
 
 
-# the health check of a container
+# --- the health check of a container
 
 
 @pytest.mark.parametrize(
@@ -336,9 +340,9 @@ def test_what_keeps_it_from_beginning_reaches_the_channels(tmp_path: Path, conso
     ],
     ids=["port", "socket", "certificate"],
 )
-def test_health_is_asked_where_the_console_listens(tmp_path: Path, console: str) -> None:
-    """Exit code 0 once a run was begun, and 1 before it and where no console answers; the file
-    alone says where that is.
+def test_health_command_reads_the_address_from_the_file(tmp_path: Path, console: str) -> None:
+    """`certferry console health` reads the address from the file. The exit code is 0 after the
+    beginning of a run, and 1 before the first run or without a console.
     """
     write_certificate(tmp_path, "ops.example.com")
     config = write(tmp_path, console.format(host=HOST, port=free_port()))
@@ -357,8 +361,10 @@ def test_health_is_asked_where_the_console_listens(tmp_path: Path, console: str)
     assert "this host has had no run" in no_run.err
 
 
-def test_memory_of_verified_passwords_is_given_back() -> None:
-    """Each takes 19 MiB, in any of many threads; the whole console may have 150 MB."""
+def test_memory_of_verified_passwords_is_freed() -> None:
+    """The verification of a password takes 19 MiB in a thread, and the memory limit of the whole
+    console is 150 MB.
+    """
     program = """
 import re, threading
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Tables of pages: each row on one page, no empty column, no character that moves a cursor."""
+"""Tables of pages: each row on a single page, columns with words only, and values quoted in
+addresses.
+"""
 
 from __future__ import annotations
 
@@ -13,44 +15,44 @@ HEADINGS = (Text("Domain"), Text("State"))
 
 
 @given(st.integers(0, 5 * ROWS))
-def test_every_row_is_on_one_page(count: int) -> None:
-    """Following the pages shows all rows once, in their order, a hundred at a time."""
-    found, seen, last = range(count), list[str](), 1
+def test_every_row_is_on_a_single_page(count: int) -> None:
+    """The pages together have each row once, in order, at most a hundred on a page."""
+    entries, seen, last = range(count), list[str](), 1
     number = 1
     while number <= last:
-        page = page_of(HEADINGS, found, str(number), lambda one: (Cell(str(one)), Cell("ok")))
+        page = page_of(HEADINGS, entries, str(number), lambda entry: (Cell(str(entry)), Cell("ok")))
         assert (number, count) == (page.number, page.count)
         assert len(page.rows) <= ROWS
         seen += [row[0].words for row in page.rows]
         number, last = number + 1, page.last
 
-    assert seen == [str(one) for one in found]
+    assert seen == [str(entry) for entry in entries]
 
 
 @given(st.text())
-def test_whatever_is_asked_for_there_is_a_page(asked: str) -> None:
-    """A number that is none, or too great, shows the nearest page."""
-    page = page_of(HEADINGS, range(250), asked, lambda one: (Cell(str(one)), Cell("ok")))
+def test_any_page_number_leads_to_rows(asked: str) -> None:
+    """A word or a number out of range leads to an existing page."""
+    page = page_of(HEADINGS, range(250), asked, lambda number: (Cell(str(number)), Cell("ok")))
 
     assert 1 <= page.number <= page.last == 3
     assert page.rows
 
 
 def test_column_without_words_is_left_out() -> None:
-    """With its heading; one that has words in a single row stays."""
+    """A column with words in a single row stays."""
     table = table_of(HEADINGS, [(Cell("a"), Cell()), (Cell("b"), Cell("—", "faint"))])
 
     assert (HEADINGS[:1], ((Cell("a"),), (Cell("b"),))) == (table.headings, table.rows)
     assert HEADINGS == table_of(HEADINGS, [(Cell("a"), Cell("ok")), (Cell("b"), Cell())]).headings
 
 
-def test_tone_of_the_command_line_is_a_badge() -> None:
-    """Where it says how something stands."""
+def test_tone_becomes_a_badge() -> None:
+    """The tone of bad news becomes the badge of errors."""
     assert Cell("expired", "error") == of_span(Span("expired", Tone.BAD))
 
 
-def test_what_is_asked_is_quoted() -> None:
-    """Whatever is in a value, it is one value of the address; what is empty is left out."""
+def test_query_of_an_address_is_quoted() -> None:
+    """Each value is quoted. Empty values are left out."""
     assert "/history?who=a%26b%3D%22&before=7" == address(
         "/history", who='a&b="', host="", before=7
     )

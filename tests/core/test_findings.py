@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from certferry.cli.exits import Exit, of_problems
@@ -60,10 +60,28 @@ def test_single_error_is_enough(findings: list[Problem]) -> None:
     assert (wrong if errors else Exit.OK) is of_problems(findings)
 
 
+def of_domain(code: Code) -> Problem:
+    """Return a warning about a domain."""
+    return Problem(code, Text("so"), None, Severity.WARNING, "a.test")
+
+
+@example([of_domain(Code.LAST_TRY_FAILED), of_domain(Code.DOMAIN_FAILED)])
 @given(st.lists(drawn_findings))
 def test_heaviest_findings_come_first(findings: list[Problem]) -> None:
-    """Every finding is reported, and equal findings once."""
+    """Every finding is reported, and equal findings once; but a failed try of a domain is left out
+    if the target itself reports the failure.
+    """
     ordered = heaviest_first(findings)
+    reported = {
+        finding.subject
+        for finding in findings
+        if finding.code in {Code.DOMAIN_FAILED, Code.DOMAIN_UNUSABLE}
+    }
+    findings = [
+        finding
+        for finding in findings
+        if not (finding.code == Code.LAST_TRY_FAILED and finding.subject in reported)
+    ]
 
     weights = [-finding.severity.rank for finding in ordered]
     assert sorted(weights) == weights

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.schedule import last_scheduled, moments_of
+from certferry.core.schedule import last_scheduled, moments_of, next_scheduled
 
 HOSTS = st.text(min_size=1, max_size=20)
 ZONES = st.integers(-12, 14).map(lambda hours: timezone(timedelta(hours=hours)))
@@ -41,4 +41,7 @@ def test_last_moment_is_less_than_half_a_day_ago(host: str, now: datetime) -> No
     assert timedelta(0) <= now - scheduled < timedelta(hours=12)
     assert scheduled.time() in moments
     assert last_scheduled(moments, scheduled) == scheduled
+    following = next_scheduled(moments, now)
+    assert now < following <= now + timedelta(hours=12)
+    assert last_scheduled(moments, following) == following
     assert scheduled.astimezone(UTC) == scheduled

@@ -18,7 +18,7 @@ from certferry.adapters.receivers.files import Receipt
 from certferry.adapters.schedule.cron import own_entries, with_entry, without_entry
 from certferry.config.env_files import environment_with
 from certferry.config.load import load
-from certferry.core.discovery.proposal import Places
+from certferry.core.discovery.proposal import Places, TargetAccount
 from certferry.migration import acme_sh, certbot, lego
 from certferry.migration.home import OldClient
 from certferry.migration.takeover import propose_takeover
@@ -36,7 +36,7 @@ from tests.migration.old_homes import (
 
 NAME = "img.example.com"
 MADE = issued(NAME, f"*.{NAME}")
-PLACES = Places(dns="dnspod", zones=None, target="qiniu")
+PLACES = Places(dns="dnspod", zones=None, targets=(TargetAccount("qiniu"),))
 SEEDS = st.integers(0, 2**32 - 1)
 ENV = rb"""# keys of the CDN
 export QINIU_AK="a \"quoted\" key"

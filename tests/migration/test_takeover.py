@@ -17,6 +17,7 @@ from certferry.core.discovery.proposal import (
     Places,
     ProposedCertificate,
     ProposedDeployment,
+    TargetAccount,
 )
 from certferry.errors import LeaseHeld
 from certferry.migration.home import Installed, OldCertificate, OldHook
@@ -118,9 +119,8 @@ def test_second_certificate_with_a_possible_use_stays(directory: str, target: st
     """A certificate stays in the proposal if its copies are still in use, or if the target is
     unknown.
     """
-    places_of_account = Places(
-        "dnspod", (FoundZone("example.com"),), target, (domain("img.example.com"),)
-    )
+    account = TargetAccount(target, (domain("img.example.com"),))
+    places_of_account = Places("dnspod", (FoundZone("example.com"),), (account,) if target else ())
     copies = Installed(f"{directory}/fullchain.pem", f"{directory}/privkey.pem")
     first = inherited("a", "img.example.com", installed=copies if directory else Installed())
     second = inherited("b", "img.example.com", age=1)
@@ -211,7 +211,7 @@ def test_former_script_for_qiniu_continues_without_an_account() -> None:
     Qiniu.
     """
     files = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", DISPATCHER)
-    places_of_account = Places("dnspod", (FoundZone("example.com"),), "", ())
+    places_of_account = Places("dnspod", (FoundZone("example.com"),))
 
     [certificate] = taken_over(
         places_of_account, inherited("a", "a.example.com", installed=files)
@@ -260,14 +260,14 @@ def test_client_that_stays_gets_advice_to_run_the_hook(reload: str, *, reported:
     advice = "have acme.sh run `certferry hook acme.sh` instead"
     assert reported == any(advice in str(remark) for remark in proposed.remarks)
 
-    nowhere = Places("dnspod", (FoundZone("example.com"),), "", ())
+    nowhere = Places("dnspod", (FoundZone("example.com"),))
     [proposed] = propose_takeover([old], nowhere, "acme.sh", keep_client=True).certificates
     assert () == proposed.remarks
 
 
 def test_all_certificates_stay_with_the_client_without_an_account() -> None:
     """Without a DNS account certferry can prove no name."""
-    places_of_account = Places("", (), "qiniu", (domain("img.example.com"),))
+    places_of_account = Places("", (), (TargetAccount("qiniu", (domain("img.example.com"),)),))
 
     [certificate] = taken_over(places_of_account, inherited("img", "img.example.com")).certificates
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.programs import program_path
+
 ROOTS = Path(__file__).parents[2] / "build" / "roots"
 """The folder of the archives of new machines, which several test runs share."""
 PARTS = {
@@ -35,7 +37,7 @@ _ENVIRON = (
 def archive_of(suite: str) -> Path:
     """Return the archive of a new machine. Make a missing archive, which takes a minute."""
     assert 0 == os.geteuid(), "a machine of another suite is made, and entered, by root"
-    assert shutil.which("mmdebstrap"), "apt-get install mmdebstrap ubuntu-keyring"
+    program_path("mmdebstrap")
     ROOTS.mkdir(parents=True, exist_ok=True)
     archive = ROOTS / f"{suite}.tar"
     with (ROOTS / f"{suite}.lock").open("w") as lock:

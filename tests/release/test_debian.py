@@ -22,6 +22,7 @@ from release import Release, debian, wheels
 from release.__main__ import export
 from tests.release.machines import PARTS, Machine, machine_of
 from tests.support.ports import lasting_port
+from tests.support.programs import program_path
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -269,7 +270,7 @@ def test_time_to_start(trixie: Machine, package: Path) -> None:
 
 def test_lintian_has_no_error(package: Path) -> None:
     """The package passes Debian's own checker."""
-    assert shutil.which("lintian"), "apt-get install lintian"
+    program_path("lintian")
     checked = subprocess.run(
         ["lintian", "--fail-on", "error", "--allow-root", str(package)],
         capture_output=True,

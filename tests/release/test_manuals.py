@@ -27,6 +27,7 @@ from release.manuals import COMPLETIONS, FOLDERS, Author, without_tests
 from release.roff import Manual, escaped, flowing, tree_of
 from tests.house.tree import ROOT
 from tests.support.command import run_here
+from tests.support.programs import program_path
 from tests.support.tiers import thorough
 
 EPOCH = 1_700_000_000
@@ -208,12 +209,6 @@ def shell(command: list[str], **environ: str) -> str:
     ).stdout
 
 
-def assert_installed(*programs: str) -> None:
-    """Fail if a program of the thorough tier is missing."""
-    missing = [program for program in programs if shutil.which(program) is None]
-    assert [] == missing, "apt-get install mandoc man-db zsh fish"
-
-
 @pytest.fixture
 def share(tmp_path: Path) -> Path:
     """Return a folder like /usr/share, with the completions."""
@@ -231,7 +226,7 @@ def test_bash_completes_commands_and_options(share: Path) -> None:
 @thorough
 def test_zsh_completes_commands(share: Path, tmp_path: Path) -> None:
     """The shell loads the function from the system's folder, and calls the function on a tab."""
-    assert_installed("zsh")
+    program_path("zsh")
     folder = (share / COMPLETIONS["zsh"]).parent
     typed = f"""
         zmodload zsh/zpty
@@ -247,7 +242,7 @@ def test_zsh_completes_commands(share: Path, tmp_path: Path) -> None:
 @thorough
 def test_fish_completes_commands(share: Path, tmp_path: Path) -> None:
     """The completions come from the vendor's folder, with the whole description of each command."""
-    assert_installed("fish")
+    program_path("fish")
     output = shell(
         ["fish", "-c", "complete --do-complete 'certferry sy'"],
         XDG_DATA_DIRS=str(share),
@@ -264,7 +259,8 @@ def test_readers_accept_the_pages(tmp_path: Path) -> None:
     """The checks of mandoc pass, and lexgrog finds each description for mandb. In 80 columns only
     commands to type are wider than the screen.
     """
-    assert_installed("mandoc", "man", "lexgrog")
+    program_path("mandoc")
+    program_path("man")
     manuals.write_manuals(ROOT, tmp_path, EPOCH)
     paths = sorted(map(str, tmp_path.rglob("certferry*.[157]")))
     lint = ["mandoc", "-K", "utf-8", "-T", "lint", "-W", "warning", *paths]
@@ -297,7 +293,7 @@ def is_prose(row: str) -> bool:
 @thorough
 def test_man_finds_what_the_archive_has(tmp_path: Path) -> None:
     """After the guide's commands man finds the pages in both languages."""
-    assert_installed("man")
+    program_path("man")
     home, dist, work = (tmp_path / part for part in ("home", "dist", "work"))
     for folder in (home / ".local" / "bin", dist, work):
         folder.mkdir(parents=True)

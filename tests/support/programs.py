@@ -23,7 +23,8 @@ _OFFERED = re.compile(r"^  Candidate: (?!\(none\))", re.MULTILINE)
 @cache
 def packages() -> Mapping[tuple[str, ...], Sequence[str]]:
     """Return the packages of apt, by programs; any program of a tuple is enough."""
-    rows = [row.split() for row in TABLE.read_text("utf-8").splitlines() if row and row[0] != "#"]
+    lines = TABLE.read_text("utf-8").splitlines()
+    rows = [line.split() for line in lines if line and line[0] not in "#["]
     return {tuple(names.split("|")): wanted for names, *wanted in rows}
 
 

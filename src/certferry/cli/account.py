@@ -118,8 +118,8 @@ def _account_at(directory: str, workspace: Workspace) -> CaAccount:
 
 
 def _standing(workspace: Workspace, directory: str) -> tuple[Text, Tone]:
-    """Return an account's status at the CA. An error becomes text, so the
-    other accounts are shown too.
+    """Return how an account stands at the CA, and the tone for the sentence. A `CertferryError`
+    becomes the sentence, so the other accounts are shown too.
     """
     try:
         facts = _account_at(directory, workspace).facts()

@@ -2,7 +2,7 @@
 language.
 
 A command is the attribute `command` of the module with the command's name, unless `MODULES` names
-another module. The commands `demo` and `sandbox` are modules of the distribution certferry-sandbox.
+another module. The modules of `demo` and `sandbox` are in the distribution certferry-sandbox.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ COMMANDS = {
     "completion": "Print a script that completes certferry's commands in a shell.",
     "help": "Print the reference and the how-tos, or search them, offline.",
 }
-"""Each command's name and a summary equal to the first sentence of the command's docstring."""
+"""Each command's name and a summary equal to the first sentence of the command's help."""
 
 GROUPS = (
     (Text("Declare certificates"), ("init", "add", "remove", "discover")),
@@ -96,8 +96,8 @@ _OF_ONE_IDEA = {
     "topics": ("help", "completion"),
 }
 MODULES = {name: module for module, names in _OF_ONE_IDEA.items() for name in names}
-"""The module of each command without a module of its own. The command is the function of that
-module with the command's name.
+"""The module of each command without a module of its own. The command is the function in that
+module with the command's name, written with `_` in place of `-`.
 """
 
 IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
@@ -105,8 +105,8 @@ IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 
 
 def name_file(config: Path, voice: Voice) -> None:
-    """Make `voice` name the configuration file in every printed command, unless commands run in
-    this folder find the file by themselves.
+    """Make `voice` add `--config` to every printed command that reads the file, unless the file is
+    the `certferry.toml` of this folder, which every command here finds.
     """
     from certferry.config.load import NAME
 
@@ -115,8 +115,8 @@ def name_file(config: Path, voice: Voice) -> None:
 
 
 def command_of(name: str) -> click.Command:
-    """Import a command. Raise `ConfigError` if certferry-sandbox is absent or of
-    another version than certferry.
+    """Import and return a command of `COMMANDS`. Raise `ConfigError` if the command needs
+    certferry-sandbox, and certferry-sandbox is absent or of another version than certferry.
     """
     own = name.replace("-", "_")
     room = "certferry_sandbox" if name in IN_THE_SANDBOX else "certferry.cli"
@@ -156,15 +156,15 @@ list would hide the message.
 
 
 class Group(click.Group):
-    """A group of commands with a suggestion for a mistyped command."""
+    """A group of commands whose error for an unknown command has a suggestion."""
 
     familiar: Mapping[str, str] = {}
-    """Commands by the words that other programs use for them."""
+    """certferry's command for each word of another program."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command to run."""
+        """Return the command to run, as click does. Raise `UsageMistake` for an unknown command."""
         command_names = self.list_commands(ctx)
         if args[0] not in command_names and not ctx.resilient_parsing:
             raise UsageMistake(_unknown(args, command_names, self.familiar), ctx)
@@ -181,20 +181,22 @@ class Commands(Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command. Raise `ConfigError` as `command_of` does."""
+        """Import a command, and return a copy in the operator's language; return None for an
+        unknown command. Raise `ConfigError` as `command_of` does; for completions return None.
+        """
         if cmd_name not in COMMANDS:
             return None
         try:
             command = command_of(cmd_name)
         except ConfigError:
-            if ctx.resilient_parsing:  # a shell asks for completions, and cannot use an error
+            if ctx.resilient_parsing:  # a shell asks for completions, and cannot show an error
                 return None
             raise
         return spoken(command, voice_of(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the groups of commands into the help, with whole summaries, which click would
-        shorten.
+        """Write the groups of commands into the help, with whole summaries; click's own method
+        would shorten the summaries.
         """
         voice = voice_of(ctx)
         widest = max(map(len, COMMANDS))  # the same column in every group
@@ -226,10 +228,12 @@ def what_instead(
     familiar: Mapping[str, str] = FAMILIAR,
     more: Iterable[str] = (),
 ) -> Text | None:
-    """Return a suggestion for an unknown word, or `None`.
+    """Return a suggestion for unknown words; return `None` if there is no suggestion and `valid` is
+    empty.
 
-    The suggestion is certferry's word for another client's word, else the word of `valid` or `more`
-    that is most similar to the first typed word, else the list of all `valid` words.
+    The suggestion is certferry's command for another client's word, else the word of `valid` or
+    `more` that is most similar to the first of `words`. Without a similar word, the suggestion
+    lists all `valid` words.
     """
     others = familiar_word(words, familiar)
     meant = difflib.get_close_matches(words[0], [*valid, *more], n=1)
@@ -254,10 +258,11 @@ UNBROKEN = "\b\n"
 
 @contextmanager
 def click_speaks(language: str) -> Iterator[None]:
-    """Make click use its translations into `language` within a `with` block.
+    """Make click's messages appear in `language` within a `with` block.
 
     `gettext` reads the text domain and the variable LANGUAGE, and both belong to the whole process.
-    At the end both get their old values, so that programs started by a command keep their language.
+    At the end of the block both get their old values, so that programs started later keep their
+    language.
     """
     if language == ENGLISH:
         yield
@@ -313,13 +318,17 @@ class WideFormatter(click.HelpFormatter):
 
 
 class SpokenContext(click.Context):
-    """A context in the run's language. It adds the command to usage errors that lack a context."""
+    """A context in the run's language. The context adds itself to usage errors without a context,
+    so their hints name the command.
+    """
 
     formatter_class = WideFormatter
 
     @contextmanager
     def scope(self, cleanup: bool = True) -> Iterator[Self]:  # noqa: FBT001, FBT002 - click's own
-        """Enter the context, as click does to read a command line."""
+        """Enter the context, with click's messages in the run's language. click enters the context
+        to read a command line.
+        """
         with click_speaks(voice_of(self).language), super().scope(cleanup):
             try:
                 yield self
@@ -329,7 +338,7 @@ class SpokenContext(click.Context):
 
 
 def voice_of(ctx: click.Context) -> Voice:
-    """Return the voice of the run that a context belongs to."""
+    """Return the voice of the run that a context belongs to, or an English voice."""
     return getattr(ctx.find_root().obj, "voice", None) or Voice()
 
 
@@ -341,7 +350,7 @@ def spoken(command: click.Command, voice: Voice) -> click.Command:
     voice = voice_in(voice.language)  # help names commands without this run's configuration file
     copied = copy.copy(command)
     copied.context_class = SpokenContext
-    copied._help_option = None  # noqa: SLF001 - what click keeps may speak another language
+    copied._help_option = None  # noqa: SLF001 - click's cached option may be in another language
     translated = [_said(paragraph, voice) for paragraph in paragraphs(command.help or "")]
     copied.help, copied.short_help = "\n\n".join(translated), next(iter(translated), "")
     copied.options_metavar = voice.say(Text("[OPTIONS]"))
@@ -361,7 +370,9 @@ def _said(paragraph: str, voice: Voice) -> str:
 
 
 def paragraphs(help_: str) -> list[str]:
-    """Return the paragraphs of a help text, each on one line unless its line breaks are fixed."""
+    """Return the paragraphs of a help text up to a form feed. A paragraph is on one line, unless
+    its line breaks are fixed (`UNBROKEN`).
+    """
     text = inspect.cleandoc(help_).partition("\f")[0]
     blocks = filter(str.strip, re.split(r"\n\s*\n", text))
     return [b if b.startswith(UNBROKEN) else " ".join(b.split()) for b in blocks]

@@ -44,7 +44,7 @@ def _role_option(command: T) -> T:
 
 
 class _NewName(click.ParamType[str]):
-    """A name for a user or a token."""
+    """Checks the name of a new user or token."""
 
     name = "name"
 
@@ -144,8 +144,8 @@ def _print_link(
 def _print_secret(
     context: CommandContext, event: str, message: Text, secret: str, below: Text
 ) -> Exit:
-    """Print a secret alone on stdout, where a program may read the secret;
-    print the rest on stderr.
+    """Print a secret alone on stdout, where a program may read the secret. Print `message` and
+    `below` on stderr, and log only `message`.
     """
     from certferry.present.progress import log_change
 

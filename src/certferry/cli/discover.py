@@ -1,4 +1,6 @@
-"""`certferry discover` and `doctor`: the domains of the accounts, and checks before a run."""
+"""`certferry discover`: the domains of the accounts. `certferry doctor`: checks of everything
+that a run depends on.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ def command(
 def show_discovery(
     everything: Discovery, wanted: Wanted, console: Console, now: datetime, *, as_json: bool
 ) -> Exit:
-    """Print the domains and certificates that pass the filters."""
+    """Print the domains and certificates that pass the filters in `wanted`, and return the exit
+    code for the problems.
+    """
     shown, voice = everything.narrowed(wanted, now), console.voice
     log_problems(shown.problems, console.run_log)
     if as_json:
@@ -106,7 +110,9 @@ def show_discovery(
 
 
 def show_tables(proposal: Proposal, problems: Sequence[Problem], context: CommandContext) -> Exit:
-    """Print only the TOML tables on stdout; everything else goes to stderr."""
+    """Print the TOML tables on stdout, and everything else on stderr. Return the exit code for the
+    problems.
+    """
     console, voice = context.console, context.voice
     tables = tables_of(proposal, voice.say)
     console.print(line(row) for row in tables.splitlines())
@@ -145,8 +151,8 @@ def doctor(
 
 
 def show_survey(context: CommandContext) -> Exit:
-    """Print the report for an issue. Then raise `CertferryError` if a
-    service refused every call.
+    """Print the report for an issue. Then raise `CertferryError` if some service answered no call
+    successfully.
     """
     settings, console = settings_with_accounts(context, from_keys), context.console
     with workspace_of(context, settings) as workspace:
@@ -168,7 +174,9 @@ def show_survey(context: CommandContext) -> Exit:
 
 
 def show_findings(findings: Sequence[Problem], context: CommandContext, *, as_json: bool) -> Exit:
-    """Print the findings; with `--quiet` only the errors."""
+    """Print the findings, as text with `--quiet` only the errors. Return the exit code for the
+    findings.
+    """
     console = context.console
     log_findings(findings, console.run_log)
     if as_json:

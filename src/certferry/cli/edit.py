@@ -101,7 +101,7 @@ def remove(context: CommandContext, name: str, *, yes: bool) -> Exit:
     settings = load_checked(context.config, context.console.environ)
     desired = the_one_meant(settings.declared, name)
     lineage = desired.lineage
-    # the other domains may still need the certificate
+    # The certificate's other domains may still need the certificate.
     if name != lineage and len(desired.names) > 1:
         message = Text("{lineage} is for {names}", lineage=lineage, names=desired.names)
         hint = Text(
@@ -128,7 +128,9 @@ def remove(context: CommandContext, name: str, *, yes: bool) -> Exit:
 
 
 def _is_kept(context: CommandContext, lineage: str) -> bool:
-    """Return whether a certificate that left the file is still valid, so runs would report it."""
+    """Return whether the state has a valid certificate of a lineage that left the file. Runs report
+    such a certificate.
+    """
     with workspace_of(context) as workspace:
         versions = workspace.state.versions_of([lineage])[lineage]
         return recorded.newest(versions, workspace.state.now()) is not None
@@ -140,8 +142,8 @@ def change(
     """Write the edited file if the operator agrees, or at once with `yes`. Return whether the file
     was written.
 
-    Raise, before writing, `ConfigError` for a file that would not load, and `UsageMistake` if there
-    is no terminal to ask at.
+    Raise `ConfigError` if the edited file would not load, cannot be written, or was changed by
+    another program meanwhile. Raise `UsageMistake` if there is no terminal to ask at.
     """
     path = document.path or Path(NAME)
     try:
@@ -163,7 +165,7 @@ def change(
 
 
 def _difference(edited: Edited, path: Path, voice: Voice) -> Iterator[Line]:
-    """Render only the removed or added lines, because the lines around them may hold a secret."""
+    """Render the removed or added lines alone, because neighbouring lines may hold a secret."""
     tone = Tone.GOOD if edited.sign == "+" else Tone.BAD
     for number, rows in edited.blocks:
         yield line(voice.say(Text("{path}, line {line}:", path=path, line=number)))
@@ -198,7 +200,7 @@ def rename(context: CommandContext, old: str, new: str) -> Exit:
             carry_over(old, new, certificate, workspace.state)
             bundle = workspace.state.bundle(old, number)
             adopted = workspace.adopt(new, bundle, who_runs(settings))
-        if adopted:  # the new name answers for the certificate from now on
+        if adopted:  # from now on runs renew the certificate under the new name
             recorded.forget(old, workspace.state)
     message = Text("{new} has the certificate of {old}, valid until {moment}.")
     if not adopted:

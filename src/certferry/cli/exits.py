@@ -1,11 +1,13 @@
-"""Every exit code, and the rule for each.
+"""The exit codes of the commands, and the rule for each. `certferry check` has the codes of a
+monitoring plugin instead (`cli.status`).
 
 0 in order · 1 something failed · 2 usage or configuration · 3 refused for safety · 4 changes
 pending (`plan --check`), or changes other than the confirmed ones (`sync --plan`) · 75 still in
 progress or locked by another run, try again later · 130 stopped by Ctrl-C or a signal to end · 141
 the reader of the output is gone.
 
-If several apply, the first of 130, 1, 3, 75 and 4 wins.
+If several apply to a run, the first of 130, 1, 3, 75 and 4 wins. If another command moved the state
+during the run, only 130 wins over 2.
 """
 
 from __future__ import annotations
@@ -45,20 +47,20 @@ if TYPE_CHECKING:
 class Exit(IntEnum):
     """The exit code of a command."""
 
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    REFUSED = 3
-    PENDING = 4
-    TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
-    STOPPED = 130  # 128 + SIGINT, as shells count
-    NO_READER = 141  # 128 + SIGPIPE, as shells count
+    OK = 0  #: In order.
+    FAILED = 1  #: Something failed.
+    USAGE = 2  #: The command line or the configuration has a mistake.
+    REFUSED = 3  #: Refused for safety.
+    PENDING = 4  #: Changes are pending, or differ from the confirmed plan.
+    TRY_LATER = 75  #: Still in progress, or locked by another run (EX_TEMPFAIL of sysexits.h).
+    STOPPED = 130  #: Stopped by a signal (128 + SIGINT, as shells count).
+    NO_READER = 141  #: The reader of the output is gone (128 + SIGPIPE, as shells count).
 
 
 def of_error(error: BaseException) -> Exit:
     """Return the exit code for an error that ended a command before the result."""
     if isinstance(error.__cause__, StateMoved):
-        return Exit.USAGE  # the state has moved, so the record could not be stored
+        return Exit.USAGE  # the error only follows from the moved state
     match error:
         case ConfigError() | StateMoved() | click.UsageError():
             return Exit.USAGE
@@ -75,8 +77,8 @@ def of_error(error: BaseException) -> Exit:
 
 
 def of_report(report: SyncReport) -> Exit:
-    """Return the exit code of a sync: the code of the worst outcome, or USAGE if another command
-    moved the state during the run.
+    """Return the exit code of a sync: the code of the worst outcome. If another command moved the
+    state during the run, and the run was not stopped, return USAGE.
     """
     from certferry.core.planning.report import Result, of_run
 
@@ -105,10 +107,10 @@ def of_hook(report: SyncReport) -> Exit:
 
 def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
     """Return the exit code of `plan`: FAILED for an obstacle, else REFUSED for a refusal, else with
-    `check` PENDING for changes.
+    `check` PENDING for changes, else OK.
 
-    An obstacle that `sync` would report as a refusal counts as a refusal. A change that `sync`
-    would find stuck counts as an obstacle.
+    An obstacle that `sync` would report as a refusal counts as a refusal. A change that has been
+    waiting for too long counts as an obstacle.
     """
     from certferry.core.planning.plan import Weight
 
@@ -124,8 +126,8 @@ def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
 
 
 def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
-    """Return the exit code of `status`: a failure if a certificate needs a person, or
-    if the state is unusable.
+    """Return the exit code of `status`: FAILED if a certificate needs a person, or if the state is
+    unusable, else OK.
     """
     from certferry.core.assessment.status import are_in_order
 
@@ -133,9 +135,9 @@ def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
 
 
 def of_problems(problems: Sequence[Problem]) -> Exit:
-    """Return the exit code of a list of problems: a failure if one is an error, else OK.
+    """Return the exit code for problems: FAILED for an error, else OK.
 
-    If the only error is a database that fails to answer just now, the code is TRY_LATER.
+    If every error says that the state's database fails to answer just now, return TRY_LATER.
     """
     codes = {problem.code for problem in problems if problem.is_error}
     if codes == {DatabaseUnavailable.code}:
@@ -144,8 +146,8 @@ def of_problems(problems: Sequence[Problem]) -> Exit:
 
 
 def of_looks(looks: Sequence[HostObservation]) -> Exit:
-    """Return the exit code of `watch`: OK if every address presents a valid certificate, and the
-    addresses do not differ harmfully.
+    """Return the exit code of `watch`: FAILED if a host has no address, if an address within reach
+    does not present a valid certificate, or if a host's problem is an error; else OK.
     """
     return Exit.OK if all(look.ok for look in looks) else Exit.FAILED
 
@@ -166,8 +168,8 @@ _OURS = {
     "--version": "version",
 }
 FAMILIAR = {word: ours for ours, words in _OURS.items() for word in words.split()}
-"""certferry's command for each command or option (`--word`) of other clients. certferry only
-suggests the command, because an alias such as `deploy` would also order due certificates.
+"""certferry's command for each command `word` or option `--word` of other clients. certferry only
+suggests the command: `sync` as an alias of `deploy` would also order due certificates.
 """
 
 RENEW = frozenset({"renew", "renew-all", "renew_all", "renewall"})
@@ -175,7 +177,9 @@ RENEW = frozenset({"renew", "renew-all", "renew_all", "renewall"})
 
 
 def familiar_word(words: Sequence[str], familiar: Mapping[str, str] = FAMILIAR) -> Text | None:
-    """Return a suggestion for another client's word, or `None`. A name may follow the word."""
+    """Return a suggestion if the first of `words` is another client's word, else `None`. A
+    certificate's name may follow the word.
+    """
     word, *rest = words
     if word in RENEW and familiar:
         name = next((argument for argument in rest if not argument.startswith("-")), "NAME")

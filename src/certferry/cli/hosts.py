@@ -45,7 +45,9 @@ def command(ctx: click.Context, *, as_json: bool) -> Exit:
 
 
 def show_hosts(workspace: Workspace, context: CommandContext, *, as_json: bool) -> Exit:
-    """Print how every host stands, including this host before its first run."""
+    """Print how every host stands, including this host before its first run. Return FAILED if a
+    host has a problem.
+    """
     standings = standings_of_hosts(workspace.state, len(workspace.settings.declared))
     console, voice = context.console, context.voice
     if as_json:

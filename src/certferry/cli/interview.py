@@ -45,13 +45,14 @@ class Option(Struct, frozen=True):
 
 
 class Interview:
-    """Asks at the terminal. At the end of input it raises `Interrupted`. With `may_go_back` the
-    answer `back` raises `Back`.
+    """Asks questions at the terminal. Every question raises `Interrupted` after Ctrl-C and at the
+    end of input. With `may_go_back` the answer `back` raises `Back`.
     """
 
     def __init__(self, console: Console, *, may_go_back: bool = False) -> None:
         self._console = console
         self._may_go_back = may_go_back
+        #: The number of questions so far.
         self.asked = 0
 
     @property
@@ -72,12 +73,12 @@ class Interview:
         kept: T | None = None,
         hidden: bool = False,
     ) -> T | None:
-        """Ask until `read` accepts the answer without a `ConfigError`, and
-        return the result of `read`.
+        """Ask until `read` accepts the answer without a `ConfigError`, and return the result of
+        `read`.
 
-        An empty answer returns `kept`, the value from before. If there is no such value, an
-        empty answer returns `None`, or is refused if an answer is `needed`. `hidden` input is
-        shown only by its length.
+        An empty answer returns `kept`, the value from before. Without `kept`, an empty answer
+        returns `None`, or is refused if an answer is `needed`. Of `hidden` input only the length is
+        shown.
         """
         if kept is not None:
             question = Text("{question} (Enter: as before)", question=question)
@@ -112,10 +113,10 @@ class Interview:
         *,
         or_none: bool = False,
     ) -> int | None:
-        """Show a numbered list, and return the index of the chosen option.
+        """Show a list numbered from 1, and return the index (from 0) of the chosen option.
 
-        An empty answer chooses `usual`. `refused` describes a wrong answer. With `or_none` the
-        operator may answer `none`, which returns `None`.
+        An empty answer returns `usual`, an index or `None`. With `or_none` the operator may also
+        answer `none`, which returns `None`. `refused` describes a wrong answer.
         """
         self.show_list(heading, [option.label for option in options])
 
@@ -142,7 +143,9 @@ class Interview:
     def choose_several(
         self, question: Text, names: Sequence[str], usual: frozenset[int]
     ) -> frozenset[int]:
-        """Ask for the numbers of some names; an empty answer chooses `usual`."""
+        """Ask for some of `names`, and return their numbers (from 1); an empty answer returns
+        `usual`.
+        """
         shown = Text("{question} (Enter for {usual})", question=question, usual=as_ranges(usual))
         chosen = self.ask_for(shown, lambda answer: numbers_in(answer, names))
         return usual if chosen is None else chosen
@@ -155,7 +158,7 @@ class Interview:
         self._console.print_stderr(rows)
 
     def confirm(self, question: Text, *, usual: bool = False) -> bool:
-        """Ask for a yes. An empty answer is `usual`, and every other answer is a no."""
+        """Return whether the answer is a yes. An empty answer counts as `usual`."""
         shown = Text("{question} [Y/n]") if usual else Text("{question} [y/N]")
         answer = self._prompt(shown.filled(question=question), hidden=False).lower()
         return answer in YES if answer else usual
@@ -181,20 +184,22 @@ class Interview:
 
 
 class Step(Struct, Generic[T], frozen=True):
-    """A step of an interview. `take` gets the answers so far, may ask, and returns all answers."""
+    """A step of an interview."""
 
+    #: The name, for `Back`.
     name: str
+    #: Takes the answers so far, may ask, and returns the answers with those of this step.
     take: Callable[[T], T]
 
 
 def walk(
     steps: Sequence[Step[T]], answers: T, interview: Interview | None, *, inside: bool = False
 ) -> T:
-    """Take steps in turn, and return the answers of the last step.
+    """Take steps in turn, and return the answers after the last step.
 
-    `Back` returns to the last step that asked, or to the first step of the given name. At the first
-    question `Back` is refused. In a walk `inside` a step of another walk, that `Back` returns to
-    the other walk.
+    After `Back`, the walk goes on from the last step that asked, or from the first step called
+    `Back.to`. If no earlier step asked, the step is repeated with a message. A walk `inside` a step
+    of another walk then raises `Back` for the other walk; so does a walk without an interview.
     """
     passed: list[tuple[int, T, bool]] = []
     number = 0
@@ -223,9 +228,9 @@ def walk(
 
 
 def numbers_in(answer: str, names: Sequence[str]) -> frozenset[int]:
-    """Return the numbers chosen by an answer. The answer has numbers and ranges such as `1-3,7`,
-    names and patterns such as `*.example.com`, or is `all` or `none`. Raise `ConfigError` for
-    anything else.
+    """Return the numbers (from 1) of the chosen names. The answer has numbers and ranges such as
+    `1-3,7`, names and patterns such as `*.example.com`, or is `all` or `none`. Raise `ConfigError`
+    for any other answer.
     """
     most = len(names)
     if answer.lower() in ALL:
@@ -252,7 +257,7 @@ def numbers_in(answer: str, names: Sequence[str]) -> frozenset[int]:
 
 
 def as_ranges(numbers: frozenset[int]) -> str:
-    """Return numbers in the form read by `numbers_in`."""
+    """Return numbers in the form read by `numbers_in`, such as `1-3,7`; `none` without numbers."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][-1] + 1:
@@ -263,17 +268,19 @@ def as_ranges(numbers: frozenset[int]) -> str:
 
 
 def interview_at(console: Console, *, may_go_back: bool = False) -> Interview | None:
-    """Return the interview; `None` without a terminal."""
+    """Return an interview; return `None` if stdin or stderr is not a terminal."""
     there = sys.stdin is not None and sys.stdin.isatty() and console.stderr.isatty()
     return Interview(console, may_go_back=may_go_back) if there else None
 
 
 def _read(question: str, *, hidden: bool) -> str:
-    """Read a line. Editing needs a terminal at stdout, because readline prompts there."""
+    """Ask, and return the typed line. The operator can edit the line only if stdout is a terminal,
+    because readline prompts at stdout; a `hidden` line cannot be edited.
+    """
     if hidden or sys.stdout is None or not sys.stdout.isatty():
         return str(
             click.prompt(question, default="", show_default=False, hide_input=hidden, err=True)
         )
     with suppress(ImportError):  # a Python without readline reads plain lines
-        import readline  # noqa: F401 - `input` edits lines once it is there
+        import readline  # noqa: F401 - once imported, `input` edits lines
     return input(f"{question}: ")

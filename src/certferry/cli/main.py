@@ -1,7 +1,8 @@
 """Run the command line: parse the global options, report errors and handle signals.
 
-After a signal the process cleans up and ends within five seconds. The engine installs no signal
-handlers: other callers end a run by `reconcile.run.Run.stop`, from any thread.
+After a signal to end, the process cleans up and ends within five seconds; `cli.serve` replaces the
+handlers and takes ten. `reconcile` handles no signals: other callers end a run by
+`reconcile.run.Run.stop`, from any thread.
 """
 
 from __future__ import annotations
@@ -118,8 +119,8 @@ def program(
 
 
 def main() -> int:
-    """Run the command line of this process and return its exit code."""
-    # The parent may have ignored SIGCHLD. Then the kernel drops the exit codes of child processes.
+    """Run the command line of this process and return the exit code."""
+    # If the parent ignored SIGCHLD, the kernel would drop the exit codes of child processes.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # The memory holds keys, so a crash must write them nowhere (setrlimit(2)).
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -138,7 +139,7 @@ def main() -> int:
         code = run(sys.argv[1:], console)
         console.flush()
     except OSError as error:
-        # The broken stream takes no message any more, and perhaps no reader is left.
+        # A message is impossible: a stream is broken, and perhaps no reader is left.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):  # the interpreter would report a broken stream too
             os.dup2(nowhere, stream.fileno())
@@ -147,7 +148,9 @@ def main() -> int:
 
 
 def run(arguments: Sequence[str], console: Console) -> int:
-    """Run the command line and return the exit code. Raise `OSError` for an unwritable output."""
+    """Run the command line, or answer a shell that asks for completions. Return the exit code.
+    Raise `OSError` for an unwritable output.
+    """
     console = console.with_voice(voice_for(arguments, console.environ))
     instruction = console.environ.get(COMPLETION)
     if instruction:
@@ -160,7 +163,9 @@ def run(arguments: Sequence[str], console: Console) -> int:
 def run_command(
     command: click.Command, name: str, arguments: Sequence[str], console: Console
 ) -> int:
-    """Run `command` under the name `name` and return the exit code: see `run`."""
+    """Run `command` under the name `name` and return the exit code. Print an error that ends the
+    command. Raise `OSError` for an unwritable output.
+    """
     try:
         code = _invoke(spoken(command, console.voice), name, arguments, console)
         console.flush()
@@ -210,7 +215,9 @@ def _complain(error: BaseException, arguments: Sequence[str], console: Console) 
 
 
 def _command_word(arguments: Sequence[str]) -> str | None:
-    """Return the command's name, even if an option before the name has a mistake."""
+    """Return the command's name, even if an option before the name has a mistake. Return None
+    without a command.
+    """
     options = (
         parameter
         for parameter in program.params
@@ -240,7 +247,8 @@ AT_LATEST = 4.8  # seconds after the first signal: within the five promised to o
 
 def end_in_order() -> None:
     """Make SIGTERM and SIGHUP (a closed terminal) end a run as Ctrl-C does: the run removes
-    challenge records and the copies of keys made for programs, and gives leases back.
+    challenge records and the copies of keys made for programs, and gives leases back. A run that
+    takes longer than `AT_LATEST` ends at once.
     """
     signals = [
         each
@@ -250,8 +258,9 @@ def end_in_order() -> None:
     ]
 
     def end(number: int, frame: FrameType | None) -> None:
-        # The kernel and the shell both signal a closed terminal, and systemd sends two signals. The
-        # second must not stop the clean-up. Only a second Ctrl-C may: the operator is impatient.
+        # For a closed terminal the kernel and the shell each send a signal, and systemd sends two.
+        # The second signal must not stop the clean-up. Only Ctrl-C after Ctrl-C may: the operator
+        # is impatient.
         for each in signals:
             signal.signal(each, _not_again)
         if number == signal.SIGINT:
@@ -265,12 +274,14 @@ def end_in_order() -> None:
 
 
 def _not_again(number: int, frame: FrameType | None) -> None:
-    """Ignore a repeated signal. Child processes would inherit SIG_IGN, but not a handler."""
+    """Ignore a repeated signal. With SIG_IGN in place of this handler, child processes would ignore
+    the signal as well.
+    """
 
 
 def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
-    """Raise a `KeyboardInterrupt` again if Python dropped it in a
-    callback; log other exceptions.
+    """Raise again a `KeyboardInterrupt` that Python dropped in a callback. Log other exceptions for
+    debugging.
     """
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -287,7 +298,8 @@ def _interrupt_again() -> None:
 
 
 def _watch(signals: frozenset[int]) -> None:
-    """End the process in time even if Python runs no handler.
+    """Start a thread that ends the process `AT_LATEST` after one of `signals`, even if no handler
+    has run.
 
     Python runs a handler only between two of its instructions, so a name lookup of the system or a
     slow disk delays the handler. A signal writes to the wake-up descriptor at once.
@@ -303,6 +315,6 @@ def _end_at_last(reading: int, signals: frozenset[int]) -> None:
     while not signals & set(os.read(reading, 16)):
         pass
     threading.Event().wait(AT_LATEST)
-    # The stored state is complete: transactions change the state, and the system releases the
-    # leases. The next run removes the remaining challenge records.
+    # The stored state is whole, because transactions change the state. The leases end with the
+    # process, or soon after by time. The next run removes the remaining challenge records.
     os._exit(Exit.STOPPED)

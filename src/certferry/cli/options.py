@@ -1,4 +1,6 @@
-"""Shared parts of the commands: the global options, NAMEs, `--json`, and printing of results."""
+"""Parts that commands share: the global options, the argument NAME, `--json`, `--wait`, and the
+printing of results.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class WholeNumber(click.IntRange):
 
 
 class Seconds(WholeNumber):
-    """Seconds as a whole number, or with a unit: 90, 30m, 1h."""
+    """A whole number of seconds as an option's value, written 90, or with a unit: 90s, 30m, 1h,
+    1d.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.ParamType.convert`."""
@@ -75,12 +79,14 @@ class CommandContext(Struct, frozen=True):
 
     @property
     def quiet(self) -> bool:
-        """Whether to print only what is wrong."""
+        """Whether to print only errors and refusals (`-q`)."""
         return self.verbosity is Verbosity.QUIET
 
 
 def _complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the declared certificates, if the configuration file is free of mistakes."""
+    """Offer the declared certificates that begin with `incomplete`. Offer nothing if the
+    configuration file has a mistake.
+    """
     from certferry.config.load import load
 
     try:
@@ -139,17 +145,21 @@ def wait_option(help_: str) -> Callable[[T], T]:
 
 
 def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
-    """Return how long a run waits. Raise `UsageMistake` if both options are given."""
+    """Return how long a run waits: with `no_wait` not at all, else `wait` seconds, or to the end if
+    `wait` is None. Raise `UsageMistake` for `no_wait` with a `wait` above zero.
+    """
     from certferry.reconcile.run import WaitLimit
 
-    if no_wait and wait:
+    if no_wait and wait is not None:
         raise UsageMistake(Text("--wait and --no-wait cannot be combined"))
     limit = 0 if no_wait else wait
     return WaitLimit(None if limit is None else timedelta(seconds=limit))
 
 
 def _digest(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Return the digest of a plan. Raise `UsageMistake` for any other word."""
+    """Return the digest of a plan, or None without the option. Raise `UsageMistake` for a word that
+    is no digest.
+    """
     from certferry.core.planning.digest import is_digest
 
     if value is not None and not is_digest(value):
@@ -170,7 +180,9 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 
 
 def is_wanted(context: CommandContext, question: Text, *, yes: bool) -> bool:
-    """Ask for confirmation unless `--yes` is given. Raise `UsageMistake` without a terminal."""
+    """Return whether the operator confirms; with `yes` return True without asking. Raise
+    `UsageMistake` if there is no terminal to ask at.
+    """
     message = Text(
         "the action cannot be undone, and there is no terminal to ask at; confirm with --yes"
     )
@@ -199,7 +211,7 @@ def note(context: CommandContext, *messages: Text) -> None:
 
 
 def say_changed(context: CommandContext, event: str, message: Text) -> None:
-    """Print a change made on this machine, and log the change."""
+    """Print and log a change that the command has made; under `-q` only log the change."""
     from certferry.present.progress import log_change
 
     log_change(event, message, context.console.run_log)

@@ -80,8 +80,8 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
     timer, server, cron = all_schedulers = schedulers(environ)
     is_packaged = has_packaged_timer(environ)
     job = job_for(settings, ctx.find_root(), context.console, serves=serve)
-    # the package's timer runs as a user of its own; directories made by root would keep that user
-    # out
+    # The package's timer runs as a user of its own, and could not write to directories made by
+    # root.
     if not is_packaged:
         make_directories(job)
     usual = timer if systemd or is_packaged else cron
@@ -141,7 +141,9 @@ def show(context: CommandContext) -> Exit:
 def install_at(
     scheduler: Scheduler, job: Job, context: CommandContext, *, works: bool = True
 ) -> Scheduled:
-    """Install a job, show the schedule, and return it. Raise `ScheduleError`."""
+    """Install a job, and print and return the installed schedule. If the job does not work yet, the
+    printed sentence says so. Raise `ScheduleError`.
+    """
     change, installed = scheduler.install(job)
     if not context.quiet:
         context.console.print([*schedule_text.lines(installed, context.voice), line()])
@@ -154,7 +156,7 @@ def install_at(
 
 
 def remove_from(schedulers: Sequence[Scheduler], context: CommandContext) -> None:
-    """Remove every installed schedule, and print where each was. Raise `ScheduleError`."""
+    """Remove the schedules of `schedulers`, and print the place of each. Raise `ScheduleError`."""
     places = []
     for scheduler in schedulers:
         if (place := scheduler.remove()) is not None:
@@ -165,10 +167,17 @@ def remove_from(schedulers: Sequence[Scheduler], context: CommandContext) -> Non
 
 
 def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
-    """Show every installed schedule. Raise `ScheduleError` after showing the readable ones."""
+    """Print every installed schedule. Raise `ScheduleError` at the first unreadable schedule, after
+    the schedules before have been printed.
+    """
     readable: list[Scheduled] = []
+    unreadable: list[ScheduleError] = []
     for scheduler in schedulers:
-        scheduled = scheduler.find()
+        try:
+            scheduled = scheduler.find()
+        except ScheduleError as error:
+            unreadable.append(error)
+            continue
         if scheduled is not None:
             apart = [line()] if readable else []
             console.print([*apart, *schedule_text.lines(scheduled, console.voice)])
@@ -176,11 +185,13 @@ def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
                 schedule_text.warned([schedule_text.undone(scheduled)], console.voice)
             )
             readable.append(scheduled)
-    if not readable:
+    if not (readable or unreadable):
         message = Text("Nothing is scheduled; run `certferry schedule install`.")
         console.print([line(console.voice.say(message))])
     concern = schedule_text.not_needed([scheduled.place for scheduled in readable])
     console.print_stderr(schedule_text.warned([concern], console.voice))
+    if unreadable:
+        raise unreadable[0]
 
 
 def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
@@ -196,8 +207,10 @@ def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
 def job_for(
     settings: Settings, root: click.Context, console: Console, *, serves: bool = False
 ) -> Job:
-    """Return the job to schedule: a command that works in any directory, its variables, and the
-    directories that a run writes to.
+    """Return the job to schedule: a command that works in any directory, the variables and the
+    directories that the command needs, and the command to run after a failure.
+
+    With `serves` the command is `certferry serve`, otherwise `certferry sync --scheduled`.
     """
     log = root.params.get("log_file") or default_log(settings)
     logs = [log.parent] if not is_stream(log) else []
@@ -218,7 +231,9 @@ def job_for(
 
 
 def default_log(settings: Settings) -> Path:
-    """Return the default log of scheduled runs: beside the state, where the runs may write."""
+    """Return the path of the log of scheduled runs without `--log-file`. The runs can write there,
+    beside the state.
+    """
     return settings.state.directory / "certferry.log"
 
 
@@ -237,7 +252,7 @@ def make_directories(job: Job) -> None:
 
 
 def program(script: str, python: str) -> tuple[str, ...]:
-    """Return the command that starts this same certferry from any directory, word by word."""
+    """Return the words of the command that starts this same certferry from any directory."""
     path = Path(script).absolute()
     if path.name == PROGRAM and os.access(path, os.X_OK):
         return (str(path),)
@@ -254,8 +269,9 @@ def program_reading(file: Path | None) -> list[str]:
 
 
 def options_said(root: click.Context, console: Console) -> list[str]:
-    """Return the given global options, except `_NOT_CARRIED`, for a run in any directory: paths are
-    absolute, and the language is named.
+    """Return the global options given on the command line or in the environment, except
+    `_NOT_CARRIED`, for a run in any directory: paths are absolute. `--lang` is added for any
+    language but English.
     """
     given = {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
     options: list[str] = []
@@ -334,8 +350,8 @@ def failed(context: CommandContext) -> Exit:
 
 _RESULT, _STATUS = "MONITOR_SERVICE_RESULT", "MONITOR_EXIT_STATUS"
 _NO_NEWS = frozenset(str(int(c)) for c in (Exit.FAILED, Exit.REFUSED, Exit.STOPPED, Exit.TRY_LATER))
-"""Exit codes after which `notify failed` sends nothing: the run reported its failures itself, was
-stopped, or is continued later.
+"""Exit codes after which `notify failed` sends nothing: the run reported its failures itself, an
+operator stopped the run, or a later run continues.
 """
 _SIGNALS = range(129, 160)
 """A shell's exit codes for a program that a signal ended: 128 plus the signal's number."""
@@ -350,11 +366,11 @@ _WORDS = {
 
 
 def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
-    """Return how a failed run ended, or `None` if the run reported its
-    trouble itself or was stopped.
+    """Return the error that says how a failed run ended. Return `None` if the run exited with one
+    of `_NO_NEWS`.
 
-    systemd 251 or later (systemd.exec(5), "$MONITOR_…") or the line in the crontab sets the
-    variables of `environ`.
+    systemd 251 or later (systemd.exec(5), "$MONITOR_…") or the line in the crontab sets the two
+    variables in `environ` that say how the run ended.
     """
     result, status = environ.get(_RESULT, ""), environ.get(_STATUS, "")
     if result in {"exit-code", ""} and status in _NO_NEWS:

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 def workspace_of(
     context: CommandContext, settings: Settings | None = None, *, reads_only: bool = True
 ) -> Workspace:
-    """Open a workspace, by default only for reading, and with the settings of the file."""
+    """Open a workspace, by default only for reading. Without `settings` the workspace has those of
+    the configuration file (`settings_or_defaults`).
+    """
     loaded = settings_or_defaults(context) if settings is None else settings
     return Workspace(loaded, reads_only=reads_only, language=context.voice.language)
 
@@ -48,7 +50,7 @@ def running(
     reads_only: bool = False,
     live_only: bool = False,
 ) -> Iterator[tuple[Workspace, Run]]:
-    """Open a workspace with a run, and show the run's progress as `progress_on` does."""
+    """Yield a workspace and a new run, and show the run's progress as `progress_on` does."""
     verbosity, only = context.verbosity, live_only
     shown = progress_on(context.console, verbosity, now, changes_nothing=reads_only, live_only=only)
     with shown as progress, workspace_of(context, settings, reads_only=reads_only) as workspace:
@@ -58,16 +60,16 @@ def running(
 def observing(
     context: CommandContext, settings: Settings, *, as_json: bool
 ) -> AbstractContextManager[tuple[Workspace, Run]]:
-    """Open a workspace for a command that only reads. Unless the command prints JSON, a terminal
-    shows the requests in progress.
+    """Open a workspace and a run for a command that only reads. A terminal shows the requests in
+    progress, except with `as_json`, `-q` or `-v`.
     """
     listener = replace(context, verbosity=Verbosity.QUIET) if as_json else context
     return running(listener, settings, reads_only=True, live_only=True)
 
 
 def choose(context: CommandContext, names: Sequence[str]) -> selection.Selection:
-    """Choose the named certificates. Print each name that means several certificates. Raise
-    `ConfigError`.
+    """Choose the named certificates, as `wiring.selection.choose` does. Print each name that means
+    several certificates. Raise `ConfigError`.
     """
     chosen = selection.choose(names, context.config, context.console.environ)
     message = Text("{name} is in several certificates: {lineages}")
@@ -78,13 +80,13 @@ def choose(context: CommandContext, names: Sequence[str]) -> selection.Selection
 
 
 def read_settings(context: CommandContext, names: Sequence[str]) -> Settings:
-    """Return the settings of `choose`."""
+    """Return the settings with the named certificates only. Raise `ConfigError`."""
     return choose(context, names).settings
 
 
 def settings_of_one(context: CommandContext, name: str) -> Settings:
-    """Read the settings with only the named certificate. Raise
-    `ConfigError` for an ambiguous name.
+    """Return the settings with only the named certificate. Raise `ConfigError` for a wrong file, an
+    unknown name or an ambiguous name.
     """
     chosen = selection.choose((name,), context.config, context.console.environ)
     chosen.must_be_unambiguous()
@@ -92,8 +94,10 @@ def settings_of_one(context: CommandContext, name: str) -> Settings:
 
 
 def settings_of_run(context: CommandContext, names: Sequence[str], *, renew: bool) -> Settings:
-    """Read the settings of a run, and warn of certificates with equal names. With `renew` also warn
-    of certificates that other clients renew.
+    """Return the settings of a run, and warn of certificates with equal names. Raise `ConfigError`.
+
+    With `renew`, an ambiguous name is a `ConfigError`, and certificates that other clients renew
+    are treated as `warn_who_renews` does.
     """
     chosen = choose(context, names)
     settings = chosen.settings
@@ -105,18 +109,19 @@ def settings_of_run(context: CommandContext, names: Sequence[str], *, renew: boo
 
 
 def settings_to_sync(context: CommandContext, names: Sequence[str], wanted: RunOptions) -> Settings:
-    """Read the settings of `sync`.
+    """Return the settings of `sync`. Raise `ConfigError`.
 
-    Without NAMEs, a wrong file or a lost state is also reported to the file's channels. With NAMEs
-    an operator is at the terminal, so nothing is sent.
+    Without NAMEs, the file's channels are notified of a wrong file or a lost state. With NAMEs an
+    operator is expected at the terminal, so the channels get nothing.
     """
     try:
         settings = settings_of_run(context, names, renew=wanted.kind is RunKind.RENEW)
         if not names and not settings.state.is_bucket:  # each opening of a bucket costs requests
             from certferry.wiring.runner import warn_of_state  # imports the engine
 
-            # Before the run opens the state, which makes a file that is lost. No opening makes a
-            # shared state, and a read replica is refused by the run.
+            # The run would make a lost file anew, so the warning comes first, and opens a file only
+            # for reading. A shared state is opened for writing: opening never makes a shared state,
+            # and the run refuses a read replica.
             is_file = settings.state.path is not None
             with workspace_of(context, settings, reads_only=is_file) as workspace:
                 warn_of_state(workspace, to_channels=True)
@@ -131,7 +136,9 @@ def settings_to_sync(context: CommandContext, names: Sequence[str], wanted: RunO
 
 
 def warn_of_equal_names(settings: Settings, context: CommandContext) -> None:
-    """Warn of declared certificates with the same names as a certificate of the command."""
+    """Warn of several declared certificates with equal names, if the command is for one of these
+    certificates. Under `-q` warn of none.
+    """
     meant = {frozenset(certificate.names) for certificate in settings.certificates}
     alike = [
         certificate for certificate in settings.declared if frozenset(certificate.names) in meant
@@ -141,7 +148,9 @@ def warn_of_equal_names(settings: Settings, context: CommandContext) -> None:
 
 
 def settings_or_defaults(context: CommandContext) -> Settings:
-    """Read the configuration file; return the defaults if the file is absent."""
+    """Return the settings of the configuration file, or the defaults if the file is absent. Raise
+    `ConfigError`.
+    """
     defaults = partial(load_before, Document(None, {}), Path(NAME))
     return settings_with_accounts(context, defaults)
 
@@ -150,8 +159,8 @@ def settings_with_accounts(
     context: CommandContext,
     otherwise: Callable[[Mapping[str, str]], Settings] = without_certificates,
 ) -> Settings:
-    """Read the configuration file. If there is none, return `otherwise(environ)`, by default the
-    accounts of the environment. Raise `ConfigError`.
+    """Return the settings of the configuration file. Without a file return `otherwise(environ)`, by
+    default settings with the usual target's account and no certificates. Raise `ConfigError`.
     """
     environ = context.console.environ
     if find_file(context.config, environ) is None:
@@ -162,8 +171,8 @@ def settings_with_accounts(
 def warn_who_renews(
     certificates: Sequence[DesiredCertificate], names: Sequence[str], context: CommandContext
 ) -> None:
-    """Print which certificates other clients renew. Raise `ConfigError` if NAMEs
-    chose such a certificate.
+    """Print which certificates other clients renew. With NAMEs raise `ConfigError` for the first of
+    these certificates instead.
     """
     for certificate in certificates:
         try:
@@ -175,7 +184,9 @@ def warn_who_renews(
 
 
 def may_renew_all(desired: Sequence[DesiredCertificate], context: CommandContext) -> bool:
-    """Ask whether to order every certificate now. Raise `UsageMistake` without a terminal."""
+    """Return whether the operator agrees to order every certificate now. If certferry orders none
+    of them, return True without asking. Raise `UsageMistake` without a terminal.
+    """
     count = sum(certificate.files is None for certificate in desired)
     refusal = one_or_many(
         count,

@@ -94,8 +94,8 @@ def command(context: CommandContext, *, listen: str | None, no_schedule: bool) -
 
 
 def _must_be_an_address(listen: str, environ: Mapping[str, str]) -> None:
-    """Raise `UsageMistake` for a wrong `--listen`. The mistake is only printed: channels report
-    only mistakes in the file.
+    """Raise `UsageMistake` for a wrong `--listen`. A `ConfigError` would go to the channels, which
+    report mistakes in the file only.
     """
     try:
         listening(Paths.beside(None, environ))(listen)
@@ -111,9 +111,9 @@ def _keep_memory_together() -> None:
     """Let all threads share two arenas of glibc, and return freed blocks over a megabyte to the
     system.
 
-    Otherwise each thread has an arena of its own, and memory freed by a request stays in one of
-    forty arenas. Hashing a password takes 19 MiB, which glibc would keep in every arena
-    (mallopt(3)). Other C libraries have no arenas.
+    By default up to forty threads have an arena each, and memory freed by a request stays in the
+    arena. Hashing a password takes 19 MiB, which glibc would keep in every arena (mallopt(3)).
+    Other C libraries have no arenas, so nothing happens.
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_ARENAS, 2)
@@ -121,8 +121,8 @@ def _keep_memory_together() -> None:
 
 
 def _greet(process: Process, context: CommandContext) -> None:
-    """Print the console's address. Warn of unencrypted passwords, and note that no user exists
-    yet.
+    """Print the console's address. Warn if passwords travel unencrypted, and say so if no user
+    exists yet.
     """
     from certferry.console.listening import name_of
 
@@ -143,7 +143,9 @@ def _note_no_users(process: Process, context: CommandContext) -> None:
 
 
 def console_process() -> type[Process]:
-    """Import the console. Raise `ConfigError` if the console's libraries are absent."""
+    """Import the console, and return the class of its process. Raise `ConfigError` if the console's
+    libraries are absent.
+    """
     try:
         from certferry.console.process import Process
     except ModuleNotFoundError as missing:
@@ -160,7 +162,11 @@ def _follower(context: CommandContext) -> Callable[[], Progress]:
 
 
 def _answer_signals(process: Process) -> None:
-    """Handle signals in place of `cli.main`, because its handlers would end the process."""
+    """Replace the handlers of `cli.main`, which end the process too early for the console.
+
+    SIGINT and SIGTERM stop the console; SIGHUP reloads the configuration, or stops the console if
+    the terminal was closed.
+    """
     had_terminal = sys.stdin is not None and sys.stdin.isatty()
 
     def stop(number: int, _frame: FrameType | None) -> None:

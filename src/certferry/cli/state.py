@@ -182,8 +182,8 @@ def move(context: CommandContext, url: str, key: str | None, password: str | Non
 def _table_there(
     here: StateSettings, url: str, key: str | None, password: str | None
 ) -> dict[str, str]:
-    """Return the [state] table that every host needs after the move, by default with this host's
-    key and password.
+    """Return the [state] table that every host needs after the move. Without `key` the table refers
+    to the present key, and without `password`, for a server, to the present password.
 
     Raise `UsageMistake` for a secret in place of a reference to a secret.
     """

@@ -55,7 +55,7 @@ def command(
 def show_status(
     summary: Overview, console: Console, now: datetime, *, as_json: bool, lists_all: bool = False
 ) -> Exit:
-    """Print how every certificate and domain stands."""
+    """Print how every certificate and domain stands, and return the exit code (`of_statuses`)."""
     from certferry.core.assessment.causes import shared
     from certferry.core.assessment.status import most_needed_first
     from certferry.present import documents, news_text, status_text
@@ -108,7 +108,7 @@ def show_plan(
     renew: bool = False,
     as_json: bool = False,
 ) -> Exit:
-    """Observe, plan and print the plans."""
+    """Observe, plan and print the plans. Return the exit code (`of_plans`)."""
     from certferry.cli.selection import observing, settings_of_run
     from certferry.reconcile.reads import plans_of
     from certferry.wiring.runner import warn_of_state
@@ -138,7 +138,9 @@ def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json:
 def show_plan_now(
     plans: Sequence[Plan], changed: PlanChanged, context: CommandContext, *, as_json: bool
 ) -> Exit:
-    """Print the plans as they are now, and that they differ from the confirmed plan."""
+    """Print the present plans, and the error that the plan differs from the confirmed plan. Return
+    the error's exit code.
+    """
     from certferry.core.planning.digest import digest_of_plans
     from certferry.present import documents, plan_text
 
@@ -156,7 +158,9 @@ def show_plan_now(
 def show_rehearsal(
     context: CommandContext, names: tuple[str, ...], *, renew: bool, as_json: bool
 ) -> Exit:
-    """Rehearse the orders, print the result, then print the changes of a real run."""
+    """Rehearse the orders, and print the result and the changes of a real run; under `-q` only the
+    failures and refusals. Return the rehearsal's exit code, or the plans' after OK.
+    """
     from certferry.cli.selection import read_settings, running
     from certferry.core.observed.stored_runs import RunKind
     from certferry.present import documents, report_text
@@ -192,12 +196,12 @@ _TEN_YEARS = 24 * 3653  # hours
 
 
 class Plugin(click.Command):
-    """A command that exits as a plugin does even for a usage error: a monitor reads click's code 2
-    as critical.
+    """A command that exits with UNKNOWN for a usage error, as monitoring plugins do: a monitor
+    would read click's exit code 2 as critical.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line; report a usage error as a plugin does."""
+        """Read the command line. For a usage error, print a plugin's line and exit with UNKNOWN."""
         as_json = "--json" in args
         try:
             return super().parse_args(ctx, args)
@@ -250,7 +254,7 @@ def print_checkup(result: Checkup, now: datetime, context: CommandContext, *, as
 
 
 def print_failure(problem: Problem, context: CommandContext, *, as_json: bool) -> int:
-    """Print why the checkup failed, and return the plugin's exit code."""
+    """Print why the checkup failed, and return UNKNOWN."""
     from certferry.present import check_text
 
     if as_json:

@@ -61,7 +61,7 @@ def history(
 def show_history(
     workspace: Workspace, name: str | None, limit: int, console: Console, *, as_json: bool
 ) -> Exit:
-    """Print the stored history. Raise `ConfigError` for an unknown name."""
+    """Print at most `limit` entries of the history. Raise `ConfigError` for an unknown name."""
     entries = history_of(name, limit, workspace)
     if as_json:
         console.print_json(documents.of_history(entries))
@@ -73,7 +73,9 @@ def show_history(
 def verify_history(
     workspace: Workspace, name: str | None, console: Console, *, as_json: bool
 ) -> Exit:
-    """Print whether the stored history is unchanged. Raise `ConfigError` for an unknown name."""
+    """Print whether the stored history is unchanged, and return FAILED for a changed history. Raise
+    `ConfigError` for an unknown name.
+    """
     verified = workspace.state.verify_history(name)
     if name is not None and not (verified.entries or verified.breaks):
         verified = workspace.state.verify_history(must_be_known(name, workspace))
@@ -106,7 +108,7 @@ def export(context: CommandContext, name: str, directory: Path) -> Exit:
 
 
 def write_files(workspace: Workspace, name: str, directory: Path, console: Console) -> Exit:
-    """Write a lineage's newest certificate to files.
+    """Write a lineage's newest certificate to files, and print their paths.
 
     Raise `ConfigError` for an unknown name, `CertificateError` if the lineage has no certificate
     yet, and `CertferryError` for an unwritable file.

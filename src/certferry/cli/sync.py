@@ -98,7 +98,9 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
 
 def is_first_without(workspace: Workspace, context: options.CommandContext) -> bool:
-    """Return whether this run is the first success, and no schedule starts later runs."""
+    """Return whether this run is the only success among the last 20 runs, and no schedule starts
+    runs. Return False if the state cannot be read.
+    """
     try:
         runs = workspace.state.stored_runs(20)
     except StateError:  # the run has reported the trouble with the state
@@ -115,8 +117,8 @@ def show_report(
     as_json: bool,
     undeclared_of: str | None = None,
 ) -> Exit:
-    """Print the result of a sync; with `--quiet` only failures and refusals. `undeclared_of` names
-    the client that issued an undeclared certificate.
+    """Print the result of a sync, as text with `--quiet` only failures and refusals. Return the
+    exit code. `undeclared_of` names the client that issued an undeclared certificate.
     """
     console = context.console
     log_unchanged(report, console.run_log)

@@ -65,8 +65,8 @@ def help(ctx: click.Context, words: tuple[str, ...]) -> Exit:  # noqa: A001 - it
 
 
 def _print_named(asked: str, context: CommandContext) -> bool:
-    """Print a page, a code, or the meaning of a service's answer. Return
-    `False` for anything else.
+    """Print the page called `asked`, the section about a code, or the meaning of a service's
+    answer. Return `False`, and print nothing, for other words.
     """
     language = context.voice.language
     topics = pages(language)
@@ -103,7 +103,9 @@ _HEADINGS = {"help": Text("Errors"), "how-to": Text("How-tos"), "reference": Tex
 def _meant(
     code: str, meanings: Mapping[Text, CodeMeaning], context: CommandContext
 ) -> Iterator[Line]:
-    """Render what a code means and what to do, for each service that has the code."""
+    """Render the meaning and the fix of a code for each service that has the code, then the pages
+    about the code.
+    """
     say = context.voice.say
     for number, (service, meaning) in enumerate(meanings.items()):
         if number:
@@ -147,10 +149,10 @@ def _print_help_of(words: Sequence[str], context: CommandContext, ctx: click.Con
 
 
 def _print_part(words: Sequence[str], context: CommandContext) -> bool:
-    """Print the sections of a topic's page whose headings have all other words, else the section
-    that matches best.
+    """Print the sections of a page whose headings have all words after the topic, else the section
+    that matches these words best.
 
-    Return `False` for an unknown topic, and if no section matches.
+    Return `False` if the first word is no topic, or if no section matches.
     """
     topic, *others = words
     page = pages(context.voice.language).get(topic)
@@ -166,10 +168,10 @@ def _print_part(words: Sequence[str], context: CommandContext) -> bool:
 
 
 def _print_found(words: Sequence[str], context: CommandContext, ctx: click.Context) -> bool:
-    """Print the section that clearly matches the words, and list the other pages that match. Return
-    `False` if nothing matches.
+    """Search the pages and the helps of commands. If one section clearly matches the words, print
+    the section; list the other matches. Return `False` without a match.
 
-    Pages in another language are searched only if no page in the operator's language matches.
+    Pages in another language are searched only if nothing in the operator's language matches.
     """
     own = context.voice.language
     for language in sorted(LANGUAGES, key=lambda each: each != own):
@@ -304,8 +306,8 @@ def script(shell: str, program: click.Command) -> str:
 
 
 def answer(program: click.Command, console: Console, asked: str) -> Exit:
-    """Answer a shell: print its completion script, or the words that may come next, with their
-    help.
+    """Answer a shell: print the shell's completion script, or the words that may come next, with
+    their help. Return USAGE for an unknown shell or request.
     """
     shell, _, task = asked.partition("_")
     if shell not in _SHELLS or task not in {"source", "complete"}:

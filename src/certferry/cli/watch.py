@@ -30,7 +30,7 @@ from certferry.wiring.clock import now
 from certferry.wiring.network import probe_for
 
 EVERY = 60
-"""Seconds between two observations, unless `--every` sets them. A change at a CDN takes minutes."""
+"""Seconds between two observations by default. A change at a CDN takes minutes."""
 _EVERY = f"Seconds between two checks of --follow. Default: {EVERY}."
 
 MANY = 16
@@ -102,11 +102,13 @@ class Watch:
     probe: HostProbe
     #: The hosts to observe.
     hosts: Sequence[Host]
+    #: Prints the certificates.
     console: Console
     #: Returns the time, aware and in UTC.
     now: Callable[[], datetime]
-    #: Certificates with less time left count as failures.
+    #: Certificates with less time left count as failures; None: no limit.
     ends_within: timedelta | None = None
+    #: Whether to print JSON in place of text.
     as_json: bool = False
 
     def once(self) -> Exit:
@@ -114,7 +116,9 @@ class Watch:
         return of_looks(self._begin(follows=False))
 
     def follow(self, pause: Pause, every: float) -> Exit:
-        """Observe the hosts again and again, and print changes, until the run is stopped."""
+        """Observe the hosts every `every` seconds, and print changes, until `pause` raises because
+        the run was stopped.
+        """
         looks = self._begin(follows=True)
         while True:
             self.console.flush()  # a program may read the output through a pipe
@@ -153,7 +157,9 @@ class Watch:
 
 
 def hosts_meant(words: Sequence[str], file: str | None, port: int) -> list[Host]:
-    """Return each host once; `port` is the default port. Raise `ConfigError` with every mistake."""
+    """Return the hosts of `words` and of the file, each host once; `port` is the default port.
+    Raise `ConfigError` with every mistake in `words`, or else with every mistake in the file.
+    """
     hosts, wrong = _read(enumerate(words), port)
     if wrong:
         raise joined([error for _, error in wrong])
@@ -174,7 +180,7 @@ def hosts_meant(words: Sequence[str], file: str | None, port: int) -> list[Host]
 def _read(
     words: Iterable[tuple[int, str]], port: int
 ) -> tuple[list[Host], list[tuple[int, ConfigError]]]:
-    """Return the hosts, and for each wrong word its number and the error."""
+    """Return the hosts, and the number and the error of each wrong word."""
     hosts: list[Host] = []
     wrong: list[tuple[int, ConfigError]] = []
     for number, word in words:

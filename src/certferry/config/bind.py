@@ -1,5 +1,5 @@
-"""Read an account's table into the settings of the account's adapter, and make the questions that
-ask an operator for the settings.
+"""Read an account's table into the settings of the account's adapter, make the questions that ask
+an operator for the settings, and read the options that a target declares for deployments.
 
 The adapter declares a frozen dataclass. The fields are the keys of the account's table; a field
 without a default is required. The field's type decides the allowed values:
@@ -11,7 +11,7 @@ without a default is required. The field's type decides the allowed values:
 - `timedelta`: a number, of days if the field's name ends in `_days`, otherwise of seconds
 - `tuple[str, ...]`: a list of strings
 - a `StrEnum`: a word of the enumeration
-- `Path`: a path, relative to the file's directory
+- `Path`: the path of an existing file; a relative path starts at the configuration's directory
 - `X | None`: as `X`
 - `Mapping[str, Secret | str]`: all keys without a field of their own. Each value is a reference to
   a secret, a plain string or a whole number. A literal is a secret if the key's name says so.
@@ -75,6 +75,7 @@ class _Setting(Struct, frozen=True):
     key: str
     #: The field's type without `None`.
     type: Any
+    #: The field of the adapter's dataclass.
     field: dataclasses.Field[Any]
 
     @property
@@ -97,9 +98,9 @@ def bind(
     resolve: Resolve,
     variables: Collection[Variable] = (),
 ) -> T:
-    """Make the adapter's settings from an account's table. `variables` are the variables of the
-    environment that may hold missing keys. Raises `ConfigError` with all mistakes, and `TypeError`
-    as `may_be_written` does.
+    """Return the adapter's settings in an account's table. The message for a missing key names the
+    key's variable among `variables`. Raises `ConfigError` with all mistakes, and `TypeError` as
+    `may_be_written` does.
     """
     may_be_written(settings_class)
     mistakes: list[Mistake] = []
@@ -127,7 +128,7 @@ def bind(
 
 def _missing(key: str, variables: Collection[Variable]) -> Text:
     """Return a message for a missing key. If a variable may hold the key, the message shows the
-    line to write, which reads the variable.
+    line that refers to the variable.
     """
     for names in (
         variable.names for variable in variables if variable.key == key and variable.names
@@ -237,8 +238,8 @@ def _secret_or_plain(value: object, resolve: Resolve) -> Secret | str:
 
 
 def as_a_key(secret: Secret) -> Secret:
-    """Return the secret, after a check that it fits in a request: one line of printable ASCII.
-    Raises `ConfigError`, which does not show the secret.
+    """Check that a secret is one line of printable ASCII, as a request needs, and return the
+    secret. Raises `ConfigError`, which does not show the secret.
     """
     value = secret.reveal()
     if value.isascii() and value.isprintable():
@@ -265,6 +266,7 @@ def _words(value: object) -> tuple[str, ...]:
 class Question(Struct, frozen=True):
     """A key of an account to ask an operator for."""
 
+    #: The key in the account's table.
     key: str
     #: The meaning of the key.
     what: Text
@@ -273,17 +275,17 @@ class Question(Struct, frozen=True):
     #: Returns the value to write in the file, or raises `ConfigError`; used for keys without
     #: variables.
     read: Callable[[str], object] = str
-    #: Show the answer while the operator types.
+    #: Whether to show the answer while the operator types.
     may_be_seen: bool = False
-    #: An empty answer is allowed, because the key has a default.
+    #: Whether an empty answer is allowed, because the key has a default.
     may_be_empty: bool = False
     #: A regular expression for the whole answer; empty: any answer.
     pattern: str = ""
 
 
 def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Return the questions for an account: the variables of the environment, then the required
-    keys.
+    """Return the questions for an account: for the keys with variables in the environment, then for
+    the other required keys.
     """
     questions: list[Question] = []
     kinds = {setting.key: setting.type for setting in _settings_of(adapter.Settings)}
@@ -308,8 +310,8 @@ def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
 
 
 def questions_of_channel(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Return the questions for a channel: the required keys, then the optional strings and
-    secrets.
+    """Return the questions for a channel: for the required keys, then for optional strings and
+    secrets that are empty by default.
     """
     settings = _settings_of(adapter.Settings)
     must = (setting for setting in settings if setting.is_required)
@@ -361,8 +363,8 @@ _HTTPS = DesiredHttps.__struct_fields__
 
 
 def deployment_settings(settings_class: Any) -> tuple[str, ...]:
-    """Return the options that a target declares. Raises `TypeError` for options that a target
-    cannot declare.
+    """Return the names of the options that a target declares. Raises `TypeError` for an option that
+    no deployment has, an option without a default, and a kind of domain that is a receiver.
     """
     types = get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
@@ -377,15 +379,15 @@ def deployment_settings(settings_class: Any) -> tuple[str, ...]:
 
 
 def choices(written_type: Any) -> tuple[str, ...]:
-    """Return the words that a field's type allows; none for a type without `Literal`."""
+    """Return the words that a field's type allows; a type without `Literal` has no such words."""
     if get_origin(written_type) is Literal:
         return get_args(written_type)
     return tuple(member for part in get_args(written_type) for member in choices(part))
 
 
 def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, DesiredHttps]:
-    """Read the options of a deployment. If the class defines `wrong`, also report the problems that
-    `options.wrong(written_keys)` returns, by key.
+    """Return the kind and the HTTPS settings in a deployment's table. If the class defines `wrong`,
+    also report the problems that `options.wrong(written_keys)` returns, by key.
     """
     types = get_type_hints(settings_class)
     names = deployment_settings(settings_class)

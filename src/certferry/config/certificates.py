@@ -45,7 +45,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         Kind.COMMAND.value: ("command", "name", "timeout", "hosts"),
     }
 )
-"""The keys of a deployment whose `to` is one of these words in place of an account."""
+"""The further keys of a deployment, by the word that `to` has in place of an account."""
 
 _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
 _COMMON = frozenset({"to", "domains", "exclude", "retire", "drift", "on_failure"})
@@ -85,11 +85,14 @@ def with_equal_names(
 
 class CertificateReader(Struct, frozen=True):
     """Reads the certificates, and the deployments that `host` carries out. A wrong value is
-    reported and left out of the result; the caller raises an error for the reported mistakes.
+    reported to its table, and the result has a default instead; the caller raises the error.
     """
 
+    #: The labels of the declared accounts.
     accounts: Collection[str]
+    #: The settings of `[acme]`.
     acme: AcmeSettings
+    #: The starts of relative paths.
     paths: Paths
     #: Returns the reader of a deployment's options, by the target's label or type; `None` if
     #: unknown.
@@ -107,7 +110,7 @@ class CertificateReader(Struct, frozen=True):
     deployed: dict[str, tuple[Place, ...]] = field(default_factory=dict)
 
     def read(self, root: TomlTable) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
-        """Return every declared certificate, and each lineage's place in the file."""
+        """Return every declared certificate, and the place of each lineage's first table."""
         certificates: list[DesiredCertificate] = []
         places: dict[str, Place] = {}
         for table in root.tables("certificates"):
@@ -229,7 +232,7 @@ class CertificateReader(Struct, frozen=True):
             on_failure=table.take("on_failure", _one_of(desired.OnFailure), desired.OnFailure.KEEP),
         )
         if not target:
-            # `to` is missing, so the keys may be meant for either
+            # `to` is missing or wrong, so the keys may be meant for `files` or `command`.
             for settings in SETTINGS.values():
                 table.allow(*settings)
         table.done()
@@ -325,7 +328,9 @@ class CertificateReader(Struct, frozen=True):
         return os.path.normpath(self.paths.resolve(values.word(value)))
 
     def _arguments(self, value: object) -> tuple[str, ...]:
-        """Read a command: a list, or a string to split as a shell does."""
+        """Read a command: a list, or a string to split as a shell does. A program with a slash
+        becomes an absolute path.
+        """
         words = _listed(value) if isinstance(value, list) else _split(value)
         program = values.word(words[0])
         if "/" in program:
@@ -459,8 +464,9 @@ def _key_mode(value: object) -> int:
 def read_dns_accounts(
     table: TomlTable, names: Sequence[str], read: Read[str], issuance: desired.Issuance
 ) -> tuple[str, Zones]:
-    """Read `dns`: the label of an account, or a table of zones and accounts. Return both, of which
-    one is empty. Both are empty if lasting records prove the names, so `dns` may be absent.
+    """Read `dns`: the label of an account, or a table of zones and accounts. Return the label and
+    the zones, of which one is empty. Both are empty after a mistake, and if `dns` is absent because
+    lasting records (dns-persist-01) prove the names.
     """
     has_fallback = len(issuance.authorities) > 1
     if "dns" not in table and not issuance.dns_persist:

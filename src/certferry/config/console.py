@@ -27,7 +27,7 @@ _SET_BY_OTHERS = re.compile(
     "|(accept|access-control|content|if|proxy|sec|upgrade)(-.*)?"
 )
 """Headers set by browsers, HTTP or proxies (RFC 9110; Fetch, "forbidden request-header", of
-2026-11). A user name in such a header would come from the browser, or mean something else.
+2026-11). A browser could set a user name in such a header, or the header has another meaning.
 """
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 """The allowed form of the URL's path: only text that no proxy, browser or cookie rewrites."""
@@ -139,7 +139,8 @@ def _url(value: object) -> str:
 
 
 def _file(paths: Paths) -> Read[str]:
-    # The file may be missing here: the first run may write the file. Serving checks for the file.
+    # The file may be missing now, because the first run may write the file. `certferry serve`
+    # checks for the file.
     return lambda value: str(paths.resolve(values.word(value)))
 
 

@@ -40,14 +40,17 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")  # a number, a truth value, or a date, whic
 class TableLines(Struct, frozen=True):
     """The lines (from 1) of one table, from the header to the last value, without tables below."""
 
+    #: The table's position in the document.
     trail: Trail
+    #: The line of the header.
     first: int
+    #: The last line of the last value; the header's line for an empty table.
     last: int
 
 
 class LineIndex:
-    """The lines of all tables, keys and list items in a valid TOML text. The standard library reads
-    TOML without lines, so a small reader of TOML looks for the lines.
+    """The lines of all tables, keys and list items in a valid TOML text. `tomllib` returns values
+    without lines, so this class is a small reader of TOML that finds the lines.
     """
 
     def __init__(self, text: str) -> None:
@@ -199,19 +202,23 @@ class Document:
 
     #: The file; `None` for a document put together in memory.
     path: Path | None
+    #: The values as `tomllib` returns them; may hold secrets, so never printed.
     values: Mapping[str, object] = field(repr=False)
+    #: The text, in which `line` looks; empty without a text.
     text: str = field(default="", repr=False)
-    #: Other users can read the file, so a literal secret in the file is refused.
+    #: Whether other users can read the file, so a literal secret in the file is refused.
     readable_by_others: bool = False
 
     def tables(self, key: str) -> dict[str, Mapping[str, object]]:
-        """Return the tables inside the table at `key`. Other values are left out."""
+        """Return the tables inside the table at `key`, by name. Other values are left out."""
         value = self.values.get(key)
         inside = value.items() if isinstance(value, dict) else ()
         return {label: table for label, table in inside if isinstance(table, dict)}
 
     def line(self, trail: Trail) -> int | None:
-        """Return the line of a value, or of the nearest table around the value."""
+        """Return the line (from 1) of a value, or of the nearest table around the value; `None` if
+        the text has neither.
+        """
         while trail:
             if trail in self._lines:
                 return self._lines[trail]
@@ -226,7 +233,9 @@ class Document:
 class Place(Struct, frozen=True):
     """A table of a document, for reporting mistakes in the table."""
 
+    #: The document with the table.
     document: Document
+    #: The table's position; empty for the keys above the first table.
     trail: Trail = ()
 
     def below(self, *trail: str | int) -> Place:
@@ -234,7 +243,9 @@ class Place(Struct, frozen=True):
         return Place(self.document, (*self.trail, *trail))
 
     def mistake(self, key: str, problem: Text, *, item: int | None = None) -> Mistake:
-        """Return the mistake of a key, or of one item in the key's list."""
+        """Return the mistake of a key, or of one item (from 0) in the key's list. Without a `key`,
+        return a mistake of the table.
+        """
         trail: Trail = (*self.trail, key) if key else self.trail
         return mistake_at(
             path=self.document.path,
@@ -246,12 +257,14 @@ class Place(Struct, frozen=True):
 
     @property
     def line(self) -> int | None:
-        """The line of the table's header."""
+        """The line (from 1) of the table's header, or else of a table around; `None` if unknown."""
         return self.document.line(self.trail)
 
     @property
     def title(self) -> str:
-        """The table's name as spelled in the file, such as `[accounts.mine]`."""
+        """The table's header, such as `[accounts.mine]`; empty for the keys above the first table,
+        and for a document without a file.
+        """
         if not self.trail or self.document.path is None:
             return ""
         dotted = ".".join(_spelled(key) for key in self.trail if isinstance(key, str))
@@ -259,7 +272,7 @@ class Place(Struct, frozen=True):
 
 
 def read_document(path: Path) -> Document:
-    """Read a configuration file. Raises `ConfigError` with the line and column of a mistake."""
+    """Read a configuration file. Raises `ConfigError`, with the line of a mistake in the text."""
     try:
         data, mode = read_file(path)
         text = decode_text(path, data)
@@ -292,8 +305,8 @@ def _parse(path: Path, text: str) -> dict[str, object]:
 
 
 def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
-    """Return the parser's message as a mistake with line and column. The parser quotes at most
-    single characters of the text, so the message shows no secret.
+    """Return the parser's message as a mistake with the line, and if known the column. The parser
+    quotes at most single characters of the text, so the message shows no secret.
     """
     place = _TOML_PLACE.search(message)
     words = message[: place.start()] if place else message

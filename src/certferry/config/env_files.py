@@ -35,6 +35,7 @@ ASSIGNMENTS_ONLY = Text("an environment file contains KEY=value lines; it is rea
 class EnvFile:
     """An environment file as read."""
 
+    #: The file.
     path: Path
     #: The variables set in the file; may be secrets, so never printed.
     values: Mapping[str, str] = field(repr=False)
@@ -43,8 +44,8 @@ class EnvFile:
 
 
 def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, str]:
-    """Return `environ` with the variables set in files. A variable already set keeps its value, and
-    an earlier file counts before a later file.
+    """Return `environ` with the variables set in files. Only unset and empty variables get values
+    from files; an earlier file counts before a later file.
     """
     filled = dict(environ)
     for file in files:
@@ -75,8 +76,8 @@ def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> 
 
 
 def take_env_files(root: TomlTable, paths: Paths) -> tuple[EnvFile, ...]:
-    """Read the environment files named in a document. Mistakes inside a file are in the file's
-    `mistakes`.
+    """Read the environment files named in a document. An unreadable file is reported to `root` and
+    left out. Mistakes inside a file are in the file's `mistakes`.
     """
     return root.take_list(
         "env_files", lambda value: read_env_file(paths.resolve(word(value))), (), empty=True
@@ -84,7 +85,9 @@ def take_env_files(root: TomlTable, paths: Paths) -> tuple[EnvFile, ...]:
 
 
 def read_env_file(path: Path) -> EnvFile:
-    """Read a file. Raises `ConfigError` if the file cannot be read, or has wrong permissions."""
+    """Read a file. Raises `ConfigError` if the file cannot be read, is not UTF-8 text, or has wrong
+    permissions.
+    """
     try:
         text = decode_text(path, read_file(path, private=True)[0])
     except ConfigError as exc:
@@ -122,7 +125,9 @@ def _assignments(text: str) -> Iterator[tuple[int, str, str | Text]]:
 
 
 def _value(text: str) -> str | Text:
-    """Join the pieces of a value, quoted or plain, up to the line's end or a comment."""
+    """Return a value, joined from quoted and plain pieces up to the line's end or a comment. For a
+    wrong value return the problem, a `Text`.
+    """
     value, at = "", 0
     while True:
         if single := _SINGLE.match(text, at):

@@ -1,4 +1,6 @@
-"""Read files named by an operator: regular files that other users cannot change. Never blocks."""
+"""Read regular files named by an operator, and check whether other users can change the files.
+Opening a file never waits, for example for the writer of a FIFO.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +61,9 @@ def home_directory(environ: Mapping[str, str]) -> Path:
 
 def read_file(path: Path, *, private: bool = False) -> tuple[bytes, int]:
     """Return the content and the mode of a regular file. Other users must not be able to change the
-    file, nor to read a `private` file. The group of a service may read the file, and the returned
-    mode leaves out the group's rights. Raises `ConfigError` with a message that continues the
-    file's name.
+    file, nor to read a `private` file. A service's group may read the file (`group_that_reads`),
+    and the returned mode leaves out this right. Raises `ConfigError` with a message that continues
+    the file's name.
     """
     try:
         with checked_path(path) as check:
@@ -81,7 +83,9 @@ def read_file(path: Path, *, private: bool = False) -> tuple[bytes, int]:
 
 
 def read_untrusted_file(path: Path) -> bytes:
-    """Read the beginning of a regular file that another user may have written. Raises `OSError`."""
+    """Return the first `_LONGEST_UNTRUSTED` bytes of a regular file that another user may have
+    written. Raises `OSError`.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -40,8 +40,8 @@ _OF_THE_STATE = (_ENV_FILES, _STATE)
 
 
 def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the chosen file, or else the file of `CERTFERRY_CONFIG`; either may be missing.
-    Without both, return the first existing file among the usual places.
+    """Return the chosen path, or else the path in `CERTFERRY_CONFIG`, even if there is no file.
+    Without both, return the first existing file among the usual places, or `None`.
     """
     if chosen is not None:
         return chosen
@@ -87,10 +87,9 @@ NAMES_WITHOUT_FILE = Text(
 def load(
     path: Path | None, environ: Mapping[str, str], adapters: Adapters = NO_ADAPTERS
 ) -> Settings:
-    """Read the settings from the given file, or from the first existing file among the usual
-    places. Raises `ConfigError` with all mistakes, a line each. `adapters` checks the accounts;
-    mistakes in accounts are reported only together with other mistakes, or when the account is
-    connected.
+    """Read the settings from the file of `find_file`. Raises `ConfigError` with all mistakes, a
+    line each. `adapters` checks the accounts' settings only if there are other mistakes; without
+    other mistakes, connecting an account reports the account's mistakes.
     """
     file = find_file(path, environ)
     if file is None:
@@ -125,7 +124,7 @@ def load_state(
 def _wanted(
     values: Mapping[str, object], keys: tuple[str, ...], state: object
 ) -> dict[str, object]:
-    """Return the values of these keys. Also return the accounts, if the state is in a bucket of an
+    """Return the values of these keys, and the accounts if the state is in a bucket of an
     account.
     """
     if isinstance(state, Mapping) and tables.has_account(state.get("url")):
@@ -168,8 +167,9 @@ def from_client(
     adapters: Adapters,
 ) -> Settings:
     """Make settings for a certificate renewed by another client and deployed to the usual target.
-    Without `given` no file is read; otherwise the certificate is added to the given file, which
-    declares no certificate. Raises `ConfigError` for missing keys.
+
+    `given` are the settings of a file that declares no certificate; the result has the file's other
+    settings. Without `given` no file is read. Raises `ConfigError`, such as for missing keys.
     """
     labels, document = [target.type], _NO_FILE
     if given is not None and given.path is not None:
@@ -208,9 +208,9 @@ OF_THE_SYSTEM = Path("/var/lib/certferry")
 
 
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
-    """Return the default directory of the state: below `$XDG_DATA_HOME` if set, and otherwise below
-    the user's home. Root, and a user whose home is `OF_THE_SYSTEM` (the Debian package's user), get
-    `OF_THE_SYSTEM` itself.
+    """Return the default directory of the state: below `$XDG_DATA_HOME` if set. Otherwise root, and
+    a user whose home is `OF_THE_SYSTEM` (the Debian package's user), get `OF_THE_SYSTEM`, and other
+    users get a directory below their home.
     """
     chosen = environ.get("XDG_DATA_HOME")
     if chosen:
@@ -241,8 +241,9 @@ def _declared(
     adapters: Adapters,
     document: Document = _NO_FILE,
 ) -> Settings:
-    """Make settings from a document and one more certificate, with the accounts' keys from the
-    environment.
+    """Make settings from a document without certificates, and at most one certificate. `needed` has
+    the variables of each needed account; the account refers to these variables for missing keys.
+    Raises `ConfigError`.
     """
     accounts = {label: dict(table) for label, table in document.tables("accounts").items()}
     mistakes: list[Mistake] = []
@@ -271,7 +272,9 @@ def _read(
     adapters: Adapters = NO_ADAPTERS,
     checked_by: Adapters = NO_ADAPTERS,
 ) -> Settings:
-    """Return the settings after checking everything, so a single error has all mistakes."""
+    """Return the settings after checking everything. Raises a single `ConfigError` for all
+    mistakes.
+    """
     settings, collected = as_far_as_read(document, environ, mistakes, beside, adapters)
     acme, env_files = settings.acme, settings.env_files
     resolve = settings.secrets.resolve_at_rest
@@ -353,8 +356,8 @@ def as_far_as_read(
 def _with_keys(
     account: model.AccountTable, environ: Mapping[str, str], adapters: Adapters
 ) -> model.AccountTable:
-    """Add the environment's keys to an account without keys. An account with some of the keys stays
-    unchanged.
+    """Return an account with the environment's keys, if the table has no secret and no reference to
+    a secret. Return any other account unchanged.
     """
     strings = {key: value for key, value in account.values.items() if isinstance(value, str)}
     if any(
@@ -426,15 +429,16 @@ class Salvaged(Struct, frozen=True):
 
     #: The channels, the heartbeat, and the state.
     settings: Settings
-    #: Other users cannot have written the file.
+    #: Whether other users cannot have written the file.
     is_trusted: bool
-    #: The file names the state.
+    #: Whether the settings name the state in use; if not, they name a place without a state.
     has_state: bool
 
 
 def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
-    """Read the channels and the heartbeat from a faulty file; `None` if the file cannot be read.
-    The state is read only from a file that other users cannot have written.
+    """Read the channels and the heartbeat from a faulty file; return `None` if there is no file or
+    the file cannot be read. The place of the state is read only from a file that other users cannot
+    have written.
     """
     file = find_file(path, environ)
     if file is None:
@@ -467,8 +471,8 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
 
 
 def _values(text: str) -> tuple[dict[str, object], bool]:
-    """Return the values of a text, and whether `[state]` may be missing. Broken TOML is read table
-    by table.
+    """Return the values of a text, and whether the text may have lost or misspelt `[state]`. Broken
+    TOML is read table by table.
     """
     with suppress(ValueError, RecursionError):
         values = tomllib.loads(text)

@@ -22,13 +22,14 @@ class Mistake(Problem, frozen=True):
     path: Path | None = None
     #: The number of the line, from 1; `None` if unknown.
     line: int | None = None
-    #: As written in the file, such as `[dns]`; empty for keys above the first table.
+    #: The table's header, such as `[dns]`; empty for keys above the first table.
     table: str = ""
+    #: The key in the table, or the variable's name; empty for a mistake of a table or a file.
     key: str = ""
 
     @property
     def text(self) -> Text:
-        """The setting's place, followed by the message."""
+        """The setting's place, if known, followed by the message."""
         if not self.subject:
             return self.message
         return Text("{where}: {problem}", where=self.subject, problem=self.message)
@@ -55,8 +56,8 @@ def mistake_at(
 
 
 def config_error(mistakes: Iterable[Mistake], hint: Text = REFERENCE) -> ConfigError:
-    """Return one error for all mistakes, in the order of lines. `hint` is shown if a mistake has no
-    hint of its own.
+    """Return one error for all mistakes, file by file in the order of lines. `hint` is shown if a
+    mistake has no hint of its own.
     """
     listed = list(mistakes)
     files = list(dict.fromkeys(mistake.path for mistake in listed))
@@ -85,7 +86,9 @@ _SET_FIRST = Text(
 
 
 def said_below(hint: Text | None) -> bool:
-    """Return whether to print a hint once below all mistakes, rather than after each mistake."""
+    """Return whether to print a hint once below all mistakes, rather than after each mistake. Only
+    hints of `set_first` stand below.
+    """
     return hint is not None and _SET_FIRST.template in _templates(hint)
 
 

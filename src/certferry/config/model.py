@@ -105,7 +105,9 @@ class CaSettings:
 class AcmeSettings:
     """The CAs, and how certificates are ordered."""
 
+    #: The CA that is asked first.
     usual: CaSettings
+    #: The type of new keys, unless a certificate sets another type.
     key_type: KeyType
     #: The address at which the CA reaches the operator.
     email: str | None = None
@@ -115,11 +117,11 @@ class AcmeSettings:
     fallback: tuple[CaSettings, ...] = ()
     #: The name of the root to which the ordered chain should lead.
     preferred_chain: str | None = None
-    #: Keep the private key when renewing.
+    #: Whether to keep the private key when renewing.
     reuse_key: bool = False
     #: The URL of the directory for rehearsals, if known.
     staging: str | None = None
-    #: Lasting records (dns-persist-01) may prove names.
+    #: Whether lasting records (dns-persist-01) may prove names.
     dns_persist: bool = False
 
     @property
@@ -143,8 +145,9 @@ class AcmeSettings:
 class DnsSettings:
     """The resolvers to ask about zones, and the wait for challenge records."""
 
-    #: Empty: the system's resolvers.
+    #: The resolvers; empty: the system's.
     resolvers: tuple[ServerAddress, ...]
+    #: Time limit for challenge records to be visible.
     propagation_timeout: timedelta
     #: The port of authoritative servers.
     port: int
@@ -158,8 +161,9 @@ class DnsSettings:
 class VerifySettings:
     """How edges are observed."""
 
-    #: Empty: the system's resolvers.
+    #: The resolvers to ask for edges; empty: the system's.
     resolvers: tuple[ServerAddress, ...]
+    #: The port of the edges.
     port: int
     #: Certificates to trust at edges; `None`: the system's.
     ca_bundle: Path | None
@@ -169,11 +173,13 @@ class VerifySettings:
 
 @dataclass(frozen=True, slots=True)
 class AccountTable:
-    """An account's table in the file. May hold secrets, so `values` never prints."""
+    """An account's table in the file. The table may hold secrets, so `values` is never printed."""
 
+    #: The account's name in the file.
     label: str
+    #: The adapter's name; empty if the type in an account's table has a mistake.
     type: str
-    #: Every key except `type`.
+    #: Every key except `type`, and for a channel except `on` and `language`.
     values: Mapping[str, object] = field(repr=False)
     #: The place of the table in the file.
     place: Place
@@ -186,7 +192,7 @@ class ChannelTable(Struct, frozen=True):
     account: AccountTable
     #: Topics of the messages to send.
     on: tuple[Topic, ...]
-    #: Empty: the language of the run.
+    #: The language of the messages; empty: the language of the run.
     language: str = ""
 
 
@@ -280,11 +286,15 @@ class Settings:
 
     #: The file; `None` if the settings come from the environment alone.
     path: Path | None
+    #: The state, `[state]`.
     state: StateSettings
+    #: The CAs, `[acme]`.
     acme: AcmeSettings
+    #: The resolvers and challenge records, `[dns]`.
     dns: DnsSettings
+    #: The observation of edges, `[verify]`.
     verify: VerifySettings
-    #: By label.
+    #: The accounts, by label.
     accounts: Mapping[str, AccountTable]
     #: The certificates of this run, among the `declared`.
     certificates: tuple[desired.DesiredCertificate, ...]
@@ -296,13 +306,15 @@ class Settings:
     secrets: Secrets
     #: The environment files named in the file.
     env_files: tuple[EnvFile, ...] = ()
-    #: By name.
+    #: The channels, by name.
     channels: Mapping[str, ChannelTable] = field(default_factory=dict)
+    #: The heartbeat and the file for metrics.
     monitoring: Monitoring = field(default_factory=Monitoring)
     #: The places in the file of the deployments carried out by this host, by lineage.
     deployed: Mapping[str, Sequence[Place]] = field(default_factory=dict)
     #: The hosts named in deployments.
     hosts: frozenset[str] = frozenset()
+    #: The console, `[console]`.
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
 
 
@@ -331,8 +343,8 @@ ReadOptions = Callable[[TomlTable], tuple[desired.Kind, desired.DesiredHttps]]
 
 
 class Adapters:
-    """Facts about accounts before connecting. This base class knows no facts, for commands that
-    only read; `wiring.settings.InstalledAdapters` knows the facts of the installed adapters.
+    """What the adapters say about accounts before connecting. This base class stands for no adapter
+    and checks nothing; `wiring.settings.InstalledAdapters` asks the installed adapters.
     """
 
     #: Words before `://` in a bucket's address; empty: any word may stand there.

@@ -1,8 +1,8 @@
-"""Write the text of a configuration file for a proposal. In an existing text, add or remove a
-certificate and keep every other line. Pure.
+"""Make the text of a configuration file for a proposal. In an existing text, add or remove a
+certificate and keep all other lines, except blank lines beside. The functions write no file.
 
-A changed text is parsed again and compared with the intended values, so the functions here need not
-know every spelling of TOML.
+A changed text is parsed again and compared with the intended values, so the functions need not know
+every spelling of TOML.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ _SHORT = 72
 class NewAccount(Struct, frozen=True):
     """An account to declare."""
 
+    #: The account's name in the file.
     label: str
+    #: The name of the account's adapter.
     type: str
     #: References to secrets, or plain values, by key.
     settings: Mapping[str, object]
@@ -63,7 +65,7 @@ class Preamble:
 
 
 def text_of(preamble: Preamble, proposal: proposals.Proposal, say: Say) -> str:
-    """Return the whole file."""
+    """Return the text of the whole file. `say` translates the comments."""
     header = _comment(
         say(Text("Written by `certferry init`. Every setting: `certferry help config`.")),
         say(Text("See its effect with `certferry plan`; nothing is changed before a sync.")),
@@ -96,8 +98,8 @@ def tables_of(proposal: proposals.Proposal, say: Say) -> str:
 
 
 def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
-    """Return the operator's text, and add missing keys to the accounts in the text. Raises
-    `ConfigError`.
+    """Return the operator's text, with the settings of `accounts` added to those accounts that the
+    text declares. Raises `ConfigError` if such an account has no table of its own.
     """
     lines = settings.text.splitlines()
     below: dict[int, list[str]] = {}
@@ -118,8 +120,8 @@ def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
 
 
 def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Document:
-    """Return the operator's settings, with accounts and missing keys added to the values. The text
-    stays unchanged.
+    """Return the operator's settings with `accounts` in the values: new accounts, and the keys of
+    declared accounts. The text stays unchanged.
     """
     tables = {label: dict(table) for label, table in settings.tables("accounts").items()}
     for account in accounts:
@@ -269,6 +271,7 @@ _CERTIFICATES = "certificates"
 class Edited(Struct, frozen=True):
     """A changed text."""
 
+    #: The whole text after the change.
     text: str
     #: `+` for added lines, `-` for removed lines.
     sign: str
@@ -340,8 +343,8 @@ def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tu
 
 
 def _end(rows: Sequence[str], last: int) -> int:
-    """Return the end of a table's lines (from 0), with the comments after the table, unless the
-    comments stand directly above another table.
+    """Return the number of lines up to the end of a table whose last line (from 1) is `last`.
+    Comments after the table belong to the table, unless another table follows them directly.
     """
     end = last
     while end < len(rows) and _is_comment(rows[end]):
@@ -414,6 +417,7 @@ class Choice:
 
     #: The option by which operators name the account.
     option: str
+    #: The labels of the possible accounts.
     labels: Sequence[str]
     #: The account named by the operator.
     named: str | None

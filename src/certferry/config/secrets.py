@@ -42,6 +42,7 @@ class SecretReference:
     reference never prints.
     """
 
+    #: The text in the file; never printed.
     written: str = field(repr=False)
 
     @property
@@ -74,7 +75,9 @@ Resolve = Callable[[SecretReference], Secret]
 class Secrets:
     """Resolves references, and knows every secret of the settings for masking."""
 
+    #: The environment, with the variables of the `env_files`.
     environ: Mapping[str, str]
+    #: The starts of relative paths; programs run in `paths.directory`.
     paths: Paths
     _: KW_ONLY
     #: Every reference in the settings.
@@ -83,13 +86,14 @@ class Secrets:
     usual: Callable[[], Collection[str]] = frozenset
     #: The variables set in each of the `env_files`.
     files: Collection[Mapping[str, str]] = ()
+    #: Time limit for a command that prints a secret.
     command_timeout: timedelta = COMMAND_TIMEOUT
     #: The secrets resolved so far.
     _given: set[Secret] = field(init=False, default_factory=set)
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """The names of the environment variables with the accounts' keys."""
+        """The names of the environment variables with secrets: those referred to, and `usual`."""
         referred = {
             reference.place
             for reference in self.references
@@ -98,8 +102,8 @@ class Secrets:
         return frozenset(self.usual()) | referred
 
     def withheld(self) -> frozenset[str]:
-        """Return the variables to hide from every program run by certferry: the variables with the
-        accounts' keys, and the variables that contain a copy of such a key.
+        """Return the names of the variables to hide from every program run by certferry:
+        `variables`, and each variable that contains a copy of a secret of the settings.
         """
         ours = {Secret(key.strip()) for key in self._ours()}
         copies = {name for name, value in self.environ.items() if repeats(value, ours)}

@@ -271,10 +271,12 @@ def _database(paths: Paths, buckets: Collection[str]) -> Read[Path | str]:
 
 
 def _of_a_bucket(url: str) -> str:
-    """Check the address of a bucket: kind, name, prefix, and options."""
+    """Return the address of a bucket, after checking the path and the options. Raises
+    `ConfigError`, and `ValueError` as `urlsplit` does.
+    """
     parts = urlsplit(url)
     options = parse_qs(parts.query, keep_blank_values=True)
-    # Some libraries resolve such paths, others refuse them.
+    # Some libraries resolve `.` and `..` in a path, others refuse the path.
     if {".", ".."} & set(parts.path.split("/")):
         raise ConfigError(Text("is not an address"))
     allowed = set[str]() if has_account(url) else _OPTIONS
@@ -286,8 +288,8 @@ def _of_a_bucket(url: str) -> str:
 
 
 def _of_a_server(url: str) -> str:
-    """Check the address of a server's database, as far as possible without the database's
-    library.
+    """Return the address of a server's database, after the checks that need no database library.
+    Raises `ConfigError`, and `ValueError` as `urlsplit` does.
     """
     parts = urlsplit(url)
     asked = parse_qs(parts.query)
@@ -310,8 +312,8 @@ _KEYS = ("directory", "ca_bundle", "proxy", "eab_kid", "eab_hmac_key")
 def read_authority(
     table: TomlTable, paths: Paths, name: str | None, usual: model.CaSettings
 ) -> model.CaSettings:
-    """Read a CA from a table; absent keys come from `usual`. Without a `name`, the CA is named
-    after the directory.
+    """Read a CA from a table. An absent directory, CA bundle or proxy comes from `usual`; an absent
+    external account does not. Without a `name`, the CA is named after the directory.
     """
     directory = table.take("directory", values.directory_url, usual.directory)
     settings = model.CaSettings(
@@ -371,8 +373,8 @@ def called(directory: str) -> str:
 
 
 def wrong_bindings(acme: model.AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Mistake]:
-    """Yield a mistake for each external account key that cannot be right. A missing key is reported
-    when the key is needed.
+    """Yield a mistake for each external account key that cannot be right. A key that cannot be read
+    without a program or a key ring, or cannot be read now, is checked only when needed.
     """
     for number, ca in enumerate(acme.authorities):
         if ca.eab_kid is None or ca.eab_hmac_key is None or not ca.eab_hmac_key.is_at_rest:

@@ -25,8 +25,8 @@ _OTHER_NAMES = ("XDG_DATA_HOME", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CE
 
 
 def lost_secrets(settings: Settings) -> list[Mistake]:
-    """Return the references to variables that a scheduled run lacks: cron and systemd set only the
-    variables in the files of `env_files`.
+    """Return a mistake for each reference to a variable that a scheduled run lacks: only variables
+    in the files of `env_files` are certain to be set.
     """
     provided = fill_in({}, settings.env_files)
     return [
@@ -78,8 +78,8 @@ def runs_programs(settings: Settings) -> bool:
 
 
 def directories_filled(settings: Settings) -> list[Path]:
-    """Return the directories that a run writes to. For a missing directory, return the nearest
-    existing parent.
+    """Return the directories for certificate files and for metrics that a run writes to. For a
+    missing directory, return the nearest existing parent.
     """
     deliveries = (delivery for _, delivery in _deliveries(settings))
     wanted = [
@@ -99,8 +99,8 @@ def _deliveries(settings: Settings) -> Iterator[tuple[Callable[[str, Text], Mist
 
 
 def _references(settings: Settings, scheme: str) -> Iterator[tuple[At, str]]:
-    """Yield the references with this scheme: a maker of mistakes at the reference's place, and the
-    text after the scheme.
+    """Yield for each reference with this scheme a function that makes mistakes at the reference's
+    place, and the text after the scheme.
     """
     entries: list[tuple[At, object]] = [
         (partial(account.place.mistake, key), value)
@@ -132,8 +132,8 @@ def _tables(settings: Settings) -> Iterator[AccountTable]:
 
 
 def _programs(settings: Settings) -> Iterator[tuple[At, str]]:
-    """Yield the programs named by the operator, each with a maker of mistakes at the program's
-    place.
+    """Yield for each program named by the operator a function that makes mistakes at the program's
+    place, and the program.
     """
     for at, command in _references(settings, "command"):
         yield at, command.split()[0]

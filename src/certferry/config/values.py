@@ -1,4 +1,6 @@
-"""Readers of single values, raising `ConfigError`, and of tables, collecting mistakes."""
+"""Readers of single values, which raise `ConfigError`, and `TomlTable`, which reads a table and
+collects mistakes.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,11 @@ _SERVER = re.compile(
 
 
 class ServerAddress(Struct, frozen=True):
-    """A name server: its IP address and port."""
+    """The address of a name server."""
 
+    #: The IP address.
     host: str
+    #: The port.
     port: int = DNS_PORT
 
 
@@ -230,7 +234,7 @@ def port(value: object) -> int:
 
 
 def seconds(value: object) -> timedelta:
-    """Read a duration given as a number of seconds."""
+    """Read a duration given as a number of seconds, above 0 and at most `LONGEST`."""
     count = _amount(value, Text("a number of seconds"), timedelta(seconds=1))
     most = int(LONGEST.total_seconds())
     # Not `count <= 0 or count > most`: TOML has `nan`, and every comparison with `nan` is false.
@@ -240,7 +244,7 @@ def seconds(value: object) -> timedelta:
 
 
 def days(value: object) -> timedelta:
-    """Read a duration given as a number of days."""
+    """Read a duration given as a number of days, from 0 to `LONGEST`."""
     count = _amount(value, Text("a number of days"), timedelta(days=1))
     if not 0 <= count <= LONGEST.days:
         raise ConfigError(Text("must be a number of days from 0 to {most}", most=LONGEST.days))
@@ -342,8 +346,9 @@ class TomlTable:
     def take_list(
         self, key: str, read: Read[T], default: D, *, instead: str = "", empty: bool = False
     ) -> tuple[T, ...] | D:
-        """Return the items of a list. Wrong items are left out and reported at their lines. The
-        word `instead` means the default; `empty` allows an empty list.
+        """Return the items of a list. Wrong items are left out and reported at their lines. If the
+        key is absent, has the word `instead`, or has no proper list, return the default. `empty`
+        allows an empty list.
         """
         values = self.take(key, _list_or(instead, empty=empty), None)
         if values is None:
@@ -357,13 +362,15 @@ class TomlTable:
         return tuple(items)
 
     def table(self, key: str) -> TomlTable:
-        """Return the table under a key; an empty table if the key is absent or holds
-        another value.
+        """Return the table under a key, or an empty table if the key is absent. A value of another
+        type is reported, and gives an empty table too.
         """
         return TomlTable(self.take(key, _a_table, {}), self.place.below(key), self._mistakes)
 
     def tables(self, key: str) -> Iterator[TomlTable]:
-        """Yield the tables under `[[key]]`, in order. Other values under the key are reported."""
+        """Yield the tables under `[[key]]`, in order. If the key has any other value, report a
+        mistake and yield nothing.
+        """
         items = self.take(key, lambda value: value, [])
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             header = self.place.below(key, 0).title
@@ -406,7 +413,9 @@ class TomlTable:
             self.report(key, message_and_hint(exc), item=item)
 
     def done(self) -> None:
-        """Report every key that was not read, with the nearest known key."""
+        """Report every key that was neither taken nor allowed, with the nearest known key or the
+        list of known keys.
+        """
         keys = list(dict.fromkeys(self._known))
         for key in self._values:
             if key not in keys:

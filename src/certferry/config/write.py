@@ -1,4 +1,6 @@
-"""Write the operator's files: completely or not at all, and readable only by the owner."""
+"""Write the operator's files completely or not at all, and check the files' permissions. Only the
+owner can read a new file, except in the case of `_mode_in`.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def examine_files(settings: Settings) -> Iterator[Problem]:
-    """Check the permissions of the configuration, the env files, the key file and the state."""
+    """Yield the problems with the permissions of the configuration, the env files, the key file and
+    the state.
+    """
     paths = [settings.path, *(file.path for file in settings.env_files)]
     for path in filter(None, paths):
         yield from _judged(path, private=None)
@@ -55,8 +59,9 @@ def _written(state: Path) -> Iterator[Problem]:
 
 
 def _judged(path: Path, *, private: Severity | None) -> Iterator[Problem]:
-    """Yield a problem if other users can change a file, or read a `private` file. `private` is the
-    problem's severity if others can read the file; `None` allows reading.
+    """Yield a problem if other users can change a file, or if the file cannot be checked. Yield
+    nothing for a missing file. `private` is the severity of the problem that others have any right
+    to the file; with `None` others may read the file.
     """
     try:
         facts = path.stat()
@@ -141,8 +146,8 @@ def _mode_in(directory: Path) -> int:
 
 
 def change_file(path: Path, before: str, after: str) -> None:
-    """Replace the text of a file, keeping owner, mode and link. `before` is the text as read
-    earlier. Raises `ConfigError`.
+    """Replace the text of a file, and keep owner, mode, link and byte order mark. Raises
+    `ConfigError`, also if the file's text is no longer `before`, the text as read earlier.
     """
     place = path.resolve()
     with _translating_errors(path, Text("nothing was changed")):
@@ -156,13 +161,13 @@ def change_file(path: Path, before: str, after: str) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a text file, with mode 0600. Raises `ConfigError`."""
+    """Write or replace a text file, with the mode of `_mode_in`. Raises `ConfigError`."""
     with drafted(path, text.encode()) as draft:
         draft.put()
 
 
 def drafted_copy(path: Path, copy: Path) -> AbstractContextManager[Draft]:
-    """Write a copy of a file as `drafted` does. Raises `ConfigError`."""
+    """Return the `drafted` context of a copy of the file at `path`. Raises `ConfigError`."""
     with _translating_errors(path, _NOTHING_CHANGED):
         content = path.read_bytes()
     return drafted(copy, content)
@@ -181,7 +186,9 @@ def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:
 
 
 def _shell(value: str) -> str:
-    """Return a value quoted such that a shell and certferry read the same."""
+    """Return a value in quotes if needed, so that a shell and certferry read the same value. Raises
+    `ConfigError` for a value with a character that cannot be printed.
+    """
     if _NEEDS_NO_QUOTES.fullmatch(value):
         return value
     if not value.isprintable():

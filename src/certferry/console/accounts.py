@@ -29,6 +29,7 @@ from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState
 from certferry.errors import Problem
+from certferry.ports.adapter import Variable
 from certferry.ports.notifier import Answered, Sent
 from certferry.present import news_text, status_text
 from certferry.present.language import Voice, certificate_count
@@ -136,7 +137,7 @@ def _account(
         type=account.type,
         service=_service(account, families),
         uses=tuple(_USES[family] for family in families),
-        keys=tuple(_keys(account)),
+        keys=tuple(_keys(account, families)),
         certificates=len(lineages),
         places=len(places),
         tone=tone,
@@ -166,9 +167,16 @@ def _service(account: AccountTable, families: Sequence[adapters.Family]) -> Text
     return verbatim(account.type)
 
 
-def _keys(account: AccountTable) -> Iterator[Text]:
-    """Yield the place of each key of an account, such as the name of a variable, never the key. If
-    all values are in the configuration file, yield this once.
+def _variables(account: AccountTable, families: Sequence[adapters.Family]) -> Iterator[Variable]:
+    """Yield the variables of an account's adapters; none of a broken or missing adapter."""
+    for family in families:
+        with suppress(adapters.BrokenAdapter, KeyError):
+            yield from adapters.installed().find(family, account.type).adapter.ENVIRONMENT
+
+
+def _keys(account: AccountTable, families: Sequence[adapters.Family]) -> Iterator[Text]:
+    """Yield the place of each key of an account, such as the name of a variable, never the key.
+    Keys in the configuration file come last, in one sentence.
     """
     values = {key: value for key, value in account.values.items() if isinstance(value, str)}
     references = {key: SecretReference(value) for key, value in values.items()}
@@ -177,8 +185,10 @@ def _keys(account: AccountTable) -> Iterator[Text]:
             yield Text("{key}: environment variable {name}", key=key, name=reference.place)
         elif not reference.is_literal:
             yield Text("{key}: {place}", key=key, place=_PLACES[reference.scheme])
-    if references and all(reference.is_literal for reference in references.values()):
-        yield Text("in the configuration file")
+    secret = {variable.key for variable in _variables(account, families)}
+    literal = [key for key, reference in references.items() if reference.is_literal]
+    if written := [key for key in literal if key in secret]:
+        yield Text("{keys}: in the configuration file", keys=written)
 
 
 def view_of_authorities(

@@ -12,6 +12,7 @@ import secrets
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -23,14 +24,20 @@ from certferry.config.model import Settings
 from certferry.console.site import render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
 from certferry.console.tables import address, page_of_certificate
-from certferry.core.assessment.agenda import Need
+from certferry.core.assessment.agenda import Life, Need
 from certferry.core.assessment.causes import Cause
-from certferry.core.assessment.health import Concern
-from certferry.core.assessment.notices import Subject
+from certferry.core.assessment.health import EARLIER_ENDS, Concern
+from certferry.core.assessment.notices import REFUSED, Subject
 from certferry.core.certificates.certificate import first_of
 from certferry.core.observed.stored_runs import RunKind
 from certferry.errors import Severity
-from certferry.present.language import READ_THE_FILE, Voice, at_target, certificate_count
+from certferry.present.language import (
+    READ_THE_FILE,
+    Voice,
+    at_target,
+    certificate_count,
+    one_or_many,
+)
 from certferry.present.status_text import MOST_NAMED, concern_subject
 from certferry.text import Text, verbatim
 from certferry.values import replace
@@ -42,6 +49,9 @@ MOST_IN_RUN = 10
 """A button starts a run of at most this many certificates by name. A fix of more certificates is a
 run of all, so the form stays small.
 """
+
+MOST_ON_BUTTON = 2
+"""A button names at most this many certificates."""
 
 _PAGES = {
     "discover": Text("Discover"),
@@ -98,8 +108,10 @@ class Card(Struct, frozen=True):
     reach: Text | None
     #: The first certificates, if the cause touches several.
     names: Text | None
+    #: What the cause means for visitors and operators now; `None` if the sentence says so.
+    effect: Text | None
     since: datetime | None
-    #: The next end of a certificate, or the last moment of an upload.
+    #: The next end of a certificate, or the last moment of an upload; `None` without a certificate.
     deadline: datetime | None
     #: The event at the deadline.
     event: Text
@@ -122,8 +134,10 @@ def cards_of(
     and offer no fix that leads to the page.
     """
     runs = {id(need.concern): need.run for need in needs}
+    lives = {life.lineage: life for life in stored.agenda.lives}
     for cause in causes:
-        card = _card(cause, _run_of(cause, runs), stored, voice)
+        ends = tuple(_end_of(lives[name], stored.at) for name in cause.lineages if name in lives)
+        card = _card(cause, _run_of(cause, runs), ends, stored, voice)
         yield _on_page_of(page_of, card, cause) if page_of else card
 
 
@@ -150,7 +164,29 @@ def _run_of(cause: Cause, runs: Mapping[int, tuple[str, ...] | None]) -> tuple[s
     return names if len(names) <= MOST_IN_RUN else ()
 
 
-def _card(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot, voice: Voice) -> Card:
+End = tuple[datetime, Text]
+"""A deadline, and the event at the deadline."""
+
+
+def _end_of(life: Life, now: datetime) -> End | None:
+    """Return the next deadline of a certificate, for a cause whose concerns have none."""
+    if life.upload_until is not None and life.upload_until > now:
+        return life.upload_until, Text("must be uploaded by")
+    if life.until is None or any(place.serves_nothing for place in life.places):
+        return None
+    return life.until, Text("expired") if life.until <= now else Text("expires")
+
+
+def _card(
+    cause: Cause,
+    run: tuple[str, ...] | None,
+    ends: Iterable[End | None],
+    stored: Snapshot,
+    voice: Voice,
+) -> Card:
+    """Return the card of a cause. `ends` are the deadlines of the touched certificates, for a cause
+    whose concerns have none.
+    """
     problem, about = cause.problem, cause.subject
     subject = _subject(cause)
     if subject is not None and voice.say(subject) in voice.say(problem.message):
@@ -159,8 +195,9 @@ def _card(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot, voice: Vo
     if problem.hint is not None:
         steps = tuple(steps_of(voice.say(problem.hint), stored, run))
     has_fix = any(step.fix is not None for step in steps)
-    lineages, end = cause.lineages, cause.next_end(stored.at)
+    lineages = cause.lineages
     is_shared = len(lineages) > 1
+    deadline, event = _deadline_of(cause, ends, stored.at)
     return Card(
         level=problem.severity,
         subject=subject,
@@ -168,20 +205,60 @@ def _card(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot, voice: Vo
         sentence=problem.message,
         reach=_reach(cause),
         names=Text("{names}", names=first_of(lineages, MOST_NAMED)) if is_shared else None,
+        effect=_effect(cause, stored),
         since=problem.since,
-        deadline=None if end is None else end.deadline,
-        event=_event(end, stored.at),
+        deadline=deadline,
+        event=event,
         steps=steps,
         fix=None if has_fix else _usual_fix(cause, run, stored),
         consequences=tuple(_consequences(cause)),
     )
 
 
-def _event(end: Concern | None, now: datetime) -> Text:
-    is_over = end is not None and end.deadline is not None and end.deadline <= now
-    if end is not None and end.is_upload:
-        return Text("the last moment to upload was") if is_over else Text("must be uploaded by")
-    return Text("expired") if is_over else Text("expires")
+def _deadline_of(
+    cause: Cause, ends: Iterable[End | None], now: datetime
+) -> tuple[datetime | None, Text]:
+    """Return the deadline of a card, and the event: those of the cause's concerns, otherwise the
+    first of `ends`.
+    """
+    end = cause.next_end(now)
+    if end is None or end.deadline is None:
+        return min(filter(None, ends), key=itemgetter(0), default=(None, Text("expires")))
+    is_over = end.deadline <= now
+    if end.is_upload:
+        event = Text("the last moment to upload was") if is_over else Text("must be uploaded by")
+    elif end.problem.code == EARLIER_ENDS:
+        event = Text("the certificate in use expired")
+        event = event if is_over else Text("the certificate in use expires")
+    else:
+        event = Text("expired") if is_over else Text("expires")
+    return end.deadline, event
+
+
+def _effect(cause: Cause, stored: Snapshot) -> Text | None:
+    """Return what a cause means now, for causes whose sentence names a technical failure alone."""
+    if channel := cause.subject.channel:
+        refused = {n.subject.channel for n in stored.recorded.notices if n.problem.code == REFUSED}
+        others = [name for name in stored.settings.channels if name not in {channel, *refused}]
+        if not others:
+            return Text("messages reach no channel now")
+        return Text("messages are lost there; they still reach {others}", others=others)
+    touched = {(lineage, *place) for lineage in cause.lineages for place in cause.places}
+    dark = {
+        place.domain
+        for place in stored.recorded.sightings
+        if place.serves_nothing and place.place in touched
+    }
+    if dark:
+        return one_or_many(
+            len(dark),
+            Text("{domains} has no HTTPS now: no address serves a certificate"),
+            Text("{domains} have no HTTPS now: no address serves a certificate"),
+            domains=first_of(sorted(dark), MOST_NAMED),
+        )
+    if cause.is_of_account and cause.lineages:
+        return Text("no certificate can be deployed to {account} now", account=cause.subject.target)
+    return None
 
 
 def _subject(cause: Cause) -> Text | None:
@@ -198,7 +275,7 @@ def _page(about: Subject, settings: Settings) -> str:
     if about.channel:
         return "/channels"
     if about.target in settings.accounts:
-        return "/accounts"
+        return f"/accounts#account-{about.target}"
     return "/hosts" if about.host else ""
 
 
@@ -234,7 +311,7 @@ def _usual_fix(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot) -> F
     if about.lineage in stored.declared:
         return _open(about.lineage)
     if about.target in stored.settings.accounts:
-        return Fix(Text("Accounts"), "/accounts")
+        return Fix(Text("Accounts"), f"/accounts#account-{about.target}")
     return Fix(Text("Hosts"), "/hosts") if about.host else None
 
 
@@ -307,8 +384,10 @@ def _test(channel: str) -> Fix:
 def _sync(names: Sequence[str]) -> Fix:
     fields = [("kind", RunKind.SYNC.value), ("request", secrets.token_urlsafe(12))]
     fields += [("names", name) for name in names]
-    about = Text("{names}", names=first_of(names, MOST_NAMED)) if names else None
-    return Fix(Text("Sync now"), "/runs", tuple(fields), acts=True, about=about)
+    label = Text("Sync all certificates now")
+    if names:
+        label = Text("Sync {names} now", names=first_of(names, MOST_ON_BUTTON))
+    return Fix(label, "/runs", tuple(fields), acts=True)
 
 
 # the page of all causes

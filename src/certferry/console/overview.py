@@ -25,6 +25,7 @@ from certferry.core.certificates.certificate import first_of
 from certferry.core.discovery.inventory import Discovery
 from certferry.core.observed.records import LastRun
 from certferry.core.observed.stored_runs import StoredRun
+from certferry.core.schedule import moments_of, next_scheduled
 from certferry.errors import Severity
 from certferry.present.language import Voice, one_or_many
 from certferry.present.status_text import MOST_NAMED
@@ -129,6 +130,8 @@ class View(Struct, frozen=True):
     listed: ListView
     #: The picture of the listed lives; `None` without a certificate among them.
     picture: Picture | None
+    #: The next scheduled run of this process; `None` if another program starts the runs.
+    next_run: datetime | None
     #: Each host, with the end of its last reconciliation and its last stored run.
     last_runs: Sequence[tuple[str, LastRun | None, RunRow | None]]
 
@@ -140,9 +143,11 @@ def view_of(
     state: str = "",
     number: str = "1",
     discovery: Discovery | None = None,
+    next_run: datetime | None = None,
 ) -> View:
     """Return the first screen for a snapshot. `newest` has the last stored run of hosts, by host.
-    `state` and `number` choose the page of lives. `discovery` is the last discovery, if any.
+    `state` and `number` choose the page of lives. `discovery` is the last discovery, if any, and
+    `next_run` the next scheduled run of this process.
     """
     agenda, ended = stored.agenda, dict(stored.last_runs)
     # Without a certificate in the file, the next step says so already.
@@ -162,6 +167,7 @@ def view_of(
         after=shown_day(agenda.after),
         listed=listed,
         picture=picture_of(listed.lives, stored.at),
+        next_run=next_run,
         last_runs=[
             (host, ended.get(host), row_of(newest[host]) if host in newest else None)
             for host in [*dict.fromkeys([*ended, *newest])][:MOST_HOSTS]
@@ -268,7 +274,11 @@ def overview(request: Request) -> Response:
     state = asked.get("state", "")
     page, survey = asked.get("page", "1"), site.observer.known("discover").value
     discovery = survey.discovery if isinstance(survey, SurveyedAccounts) else None
-    view = view_of(stored, newest, voice_of(request), state, page, discovery)
+    next_run = None
+    if site.has_schedule:
+        moments = moments_of(site.workspace().settings.state.host)
+        next_run = next_scheduled(moments, stored.at.astimezone()).astimezone(UTC)
+    view = view_of(stored, newest, voice_of(request), state, page, discovery, next_run)
     return render(
         request,
         "overview.html",

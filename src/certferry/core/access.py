@@ -1,6 +1,7 @@
 """Access to the console and the API: roles, users, sessions, tokens, and the rules for passwords.
 
-Only hashes of secrets are stored and compared. A secret is shown once.
+The state stores only hashes of passwords, tokens, cookies and links. certferry shows a token or a
+link once.
 """
 
 from __future__ import annotations
@@ -49,14 +50,17 @@ class Role(StrEnum):
 class User(Struct, frozen=True):
     """A user of the console."""
 
+    #: The name for logging in, see `is_name`.
     name: str
-    role: Role
-    made_at: datetime
+    role: Role  #: The user's rights.
+    made_at: datetime  #: When an operator added the user.
     #: The hash of the password as PHC string; `None` until the user has chosen a password.
     password: str | None = None
+    #: When the user chose the password.
     password_at: datetime | None = None
     #: The language chosen by the user; `None` for the browser's preference.
     language: str | None = None
+    #: When the user last sent a request, to the minute.
     seen_at: datetime | None = None
 
 
@@ -65,21 +69,23 @@ class PasswordLink(Struct, frozen=True):
 
     #: The SHA-256 of the secret in the link.
     digest: str
-    user: str
-    expires_at: datetime
+    user: str  #: The user's name.
+    expires_at: datetime  #: From this moment the link is invalid.
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A logged-in browser. A new password ends all sessions of the user."""
+    """A logged-in browser. A new password ends every session of the user, except the session in
+    which the user changed the password.
+    """
 
     #: The SHA-256 of the cookie.
     digest: str
-    user: str
-    began_at: datetime
-    seen_at: datetime
-    address: str
-    browser: str = ""
+    user: str  #: The user's name.
+    began_at: datetime  #: When the user logged in.
+    seen_at: datetime  #: The last request, to the minute.
+    address: str  #: The browser's network address.
+    browser: str = ""  #: The browser's name for people; empty if unknown.
 
     def is_over(self, now: datetime) -> bool:
         """Return whether the session was idle, or has lasted, for too long."""
@@ -89,15 +95,15 @@ class Session:
 class Token(Struct, frozen=True):
     """A token for the API."""
 
-    name: str
+    name: str  #: The operator's name for the token.
     #: The SHA-256 of the token.
     digest: str
     #: The first characters, by which operators recognise a token.
     begins: str
-    role: Role
-    made_at: datetime
-    expires_at: datetime | None = None
-    used_at: datetime | None = None
+    role: Role  #: The rights of a program with the token.
+    made_at: datetime  #: When an operator made the token.
+    expires_at: datetime | None = None  #: The end of the token; `None` for no end.
+    used_at: datetime | None = None  #: The last request, to the hour; `None` before the first.
 
     def is_over(self, now: datetime) -> bool:
         """Return whether the token has expired."""
@@ -105,16 +111,16 @@ class Token(Struct, frozen=True):
 
 
 def is_name(name: str) -> bool:
-    """Return whether a user or a token may have this name. Names that differ only in upper and
-    lower case are the same name.
+    """Return whether a user or a token may have this name. The state compares names without case,
+    so `Anna` and `anna` are the same name.
     """
     return _NAME.fullmatch(name) is not None
 
 
 def digest_of_secret(secret: str) -> str:
-    """Return the SHA-256 of a secret made by certferry, to store.
+    """Return the SHA-256, in lower-case hex, of a token, a cookie or the secret of a link.
 
-    A plain hash is enough because such a secret is too long to be guessed.
+    A plain hash is enough: certferry makes these secrets itself, too long to be guessed.
     """
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
@@ -122,9 +128,7 @@ def digest_of_secret(secret: str) -> str:
 # --- The rules for passwords
 
 _FEWEST_SURPRISES = 5
-"""How many characters of a password must not follow from the character before (`_surprises`).
-Passwords with fewer are among the first guesses.
-"""
+"""The least result of `_surprises` for a password: attackers guess simpler passwords first."""
 
 _RUNS = (
     "abcdefghijklmnopqrstuvwxyz 01234567890 qwertyuiop[] asdfghjkl; zxcvbnm,./ !@#$%^&*()"
@@ -162,24 +166,24 @@ knackwurst telechargement internazionale massimiliano seniseviyorum przyjaciolki
 cosmopolitan nightcrawler websolutions temppassword megaparol fallenangel vladimirovna neworleans
 correcthorsebatterystaple correcthorsebattery 010203040506 102030405060
 """
-# Words from leaked passwords, the most frequent and those of 12 characters: M. Burnett's ten
-# million (2015), as in zxcvbn 4.5 and Django 5.2.
+# The most frequent words of leaked passwords, and frequent long words: M. Burnett's ten million
+# (2015), as in zxcvbn 4.5 and Django 5.2.
 
 _SUGGESTED = """
 certferry certificate letsencrypt admin operator viewer root user guest
 login console server system service test demo default changeme temp company
 """
-# Words suggested by a server and by this program.
+# Words that come to mind at the login of a server, or of certferry.
 
 _COMMON = sorted(f"{_FREQUENT} {_SUGGESTED}".split(), key=len, reverse=True)
 _MOST_WORDS_CUT = 2
-"""How many words at most are cut from a password before the password is judged. A password of more
-words is a sentence, and a good password.
+"""The most different words that are cut from a password before `_surprises` counts the rest. Of a
+sentence with more words, enough remains for a good password.
 """
 
 
 def password_mistake(password: str, name: str) -> Text | None:
-    """Return why a password is refused for a user, or `None`."""
+    """Return why a user with this name may not have the password; `None` for a good password."""
     plain = _plain(password)
     if len(password) < SHORTEST_PASSWORD:
         return Text("a password needs at least {count} characters", count=SHORTEST_PASSWORD)
@@ -217,9 +221,10 @@ def _without(words: Sequence[str], plain: str) -> str:
 
 
 def _surprises(plain: str) -> int:
-    """Return the number of characters that do not follow from the character before.
+    """Return the number of characters that do not follow from the character before, the first
+    character included.
 
-    A character follows by the alphabet, by its place on a keyboard, or as a repetition.
+    A character follows by the alphabet, by the order of keys on a keyboard, or as a repetition.
     """
     return len(plain) and 1 + sum(
         first != second and (first, second) not in _FOLLOW for first, second in pairwise(plain)
@@ -227,7 +232,9 @@ def _surprises(plain: str) -> int:
 
 
 def _repeats(plain: str) -> bool:
-    """Return whether a password repeats a text of fewer than `SHORTEST_PASSWORD` characters."""
+    """Return whether a password consists of repetitions of a text of fewer than `SHORTEST_PASSWORD`
+    characters, the last repetition perhaps cut off.
+    """
     return any(
         plain[period:] == plain[:-period]
         for period in range(1, min(SHORTEST_PASSWORD, len(plain) // 2 + 1))

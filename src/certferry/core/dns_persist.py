@@ -24,7 +24,7 @@ LONGEST_STRING = 255
 
 _ANY_NAME = "*"
 _MARGIN = timedelta(minutes=10)
-"""The time that an order may take. A record that ends sooner counts as ended (§9.4)."""
+"""The time that an order may take. A record that ends within this time counts as ended (§9.4)."""
 
 # A parameter `tag=value` of an `issue-value` (RFC 8659 §4.2).
 _PARAMETER = re.compile(r"([A-Za-z0-9](?:-*[A-Za-z0-9])*)=([\x21-\x3a\x3c-\x7e]*)")
@@ -43,7 +43,7 @@ class Offer(Struct, frozen=True):
 class Holder(Struct, frozen=True):
     """The ACME account named in a record."""
 
-    url: str
+    url: str  #: The account's URL at the CA.
     #: The thumbprints of the account's keys (RFC 7638, SHA-256, base64url), the key in force first.
     #: A CA accepts a record made with any of these keys (§4.2).
     thumbprints: tuple[str, ...]
@@ -52,10 +52,10 @@ class Holder(Struct, frozen=True):
 class PersistRecord(Struct, frozen=True):
     """A TXT record to set."""
 
-    #: Absolute, without a final dot.
+    #: The record's name, absolute, without a final dot.
     name: str
-    value: str
-    rtype: str = "TXT"
+    value: str  #: The whole text, also if longer than `LONGEST_STRING`.
+    rtype: str = "TXT"  #: The record's type.
 
     @property
     def as_zone_line(self) -> str:
@@ -68,7 +68,9 @@ class PersistRecord(Struct, frozen=True):
 
 
 class Fault(Enum):
-    """Why the records at a name prove nothing, the nearest miss first."""
+    """Why the records at a name prove nothing. The less is wrong with a record, the earlier the
+    fault stands here; of several records, the earliest fault counts (`judge`).
+    """
 
     OVER = Text("the record at {place} has ended (persistUntil)")
     NO_WILDCARD = Text("the record at {place} lacks `policy=wildcard`")
@@ -85,17 +87,19 @@ class Verdict(Struct, frozen=True):
 
     #: Why the records prove nothing; `None` if they prove the name.
     fault: Fault | None
-    #: The end of the proof; `None` for ever.
+    #: The end of the proof, or of an ended record; `None` without an end, and for other faults.
     until: datetime | None = None
 
 
 def record_name(name: str) -> str:
-    """Return the name of the TXT record for a name. Apex and wildcard share a record (§4)."""
+    """Return the name of the TXT record for a name. A wildcard and the name without `*.` share a
+    record (§4).
+    """
     return f"{LABEL}.{base_name(name)}"
 
 
 def with_wildcards(names: Iterable[str]) -> dict[str, bool]:
-    """Return the names without `*.`, each with whether the record must allow wildcards."""
+    """Return each name without `*.`, with true if the record must allow wildcards."""
     allows_wildcard: dict[str, bool] = {}
     for name in names:
         allows_wildcard[base_name(name)] = allows_wildcard.get(
@@ -123,9 +127,10 @@ def account_uri(name: str, prefix: str, url: str, thumbprint: str) -> str:
 def judge(
     values: Sequence[str], name: str, offer: Offer, holder: Holder, now: datetime, *, wildcard: bool
 ) -> Verdict:
-    """Return the verdict on the TXT values at a name, as the CA will judge (§4.2).
+    """Return the verdict on the TXT values for a name without `*.`, by the CA's rules (§4.2).
 
-    If several records prove the name, the longest proof counts.
+    If several records prove the name, the longest proof counts. Without a proof, the verdict has
+    the earliest `Fault` among the records for this CA.
     """
     taken = {
         account_uri(asked, offer.prefix, holder.url, thumbprint)
@@ -178,9 +183,8 @@ def _moment(timestamp: str) -> datetime | None:
 
 
 def _parsed(value: str) -> tuple[str, dict[str, str] | None]:
-    """Return issuer and parameters of `issuer; tag=value; …` (RFC 8659 §4.2).
-
-    Malformed parameters give `None`.
+    """Return issuer and parameters of `issuer; tag=value; …` (RFC 8659 §4.2), with `None` in place
+    of malformed parameters.
     """
     issuer, *rest = (part.strip(" \t") for part in value.split(";"))
     if rest == [""]:

@@ -14,27 +14,27 @@ from certferry.text import Text
 class Activity(Struct, frozen=True):
     """The present activity of a lineage, reported at every beginning or change."""
 
-    lineage: str
+    lineage: str  #: The lineage's name.
     #: The activity in words.
     what: Text
-    since: datetime
-    deadline: datetime | None = None
+    since: datetime  #: The beginning of the activity.
+    deadline: datetime | None = None  #: When certferry gives up, if ever.
 
 
 class StepEnded(Struct, frozen=True):
-    """The outcome of a step of a lineage, which may be `WAITING`."""
+    """The outcome of a step of a lineage. A step that waits for a later pass ends as `WAITING`."""
 
-    lineage: str
-    outcome: StepOutcome
+    lineage: str  #: The lineage's name.
+    outcome: StepOutcome  #: How the step ended.
 
 
 class Happened(Struct, frozen=True):
     """An event for the history."""
 
-    lineage: str
+    lineage: str  #: The lineage's name.
     #: The event's name in the history.
     event: str
-    facts: Mapping[str, str | Text] = field(default_factory=dict)
+    facts: Mapping[str, str | Text] = field(default_factory=dict)  #: The event's facts by name.
 
 
 class Begun(Struct, frozen=True):
@@ -47,21 +47,21 @@ class Begun(Struct, frozen=True):
 class Asking(Struct, frozen=True):
     """A request to a service for a lineage, for the display only."""
 
-    lineage: str
-    #: The service.
+    lineage: str  #: The lineage's name.
+    #: The service's name for people.
     what: Text
 
 
 class LineageEnded(Struct, frozen=True):
-    """The end of the work on a lineage, which counts towards `Begun.count`."""
+    """The end of the work on a lineage. A display counts these ends towards `Begun.count`."""
 
-    lineage: str
+    lineage: str  #: The lineage's name.
 
 
 class Counted(Struct, frozen=True):
     """The progress of a lineage's activity, counted in names."""
 
-    lineage: str
+    lineage: str  #: The lineage's name.
     #: The number of names done.
     done: int
     #: The number of all names.

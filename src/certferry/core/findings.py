@@ -82,6 +82,7 @@ class Code(StrEnum):
 
 
 _OF_THE_WHOLE = frozenset({Code.CLOCK_OFF, Code.KEYS_REFUSED, Code.UNREACHABLE})
+"""The codes of problems of a whole account or CA: several calls fail for the same reason."""
 
 _CODES: tuple[tuple[type[errors.CertferryError], Code], ...] = (
     (errors.ClockWrong, Code.CLOCK_OFF),
@@ -109,15 +110,29 @@ def info(code: str, subject: str, message: Text) -> Problem:
 
 
 def of_refusal(subject: str, refusal: errors.CertferryError) -> Problem:
-    """Return the problem for an error that prevented the examination of an account or a CA."""
+    """Return the problem for an error that prevented the examination of an account or a CA. The
+    code is from `_CODES`, or `NOT_LOOKED_AT` for any other error.
+    """
     code = next((code for kind, code in _CODES if isinstance(refusal, kind)), Code.NOT_LOOKED_AT)
     return refusal.problem(subject, code=code)
 
 
+_AS_OBSERVED = frozenset({Code.DOMAIN_FAILED, Code.DOMAIN_UNUSABLE})
+"""The codes for a target's own report that a domain is unusable, or that a change failed."""
+
+
 def heaviest_first(findings: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return the findings, the worst first. A problem of a whole account is returned once."""
+    """Return the findings without duplicates, the worst first.
+
+    A code of `_OF_THE_WHOLE` is returned once for a subject, whatever the messages. A failed try
+    from the history is left out if the target itself reports the failure for the same subject.
+    """
     once: dict[tuple[str, str, Text | None], Problem] = {}
-    for finding in findings:
+    every = tuple(findings)
+    observed = {finding.subject for finding in every if finding.code in _AS_OBSERVED}
+    for finding in every:
+        if finding.code == Code.LAST_TRY_FAILED and finding.subject in observed:
+            continue
         message = None if finding.code in _OF_THE_WHOLE else finding.message
         once.setdefault((finding.code, finding.subject, message), finding)
     return tuple(sorted(once.values(), key=lambda finding: -finding.severity.rank))

@@ -1,4 +1,6 @@
-"""Judgments on addresses, clocks and CAA: this machine, fake DNS answers, a wrong clock."""
+"""Judgments on addresses (loopback, made up by a resolver), on this machine's clock, and on CAA
+records.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from certferry.text import Text
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host, by name or address without brackets, is this machine."""
+    """Return whether a host is `localhost` or a loopback address (IPv6 without brackets)."""
     if host == "localhost":
         return True
     try:
@@ -26,7 +28,9 @@ def is_loopback(host: str) -> bool:
 
 
 FOR_BENCHMARKS = ipaddress.ip_network("198.18.0.0/15")
-"""The network for benchmarks (RFC 2544). Proxies with their own DNS answer with its addresses."""
+"""The network for benchmarks (RFC 2544). Proxies with their own DNS answer with addresses from this
+network.
+"""
 
 _OF_PROXIES = ipaddress.ip_network("fc00::/18")
 """The IPv6 network of the made-up answers of sing-box and V2Ray (FakeIP, FakeDNS). RFC 4193 §3.1
@@ -34,13 +38,16 @@ leaves the network unused.
 """
 
 _NOWHERE = (ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_network("::/128"))
-"""The networks with whose addresses blocking resolvers answer (RFC 1122 §3.2.1.3)."""
+"""Networks without hosts (RFC 1122 §3.2.1.3). Resolvers that block a name answer with addresses
+from these networks.
+"""
 
 
 def is_made_up(address: str, *, at_home: bool = False) -> bool:
-    """Return whether a DNS answer was made up.
+    """Return whether a proxy or a blocking resolver made up an address.
 
-    A loopback address is genuine only if the target is `at_home` on loopback, as a sandbox is.
+    A loopback address is genuine only if the target is on loopback (`at_home`), as a sandbox is.
+    Raises `ValueError` for any text but an IP address.
     """
     ip = ipaddress.ip_address(address)
     if ip.is_loopback:
@@ -49,12 +56,12 @@ def is_made_up(address: str, *, at_home: bool = False) -> bool:
 
 
 WANTED = timedelta(seconds=30)
-"""A clock that is wrong by more than this is a warning, as a CDN's guide asks (docs/facts/qiniu.md
-§2.3).
+"""The error of this machine's clock above which certferry warns. A CDN's guide asks for a clock
+within this time (docs/facts/qiniu.md §2.3).
 """
 
 REFUSED = timedelta(minutes=15)
-"""A clock that is wrong by more than this is an error: services refuse dated requests
+"""The error of this machine's clock above which a run fails: services refuse dated requests
 (docs/facts/qiniu.md §2.3).
 """
 
@@ -72,9 +79,9 @@ _BEFORE_AN_ORDER = Text(
 
 
 def judge_clock(subject: str, service: str, ahead: timedelta) -> Problem | None:
-    """Return the problem of this machine's clock, or `None`.
+    """Return the problem of this machine's clock; `None` for an error of at most `WANTED`.
 
-    The service's clock is `ahead` of this machine's clock.
+    The service's clock is `ahead` of this machine's clock. A negative `ahead` means behind.
     """
     amount = timedelta(seconds=abs(int(ahead.total_seconds())))
     if amount <= WANTED:
@@ -86,14 +93,17 @@ def judge_clock(subject: str, service: str, ahead: timedelta) -> Problem | None:
 
 
 def must_be_right(service: str, ahead: timedelta) -> None:
-    """Raise `ClockWrong` if services would refuse requests for their date."""
+    """Raise `ClockWrong` if the clocks differ by more than `REFUSED`: services refuse requests."""
     problem = judge_clock(service, service, ahead)
     if problem is not None and problem.severity is Severity.ERROR:
         raise ClockWrong(problem.message, hint=problem.hint)
 
 
 def must_not_be_behind(service: str, ahead: timedelta) -> None:
-    """Raise `ClockWrong` if a certificate issued now would not be valid by this clock yet."""
+    """Raise `ClockWrong` if this machine's clock is more than `REFUSED` behind the service's clock.
+
+    By a slow clock, the validity of a certificate issued now may not have begun yet.
+    """
     problem = judge_clock(service, service, ahead)
     if problem is not None and problem.severity is Severity.ERROR and ahead > timedelta(0):
         raise ClockWrong(problem.message, hint=_BEFORE_AN_ORDER)
@@ -117,27 +127,29 @@ class CaaRefusal(Enum):
 
 
 class CaaRecord(Struct, frozen=True):
-    """A CAA record."""
+    """A CAA record (RFC 8659 §4.1)."""
 
-    flags: int
-    #: In lower case.
+    flags: int  #: The octet of flags.
+    #: The tag in lower case.
     tag: str
-    value: str
+    value: str  #: For `issue` and `issuewild`, see `_parsed`.
 
 
 class Applicant(Struct, frozen=True):
     """The CA that should issue, with our account."""
 
-    #: The CA's names in CAA records.
+    #: The CA's names in CAA records, in lower case.
     identities: frozenset[str]
     #: The URL of our account; `None` before registration.
     account_url: str | None = None
-    #: The validation method.
+    #: The method of the proof, by the ACME name.
     method: str = DNS_01
 
 
 def why_forbidden(name: str, records: Sequence[CaaRecord], ca: Applicant) -> CaaRefusal | None:
-    """Return why the records in force for a name forbid issuing, or `None` (RFC 8659 §4.3)."""
+    """Return why the CAA records in force for a name forbid the CA to issue; `None` if the CA may
+    issue (RFC 8659 §4.3).
+    """
     if any(record.flags & _CRITICAL and record.tag not in _KNOWN for record in records):
         return CaaRefusal.UNKNOWN_TAG
     allowed = _having(ISSUE, records)
@@ -153,7 +165,7 @@ def why_forbidden(name: str, records: Sequence[CaaRecord], ca: Applicant) -> Caa
 
 
 def allowed_by(records: Iterable[CaaRecord]) -> tuple[str, ...]:
-    """Return the CAs named in the records, for people."""
+    """Return the CAs named in `issue` and `issuewild` records, each once, for people."""
     named = [_parsed(r.value)[0] for r in records if r.tag in {ISSUE, ISSUE_WILD}]
     return tuple(dict.fromkeys(filter(None, named)))
 
@@ -178,7 +190,10 @@ def _refusal(record: CaaRecord, applicant: Applicant) -> CaaRefusal | None:
 
 
 def _parsed(value: str) -> tuple[str, dict[str, str]]:
-    """Return issuer and parameters of `ca.example; name=value; …`. An empty issuer allows no CA."""
+    """Return issuer and parameters of `ca.example; name=value; …`, names in lower case.
+
+    An empty issuer allows no CA.
+    """
     issuer, *rest = value.split(";")
     pairs = (part.partition("=") for part in rest if part.strip())
     parameters = {name.strip().lower(): content.strip() for name, _, content in pairs}

@@ -1,6 +1,4 @@
-"""Reasons why a step is planned, refused or waiting, and descriptions of waits. No thread sleeps
-here.
-"""
+"""Reasons why a step is planned or refused, and waits for a change with the next pass's moment."""
 
 from __future__ import annotations
 
@@ -47,10 +45,10 @@ class ReasonCode(StrEnum):
     EDGES_REFUSE = "edges_refuse"
     # why a domain is verified
     NOT_SEEN = "not_seen"
-    # why a remote certificate goes
+    # why a copy of a certificate at a target is removed
     SUPERSEDED = "superseded"
     UNUSED = "unused"
-    # why DNS is cleaned
+    # why challenge records are removed
     LEFT_BEHIND = "left_behind"
     # why safety refuses
     NAME_NOT_COVERED = "name_not_covered"
@@ -68,8 +66,8 @@ class ReasonCode(StrEnum):
 class Reason(Struct, frozen=True):
     """A code for programs and a sentence for people."""
 
-    code: ReasonCode
-    message: Text
+    code: ReasonCode  #: for programs
+    message: Text  #: for people
 
 
 Usual = tuple[timedelta, timedelta]
@@ -77,17 +75,20 @@ Usual = tuple[timedelta, timedelta]
 
 
 def in_minutes(usual: Usual) -> dict[str, int]:
-    """Return both durations in whole minutes, by the names of the placeholders in sentences."""
+    """Return both durations in whole minutes, for the places `least` and `most` of a sentence."""
     least, most = (time // timedelta(minutes=1) for time in usual)
     return {"least": least, "most": most}
 
 
 FIRST = timedelta(milliseconds=250)
+"""The shortest time from one pass to the next."""
 LONGEST = timedelta(minutes=2)
+"""The longest time from one pass to the next."""
 STEP, SLACK = 12, timedelta(seconds=0.8)
-"""The next pass comes after a twelfth of the wait so far (1/`STEP`), plus `SLACK`.
+"""The next pass comes after a twelfth of the wait so far (1/`STEP`) plus `SLACK`, and within the
+first three seconds after a third of the wait so far.
 
-A change is then seen at most a tenth of the wait plus a second late. The difference between a
+The aim is to see a change at most a tenth of the wait plus a second late. The difference between a
 twelfth and a tenth allows for the age of a target's list.
 """
 
@@ -95,13 +96,13 @@ twelfth and a tenth allows for the age of a target's list.
 class Waiting(Struct, frozen=True):
     """A wait for a change."""
 
-    why: Text
-    since: datetime
-    #: The next observation.
+    why: Text  #: The reason for the wait.
+    since: datetime  #: The beginning of the wait.
+    #: The moment of the next pass.
     until: datetime
-    #: When to give up.
+    #: When to give up; `None` for a wait without an end.
     deadline: datetime | None = None
-    #: The usual duration.
+    #: The usual duration of the change, if known.
     usual: Usual | None = None
 
 
@@ -112,13 +113,12 @@ def wait_for(
     deadline: datetime | None = None,
     usual: Usual | None = None,
 ) -> Waiting:
-    """Return a wait with the next pass: soon at first, then after ever longer intervals.
-
-    The next pass comes at the deadline at the latest.
+    """Return a wait with the moment of the next pass: soon at first, then after longer and longer
+    intervals up to `LONGEST`, and at the deadline at the latest.
     """
     waited = now - since
-    # A beginning in the future comes from a clock that was ahead.
-    growing = max(min(waited / 3, waited / STEP + SLACK), FIRST)  # a third in the first seconds
+    growing = max(min(waited / 3, waited / STEP + SLACK), FIRST)
+    # A beginning in the future comes from a clock that was ahead, so `waited` is unknown.
     until = now + (LONGEST if waited < timedelta(0) else min(growing, LONGEST))
     until = until if deadline is None else min(until, deadline)
     return Waiting(why, since, until, deadline, usual)

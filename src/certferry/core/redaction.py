@@ -1,10 +1,10 @@
 """Secrets, and masks over secrets in words.
 
 - `Secret` holds a password, token or private key, and prints as `•••`.
-- `redacted` masks private keys in PEM, headers and tokens proving an identity, and given secrets.
-  The function serves a program's output (before any splitting, cutting or quoting), sentences, and
-  the records of the log.
-- `quoted` prepares a service's words for a sentence, `speech` the words of a service with access to
+- `redacted` masks private keys in PEM, headers and tokens that prove an identity, and given
+  secrets. Use the function for a program's output (before any splitting, cutting or quoting), for
+  sentences, and for the records of the log.
+- `quoted` prepares a service's words for a sentence. `speech` does so for a service that has
   private keys.
 
     message = Text("{service} refused", service=quoted(words, [token]))
@@ -35,12 +35,12 @@ _NAMES_A_SECRET = re.compile(
 )
 
 _SHORTEST_GUESSED = 8
-"""How many characters a value of letters and digits needs to count as a secret, if its name is like
+"""The fewest characters of a secret with letters and digits, in a variable with a name such as
 `API_KEY`.
 """
 _LONGER_THAN_WORDS = 12
-"""How many characters any other value needs: `production` is shorter, generated passwords are
-longer.
+"""The fewest characters of a secret without letters or without digits, in such a variable: the word
+`production` has fewer, a generated password has more.
 """
 
 
@@ -60,8 +60,8 @@ class Secret:
 
     @property
     def pieces(self) -> frozenset[str]:
-        """The strings that betray a part of the secret, see `_pieces_of`. Cached, because a key has
-        thousands.
+        """The strings that betray a part of the secret, see `_pieces_of`. Computed once, because a
+        key has thousands of pieces.
         """
         if self._pieces is None:
             self._pieces = frozenset(_pieces_of(self._value))
@@ -111,7 +111,7 @@ def names_a_secret(name: str) -> bool:
 
 
 def may_be_a_secret(value: str) -> bool:
-    """Return whether a value under a secret's name is long enough for a secret.
+    """Return whether the value of a variable with a secret's name is long enough for a secret.
 
     Shorter values, such as `production`, stay visible.
     """
@@ -124,11 +124,11 @@ _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 """Characters unchanged by percent-encoding (RFC 3986 §2.3)."""
 
 _SHORTEST = 4
-"""How many characters a secret needs to be masked: a shorter secret could be any word by chance."""
+"""The fewest characters of a masked secret: a shorter secret could equal any word by chance."""
 _SHORTEST_WITHIN = 8
-"""How many characters a secret, or the beginning of a secret, needs to be masked inside a word."""
+"""The fewest characters of a secret that is masked inside a word, or of a masked beginning."""
 _SHORTEST_LINE = 16
-"""How many characters a line of a secret needs to be masked: shorter lines are like `fi` or `=`."""
+"""The fewest characters of a masked line of a secret: shorter lines are like `fi` or `=`."""
 
 _BETWEEN_LINES = re.compile(r"[\r\n]+|\\n")  # a key on a single line has `\n` for the ends of lines
 _FRAME = "-----"  # PEM's frame, which is public
@@ -147,8 +147,8 @@ _VALUE = (
 )
 
 _HEADER_BEGINS = r"(?:^[ \t]*|[\"'{\[,<>][ \t]*|\\[rn])"
-"""Matches the place before a header's name. Other places are in sentences, such as "Failed
-authorization: DNS problem".
+"""The characters before a header's name: none at the beginning of a line, a quote, a bracket. After
+other characters the word is part of a sentence, such as "Failed authorization: DNS problem".
 """
 
 _SIGNED = r"[\w-]+:[\w-]+="
@@ -158,7 +158,8 @@ _SCHEMES = rf"(?:(?:basic|bearer|digest|\w+-hmac-sha256)[ \t]+\S|\w+[ \t]+{_SIGN
 """The beginnings of an Authorization header's value (RFC 9110 §11.1)."""
 
 _MASKED = (
-    # A key without an end, or without a beginning, extends over the rest of the words.
+    # A key without an END line reaches to the end of the words. A key without a BEGIN line begins
+    # with the words.
     re.compile(rf"{_BEGIN}.*?(?:{_END}|\Z)", re.DOTALL),
     re.compile(rf"\A(?:(?!{_BEGIN}).)*?{_END}", re.DOTALL),
     re.compile(r"\b[A-Za-z]\w+ ([\w-]{8,}:[\w-]{8,}=)"),  # shorter matches occur in sentences
@@ -171,8 +172,8 @@ _MASKED = (
 )
 """Patterns of private keys, signed proofs, login tokens and Authorization headers.
 
-The mask covers the last group of the match, or the whole match. The patterns are for words from
-elsewhere: a `Secret` already prints as a mask."""
+The mask covers the last group that took part in a match, or the whole match of a pattern without
+groups. The patterns are for words from elsewhere: a `Secret` already prints as a mask."""
 
 _CUT = re.compile("…")  # see `text.cut`
 _QUERY_VALUE = re.compile(r"=([^&#]*)")
@@ -181,11 +182,11 @@ _Spans = Iterator[tuple[int, int]]
 
 
 def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
-    """Return words with `•••` over the known patterns, and over every occurrence of a secret.
+    """Return words with `•••` over the matches of `_MASKED`, and over the occurrences of secrets.
 
-    An occurrence is the whole secret, a line of the secret, or a beginning cut off by the end of
-    the words or by `…`. Overlapping occurrences are masked together. Words still holding pieces of
-    a secret become `•••` entirely.
+    An occurrence is a spelling of a secret (`_spellings`, also of the proofs in an address), or the
+    beginning of a spelling that the end of the words or `…` cuts off. One mask covers overlapping
+    occurrences. If the rest still holds a piece of a secret (`hold_pieces`), the result is `•••`.
     """
     distinct = set(secrets)
     spans = sorted({*_patterns(words), *_repeated(words, distinct)})
@@ -200,12 +201,13 @@ def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
 
 
 def discreet(words: str) -> str:
-    """Return a log's words without the secrets held by the process."""
+    """Return a log's words, `redacted` with all secrets held by the process."""
     return redacted(words, secrets_in_use())
 
 
 def without_secrets(sentence: Text, hide: Callable[[str], str] = discreet) -> Text:
-    """Return a sentence for storage, with `hide` applied to every string among the values.
+    """Return a sentence for storage, with `hide` applied to every string among the values, also in
+    sentences and lists among the values.
 
     By default `hide` masks the secrets held by the process.
     """
@@ -217,8 +219,9 @@ def without_secrets(sentence: Text, hide: Callable[[str], str] = discreet) -> Te
 
 
 def redacted_fact(fact: str | Text) -> str | Text:
-    """Return a fact of the history for storage. A sentence whose template has a secret becomes
-    words.
+    """Return a fact of the history for storage, with masks over the patterns of `redacted`.
+
+    A sentence stays a sentence if masks in the values are enough, and becomes a string otherwise.
     """
     if isinstance(fact, Text):
         sentence = without_secrets(fact, redacted)
@@ -245,7 +248,7 @@ def _patterns(words: str) -> _Spans:
 
 
 def repeats(words: str, secrets: Iterable[Secret]) -> bool:
-    """Return whether words contain a whole secret, or a secret's line, in any known spelling."""
+    """Return whether words contain a spelling of a secret, see `_spellings`."""
     return any(
         True
         for secret in secrets
@@ -255,12 +258,12 @@ def repeats(words: str, secrets: Iterable[Secret]) -> bool:
 
 
 _PIECE = 8
-"""The length of a piece of a secret: so many letters and digits in the same order, whatever stands
-between them, do not come together by chance.
+"""The length of a piece of a secret. Other words do not have eight letters and digits of the secret
+in the same order by chance, even with other signs in between.
 """
 _LONGER_PIECE = 16
-"""The length of a piece of a secret's bytes as numbers, and of a key's letters without digits.
-Dates and words contain shorter pieces by chance.
+"""The length of a piece of a secret's bytes as numbers, and of a piece of a key's letters without
+digits. Dates and words contain shorter pieces by chance.
 """
 
 _NUMBERS = ("{}", "{:02x}", "0x{:02x}", "x{:02x}", "u{:04x}", "{:o}", "{:08b}")
@@ -272,10 +275,10 @@ _FRAMED = re.compile(rf"{_BEGIN}(.*?){_END}", re.DOTALL)
 
 
 def hold_pieces(words: str, secrets: Iterable[Secret]) -> bool:
-    """Return whether words hold a piece of a secret.
+    """Return whether words hold a piece of a secret, see `_pieces_of`.
 
-    A piece is recognised with other characters in between, with numbered characters, backwards, in
-    Base64, and as numbers. An encrypted piece is not recognised.
+    A piece is recognised with signs and blanks in between, backwards, in Base64, and as numbers; a
+    piece of a PEM key also with numbered characters. An encrypted piece is not recognised.
     """
     sought = [secret.pieces for secret in secrets]
     if not any(sought):
@@ -290,11 +293,12 @@ def hold_pieces(words: str, secrets: Iterable[Secret]) -> bool:
 
 
 def _pieces_of(value: str) -> Iterator[str]:
-    """Yield the pieces of a secret, except pieces like plain words or plain numbers.
+    """Yield the pieces of a secret in lower case, forwards and backwards.
 
-    Every piece of a PEM key counts, but in other secrets only pieces with both letters and digits.
-    Only the secret parts of an address count. In the notations as numbers, a piece begins at every
-    eighth character.
+    A PEM key has every piece of the text between the frames. Another secret has only the pieces
+    with both letters and digits: other pieces may be plain words or numbers. An address has only
+    the pieces of the proofs in the address. A text of fewer than 16 letters and digits has no
+    pieces. In the notations of `_as_numbers`, a piece begins at every eighth character.
     """
     framed = _FRAMED.search(value)
     parts = [value] if "://" not in value else [*_proofs_in(value)]
@@ -319,8 +323,8 @@ def _pieces_of(value: str) -> Iterator[str]:
 
 
 def _as_numbers(raw: bytes) -> Iterator[str]:
-    """Yield bytes in each notation of `_NUMBERS` without separators, and in Base64 at each of the
-    three offsets.
+    """Yield bytes in each notation of `_NUMBERS` without separators, and in Base64 behind zero, one
+    and two other bytes.
     """
     for number in _NUMBERS:
         yield "".join(map(number.format, raw))
@@ -346,7 +350,9 @@ def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
 
 
 def _proofs_in(value: str) -> Iterator[str]:
-    """Yield the parts of an address that may prove an identity, such as UUIDs."""
+    """Yield the parts of an address (a URL) that may prove an identity, such as UUIDs; nothing for
+    other values.
+    """
     authority, _, rest = value.partition("://")[2].partition("/")
     path, _, query = rest.partition("?")
     caller = authority.rpartition("@")[0].split(":")
@@ -367,7 +373,9 @@ def _is_blank(character: str) -> bool:
 
 
 def _spans(words: str, spelling: str) -> _Spans:
-    """Yield the spans of a spelling in words, and of beginnings cut off by the end or by `…`."""
+    """Yield the spans of a spelling in words, and of beginnings of the spelling that the end of the
+    words or `…` cuts off.
+    """
     if spelling[:_SHORTEST_WITHIN] not in words:
         return  # the usual case, decided cheaply
     yield from _whole(words, spelling)
@@ -390,7 +398,9 @@ def _stands_alone(words: str, start: int, end: int) -> bool:
 
 
 def _spellings(value: str) -> Iterator[str]:
-    """Yield the spellings of a secret in programs' output, and in a shell's trace."""
+    """Yield the long lines of a secret, and the spellings of a secret of a single line in programs'
+    output and in a shell's trace.
+    """
     value = value.strip("\r\n")
     if not value.strip():
         return
@@ -426,8 +436,8 @@ _READ = 2 * LONGEST
 """How many characters of a service's words are read at all."""
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-"""Unicode's categories of characters that control a terminal, reverse the writing, or are
-unassigned."""
+"""Unicode's categories of characters that control a terminal, reverse the writing, are surrogates,
+or have no public meaning."""
 
 _WORD = r"(?:[A-Z]?[a-z]{1,18}(?:[A-Z][a-z]{1,18})*|[A-Z]{1,12}|v?\d{1,15})"
 _PLAIN = re.compile(rf"[-_/+=%~]*{_WORD}(?:[-_/+=~]+{_WORD})*[-_/+=%~]*")
@@ -455,8 +465,8 @@ def quoted(message: object, secrets: Iterable[Secret] = ()) -> Quoted:
     """Return a service's words for a sentence, on a single line of at most `LONGEST` characters.
 
     Control characters are removed. `•••` replaces given secrets, the patterns of `redacted`, a
-    key's numbers as printed by OpenSSL, and runs of at least twenty characters, except hosts,
-    addresses of pages, ids and plain words.
+    key's numbers as printed by OpenSSL, and runs of at least twenty characters that could be a key.
+    Names of hosts, ids, and plain words, also joined as in a path, stay.
     """
     words = _visible(str(message)[:_READ])
     words = _TOKEN.sub(_unless_known, redacted(words, secrets))
@@ -474,8 +484,8 @@ _OF_SPEECH = re.compile(
     r"(?i:a|an|as|at|be|by|cn|do|go|hk|id|if|in|io|ip|is|it|me|my|no|of|ok|on|or|so|to|up|us|we)"
     r"|[A-Z]?[a-z]{3,20}[0-9]{0,2}|[A-Z]{3,12}|[0-9]{1,8}"
 )
-"""Words and numbers of natural language. Base64 fails to match, as do hexadecimal digits, alone, in
-twos or in eights.
+"""Words and numbers of natural language. A group of two or more Base64 characters or hexadecimal
+digits matches only if the group looks like a word or a number.
 """
 
 _MOST_OTHERS, _MOST_NUMBERS = 3, 3
@@ -484,11 +494,11 @@ _MOST_OTHERS, _MOST_NUMBERS = 3, 3
 
 
 def speech(message: object) -> Quoted:
-    """Return the words of a service with access to private keys: only natural words, and up to
-    three numbers.
+    """Return the words of a service that has private keys: only natural words and small numbers.
 
-    `•••` replaces every other word, and all words if there are many others. The mask needs no
-    knowledge of the key, so later runs are safe too, for every key and most spellings.
+    `•••` replaces each other word, and all words if there are more than three other words or more
+    than three numbers. The mask depends on no key, so a key of another run is masked as well, in
+    most spellings.
     """
     words = quoted(message)
     alone = _ALONE.findall(words)
@@ -502,13 +512,15 @@ def quoted_id(value: str, secrets: Iterable[Secret] = ()) -> str:
     """Return the id of a request, with `•••` over secrets. Return "" unless the id is a single word
     of at most 64 letters, digits and the marks `_.:/+=-`.
 
-    `quoted` is not used here, because an id may look like a key, and `quoted` would then mask it.
+    The function does not use `quoted`, which masks an id that looks like a key.
     """
     return redacted(value, secrets) if _ID.fullmatch(value) else ""
 
 
 def quoted_code(value: str, secrets: Iterable[Secret] = ()) -> str:
-    """Return the code of an answer; "" if the code could be a key."""
+    """Return the code of an answer; "" if the code has other characters than an id, or could be a
+    secret.
+    """
     return value if _ID.fullmatch(value) and quoted(value, secrets) == value else ""
 
 

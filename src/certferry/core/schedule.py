@@ -13,28 +13,32 @@ from certferry.core.observed.records import LastRun
 from certferry.text import Text
 
 NIGHT_HOURS = 6
-"""The first run of a day begins within so many hours after midnight, when a CDN's change disturbs
+"""The hours after midnight in which the first run of a day begins: at night a CDN's change disturbs
 the fewest visitors. The second run follows half a day later (Let's Encrypt asks for two runs, at a
 random second: docs/facts/letsencrypt.md §3.1)."""
 
 _MINUTES, _SECONDS = 59, 60
 NIGHT_MOMENTS = NIGHT_HOURS * _MINUTES * _SECONDS
-"""The number of possible moments. The first minute of each hour is left out, because most machines
-start jobs then.
+"""The number of moments at which the first run may begin. The first minute of each hour is left
+out, because most machines start jobs then.
 """
 
 _HALF_A_DAY = 12  # hours
 
 
 def night_time(number: int) -> time:
-    """Return the moment with a number among the `NIGHT_MOMENTS`, by the machine's clock."""
+    """Return the time of day of the `NIGHT_MOMENTS` with this number, by the machine's clock. After
+    the last moment, the numbers go on with the first.
+    """
     minutes, second = divmod(number % NIGHT_MOMENTS, _SECONDS)
     hour, minute = divmod(minutes, _MINUTES)
     return time(hour, minute + 1, second)
 
 
 def twice(moment: time) -> tuple[time, time]:
-    """Return the two moments of a day, half a day apart, including `moment`."""
+    """Return the two moments of a day, half a day apart, the earlier moment first. One of the two
+    is `moment`.
+    """
     first = moment.replace(hour=moment.hour % _HALF_A_DAY)
     return first, first.replace(hour=first.hour + _HALF_A_DAY)
 
@@ -59,11 +63,17 @@ def last_scheduled(moments: tuple[time, time], now: datetime) -> datetime:
     return max(past, default=datetime.combine(yesterday, moments[-1], now.tzinfo))
 
 
+def next_scheduled(moments: tuple[time, time], now: datetime) -> datetime:
+    """Return the first of the daily moments (half a day apart) after `now`, in its time zone."""
+    return last_scheduled(moments, now + timedelta(hours=_HALF_A_DAY))
+
+
 class Job(Struct, frozen=True):
     """A job to install in the system's scheduler."""
 
     #: The command, with an absolute path.
     command: tuple[str, ...]
+    #: The environment variables that the job needs, with their values.
     environment: Mapping[str, str] = field(default_factory=dict)
     #: The directories into which the job writes.
     writes: tuple[str, ...] = ()
@@ -78,9 +88,9 @@ class Job(Struct, frozen=True):
 class Installation(Enum):
     """The result of an installation."""
 
-    INSTALLED = "installed"
-    REPLACED = "replaced"
-    UNCHANGED = "unchanged"
+    INSTALLED = "installed"  #: No job was installed before.
+    REPLACED = "replaced"  #: The job replaced another job.
+    UNCHANGED = "unchanged"  #: The same job was installed before.
 
 
 class Scheduled(Struct, frozen=True):
@@ -88,10 +98,10 @@ class Scheduled(Struct, frozen=True):
 
     #: The place of the job, such as a crontab.
     place: Text
-    command: str
-    when: Text
-    next_run: datetime | None
-    #: The operator's remaining step before the job can start.
+    command: str  #: The command line.
+    when: Text  #: The moments of the runs, in words.
+    next_run: datetime | None  #: `None` if unknown.
+    #: The operator's remaining step before the job can start, if any.
     to_do: Text | None
     #: The job's PATH.
     path: str
@@ -102,28 +112,29 @@ MOST = 5
 
 
 def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
-    """Return whether a ping may be sent now. The ping for the end of a run may be the last of the
-    `MOST` in a `MINUTE`; the ping for the beginning may not.
+    """Return whether a ping may be sent now: at most `MOST` in a `MINUTE`, and the last of the
+    `MOST` only for the end of a run (`ends`).
     """
     return len(recent(sent, now)) < (MOST if ends else MOST - 1)
 
 
 class Beat(Struct, frozen=True):
-    """The last heartbeat."""
+    """The last heartbeat that a host of a shared state took upon itself to send."""
 
     #: The host that sent the heartbeat.
     host: str
-    #: When the host's run began.
+    #: When the host's run began, or failed.
     at: datetime
-    #: Whether the run ended without a failure.
+    #: False if the heartbeat reports a failed run; true from the beginning of a run.
     succeeded: bool = True
 
 
 def sends_beat(host: str, last: Beat | None, last_run: LastRun | None) -> bool:
-    """Return whether a host sends the heartbeat of a run that begins.
+    """Return whether a host sends the heartbeat of a run that begins, after the host's `last_run`.
 
-    Only one host pings: this host, unless another host has pinged since the end of this host's last
-    run. If the pinging host is gone, the next host takes over. After a failure, any host pings.
+    The host of the last heartbeat goes on. Another host takes over only if the last heartbeat is
+    not newer than the end of the other host's `last_run`: the sending host may be gone. After the
+    heartbeat of a failed run, any host sends.
     """
     if last is None or last.host == host or not last.succeeded:
         return True
@@ -131,5 +142,5 @@ def sends_beat(host: str, last: Beat | None, last_run: LastRun | None) -> bool:
 
 
 def recent(sent: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Return the pings of the last minute. Pings in the future, by a wrong clock, are left out."""
+    """Return the pings of the last minute, without pings that a wrong clock dated in the future."""
     return tuple(moment for moment in sent if now - MINUTE < moment <= now)

@@ -1,4 +1,4 @@
-"""Read the home of acme.sh 3. Its shell assignments are parsed, never executed."""
+"""Read the home of acme.sh 3. The shell assignments there are parsed, never executed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,17 @@ _COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
 
 _PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
 _VARIABLES = ("CERT_PATH", "CERT_KEY_PATH", "CERT_FULLCHAIN_PATH", "Le_Domain")
-"""Words by which a command shows that it needs acme.sh's directory (`_PLACES`) or variables."""
+"""The words in a command that show a need for acme.sh's variables; `_PLACES` show a need for
+acme.sh's directory.
+"""
 
 
 class _Entry(Struct, frozen=True):
     """A directory of acme.sh's home with a `.conf` named like the directory."""
 
+    #: The directory.
     directory: Path
+    #: The name in certferry of the certificate there.
     lineage: str
 
     @property
@@ -59,7 +63,7 @@ def read(
     """Read acme.sh's home; `usual` is the default directory. `variables` maps certferry's name of a
     variable to the name in acme.sh's hooks.
 
-    Raise `ConfigError` if `home` is absent.
+    Raise `ConfigError` if `home` is absent or unreadable.
     """
     entries = list(_entries(home.absolute()))
     read_one = partial(_read, source, _program(home, usual))
@@ -96,7 +100,7 @@ def _decoded(value: str) -> str:
 
 
 def _entries(home: Path) -> Iterator[_Entry]:
-    """Find each directory with a `.conf` named like the directory.
+    """Yield each directory with a `.conf` named like the directory.
 
     A domain may have two directories, the second with the suffix `_ecc`.
     """
@@ -144,7 +148,9 @@ def _read(
 
 
 def _program(home: Path, usual: Path) -> tuple[str, ...]:
-    """Return the first words of a command that runs acme.sh, from its home or from the PATH."""
+    """Return the first words of a command that runs acme.sh from `home`, or else from the PATH.
+    They name `home` unless `home` is the default directory.
+    """
     own = home.absolute() / "acme.sh"
     words = (str(own),) if own.is_file() else ("acme.sh",)
     is_usual = home.resolve() == usual.resolve()
@@ -170,7 +176,9 @@ def _keys(
 
 
 def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> old_home.Installed:
-    """Read how acme.sh installs one certificate; `directory` holds the certificate's own files."""
+    """Return how acme.sh installs a certificate, by the notes in `conf`. `directory` in acme.sh's
+    home holds the certificate's files.
+    """
     fullchain, privkey = conf.get("Le_RealFullChainPath", ""), conf.get("Le_RealKeyPath", "")
     others = tuple(conf[name] for name in _OTHER_COPIES if conf.get(name))
     if not (fullchain.startswith("/") and privkey.startswith("/")):
@@ -181,8 +189,8 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> old_h
     hooks = [name for name in deployed if name and name != PLACE.stem]
     hooks += [conf[name] for name in _COMMANDS if conf.get(name)]
     reload = conf.get("Le_ReloadCmd", "")
-    # A command with these words depends on acme.sh's variables, or on its files, which certferry
-    # does not renew.
+    # A command with these words depends on acme.sh's variables or files, which certferry neither
+    # sets nor renews.
     files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
     if any(word in reload for word in (*files, *_PLACES, *_VARIABLES)):
         reload, hooks = "", [reload, *hooks]
@@ -193,7 +201,9 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> old_h
 
 
 def _real(path: str) -> str:
-    """Return a copy's path with the real directory, because a directory may have several names."""
+    """Return a copy's path with the real directory, because links can give a directory several
+    names.
+    """
     return str(Path(path).parent.resolve() / Path(path).name) if path else ""
 
 
@@ -241,7 +251,7 @@ def install(home: Path, command: Sequence[str], exported: Sequence[str]) -> tupl
         must_be_trusted(path.parent, makes_files=True)
         replace_file(path, content, _MODE)
     except NotTrusted as error:
-        # As root, certferry would write where another user decides.
+        # Another user could turn the write to another place, and certferry may run as root.
         problem = Text("{path} {problem}", path=error.path, problem=error.problem)
         raise ConfigError(problem, hint=_AS_ITS_USER) from error
     except OSError as error:

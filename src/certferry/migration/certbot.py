@@ -26,7 +26,7 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
-    """Read certbot's home. Raise `ConfigError` if the directory is absent."""
+    """Read certbot's home. Raise `ConfigError` if a directory there is absent or unreadable."""
     del usual
     confs = [
         path for path in old_home.children(home.absolute() / "renewal") if path.suffix == ".conf"
@@ -37,13 +37,15 @@ def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome
 
 
 def parse_renewal(text: str) -> dict[str, str]:
-    """Read the settings of a renewal file, without regard to sections; keys do not repeat."""
+    """Return the settings of a renewal file by key. Sections are ignored, because no key occurs in
+    two sections.
+    """
     matches = (_SETTING.fullmatch(line) for line in text.split("\n"))
     return {setting[1]: old_home.unquoted(setting[2]) for setting in matches if setting is not None}
 
 
 def _hooks_of_all(home: Path) -> Iterator[str]:
-    """Find the hooks that certbot runs for every certificate."""
+    """Yield the paths of the hooks that certbot runs for every certificate."""
     for kind in ("pre", "deploy", "post"):
         directory = home / "renewal-hooks" / kind
         for path in old_home.children(directory) if directory.is_dir() else ():
@@ -64,8 +66,9 @@ def _read(
         lineage=old_home.lineage_of(conf.stem, taken),
         bundle=old_home.bundle_in(files, source),
         files=files,
-        # certbot reads *.conf only. The alternatives are worse: `reconfigure --no-autorenew` needs
-        # certbot 2.3. The timer has another name in each package, and renews all certificates.
+        # certbot reads *.conf only, so a renamed file ends the renewals. The alternatives are
+        # worse: `reconfigure --no-autorenew` needs certbot 2.3, and the timer has another name in
+        # each package, and renews all certificates.
         stop=shlex.join(["mv", str(conf), f"{conf}.off"]),
         directory=settings.get("server", ""),
         installed=old_home.Installed(hooks=(*hooks, *hooks_of_all)),

@@ -1,4 +1,4 @@
-"""The home of another ACME client: certificates, commands run after renewals, and keys."""
+"""The home of another ACME client: certificates, commands run at renewals, and keys."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def each(
 
 
 def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
-    """Read a certificate and its key.
+    """Read a certificate and its key, as `CertificateSource.read` does.
 
-    Raise `CertificateError` if a name is not a domain name, and `PlanRefused`.
+    Raise `PlanRefused`, and `CertificateError`, also if a name is not a domain name.
     """
     bundle = source.read(files)
     names = bundle.certificate.names
@@ -73,7 +73,9 @@ def text_of(path: Path) -> str:
 
 
 def doubt_about(path: Path) -> Text | None:
-    """Return who, besides root and this user, could change the client's settings."""
+    """Return a sentence if a user besides root and the caller could change the client's settings.
+    Return None otherwise, and for an unreadable file.
+    """
     try:
         must_be_trusted(path)
     except NotTrusted as error:
@@ -84,7 +86,9 @@ def doubt_about(path: Path) -> Text | None:
 
 
 def as_owner_of(path: Path) -> tuple[str, ...]:
-    """Return the words to put before a command, so that root runs it as the owner of `path`."""
+    """Return the words to put before a command, so that root runs the command as the owner of
+    `path`. Return no words for other users, and for root's own file.
+    """
     owner = path.stat().st_uid
     return ("sudo", "-u", user_name(owner)) if os.geteuid() == 0 and owner != 0 else ()
 
@@ -110,7 +114,9 @@ def lineage_of(wanted: str, taken: set[str]) -> str:
 
 
 def access_to(fullchain: str, privkey: str) -> Access:
-    """Return who may read the copies, as far as the copies can be examined."""
+    """Return who may read the copies. If a copy is missing or cannot be examined, return the
+    default.
+    """
     if not (fullchain and privkey):
         return Access()
     try:
@@ -153,15 +159,18 @@ class OldClient(StrEnum):
 
 
 class OldHook(Struct, frozen=True):
-    """A command, or the name of a client's own hook, run at a renewal.
-    certferry only reads the text.
+    """A command, or the name of a client's own hook, run at a renewal. The class examines the text,
+    and runs nothing.
     """
 
+    #: The text of the command, or the name of the hook.
     command: str
 
     @property
     def program(self) -> str:
-        """The first word, which identifies the hook; later words may contain a key."""
+        """The first word, which identifies the hook, or "…" if the first word may contain a key, as
+        later words may.
+        """
         match = _PROGRAM.match(self.command.strip())
         return match[0] if match else "…"
 
@@ -175,14 +184,19 @@ class OldHook(Struct, frozen=True):
         """Whether the command only calls certferry's own hook."""
         return self.calls_certferry and not _NEXT_COMMAND.search(self.command.strip())
 
-    def goes_to(self, service: Service | None) -> bool:
-        """Return whether the command mentions the service, and does not call certferry's own
-        hook.
+    def destination(self, services: Iterable[Service]) -> Service | None:
+        """Return the first service that the command mentions; `None` for a command that calls
+        certferry's own hook.
         """
-        if service is None or self.calls_certferry:
-            return False
-        command = self.command.lower()
-        return any(word in command for word in service.command_words)
+        command = "" if self.calls_certferry else self.command.lower()
+        return next(
+            (
+                service
+                for service in services
+                if any(word in command for word in service.command_words)
+            ),
+            None,
+        )
 
 
 class Installed(Struct, frozen=True):
@@ -196,7 +210,7 @@ class Installed(Struct, frozen=True):
     reload: str = ""
     #: The other copies: of parts of the files, or at relative paths.
     others: tuple[str, ...] = ()
-    #: Commands run after `reload`.
+    #: The other commands, and the names of the client's own hooks.
     hooks: tuple[str, ...] = ()
     #: The users and groups that may read the copies.
     access: Access = field(default_factory=Access)
@@ -210,9 +224,10 @@ class Installed(Struct, frozen=True):
         return directory if fits else ""
 
     def not_followed(self) -> Installed:
-        """Return the same copies and commands, only to be reported.
+        """Return the same copies and commands as `others` and `hooks`.
 
-        certferry will neither make these copies nor run these commands.
+        certferry mentions `others` and `hooks` to the operator, but neither makes these copies nor
+        runs these commands.
         """
         return Installed(others=self.copies, hooks=tuple(hook.command for hook in self.runs))
 
@@ -232,20 +247,24 @@ class OldCertificate(Struct, frozen=True):
 
     #: The name in certferry.
     lineage: str
+    #: The certificate with its chain and key.
     bundle: CertificateBundle
     #: The client's own files.
     files: PemFiles
-    #: The command that ends the renewals.
+    #: The command that ends the renewals; see `OldHome.renews_by_itself`.
     stop: str
     #: The URL of the CA's directory, or "".
     directory: str = ""
+    #: The copies, and the commands run at a renewal.
     installed: Installed = field(default_factory=Installed)
     #: How another user could change the client's settings; `None` if no other user could.
     doubt: Text | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The certificate's names. The client's settings may have changed since the issuance."""
+        """The names in the certificate. The names in the client's settings may have changed since
+        the issuance.
+        """
         return self.bundle.certificate.names
 
     @property
@@ -257,27 +276,34 @@ class OldCertificate(Struct, frozen=True):
 class Unreadable(Struct, frozen=True):
     """An entry of the home that could not be read, and the reason."""
 
+    #: The name of the file or directory.
     entry: str
+    #: The reason.
     problem: Text
 
 
 class OldHome(Struct, frozen=True):
     """The home of another client."""
 
+    #: The client.
     client: OldClient
+    #: The path of the home.
     home: str
+    #: The certificates that could be read.
     certificates: tuple[OldCertificate, ...]
+    #: The entries that could not be read.
     unreadable: tuple[Unreadable, ...]
-    #: certferry's name of a variable → the key in the home.
+    #: The keys in the home, by certferry's name of the variable.
     keys: Mapping[str, Secret] = field(default_factory=dict)
     #: The contact at the CA.
     email: str | None = None
-    #: False if the operator runs renewals: then `stop` is a command that must no longer be run.
+    #: Whether the client renews without the operator. If not, `stop` of each certificate is a
+    #: command that the operator must no longer run.
     renews_by_itself: bool = True
 
     def taken_over_by(self, proposal: Proposal) -> tuple[OldCertificate, ...]:
-        """Return the certificates that the client must stop renewing, because certferry
-        issues them or a replacement.
+        """Return the certificates that the client must stop renewing, because certferry issues each
+        of them, or another certificate for the same names.
         """
         left_out = (
             entry.certificate for entry in proposal.left_out if entry.certificate is not None

@@ -15,13 +15,13 @@ _ISSUER = ".issuer"
 
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Return lego's own default directory, relative to the directory where lego is started."""
+    """Return lego's directory: `$LEGO_PATH`, or `.lego` in the working directory."""
     del home
     return Path(environ.get("LEGO_PATH") or ".lego")
 
 
 def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
-    """Read lego's home. Raise `ConfigError` if the directory is absent."""
+    """Read lego's home. Raise `ConfigError` if a directory there is absent or unreadable."""
     del usual
     entries = [
         path

@@ -1,5 +1,5 @@
 """The environment variables that other ACME clients set when they call `certferry hook` after a
-renewal.
+renewal, and the choice of the declared certificates for the renewed files.
 
 acme.sh sets the paths of its own files, certbot the lineage's directory, lego the paths of the
 certificate and the key.
@@ -29,6 +29,7 @@ CERTBOT = "certbot"
 class Renewed(Struct, frozen=True):
     """A certificate just renewed by another client."""
 
+    #: The client's name.
     client: str
     #: The certificate's name in certferry.
     name: str
@@ -43,7 +44,7 @@ class HookCaller(Struct, frozen=True):
     variables: tuple[str, ...]
     #: The command that makes the client call the hook, for messages.
     called_by: str
-    #: How long the client waits for the hook; by default for ever.
+    #: How long the client waits for the hook; None: for ever.
     patience: timedelta | None = None
 
 
@@ -84,7 +85,9 @@ def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
 
 
 def renewed_by_any(environ: Mapping[str, str]) -> Renewed | None:
-    """Read the variables of the client that runs this process; return `None` without a client."""
+    """Read the variables of the first client whose variables are all set; return `None` if no
+    client has set its variables.
+    """
     for client, caller in CLIENTS.items():
         if all(environ.get(name) for name in caller.variables):
             return renewed_by(client, environ)
@@ -101,18 +104,18 @@ def declared_for(
     source: CertificateSource,
     versions: Versions,
 ) -> tuple[DesiredCertificate, ...]:
-    """Return the declared certificates for which a client's renewed files are meant.
+    """Return the declared certificates for which a client's renewed files are meant, perhaps none.
 
     The first of these cases counts:
 
-    1. declarations with the same files;
+    1. declarations with the same fullchain; the files are then not read;
     2. declarations whose files hold the same certificate;
     3. declarations with exactly the same names that certferry itself would issue. They are returned
        with the client's files instead.
 
-    Raise `CertificateError` and `PlanRefused` if the files are unusable, differ from the
-    declaration, or are older than the stored version. Raise `ConfigError` if declared files hold
-    another certificate for the same names.
+    Raise `CertificateError` and `PlanRefused` if the files are unusable, if key type or age refuses
+    the third case, or if no case fits and declared files cannot be read. Raise `ConfigError` if
+    declared files hold another certificate for the same names.
     """
     same_files = tuple(
         certificate for certificate in declared if _is_same(certificate.files, files)
@@ -166,7 +169,9 @@ def _are_same(names: Collection[str], others: Collection[str]) -> bool:
 def _held(
     declared: Sequence[DesiredCertificate], source: CertificateSource
 ) -> tuple[list[tuple[DesiredCertificate, Certificate]], list[CertificateError | PlanRefused]]:
-    """Return the certificates in declared files, and the errors of unreadable files."""
+    """Return each declaration with readable files and the certificate there, and the errors of
+    unusable files.
+    """
     held = []
     broken: list[CertificateError | PlanRefused] = []
     for certificate in declared:
@@ -183,8 +188,8 @@ def _held(
 
 
 def _must_be_as_desired(desired: DesiredCertificate, renewed: Certificate) -> None:
-    """Raise `PlanRefused` for another key type: runs and hooks would replace each
-    other's certificate for ever.
+    """Raise `PlanRefused` for a key type other than the declared type: otherwise each run would
+    replace the hook's certificate, and each hook the run's.
     """
     if renewed.key_type != desired.key_type:
         problem = Text("{lineage}: the key is {had}; declared: {wanted}")
@@ -202,7 +207,9 @@ def _must_be_as_desired(desired: DesiredCertificate, renewed: Certificate) -> No
 def _must_be_the_newest(
     desired: DesiredCertificate, renewed: Certificate, files: PemFiles, versions: Versions
 ) -> None:
-    """Raise `PlanRefused` for an older certificate: repeating an old hook would undo a renewal."""
+    """Raise `PlanRefused` if the state has a later certificate: a repeated old hook would undo a
+    renewal.
+    """
     latest = max((v.certificate.not_before for v in versions(desired.lineage)), default=None)
     if latest is not None and latest > renewed.not_before:
         message = Text(

@@ -26,7 +26,9 @@ from certferry.values import replace
 def one_for_each_directory(
     certificates: Sequence[proposals.ProposedCertificate],
 ) -> list[proposals.ProposedCertificate]:
-    """Assign each directory to the youngest certificate copied there: it was copied last."""
+    """Return the certificates with each directory left only to the youngest certificate copied
+    there, because the youngest was copied last. The others get a remark.
+    """
     owners = {
         deployment.directory: certificate
         for certificate in sorted(certificates, key=_age)
@@ -45,7 +47,9 @@ def one_for_each_directory(
 def without_duplicates(
     certificates: Sequence[proposals.ProposedCertificate], places: proposals.Places
 ) -> proposals.Proposal:
-    """Leave out undeployed certificates with the same names as another certificate."""
+    """Propose the certificates. If several certificates have the same names and a target is known,
+    leave out those without a deployment, except the best.
+    """
     first = {
         frozenset(certificate.covered): certificate
         for certificate in sorted(certificates, key=_rank)
@@ -55,7 +59,7 @@ def without_duplicates(
     for certificate in certificates:
         other = first[frozenset(certificate.covered)]
         # Without a target, certferry cannot know which certificates are served.
-        if other is certificate or certificate.deployments or not places.target:
+        if other is certificate or certificate.deployments or not places.targets:
             kept.append(certificate)
         else:
             reason = Text("{other} has the same names, and takes precedence", other=other.lineage)
@@ -91,7 +95,8 @@ def propose_takeover(
     keep_client: bool,
 ) -> proposals.Proposal:
     """Propose that certferry issues another client's certificates or, if `keep_client`, deploys the
-    client's files.
+    client's files. A certificate whose names certferry cannot prove is always deployed from the
+    client's files. The deployments serve the `wanted` domains; None: all domains.
     """
     certificates = [
         _imported(certificate, places, client)
@@ -112,7 +117,7 @@ def _imported(
 ) -> proposals.ProposedCertificate:
     remarks = list(why)
     for hook in certificate.installed.runs:
-        if hook.goes_to(places.service):  # certferry deploys there too
+        if hook.destination(places.services) is not None:  # certferry deploys there too
             remark = Text(
                 "{client} still runs `{program}` after a renewal, besides certferry: have"
                 " {client} run `certferry hook {client}` instead"
@@ -166,7 +171,9 @@ def _why_not_issued(certificate: OldCertificate, places: proposals.Places) -> Te
 
 
 def _in_files(theirs: Installed, directory: str, reload: str) -> proposals.ProposedDeployment:
-    """Return a deployment that writes the client's copies, with the same readers if possible."""
+    """Return a deployment that writes the client's copies with the same owner, group and modes, but
+    without rights that certferry refuses.
+    """
     access = replace(
         theirs.access,
         mode=theirs.access.mode & _READ_AND_WRITE | stat.S_IRUSR,
@@ -176,7 +183,9 @@ def _in_files(theirs: Installed, directory: str, reload: str) -> proposals.Propo
 
 
 def _changes_of_access(theirs: Installed, reload: str) -> Iterator[Text]:
-    """Yield remarks: who loses access to the key, and which variables `reload` now gets."""
+    """Yield a remark if users lose access to the key, and a remark if the program of `reload` now
+    gets certferry's variables.
+    """
     if theirs.access.key_mode & _OTHERS:
         message = Text("every user could read {path}: from now on only the owner and the group can")
         yield message.filled(path=theirs.privkey)
@@ -203,24 +212,24 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
 
 
 def _reload(theirs: Installed, places: proposals.Places) -> str:
-    """Return the reload command to keep.
+    """Return the reload command to keep, or "".
 
-    Drop a command that calls certferry's own hook, and a command that deploys to the service of the
+    Drop a command that calls certferry's own hook, and a command that deploys to the service of a
     target account.
     """
     hook = OldHook(theirs.reload)
-    ends = hook.calls_certferry or hook.goes_to(places.service)
+    ends = hook.calls_certferry or hook.destination(places.services) is not None
     return "" if ends else theirs.reload
 
 
 def _runs_no_more(
     theirs: Installed, reload: str, places: proposals.Places, client: str
 ) -> Iterator[Text]:
-    called = None if places.service is None else places.service.called
     for hook in theirs.runs:
         if hook.is_ours_alone or hook.command == reload:
             continue
-        if hook.goes_to(places.service):
+        service = hook.destination(places.services)
+        if service is not None:
             message = Text(
                 "`{program}` is left out: certferry deploys to {service} now; for anything else"
                 " that the program does, set `reload`"
@@ -230,6 +239,7 @@ def _runs_no_more(
                 "`{program}`, which {client} runs at a renewal, is left out: if still needed, set"
                 " it as `reload`, or as a deployment to `command`"
             )
+        called = None if service is None else service.called
         yield message.filled(program=hook.program, client=client, service=called)
 
 
@@ -242,7 +252,8 @@ def adopt(
     now: datetime,
     who: str,
 ) -> bool:
-    """Store a certificate, unless a stored version is as new. Return whether it was stored.
+    """Store a certificate, unless the lineage has an equally new or newer version. Return whether
+    the certificate was stored.
 
     Raise `LeaseHeld` and `StateError`.
     """
@@ -260,8 +271,9 @@ def adopt(
 def as_remembered(
     certificates: Sequence[OldCertificate], state: StateStore
 ) -> tuple[OldCertificate, ...]:
-    """Rename each lineage to the name under which the certificate is stored, because a new name
-    would upload the certificate again.
+    """Return the certificates, each under a lineage that stores the certificate already, because a
+    run would upload the certificate again under a new name. A certificate keeps its lineage if no
+    such lineage is free.
     """
     remembered = state.versions_of(state.lineages())
     named: list[OldCertificate] = []

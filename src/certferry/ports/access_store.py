@@ -18,7 +18,7 @@ class AccessStore(Protocol):
         """Return every user, sorted by name."""
 
     def user(self, name: str) -> User | None:
-        """Return the user with this name."""
+        """Return the user with this name, or `None`."""
 
     def add_user(self, user: User) -> bool:
         """Store a new user; return whether the name was free."""
@@ -39,7 +39,7 @@ class AccessStore(Protocol):
         """Delete the hash of a user's password, with the user's link and sessions."""
 
     def link(self, digest: str, now: datetime) -> PasswordLink | None:
-        """Return the link with this digest, if the link is still valid."""
+        """Return the link with this digest; `None` if the link is unknown or no longer valid."""
 
     def choose_password(self, digest: str, password: str, now: datetime) -> User | None:
         """Use up a link: store the user's new password hash and end the user's sessions. Return
@@ -58,8 +58,8 @@ class AccessStore(Protocol):
         """
 
     def session(self, digest: str, now: datetime) -> tuple[Session, User] | None:
-        """Return a valid session with the present state of the user. Store that the session was
-        used, at most once a minute.
+        """Return the session with this digest and the session's user as stored now; `None` if the
+        session is unknown or over. Store that the session was used, at most once a minute.
         """
 
     def end_session(self, digest: str) -> None:
@@ -78,12 +78,14 @@ class AccessStore(Protocol):
         """Delete a token; return whether the token existed."""
 
     def token(self, digest: str, now: datetime) -> Token | None:
-        """Return a valid token. Store that the token was used, at most once an hour."""
+        """Return the token with this digest; `None` if the token is unknown or has expired. Store
+        that the token was used, at most once an hour.
+        """
 
     def count_guess(self, whose: str, now: datetime) -> int:
-        """Count a failed login of an address or a name (`address 192.0.2.7`, `name anna`) before
-        the password is verified. Return the number of failed logins in the last 15 minutes, the
-        new login included, counted by the minute. Delete older counts.
+        """Count a login of an address or a name (`address 192.0.2.7`, `name anna`) as failed,
+        before the password is verified. Return the number of failed logins in the last 15 minutes,
+        the new login included, counted by the minute. Delete older counts.
         """
 
     def forget_guesses(self, whose: str) -> None:

@@ -19,7 +19,7 @@ A target may define five more names:
   the settings of every deployment, such as `domains` and `retire`. `config.bind` lists the types a
   field may have; a method `wrong` may return contradictions between fields.
 - `NEEDS_COMMON_NAME`, a `CommonNameRule`: the target refuses certificates without a common name.
-  By default the target takes them.
+  By default the target takes these certificates.
 - `LEAST_LIFE`, the name of a field of `Settings`: the days of validity that a certificate must
   have left at upload. A profile with shorter certificates is refused when the file is read.
 - `ONE_ACCOUNT_A_DOMAIN = True`: the service allows a domain in one account only. A file naming a
@@ -29,8 +29,8 @@ A target may define five more names:
 
 Any adapter may define four more:
 
-- `CALLED`, a `Text`: the service's name in messages and questions, where a language has another
-  name than `SERVICE`. By default a person reads `SERVICE`.
+- `CALLED`, a `Text`: the service's name in messages and questions, if a language has another name
+  than `SERVICE`. By default a person reads `SERVICE`.
 - `RANK`, a whole number: the place among the offers of `certferry init`, lower numbers first.
   Adapters without a rank come last. The account types used without a configuration file
   (`wiring.registry.USUAL`) stay first.
@@ -49,7 +49,7 @@ A channel of notifications may define one more, **a question of security**:
 
 The meaning of a field of `Settings` or `DeploySettings` stands beside the type, as
 `Annotated[str, Text("the address of the API")]`, unless a `Variable` describes the field.
-`certferry init` asks with these words, and docs/reference/adapters.md is made from them.
+`certferry init` asks with these words, and docs/reference/adapters.md has the same words.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 class Answer:
     """An HTTP response of any status. Header names are compared without case."""
 
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    status: int  #: The status code.
+    headers: Mapping[str, str] = field(repr=False)  #: The headers by name.
+    body: bytes = field(repr=False)  #: The body without a transfer coding.
 
 
 def json_object(raw: bytes) -> dict[str, Any] | None:
@@ -90,18 +90,20 @@ def json_object(raw: bytes) -> dict[str, Any] | None:
 
 
 def is_ctrl_c(error: BaseException) -> bool:
-    """Return whether a signal may have raised an error. Python handles signals only in the main
-    thread, so a `KeyboardInterrupt` in another thread is a mistake of the package raising it.
+    """Return whether an error is a `KeyboardInterrupt` that a signal may have raised. Python
+    handles signals only in the main thread, so another thread's `KeyboardInterrupt` is a mistake of
+    the package that raises the error.
     """
     is_main = threading.current_thread() is threading.main_thread()
     return is_main and isinstance(error, KeyboardInterrupt)
 
 
 class NoAnswer(Exception):
-    """No usable answer came."""
+    """No usable answer came to a request (`Http.send`)."""
 
     def __init__(self, problem: Text, *, maybe_done: bool) -> None:
         super().__init__(str(problem))
+        #: The problem in words for people.
         self.problem = problem
         #: Whether the server may have carried out the request.
         self.maybe_done = maybe_done
@@ -123,8 +125,9 @@ class Http(Protocol):
 
         A repeatable request is repeated after transport errors and statuses 5xx. Any request is
         repeated if the server certainly did nothing: the connection failed, or the service answered
-        "too many requests". Every wait has a limit; redirects and cookies are ignored. Raises
-        `NoAnswer`, and `Interrupted` when the run is stopped.
+        "too many requests". A channel's requests are never repeated. Every wait has a limit;
+        redirects and cookies are ignored. Raises `NoAnswer`, and `Interrupted` when the run is
+        stopped.
         """
 
 
@@ -171,17 +174,17 @@ class Variable(Struct, frozen=True):
 class CodeMeaning(Struct, frozen=True):
     """Advice on a code in a service's answers, and the meaning of the code."""
 
-    advice: Text
-    meaning: Text | None = None
+    advice: Text  #: The fix, for the operator.
+    meaning: Text | None = None  #: The meaning in words; `None` if the message itself is enough.
 
 
 class CommonNameRule(Struct, frozen=True):
-    """A target refuses certificates without a common name. A profile making such certificates is
-    refused when the file is read.
+    """A target refuses certificates without a common name. If a profile makes certificates without
+    a common name, certferry refuses the profile when reading the file.
     """
 
-    #: The name of the boolean setting with which an account accepts such certificates; empty if
-    #: there is none.
+    #: The name of the boolean setting with which an account accepts certificates without a common
+    #: name; empty if no setting allows them.
     unless: str = ""
     #: When to set `unless`.
     advice: Text | None = None
@@ -215,9 +218,9 @@ class Context:
     contact: str = ""
     #: The language of the person reading the messages, `en` or `zh`.
     language: str = "en"
-    #: The account's pace, for adapters with an HTTP client of their own; `None` in a run without
-    #: other runs beside it. These adapters also call `ports.state.must_still_hold` immediately
-    #: before they send anything.
+    #: The account's pace, for adapters with an HTTP client of their own; `None` for a channel of
+    #: notifications. These adapters also call `ports.state.must_still_hold` immediately before
+    #: sending anything.
     pace: OpenPace | None = None
 
 

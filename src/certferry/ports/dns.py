@@ -22,9 +22,9 @@ class DnsProvider(Protocol):
         """Add a TXT value to a name and return a handle with which any process can remove the
         value.
 
-        Must keep other values under the same name, because apex and wildcard share one name (RFC
-        8555 §8.4). Must be idempotent, also after a lost answer. Raises `ZoneNotFound`,
-        `DnsAccessDenied`, `DnsRejected` or `DnsUnavailable`.
+        Must keep other values under the name, because a wildcard and the name without `*.` share a
+        TXT name (RFC 8555 §8.4). Must be idempotent, also after a lost answer. Raises
+        `ZoneNotFound`, `DnsAccessDenied`, `DnsRejected` or `DnsUnavailable`.
         """
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:

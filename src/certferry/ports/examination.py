@@ -1,7 +1,7 @@
 """The ports through which `certferry doctor` examines an account.
 
-An adapter implements any of these protocols; `isinstance` finds out which. An account without any
-of them is left out of the report.
+An adapter may implement any of these protocols; certferry asks with `isinstance`. An account with
+none of the protocols is left out of the report.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Timed(Protocol):
     """A service that puts the time into answers."""
 
     def clock_ahead(self) -> timedelta | None:
-        """Return how far the service's clock is ahead of ours, if known; works without keys. Raises
-        `CertferryError`.
+        """Return how far the service's clock is ahead of ours; `None` if unknown. Works without
+        keys. Raises `CertferryError`.
         """
 
 
@@ -49,13 +49,15 @@ class PointedAt(Protocol):
     """A target that serves a domain once the domain's CNAME points to the target."""
 
     def cnames(self) -> Mapping[str, str]:
-        """Return, for each domain, the name its CNAME should point to. Raises `DeployError`."""
+        """Return, by domain, the name to which the domain's CNAME should point. Raises
+        `DeployError`.
+        """
 
 
 class AccountReport(Struct, frozen=True):
     """The answers of an account, for a report in an issue."""
 
-    service: str
+    service: str  #: The service's name.
     #: The answers in words, without secrets.
     lines: tuple[Text, ...]
     #: Whether at least one call with the credentials succeeded.

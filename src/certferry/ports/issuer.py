@@ -21,10 +21,10 @@ from certferry.ports.state import Lease
 class IssueRequest(Struct, frozen=True):
     """The certificate to order."""
 
-    lineage: str
-    #: At most 100 names; the first name becomes the common name.
+    lineage: str  #: The lineage's name.
+    #: The names to order, at most 100; the first name becomes the common name.
     names: tuple[str, ...]
-    key_type: KeyType
+    key_type: KeyType  #: The kind of key of the certificate.
     #: The leaf to be replaced. The order names the leaf if the CA supports ARI (RFC 9773).
     replaced_pem: str | None = None
     #: Profiles in order of preference; empty leaves the choice to the CA.
@@ -53,15 +53,15 @@ class Issuer(Protocol):
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """Raise `DnsError` for an obstacle that would certainly stop an order: refused credentials,
         or a name outside every zone of the account. Zones are compared only if the provider can
-        list zones (`ports.survey.ZoneKeeper`). Return the names, without `*.`, that a permanent
-        record proves already. These names need no account.
+        list or find zones (`ports.survey`). Return the names, without `*.`, that a permanent record
+        proves already. These names need no account.
 
         Only reads. The lookup of permanent records asks the CA for the directory, and may raise
         `IssuanceError`. `issue` calls this method before ordering.
         """
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
-        """Return why this order must wait, and until when; `None` if the CA's limits allow it now.
+        """Return why this order must wait, and until when; `None` if the order may be made now.
 
         Limits are checked against stored orders, Retry-After against stored answers of the CA.
         Continuing an order does not count against a limit. Sends no request.
@@ -106,10 +106,10 @@ class Issuer(Protocol):
 class AccountFacts(Struct, frozen=True):
     """An account as shown by the CA."""
 
-    url: str | None
+    url: str | None  #: The account's URL; `None` if unknown.
     #: As in RFC 8555 §7.1.2; `None` if unknown.
     status: str | None
-    contacts: tuple[str, ...] = ()
+    contacts: tuple[str, ...] = ()  #: The contact URLs, such as `mailto:` addresses.
 
 
 class CaAccount(Protocol):

@@ -18,8 +18,8 @@ class Sent(Struct, frozen=True):
 class RefusedForGood(Struct, frozen=True):
     """The service refused the message and would refuse the message again."""
 
-    problem: Text
-    hint: Text | None = None
+    problem: Text  #: The service's reason in words.
+    hint: Text | None = None  #: The adapter's advice, if any.
     #: Whether some recipients have received the message.
     partly: bool = False
 
@@ -29,7 +29,7 @@ class AgainAt(Struct, frozen=True):
 
     #: The earliest moment for the next try, aware.
     moment: datetime
-    problem: Text
+    problem: Text  #: The service's reason in words.
 
 
 Answered = Sent | RefusedForGood | AgainAt

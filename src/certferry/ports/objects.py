@@ -15,8 +15,8 @@ LONGEST_OBJECT = 256 * 2**20  # bytes of an object to read
 
 
 class ObjectStore(Protocol):
-    """The objects under one prefix of a bucket; names are given without the prefix. All methods
-    raise `StateUnavailable` if a later try may succeed, else `ConfigError`.
+    """The objects under one prefix of a bucket; names are given without the prefix. After a failure
+    all methods raise `StateUnavailable` if a later try may succeed, else `ConfigError`.
     """
 
     #: The bucket's name in messages: the URL without options.
@@ -51,7 +51,7 @@ def no_end(place: str) -> ConfigError:
 
 
 def too_long(place: str, name: str) -> ConfigError:
-    """Return the error for an object longer than any state."""
+    """Return the error for an object longer than any state (`LONGEST_OBJECT`)."""
     return ConfigError(
         Text("{name} in {place} is too long for a state", name=name, place=place),
         hint=Text("find out who writes there besides certferry"),

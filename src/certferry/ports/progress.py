@@ -32,8 +32,8 @@ def set_now(by: Clock) -> Clock:
 
 Pause = Callable[[float], None]
 """Wait this many seconds. Raises `Interrupted` as soon as the run is stopped, or at the thread's
-next wait. Later waits of the thread belong to the clean-up: they last normally until the run's time
-for cleaning up is used, and a longer wait raises again.
+next wait. Later waits of the thread belong to the clean-up: these waits last as long as asked until
+the run's time for cleaning up is used. A wait beyond that time raises `Interrupted` again.
 """
 
 

@@ -39,7 +39,7 @@ class Receiver(Protocol):
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Deliver the certificate, and return when the delivery is complete.
 
-        An implementation keeps the previous certificate whole until the new one is complete,
-        and carries out only the missing steps if the new certificate is in place already. Raises
-        `DeployError`; the next observation then reports the missing steps.
+        An implementation keeps the previous certificate whole until the new certificate is
+        complete, and carries out only the missing steps if the new certificate is in place already.
+        Raises `DeployError`; the next observation then reports the missing steps.
         """

@@ -1,4 +1,4 @@
-"""The port to stored runs: every run writes one, and the console's pages and API read them."""
+"""The port to stored runs. Every run is stored, for the console's pages and the API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from certferry.core.observed.stored_runs import RunEvent, RunReport, RunState, S
 
 
 class RunStore(Protocol):
-    """Runs with events. All methods raise `StateError`."""
+    """Runs with events. All methods may raise `StateError`."""
 
     def save_run_begin(self, run: StoredRun, request: str | None = None) -> StoredRun:
         """Store that a run begins, and return the run. If an earlier run began with the same
@@ -21,8 +21,8 @@ class RunStore(Protocol):
         """
 
     def append_run_events(self, run: str, events: Sequence[RunEvent]) -> None:
-        """Add events in order. An event with a stored number is the same event and is skipped.
-        Keep the newest `EVENTS_OF_A_RUN`. Ignore events of an unknown run.
+        """Add events in order. Skip an event with a number that is stored already. Keep the newest
+        `EVENTS_OF_A_RUN`. Ignore events of an unknown run.
         """
 
     def save_run_progress(self, run: str, done: int, count: int) -> None:
@@ -32,11 +32,14 @@ class RunStore(Protocol):
         self, run: str, state: RunState, ended_at: datetime, report: RunReport | None
     ) -> None:
         """Store how a run ended, with the run's report; the first stored end stays. Call before
-        `LeaseStore.end_run`: a run with a free number and no stored end counts as died.
+        `LeaseStore.end_run`: a run without a stored end counts as died once `end_run` has freed
+        `StoredRun.number`.
         """
 
     def stored_run(self, run: str) -> StoredRun | None:
-        """Return a run; the state is `DIED` if the process is gone and no end is stored."""
+        """Return a run, or `None`. The run's state is `DIED` if the process is gone and no end is
+        stored.
+        """
 
     def stored_runs(
         self,
@@ -55,13 +58,13 @@ class RunStore(Protocol):
         """Return at most `limit` runs in progress on any host, newest first."""
 
     def run_events(self, run: str, after: int = 0, limit: int = 1000) -> tuple[RunEvent, ...]:
-        """Return a run's events with a number above `after`, in order."""
+        """Return at most `limit` of a run's events with a number above `after`, in order."""
 
     def latest_run_events(self, run: str, limit: int) -> tuple[RunEvent, ...]:
-        """Return a run's last events, in order."""
+        """Return at most `limit` of a run's last events, in order."""
 
     def run_report(self, run: str) -> RunReport | None:
-        """Return a run's report."""
+        """Return a run's report, or `None`."""
 
 
 KEPT_RUNS, KEPT_WHOLE = 1000, 100

@@ -12,7 +12,7 @@ class Scheduler(Protocol):
     """The system's crontab, or another way to start programs by the clock.
 
     certferry's entry carries a mark; every other entry stays unchanged, byte for byte. Every method
-    raises `ScheduleError`.
+    may raise `ScheduleError`.
     """
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
@@ -21,7 +21,7 @@ class Scheduler(Protocol):
         """
 
     def remove(self) -> Text | None:
-        """Remove certferry's entry and return its place; `None` if there was no entry."""
+        """Remove certferry's entry, and return the entry's place; `None` if there was no entry."""
 
     def find(self) -> Scheduled | None:
         """Return the installed entry, or `None`."""

@@ -3,12 +3,13 @@ notices, declarations, stored runs, and access to the console.
 
 Rules for every method:
 
-- Each call is one transaction: a call that returns is stored whole, a call that raises changed
-  nothing.
+- Each call is one transaction: a call that returns has made the whole change, a call that raises
+  has changed nothing. A store may delay writing changes that may be lost (`flush`).
 - Several threads and processes may call at once.
 - Moments are aware datetimes.
 - `StateError` (`StateUnavailable`, `StateTooNew`) says that the store cannot be used.
-- A method taking a lease raises `LeaseLost`, and changes nothing, once the lease has ended.
+- A method taking a lease, except `release`, raises `LeaseLost`, and changes nothing, once the lease
+  has ended.
 - A method may call a function argument again after another writer came first, so the function must
   be free of side effects and must not call a store.
 """
@@ -50,7 +51,9 @@ class AccountMemory(Protocol):
         """Return a note's text, or `None`."""
 
     def update(self, name: str, change: Edit) -> str | None:
-        """Replace a note's text and return the new text. `change` may be called again."""
+        """Replace a note's text by the result of `change`, and return the new text. `change` may be
+        called several times.
+        """
 
     def now(self) -> datetime:
         """Return this moment by the clock shared by all hosts, for moments written into notes."""
@@ -59,8 +62,8 @@ class AccountMemory(Protocol):
 class Lease(Struct, frozen=True):
     """The right to work on a lineage."""
 
-    lineage: str
-    holder: str
+    lineage: str  #: The lineage's name.
+    holder: str  #: A word that identifies the holder.
     #: Grows with every new holder (fencing).
     token: int
     #: The lease's end by the store's clock, unless extended; `None` for a lease that ends with the
@@ -88,10 +91,10 @@ def holding(store: LeaseStore, lease: Lease) -> Iterator[None]:
 
 def must_still_hold() -> None:
     """Raise `LeaseLost` if a lease needed by this work may have ended. Every adapter calls this
-    immediately before sending anything, writing a file or running a program; a call costs a
-    comparison.
+    function immediately before sending anything, writing a file or running a program. A call
+    usually costs a comparison; see `LeaseStore.must_hold`.
 
-    A process frozen just after this check still makes the one following call when it wakes up.
+    A process that freezes just after the check still sends, writes or runs once after waking up.
     """
     for lease, must_hold in _HELD.get():
         must_hold(lease)
@@ -105,13 +108,13 @@ def held_leases() -> tuple[Lease, ...]:
 class AcmeAccount(Struct, frozen=True):
     """An account at one directory of a CA."""
 
-    directory: str
-    key_pem: Secret
-    #: `None` until the CA has answered the registration. A run after a kill in between registers
-    #: the same key again.
+    directory: str  #: The URL of the CA's directory.
+    key_pem: Secret  #: The account's private key in PEM.
+    #: The account's URL; `None` until the CA has answered the registration. After a kill in
+    #: between, the next run registers the same key again.
     url: str | None = None
-    #: The key that is to replace `key_pem`. It is stored from before the CA is asked until the CA
-    #: has answered.
+    #: The key that is to replace `key_pem`, stored from before the request to the CA until the
+    #: CA's answer.
     next_key_pem: Secret | None = None
 
     def has_only(self, key_pem: Secret) -> bool:
@@ -122,14 +125,14 @@ class AcmeAccount(Struct, frozen=True):
 class AcmeOrder(Struct, frozen=True):
     """An order in progress."""
 
-    lineage: str
-    directory: str
-    url: str
-    names: tuple[str, ...]
+    lineage: str  #: The lineage's name.
+    directory: str  #: The URL of the CA's directory.
+    url: str  #: The order's URL.
+    names: tuple[str, ...]  #: The ordered names.
     #: The certificate's key, stored before the CA is asked to finalize, so the next run can still
     #: use the issued certificate.
     key_pem: Secret
-    created_at: datetime
+    created_at: datetime  #: When the order was made.
     #: `None` in orders stored by a release that did not store the key type.
     key_type: KeyType | None = None
 
@@ -137,11 +140,11 @@ class AcmeOrder(Struct, frozen=True):
 class ChallengeRecord(Struct, frozen=True):
     """One of certferry's TXT values in DNS, stored before the value is sent."""
 
-    lineage: str
-    name: str
-    value: str
-    created_at: datetime
-    #: `None` until the provider has answered.
+    lineage: str  #: The lineage's name.
+    name: str  #: The absolute name of the TXT record, without a final dot.
+    value: str  #: The TXT value.
+    created_at: datetime  #: When the value was stored.
+    #: The handle of `ports.dns`; `None` until the provider has answered.
     handle: str | None = None
     #: False if another program wrote or changed the row; then the row must not lead to a removal.
     is_ours: bool = True
@@ -152,11 +155,12 @@ class LeaseStore(Protocol):
 
     def acquire(self, lineage: str, now: datetime) -> Lease:
         """Take the lease of a lineage. Raises `LeaseHeld` while another holder, possibly a thread
-        of this process, has the lease. The holder has it until it releases the lease, closes the
-        store, or ends its process, whatever the host's clock says.
+        of this process, has the lease.
 
-        Each store decides how a lease ends with the process: by a lock of the operating system,
-        or by a time limit that the store extends.
+        A lease ends when the holder releases the lease, closes the store, or dies, whatever the
+        host's clock says. Each store decides how a lease ends with the process: by a lock of the
+        operating system, or by a time limit that the store extends. With a time limit, the lease of
+        a frozen process ends as well.
         """
 
     def extend(self, lease: Lease) -> None:
@@ -215,19 +219,23 @@ class VersionStore(Protocol):
         """
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
-        """Return one version with the key. Raises `StateError` if the key cannot be read."""
+        """Return the version with a number, with the key. Raises `StateError` if the key cannot be
+        read.
+        """
 
     def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:
         """Store a new certificate and delete the order that led to the certificate, in one
         transaction.
 
-        If a version with the certificate's fingerprint is stored, that version is returned; it gets
-        the new files if it should (`Version.should_replace`). The version's directory is the
-        order's directory, if the order was for the certificate's names.
+        If a version with the certificate's fingerprint is stored, return the stored version, with
+        the new files if `Version.should_replace`. The directory of a new version is the order's
+        directory, if the order was for the certificate's names.
         """
 
     def save_revocation(self, lease: Lease, number: int, revocation: Revocation | None) -> None:
-        """Store that a version was revoked or is about to be revoked; `None` deletes the note."""
+        """Store that a version was revoked or is about to be revoked; `None` deletes the stored
+        revocation.
+        """
 
     def save_renewal_info(
         self, lineage: str, fingerprint: str, window: RenewalWindow | None, ask_after: datetime
@@ -241,7 +249,7 @@ class OrderStore(Protocol):
     """Accounts, orders, challenge records, and the log of orders counted against a CA's limits."""
 
     def account(self, directory: str) -> AcmeAccount | None:
-        """Return the account at a directory."""
+        """Return the account at a directory, or `None`."""
 
     def accounts(self) -> tuple[AcmeAccount, ...]:
         """Return every account, sorted by directory."""
@@ -253,17 +261,19 @@ class OrderStore(Protocol):
         """Delete an account unknown to the CA, if `key_pem` is the account's only key."""
 
     def replace_account(self, before: AcmeAccount, after: AcmeAccount | None) -> bool:
-        """Replace or delete an account if the stored account equals `before`; return whether."""
+        """Replace an account, or delete the account (`after` is `None`), if the stored account
+        equals `before`. Return whether the stored account was equal.
+        """
 
     def order(self, lineage: str) -> AcmeOrder | None:
-        """Return the order in progress for a lineage."""
+        """Return the order in progress for a lineage, or `None`."""
 
     def save_order(self, lease: Lease, order: AcmeOrder) -> None:
         """Store the order in progress in place of an earlier order."""
 
     def drop_order(self, lease: Lease, *, issued_at: datetime | None = None) -> None:
-        """Delete the order in progress. `issued_at`: the order led to a certificate that is not
-        stored.
+        """Delete the order in progress. If the order led to a certificate that is not stored,
+        `issued_at` is the moment of issuance, which counts against the CA's limits.
         """
 
     def save_issue_try(
@@ -303,8 +313,8 @@ class OrderStore(Protocol):
     ) -> None:
         """Store that an order is about to be made, in place of the lineage's earlier order at the
         directory. Saving the version marks the order as issued. Raises `OrderPostponed`, and writes
-        nothing, if the limits forbid an order now (`core.planning.limits.rate_limit_hold`).
-        Together, even runs that ask at the same moment stay within the limits.
+        nothing, if the limits forbid an order now (`core.planning.limits.rate_limit_hold`). Runs
+        that claim at the same moment stay within the limits together.
         """
 
     def save_failed_proofs(self, directory: str, names: tuple[str, ...], now: datetime) -> None:
@@ -327,7 +337,7 @@ class PlaceStore(Protocol):
         """Delete a retired upload."""
 
     def open_rollouts(self, target: str) -> tuple[records.RolloutRecord, ...]:
-        """Return every lineage's rollouts at a target that have not been seen served yet."""
+        """Return every lineage's rollouts at a target with a certificate not seen served yet."""
 
     def save_rollout(self, rollout: records.RolloutRecord) -> None:
         """Store a rollout under lineage, target and domain, in place of an earlier rollout."""
@@ -335,7 +345,9 @@ class PlaceStore(Protocol):
     def replace_rollout(
         self, before: records.RolloutRecord | None, after: records.RolloutRecord
     ) -> bool:
-        """Replace a rollout if the stored rollout equals `before`; return whether."""
+        """Store `after` if the stored rollout equals `before` (`None`: no rollout is stored).
+        Return whether `after` was stored.
+        """
 
     def save_withdrawal(self, withdrawal: Withdrawal) -> None:
         """Store that a certificate must not be bound to a domain again."""
@@ -379,7 +391,7 @@ class NoticeStore(Protocol):
         """Change a note of this host in one transaction, and return the new text."""
 
     def save_run(self, ended_at: datetime, *, succeeded: bool) -> None:
-        """Store when a run of this host ended, and whether every step succeeded."""
+        """Store when a run of this host ended, and whether the run left no failure behind."""
 
     def last_run(self) -> records.LastRun | None:
         """Return the end of this host's last run; `None` before the first run."""
@@ -397,11 +409,13 @@ class NoticeStore(Protocol):
         before: int | None = None,
         which: records.HistoryFilter = records.UNFILTERED,
     ) -> tuple[records.HistoryEntry, ...]:
-        """Return entries newest first, older than the entry with the number `before`."""
+        """Return at most `limit` entries that match `which`, newest first: of a lineage (`None`: of
+        all), and older than the entry with the number `before` (`None`: from the newest on).
+        """
 
     def verify_history(self, lineage: str | None = None) -> records.VerifiedHistory:
-        """Find entries changed, removed or added by other programs, for one lineage or for all.
-        Raises `StateError` without the key.
+        """Return the result of a search for entries changed, removed or added by other programs, in
+        one lineage or (`None`) in all. Raises `StateError` without the key.
         """
 
 
@@ -446,16 +460,16 @@ class HostStore(Protocol):
         """Return how far the machine's clock is ahead of the state's; 0 if both are the same."""
 
     def other_machine_seen_at(self) -> datetime | None:
-        """Return when the last run under this host's name began, if another machine began it; else
-        `None`.
+        """Return when the last run under this host's name began, if the run was another machine's;
+        else `None`.
         """
 
     def hosts(self) -> tuple[records.HostRecord, ...]:
         """Return every host, sorted by name."""
 
     def work_of_hosts(self) -> Mapping[str, records.HostWork]:
-        """Return what each active host declares and works on. Slow, because every declaration is
-        counted; runs do without.
+        """Return each active host's work: declared, outdated and leased lineages. The call is slow,
+        because the store counts every declaration; runs do not use the call.
         """
 
     def forget_host(self, name: str) -> tuple[str, ...]:
@@ -481,7 +495,8 @@ class StateStore(
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
         """Reserve `count` requests of an account to the service `name`, `interval` apart, after all
         requests that any process has reserved, by the store's clock. Return the time until the
-        first; `None` if the store takes no reservations, so each process keeps a pace of its own.
+        first of the requests; `None` if the store takes no reservations, so each process keeps a
+        pace of its own.
         """
 
     def must_unseal(self) -> None:
@@ -501,9 +516,9 @@ class StateStore(
         """
 
     def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
-        """Find the faults that another program made: a row bound by the key that differs from the
+        """Return the faults that another program made: a row bound by the key that differs from the
         row that certferry wrote, a row that cannot be read, and a fact of the history that was
-        undone. Return for each the lineage, or another name of the subject, and an error that names
+        undone. Each fault has the lineage, or another name of the subject, and an error that names
         the row.
         """
 
@@ -513,8 +528,8 @@ class StateStore(
         """
 
     def flush(self) -> None:
-        """Store pending changes, in a store that delays changes which may be lost. Raises
-        `StateError`, `ConfigError` and `StateOvertaken`, each of them once per cause.
+        """Write pending changes, in a store that delays changes that may be lost. Raises
+        `StateError`, `ConfigError` and `StateOvertaken`, each error once per cause.
         """
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
-"""The ports through which accounts are surveyed. `isinstance` finds out which protocols an account
-implements.
+"""The ports through which accounts are surveyed. An account may implement any of these protocols;
+certferry asks with `isinstance`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ class Surveyed(Protocol):
     """A target able to list domains, for `init` and `discover`."""
 
     def survey(self, looked: Looked) -> Survey:
-        """Find every domain, the certificate bound to the domain, and every certificate of the
-        account. The result names whatever could not be read besides the domains. Only reads. Raises
-        `DeployError` when the domains cannot be read.
+        """Return every domain with the bound certificate, and every certificate of the account. If
+        another part of the account cannot be read, the result has the error (`Survey.unread`). Only
+        reads. Raises `DeployError` when the domains cannot be read.
         """
 
 
 @runtime_checkable
 class ZoneKeeper(Protocol):
-    """A DNS account able to list zones. For other accounts, certferry assumes that the account has
-    the zone of every name.
+    """A DNS account able to list zones. If an account is neither a `ZoneKeeper` nor a `ZoneFinder`,
+    certferry assumes that the account has the zone of every name.
     """
 
     def zones(self) -> tuple[FoundZone, ...]:
-        """Find every zone. Only reads. Raises `DnsError`."""
+        """Return every zone. Only reads. Raises `DnsError`."""
 
 
 @runtime_checkable
@@ -39,4 +39,4 @@ class ZoneFinder(Protocol):
     """A DNS account unable to list zones, but able to find the zone of a name."""
 
     def zone_of(self, name: str) -> FoundZone:
-        """Find the zone of a name. Only reads. Raises `ZoneNotFound` and `DnsError`."""
+        """Return the zone of a name. Only reads. Raises `DnsError`, for example `ZoneNotFound`."""

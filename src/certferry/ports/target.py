@@ -18,7 +18,8 @@ class DeployTarget(Protocol):
 
     1. calls `observe(scope)`: the domains, the bound certificates and certferry's copies;
     2. calls `upload(lineage, bundle)` for a certificate that is missing at the target;
-    3. calls `bind(domain, kind, remote_id, https)` for each domain bound to another certificate;
+    3. calls `bind(domain, kind, remote_id, https)` for each domain that is bound to another
+       certificate, or has other settings than declared;
     4. observes again, and probes the edges, until every edge serves the certificate;
     5. calls `retire(remote_id, label)` for copies that were replaced.
 
@@ -30,9 +31,10 @@ class DeployTarget(Protocol):
 
         - Report a named domain as `UNAVAILABLE`, with the reason, if the domain is absent or
           cannot be changed. Report domains removed by `exclude` as `excluded`.
-        - Report switched-off domains as `left_out`; they fail nothing.
-        - If the list shows since when a certificate is valid, also return the copies that have the
-          lineage's mark and are not among `known`: they reveal that the state is an older copy.
+        - Report switched-off domains that are not named as `left_out`; a run passes over these.
+        - If the list shows since when a certificate is valid, also return, as `unremembered`, the
+          copies that have the lineage's mark and are not among `known`. A newer copy there reveals
+          that the state is an older copy.
         - Read the domains of `Scope.doubted` from the service, whatever a cache holds.
         - Leave `served` empty.
 
@@ -40,7 +42,7 @@ class DeployTarget(Protocol):
         """
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """Return the remote id of the certificate; upload the certificate only if it is missing.
+        """Upload the certificate if the target lacks a copy, and return the remote id of the copy.
 
         Must be idempotent by fingerprint, also after a lost answer. Must remove nothing. Raises
         `DeployError`.
@@ -66,7 +68,7 @@ class DeployTarget(Protocol):
 
 @runtime_checkable
 class LimitedTarget(Protocol):
-    """A target that remembers how full the account was when the target refused one more copy."""
+    """A target that remembers how full the account was when the service refused another copy."""
 
     def forget_refusal(self) -> None:
-        """Forget the refusal: the operator says the account takes more certificates now."""
+        """Forget the refusal, because the operator says that the account has room again."""

@@ -419,8 +419,8 @@ def _edge_problems(domain: assessed.DomainStatus) -> Iterator[Text]:
     """Yield each problem of a domain's addresses once, with the number of addresses that have the
     problem. Yield nothing while the deployment is pending or processing.
     """
-    served = () if domain.standing in _ON_ITS_WAY else domain.served
-    wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
+    served = within_reach(() if domain.standing in _ON_ITS_WAY else domain.served)
+    wrong = [address.problem.message for address in served if address.problem is not None]
     total = len(served)
     for message, count in Counter(wrong).items():
         yield Text(

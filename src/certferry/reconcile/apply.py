@@ -1,12 +1,13 @@
 """Carry out the ready steps of a plan, and store since when the other steps wait.
 
-Every failure becomes an outcome, so other domains and certificates go on after a domain's failure.
+The failure of a CA, a DNS service, a target or a receiver becomes the step's outcome, so the other
+domains and certificates go on. Most errors of the state end the pass.
 
-`carry_out` is the entry. The other steps have modules of their own; this module holds the steps of
-a rollout:
+`carry_out` is the entry. This module holds the steps of a rollout at a target; other modules hold
+the other steps:
 
 - `deploy` uploads a missing certificate to a target, and binds the certificate to a domain;
-- `verify` stores that every address serves the certificate;
+- `verify` stores that every answering address serves the certificate;
 - `roll_back` withdraws a certificate refused by edges that worked before, so the next pass binds
   the previous certificate.
 """
@@ -47,7 +48,7 @@ _STOPPED_DURING = {
 def carry_out(  # noqa: C901 - a case for each kind of step
     steps: Sequence[plans.Step], context: StepContext
 ) -> Iterator[StepOutcome]:
-    """Carry out ready steps, and yield each step's outcome. Raises `LeaseLost`, `Interrupted`."""
+    """Carry out ready steps; yield outcomes. Raises `LeaseLost`, `Interrupted`, `StateError`."""
     unmanaged: list[plans.Retire] = []
     for step in steps:
         try:
@@ -76,8 +77,8 @@ def carry_out(  # noqa: C901 - a case for each kind of step
 
 
 def store_waits(plan: plans.Plan, context: StepContext) -> None:
-    """Store since when the plan waits for each rollout, the rollouts that failed after the target
-    accepted the change, and the settings left as drift.
+    """Store since when the plan waits for each rollout, and each drift left in place or now over.
+    Add the rollouts that timed out to the history. Rollouts at unread targets are left out.
     """
     for rollout in plan.rollouts:
         if rollout.unread:
@@ -103,9 +104,9 @@ def _begin(rollout: plans.Rollout, context: StepContext) -> None:
     (verify,) = (step for step in rollout.steps if isinstance(step, plans.Verify))
     place = context.at(verify)
     if place.domain.seen_at(verify.fingerprint) is not None:
-        return  # stays stored as seen: a later binding by another tool is drift
+        return  # the record stays as seen, so a later binding by another tool counts as drift
     record = context.begin(verify, place)
-    if record.worked_before:  # else a rollback would mend nothing
+    if record.worked_before:  # a rollback mends only edges that worked before
         after = with_refusal(record, place.domain, place.served, context.now)
         if after != record:
             context.ports.state.replace_rollout(record, after)
@@ -122,7 +123,7 @@ def _note_drift(drifted: plans.Drifted, context: StepContext) -> None:
 
 
 def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
-    """Store that every address serves the certificate; return the outcome."""
+    """Store that every answering address serves the certificate; return the outcome."""
     place = context.at(step)
     addresses, last = seen_at(place.served), place.domain.last
     # A run without a lease may be overtaken by another run, which then records the event.
@@ -157,9 +158,10 @@ _RETURNING = Text("the previous certificate is bound again")
 
 
 def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
-    """Have a target serve the version in force under a domain, uploading a missing copy.
+    """Upload the step's version if the target lacks a copy, and bind the version to the domain.
 
-    Return the outcome: waiting after an accepted change, or failed. Raises `LeaseLost`.
+    Return the outcome: waiting for the accepted change or for a busy target, or failed. Raises
+    `LeaseLost`, `Interrupted` and `StateError`.
     """
     place = context.at(step)
     detail = applying(step.target, place.target.rules.usual_change)
@@ -188,9 +190,9 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
 
 
 def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext) -> RolloutRecord:
-    """Return the record with `worked_before`, stored before the change if all addresses work.
-
-    A rollback needs the fact: only a refusal by edges that worked before comes from the change.
+    """Return the record. If a rollback is declared and every answering address presents a
+    certificate before the change, the returned record has `worked_before`, and is stored. Only
+    edges that worked before the change refuse the certificate because of the change.
     """
     may_roll_back = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
@@ -207,9 +209,9 @@ def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext)
 
 
 def _bind(step: plans.Deploy, place: StepPlace, context: StepContext) -> tuple[str, str | None]:
-    """Bind the version; return the bound remote id and the request's id.
-
-    A copy gone from the target is uploaded again.
+    """Bind the version; return the bound remote id, and the id of the request if the target has
+    one. A missing copy is uploaded first, and a copy gone from the target is uploaded again. Raises
+    `DeployError`; `CopyGone` if the target refuses a copy and returns the same copy at the upload.
     """
     target, kind, https = context.ports.targets[step.target], place.domain.kind, step.https
     context.renew_lease()
@@ -228,7 +230,7 @@ def _bind(step: plans.Deploy, place: StepPlace, context: StepContext) -> tuple[s
 
 
 def _stored_copy(place: StepPlace, context: StepContext) -> str | None:
-    """Return the remote id of a listed copy, or of an upload too recent to be listed."""
+    """Return the remote id of a listed copy, else of an upload in `LISTED_WITHIN`, else `None`."""
     label, fingerprint = place.target.label, place.version.fingerprint
     listed = place.target.remote_of(fingerprint)
     if listed is not None:
@@ -295,9 +297,8 @@ def _wait(result: StepOutcome, why: Text, since: datetime, context: StepContext)
 
 
 def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcome]:
-    """Withdraw a certificate refused by edges; the lineage's next pass comes at once.
-
-    Yield two outcomes: the failed rollout, and the waiting deployment of the previous certificate.
+    """Withdraw a certificate refused by edges. Yield two outcomes: the failed rollout, and the
+    waiting deployment of the previous certificate, for which the next pass comes within a second.
     """
     context.renew_lease()
     withdraw(step, context)
@@ -318,8 +319,8 @@ def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcom
 
 
 def withdraw(step: plans.Rollback, context: StepContext, *, by_hand: bool = False) -> None:
-    """Store that a certificate must not be bound to a domain again. `by_hand` says that an operator
-    decided this.
+    """Store that a certificate must not be bound to a domain again; `by_hand` if an operator asked
+    for the withdrawal.
     """
     place = (step.target, step.domain, step.fingerprint)
     context.ports.state.save_withdrawal(

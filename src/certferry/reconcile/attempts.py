@@ -1,7 +1,8 @@
 """Failed and refused attempts of runs in the history of each certificate.
 
-A step that begins stores its own failure (`StepContext.record_failure`). This module stores the
-rest: an account that refuses the key, a rule that forbids the step, or a pass that failed.
+Orders and deployments store their own failures (`StepContext.record_failure`). This module stores
+the other failures: an account that refuses the key, a rule that forbids a step, a failed removal,
+or a failed pass.
 """
 
 from __future__ import annotations
@@ -20,19 +21,21 @@ from certferry.text import Text, own_words
 
 _EVENTS = {Outcome.FAILED: FAILED, Outcome.REFUSED: REFUSED}
 _NEWEST = 100
-"""The number of entries among which the newest entry about a place is searched."""
+"""How many of a lineage's newest entries are searched for the newest entry about a place."""
 
 
 _AGAIN = timedelta(hours=23)
-"""How long a problem that is the newest entry about its place is not repeated: runs that try again
-every few minutes would fill the history, which is kept for ever.
+"""If the newest entry about a place is younger and has the same problem, the problem is not stored
+again: runs that try again every few minutes would fill the history, which is kept for ever.
 """
 
 
 def record_attempts(
     report: SyncReport, state: StateStore, now: datetime, progress: Progress
 ) -> None:
-    """Add the failed and refused steps of a run to the history, each problem once a day."""
+    """Report the failed and refused steps of a run for the history, except a problem that is the
+    place's newest entry (`_AGAIN`), and except lineages that failed only because of the state.
+    """
     for result in report.lineages:
         steps = [step for step in result.outcomes if step.outcome in _EVENTS]
         if not steps or all(map(is_not_done, steps)):

@@ -1,4 +1,4 @@
-"""Work that an operator asks for by hand: rollbacks at all domains, and revocations."""
+"""Work at an operator's request: rollbacks at all domains, and revocations."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertif
     back to.
 
     Return the declaration for `go_back`. Raises `PlanRefused` if no domain has a previous
-    certificate, or if a previous certificate could not be bound. Raises `DeclarationOutdated` if
-    another host's file counts, and `StateError` for a lost key. In these cases nothing was changed.
+    certificate, if a target cannot be read, or if safety refuses a previous certificate. Raises
+    `DeclarationOutdated` if another host's file counts, `LeaseHeld`, and `StateError` for a lost
+    key. In these cases nothing was changed.
     """
     ports.state.must_unseal()
     if desired.lineage in ports.outdated:
@@ -57,7 +58,9 @@ def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertif
 
 
 def steps_back(ports: Ports, desired: DesiredCertificate) -> list[Rollback]:
-    """Return the steps that `withdraw_by_hand` would carry out now. Raises the same errors."""
+    """Return the steps that `withdraw_by_hand` would carry out now. Raises `PlanRefused` and
+    `DeclarationOutdated` as `withdraw_by_hand`, and `StateError`. Changes nothing.
+    """
     if desired.lineage in ports.outdated:
         raise ports.outdated[desired.lineage].error
     desired = as_known(desired, ports.source, ports.state, read=False)
@@ -65,7 +68,9 @@ def steps_back(ports: Ports, desired: DesiredCertificate) -> list[Rollback]:
 
 
 def go_back(ports: Ports, desired: DesiredCertificate, wait_limit: WaitLimit) -> SyncReport:
-    """Bind the previous certificate at the domains with a withdrawal, and return the report."""
+    """Bind the previous certificate at the domains with a withdrawal, and return the run's report.
+    Drop withdrawals that a target refused (`give_up_where_refused`).
+    """
     report = Reconciler(ports).run([desired], wait_limit, Issuing.NEVER)
     for lineage in report.lineages:
         give_up_where_refused(lineage, ports)
@@ -73,7 +78,9 @@ def go_back(ports: Ports, desired: DesiredCertificate, wait_limit: WaitLimit) ->
 
 
 def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
-    """Drop withdrawals by hand that a target refused, so later runs keep the newest certificate."""
+    """Drop an operator's withdrawals where the target refused the previous certificate, so later
+    runs keep the newest certificate there.
+    """
     refused = {
         (step.target, step.domain)
         for step in report.outcomes
@@ -86,7 +93,8 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
             continue
         if withdrawal.by_hand and withdrawal.fingerprint == report.fingerprint:
             facts = {"target": withdrawal.target, "domain": withdrawal.domain}
-            # First: a withdrawal without its row counts, unless the history says this.
+            # The history comes first: a missing row of a withdrawal counts as removed by another
+            # program, unless the history has this event.
             ports.progress(Happened(report.lineage, "rollback refused", facts))
             ports.state.drop_withdrawal(withdrawal)
 
@@ -96,8 +104,8 @@ def _steps_back(
 ) -> list[Rollback]:
     """Return a rollback for each domain with a previous certificate to go back to.
 
-    Raises `PlanRefused` if a target could not be read, if no domain can go back or has gone back,
-    or if safety refuses a step.
+    The list is empty if every such domain has gone back already. Raises `PlanRefused` if a target
+    could not be read, if no domain can go back or has gone back, or if safety refuses a step.
     """
     current = observed.current
     if current is None:
@@ -137,7 +145,7 @@ def _nothing_to_go_back_to(desired: DesiredCertificate) -> errors.PlanRefused:
 def _must_be_possible(
     steps: Sequence[Rollback], desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> None:
-    """Raise `PlanRefused` if safety refuses a step of the plan after these withdrawals."""
+    """Raise `PlanRefused` if safety refuses a step of the plan that follows the rollbacks."""
     withdrawn = {(step.target, step.domain): step.fingerprint for step in steps}
     targets = tuple(
         replace(
@@ -181,10 +189,11 @@ def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) 
 def to_revoke(
     lineage: str, reason: lineages.RevocationReason, state: StateStore, now: datetime
 ) -> list[lineages.Version]:
-    """Return the versions to revoke: those with a begun revocation, else the newest.
+    """Return the versions to revoke: all with a begun revocation, or else the newest.
 
-    If the key is compromised, all valid versions with the same key are added. Return an empty list
-    if the newest version is revoked already. Raises `PlanRefused` without a valid certificate.
+    If the key is compromised, add all valid versions with the key of the first returned version.
+    Return an empty list if no revocation is begun and the newest version is revoked already. Raises
+    `PlanRefused` without a valid certificate, and `StateError`.
     """
     versions = state.versions(lineage)
     begun = _begun(versions, now)
@@ -225,16 +234,20 @@ class Revocations(Struct, frozen=True):
     The CA's answer "already revoked" counts as success.
     """
 
+    #: The versions and their revocations.
     state: StateStore
     #: Returns the account at a CA, given by the URL of the directory.
     account_at: AccountAt
+    #: The clock for the stored moments.
     now: Clock
+    #: Takes an event for each revoked certificate.
     progress: Progress
 
     def revoke(self, lineage: str, reason: lineages.RevocationReason) -> list[lineages.Version]:
         """Revoke the versions returned by `to_revoke`, and return these versions.
 
-        Raises the errors of `to_revoke`, `LeaseHeld`, `IssuanceError` and `StateError`.
+        Raises the errors of `to_revoke`, `LeaseHeld`, `LeaseLost`, `IssuanceError` and
+        `CertificateError`.
         """
         with held_lease(self.state, self.now, lineage) as lease:
             versions = to_revoke(lineage, reason, self.state, self.now())
@@ -242,10 +255,10 @@ class Revocations(Struct, frozen=True):
         return versions
 
     def finish(self, names: Collection[str]) -> None:
-        """Finish revocations of these lineages that a killed process left unfinished. Raises
-        `StateError`.
+        """Finish the revocations that a killed process left unfinished for these lineages.
 
-        If a CA fails, the next run asks again.
+        Errors of a CA are only logged, and the next run asks again. A lineage with a lease held by
+        another run is left out. Raises `StateError`.
         """
         for lineage, in_use in self.state.versions_in_use().items():
             if lineage not in names or not _begun(in_use, self.now()):
@@ -254,8 +267,8 @@ class Revocations(Struct, frozen=True):
                 with held_lease(self.state, self.now, lineage) as lease:
                     # Another process may have ended the revocations meanwhile.
                     begun = _begun(self.state.versions(lineage), self.now())
-                    # All begun revocations have the same reason: each call stores its reason for
-                    # all of them.
+                    # All begun revocations have the same reason: each call of `revoke` stores its
+                    # reason for all.
                     for reason in {
                         version.revocation.reason for version in begun[:1] if version.revocation
                     }:
@@ -286,8 +299,8 @@ class Revocations(Struct, frozen=True):
                 self.account_at(version.directory).revoke(bundle, reason)
             except (errors.IssuanceError, errors.CertificateError, errors.PlanRefused) as refusal:
                 if not isinstance(refusal, errors.CaUnavailable):
-                    # Restore the records from before the call: the CA may have carried out an
-                    # earlier request.
+                    # Restore the records from before the call; a revocation begun earlier stays
+                    # begun, because the CA may have carried out the earlier request.
                     for remaining in versions[done:]:
                         state.save_revocation(lease, remaining.number, remaining.revocation)
                 raise

@@ -1,4 +1,6 @@
-"""The checks of `doctor`, carried out in parallel. A check that breaks off is a finding, too."""
+"""The checks of `doctor`, carried out in parallel. A check that fails or takes too long becomes a
+finding, too.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ from certferry.values import replace
 
 AT_ONCE = 16
 WITHIN = timedelta(seconds=60)
-"""The time for a check: about the time after which all attempts at a silent service have failed."""
+"""The time for a check: about as long as all attempts at a silent service take."""
 
 WITHIN_OF_MANY = timedelta(minutes=10)
 """The time for a check of a certificate: thousands of domains are read at the service's pace."""
@@ -49,7 +51,7 @@ _log = logging.getLogger(__name__)
 class Check:
     """An examination that changes nothing."""
 
-    #: The account, certificate or place examined.
+    #: The name of the account, the certificate or the file examined.
     subject: str
     #: The examination in words.
     what: Text
@@ -62,7 +64,9 @@ class Check:
 def carry_out_checks(
     checks: Iterable[Check], *, progress: Progress, now: Clock, stop: Callable[[], None]
 ) -> tuple[Problem, ...]:
-    """Return the findings of the checks, heaviest first. `stop` ends checks still in progress."""
+    """Return the findings of the checks, heaviest first. At the end, `stop` is called to end
+    checks that took too long.
+    """
     waiting, findings = list(checks), list[Problem]()
     running: dict[Future[list[Problem]], tuple[float, Check]] = {}
     try:
@@ -109,9 +113,8 @@ def _unfinished(check: Check) -> Problem:
 
 
 def examine_account(label: str, port: object) -> Iterator[Problem]:
-    """Yield findings of all examinations that the account's adapter offers.
-
-    Raises `CertferryError`.
+    """Yield the findings of the examinations that an account's adapter (`port`) offers: of the
+    clock, and of the account. Raises `CertferryError`.
     """
     if isinstance(port, Timed):
         yield from examine_clock(label, port.clock_ahead())
@@ -131,7 +134,9 @@ def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
 def cnames_of(
     label: str, port: object, certificates: Sequence[DesiredCertificate]
 ) -> Mapping[str, str]:
-    """Return the CNAMEs of an account's declared domains. Raises `DeployError`."""
+    """Return, by declared domain of an account, the CNAME that should stand in DNS; empty if the
+    adapter (`port`) knows none. Raises `DeployError`.
+    """
     cnames = port.cnames() if isinstance(port, PointedAt) else {}
 
     def is_deployed(domain: str) -> bool:
@@ -152,7 +157,7 @@ def ordered_names(certificates: Iterable[DesiredCertificate]) -> list[str]:
 
 
 ENTRIES = 500
-"""How many of the newest history entries are read: enough to find the last try of failing steps."""
+"""How many of the newest history entries are read, to find the last try of failing steps."""
 
 _FAILED = " failed"
 """The end of the name of an event for a failed try; the rest names the action."""
@@ -161,7 +166,7 @@ _OF_THE_STATE = {
     errors.StateUnavailable.code: (Code.STATE_UNUSABLE, Severity.ERROR),
     errors.StateMissing.code: (Code.STATE_MISSING, Severity.WARNING),
 }
-"""The codes of errors of the state's file; all other errors concern the key file."""
+"""The findings for errors of the state's file; every other error counts as an error of the key."""
 
 
 def examine_records(
@@ -176,8 +181,8 @@ def examine_records(
     """Yield `doctor`'s findings about the state: an unusable state, the advice to back up, the last
     run, failures in the `history` (newest first), and undeclared certificates.
 
-    `place` and `key` name the state and its key in sentences. Each is a path if it is a file. A
-    server or bucket is named by its address, a key outside a file by the setting with the key.
+    `place` and `key` name the state and the state's key in sentences. A file is named by the path,
+    a server or a bucket by the address, and a key outside a file by the setting with the key.
     """
     wrong = recorded.problem
     if wrong is not None:
@@ -208,7 +213,9 @@ def examine_records(
 
 
 def _of_last_run(last: LastRun, now: datetime) -> Problem:
-    """Return a finding with the last run and the last run without a failure."""
+    """Return a finding with the ends of the last run and of the last successful run: information,
+    or a warning if the last run ended longer than `RUN_WITHIN` ago.
+    """
     message = Text("the last run ended at {moment}", moment=last.ended_at)
     if last.succeeded_at is None:
         message = Text("{said}; no run has succeeded so far", said=message)
@@ -227,11 +234,11 @@ def _of_last_run(last: LastRun, now: datetime) -> Problem:
 def examine_schedule(
     schedulers: Iterable[Scheduler], begun_at: datetime | None = None, *, is_serving: bool = False
 ) -> Iterator[Problem]:
-    """Yield findings on the daily runs: what starts them, and whether the system will.
+    """Yield findings on the daily runs: the schedules that start runs, and whether the system obeys
+    each schedule.
 
     With `is_serving`, this process makes the runs. `begun_at` is when the last scheduled run began,
-    if recently. It counts if nothing is installed, because another `certferry serve` may have
-    started that run.
+    if recently: without an installed schedule, another `certferry serve` may have started the run.
     """
     has_schedule = is_serving
     if is_serving:
@@ -287,7 +294,9 @@ def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Prob
 
 
 def _from_history(entries: Sequence[HistoryEntry], recorded: Recorded) -> Iterator[Problem]:
-    """Yield the newest change, and the failed tries without a success since."""
+    """Yield a finding with the newest change, and a finding for each step that failed at its last
+    try. `entries` are newest first.
+    """
     changes = (
         entry
         for entry in entries
@@ -309,7 +318,7 @@ def _from_history(entries: Sequence[HistoryEntry], recorded: Recorded) -> Iterat
 
 
 _NO_CHANGES = {"drift found", "drift over", "verified", FAILED, REFUSED}
-"""The events that certferry observed, and those of runs that could not do their work."""
+"""Events that change nothing: observations, and failed or refused steps."""
 _PLACE = ("target", "domain")
 _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verified": "deploy"}
 
@@ -317,8 +326,8 @@ _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verifi
 def _failed(entry: HistoryEntry, recorded: Recorded) -> Problem:
     """Return a finding for a failed try.
 
-    The history's sentence has no quotations, and old entries have only English words. If the
-    trouble still stands, its notice has the whole sentence, and a hint.
+    The sentence in the history lacks quotations. If the trouble still stands with the same
+    sentence, the finding has the whole sentence and the hint of the trouble's notice.
     """
     target, domain = (str(entry.facts.get(name, "")) for name in _PLACE)
     problem = entry.facts.get("problem", entry.event)
@@ -338,7 +347,9 @@ _WEIGHTS = {
 
 
 def examine_lineage(desired: DesiredCertificate, ports: Ports) -> Iterator[Problem]:
-    """Yield findings on a lineage, observed as for a plan. Raises `StateError`, `Interrupted`."""
+    """Yield findings on a lineage, observed as for a plan: the certificate, the targets and the
+    domains. Raises `StateError` and `Interrupted`.
+    """
     if desired.lineage in ports.outdated:
         old = ports.outdated[desired.lineage].error
         yield old.problem(desired.lineage, Severity.WARNING)

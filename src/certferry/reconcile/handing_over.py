@@ -1,7 +1,8 @@
 """Removal of the private key from the error of a failed upload or delivery.
 
-A service may quote the sent key in any spelling, and masks recognise only known spellings. So a
-service's words are withheld entirely, and an adapter's own sentences are searched for the key.
+A service may quote the sent key in any spelling, and masks recognise only known spellings.
+Therefore a service's words are withheld entirely, and an adapter's own sentences are searched for
+the key.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ _MESSAGE = Text("the message is withheld: it quotes the private key")
 
 
 def without_key(error: CertferryError, key: Secret, *, withholds_words: bool) -> CertferryError:
-    """Return the error without pieces of the key.
+    """Return a copy of the error in which every sentence with a piece of the key is replaced.
 
-    `withholds_words` also removes all quoted words. It is for services; the words of an operator's
-    own program are kept.
+    With `withholds_words`, as for services, all quoted words are removed as well. The words of an
+    operator's own program are kept.
     """
 
     def worded(sentence: Text) -> Text:

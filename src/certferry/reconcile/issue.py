@@ -1,4 +1,4 @@
-"""Functions that order or adopt certificates, at one CA or several, and clean up challenges."""
+"""Order certificates at one CA or several, adopt certificates, and remove challenge records."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class ZoneRouter:
 
     def at(self, name: str) -> DnsProvider:
         """See `ports.dns.SharedOut.at`. If the name is outside all declared zones, as after a
-        CNAME, ask the accounts for the zone.
+        CNAME, ask the accounts for the zone; if no account has the zone for certain, return the
+        first account that cannot tell.
         """
         for zone, account in self.accounts:
             if is_within(name, zone):
@@ -92,8 +93,9 @@ def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]
 def within_rate_limits(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
-    """Return the order with only the CAs whose limits allow the order now. If every CA holds the
-    order back, return the order held until the first CA is free.
+    """Return the order, with only the CAs whose limits allow the order now. If no CA of the order
+    does, and the wait is too long for the certificate in force, the other declared CAs are tried
+    (`may_pass_over`). If no CA allows the order, return the order held until the first CA is free.
     """
     free: list[Authority | None] = []
     holds: list[errors.OrderPostponed] = []
@@ -127,7 +129,9 @@ def _end(hold: errors.OrderPostponed) -> datetime:
 
 
 def issue(step: Issue, context: StepContext) -> StepOutcome:
-    """Order or adopt a certificate, store the result at once, and return the outcome."""
+    """Order or adopt a certificate; store the result at once. Return the outcome: done, failed, or
+    waiting for a moment set by a CA. Raises `LeaseLost`, `Interrupted` and `StateError`.
+    """
     state, now = context.ports.state, context.ports.now
     lease = context.renew_lease()
     try:
@@ -152,9 +156,9 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
 
 
 def _obtain(step: Issue, context: StepContext) -> tuple[CertificateBundle, str | None]:
-    """Return the certificate and the CA's name, asking CAs in turn.
-
-    If all CAs fail, raises an error with all their messages.
+    """Return the certificate in the files, or a certificate from the first CA that issues, with the
+    CA's name or `None`. If all CAs fail, raises an error with the messages of all; an error of DNS
+    is raised at once.
     """
     if context.desired.files is not None:
         return context.ports.source.read(context.desired.files), None
@@ -179,8 +183,8 @@ def _all_failed(failures: Sequence[tuple[Authority, errors.IssuanceError]]) -> e
         message = Text(
             "{before}; {ca}: {problem}", before=message, ca=authority.name, problem=error.message
         )
-    # A rejected certificate stops orders for a day at all CAs, so a rejection decides. Then a
-    # lasting error decides, before the error of a CA that may be asked again later.
+    # A rejected certificate stops orders for a day at all CAs, so a rejection gives the joined
+    # error its type and hint. Next comes an error of a CA that has named no moment to come back.
     rejected = (error for _, error in failures if isinstance(error, errors.CertificateRejected))
     wrong = (error for _, error in failures if not error.is_early)
     decisive = next(rejected, None) or next(wrong, first)
@@ -191,7 +195,7 @@ def _ordered(step: Issue, context: StepContext, authority: Authority | None) -> 
     ports, desired, current = context.ports, context.desired, context.observed.current
     request = _request_of(step, desired, context.observed, authority)
     if request.exempt and current is not None:
-        with suppress(errors.StateError):  # an unreadable leaf is replaced, only not as exempt
+        with suppress(errors.StateError):  # without the leaf, the order counts against the limits
             leaf = ports.state.bundle(context.lineage, current.number).cert_pem
             request = replace(request, replaced_pem=leaf)
     spoils = current is not None and current.revocation and current.revocation.spoils_key
@@ -207,8 +211,9 @@ def _request_of(
 ) -> IssueRequest:
     """Return the request for a CA.
 
-    An order is exempt from the CA's limits (RFC 9773 §5) if the order replaces the certificate in
-    force, this certificate came from the same CA or an unknown CA, and both share a name.
+    An order counts as exempt from the CA's limits (RFC 9773 §5) if the order and the certificate in
+    force share a name, and the certificate came from the same CA or an unknown CA. For the default
+    CA (`authority` is `None`), certificates of every CA count.
     """
     names, directory = set(step.names), "" if authority is None else authority.directory
     own = [
@@ -232,16 +237,15 @@ def _request_of(
 
 
 def sweep(lineage: str, accounts: Sequence[DnsProvider], ports: Ports) -> None:
-    """Remove the challenge records of a lineage, which may take a minute. Raises `DnsError`."""
+    """Remove a lineage's challenge records. The removal may take a minute. Raises `DnsError`."""
     now = ports.now()
     ports.progress(Activity(lineage, _SWEEPING, now))
     ports.issuer.sweep(lineage, accounts, now)
 
 
 def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) -> None:
-    """Remove challenge records that killed runs left for lineages no longer issued by any host.
-
-    Errors are only logged.
+    """Remove challenge records that killed runs left for lineages that no host issues any longer.
+    Errors are only logged. A lineage with a lease held by another run is left out.
     """
     issued = {desired.lineage for desired in certificates} | ports.claims.lineages
     imported = {desired.lineage for desired in certificates if desired.files is not None}

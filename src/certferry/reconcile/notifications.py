@@ -1,4 +1,6 @@
-"""Notifications for operators: at most one message to each channel, without delaying the run."""
+"""Messages to operators: a run sends each channel at most one message with all news, and waits a
+few seconds for the answers.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,16 @@ from certferry.text import Text
 from certferry.values import replace
 
 LONGEST = timedelta(seconds=10)
-"""The total time that a run waits for its channels."""
+"""The total time that a run waits for the answers of its channels."""
 AGAIN = timedelta(minutes=1)
 
 
 class Channel(Struct, frozen=True):
     """A declared channel."""
 
+    #: The name in the file.
     name: str
-    #: The topics that the channel is sent.
+    #: The topics of the notices that the channel gets.
     topics: frozenset[notice_rules.Topic]
     #: Returns the adapter. Raises `ConfigError` for wrong settings.
     connect: Callable[[], Notifier]
@@ -49,18 +52,23 @@ class Channel(Struct, frozen=True):
 class Notifications:
     """Sends notices to the channels of a file."""
 
-    #: By name.
+    #: The channels by name.
     channels: Mapping[str, Channel]
+    #: The notices, and the records of sent notices.
     state: StateStore
+    #: The clock for the stored moments.
     now: Clock
+    #: The run, which may be stopped while waiting.
     run: Run
     #: The total time to wait for answers.
     longest: timedelta = LONGEST
 
     def notify(self, change: Change) -> Mapping[str, Answered]:
-        """Store the changed notices, and send each channel the news; return the answers by name.
+        """Store the changed notices, and send each channel the news. Return the answers by the
+        names of the channels that were sent a message.
 
-        Raises `StateError` and `Interrupted`.
+        Before sending, wait for a quiet moment (`until_quiet`). Raises `StateError` and
+        `Interrupted`.
         """
         end = time.monotonic() + self.longest.total_seconds()
         self.state.update_notices(change)
@@ -78,9 +86,10 @@ class Notifications:
         return answers
 
     def try_out(self, messages: Mapping[str, notice_rules.Message]) -> Mapping[str, Answered]:
-        """Send each channel a message, and return the answers by name.
+        """Send each channel its message from `messages`, and return the answers by name.
 
-        A channel whose service asked to wait is sent nothing, and its answer is the wait.
+        A channel with a service that asked for a wait of more than `AGAIN` is sent nothing; the
+        channel's answer is then the wait. Raises `StateError` and `Interrupted`.
         """
         end = time.monotonic() + self.longest.total_seconds()
         held = {name: self._pausing(name) for name in messages}
@@ -92,7 +101,9 @@ class Notifications:
         return {name: held[name] or answers[name] for name in messages}
 
     def _has_news(self) -> bool:
-        """Return whether there is a message to send, or a `SentNotice` to drop. Writes nothing."""
+        """Return whether a channel's records must change: for a message to send, or for a
+        `SentNotice` to drop. Writes nothing.
+        """
         notices, now = self.state.notices(), self.now()
         states = {name: self.state.channel(name) for name in self.channels}
         return any(
@@ -101,7 +112,9 @@ class Notifications:
         )
 
     def _claimed(self, channel: Channel) -> tuple[Dispatch, notice_rules.ChannelState]:
-        """Claim the notifications to send to a channel; return them and the earlier records."""
+        """Store the notifications to send as sent, so no other run sends them; return the
+        notifications with the channel's earlier records.
+        """
 
         def change(
             before: notice_rules.ChannelState, notices: tuple[notice_rules.Notice, ...]
@@ -114,9 +127,10 @@ class Notifications:
     def _sent(
         self, messages: Mapping[str, notice_rules.Message], end: float
     ) -> dict[str, Answered]:
-        """Send all messages in parallel, and return an answer for each, waiting until `end`.
+        """Send all messages in parallel, and return an answer for each. `end` is the end of the
+        wait in seconds of the monotonic clock.
 
-        A channel without an answer is sent again later. Raises `Interrupted`.
+        A channel without an answer by then gets the answer to try again. Raises `Interrupted`.
         """
         answers: queue.SimpleQueue[tuple[str, Answered] | None] = queue.SimpleQueue()
 
@@ -147,7 +161,9 @@ class Notifications:
         notifications: Sequence[Notification],
         before: notice_rules.ChannelState,
     ) -> None:
-        """Store the answer to a message; a later run sends a refused message again."""
+        """Store the answer to a message, with a notice if the channel failed. Unless the message
+        was sent at least in part, take the `notifications` back, so a later run sends them again.
+        """
         now = self.now()
         problem = None if isinstance(answer, Sent) else answer.problem
         hint = answer.hint if isinstance(answer, RefusedForGood) else None

@@ -44,18 +44,18 @@ from certferry.text import Text
 from certferry.values import replace
 
 _SOURCES = "[sources]"
-"""The account of the notes that say which host has the files of a certificate made by another
-client.
+"""In place of an account's label: each note under this name says which host has the files of a
+certificate made by another client.
 """
 
 _log = logging.getLogger(__name__)
 
 
 def without_remembered(target: ObservedTarget, lineage: str, ports: Ports) -> ObservedTarget:
-    """Drop the copies whose label fits a stored version, of this lineage or of a lineage whose name
-    is cut to the same label.
+    """Drop from `unremembered` the copies labelled as a stored version of this lineage, or of a
+    lineage with a name that labels cut to the same text.
 
-    The versions are read after the target, because another run may have uploaded in between.
+    The versions are read after the target, because another run may have uploaded a copy in between.
     """
     same = [name for name in {lineage, *ports.state.lineages()} if owners(name) & owners(lineage)]
     labels = {
@@ -69,8 +69,9 @@ def without_remembered(target: ObservedTarget, lineage: str, ports: Ports) -> Ob
 
 
 def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertificate:
-    """Return `desired` with names read from its files; if another host has the files, with the
-    stored names. Raises `CertificateError` and `PlanRefused`.
+    """Return `desired` with the names and the certificate in the declared files; with the stored
+    names if another host has the files (`_offered`); unchanged without declared files. Raises
+    `CertificateError`, `PlanRefused` and `StateError`.
     """
     if desired.files is None:
         return desired
@@ -109,14 +110,14 @@ def _offered(
 
 
 def is_source_elsewhere(lineage: str, state: StateStore) -> bool:
-    """Return whether another host has the files of a certificate made by another client."""
+    """Return whether, by the state's note, another host has the lineage's certificate files."""
     if not state.is_shared:
         return False
     return state.account_note(_SOURCES, lineage) not in {None, state.host}
 
 
 def store_source(desired: DesiredCertificate, state: StateStore) -> None:
-    """Store that this host has the certificate's files, if hosts share the state."""
+    """Store that this host has the files, if the files were read and hosts share the state."""
     is_known = desired.offered is None or not state.is_shared
     if not is_known and state.account_note(_SOURCES, desired.lineage) != state.host:
         state.update_account_note(_SOURCES, desired.lineage, lambda _: state.host)
@@ -125,10 +126,10 @@ def store_source(desired: DesiredCertificate, state: StateStore) -> None:
 def as_known(
     desired: DesiredCertificate, source: CertificateSource, state: StateStore, *, read: bool
 ) -> DesiredCertificate:
-    """Return `desired` with the names of its certificate.
+    """Return `desired` with the names of the certificate in the declared files, if any.
 
     With `read`, or if no names are stored, the names come from the files, otherwise from the state.
-    If the files are unreadable, the stored names are returned.
+    If the files are unreadable, the names are the stored names, if any. Raises `StateError`.
     """
     if desired.files is None:
         return desired
@@ -138,7 +139,7 @@ def as_known(
         return replace(desired, names=remembered)
     try:
         return replace(desired, names=source.read(desired.files).certificate.names)
-    except Exception:  # noqa: BLE001 - the stored names do; see above
+    except Exception:  # noqa: BLE001 - the stored names take the place of the files' names
         return replace(desired, names=remembered)
 
 
@@ -154,8 +155,8 @@ seconds, as after any read.
 class ReadAhead:
     """The state's records of the lineages that a run is about to observe.
 
-    The records of many lineages are read at once, in the order of the run. A lineage's records are
-    returned once, and only while fresh. Safe to use from any thread.
+    The records of many lineages are read at once, in the order of the run. Records that were
+    returned once, or are too old, are read again. Safe to use from any thread.
     """
 
     def __init__(self, state: StateStore, lineages: Iterable[str]) -> None:
@@ -190,11 +191,12 @@ def observe(
     anew: bool = False,
     remembered: Remembered | None = None,
 ) -> Observation:
-    """Return an observation of everything that one lineage touches. Changes nothing.
+    """Return an observation of everything that one lineage touches. Changes nothing. Raises
+    `StateError` and `Interrupted`; a target that cannot be read is in the observation.
 
-    Edges are asked for domains bound to the current certificate and for domains with a hidden
-    binding, because other domains have nothing to verify yet. `every_edge` asks all edges. `anew`
-    ignores cached lists. `remembered` are the lineage's records, if just read.
+    Edges are asked for domains bound to the certificate that the domain should serve, and for
+    domains with a hidden binding, because other domains have nothing to verify yet. `every_edge`
+    asks all edges. `anew` ignores cached lists. `remembered`: the lineage's records, if just read.
 
     The order is:
 
@@ -234,7 +236,7 @@ def _observe(
 
 
 def _is_bound_to_unknown(target: ObservedTarget) -> bool:
-    """Return whether a domain is bound to a certificate that is not known as ours."""
+    """Return whether a domain is bound to a certificate that is not among our copies."""
     return any(
         domain.bound is not None
         and not domain.kind.is_receiver
@@ -249,7 +251,7 @@ def with_remembered(
     ports: Ports,
     remembered: Remembered | None = None,
 ) -> Observation:
-    """Return an observation with the lineage's records: `remembered`, or else read now."""
+    """Return the observation with the lineage's records: `remembered`, or else read now."""
     if remembered is None:
         remembered = ports.state.remembered(desired.lineage)
     versions, offered = remembered.versions, desired.offered
@@ -265,8 +267,9 @@ def with_renewal_info(
 ) -> Observation:
     """Return the observation with the CA's answer about when to renew.
 
-    The CA is asked once in each half of a day, unless Retry-After says otherwise (`ask_after`). If
-    a query fails, the last answer counts.
+    The CA is asked once in each half of a day, unless Retry-After says otherwise (`ask_after`), and
+    not about a certificate to be replaced. If the query fails, the last answer counts. Raises
+    `StateError`.
     """
     version, now = observed.current, ports.now()
     if version is None or desired.files is not None or observed.is_owned_elsewhere:
@@ -300,19 +303,16 @@ def with_renewal_info(
 class _TargetObserver(Struct, frozen=True):
     """Observes the targets of one lineage."""
 
-    desired: DesiredCertificate
-    ports: Ports
-    #: The lineage's records, without targets.
-    stored: Observation
-    #: Whether to ask the edges of all domains.
-    every_edge: bool
-    #: Whether to ignore cached lists.
-    anew: bool
+    desired: DesiredCertificate  #: The declaration of the lineage.
+    ports: Ports  #: The targets, receivers, edges and state to ask.
+    stored: Observation  #: The lineage's records, without targets.
+    every_edge: bool  #: Whether to ask the edges of all domains.
+    anew: bool  #: Whether to ignore cached lists.
     #: The account and name of each domain with a binding contradicted by edges.
     doubted: frozenset[tuple[str, str]]
 
     def observe(self, deployment: DesiredDeployment) -> ObservedTarget:
-        """Return the target of one deployment, with the records of the target."""
+        """Return a deployment's target or receiver with the state's records, or a `failure`."""
         label, remembered = deployment.target, self.stored.remembered
         records = {r.domain: r for r in remembered.rollouts if r.target == label}
         target = self._found(deployment, records)
@@ -372,7 +372,7 @@ class _TargetObserver(Struct, frozen=True):
         return without_claimed(target, self.desired.lineage, deployment.target, self.ports)
 
     def _owned_only(self, target: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
-        """Drop domains owned by another lineage or deployment."""
+        """Drop domains owned by another lineage or deployment, and add the names of the owners."""
         lineage, claims = self.desired.lineage, self.ports.claims
 
         def owned_of(domains: tuple[ObservedDomain, ...]) -> tuple[ObservedDomain, ...]:
@@ -389,7 +389,7 @@ class _TargetObserver(Struct, frozen=True):
         return replace(target, domains=owned, owned_elsewhere=tuple(owned_elsewhere))
 
     def _with_uploads(self, target: ObservedTarget, label: str) -> ObservedTarget:
-        """Add our copies from the state, if the target did not list these copies."""
+        """Add from the state our copies missing in the target's list, and until when in use."""
         uploads = [upload for upload in self.stored.remembered.uploads if upload.target == label]
         if target.remotes_hidden:
             target = inferred.with_remembered_remotes(target, self.stored.versions, uploads)

@@ -62,7 +62,9 @@ T = TypeVar("T")
 def of_each(
     reader: Callable[[DesiredCertificate], T], declared: Sequence[DesiredCertificate], ports: Ports
 ) -> list[T]:
-    """Return the results of `reader` for each certificate, and report progress."""
+    """Return the results of `reader` for each certificate, in order, and report progress. Raises
+    `Interrupted`, and an error of `reader`.
+    """
     ports.progress(Begun(len(declared)))
 
     def read_and_report(desired: DesiredCertificate) -> T:
@@ -76,17 +78,18 @@ def of_each(
 def plans_of(
     ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> list[Plan]:
-    """Return the plans of `sync`. Raises `StateError` for a lost key."""
+    """Return the plans with which `sync` would begin. Raises `StateError` and `Interrupted`."""
     return plans_to_confirm(ports, certificates, renew=renew)[0]
 
 
 def plans_to_confirm(
     ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> tuple[list[Plan], dict[str, str]]:
-    """Return the plans of `sync`, and by lineage the digest of the run's first plan.
+    """Return the plans with which `sync` would begin, and by lineage the digest of the plan.
 
-    If a certificate is to be adopted from files, the returned plans include the refusals that will
-    follow the adoption; the digest is of the plan before. Raises `StateError` for a lost key.
+    If a certificate is to be adopted from files, the returned plan includes the refusals that will
+    follow the adoption; the digest is of the plan without these refusals. Raises `StateError`, for
+    example for a lost key, and `Interrupted`.
     """
     issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
     ports.state.must_unseal()
@@ -105,7 +108,7 @@ def plans_to_confirm(
 def statuses_of(
     ports: Ports, certificates: Sequence[DesiredCertificate], recorded: Recorded
 ) -> list[LineageStatus]:
-    """Return the status of each lineage with its domains."""
+    """Return the status of each lineage with its domains. Raises `StateError` and `Interrupted`."""
 
     def stands(desired: DesiredCertificate) -> LineageStatus:
         try:
@@ -117,7 +120,9 @@ def statuses_of(
 
 
 def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -> LineageStatus:
-    """Return the status, judged by the lineage's files, or by the last adoption if unreadable."""
+    """Return the status. A certificate from another client's files is judged by the files; if the
+    files are unreadable, by the certificate last adopted.
+    """
     unreadable, desired = None, ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
@@ -139,7 +144,9 @@ def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -
 
 
 def recorded(state: StateStore) -> Recorded:
-    """Return the records of all certificates and of runs. Raises `StateError`."""
+    """Return the records of all certificates and of runs. An unusable key is the returned
+    `problem`. Raises `StateError` if the records cannot be read.
+    """
     problem = None
     try:
         state.must_unseal()
@@ -171,14 +178,16 @@ def standings_of_hosts(state: StateStore, declared: int) -> tuple[HostStanding, 
 
 
 def _here(notice: Notice, host: str) -> Notice:
-    """Return a notice without the host if it is about a certificate on this host."""
+    """Return a notice; without the host's name if this host is the host of the certificate."""
     subject = notice.subject
     is_here = subject.lineage and subject.host == host
     return replace(notice, subject=replace(subject, host="")) if is_here else notice
 
 
 def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> tuple[Plan, Plan]:
-    """Return two plans of one lineage: with the refusals that follow an adoption, and without."""
+    """Return two plans of one lineage: with the refusals that follow an adoption, and without. The
+    plans are equal if the lineage adopts no certificate.
+    """
     desired = ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
@@ -212,19 +221,24 @@ def _with_refusals_to_come(
 
 @dataclass(eq=False)
 class Proofs:
-    """Finds errors that would stop the orders of some plans, by asking the DNS accounts and the CA.
+    """Finds errors that would stop the orders in plans, by asking the DNS accounts and the CA.
 
-    Used for all plans made together. A plan without an order due now usually costs no request.
-    Changes nothing at the services. The clock of each account's service is asked at most once.
+    One object serves all plans made together, so the clock of each account's service is asked at
+    most once. A plan without an order due now usually costs no request. Changes nothing at the
+    services.
     """
 
+    #: The DNS accounts and the CA to ask.
     ports: Ports
     _clocks: dict[str, errors.CertferryError | None] = field(default_factory=dict, init=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
         """Return the plan; add a finding if an error would stop the plan's order. For an order that
-        nothing stops, note the names already proven by permanent records. Raises `Interrupted`.
+        nothing stops, add the names already proven by permanent records. Raises `Interrupted`.
+
+        If all targets of a plan without an order lack a domain, add a finding if the DNS account
+        lacks a zone for the names as well.
         """
         step, accounts = plan.issue_now, ", ".join(desired.dns_accounts)
         if step is None and _is_for_nothing(plan) and accounts:
@@ -251,7 +265,8 @@ class Proofs:
             return problem
 
     def _clock(self, label: str) -> errors.CertferryError | None:
-        """Return the error if this machine's clock differs from the clock of the account's service.
+        """Return the error if this machine's clock differs from the clock of the account's service,
+        or if the service cannot be asked; otherwise `None`.
 
         Services refuse requests from a wrong clock, and the keys would seem wrong.
         """
@@ -283,18 +298,21 @@ def _with(plan: Plan, error: errors.CertferryError, accounts: str | None) -> Pla
 class Rehearsed(Struct, frozen=True):
     """The result of a rehearsal."""
 
-    #: The lineages with an order.
+    #: The outcome of each rehearsed order.
     report: SyncReport
-    #: The plans of a real run.
+    #: The plans with which a real run would begin.
     plans: tuple[Plan, ...]
 
 
 def rehearse(
     ports: Ports, certificates: Sequence[DesiredCertificate], issuer: Issuer, *, renew: bool
 ) -> Rehearsed:
-    """Have `issuer` issue test certificates for the orders of `sync` (or of `sync --renew`)."""
+    """Have `issuer` issue test certificates for the orders of `sync` (with `renew`, of `sync
+    --renew`), also for orders that wait, and return the results. Raises `StateError`,
+    `StateNotStored` and `Interrupted`.
+    """
     plans = plans_of(ports, certificates, renew=renew)
-    orders = ((plan.issue_now or plan.issue_later) for plan in plans)  # now or later in a run
+    orders = ((plan.issue_now or plan.issue_later) for plan in plans)  # orders now, or after a wait
     due = [
         (desired, step)
         for desired, step in zip(certificates, orders, strict=True)
@@ -306,9 +324,8 @@ def rehearse(
 
 
 def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> LineageReport:
-    """Have the ports' issuer issue a test certificate, and drop the result.
-
-    Raises `Interrupted`.
+    """Have the ports' issuer issue a test certificate, drop the certificate, and return the report:
+    done, waiting or failed. Raises `Interrupted` and `StateNotStored`.
     """
     request = IssueRequest(
         lineage=desired.lineage,
@@ -419,7 +436,9 @@ def _served(survey: Survey, probe: Probe, now: Clock, say: Say) -> dict[str, tup
 
 
 def _count(say: Say, counted: Text, now: Clock, begun: datetime, count: int, total: int) -> None:
-    """Report the number of finished domains, and the time left at the same pace."""
+    """Report the number of finished domains, and the time left at the same pace; only at every
+    `_apart`-th domain before the last.
+    """
     if count % _apart(total) or count == total:
         return
     message = counted.filled(count=count, total=total)

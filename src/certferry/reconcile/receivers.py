@@ -24,9 +24,10 @@ def observe_receiver(
     versions: tuple[Version, ...],
     last: RolloutRecord | None,
 ) -> observation.ObservedTarget:
-    """Return a receiver as an observed target.
+    """Return a receiver as an observed target, with one domain that stands for the receiver. A
+    receiver that cannot be observed has an `UNAVAILABLE` domain with the error.
 
-    The receiver compares its content with the `last` delivery, if the delivery ended well.
+    The receiver compares its content with the `last` delivery, if that delivery succeeded.
     """
     delivered = None
     if last is not None and last.verified_at is not None:
@@ -52,7 +53,10 @@ def observe_receiver(
 
 
 def deliver(step: Deploy, context: StepContext) -> StepOutcome:
-    """Deliver the certificate to a receiver. The rollout is then at its end, or has failed."""
+    """Deliver the certificate to a receiver, and store that the rollout was verified or has failed.
+
+    Return the outcome: done or failed. Raises `LeaseLost`, `Interrupted` and `StateError`.
+    """
     state, version = context.ports.state, context.at(step).version
     result = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
     context.renew_lease()
@@ -69,7 +73,7 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
         )
         begun = replace(
             begun,
-            # A directory has a receipt of its own, with the digest of the program.
+            # A directory keeps the digest of its program in a receipt of its own.
             program_digest=delivery.program.digest
             if isinstance(delivery, CommandDelivery)
             else None,

@@ -1,7 +1,7 @@
 """The main job: for each lineage, observe the world, compare with the declaration, carry out the
 difference, and observe again until the certificate is served.
 
-Each pass over a lineage observes and plans anew, so a step may be half done at any time.
+Each pass over a lineage observes and plans anew, so a run may be killed in the middle of a step.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ from certferry.text import Text
 from certferry.values import replace
 
 AT_LEAST = VERIFY_TIMEOUT
-"""The least time to wait for another run's lease. The other run may be ordering and uploading a
-certificate, which may take longer than a short time-out for domains.
+"""The shortest time-out of the wait for another run's lease. The other run may be ordering and
+uploading a certificate, which may take longer than a short time-out for domains.
 """
 
 SOON = timedelta(seconds=1)
@@ -64,7 +64,7 @@ _log = logging.getLogger(__name__)
 def plan_lineage(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> plans.Plan:
-    """Return the plan without refused steps, and without an order if no place could take it."""
+    """Return the plan without refused steps, and without an order that no target could take."""
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
     could_take_it = plan.rollouts or plan.unchanged or plan.drifts
@@ -76,8 +76,9 @@ def plan_lineage(
 def plan_outdated(
     plan: plans.Plan, outdated: Outdated, now: datetime, *, renews: bool
 ) -> plans.Plan:
-    """Return the plan with a finding that says why this host only delivers to receivers. The
-    finding is a refusal if an operator asked for a renewal on this host.
+    """Return the plan with a finding that says why this host only delivers to receivers, and
+    without other findings about the whole certificate. The finding is a refusal if the operator of
+    this run asked for a renewal (`renews`).
     """
     weight = plans.Weight.SKIPPED if outdated.is_tolerated(now) else plans.Weight.BLOCKED
     weight = plans.Weight.REFUSED if renews else weight
@@ -87,7 +88,7 @@ def plan_outdated(
 
 
 class Outcomes:
-    """The latest outcome of each step, for reports only: the next pass acts by its plan."""
+    """The latest outcome of each step of a lineage, for reports and for when to pass again."""
 
     def __init__(self, lineage: str, progress: Progress) -> None:
         self._lineage = lineage
@@ -98,12 +99,12 @@ class Outcomes:
         self.has_looked = False
 
     def begin_pass(self) -> None:
-        """Forget the waits, because the new pass finds the waits anew."""
+        """Forget the waits and the trouble of the last pass: the new pass finds both anew."""
         self._trouble = None
         self._waits.clear()
 
     def note(self, outcome: reports.StepOutcome) -> None:
-        """Store an outcome, and report an outcome that is new."""
+        """Store an outcome; report the outcome if it differs from the step's last outcome."""
         self.has_looked = True
         self._waits.pop(outcome.key, None)
         if outcome.waiting is not None:
@@ -113,7 +114,7 @@ class Outcomes:
             self._progress(StepEnded(self._lineage, outcome))
 
     def note_plan(self, plan: plans.Plan, observed: Observation) -> None:
-        """Store the standing of every step that this pass does not carry out."""
+        """Store how each step stands that this pass does not carry out; drop obsolete outcomes."""
         self.has_looked = True
         unread = {(rollout.target, rollout.domain) for rollout in plan.rollouts if rollout.unread}
         earlier = {key: _under(past, plan, observed) for key, past in self._latest.items()}
@@ -142,7 +143,7 @@ class Outcomes:
         return deployment if is_begun else standing
 
     def trouble(self, outcome: reports.StepOutcome) -> None:
-        """Store what stopped the whole pass. If another host goes on, drop the waiting steps."""
+        """Store and report why a pass was stopped; drop waiting steps if another host goes on."""
         if outcome.outcome is reports.Outcome.ELSEWHERE:
             self._latest = {
                 key: latest
@@ -153,11 +154,11 @@ class Outcomes:
         self._trouble, self.has_looked = outcome, True
 
     def all(self) -> tuple[reports.StepOutcome, ...]:
-        """Return every step's latest outcome, and the trouble that stopped the last pass."""
+        """Return every step's latest outcome, and the trouble of the last pass, if any."""
         return tuple(filter(None, (*self._latest.values(), self._trouble)))
 
     def next_look(self) -> Waiting | None:
-        """Return the wait of the last pass that ends first, or `None` without a wait."""
+        """Return the earliest wait of the last pass; `None` if no further pass follows."""
         if self._trouble is not None:
             return self._trouble.waiting
         return min(self._waits.values(), key=lambda waiting: waiting.until, default=None)
@@ -184,7 +185,7 @@ def _under(
         return earlier
     if earlier.action is plans.Action.DEPLOY and domain:
         if is_deployed or earlier.outcome is reports.Outcome.UNCHANGED:
-            return earlier  # the plan carries the step out now, or the receiver has the files
+            return earlier  # the plan still has the step, or the receiver has the files
         if located is None or not (at_place or (target, domain) in plan.unchanged):
             return None
         text = reports.what_was_bound(located[1], observed)
@@ -195,8 +196,8 @@ def _under(
 class RunRules(Struct, frozen=True):
     """The rules that all lineages of a run share."""
 
-    issuing: Issuing = Issuing.IF_DUE
-    #: Whether failed steps keep their pauses, as in a scheduled run. Else they are tried at once.
+    issuing: Issuing = Issuing.IF_DUE  #: Whether to order certificates.
+    #: Whether pauses after failures hold, as in a scheduled run; otherwise each step is tried.
     keeps_pauses: bool = False
     #: Counts the copies that the run has tried to remove.
     removals: Removals = field(default_factory=Removals)
@@ -204,7 +205,7 @@ class RunRules(Struct, frozen=True):
     ahead: ReadAhead | None = None
     #: Digests of confirmed plans, by lineage (`must_be_confirmed`).
     confirmed: Mapping[str, str] = field(default_factory=dict)
-    #: When the oldest run in progress at another host began; `None` if there is none.
+    #: When the oldest run in progress at other hosts began; `None` without a run there.
     others_since: datetime | None = None
 
 
@@ -244,8 +245,8 @@ class LineageReconciler:
         )
 
     def reconcile(self) -> Waiting | None:
-        """Make a pass; return the wait before the next pass, or `None`. Raises `Interrupted` and
-        `StateNotStored`, which end the whole run.
+        """Make a pass; return the wait before the next pass, `None` after the last pass. Raises
+        `Interrupted` and `StateNotStored`, which end the whole run.
         """
         self._outcomes.begin_pass()
         try:
@@ -298,7 +299,7 @@ class LineageReconciler:
                 self._work_unless_another_does(remembered)
                 return
         observed, plan = self._observe_and_plan(remembered)
-        # Without a lease, write to no target and report no doubts: another run may explain them.
+        # Without a lease, write to no target and report no doubts: another run may be the cause.
         is_open = (
             self._lease_busy_since is not None or plans.doubts_in(plan, observed) - self._certain
         )
@@ -310,7 +311,9 @@ class LineageReconciler:
             self._work(*self._recheck(observed, plan, anew=bool(is_open)), lease)
 
     def _work_unless_another_does(self, before: Remembered) -> None:
-        """Take the lease, then observe and work. Raises `LeaseHeld` before any service is asked."""
+        """Take the lease; work, unless another host has the work. If another run holds the lease,
+        `LeaseHeld` is raised before any service is asked.
+        """
         with self._ports.lease(self.desired.lineage) as lease:
             remembered = self._ports.state.remembered(self.desired.lineage)
             if self._is_with_another(remembered):
@@ -323,7 +326,7 @@ class LineageReconciler:
     def _observe_and_plan(
         self, remembered: Remembered | None, lease: Lease | None = None, *, anew: bool = False
     ) -> tuple[Observation, plans.Plan]:
-        """Observe, ask the CA for renewal information if a new answer is wanted, and plan."""
+        """Observe, ask the CA for the renewal time if due, drop an obsolete order, and plan."""
         observed = self._with_renewal_info(self._observe(anew=anew, remembered=remembered))
         ordered = observed.remembered.ordered
         if ordered is not None and not (ordered.is_for(self.desired) or self._outdated):
@@ -331,7 +334,7 @@ class LineageReconciler:
         return observed, self.plan(observed)
 
     def _work(self, observed: Observation, plan: plans.Plan, lease: Lease) -> None:
-        """Carry out a plan made under the lease."""
+        """Carry out a plan made under the lease; after an order, plan anew for the other steps."""
         self._must_be_confirmed(plan)
         if plan.issue_now is not None:
             for outcome in carry_out(plan.ready, self._context(observed, lease)):
@@ -352,8 +355,8 @@ class LineageReconciler:
 
     @property
     def _is_left_to_others(self) -> bool:
-        """Whether the run may leave the lineage to another host. Only a scheduled run may, and only
-        until its first plan; an operator who starts a run wants this host to observe.
+        """Whether the run may leave the lineage to another host. Only a scheduled run may, until
+        the run has observed the lineage; an operator who starts a run wants this host to observe.
         """
         by_itself = self._rules.keeps_pauses and self._issuing is Issuing.IF_DUE
         return by_itself and self.seen is None and self._ports.state.is_shared
@@ -372,7 +375,7 @@ class LineageReconciler:
         return self.awaits_another
 
     def _was_verified_by_another(self, remembered: Remembered) -> bool:
-        """Report every domain as verified if another host verified all since this run began."""
+        """Return whether another host verified all domains since the run began; report if so."""
         standing = verified_since(self.desired, remembered, self._begun)
         if standing:
             self._versions = remembered.versions
@@ -383,7 +386,7 @@ class LineageReconciler:
     def _recheck(
         self, before: Observation, plan: plans.Plan, *, anew: bool
     ) -> tuple[Observation, plans.Plan]:
-        """Observe and plan under the lease. Ignore cached lists if another run made changes."""
+        """Observe and plan under the lease; in case of changes or doubts, without cached lists."""
         observed = self._observe(anew=anew)
         if observed != before:
             plan = self.plan(observed)
@@ -401,12 +404,12 @@ class LineageReconciler:
         return self._in_force(observe(self.desired, self._ports, anew=anew, remembered=remembered))
 
     def _in_force(self, observed: Observation) -> Observation:
-        """Store the versions, for the report."""
+        """Keep the versions for the report, and return the observation."""
         self._versions = observed.versions
         return observed
 
     def plan(self, observed: Observation) -> plans.Plan:
-        """Return the plan. In a run under a digest, later plans have only steps of the first."""
+        """Return the plan. In a run under a digest, later plans only write as the first plan."""
         plan, confirmed = self._plan(observed, self._issuing), self._confirmed
         if confirmed is None:
             return plan
@@ -458,8 +461,8 @@ class LineageReconciler:
 def lease_busy(
     error: errors.LeaseHeld | errors.LeaseLost, ports: Ports, since: datetime
 ) -> reports.StepOutcome:
-    """Return a wait for the run that holds the lease. After too long a wait, return a failure: the
-    other run may hang. `since` is the moment of the first refusal of the lease.
+    """Return the outcome of a pass without the lease: a wait for the other run, or a failure after
+    too long a wait, because the other run may hang. `since` is when the lease was first refused.
     """
     now, longest = ports.now(), max(ports.verify_timeout, AT_LEAST)
     deadline = since + longest
@@ -495,8 +498,9 @@ class Reconciler:
         scheduled: bool = False,
         before: reports.SyncReport | None = None,
     ) -> reports.SyncReport:
-        """Reconcile the certificates, store the run's end (with `before`, the report of earlier
-        tries), and return the report. A `scheduled` run keeps pauses. Raises `StateError`.
+        """Reconcile the certificates, store the run's end, and return the report, with any error of
+        storing the end. The stored end also counts `before`, the report of earlier tries. A
+        `scheduled` run keeps pauses. Raises `StateError` and `StateNotStored`.
         """
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
@@ -505,7 +509,7 @@ class Reconciler:
         return replace(self._stored(report, whole), renewing=renew)
 
     def _stored(self, report: reports.SyncReport, whole: reports.SyncReport) -> reports.SyncReport:
-        """Store the run's end and sightings; return the report with any error of storing."""
+        """Store the run's end, sightings and failures; add an error of storing to the report."""
         try:
             succeeded = whole.has_succeeded and not whole.leaves_failures
             self.ports.state.save_run(self.ports.now(), succeeded=succeeded)
@@ -535,7 +539,9 @@ class Reconciler:
         *,
         keeps_pauses: bool = False,
     ) -> reports.SyncReport:
-        """Reconcile every certificate until all have ended, or the limit is reached."""
+        """Reconcile every certificate until all have ended, or the limit is reached. Return the
+        report, incomplete if the run was stopped. Raises `StateError` and `StateNotStored`.
+        """
         ports = self.ports
         others = others_of(ports.state)
         own_first = self._in_turn(certificates, others)

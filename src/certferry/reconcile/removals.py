@@ -26,8 +26,8 @@ the copy.
 
 
 def retire(step: Retire, context: StepContext) -> StepOutcome:
-    """Remove a superseded copy. A copy that the target's account still uses is kept, and reported
-    as unchanged.
+    """Remove a copy, and return the outcome: done, failed, or unchanged for a copy that the
+    target's account still uses. Raises `LeaseLost`, `Interrupted` and `StateError`.
     """
     context.renew_lease()
     result = StepOutcome(
@@ -72,9 +72,11 @@ def keep(step: Retire, context: StepContext) -> None:
 
 
 def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[StepOutcome]:
-    """Remove copies, and yield the outcomes.
+    """Remove copies of unknown origin, and yield the outcomes: one for each copy removed or failed,
+    and one for all copies that stay at a target.
 
-    After a refusal of access, the account's remaining copies are left alone in this run.
+    After a refusal of access, the account's remaining copies are left alone in this run, as are
+    copies beyond the run's limit.
     """
     for target in dict.fromkeys(step.target for step in steps):
         if target in context.keeping:
@@ -85,8 +87,8 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
                 continue
             result = retire(step, context)
             if isinstance(result.error, TargetRejected):
-                # No operator asked for this removal. If every run tried it again, every run would
-                # fail.
+                # No operator asked for this removal. Without the pause, every run would try again
+                # and fail.
                 keep(step, context)
                 result = replace(result, outcome=Outcome.UNCHANGED)
             if result.outcome is Outcome.UNCHANGED:
@@ -101,8 +103,8 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
 
 
 def _in_words(kept: Sequence[StepOutcome]) -> Text:
-    """Return the sentence on the copies that stay: how many are still in use, how many the target
-    refused to remove for another reason, and the last such refusal.
+    """Return the sentence on the copies that stay: the number of copies still in use, the number of
+    copies refused for another reason, and the last of these refusals.
     """
     answers = [outcome.detail for outcome in kept if outcome.error is not None]
     used = len(kept) - len(answers)
@@ -116,13 +118,18 @@ def _in_words(kept: Sequence[StepOutcome]) -> Text:
 
 
 SETTLING = timedelta(days=1)
-"""How long at most another lineage's open rollout holds up removals."""
+"""How long at most an open rollout of another declared lineage delays removals. For an undeclared
+lineage, the time is the time-out of the verification.
+"""
 
 
 def without_claimed(
     observed: ObservedTarget, lineage: str, target: str, ports: Ports
 ) -> ObservedTarget:
-    """Drop copies owned by declared certificates, and add the state's records of the others."""
+    """Drop from `others` the copies owned by lineages: all copies of other declared lineages, and
+    the copies of the newest versions of stored lineages. Add until when each other copy counts as
+    in use, and since when a change of another lineage is open at the target.
+    """
     declared = ports.claims.lineages - {lineage}
     found_owners = {owner_of(other.label) for other in observed.others}
     relevant = [
@@ -142,7 +149,9 @@ def without_claimed(
 
 
 def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
-    """Return when the target accepted the newest open change of another lineage, or `None`."""
+    """Return when the newest open change of another lineage was accepted by the target, or else
+    begun; `None` without such a change.
+    """
     now, rollouts = ports.now(), ports.state.open_rollouts(target)
     elsewhere = ports.state.declared_among({record.lineage for record in rollouts})
 
@@ -159,7 +168,9 @@ def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None
 
 
 def clean(step: Clean, context: StepContext) -> StepOutcome:
-    """Remove challenge records left by an earlier run."""
+    """Remove challenge records left by an earlier run, and return the outcome: done or failed.
+    Raises `LeaseLost`, `Interrupted` and `StateError`.
+    """
     result = StepOutcome(step.action, Outcome.DONE, Text("challenge records have been removed"))
     context.renew_lease()
     try:
@@ -173,8 +184,8 @@ def clean(step: Clean, context: StepContext) -> StepOutcome:
 def without_order(
     observed: Observation, lineage: str, ports: Ports, lease: Lease | None
 ) -> Observation:
-    """Drop an order that no longer fits the declaration, for example after a mistyped name was
-    corrected.
+    """Delete the stored order, and return the observation without the order. The order no longer
+    fits the declaration, for example because a mistyped name was corrected.
 
     If `lease` is `None`, the lease is taken for the call. Raises `LeaseHeld` if another run has the
     lease.

@@ -1,8 +1,9 @@
 """A scheduled run with retries: the run tries failed lineages again after the pauses that Let's
-Encrypt asks for, if a pause is minutes and not a day.
+Encrypt asks for, if a pause is at most 100 minutes.
 
-Without retries a failure would last until the next scheduled run. A run without failures ends at
-once. If the run is killed during a pause, the next scheduled run goes on: the state has the pauses.
+Without retries a failure would last until the next scheduled run. A run without failures ends
+after the first try. If the run is killed during a pause, the next scheduled run goes on: the state
+has the moments of the failures.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class ScheduledRun:
 
     #: Makes a reconciler with new connections for each try.
     engine: Callable[[], Reconciler]
+    #: Waits between the tries.
     pause: Pause
     #: The limit for all tries together.
     wait_limit: WaitLimit
@@ -39,7 +41,9 @@ class ScheduledRun:
     def sync(
         self, certificates: Sequence[DesiredCertificate], *, renew: bool = False
     ) -> SyncReport:
-        """Sync the certificates, in as many tries as the limit allows; return the joined report."""
+        """Sync the certificates, and try failed lineages again as long as the limit allows; return
+        the joined report, incomplete if the run was stopped. Raises `StateError`.
+        """
         engine = self.engine()
         self._ports = ports = engine.ports
         begun = ports.now()
@@ -80,7 +84,7 @@ class ScheduledRun:
         paused = [
             s.error for s in report.having(Outcome.WAITING) if s.error and s.error.retry.after
         ]
-        # Refused keys are left to a person, because services lock accounts after repeated tries.
+        # Refused keys need an operator, because services lock accounts after repeated tries.
         refused = [
             isinstance(error, errors.DnsAccessDenied | errors.TargetAccessDenied)
             for error in failed
@@ -94,7 +98,7 @@ class ScheduledRun:
             if not any(error.retry.allowed for error in failed) or pause > LONGEST_IN_A_RUN:
                 return None
             ends = now + pause
-        # The moment asked for by a CA counts beside our own pause, even before any step.
+        # If a service asks for a later moment than our own pause, the service's moment counts.
         by_ca = [
             error
             for error in paused

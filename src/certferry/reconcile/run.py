@@ -1,9 +1,9 @@
-"""A run (`Run`), the ports of a run (`Ports`), the context of a step (`StepContext`), and the queue
-that takes up the work of a run (`WorkQueue`).
+"""A run with its stop (`Run`), the ports of a run (`Ports`), the context of a step (`StepContext`),
+and the queue with the work of a run (`WorkQueue`).
 
-Runs of one process are independent. All share the workspace (`wiring.workspace`): the state, the
-accounts, and the pace of each account. Waiting work is a row in a heap and holds no thread. Setting
-the machine's clock leaves the waits of a run as long as they were.
+The runs of one process share the workspace (`wiring.workspace`): the state, the accounts, and the
+pace of each account. Waiting work is an entry in a heap and holds no thread. The waits of a run
+keep their length if the machine's clock is set.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ from certferry.text import Text
 from certferry.values import replace
 
 CLEANING_UP = timedelta(seconds=3.5)
-"""The total time that a stopped thread may wait while cleaning up: the process ends in five
-seconds.
+"""How long a thread of a stopped run may wait in total while cleaning up. The process of a command
+ends within five seconds after the stop.
 """
 
 _log = logging.getLogger(__name__)
@@ -77,7 +77,9 @@ _HINT = Text(
 
 
 class Run:
-    """A run, safe to use and to stop from any thread. `who` is the actor in the history."""
+    """A run, safe to use and to stop from any thread. `who` is the actor in the history; the run
+    reads the clock `machine` once, when the run is made.
+    """
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class Run:
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """End every wait of this run. The run's work ends at the next safe point."""
+        """Stop the run: the present or next `pause` of each thread raises `Interrupted`."""
         self._stopped.set()
         with self._guard:
             wakers = tuple(self._wakers)
@@ -110,9 +112,9 @@ class Run:
             wake()
 
     def pause(self, seconds: float) -> None:
-        """Wait (`ports.progress.Pause`). Raises `Interrupted` at the first wait of each thread
-        after a stop. Later waits of the thread are for cleaning up: together they may last
-        `_cleaning_up` seconds, and a longer wait raises again.
+        """Wait (`ports.progress.Pause`). If the run is stopped before or during a wait, the wait
+        raises `Interrupted`. The same thread's later waits are for cleaning up: together they may
+        last `_cleaning_up` seconds, and a longer wait raises again.
         """
         left: float | None = getattr(self._interrupted, "left", None)
         if left is None:
@@ -127,7 +129,7 @@ class Run:
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Call `wake` when the run is stopped, at once if it already is. `wake` must not wait."""
+        """Call `wake` if the run is stopped before or in a `with` block. `wake` must not wait."""
         with self._guard:
             self._wakers.append(wake)
         try:
@@ -147,9 +149,9 @@ def stopped() -> Interrupted:
 @contextmanager
 def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[BegunRun | None]:
     """Store, for a `with` block, that a run is in progress. Yield the run, or `None` if the state
-    is not writable.
+    cannot be used; only the debug log has the error.
 
-    Also log warnings about runs without an end, and about problems of this host.
+    Also log warnings about earlier runs without an end, and about problems of this host.
     """
     begun = None
     with ExitStack() as ending:
@@ -161,7 +163,7 @@ def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[BegunRun | No
                 _log.warning(Text("{problem}; {hint}", problem=problem.message, hint=problem.hint))
             begun = store.begin_run(store.now())
             ending.callback(_end, store, begun)
-        except CertferryError as error:  # a run that needs the state reports the error
+        except CertferryError as error:  # a later use of the state reports the error
             _log.debug("%s", error.message)
         yield begun
 
@@ -192,10 +194,12 @@ def _end(state: StateStore, run: BegunRun) -> None:
 
 
 def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:
-    """Return a notice for each run that died, until the next run begins. Changes nothing."""
+    """Return a notice for each of this host's runs that died since the last run began; an empty
+    tuple if the state cannot tell. Changes nothing.
+    """
     try:
         unended = state.unended_runs()
-    except StateError:  # locks cannot be tried, as on a read-only disk
+    except StateError:  # the locks of runs cannot be tried, as on a read-only disk
         return ()
     return tuple(
         Notice(
@@ -216,40 +220,36 @@ def _words(run: BegunRun) -> Text:
 class Ports(Struct, frozen=True):
     """The ports of one run."""
 
-    issuer: Issuer
-    source: CertificateSource
-    #: By the account's label.
-    dns: Mapping[str, DnsProvider]
-    #: By the account's label.
-    targets: Mapping[str, DeployTarget]
-    receiver: Callable[[Delivery], Receiver]
-    probe: Probe
+    issuer: Issuer  #: The CAs.
+    source: CertificateSource  #: The files of other clients.
+    dns: Mapping[str, DnsProvider]  #: DNS accounts, by label.
+    targets: Mapping[str, DeployTarget]  #: Accounts at targets, by label.
+    receiver: Callable[[Delivery], Receiver]  #: Returns the receiver of a delivery.
+    probe: Probe  #: Asks edges for their certificates.
     state: StateStore
-    #: The only clock of the run.
-    now: Clock
-    #: Includes the keeper of the history (`history_keeper`).
-    progress: Progress
+    now: Clock  #: The only clock of the run.
+    progress: Progress  #: Takes events, also for the history (`history_keeper`).
     #: The time within which a domain should serve the bound certificate.
     verify_timeout: timedelta = timedelta(hours=1)
     #: The claims of the whole configuration.
     claims: Claims = struct_field(default_factory=Claims)
-    run: Run = struct_field(default_factory=Run)
+    run: Run = struct_field(default_factory=Run)  #: The run, with its stop.
     #: By lineage, this host's declarations that another host's declaration supersedes.
     outdated: Mapping[str, Outdated] = struct_field(default_factory=dict)
 
     def part_of(self, desired: DesiredCertificate) -> DesiredCertificate:
-        """Return the certificate, cut to this host's receivers if another declaration counts."""
+        """Return the certificate, cut to this host's receivers if another host's file counts."""
         return only_receivers(desired) if desired.lineage in self.outdated else desired
 
     def lease(self, lineage: str) -> AbstractContextManager[Lease]:
-        """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld`."""
+        """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld` and `StateError`."""
         return held_lease(self.state, self.now, lineage)
 
 
 def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
-    """Return a listener that stores events in the history, without secrets.
+    """Return a listener that stores each `Happened` in the history, without secrets.
 
-    The listener logs a warning if storing fails.
+    The listener logs a warning if storing fails, and ignores other events.
     """
 
     def keep(event: Event) -> None:
@@ -268,9 +268,9 @@ def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
 
 @contextmanager
 def held_lease(state: StateStore, now: Clock, lineage: str) -> Iterator[Lease]:
-    """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld`.
+    """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld` and `StateError`.
 
-    Once the lease is lost, adapters refuse calls made in the block.
+    Once the lease is lost, adapters raise `LeaseLost` for calls made in the block.
     """
     lease = state.acquire(lineage, now())
     try:
@@ -288,7 +288,7 @@ class Removals:
         self._guard = threading.Lock()
 
     def may_try(self, step: Retire, lineage: str) -> bool:
-        """Count a removal about to be tried, and return whether the run may try."""
+        """Count a removal about to be tried; return whether the limit (`allowance`) allows it."""
         whose, most = allowance(step)
         key = ("" if step.unmanaged else lineage, whose)
         with self._guard:
@@ -297,34 +297,30 @@ class Removals:
 
 
 class StepPlace(Struct, frozen=True):
-    """The domain of a step, resolved once (`StepContext.at`)."""
+    """The domain of a step with its target and its version (`StepContext.at`)."""
 
-    #: The account, as observed.
-    target: ObservedTarget
-    #: The domain, as observed; `last` is the rollout record.
-    domain: ObservedDomain
-    #: The version to deploy or to verify.
-    version: Version
+    target: ObservedTarget  #: The account, as observed.
+    domain: ObservedDomain  #: The domain, as observed; `last` is the rollout record.
+    version: Version  #: The version to deploy or to verify.
 
     @property
     def served(self) -> Addresses:
-        """The addresses of the domain, with the certificate presented by each."""
+        """The domain's addresses with the certificate presented by each; empty if not asked."""
         return self.target.served.get(self.domain.domain, ())
 
 
 class StepContext(Struct, frozen=True):
     """Everything that carrying out a step needs."""
 
-    desired: DesiredCertificate
-    observed: Observation
+    desired: DesiredCertificate  #: The declaration of the lineage.
+    observed: Observation  #: The observation behind the plan.
     ports: Ports
-    #: Needed by each write.
-    lease: Lease | None = None
+    lease: Lease | None = None  #: `None` in a pass that writes to no service.
     #: Accounts that refuse to remove copies in this run.
     keeping: set[str] = struct_field(default_factory=set)
-    #: The target and domain of each rollout whose end as failed is in the history of this run.
+    #: The target and domain of each rollout whose failure this run has added to the history.
     failed: set[tuple[str, str]] = struct_field(default_factory=set)
-    removals: Removals = struct_field(default_factory=Removals)
+    removals: Removals = struct_field(default_factory=Removals)  #: The removals of the whole run.
 
     @property
     def lineage(self) -> str:
@@ -347,11 +343,11 @@ class StepContext(Struct, frozen=True):
         return StepPlace(target, domain, version)
 
     def last_of(self, target: str, domain: str) -> RolloutRecord | None:
-        """Return the rollout record of a domain. Raises `LookupError` if absent."""
+        """Return a domain's rollout record, or `None`. Raises `LookupError` if not observed."""
         return self.observed.locate(target, domain)[1].last
 
     def renew_lease(self) -> Lease:
-        """Extend the lease. Raises `LeaseLost` if another run has taken the lease over."""
+        """Extend and return the lease. Raises `LeaseLost` without a lease in force."""
         if self.lease is None:
             raise LeaseLost(
                 Text("{lineage}: this run does not hold the lease", lineage=self.lineage)
@@ -364,7 +360,7 @@ class StepContext(Struct, frozen=True):
         self.ports.progress(Happened(self.lineage, event, facts))
 
     def record_failure(self, step: Deploy | Verify | Rollback, error: CertferryError) -> None:
-        """Add a failed step to the history, once in a run."""
+        """Add a failed step to the history, at most once for each domain in a run."""
         if (step.target, step.domain) not in self.failed:
             self.failed.add((step.target, step.domain))
             where = {"target": step.target, "domain": step.domain}
@@ -373,13 +369,16 @@ class StepContext(Struct, frozen=True):
     def begin(
         self, step: Deploy | Verify, place: StepPlace, *, repairing: bool = False
     ) -> RolloutRecord:
-        """Return the open rollout record for the step's version and domain, or begin a record."""
+        """Return the open rollout record for the step's version and domain, or a new record. If the
+        step repairs drift, the record says so; `repairing` counts the repair. A new or changed
+        record is stored, unless another run has stored a record meanwhile.
+        """
         now, last, fingerprint = self.now, place.domain.last, place.version.fingerprint
         record = open_record(place.domain, fingerprint, now)
         if record is None:
             record = RolloutRecord(self.lineage, step.target, step.domain, fingerprint, now)
             if last is not None:
-                # Repairs of the previous certificate do not count for the new one.
+                # Repairs under the previous certificate do not count for the new certificate.
                 repairs = last.repairs if last.fingerprint == fingerprint else ()
                 before = last.settings_before
                 record = replace(record, sent=last.sent, settings_before=before, repairs=repairs)
@@ -412,7 +411,7 @@ STOPPING = timedelta(seconds=4)
 class WaitLimit(Struct, frozen=True):
     """How long a run keeps polling pending work."""
 
-    #: `None` for polling until success or failure.
+    #: The time since the run began; `None` for polling until success or failure.
     limit: timedelta | None = None
 
     def allows(self, until: float) -> bool:
@@ -441,11 +440,12 @@ class _NextPass(Generic[W]):
 
 
 class WorkQueue(Generic[W]):
-    """Takes up work in at most `workers` threads until all work has ended.
+    """Carries out work in at most `workers` threads until all work has ended. Work is dropped, and
+    does not count as ended, if its next pass would come after `limit`.
 
-    `ended` is called after the last pass of each piece of work. First passes and due later passes
-    take turns: ten thousand orders must not delay the verification of one certificate, and many
-    slow verifications must not delay orders.
+    `ended` is called for each piece of work that has ended. First passes and due later passes take
+    turns: ten thousand orders must not delay the verification of one certificate, and many slow
+    verifications must not delay orders.
     """
 
     def __init__(
@@ -478,11 +478,13 @@ class WorkQueue(Generic[W]):
         self.add(works)
 
     def add(self, works: Iterable[W]) -> None:
-        """Add work, to be taken up in this order at the next `carry_out`."""
+        """Add work, to be begun in this order at the next `carry_out`."""
         self._first.extend(works)
 
     def carry_out(self) -> None:
-        """Work until all work has ended. Raises `Interrupted`, or the error of a pass."""
+        """Work until all work has ended or is dropped. Raises `Interrupted`, or the error of a
+        pass; either also stops the run.
+        """
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="pass")
         try:
             with self._run.waking(self._wake), self._changed:
@@ -502,7 +504,9 @@ class WorkQueue(Generic[W]):
             self._changed.notify_all()
 
     def _await_need(self, pool: ThreadPoolExecutor) -> None:
-        """Wait once. Start another worker if a pass is ready that no worker will soon take up."""
+        """Wait once. If a pass is due, and no thread is busy or no pass ended during the wait,
+        start another thread. Raises `Interrupted`, or the error of a pass.
+        """
         if self._run.is_stopped:
             raise stopped()
         passes = self._passes
@@ -527,7 +531,7 @@ class WorkQueue(Generic[W]):
         return max(self._again[0].at - time.monotonic(), 0) if self._again else None
 
     def _work(self) -> None:
-        """Make passes, one after another, until the next pass has to wait."""
+        """Make passes, one after another, until no pass is due or a pass raises."""
         try:
             while (work := self._next_work()) is not None:
                 waiting = work.reconcile()
@@ -556,11 +560,11 @@ class WorkQueue(Generic[W]):
             at = time.monotonic() + (waiting.until - self._now()).total_seconds()
             if self._limit.allows(at - self._begun):
                 heapq.heappush(self._again, _NextPass(at, next(self._numbers), work))
-                self._changed.notify()  # the pass may come before the pass now waited for
+                self._changed.notify()  # this pass may come before all passes in the heap
 
 
 def in_thread(work: Callable[[], T], name: str | None = None) -> Future[T]:
-    """Begin work in a daemon thread. The process can end even if the work hangs."""
+    """Begin work in a thread that cannot keep the process alive; return the future result."""
     coming: Future[T] = Future()
 
     def carry_out() -> None:
@@ -586,8 +590,8 @@ class _Reading(Generic[S, T]):
 
 
 def side_by_side(reader: Callable[[S], T], subjects: Sequence[S], run: Run) -> list[T]:
-    """Return the results of `reader` for each subject, read in parallel. Raises the errors of
-    `reader`.
+    """Return the results of `reader`, called in parallel for each subject, in the subjects' order.
+    Raises `Interrupted`, or an error of `reader`, which also stops the run.
     """
     readings = [_Reading(reader, subject) for subject in subjects]
     WorkQueue(readings, run, datetime.now, stopping=timedelta(0)).carry_out()

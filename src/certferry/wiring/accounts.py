@@ -71,7 +71,8 @@ class AccountNotes:
 
 class Paces:
     """The pace of each account at each service. The runs of this process keep one pace together.
-    With a `state`, all processes and hosts using the state keep the pace together.
+    With a `state` that takes reservations, all processes and hosts using the state keep the pace
+    together. `is_shared` says that hosts share the state.
     """
 
     def __init__(
@@ -82,7 +83,9 @@ class Paces:
         self._guard = threading.Lock()
 
     def joined(self, account: str, pause: Pause, service: str, per_second: float) -> Pace:
-        """Return the pace, joined by a run with this pause: see `ports.adapter.OpenPace`."""
+        """Return an account's pace at a service, for a run that waits by `pause`: see
+        `ports.adapter.OpenPace`.
+        """
         from certferry.adapters.http.http_client import Pacer
 
         key = (account, service, per_second)
@@ -119,23 +122,27 @@ class Paces:
 
 @dataclass(eq=False)
 class VendorAccounts:
-    """The accounts of the settings, for one run. Each method connects anew, and connecting sends
-    nothing.
+    """The accounts of the settings, for one run. Each returned port is connected anew, and
+    connecting sends nothing.
     """
 
+    #: The settings with the accounts and the certificates.
     settings: Settings
     #: Returns the memory that an account keeps between runs, by the name from `Paces.called`.
     memory_of: Callable[[str], AccountMemory]
+    #: The run, which stops the waits of the ports.
     run: Run
+    #: The paces that the run joins.
     paces: Paces
     #: The operator's language, `en` or `zh`.
     language: str
+    #: The adapters by type.
     table: adapters.AdapterTable = field(default_factory=adapters.installed)
 
     def meant(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
         """Return the ports of the accounts used by certificates: DNS providers and targets, by
-        label. A port with a broken adapter fails at the first call. Raises one `ConfigError` for
-        all mistakes.
+        label. If an adapter is broken, every call of the account's port fails. Raises one
+        `ConfigError` for all mistakes.
         """
         certificates, errors = self.settings.certificates, list[ConfigError]()
         served = [
@@ -215,8 +222,9 @@ class VendorAccounts:
         return account.zones() if isinstance(account, ZoneKeeper) else None
 
     def credentials_work(self, label: str) -> bool:
-        """Test an account's credentials by calls that only read. Return False if the adapter has no
-        such call. Raises `CertferryError` if a call fails.
+        """Test an account's credentials by calls that only read; return whether the adapter has
+        such a call. Raises `CertferryError` if the service refuses the credentials or cannot be
+        asked, unless the adapter returns the refusal as a problem (`Examined.examine`).
         """
         type_, has_called = self.settings.accounts[label].type, False
         if self.table.is_known(adapters.DNS_PROVIDERS, type_):
@@ -279,8 +287,8 @@ def run_program(
     within: timedelta,
     given: bytes = b"",
 ) -> Ended:
-    """Run a program named by the operator; see `ports.adapter.RunProgram`. A relative path starts
-    at the directory of the configuration file.
+    """Run a program named by the operator; see `ports.adapter.RunProgram`. A relative path with a
+    slash starts at the directory of the configuration file.
     """
     from certferry.adapters.programs.run import run_to_end
 

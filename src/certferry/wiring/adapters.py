@@ -143,7 +143,9 @@ def type_instead_of(word: str, types: Sequence[str]) -> Text:
 
 
 def described(point: EntryPoint, role: Text) -> Described:
-    """Import the adapter declared by an entry point. Raises `BrokenAdapter` naming the package."""
+    """Import the adapter declared by an entry point. If the adapter of another package is unusable,
+    raises `BrokenAdapter` with the name of the package.
+    """
     package = package_of(point)
     try:
         module = point.load()
@@ -183,7 +185,9 @@ def in_short(error: BaseException) -> str:
 
 
 def _mistakes(description: Described, module: str) -> Iterator[Text]:
-    """Yield the mistakes in an adapter's module. Any of the required names may be absent."""
+    """Yield the mistakes in an adapter's module. Only the first mistake is of use: after a missing
+    name, the next check may raise.
+    """
     names: Any = description.adapter
     missing = [name for name in _MUST_HAVE if not hasattr(names, name)]
     if missing:
@@ -343,7 +347,7 @@ class AdapterTable:
 
     def find(self, family: Family, name: str) -> Described:
         """Import an adapter. Raises `KeyError` for an unknown name, and `BrokenAdapter` for an
-        unusable adapter.
+        unusable adapter and for a name that several other packages declare.
         """
         return described(self._chosen(family, name), family.role)
 
@@ -480,8 +484,9 @@ class Guard(Struct, frozen=True):
     @contextmanager
     def over(self, refused: _Raised, lost: _Raised, *, has_key: bool = False) -> Iterator[None]:
         """Replace exceptions of the block: `NoAnswer` by `lost`, and any other foreign exception,
-        `sys.exit` included, by `refused`. `has_key`: a private key is among the call's arguments,
-        so the log shows where the exception was raised, but not the exception's message.
+        `sys.exit` included, by `refused`. certferry's own errors and Ctrl-C pass. `has_key`: a
+        private key is among the call's arguments, so the log shows where the exception was raised,
+        but not the exception's message.
         """
         try:
             yield
@@ -493,7 +498,7 @@ class Guard(Struct, frozen=True):
         except BaseException as exc:
             if is_ctrl_c(exc):
                 raise
-            hidden = self.hidden()  # while held here, the log masks all of them
+            hidden = self.hidden()  # the log masks secrets as long as a variable holds the secrets
             where = "\n" + "".join(format_tb(exc.__traceback__)) if has_key else ""
             log.debug("%s%s", type(exc).__name__, where, exc_info=None if has_key else exc)
             problem = quoted(in_short(exc), hidden)
@@ -501,8 +506,8 @@ class Guard(Struct, frozen=True):
             raise refused(failed.message, hint=failed.hint) from exc
 
     def connecting(self, required: tuple[str, ...], connect: Callable[[], object]) -> object:
-        """Connect within the time limit. Raises `BrokenAdapter`, also if the port lacks a required
-        method.
+        """Connect within the time limit, and return the port. Raises `BrokenAdapter`, also if the
+        port lacks a required method; errors of certferry's own, such as `ConfigError`, pass.
         """
 
         def guarded() -> object:
@@ -558,8 +563,8 @@ class Guard(Struct, frozen=True):
 
 
 def broken(family: Family, wrong: BrokenAdapter) -> Any:
-    """Return a port on which every call fails, `zones` included. The error says why the adapter is
-    unusable.
+    """Return a port with the required methods and `zones`. Every call raises the family's error,
+    which says why the adapter is unusable.
     """
 
     def fail(*_arguments: object, **_options: object) -> NoReturn:

@@ -103,7 +103,8 @@ def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
         ca_bundle=ca.ca_bundle,
         proxy=ca.proxy,
         preferred_chain=acme.preferred_chain,
-        # Other CAs have other profiles. Near the deadline any certificate is better than none.
+        # A fallback CA may lack the profile: when that CA is asked, any certificate is better than
+        # none.
         must_have_profile=ca is acme.usual,
         external=external,
         limits=limits_at(ca.directory),
@@ -129,7 +130,9 @@ def _connect(
 def acme_account_at(
     directory: str | None, settings: Settings, state: StateStore, run: Run
 ) -> CaAccount:
-    """Return the account at a directory; if `directory` is None, at the usual directory."""
+    """Return certferry's account at a CA's directory; if `directory` is None, at the directory of
+    the usual CA.
+    """
     from certferry.adapters.acme.account import AcmeCaAccount
     from certferry.adapters.acme.network import IssuerSettings
 

@@ -48,7 +48,9 @@ def objects_of(settings: Settings) -> ObjectStore:
 
 
 def _account(settings: Settings, scheme: str) -> str:
-    """Return the label of the account with the keys for the bucket."""
+    """Return the label of the account with the keys for the bucket. Raises `ConfigError` unless one
+    account is named or is the only account of the type.
+    """
     accounts = [
         account.label for account in settings.accounts.values() if account.type == BUCKETS[scheme]
     ]

@@ -38,12 +38,15 @@ line.
 class Channels:
     """The channels declared in the settings."""
 
+    #: The settings with the channels' tables.
     settings: Settings
-    #: Returns the state; called when there is a notification to send.
+    #: Returns the state; called only when the state is needed.
     state: Callable[[], StateStore]
+    #: The run, which may be stopped while waiting for answers.
     run: Run
-    #: The language of channels without a language of their own.
+    #: The language of channels without a language of their own, `en` or `zh`.
     language: str
+    #: The adapters by type.
     table: AdapterTable = field(default_factory=installed)
     #: The id sent with a message, by which some services drop repeated messages.
     message_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -55,7 +58,9 @@ class Channels:
         return self._notifications().notify(change)
 
     def try_out(self, names: Sequence[str]) -> Mapping[str, Answered]:
-        """Send a test message through these channels. Return the answers by channel."""
+        """Send a test message through these channels. Return the answers by channel. Raises
+        `StateError` and `Interrupted`.
+        """
         about = self.settings.state.host, now(), self.message_id
         voices = {name: self._voice(self.settings.channels[name]) for name in names}
         return self._notifications().try_out(
@@ -86,7 +91,8 @@ class Channels:
         return Notifications(channels, state, now=state.now, run=self.run)
 
     def _message(self, table: ChannelTable, news: Sequence[Notification]) -> Message:
-        # Only accounts labelled with the type: another label is the operator's own name.
+        # Only accounts labelled with their type get the service's name in the message: any other
+        # label is the operator's own name for the account.
         services = {
             label: target.called
             for label, account in self.settings.accounts.items()
@@ -137,7 +143,7 @@ def check(settings: Settings, adapters: AdapterTable | None = None) -> None:
 
 def check_one(account: AccountTable, adapters: AdapterTable) -> None:
     """Raise `ConfigError` for the mistakes in a channel's table."""
-    # reported when a message is due; a broken channel does not fail a run
+    # A broken adapter is reported when a message is due: a broken channel does not fail a run.
     with suppress(BrokenAdapter):
         described = adapters.of_account(CHANNELS, account)
         bound(described, account, lambda _: Secret("not looked at"))

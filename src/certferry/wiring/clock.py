@@ -17,7 +17,7 @@ def now() -> datetime:
 
 
 def clock_of(run: Run, state: StateStore) -> Clock:
-    """Return the clock of a run. If hosts share the state, return the database's clock. Neither
-    clock moves if the machine's time is set later.
+    """Return the clock of a run: the state's clock if hosts share the state, or else the run's own.
+    Neither clock jumps if the machine's time is set later.
     """
     return state.now if state.is_shared else run.now

@@ -29,8 +29,9 @@ from certferry.wiring.workspace import Workspace
 
 
 def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -> tuple[str, ...]:
-    """Return the accounts in `named`, or all accounts with domains if `named` is empty. Raises
-    `ConfigError` for a name without such an account, and if the file has no such account.
+    """Return the labels of the accounts in `named`, or of all accounts with domains if `named` is
+    empty. Raises `ConfigError` for a label that is not an account with domains, and for a file
+    without such accounts.
     """
     labels = accounts.labels(TARGETS)
     for account in named:
@@ -96,7 +97,7 @@ def proposed(
 
 def must_be_read(discovery: Discovery) -> None:
     """Raise one `ConfigError` if every account has wrong settings. If there is only one account,
-    raise the account's failure.
+    raise the account's failure, if any.
     """
     failures = [look.failure for look in discovery.accounts if look.failure is not None]
     wrong = [error for error in failures if isinstance(error, ConfigError)]

@@ -60,8 +60,8 @@ def examine(
 
 
 def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
-    """Yield the report of every account that offers a report. Raises `ConfigError` if no account
-    does.
+    """Return the reports of all accounts that offer a report, each made when needed. Raises
+    `ConfigError` if no account offers a report, or for wrong settings of an account.
     """
     accounts, reporting = workspace.accounts(run), list[Reporting]()
     for family, connect in ((TARGETS, accounts.target), (DNS_PROVIDERS, accounts.dns)):
@@ -81,13 +81,13 @@ def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
 
 
 class CheckedRun(Struct, frozen=True):
-    """The subject of an examination: the settings, and the ports of a run with these settings."""
+    """The subject of an examination."""
 
-    settings: Settings
-    ports: Ports
-    schedulers: Iterable[Scheduler]
-    pause: Pause
-    is_serving: bool = False  #: This process starts the scheduled runs itself.
+    settings: Settings  #: The settings of the file.
+    ports: Ports  #: The ports of a run with the settings.
+    schedulers: Iterable[Scheduler]  #: The schedulers of this machine.
+    pause: Pause  #: Waits, and ends when the run is stopped.
+    is_serving: bool = False  #: Whether this process starts the scheduled runs itself.
 
 
 def checks_of(run: CheckedRun) -> Iterator[examination.Check]:
@@ -131,8 +131,8 @@ def without_state(
     *,
     is_serving: bool = False,
 ) -> tuple[Problem, ...]:
-    """Return the problem of a state that cannot be opened, and the problems of the checks that need
-    no state.
+    """Return the problem of a state that cannot be opened, and the problems of the files, the
+    schedule and the channels.
     """
     is_gone = isinstance(error, DatabaseUnavailable)
     code = Code.DATABASE_UNAVAILABLE if is_gone else Code.STATE_UNUSABLE
@@ -227,7 +227,9 @@ def _directory(run: CheckedRun) -> Client:
 
 
 def _standing(run: CheckedRun) -> frozenset[str]:
-    """Return the names proven by records of dns-persist-01; none if the CA does not answer."""
+    """Return the names proven by records of dns-persist-01. Return an empty set if the file does
+    not use the method or forbids lookups, or if the CA does not answer.
+    """
     resolvers = resolvers_for(run.settings, run.pause)
     if run.settings.acme.dns_persist and resolvers is not None:
         with suppress(IssuanceError):  # the check of the CA reports the error

@@ -52,8 +52,9 @@ def _workspace(settings: Settings) -> Path:
 
 
 def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler, Scheduler]:
-    """Return the systemd timer, the systemd service and the user's crontab. Root and the Debian
-    package's user get units of the system; any other user gets units of that user.
+    """Return the systemd timer, the systemd service and the user's crontab. Root gets units of the
+    system, as does the Debian package's user if the package's units are in use; any other user gets
+    units of that user.
     """
     from certferry.adapters.schedule import cron, systemd
 
@@ -85,7 +86,9 @@ def has_packaged_timer(environ: Mapping[str, str]) -> bool:
 def install_deploy_hook(
     home: Path | None, command: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[Path, bool]:
-    """Install the hook in acme.sh's home, or in `home`: see `migration.acme_sh.install`."""
+    """Install the hook in `home`, or else in acme.sh's usual home. Returns as
+    `migration.acme_sh.install`.
+    """
     from certferry.migration import acme_sh
 
     usual = acme_sh.default_home(environ, home_directory(environ))
@@ -110,7 +113,7 @@ def acme_sh_variables(*families: Family) -> Mapping[str, str]:
     table, names = installed(), dict[str, str]()
     for family in families:
         for type_ in table.names(family):
-            with suppress(BrokenAdapter):  # reported when such an account is connected
+            with suppress(BrokenAdapter):  # connecting the account reports the broken adapter
                 for variable in table.find(family, type_).adapter.ENVIRONMENT:
                     if variable.acme_sh:
                         names[variable.names[0]] = variable.acme_sh

@@ -67,10 +67,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Monitor:
-    """Notifies the heartbeat and the file of metrics of one run."""
+    """Pings the heartbeat of one run, and writes the file of metrics."""
 
+    #: The settings with the monitors.
     settings: Settings
+    #: Returns the state.
     state: Callable[[], StateStore]
+    #: Waits, and ends when the run is stopped.
     pause: Pause
     #: The language of the run's report in the ping, `en` or `zh`.
     language: str
@@ -89,7 +92,7 @@ class Monitor:
         self._sends = True
 
     def begin(self) -> None:
-        """Ping the start of the run. Does not wait for the answer."""
+        """Ping the start of the run, if this run pings. Does not wait for the answer."""
         if not self._beats:
             return
         try:
@@ -110,14 +113,16 @@ class Monitor:
             self._end(message, succeeded=isinstance(error, _LATER))
 
     def end(self, report: SyncReport) -> None:
-        """Write the metrics, and ping the run's result."""
+        """Write the metrics, and ping the run's result unless the run was stopped."""
         self._write_metrics(counted(report))
         if self._beats and report.complete:
             lines = map(plain, report_text.lines(report, self._voice))
             self._end("\n".join(lines) + "\n", succeeded=_is_no_alarm(report))
 
     def _end(self, message: str, *, succeeded: bool) -> None:
-        """Ping the run's end, wait up to `longest` for the answer, and store the ping's failure."""
+        """Ping the run's end, wait up to `longest` for the answer, and store the ping's result.
+        Store nothing if another host pings, or if the minute's pings are used up.
+        """
         missed, heartbeat = self._wrong, self._heartbeat
         end = time.monotonic() + self.longest.total_seconds()
         if self._starting is not None:
@@ -234,7 +239,9 @@ def _is_no_alarm(report: SyncReport) -> bool:
 
 
 def try_heartbeat(settings: Settings) -> Problem | None:
-    """Ping a success once; return the failure, if any. Raises `ConfigError`."""
+    """Ping a success once; return the failure, or `None` after a success and without a heartbeat.
+    Raises `ConfigError`.
+    """
     heartbeat = _heartbeat(settings, time.sleep)
     return None if heartbeat is None else heartbeat.end("", succeeded=True)
 

@@ -18,14 +18,14 @@ USUAL_DOH = (
     "https://1.12.12.12/dns-query",  # in China, of another operator
     "https://1.1.1.1/dns-query",  # outside
 )
-"""The HTTPS resolvers, unless `[dns]` sets `doh` or names a private resolver (`doh_of`). Given by
-address, because they are needed when DNS does not answer.
+"""The HTTPS resolvers, unless `[dns]` sets `doh` or names a private resolver (`doh_of`). The URLs
+have addresses in place of names, because the resolvers are needed when DNS does not answer.
 """
 
 
 def propagation_for(settings: Settings, pause: Pause, now: Clock) -> Propagation:
-    """Return the object that waits for challenge records: by lookups, or for the fixed time in
-    `wait`.
+    """Return the object that waits until challenge records are seen by lookups, or for the fixed
+    time in `wait` of `[dns]`.
     """
     from certferry.adapters.acme.propagation import DnsPropagation, FixedWait
 
@@ -44,7 +44,7 @@ def propagation_for(settings: Settings, pause: Pause, now: Clock) -> Propagation
 
 
 def resolvers_for(settings: Settings, pause: Pause) -> Resolvers | None:
-    """Return the resolvers; `None` if `wait` of `[dns]` forbids lookups."""
+    """Return the resolvers of `[dns]`; `None` if `wait` of `[dns]` forbids lookups."""
     from certferry.adapters.acme.propagation import ANSWER_WITHIN
     from certferry.adapters.acme.resolvers import Resolvers
 

@@ -54,16 +54,21 @@ class _Notified(Struct, frozen=True):
 
 @dataclass(eq=False)
 class RunNotifications:
-    """Notifies through the settings' channels in the operator's `language`."""
+    """Notifies of a run through the channels and the monitors of the settings."""
 
+    #: The settings with the channels and the monitors.
     settings: Settings
+    #: Returns the state.
     state: Callable[[], StateStore]
+    #: The run, which may be stopped while waiting for answers.
     run: Run
+    #: The operator's language, `en` or `zh`.
     language: str
 
     def notify_of(self, run: Callable[[], SyncReport], *, is_whole: bool = False) -> SyncReport:
-        """Call `run` and notify of the report. `is_whole`: the run is for every declared
-        certificate.
+        """Call `run`, notify of the report or of the error, and return the report, incomplete if
+        the run was stopped. `is_whole`: the run is for every declared certificate. Raises the
+        errors of `run`.
         """
         monitor = self._monitor(is_whole=is_whole)
         report: SyncReport | None = None
@@ -85,8 +90,8 @@ class RunNotifications:
 
     @contextmanager
     def _notifying_of_an_early_end(self, monitor: Monitor | None) -> Iterator[None]:
-        """Notify of an error that ends the `with` block. If the run lacks or has lost the lease,
-        notify only the monitors.
+        """Notify of an error that ends the `with` block, and raise the error. If the run lacks or
+        has lost the lease, or if there is no state, notify only the monitors.
         """
         try:
             yield
@@ -110,8 +115,8 @@ class RunNotifications:
     def _left_by(self, report: SyncReport, state: StateStore) -> Change:
         if self.settings.channels:
             self._remember_last_message(state)
-        # Only of failed lineages, unless a channel wants deadlines: so a successful run usually
-        # reads nothing more.
+        # Versions are read only for lineages that are not as declared, unless a channel wants
+        # deadlines. A successful run then reads nothing more.
         all_end = any(
             notices.Topic.DEADLINE in table.on for table in self.settings.channels.values()
         )
@@ -136,8 +141,8 @@ class RunNotifications:
         return change
 
     def _remember_last_message(self, state: StateStore) -> None:
-        """Store in the state the last message that was sent while the state could not be used. So
-        the channels also hear of the end of that problem.
+        """Store in the state the last message that was sent while the state could not be used. The
+        channels then also hear of the end of that problem.
         """
         stamp = self._stamp
         last = stamp.last()
@@ -147,7 +152,7 @@ class RunNotifications:
             )
             for name in self.settings.channels:
                 state.update_channel(name, lambda channel, _: (having(sent, channel), None))
-            stamp.remove()  # first, so a run killed while sending does not send twice
+            stamp.remove()  # before any message, so a run killed while sending does not send twice
 
     def notify_failure(self, error: errors.CertferryError) -> None:
         """Store the error that ended a run, and notify of the error. If the state is unusable,
@@ -172,7 +177,7 @@ class RunNotifications:
         is_known = last is not None and last.code in {"", error.code}
         if last is not None and is_known and timedelta(0) <= moment - last.at < A_DAY:
             return
-        stamp.put(error.code, moment)  # first, so a run killed while sending does not send twice
+        stamp.put(error.code, moment)  # before sending, so a killed run does not send twice
         with closing(empty_state()) as state:
             elsewhere = RunNotifications(
                 self.settings, lambda: state, run=self.run, language=self.language
@@ -285,9 +290,9 @@ def salvaged(
 
 def _harmless(settings: Settings, adapters: AdapterTable | None) -> Settings:
     """Return the part of the settings that does no harm even if written by another user. A channel
-    is kept if its adapter declares `ONLY_SENDS` and no setting refers to a secret. The heartbeat is
-    kept, because its secret goes only to its own address, unless a program or a key ring gives the
-    secret.
+    is kept if the adapter declares `ONLY_SENDS` and no setting refers to a secret. The heartbeat is
+    kept unless a program or a key ring gives the address: the address is the heartbeat's secret,
+    and goes to no other address.
     """
     channels = {
         name: channel

@@ -75,8 +75,8 @@ def keep_access(state: StateStore, who: str, event: str, **facts: str) -> None:
 
 
 def make_link(store: AccessStore, user: str, now: datetime) -> str:
-    """Return the secret of a new link for choosing a password. An earlier link of the user stops
-    working.
+    """Store a new link for choosing a password, and return the link's secret. An earlier link of
+    the user stops working.
     """
     secret = secrets.token_urlsafe(_SECRET_BYTES)
     store.save_link(
@@ -88,7 +88,9 @@ def make_link(store: AccessStore, user: str, now: datetime) -> str:
 def make_token(
     store: AccessStore, name: str, role: access.Role, now: datetime, lasts: timedelta | None
 ) -> str | None:
-    """Return a new token for the API; `None` if the name is taken."""
+    """Store a new token for the API, and return the token's secret; `None` if the name is taken. A
+    token without `lasts` does not expire.
+    """
     secret = access.TOKEN + secrets.token_urlsafe(_SECRET_BYTES)
     expires_at = None if lasts is None else now + lasts
     token = access.Token(

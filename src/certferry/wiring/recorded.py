@@ -73,8 +73,9 @@ def domains_elsewhere(settings: Settings, state: StateStore) -> Mapping[tuple[st
 
 
 def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -> SyncReport:
-    """Return the report with the certificates no longer declared, and store this file's
-    declarations.
+    """Return the report with the certificates no longer declared, and store which lineages belong
+    to this file. After a run for only some certificates, or an error of the state, return the
+    report unchanged.
     """
     if settings.certificates != settings.declared:
         return report
@@ -90,7 +91,7 @@ def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -
 
 
 def must_be_declared_nowhere(lineage: str, settings: Settings, state: StateStore) -> None:
-    """Raise `ConfigError` for a lineage declared in another host's file."""
+    """Raise `ConfigError` for a lineage that, in a state shared by hosts, another file declares."""
     for hosts in state.declared_among([lineage], besides=_name_of(settings)).values():
         raise ConfigError(
             Text("{lineage} is declared on {hosts}", lineage=lineage, hosts=list(hosts)),
@@ -120,7 +121,7 @@ def undeclared(settings: Settings, state: StateStore, moment: datetime) -> tuple
 
 
 def newest(versions: Versions, moment: datetime) -> Certificate | None:
-    """Return a lineage's newest certificate that is still valid."""
+    """Return a lineage's newest certificate that is still valid; `None` without one."""
     valid = (version.certificate for version in versions)
     return next((certificate for certificate in valid if certificate.not_after > moment), None)
 
@@ -128,8 +129,8 @@ def newest(versions: Versions, moment: datetime) -> Certificate | None:
 def _undeclared(
     ours: Iterable[str], declared: Sequence[DesiredCertificate], state: StateStore, moment: datetime
 ) -> Iterator[Undeclared]:
-    """Yield the certificates that are still valid among `ours`, the undeclared lineages of this
-    file. A certificate kept under another name is left out.
+    """Yield the certificates that are still valid among `ours`: the lineages that belong to this
+    file and are no longer declared. A certificate kept under another name is left out.
     """
     ends = {
         lineage: newest(history, moment) for lineage, history in state.versions_of(ours).items()
@@ -227,7 +228,9 @@ def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorde
 
 
 def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
-    """Return an error if the key file exists but the state is empty. Raises `StateError`."""
+    """Return an error if the key file exists but the state's file holds no state; otherwise `None`,
+    also for a state on a server or in a bucket. Raises `StateError`.
+    """
     path, key_file = settings.state.path, settings.state.key_file
     if path is None or key_file is None:
         return None

@@ -43,22 +43,25 @@ _log = logging.getLogger(__name__)
 class RunOptions:
     """The work of a run, and the place where the run was started."""
 
+    #: The kind of work.
     kind: stored_runs.RunKind = stored_runs.RunKind.SYNC
+    #: Where the run was started.
     source: stored_runs.RunSource = stored_runs.RunSource.COMMAND
-    #: The run is for every declared certificate; monitors count only such runs.
+    #: Whether the run is for every declared certificate; monitors count only such runs.
     is_whole: bool = True
-    #: Digest of a plan: carry out exactly this plan, or nothing.
+    #: The digest of a plan, to be carried out without other writes; `None` for any plan.
     plan: str | None = None
+    #: How long the run waits for changes.
     wait_limit: WaitLimit = field(default_factory=WaitLimit)
-    #: Also order certificates that are not due, in a rehearsal.
+    #: Whether a rehearsal also orders certificates that are not due.
     renews: bool = False
-    #: Upload again to accounts that refused uploads as full.
+    #: Whether to upload again to accounts that refused uploads as full.
     quota_raised: bool = False
 
 
 class RunWriter:
     """Writes the row of a run: the beginning, the events (see `SOON`), and the end. If the state
-    refuses a write, the run goes on.
+    refuses a write, the run goes on, except at `begin`.
     """
 
     def __init__(
@@ -124,7 +127,9 @@ class RunWriter:
         self._add("", str(problem.code), message, stored_runs.RunState.FAILED.value)
 
     def end(self, state: stored_runs.RunState, report: stored_runs.RunReport | None = None) -> None:
-        """Store the run's end after the run's events. Only the first call counts."""
+        """Store the run's end after the run's events. Only the first call counts. If the state
+        refuses the end, a thread tries again (`AGAIN`).
+        """
         self._over.set()
         self.try_to_begin()  # the run may have made the state
         if self.stored is None or self._has_ended:
@@ -184,7 +189,9 @@ class RunWriter:
         in_thread(self._write_on, "progress of a run")
 
     def _must_begin_writing(self) -> bool:
-        """Return whether no thread writes yet. From now on, a thread must."""
+        """Return whether the caller must start a thread that writes; the thread then counts as
+        started. Return False while a thread writes, and after the run's end.
+        """
         if self._is_writing or self._over.is_set():
             return False
         self._is_writing = True

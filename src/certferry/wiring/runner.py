@@ -39,7 +39,7 @@ from certferry.wiring.selection import must_be_renewed_here, must_declare, selec
 from certferry.wiring.workspace import Workspace, who_runs
 
 ENDING = timedelta(seconds=9)
-"""Time for stopped runs to reach a safe point, because the process must end within 10 seconds."""
+"""Time for stopped runs to clean up and end, because the process must end within 10 seconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ _log = logging.getLogger(__name__)
 class RunInProgress:
     """A run over a workspace, together with the run's row."""
 
-    workspace: Workspace
-    run: Run
-    options: RunOptions
+    workspace: Workspace  #: The settings, limited to the run's certificates, and the state.
+    run: Run  #: The stop and the listener of the run.
+    options: RunOptions  #: The work of the run.
     #: The current plans, as compared with a confirmed plan; shown after `PlanChanged`.
     plans: Sequence[Plan] = field(default=(), init=False)
-    writer: RunWriter = field(init=False)
+    writer: RunWriter = field(init=False)  #: Writes the run's row.
 
     def __post_init__(self) -> None:
         self.writer = RunWriter(self.workspace, self.options, self.run.who)
@@ -72,9 +72,9 @@ class RunInProgress:
                 return self.sync()
 
     def sync(self) -> SyncReport:
-        """Bring the world to the declared state, and notify of the result. Raises `PlanChanged` if
-        the plan differs from the confirmed plan: nothing was changed then, and `plans` has the
-        current plans.
+        """Bring the world to the declared state, notify of the result, and return the report.
+        Raises `ConfigError`, `StateError`, and `PlanChanged` if the plan differs from the confirmed
+        plan: nothing was changed then, and `plans` has the current plans.
         """
         with self.recorded() as ended:
             confirmed = {} if self.options.plan is None else self._confirmed(self.options.plan)
@@ -87,8 +87,9 @@ class RunInProgress:
         return self._stored(report)
 
     def rehearse(self) -> Rehearsed:
-        """Order due certificates at the staging directory and discard the certificates. Changes
-        nothing.
+        """Order due certificates at the staging directory, discard the certificates, and return the
+        results. Stored certificates and targets stay as they are; challenge records are removed
+        again. Raises `ConfigError` and `StateError`.
         """
         with self.recorded() as ended:
             at_staging = rehearsing(self.workspace.settings)
@@ -100,8 +101,8 @@ class RunInProgress:
         return rehearsed
 
     def roll_back(self) -> SyncReport:
-        """Bind the previous certificate again. Raises the errors of `withdraw_by_hand` to the
-        caller; channels are not notified of these errors.
+        """Bind the previous certificate again, notify of the result, and return the report. Raises
+        the errors of `withdraw_by_hand`, of which channels are not notified.
         """
         with self.recorded() as ended:
             ports = self._connect()
@@ -321,9 +322,9 @@ def _meant(workspace: Workspace, kind: stored_runs.RunKind, names: Sequence[str]
 
 
 def warn_of_state(workspace: Workspace, *, to_channels: bool) -> None:
-    """Warn of a lost state and of undeclared certificates in the state. With `to_channels`, also
-    notify the channels of a lost state, because the run will issue every certificate again and no
-    operator reads the log.
+    """Log warnings about a lost state and about undeclared certificates in the state. With
+    `to_channels`, also notify the channels of a lost state, because the run will issue every
+    certificate again and no operator reads the log. Errors of the state are ignored.
     """
     settings = workspace.settings
     with suppress(errors.CertferryError):
@@ -346,8 +347,9 @@ def fail_of_wrong_file(
     *,
     language: str,
 ) -> None:
-    """Store a failed run for a wrong configuration file, if the file still names the state. Ping
-    the heartbeat, and notify the channels once a day.
+    """Report a wrong configuration file by the settings that can still be read from the file, if
+    any: ping the heartbeat, and notify the channels. If the file still names the state, store a
+    failed run; otherwise notify the channels at most once a day.
     """
 
     def ends() -> SyncReport:

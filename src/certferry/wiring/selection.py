@@ -44,8 +44,8 @@ class Selection(Struct, frozen=True):
 
 
 def choose(names: Sequence[str], path: Path | None, environ: Mapping[str, str]) -> Selection:
-    """Read the file and choose the named certificates. Without a file, declare a certificate for
-    `names`. Raises `ConfigError`.
+    """Read the file and choose the named certificates; all certificates if `names` is empty.
+    Without a file, declare a certificate for `names`. Raises `ConfigError`.
     """
     if names and find_file(path, environ) is None:
         return Selection(from_environment(names, environ), {})
@@ -59,7 +59,7 @@ def select(
     certificates: Sequence[DesiredCertificate], names: Sequence[str]
 ) -> tuple[DesiredCertificate, ...]:
     """Return the certificates named by lineage or covering a named domain; all certificates if
-    `names` is empty. Raises `ConfigError`.
+    `names` is empty. Raises `ConfigError` for a name without a certificate.
     """
     return _chosen(certificates, _lineages_by_name(names, certificates))
 
@@ -182,7 +182,7 @@ def history_of(
 
 
 def must_be_one(name: str, lineages: Sequence[str]) -> None:
-    """Raise `ConfigError` for a domain covered by several certificates."""
+    """Raise `ConfigError` if `name` means several lineages."""
     if len(lineages) > 1:
         raise ConfigError(
             Text("{name} is in several certificates: {lineages}", name=name, lineages=lineages),
@@ -210,8 +210,10 @@ def _unknown(name: str, lineages: Sequence[str]) -> ConfigError:
 class Meant(Struct, frozen=True):
     """The settings for a run started by another client's hook."""
 
+    #: The settings, limited to the certificates meant.
     settings: Settings
-    #: The client's name, if no file declares the renewed certificate and so `settings` declare it.
+    #: The client's name if no file declares the renewed certificate; `settings` then declare the
+    #: certificate.
     undeclared_of: str | None = None
 
 
@@ -221,9 +223,11 @@ def hook_modes() -> tuple[str, ...]:
 
 
 def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Meant:
-    """Return the settings for a certificate that another client has renewed. They come from the
-    configuration file, or are made without a file. A mode other than a client's name is a type of
-    accounts: it means every declared certificate with a deployment there. Raises `ConfigError`.
+    """Return the settings for the run of a hook: from the configuration file, or made for the
+    renewed certificate if no file declares certificates. Raises `ConfigError`.
+
+    `mode` is the name of the client that has renewed the certificate, or a type of accounts. With a
+    type, the run is for every declared certificate with a deployment to such an account.
     """
     is_client = mode in renewals.CLIENTS
     renewed = renewals.renewed_by(mode, environ) if is_client else renewals.renewed_by_any(environ)

@@ -79,7 +79,7 @@ class InstalledAdapters(model.Adapters):
     def variables(self, types: Collection[str]) -> Collection[str]:
         names: set[str] = set()
         for type_ in {*types, *USUAL.values()}:
-            with suppress(ConfigError):  # reported when such an account is connected
+            with suppress(ConfigError):  # connecting the account reports the broken adapter
                 names |= {
                     name
                     for variable in variables_of(type_, self._table())
@@ -91,7 +91,7 @@ class InstalledAdapters(model.Adapters):
         """See `Adapters.keys_in`. An optional key is taken from the environment only if the
         account's table is empty.
         """
-        with suppress(adapters.BrokenAdapter):  # reported when such an account is connected
+        with suppress(adapters.BrokenAdapter):  # connecting the account reports the broken adapter
             needed = needed_by(account.type, self._table())
             return {
                 variable.key: f"env:{name}"
@@ -108,7 +108,7 @@ class InstalledAdapters(model.Adapters):
         try:
             return partial(_read, self._table().find(adapters.TARGETS, type_))
         except adapters.BrokenAdapter:
-            return None  # reported when such an account is connected
+            return None  # connecting the account reports the broken adapter
 
     def check(self, account: model.AccountTable, group: str, resolve: Resolve) -> None:
         if group == NOTIFY_GROUP:
@@ -176,7 +176,7 @@ def offered(
     family: adapters.Family, table: adapters.AdapterTable | None = None
 ) -> tuple[Service, ...]:
     """Return the types of accounts (or channels) of a family: the usual type first, then the others
-    by rank.
+    by rank. A type with a broken adapter is left out, with a warning in the log.
     """
     table = table or adapters.installed()
     ranked: list[tuple[bool, float, Service]] = []
@@ -239,7 +239,7 @@ def _proven_by(environ: Mapping[str, str]) -> model.UsualAccount:
     """Return the first DNS account with all keys in the environment, or else the usual account."""
     family = adapters.DNS_PROVIDERS
     for type_ in (USUAL[family.group], *adapters.installed().names(family)):
-        with suppress(adapters.BrokenAdapter):  # reported where such an account is declared
+        with suppress(adapters.BrokenAdapter):  # connecting the account reports the broken adapter
             account = _account(family, type_)
             held = [any(map(environ.get, variable.names)) for variable in account.variables]
             if held and all(held):
@@ -271,13 +271,14 @@ _Unfit = tuple[Mistake, Text | None]
 
 
 def load_checked(path: Path | None, environ: Mapping[str, str]) -> model.Settings:
-    """Read a file. Raises `ConfigError`, also for a profile that a target would refuse."""
+    """Read a file. Raises `ConfigError`, also for a certificate with no fitting profile."""
     return checked(load.load(path, environ, ADAPTERS))
 
 
 def checked(settings: model.Settings) -> model.Settings:
     """Return the settings with only the profiles that fit the names and the targets. Raises
-    `ConfigError` as `load_checked` does.
+    `ConfigError` for a wrong channel, for a domain named for two accounts (`named_for_two`), and
+    for a certificate with no fitting profile.
     """
     if settings.channels:
         from certferry.wiring.channels import check

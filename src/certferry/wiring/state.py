@@ -43,7 +43,7 @@ def act_as_owner(state: StateSettings) -> None:
     """
     if state.path is None or os.geteuid() != 0:
         return
-    with suppress(KeyError, OSError):  # no such user, or no directory yet
+    with suppress(KeyError, OSError):  # the user or the directory is missing
         user = pwd.getpwnam(PACKAGE_USER)
         if user.pw_uid == state.path.parent.stat().st_uid:
             os.initgroups(PACKAGE_USER, user.pw_gid)
@@ -55,7 +55,9 @@ def act_as_owner(state: StateSettings) -> None:
 
 @contextmanager
 def as_caller() -> Iterator[None]:
-    """Write with the rights of the caller in a `with` block, even after `act_as_owner`."""
+    """Write with the rights of the user who started the process, in a `with` block, even after
+    `act_as_owner`.
+    """
     user, group = os.geteuid(), os.getegid()
     os.seteuid(os.getresuid()[2])
     os.setegid(os.getresgid()[2])
@@ -104,7 +106,9 @@ def _location_of(settings: Settings) -> states.Location:
 
 
 def prepared_state(settings: Settings, *, init: bool) -> bool:
-    """Make the state (`init`), or upgrade the state: see `adapters.state.connect.prepare`."""
+    """Make the state (`init`), or upgrade the state; return whether anything changed. See
+    `adapters.state.connect.prepare`.
+    """
     act_as_owner(settings.state)
     return states.prepare(
         _location_of(settings),
@@ -215,7 +219,7 @@ Check = Callable[[StateStore], Iterator[Problem]]
 
 def unopened_keys(state: StateStore) -> Iterator[Problem]:
     """Yield a problem for each stored private key that cannot be decrypted. If the state's own key
-    is wrong, yield only that problem.
+    is wrong, yield only that problem. Raises `StateUnavailable`.
     """
     try:
         state.must_unseal()
@@ -230,7 +234,8 @@ def unopened_keys(state: StateStore) -> Iterator[Problem]:
 
 def foreign_rows(state: StateStore) -> Iterator[Problem]:
     """Yield a problem for each row written or changed by another program. Yield nothing if the
-    state's key is wrong: such rows cannot be recognised then, and `unopened_keys` reports the key.
+    state's key is wrong: foreign rows cannot be recognised then, and `unopened_keys` reports the
+    key. Raises `StateUnavailable`.
     """
     try:
         state.must_unseal()
@@ -243,8 +248,8 @@ def foreign_rows(state: StateStore) -> Iterator[Problem]:
 
 
 def broken_history(state: StateStore) -> Iterator[Problem]:
-    """Yield a problem for the first break in each certificate's history, and one if whole histories
-    were deleted: another program has changed or removed entries.
+    """Yield a problem for the first break in each certificate's history, and one problem if whole
+    histories were deleted. The cause is another program that changed or removed entries.
 
     If the state's key cannot be used, yield only that problem. Raises `StateUnavailable`.
     """

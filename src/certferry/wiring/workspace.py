@@ -45,7 +45,7 @@ class Workspace:
     use from any thread.
     """
 
-    settings: Settings
+    settings: Settings  #: The settings, perhaps limited to some certificates (`part_for`).
     reads_only: bool = False  #: Open the state for reading; runs change nothing.
     language: str = "en"  #: The language of messages, `en` or `zh`.
 
@@ -95,8 +95,9 @@ class Workspace:
         )
 
     def connect(self, run: Run, *, declares: bool = True) -> Ports:
-        """Connect the ports of a run, anew for each run. With `declares`, store the file's
-        declarations, unless the workspace only reads. Raises `StateError` and one `ConfigError`.
+        """Connect the ports of a run, anew for each run. Unless the workspace only reads, remove
+        files that a killed run left for commands, and with `declares` store the file's declarations
+        in a shared state. Raises `StateError` and one `ConfigError`.
         """
         # First, so a mistake in the settings stops the run before an empty state is made.
         dns, targets = self.accounts(run).meant()
@@ -136,7 +137,7 @@ class Workspace:
         return RunNotifications(self.settings, lambda: self.state, run=run, language=self.language)
 
     def adopt(self, lineage: str, bundle: CertificateBundle, who: str) -> bool:
-        """Store another client's certificate: see `migration.takeover.adopt`."""
+        """Store another client's certificate, and return as `migration.takeover.adopt`."""
         state = self.state
         lease = partial(held_lease, state, state.now)
         return adopt(lineage, bundle, state=state, lease=lease, now=state.now(), who=who)
@@ -152,7 +153,9 @@ class Overview(Struct, frozen=True):
 
 
 def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
-    """Return how everything declared in the workspace stands. Changes nothing."""
+    """Return how everything declared in the workspace stands. Changes nothing at services; connects
+    as `Workspace.connect`. Raises `ConfigError`, `StateError` and `Interrupted`.
+    """
     from certferry.reconcile.reads import statuses_of
 
     statuses = statuses_of(workspace.connect(run), workspace.certificates, recorded)

@@ -191,7 +191,7 @@ def test_code_without_a_number(account: QiniuAccount, client: QiniuClient) -> No
 
 @pytest.mark.parametrize("keys", [("wrong", SECRET_KEY), (ACCESS_KEY, "wrong")])
 def test_wrong_keys(keys: tuple[str, str], account: QiniuAccount) -> None:
-    """The error names the host and the tried ways, and the hint explains how to check the keys."""
+    """The error names the tried hosts and ways, and the hint explains how to check the keys."""
     client = account.client(access_key=keys[0], secret=keys[1])
 
     failure = _failure(client.list_certificates)
@@ -199,7 +199,7 @@ def test_wrong_keys(keys: tuple[str, str], account: QiniuAccount) -> None:
     service = account.service
     fusion, api = (url.removeprefix("http://") for url in (service.fusion_url, service.api_url))
     assert (
-        f"{fusion} does not accept access_key and secret_key for the list of certificates"
+        "Qiniu does not accept access_key and secret_key"
         f" (401 bad token; tried: {fusion} (QBox), {api} (QBox), {api} (Qiniu))"
     ) == str(failure.error)
     assert TargetAccessDenied is type(failure.error)

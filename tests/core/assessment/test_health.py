@@ -289,7 +289,7 @@ def test_place_with_a_certificate_of_another_tool(days: int, expected: list[Seve
 WANTED, FOREIGN = "cc" * 32, "dd" * 32
 
 
-def seen_of(*addresses: Served, bound: str = "other") -> Sighting:
+def seen_of(*addresses: Served, bound: str | None = "other") -> Sighting:
     """Return a run's sighting of a domain whose bound certificate ends in ten days."""
     until = NOW + 10 * DAY if bound == "other" else None
     domain = ObservedDomain(
@@ -331,6 +331,27 @@ def test_addresses_that_lag_are_stored() -> None:
 
     assert (2, ("192.0.2.7",), True) == (lagging.answered, lagging.lagging, lagging.is_uploaded)
     assert (True, 0, ()) == (served.served, served.answered, served.lagging)
+
+
+def test_domain_without_https_at_every_address() -> None:
+    """Visitors get an error: the failure of the deployment is an error, and elsewhere a warning."""
+    refusing = address(None)
+    dark = seen_of(refusing, refusing)
+    trouble = Notice(
+        Topic.TROUBLE,
+        Subject("img", "qiniu", "img.example.com"),
+        NOW,
+        Problem("deploy_failed", Text("Qiniu refused the certificate")),
+    )
+
+    assert dark.serves_nothing
+    assert not seen_of(refusing, address(FOREIGN)).serves_nothing
+    assert not seen_of(address(None, silent=True)).serves_nothing
+    assert not seen_of().serves_nothing
+    assert seen_of(bound=None).serves_nothing
+    for seen, severity in ((dark, Severity.ERROR), (place(served=False), Severity.WARNING)):
+        state = recorded(version(80 * DAY), places=[seen], notices=[trouble])
+        assert (severity, "deploy_failed") in judged(state)
 
 
 def test_domains_behind_a_lagging_address() -> None:

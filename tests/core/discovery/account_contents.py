@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.inventory import FoundDomain, FoundZone
-from certferry.core.discovery.proposal import Places, Service
+from certferry.core.discovery.proposal import Places, Service, TargetAccount
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 
@@ -21,4 +21,4 @@ QINIU = Service(Text("Qiniu"), ("qiniu",))
 
 
 def places(*domains: FoundDomain, zones: tuple[str, ...] = ("example.com",)) -> Places:
-    return Places("dnspod", tuple(map(FoundZone, zones)), "qiniu", domains, QINIU)
+    return Places("dnspod", tuple(map(FoundZone, zones)), (TargetAccount("qiniu", domains, QINIU),))

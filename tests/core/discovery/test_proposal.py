@@ -17,6 +17,7 @@ from certferry.core.discovery.proposal import (
     Places,
     ProposedCertificate,
     ProposedDeployment,
+    TargetAccount,
     propose_beside,
     propose_for_domains,
     with_https,
@@ -87,7 +88,7 @@ def test_wildcard_above_the_accounts_zone_is_not_proposed() -> None:
     names = ("a.example.com", "b.example.com")
 
     apart = grouped(Grouping.WILDCARD, *names, zones=names)
-    contents = Places("harbour", None, "qiniu", tuple(map(domain, names)))
+    contents = Places("harbour", None, (TargetAccount("qiniu", tuple(map(domain, names))),))
     unknown = propose_for_domains(contents, 100, names, Grouping.WILDCARD)
 
     assert {name: (name,) for name in names} == apart
@@ -144,7 +145,7 @@ def test_unknown_zones_separate_the_names() -> None:
     """
     domains = tuple(map(domain, ("img.example.com", "*.img.example.com", "a.example.net")))
 
-    proposal = propose_for_domains(Places("harbour", None, "qiniu", domains), 100)
+    proposal = propose_for_domains(Places("harbour", None, (TargetAccount("qiniu", domains),)), 100)
 
     assert [
         ("a.example.net", ("a.example.net",)),
@@ -173,6 +174,24 @@ def test_domain_that_cannot_be_changed_is_left_out_of_a_wildcards_deployment() -
     assert [("a.example.com", FROZEN.message)] == [
         (left.name, left.reason) for left in proposal.left_out
     ]
+
+
+def test_domains_of_two_accounts_share_a_certificate() -> None:
+    """The certificate of the zone has a deployment to each account with domains. A domain at both
+    accounts is deployed at both, and an account without domains has no deployment.
+    """
+    qiniu = TargetAccount("qiniu", (domain("img.example.com"), domain("www.example.com")))
+    other = TargetAccount("harbour", (domain("www.example.com"), domain("off.example.com")))
+    contents = Places("dnspod", (FoundZone("example.com"),), (qiniu, other, TargetAccount("empty")))
+    wanted = {"img.example.com", "www.example.com"}
+
+    [certificate] = propose_for_domains(contents, 100, wanted, Grouping.WILDCARD).certificates
+
+    assert ("*.example.com",) == certificate.names
+    assert (
+        ProposedDeployment("qiniu"),
+        ProposedDeployment("harbour", ("www.example.com",)),
+    ) == certificate.deployments
 
 
 def test_child_of_a_wildcard_domain_leaves_the_deployment_whole() -> None:
@@ -207,7 +226,7 @@ def test_domains_that_are_left_out_have_a_proposal() -> None:
 def test_paused_zone_is_reported() -> None:
     """A paused zone takes no records, so its names cannot be proven."""
     paused = FoundZone("example.com", Text("it is paused"))
-    contents = Places("dnspod", (paused,), "qiniu", (domain("a.example.com"),))
+    contents = Places("dnspod", (paused,), (TargetAccount("qiniu", (domain("a.example.com"),)),))
 
     [left] = propose_for_domains(contents, 100).left_out
 

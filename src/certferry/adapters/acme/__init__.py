@@ -1,1 +1,1 @@
-"""Certificates from an ACME server (RFC 8555), proven by DNS-01."""
+"""Certificates from an ACME server (RFC 8555), proven by DNS-01 or dns-persist-01."""

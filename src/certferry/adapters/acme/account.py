@@ -81,7 +81,9 @@ class AccountKeeper:
         return None
 
     def sign_in(self, client: Client) -> AcmeAccount:
-        """Have the client sign requests for the account; register the account first if needed."""
+        """Have the client sign requests for the account, and return the account; register the
+        account first if needed.
+        """
         account = self._state.account(self._directory)
         if account is None or account.url is None or account.next_key_pem is not None:
             with self.lease():  # another run may have stored an account meanwhile
@@ -92,7 +94,9 @@ class AccountKeeper:
         return account
 
     def sign_in_if_known(self, client: Client) -> AcmeAccount | None:
-        """Have the client sign requests for the stored account, if the state has an account."""
+        """Have the client sign requests for the stored account, and return the account; return
+        `None` if the state has no registered account.
+        """
         account = self._state.account(self._directory)
         if account is None or account.url is None:
             return None
@@ -108,7 +112,9 @@ class AccountKeeper:
         return refused.kind == "unauthorized" and not client.knows(account_key(account))
 
     def for_account(self, client: Client, request: Callable[[AcmeAccount], _T]) -> _T:
-        """Sign in and make a request; repeat with a new account if the CA lost the account."""
+        """Sign in, make a request, and return the result. If the CA does not know the account,
+        repeat the request once, with the key in force or with a new account.
+        """
         account = self.sign_in(client)
         try:
             return request(account)
@@ -224,7 +230,8 @@ class AcmeCaAccount:
             yield client, account
 
     def _with_next_key(self, account: AcmeAccount) -> AcmeAccount:
-        """Store a new key and the old key's thumbprint, before the CA gets the new key.
+        """Store a new key and the old key's thumbprint, before the CA gets the new key. Return the
+        account with both keys. A new key stored earlier is used again.
 
         A dns-persist-01 record that names the old key stays valid
         (draft-ietf-acme-dns-persist-02 §4.2).

@@ -71,8 +71,9 @@ _T = TypeVar("_T")
 
 
 class Order(Struct, frozen=True):
-    """An order as the CA shows it (§7.1.3)."""
+    """An order as shown by the CA (§7.1.3)."""
 
+    #: URL of the order.
     url: str
     #: `pending`, `ready`, `processing`, `valid` or `invalid`.
     status: str
@@ -82,7 +83,9 @@ class Order(Struct, frozen=True):
     finalize: str
     #: URL of the certificate, once issued.
     certificate: str | None
+    #: When the order ends, aware; `None` if the CA sets no end.
     expires: datetime | None
+    #: The profile of the certificate; `None` if the CA names no profile.
     profile: str | None
     #: Why the order is invalid.
     problem: messages.Error | None
@@ -93,7 +96,9 @@ class Order(Struct, frozen=True):
 class Challenge(Struct, frozen=True):
     """A challenge of an authorization, with the answer for the CA."""
 
+    #: URL that takes the answer.
     url: str
+    #: `pending`, `processing`, `valid` or `invalid`.
     status: str
     #: The TXT value to write; empty for dns-persist-01.
     txt_value: str
@@ -104,9 +109,11 @@ class Challenge(Struct, frozen=True):
 class Authorization(Struct, frozen=True):
     """An authorization: the proof of one name (§7.1.4)."""
 
+    #: URL of the authorization.
     url: str
     #: The name, with `*.` for a wildcard.
     name: str
+    #: `pending`, `valid`, `invalid`, `deactivated`, `expired` or `revoked`.
     status: str
     #: The DNS-01 challenge, if offered.
     challenge: Challenge | None
@@ -127,8 +134,8 @@ class _NewOrder(messages.NewOrder):
 class Client(ClientV2):
     """Requests to a CA, signed for an account after `sign_in`.
 
-    Every method raises `Refused`, the errors of `Network`, and `CaUnavailable` for a malformed
-    answer or an address at a host outside `origins`.
+    Every method that sends a request raises `Refused`, the errors of `Network`, and `CaUnavailable`
+    for a malformed answer or an address at a host outside `origins`.
     """
 
     #: Host and port of the directory's URL, and of each URL in the directory.
@@ -163,7 +170,7 @@ class Client(ClientV2):
 
     @property
     def renewal_info(self) -> str | None:
-        """The directory's address of renewal information (RFC 9773 §3)."""
+        """The directory's address of renewal information (RFC 9773 §3), or `None`."""
         address = self.directory.to_partial_json().get("renewalInfo")
         return address if isinstance(address, str) else None
 
@@ -202,7 +209,7 @@ class Client(ClientV2):
         return True
 
     def account(self, url: str) -> AccountFacts:
-        """Return the account as the CA shows it (§7.3.2)."""
+        """Return the facts of the account at `url`, as shown by the CA (§7.3.2)."""
         return _read(partial(_facts, url), self._post_as_get(url))
 
     def change_key(self, url: str, old: JWKEC, new: JWKEC) -> None:
@@ -282,7 +289,9 @@ class Client(ClientV2):
         return super()._post(url, *args, **kwargs)
 
     def _must_be_here(self, url: str) -> None:
-        """Refuse a URL at another host: a tampered order could name an internal service."""
+        """Raise `CaUnavailable` for a URL at another host, or without https: a tampered order could
+        name an internal service.
+        """
         must_be_private(url)
         for elsewhere in _origins_of([url]) - self.origins:
             hint = Text(
@@ -332,7 +341,9 @@ class Client(ClientV2):
 
 @contextlib.contextmanager
 def opened(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Iterator[Client]:
-    """Read a CA's directory; close the connections on exit. Only `IssuanceError` is raised."""
+    """Read a CA's directory, and yield the client; close the connections on exit. Errors of the
+    ACME library, also in the block, are raised as `IssuanceError`.
+    """
     with opened_network(settings, pause, now) as network:
         yield Client.at(settings.directory, network)
 
@@ -400,7 +411,7 @@ def _standing(challenge: Mapping[str, Any]) -> Challenge:
 
 
 def read_directory(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Client:
-    """Read a CA's directory; return the client with its connections closed.
+    """Read a CA's directory; return the client, with the connections closed.
 
     Raises `IssuanceError`.
     """
@@ -423,7 +434,7 @@ def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -
     body = messages.Order.from_json(document)
     _must_be_text(body.finalize, *(body.authorizations or ()), body.certificate or "")
     expires = body.expires
-    if expires is not None and expires.tzinfo is None:  # against RFC 3339; the library lets it pass
+    if expires is not None and expires.tzinfo is None:  # RFC 3339 demands a zone
         expires = expires.replace(tzinfo=UTC)
     return Order(
         url=url,
@@ -470,9 +481,10 @@ def _without_nulls(document: Any) -> Any:
 def ask_renewal_info(
     network: Network, resource: str, identifier: str, now: Callable[[], datetime]
 ) -> RenewalInfo:
-    """Ask for a certificate's renewal window (RFC 9773 §4.2); empty after a refusal for good.
+    """Return a certificate's renewal window (RFC 9773 §4.2), asked at `resource`, with the time
+    until the next question. Return an empty `RenewalInfo` if the CA refuses for good.
 
-    Raises `CaUnavailable`, and the errors of `Network.get`.
+    Raises `CaUnavailable` for a malformed answer, and the errors of `Network.get`.
     """
     try:
         response = network.get(f"{resource.rstrip('/')}/{identifier}")

@@ -17,7 +17,7 @@ from certferry.ports.state import StateStore
 _HOUR, _WEEK = timedelta(hours=1), timedelta(days=7)
 
 # Source: docs/facts/letsencrypt.md §2. The CA refills an allowance bit by bit, so the true limits
-# are a little higher. Later versions of the staging directory allow more failures.
+# are a little higher. At staging, later versions of the CA's page allow more failures.
 _KNOWN = {
     "https://acme-v02.api.letsencrypt.org/directory": Limits(
         orders=Allowance(300, 3 * _HOUR),
@@ -42,14 +42,19 @@ def limits_at(directory: str) -> Limits | None:
 class Budget(Struct, frozen=True):
     """Checks orders at one directory against the CA's limits."""
 
+    #: The URL of the directory.
     directory: str
     #: The CA's rate limits; `None` if unknown.
     limits: Limits | None
+    #: The stored orders, failed proofs and holds.
     state: StateStore
+    #: The clock of the run.
     now: Callable[[], datetime]
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
-        """See `Issuer.rate_limit_hold`. The limits do not apply to an unfinished order."""
+        """See `Issuer.rate_limit_hold`. If the request continues a stored order, only the CA's
+        requests to wait count.
+        """
         wanted, now = request.wanted, self.now()
         kept = self.state.order(request.lineage)
         goes_on = (

@@ -48,8 +48,8 @@ def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
 def make_csr(names: Sequence[str], key_pem: Secret) -> x509.CertificateSigningRequest:
     """Return a CSR for the names.
 
-    Some targets demand a common name, so the first name that is short enough becomes the common
-    name.
+    Some targets demand a common name, so the first name of at most `LONGEST_COMMON_NAME` characters
+    becomes the common name; without such a name the subject is empty.
     """
     fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in fitting[:1]])

@@ -32,8 +32,8 @@ SETTLING = timedelta(seconds=60)
 """How long a service's lists may lack a new record (up to 30 s, docs/facts/dnspod.md §1.7)."""
 
 GIVING_UP = timedelta(days=7)
-"""The age from which a challenge record in a missing zone is forgotten. A zone missing for less
-time may be an account named by mistake.
+"""The age from which a challenge record is forgotten if all accounts lack the zone. The zone of a
+younger record may be missing only because the file names a wrong account.
 """
 
 FIRST_REST, LONGEST_REST = 0.5, 5.0  # seconds between searches for a late record
@@ -51,15 +51,21 @@ _log = logging.getLogger(__name__)
 class OrderContext(Struct, frozen=True):
     """Everything besides the CA that is needed to prove an order's names."""
 
+    #: The lineage of the certificate.
     lineage: str
     #: The provider that writes the challenge records.
     dns: DnsProvider
+    #: The rows of the challenge records and the order.
     state: StateStore
+    #: Finds the names for challenges, and waits for the challenge records in DNS.
     propagation: Propagation
+    #: Waits, and ends when the run is stopped.
     pause: Pause
+    #: The clock of the run.
     now: Callable[[], datetime]
+    #: Takes events for the display.
     progress: Progress
-    #: Names, without `*.`, proven by a standing record (dns-persist-01).
+    #: Names, without `*.`, proven by a permanent record (dns-persist-01).
     standing: frozenset[str] = frozenset()
 
     def report(
@@ -77,9 +83,11 @@ class OrderContext(Struct, frozen=True):
 class _Proof(Struct, frozen=True):
     """A name to prove, with the chosen challenge."""
 
+    #: The authorization of the name.
     authorization: Authorization
+    #: The challenge to answer.
     challenge: Challenge
-    #: The name at which to write the value; empty for a standing record.
+    #: The name at which to write the value; empty for a permanent record (dns-persist-01).
     record_name: str
 
 
@@ -239,7 +247,7 @@ class Solver:
             self._context.count(done, len(proofs))
             seen = self._client.authorization(proof.authorization.url)
             polling = Polling(activity, deadline, self._context.pause, self._context.now)
-            # A failure fails the order, so the other names are read once, without waiting.
+            # One name's failure fails the order, so the other names are read once, without waiting.
             while seen.status == PENDING and not failed:
                 polling.rest(seen.retry_after)
                 seen = self._client.authorization(proof.authorization.url)
@@ -287,13 +295,18 @@ def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:
 class Sweep(Struct, frozen=True):
     """Removes the challenge records that earlier runs left for a lineage."""
 
+    #: The rows of the challenge records.
     state: StateStore
     #: Accounts that may have the records' zones, in the order to try.
     accounts: Sequence[DnsProvider]
+    #: Waits, and ends when the run is stopped.
     pause: Pause
 
     def run(self, lineage: str, now: datetime) -> None:
-        """Try to remove every record, then raise the first `DnsError`."""
+        """Try to remove every record of a lineage, then raise the first `DnsError`, if any.
+
+        If every account lacks the zone of a record older than `GIVING_UP`, the record is forgotten.
+        """
         failures: list[errors.DnsError] = []
         for record in self.state.challenge_records(lineage):
             try:
@@ -309,7 +322,9 @@ class Sweep(Struct, frozen=True):
             raise failures[0]
 
     def _remove(self, record: ChallengeRecord, now: datetime) -> None:
-        """Remove a record at the account with the record's zone, or raise `ZoneNotFound`."""
+        """Remove a record at the first account with the record's zone, or raise `ZoneNotFound`. A
+        row that certferry did not write leads to no removal: the row is deleted with a warning.
+        """
         if record.is_ours and is_challenge_value(record.value):
             missing: errors.ZoneNotFound | None = None
             for dns in self.accounts:
@@ -337,7 +352,7 @@ class Sweep(Struct, frozen=True):
         self.state.drop_challenge_record(record)
 
     def _forget(self, record: ChallengeRecord) -> None:
-        """Forget a record whose zone has left the account; otherwise every run would fail."""
+        """Delete the row of a record whose zone has left the accounts, or every run would fail."""
         sentence = Text(
             "{lineage}: the account no longer has a zone for {name}; if an earlier run left the "
             "TXT record {value}, remove the record by hand"
@@ -359,10 +374,10 @@ class Sweep(Struct, frozen=True):
 
 @contextlib.contextmanager
 def known_to_be_taken(request: IssueRequest, dns: DnsProvider, state: StateStore) -> Iterator[None]:
-    """Store in the state that the DNS service refused an account's keys inside the `with` block.
+    """If the DNS service refuses an account's keys inside the `with` block, store the refusal.
 
-    Keys refused in an earlier run are tested before the block, so that no order is spent on them.
-    Raises `DnsAccessDenied`.
+    After a stored refusal, the keys are tested before the block, so no order is wasted on refused
+    keys. Raises `DnsAccessDenied`.
     """
     account = request.dns
     if state.account_note(account, _NOTE) is not None and _takes_keys(request.names[0], dns):
@@ -381,5 +396,5 @@ def _takes_keys(name: str, dns: DnsProvider) -> bool:
     except errors.DnsAccessDenied:
         raise
     except errors.DnsError:
-        return False  # undecided: the order finds out
+        return False  # undecided: the order will show whether the keys are accepted
     return True

@@ -78,10 +78,11 @@ _NONE_ANSWERS = Text(
 class NamesLook:
     """Examines the CAA records and DNSSEC of names."""
 
+    #: Asked for CAA records, and for the validity of signatures.
     resolvers: Resolvers
     #: The CA's names in CAA records, and the account that orders.
     applicant: Applicant
-    #: Names, without `*.`, proven by a standing record (dns-persist-01).
+    #: Names, without `*.`, proven by a permanent record (dns-persist-01).
     standing: frozenset[str] = frozenset()
 
     @cached_property
@@ -199,13 +200,16 @@ class ZonesLook(Struct, frozen=True):
 
     #: The account's label.
     account: str
+    #: The account.
     dns: DnsProvider
+    #: Finds the names for challenges, and the silent name servers.
     propagation: Propagation
     #: Asked for the delegation of the zones; `None`: the delegation is left unchecked.
     resolvers: Resolvers | None
 
     def look(self, names: Iterable[tuple[str, DnsProvider]]) -> list[Problem]:
-        """Return the problems with writing challenges at this account, and with seeing them in DNS.
+        """Return the problems with writing challenge records at this account, and with showing the
+        records in DNS; an empty list if the account cannot tell its zones.
 
         Each name comes with the provider of the name's certificate. Raises `DnsError` if the
         account cannot be asked.
@@ -235,7 +239,7 @@ class ZonesLook(Struct, frozen=True):
         return [*findings, *self._silent(served)]
 
     def _silent(self, places: Sequence[str]) -> Iterator[Problem]:
-        """Yield a warning for silent name servers, because each order waits for them."""
+        """Yield a warning for silent name servers, because each order waits for the servers."""
         if not isinstance(self.propagation, DnsPropagation):
             return
         with suppress(DnsError):  # a resolver's error is reported separately

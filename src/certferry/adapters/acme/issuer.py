@@ -1,4 +1,4 @@
-"""The issuer of certificates from one ACME directory, by DNS-01 or standing records."""
+"""The issuer of certificates from one ACME directory, by DNS-01 or dns-persist-01."""
 
 from __future__ import annotations
 
@@ -51,12 +51,17 @@ class AcmeIssuer:
     Raises `ConfigError` if the CA bundle is not a file.
     """
 
+    #: The settings for the CA.
     settings: IssuerSettings
+    #: The account, the orders, and the challenge records.
     state: StateStore
+    #: Finds the names for challenges, and waits for the challenge records in DNS.
     propagation: Propagation
+    #: Waits, and ends when the run is stopped.
     pause: Pause
+    #: The clock of the run.
     now: Callable[[], datetime]
-    #: Asked for CAA records before an order, and for dns-persist-01 records.
+    #: Asked for CAA records before an order, and for dns-persist-01 records; `None` asks nothing.
     resolvers: Resolvers | None = None
 
     def __post_init__(self) -> None:
@@ -122,8 +127,8 @@ class AcmeIssuer:
         identifier = certificate_id(cert_pem)
         if identifier is None:
             return RenewalInfo()
-        # One thread asks at a time: if the CA is silent, the threads behind raise the same error at
-        # once, and do not wait for the time-out themselves.
+        # One thread reads the directory at a time: if the CA is silent, the waiting threads raise
+        # the same error at once, in place of a time-out for each thread.
         with self._reading:
             resource = self._noting_silence(self._renewal_resource)
         if resource is None:
@@ -198,7 +203,7 @@ class AcmeIssuer:
             yield Client.at(self._directory, network)
 
     def _renewal_resource(self) -> str | None:
-        """Return the directory's address of renewal information, read once a run.
+        """Return the directory's address of renewal information, or `None`; read once a run.
 
         The address is never stored: any program that can write to the state could replace it.
         """

@@ -53,6 +53,7 @@ class Heard(Enum):
 class Reading(Struct, frozen=True):
     """An address's answer about a name."""
 
+    #: The kind of answer.
     heard: Heard
     #: Why a value is missing, as shown to operators.
     why: Text = VALUE_ABSENT
@@ -65,7 +66,8 @@ class Reading(Struct, frozen=True):
 
 
 def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading:
-    """Ask a name server for its own TXT values at a name. Never raises.
+    """Ask a name server for the TXT values at a name, and return the reading. Failures of the
+    network are readings, too.
 
     If UDP brings silence, or an answer without authority, TCP is tried: some networks block only
     UDP, and many proxies intercept only UDP.
@@ -101,7 +103,7 @@ def _heard(exchange: Callable[[], dns.message.Message], name: str) -> Reading:
 
 
 def read(response: dns.message.Message, name: str) -> Reading:
-    """Read a name server's answer; a record's strings are joined (RFC 7208 §3.3)."""
+    """Read a name server's answer. The strings of a record are joined (RFC 7208 §3.3)."""
     refusal = _refusal(response)
     if refusal is not None:
         return refusal
@@ -112,7 +114,7 @@ def read(response: dns.message.Message, name: str) -> Reading:
 
 
 def read_kept(response: dns.message.Message, name: str) -> Reading:
-    """Read a resolver's answer, and how long it may stay cached (RFC 2308 §5)."""
+    """Read a resolver's answer; `why` says how long a cache may keep the answer (RFC 2308 §5)."""
     refusal = _refusal(response)
     if refusal is not None:
         return refusal
@@ -189,7 +191,7 @@ def is_shown(readings: Mapping[str, Reading], wanted: frozenset[str]) -> bool:
 
 
 def dissent(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Text]:
-    """Return, for each name, the resolvers that lack a value, and why."""
+    """Return a sentence for each name with resolvers that lack a value: the resolvers, and why."""
     sentences: list[Text] = []
     for name, readings in opinions.items():
         others = {
@@ -212,6 +214,7 @@ UNASKED = Reading(Heard.SILENCE, resolvers.NO_ANSWER)
 class Sought(Struct, frozen=True):
     """The values that a name must show at every name server of the zone."""
 
+    #: The name at which the values are written.
     name: str
     #: The zone that holds the name.
     zone: str
@@ -310,7 +313,9 @@ class PropagationStatus:
 
     @property
     def incomplete(self) -> list[Sought]:
-        """The names, except accepted ones, whose values a reachable host lacks or no host shows."""
+        """The names that are not accepted, and whose values a host lacks (`MISSING`) or no host
+        shows.
+        """
         waiting = [sought for sought in self.sought if sought.name not in self._accepted]
         missing, seen = ServerVerdict.MISSING, ServerVerdict.SEEN
         return [o for o in waiting if self._judged(o, missing) or not self._judged(o, seen)]
@@ -359,7 +364,9 @@ class PropagationStatus:
         return hosts
 
     def account(self) -> list[Text]:
-        """Return, for each incomplete name, where it was seen, where not, and why."""
+        """Return a sentence for each incomplete name: the hosts that show the values, and the other
+        hosts, each with the reason.
+        """
         seen, missing = Text("was seen at {servers}"), Text("; missing at {servers}")
         unreachable = Text("; not reachable from here: {servers}")
 

@@ -1,6 +1,6 @@
 """Signed requests to a CA, and the waits between polls.
 
-The library's own client retries a refused nonce only once, which is not enough at a busy CA. It
+The library's own client retries a refused nonce only once, too few at a busy CA. The client also
 drops the Retry-After of a refusal, and has one timeout for everything (docs/facts/libraries.md
 §1.1).
 """
@@ -37,9 +37,9 @@ CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 45.0  # seconds, the library's default
 WHOLE = timedelta(seconds=90)  # for a whole answer; the first byte may take all of READ_TIMEOUT
 LONGEST_ANSWER = 2**20  # bytes; a chain, or an order of a hundred names, has about 10,000
-MOST_NONCES = 40  # tries; a CA that refuses every other good nonce takes one of them
+MOST_NONCES = 40  # tries; enough for a CA that refuses every other good nonce
 RESTS = (0.25, 1.0)  # seconds before each retry after a lost connection or a 5xx
-LONGEST_REST = 10.0  # seconds; a CA that asks for more fails the request
+LONGEST_REST = 10.0  # seconds; a request fails if the CA asks for a longer wait
 FIRST, GROWTH, LONGEST = 0.1, 1.5, 10.0  # seconds of the rests between polls, and their growth
 
 _TRANSIENT = {500, 502, 503, 504}
@@ -72,7 +72,7 @@ class IssuerSettings:
 
 
 class Network(ClientNetwork):
-    """Sends the requests of one order, signed once `key` and `account` are set. Not thread-safe.
+    """Sends requests to a CA, signed once `key` and `account` are set. Not thread-safe.
 
     Raises `Refused` for an error or a redirect, `CaUnavailable` for a plain HTTP address, and
     `requests` exceptions if no answer came.
@@ -99,12 +99,12 @@ class Network(ClientNetwork):
         self.session.close()
 
     def get(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Fetch a resource."""
+        """Fetch a resource; retry after a lost connection or a 5xx (`RESTS`)."""
         fetch = super().get
         return self._patiently(lambda: fetch(*args, **kwargs))
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a signed request; retry if the nonce was refused or no answer came."""
+        """Send a signed request; retry after a refused nonce, a lost connection or a 5xx."""
         return self._patiently(lambda: self._post_with_good_nonce(*args, **kwargs))
 
     def ahead_of_us(self, response: requests.Response) -> timedelta | None:
@@ -177,17 +177,21 @@ class Network(ClientNetwork):
 def opened_network(
     settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]
 ) -> Iterator[Network]:
-    """Open a network; close the connections on exit. Only `IssuanceError` leaves the block."""
+    """Yield a network; close the connections on exit. Errors of the ACME library in the block are
+    raised as `IssuanceError`.
+    """
     with translating_errors(now), contextlib.closing(Network(settings, pause, now)) as network:
         yield network
 
 
 def must_be_private(url: str) -> None:
-    """Refuse plain HTTP except to this machine: a tampered answer could divert requests."""
+    """Raise `CaUnavailable` for plain HTTP, except to this machine: a tampered answer could divert
+    requests.
+    """
     try:
         parts = parse_url(url)
     except (LocationParseError, TypeError):  # a CA may write a list where an address belongs
-        return  # requests refuses it
+        return  # requests refuses the value
     if parts.scheme == "http" and not is_loopback((parts.host or "").strip("[]")):
         raise CaUnavailable(
             Text(
@@ -221,7 +225,9 @@ class Polling:
     what: Text
     #: When to give up.
     deadline: datetime
+    #: Waits, and ends when the run is stopped.
     pause: Pause
+    #: The clock of the run.
     now: Callable[[], datetime]
     _rests: Iterator[float] = field(default_factory=lambda: growing(FIRST, LONGEST), init=False)
 

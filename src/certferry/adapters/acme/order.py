@@ -42,16 +42,25 @@ _log = logging.getLogger(__name__)
 class Ordering(Struct, frozen=True):
     """Carries out a lineage's order at a CA."""
 
+    #: The settings for the CA.
     settings: IssuerSettings
+    #: The CA, with requests signed for the account.
     client: Client
+    #: The certificate to order.
     request: IssueRequest
+    #: The lease of the lineage.
     lease: Lease
+    #: The DNS account, the state and the clock.
     context: OrderContext
     #: Called before a new order; raises `OrderFailed` if CAA records forbid the order.
     must_be_allowed: Callable[[], None]
 
     def fulfil(self) -> CertificateBundle:
-        """Return the certificate: finish an earlier run's order, or make a new order."""
+        """Return the certificate: finish an earlier run's order, or make a new order.
+
+        Raises `IssuanceError` (`CertificateRejected` for a certificate unlike the order), `Refused`
+        and `DnsError`.
+        """
         left_over = self._left_over()
         if left_over is not None:
             # A stopped run may have asked the CA to validate, and then removed the challenge
@@ -69,7 +78,9 @@ class Ordering(Struct, frozen=True):
         return bundle
 
     def _left_over(self) -> tuple[AcmeOrder, Order] | None:
-        """Return an earlier run's order if the order still leads to the declared certificate."""
+        """Return an earlier run's order, as stored and at the CA; `None` without such an order. An
+        order that no longer leads to the declared certificate is deleted from the state.
+        """
         kept = self.context.state.order(self.request.lineage)
         if kept is None:
             return None
@@ -122,7 +133,7 @@ class Ordering(Struct, frozen=True):
         return kept, order
 
     def _claim(self, *, exempt: bool) -> None:
-        """Count the order against the CA's limits. Raises `OrderPostponed`."""
+        """Count the order against the CA's limits, if known. Raises `OrderPostponed`."""
         settings, context = self.settings, self.context
         if settings.limits is not None:
             wanted = replace(self.request.wanted, exempt=exempt)
@@ -146,7 +157,9 @@ class Ordering(Struct, frozen=True):
         return self.client.begin_order(names, profile)
 
     def _profile(self) -> str | None:
-        """Return the first desired profile offered by the CA. Raises `OrderFailed`."""
+        """Return the first desired profile offered by the CA; `None` leaves the choice to the CA.
+        Raises `OrderFailed` if the CA offers no desired profile and the settings demand a profile.
+        """
         desired, offered = self.request.profiles, self.client.profiles
         chosen = next((profile for profile in desired if profile in offered), None)
         if chosen is None and desired and self.settings.must_have_profile:

@@ -90,9 +90,13 @@ def judged_names(
 class PersistProofs:
     """Checks the dns-persist-01 records for one directory."""
 
+    #: The URL of the directory.
     directory: str
+    #: The account named by the records.
     state: StateStore
+    #: Asked for the records.
     resolvers: Resolvers
+    #: The clock of the run.
     now: Callable[[], datetime]
     #: Reads the directory's offer; the answer is kept.
     read_offer: Callable[[], dns_persist.Offer | None]
@@ -158,7 +162,7 @@ def findings_of(
 ) -> Iterator[Problem]:
     """Yield a finding for each name.
 
-    An account can prove the names in `spare` too, so their missing records are only warnings.
+    An account can prove the names in `spare` too, so a missing record there is only a warning.
     """
     for judged in examined:
         yield _finding(judged, _severity(judged.name in spare), now)

@@ -144,7 +144,9 @@ def kind_of(problem: messages.Error) -> str:
 
 
 def in_words(problem: messages.Error) -> Text:
-    """Return a problem with all its sub-problems, in the CA's own words (RFC 8555 §6.7.1)."""
+    """Return a problem in the CA's own words, with the first `MOST_PARTS` sub-problems (RFC 8555
+    §6.7.1).
+    """
     return _joined([_in_words(problem), *map(_in_words, _parts(problem))])
 
 
@@ -171,7 +173,9 @@ def is_untrusted(failure: BaseException) -> bool:
 
 
 def moment_of(retry_after: str | None, now: datetime) -> datetime | None:
-    """Return the moment in a Retry-After header: seconds or an HTTP date (RFC 9110 §10.2.3)."""
+    """Return the moment in a Retry-After header: seconds or an HTTP date (RFC 9110 §10.2.3).
+    Return `None` for an absent or unreadable header.
+    """
     if retry_after is None:
         return None
     try:
@@ -219,7 +223,9 @@ def _not_reached(failure: requests.RequestException) -> CaUnavailable:
 
 
 def _host_of(failure: BaseException) -> str:
-    """Return the host of the failed request, with the port if the address names a port."""
+    """Return the host of the failed request, with the port if the address names a port; `—` if the
+    host is unknown.
+    """
     for cause in _causes(failure):
         request = cause.request if isinstance(cause, requests.RequestException) else None
         if request is not None and request.url:
@@ -268,7 +274,9 @@ def _joined(sentences: Sequence[Text]) -> Text:
 
 
 def _read_problem(response: requests.Response) -> messages.Error | None:
-    """Read a problem document. If the library cannot, keep only type and detail."""
+    """Read a problem document; return `None` unless the body is a JSON object. If the library
+    cannot read the object, keep only type and detail.
+    """
     try:
         document = response.json()
     except (ValueError, RecursionError):

@@ -84,11 +84,15 @@ class Propagation(Protocol):
         ...
 
     def follow(self, name: str) -> str:
-        """Return the name at which to write TXT values for `name`: the end of its CNAMEs."""
+        """Return the name at which to write TXT values for `name`: the end of the chain of CNAMEs.
+        Raises `DnsError`.
+        """
         ...
 
     def wildcard_alias(self, name: str) -> str | None:
-        """Return the CNAME that a wildcard gives the name; `follow` ignores such a CNAME."""
+        """Return the target of the CNAME that a wildcard gives the name, or `None`. `follow`
+        ignores a wildcard's CNAME.
+        """
         ...
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
@@ -99,7 +103,9 @@ class Propagation(Protocol):
 class SilentServers(Struct, frozen=True):
     """The silent name servers of a name's zone."""
 
+    #: The name.
     name: str
+    #: The zone that holds the name.
     zone: str
     #: The silent name servers.
     hosts: tuple[str, ...]
@@ -153,7 +159,9 @@ def finder_of(dns: DnsProvider) -> FindZone | None:
 def explained(
     problem: ZoneNotFound, asked: str, place: str, propagation: Propagation
 ) -> ZoneNotFound:
-    """Add to the error that a CNAME leads elsewhere, is ignored, or was not looked for."""
+    """Return the error, with a sentence added if a CNAME leads elsewhere, is ignored, or was not
+    looked for.
+    """
     hint, target = problem.hint, None
     if not propagation.sees_cnames:
         hint = _WITHOUT_WAIT
@@ -182,7 +190,9 @@ class DnsPropagation:
 
     #: How long to wait for a challenge to appear.
     timeout: timedelta
+    #: Waits, and ends when the run is stopped.
     pause: Pause
+    #: The clock of the run.
     now: Callable[[], datetime]
     #: Address and port of each resolver; the system's resolvers if empty.
     resolvers: Sequence[tuple[str, int]] = ()
@@ -226,12 +236,14 @@ class DnsPropagation:
         return target if target is not None and self._made_up_beside(name) == target else None
 
     def _made_up_beside(self, name: str) -> str | None:
-        """Return the CNAME that a wildcard gives to an unwritten name beside `name`."""
+        """Return the target of the CNAME that a wildcard gives to an unwritten name beside `name`;
+        `None` without a wildcard.
+        """
         _, _, parent = name.partition(".")
         return self._where.alias(f"{UNWRITTEN}.{parent}")
 
     def wait(self, wanted: Wanted, report: Report) -> None:
-        """Return once the values are seen at the most direct of these places that answers.
+        """Return once the values are seen at the first of these places that answers.
 
         1. Every name server with an address.
         2. If some name servers stay silent: all other name servers, and the resolvers.
@@ -303,7 +315,7 @@ class DnsPropagation:
             log.warning(sentence.filled(names=shown))
 
     def silent_servers(self, names: Sequence[str]) -> Iterator[SilentServers]:
-        """Yield each name that has silent name servers. Raises `DnsError`."""
+        """Yield the silent name servers for each name that has some. Raises `DnsError`."""
         latest = self.now() + self.timeout
         status = self._begin(dict.fromkeys(names, frozenset()), latest)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="propagation") as threads:
@@ -317,7 +329,8 @@ class DnsPropagation:
     def _go_on_without_dead(self, status: nameservers.PropagationStatus, *, is_over: bool) -> None:
         """Accept names missing only at silent name servers, if the resolvers show the values.
 
-        `is_over`: the time for a name server to come back has passed.
+        A name is accepted after the time for a name server to come back (`is_over`), or at once if
+        the same servers were silent for an earlier order.
         """
         for sought in status.held_up_by_silence:
             silent = status.silent(sought)
@@ -416,9 +429,11 @@ class DnsPropagation:
 class FixedWait(Struct, frozen=True):
     """A `Propagation` that waits for a fixed time, without asking DNS."""
 
-    #: How long to wait for each challenge.
+    #: How long to wait for the challenges of an order.
     time: timedelta
+    #: Waits, and ends when the run is stopped.
     pause: Pause
+    #: The clock of the run.
     now: Callable[[], datetime]
     sees_cnames = False
 

@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 
 class Unheard(OSError):
-    """Raised without a usable answer; dnspython then drops the resolver for this query."""
+    """Raised if a resolver gives no usable answer; dnspython then asks the other resolvers."""
 
     def __init__(self, problem: Text) -> None:
         super().__init__(str(problem))
@@ -139,8 +139,8 @@ def at_urls(
 class Resolvers:
     """Recursive resolvers, asked in turn until a resolver answers. Thread-safe.
 
-    Every question raises `DnsUnavailable` if no resolver answers. Names are A-labels without a
-    final dot.
+    If no resolver answers, every question except `addresses` and `invented` raises
+    `DnsUnavailable`. Names are A-labels without a final dot.
     """
 
     #: Address and port of each resolver; the system's resolvers if empty.
@@ -164,9 +164,11 @@ class Resolvers:
                 )
 
     def alias(self, name: str) -> str | None:
-        """Return the target of the name's CNAME, without following further CNAMEs."""
-        # dnspython's canonical name would need an answer from the end of the chain, often a CDN's
-        # name, or a wildcard's.
+        """Return the target of the name's CNAME, without following further CNAMEs; `None` without a
+        CNAME.
+        """
+        # dnspython's own `canonical_name` would follow the whole chain, and fail if the servers at
+        # the end of the chain do not answer.
         records = self._records(name, dns.rdatatype.CNAME)
         return name_in_text(records[0].target) if records else None
 
@@ -239,7 +241,9 @@ class Resolvers:
         return tuple(dict.fromkeys(addresses))
 
     def invented(self) -> dict[str, list[str]]:
-        """Return, by resolver, the addresses given for a name that does not exist."""
+        """Return the addresses given for a name that does not exist, by resolver, for resolvers
+        that give any.
+        """
         invented: dict[str, list[str]] = {}
         for label, server in self._servers.items():
             alone = copy(self._resolver)
@@ -251,7 +255,7 @@ class Resolvers:
 
     @cached_property
     def _servers(self) -> dict[str, dns.nameserver.Nameserver]:
-        """Label in messages → resolver."""
+        """The resolvers, by label in messages."""
         servers: dict[str, dns.nameserver.Nameserver] = {}
         for address, port in self._plain_endpoints():
             label = address if port == DNS_PORT else f"{address}:{port}"
@@ -325,7 +329,7 @@ class DnsLookup(Resolvers):
         return self._not_denied(super().name_servers, self._elsewhere.name_servers, zone)
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """See `Resolvers.addresses`. If there are none, or made-up addresses, ask over HTTPS."""
+        """See `Resolvers.addresses`. Without real addresses, ask over HTTPS."""
         addresses = super().addresses(host)
         made_up = made_up_among(addresses)
         if (addresses and not made_up) or not self.over_https:

@@ -136,8 +136,11 @@ class AcmeDnsServer:
 
     #: URL of the server, without a final slash.
     api: str
+    #: The names at the server, each with its keys.
     registrations: Sequence[Registration]
+    #: The connections to the server.
     http: Http
+    #: The clock of the run, compared with the server's.
     now: Callable[[], datetime]
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     #: Subdomain → values that orders in progress still need.
@@ -258,7 +261,7 @@ def _no_room(name: str) -> errors.DnsRejected:
 
 
 def _none_for(name: str, registrations: Sequence[Registration]) -> errors.ZoneNotFound:
-    """Return the error for a name without a registration. The hint shows the missing CNAME if its
+    """Return the error for a name without a registration. The hint shows the missing CNAME if the
     target is known, and otherwise asks for a registration.
     """
     domain = name.removeprefix(f"{CHALLENGE}.")
@@ -280,7 +283,9 @@ def _none_for(name: str, registrations: Sequence[Registration]) -> errors.ZoneNo
 class Registration(Struct, frozen=True):
     """A name at the server, with the keys for the name."""
 
+    #: The user of the registration.
     username: Secret
+    #: The password of the registration.
     password: Secret
     #: The first label of the name.
     subdomain: str
@@ -297,7 +302,7 @@ class Registration(Struct, frozen=True):
 
 
 def registration(username: str, password: str, label: str, domain: str = "") -> Registration:
-    """Return a registration; `label` is its subdomain or fulldomain.
+    """Return a registration; `label` is the subdomain or the fulldomain.
 
     Raises `ConfigError` for malformed keys.
     """

@@ -146,7 +146,7 @@ class AlidnsClient(answers.JsonTxtService):
     def _list(
         self, action: str, keys: tuple[str, str], about: str | Text, size: int, **params: str
     ) -> list[answers.Item]:
-        """Read a list up to the total named by the service."""
+        """Read a list up to the service's total; without a total, up to an empty page."""
 
         def page(number: int, before: int) -> tuple[list[answers.Item], bool]:
             where = {**params, "PageNumber": str(number), "PageSize": str(size)}
@@ -172,7 +172,7 @@ def _record_of(item: Mapping[str, object], zone: Zone) -> TxtRecord | None:
     """Return a record; `None` unless a TXT record of this zone."""
     host, value = answers.as_text(item.get("RR")).lower(), answers.as_text(item.get("Value"))
     record_id = answers.as_text(item.get("RecordId"))
-    # `DomainName` may be in Unicode or in A-labels: the documents show neither case.
+    # `DomainName` may be in Unicode or in A-labels: the documents do not say which.
     is_ours = answers.as_text(item.get("DomainName")).lower() in {zone.id.lower(), zone.name}
     if item.get("Type") != "TXT" or not is_ours or not RECORD_ID.fullmatch(record_id):
         return None

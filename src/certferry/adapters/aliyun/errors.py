@@ -23,7 +23,7 @@ from certferry.core.redaction import MASK, quoted, speech
 from certferry.ports.adapter import Answer, CodeMeaning
 from certferry.text import LINEAGE, Text, verbatim
 
-IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # their spelling
+IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # spelt as by the service
 NO_HTTPS_DOMAIN = "NoHttpsDomain"
 NO_SUCH_DOMAIN = frozenset({"InvalidDomain.NotFound", "InvalidDomainName"})
 THERE_ALREADY = frozenset({"NameRepeat", "AlreadyExists.cert", "Certificate.Duplicated"})

@@ -194,7 +194,7 @@ class CloudflareClient(answers.JsonTxtService):
     def list_zones(
         self, about: str | Text, query: dict[str, str] | None = None
     ) -> Iterable[txt.Zone]:
-        """Read the zones visible to the token, filtered by a query."""
+        """Yield the zones visible to the token, filtered by `query`; drop malformed zones."""
         for item in self._list("zones", "/zones", about, ZONES_PAGE, query or {}):
             zone_id, name = (
                 answers.as_text(item.get("id")),
@@ -205,7 +205,7 @@ class CloudflareClient(answers.JsonTxtService):
                 yield txt.Zone(zone_id, name, _problem_of(item, name), servers)
 
     def reply(self, action: str, answer: Answer) -> answers.Reply | None:
-        """See `JsonTxtService.reply`. The first error gives the code, its chain adds words."""
+        """See `JsonTxtService.reply`. The first error gives the code; its chain adds words."""
         body, status = json_object(answer.body), answer.status
         if body is None:
             return None
@@ -277,7 +277,7 @@ def _records(zone: txt.Zone) -> str:
 
 
 def _problem_of(item: dict[str, Any], name: str) -> errors.DnsRejected | None:
-    """Return why resolvers would not see records in this zone; `None` if they would."""
+    """Return why resolvers would not see records in this zone; `None` if resolvers see records."""
     if answers.as_text(item.get("type")) in _SERVED_ELSEWHERE:
         return errors.DnsRejected(
             Text("Cloudflare is not the DNS service of the zone {zone}", zone=name),

@@ -41,9 +41,11 @@ class Reply:
     code: str
     #: The service's own words.
     words: Quoted
+    #: The fields of the answer.
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
     #: The HTTP status.
     status: int = HTTPStatus.OK
+    #: The HTTP headers.
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: The service's id of the request, for its support.
     request_id: str = ""
@@ -57,6 +59,7 @@ class Reply:
 class Lost(Struct, frozen=True):
     """A call without a usable answer."""
 
+    #: Why no usable answer came.
     problem: Text
     #: Whether the service may have carried out the call.
     maybe_done: bool
@@ -126,10 +129,11 @@ def _families(code: str) -> Iterator[str]:
 class JsonTxtService(txt_records.TxtService):
     """An account at a DNS service with a JSON API. Thread-safe.
 
-    Refused keys are sent once: every later call raises `DnsAccessDenied`.
+    Once the keys are refused at a `decisive` call, every later call raises `DnsAccessDenied`,
+    without sending the keys again.
     """
 
-    #: Calls whose refusal condemns the keys; empty: the refusal of any call condemns the keys.
+    #: The calls at which a refusal of access condemns the keys; empty: all calls.
     decisive: Collection[str] = ()
     #: Codes for a missing record.
     gone: Collection[str] = ()
@@ -194,7 +198,9 @@ class JsonTxtService(txt_records.TxtService):
             raise self._lost(Text("the time of the service"), failure.problem) from None
 
     def read(self, action: str, about: str | Text, **params: Any) -> Reply:
-        """Make a call that reads; repeat the call after an unusable answer. Raises `DnsError`."""
+        """Make a call that reads, and return the answer, with or without an error code. The call is
+        repeated after an answer with `pauses`. Raises `DnsError`.
+        """
         for attempt in itertools.count():
             outcome = self._call(action, about, params, is_write=False)
             if attempt >= len(outcome.pauses):

@@ -37,6 +37,7 @@ class KeyForms(Struct, frozen=True):
     service: Text | str
     #: The usual next step.
     hint: Text
+    #: The kinds of wrong texts, in the order of the search.
     mistaken: tuple[Mistaken, ...]
 
     def must_fit(self, **keys: str) -> None:

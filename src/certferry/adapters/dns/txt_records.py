@@ -59,6 +59,7 @@ class OutcomeUnknown(Exception):
 
     def __init__(self, problem: Text) -> None:
         super().__init__(str(problem))
+        #: Why the outcome is unknown.
         self.problem = problem
 
 
@@ -66,6 +67,7 @@ class OutcomeUnknown(Exception):
 class Zone:
     """A zone of the account."""
 
+    #: The service's id of the zone.
     id: str
     #: The zone's name, in A-labels and lower case.
     name: str
@@ -86,6 +88,7 @@ class Zone:
 class TxtRecord(Struct, frozen=True):
     """A TXT record."""
 
+    #: The service's id of the record.
     id: str
     #: The absolute name, in A-labels and lower case.
     name: str
@@ -136,7 +139,9 @@ class TxtRecords:
 
     #: The service's name in sentences.
     named: str
+    #: The account at the service.
     service: TxtService
+    #: Waits, and ends when the run is stopped.
     pause: Pause
     #: Seconds between searches for a record that may have been written.
     looks: tuple[float, ...] = PAUSES_OF_A_LOOK
@@ -178,7 +183,7 @@ class TxtRecords:
         record = None
         if record_id and zone_id == zone.id:
             record = self._look_up(zone, record_id, name, value)
-        # The handle may name an older record: search for the value too, because it must go.
+        # The handle may name an older record: search for the value too, because the value must go.
         record = record or self._find(zone, name, value)
         return record is not None and self._remove(zone, record.id, name)
 
@@ -216,7 +221,9 @@ class TxtRecords:
         raise in_doubt(name, problem)
 
     def _is_there(self, zone: Zone, record_id: str, name: str, value: str) -> bool:
-        """Read a new record back. A failed read counts as success, to keep the record's id."""
+        """Return whether a new record is there, read back by its id. A failed read counts as True,
+        to keep the id; without `reads_back` the answer is True.
+        """
         if not self.reads_back:
             return True
         try:
@@ -227,7 +234,9 @@ class TxtRecords:
         return record is not None and (record.name, record.value) == (name, value)
 
     def _find_written(self, zone: Zone, name: str, value: str) -> TxtRecord | None:
-        """Search repeatedly for a record that the service may have written."""
+        """Search repeatedly for a record that the service may have written; return `None` if no
+        search finds the record.
+        """
         try:
             record = self._find(zone, name, value)
             for pause in self.looks:
@@ -241,7 +250,9 @@ class TxtRecords:
         return record
 
     def _look_up(self, zone: Zone, record_id: str, name: str, value: str) -> TxtRecord | None:
-        """Return the handle's record if name and value match: the service may reuse an id."""
+        """Return the handle's record if name and value match, else `None`: the service may reuse an
+        id.
+        """
         try:
             record = self.service.record(zone, record_id, name)
         except DnsRejected:
@@ -250,7 +261,7 @@ class TxtRecords:
         return record if record is not None and (record.name, record.value) == wanted else None
 
     def _find(self, zone: Zone, name: str, value: str) -> TxtRecord | None:
-        """Find the record with exactly this value."""
+        """Return the record with exactly this value, or `None`."""
         records = self.service.records(zone, name)
         return next((record for record in records if record.value == value), None)
 

@@ -75,7 +75,7 @@ _BLOCKED = {
     "spam": (Text("banned"), Text("ask DNSPod's support for the reason")),
     "lock": (Text("locked"), Text("unlock the domain at console.dnspod.cn")),
 }
-"""DNSPod's word for a blocked domain's state → the state as told to operators, and the hint."""
+"""By DNSPod's word for the state of a blocked domain: the word for operators, and the hint."""
 
 _TOKEN = Text(
     "compare `id` and `token` with the DNSPod tokens listed at console.dnspod.cn under API keys; "
@@ -313,7 +313,9 @@ class DnspodClient(answers.JsonTxtService):
     def _call(
         self, action: str, about: str | Text, params: Mapping[str, Any], *, is_write: bool
     ) -> answers.Reply | answers.Lost:
-        """Make a call in turn. After too many calls, rest; calls of other threads wait too."""
+        """Make a call in turn. After too many calls, rest and repeat the call, while the calls of
+        other threads wait. Raises `DnsUnavailable` after the last rest.
+        """
         with self._turns.ours():
             rests = iter(RESTS)
             while True:

@@ -1,7 +1,7 @@
 """Read and write certificate files in an open directory.
 
-Files are opened by name within the open directory. So neither a path changed meanwhile nor a link
-in place of a file can divert a read or a write to another file.
+Files are opened by name within the open directory. Therefore neither a path changed meanwhile nor a
+link in place of a file can divert a read or a write to another file.
 """
 
 from __future__ import annotations
@@ -201,6 +201,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 class FileAccess(Struct, frozen=True):
     """The wanted or observed mode, owner and group of a file."""
 
+    #: The permission bits.
     mode: int
     #: The owner's number; `None`: any owner.
     uid: int | None = None
@@ -224,6 +225,7 @@ class FoundFile(Struct, frozen=True):
 
     #: SHA-256 of the content, in lower-case hex.
     digest: str
+    #: Mode, owner and group.
     access: FileAccess
 
 
@@ -333,7 +335,7 @@ def must_take_files(directory: Path, names: Iterable[str]) -> None:
 
 
 def user_number(name: str | None) -> int | None:
-    """Return a user's number. Raises `TargetRejected` for an unknown user."""
+    """Return a user's number; `None` for `None`. Raises `TargetRejected` for an unknown user."""
     return _number(name, lambda user: pwd.getpwnam(user).pw_uid, Text("user"))
 
 
@@ -390,7 +392,8 @@ def _exporting(path: Path) -> Iterator[None]:
 
 @contextmanager
 def handed_over(bundle: certificates.CertificateBundle, workspace: Path) -> Iterator[Path]:
-    """Put the four files into a private directory for a `with` block. Raises `DeployError`.
+    """Put the four files into a private directory for a `with` block, and yield the directory's
+    path. Raises `DeployError`.
 
     The directory is locked. The lock ends with the process (flock(2)), so an unlocked directory was
     left by a killed run.
@@ -432,7 +435,7 @@ def _make(workspace: Path, held: ExitStack) -> OpenDirectory:
 
 
 def _remove(directory: Path) -> None:
-    """Remove the directory of a started program that has ended. A failure is only logged."""
+    """Remove a directory of handed-over files. A failure is only logged."""
     try:
         with suppress(FileNotFoundError):
             with _opened(directory) as place:

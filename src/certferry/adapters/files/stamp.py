@@ -42,7 +42,7 @@ class Stamp:
         self._name = f".certferry-told-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
 
     def last(self) -> Stamped | None:
-        """Return the newest stamp."""
+        """Return the newest stamp; `None` without a readable stamp."""
         stamps = []
         for place in self._directories:
             with suppress(OSError), opened(place) as directory:

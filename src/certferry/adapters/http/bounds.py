@@ -69,7 +69,9 @@ class BoundedAdapter(HTTPAdapter):
         return super().proxy_manager_for(proxy, **kwargs)
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request. Raises requests' exceptions, `TooSlow` and `TooLong` among them."""
+        """Send a request, and return the complete answer. Raises `LeaseLost`, and the exceptions of
+        requests and urllib3, `TooSlow` and `TooLong` among them.
+        """
         must_still_hold()  # before connecting; `_PlainConnection.send` checks again
         deadline = time.monotonic() + self._whole.total_seconds()
         limits = _Limits(deadline, FRAMES * self._longest)
@@ -152,7 +154,8 @@ def first_connection(
     """Return a connection to the first address that accepts.
 
     Each address has `timeout` seconds, all together have until `latest` (in the seconds of
-    `time.monotonic`). Raises the `OSError` of the last address.
+    `time.monotonic`). Raises the `OSError` of the last tried address; `TimeoutError` if no address
+    was tried.
     """
     failure: OSError = TimeoutError()
     for family, kind, protocol, _, place in places:

@@ -47,6 +47,7 @@ class HttpFailure(NoAnswer):
         super().__init__(problem, maybe_done=maybe_done)
         #: Whether the next attempt may succeed.
         self.passing = passing
+        #: How far the request came.
         self.contact = contact
         #: Status and headers of a web page that came as the answer; `None` and empty otherwise.
         self.status = status
@@ -72,15 +73,20 @@ TIMEOUTS = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=15))
 class Request:
     """A request. The repr leaves out headers and body, because both carry secrets."""
 
+    #: The HTTP method.
     method: str
+    #: The whole address.
     url: str
+    #: The headers, credentials included.
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: The body; `None` without a body.
     body: bytes | None = field(default=None, repr=False)
 
 
 class Exchange(Struct, frozen=True):
     """A sent request with the outcome, for `journal`."""
 
+    #: The request as sent.
     request: Request
     #: The answer, or the name of the exception.
     came: Answer | str

@@ -50,12 +50,15 @@ class HttpClient:
     one address. The environment's proxies and certificate bundles are used.
     """
 
+    #: The pace of the account's requests.
     pace: Pace
+    #: Waits before a repeated attempt, and ends when the run is stopped.
     pause: Pause
     #: Maximum number of attempts per exchange.
     attempts: int = 4
+    #: The time limits of each attempt.
     timeouts: Timeouts = TIMEOUTS
-    #: Recognises an answer of a rate limit.
+    #: Returns whether an answer refuses the request because of too many requests.
     too_many: Callable[[Answer], bool] = answers_too_many
     #: Returns a number from 0 to 1, to spread the attempts of several clients.
     jitter: Callable[[], float] = random.random
@@ -118,7 +121,7 @@ class HttpClient:
     def _wait_before_repeating(
         self, outcome: Answer | HttpFailure, attempt: int, *, repeatable: bool
     ) -> float | None:
-        """Return the seconds to wait before the next attempt; `None` after the last attempt."""
+        """Return the seconds to wait before the next attempt; `None` if no attempt follows."""
         first = FIRST_BACK_OFF
         if isinstance(outcome, HttpFailure):
             is_worth_it = outcome.passing and (repeatable or not outcome.maybe_done)
@@ -137,8 +140,8 @@ class HttpClient:
 
 
 def is_server_error(answer: Answer) -> bool:
-    """Return whether the status is 5xx, so the outcome of the request is unknown. A CDN's 612
-    is a refusal.
+    """Return whether the status is 5xx, so the outcome of the request is unknown. A status such as
+    a CDN's 612 is no 5xx, but a refusal.
     """
     return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
 
@@ -146,8 +149,8 @@ def is_server_error(answer: Answer) -> bool:
 def _web_page(answer: Answer, host: str) -> HttpFailure | None:
     """Return a failure if a gateway or a hotel's login page answered in place of the service.
 
-    A DNS service declares its JSON as a web page (docs/facts/dnspod.md §1.1), so the body decides
-    too.
+    A DNS service declares its JSON as a web page (docs/facts/dnspod.md §1.1), so a body that begins
+    with `{` does not count as a web page.
     """
     declared = "text/html" in answer.headers.get("Content-Type", "").lower()
     if not declared or answer.body.lstrip()[:1] == b"{":
@@ -245,7 +248,7 @@ class _Turns:
     def _fill(self) -> None:
         count = min(self._waiting, self._most)
         ahead = None if self._reserve is None else self._reserve(count)
-        now = self._clock()  # read after the answer, so each turn begins at its moment or later
+        now = self._clock()  # read after the answer, so no turn begins too early
         first = max(self._next, now) if ahead is None else now + ahead.total_seconds()
         self._next = first + count * self._interval
         self._ready.extend(first + number * self._interval for number in range(count))
@@ -296,7 +299,7 @@ def ask_the_time(
     http: HttpClient, request: Request, now: Callable[[], datetime]
 ) -> timedelta | None:
     """Return how far a service's clock is ahead of `now`, from the Date of an answer with any
-    status.
+    status; `None` without a readable Date.
 
     Raises `HttpFailure` if the service does not answer.
     """

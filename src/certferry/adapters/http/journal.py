@@ -37,8 +37,8 @@ _HOLDS = {True: Text("yes"), False: Text("no"), None: Text("not seen")}
 
 
 def judged(section: str, assumed: Text, holds: bool | None) -> Text:  # noqa: FBT001 - a value
-    """Render whether an assumption of docs/facts holds. `holds` is `None` if the answers do not
-    show whether.
+    """Render whether an assumption of docs/facts holds. `holds` is `None` if the answers cannot
+    tell.
     """
     return Text("§{section} {it}: {holds}", section=section, it=assumed, holds=_HOLDS[holds])
 

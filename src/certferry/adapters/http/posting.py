@@ -96,7 +96,7 @@ class Posting:
         return sentence.filled(service=self.service, **shown)
 
     def later(self, problem: Text, headers: Mapping[str, str]) -> AgainAt:
-        """Return when to send the message again: after Retry-After, or soon."""
+        """Return `AgainAt` with the problem: after Retry-After, or after `SOON`."""
         asked = seconds_asked_for(Answer(0, headers, b""))
         return AgainAt(self.now() + (SOON if asked is None else timedelta(seconds=asked)), problem)
 
@@ -106,6 +106,7 @@ class PostedService(Struct, frozen=True):
 
     #: The service's name in sentences.
     SERVICE: str
+    #: The class of the channel's settings.
     Settings: type[Any]
     #: Returns the address to post to, from the settings and the time.
     address: Callable[[Any, datetime], Secret]
@@ -123,6 +124,9 @@ class PostedService(Struct, frozen=True):
     spent: str | None = None
     #: Advice for the operator, by the refusal's code.
     hints: Mapping[int, Text] = struct_field(default_factory=dict)
+    #: Advice for the operator, by a part of the service's own words, where a code has several
+    #: reasons. The words count before the code.
+    hints_by_words: Mapping[str, Text] = struct_field(default_factory=dict)
     #: Advice for the operator, for other codes.
     hint: Text | None = None
     ENVIRONMENT: tuple[Variable, ...] = ()
@@ -176,7 +180,9 @@ class _PostedChannel(Struct, frozen=True):
         if wait is not None:
             now = self.posting.now()
             return AgainAt(wait(reply, now), self.posting.in_its_words(code, words))
-        return self.posting.refused(code, words, service.hints.get(code or 0, service.hint))
+        by_words = (hint for part, hint in service.hints_by_words.items() if part in str(words))
+        hint = next(by_words, service.hints.get(code or 0, service.hint))
+        return self.posting.refused(code, words, hint)
 
 
 def _same(found: object, wanted: object) -> bool:

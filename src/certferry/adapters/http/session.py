@@ -108,7 +108,9 @@ def _causes(failure: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(causes: tuple[BaseException, ...]) -> Text | str:
-    """Return the words of the system or of the TLS library for the innermost cause."""
+    """Return the words of the system or of the TLS library for the innermost cause with words; or
+    else the type of the innermost cause.
+    """
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return cause.verify_message
@@ -132,7 +134,9 @@ class PlainSession(requests.Session):
             self.mount(scheme, bounds.BoundedAdapter(whole, longest))
 
     def attempt(self, request: Request, host: str, timeouts: Timeouts) -> Answer | HttpFailure:
-        """Send a request once; return the answer, or the failure in a sentence about `host`."""
+        """Send a request once; return the answer, or the failure in a sentence about `host`. Raises
+        `LeaseLost`.
+        """
         within = timeouts.connect.total_seconds(), timeouts.read.total_seconds()
         try:
             response = self.request(

@@ -12,7 +12,7 @@ from certferry.text import Text
 
 MISSED = "metrics_missed"  # the code of a problem with the file
 
-_ACCESS = FileAccess(0o644)  # another user's collector reads the file; it holds no secret
+_ACCESS = FileAccess(0o644)  # another user's collector reads the file, which holds no secret
 
 
 def write_metrics(path: Path, text: str) -> Problem | None:

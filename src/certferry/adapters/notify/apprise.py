@@ -52,7 +52,7 @@ class _Apprise(Struct, frozen=True):
             raise ConfigError(
                 Text("needs the extra `apprise`; {install}", install=how_to_install("apprise"))
             ) from None
-        logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings show addresses
+        logging.getLogger("apprise").setLevel(logging.CRITICAL)  # warnings show addresses
         sender = apprise.Apprise()
         if not sender.add(self.address.reveal()):
             problem = Text("Apprise does not know the service in the address")

@@ -87,9 +87,11 @@ class _Refused(Exception):
 
 
 class _Mail(Struct, frozen=True):
+    #: The settings of the channel.
     settings: Settings
     #: The parsed `url`.
     place: SplitResult
+    #: The clock of the run.
     context: Context
 
     def send(self, message: Message, /) -> Answered:
@@ -111,7 +113,9 @@ class _Mail(Struct, frozen=True):
             return self._later(_words(error))
 
     def _opened(self) -> smtplib.SMTP:
-        """Connect, start TLS and log in. Raises `_Refused`, and the errors of smtplib."""
+        """Connect, start TLS and log in; return the server. Raises `_Refused`, and the errors of
+        smtplib.
+        """
         import smtplib
 
         host, port = self.place.hostname or "", self.place.port or PORTS[self.place.scheme]
@@ -139,8 +143,8 @@ class _Mail(Struct, frozen=True):
         return server
 
     def _deliver(self, server: smtplib.SMTP, mail: EmailMessage) -> Answered:
-        """Send the mail to all accepted recipients. The result is a refusal if any recipient was
-        refused.
+        """Send the mail to all accepted recipients, and return the answer: a refusal if any
+        recipient was refused, `AgainAt` if every recipient was refused for now.
         """
         server.ehlo_or_helo_if_needed()
         international = self._beyond_ascii()

@@ -123,7 +123,7 @@ PUSHPLUS = posts.PostedService(
     success=("code", 200),
     code_field="code",
     words=("msg",),
-    waits={900: posts.next_day},  # blocked until then; every retry makes the ban longer
+    waits={900: posts.next_day},  # blocked until the next day; a retry makes the ban longer
     hints={
         903: Text("compare `key` with the token at pushplus.plus"),
         905: Text("have the account's real name verified at pushplus.plus"),

@@ -34,6 +34,9 @@ _WAYS_IN = Text(
     "compare `secret` with the robot's secret, set `certferry` as the robot's keyword, or add "
     "this host's address to the robot's allowed addresses"
 )
+_COMPARE_SECRET = Text("compare `secret` with the robot's secret (加签)")
+_SET_KEYWORD = Text("set `certferry` as the robot's keyword")
+_ALLOW_HOST = Text("add this host's address to the robot's allowed addresses")
 _SOON = posts.after(posts.SOON)
 
 
@@ -93,6 +96,10 @@ DINGTALK = posts.PostedService(
     words=("errmsg",),
     waits={-1: _SOON, 130101: posts.after(BLOCKED)},  # busy; more than 20 messages in a minute
     hints={310000: _WAYS_IN},
+    hints_by_words={
+        "sign not match": _COMPARE_SECRET,
+        "keywords not in content": _SET_KEYWORD,
+    },
     hint=_COMPARE,
     CALLED=Text("DingTalk"),
     RANK=10,
@@ -116,8 +123,8 @@ FEISHU = posts.PostedService(
         19021: Text(
             "compare `secret` with the robot's secret, and this host's clock with the true time"
         ),
-        19022: Text("add this host's address to the robot's allowed addresses"),
-        19024: Text("set `certferry` as the robot's keyword"),
+        19022: _ALLOW_HOST,
+        19024: _SET_KEYWORD,
     },
     hint=_COMPARE,
     CALLED=Text("Feishu"),

@@ -38,6 +38,7 @@ class Addresses(Struct, frozen=True):
 
     #: The addresses, sorted.
     found: tuple[str, ...]
+    #: The failures of resolvers, or the lack of an address.
     problems: tuple[Problem, ...] = ()
 
 
@@ -89,7 +90,9 @@ def resolvers_at(
 
 
 def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Problem | None]:
-    """Ask for A, then for AAAA. If A fails, AAAA is not asked for."""
+    """Ask for A, then for AAAA; return the addresses, and the problem if a question failed. If A
+    fails, AAAA is not asked for.
+    """
     addresses: list[str] = []
     for kind in ("A", "AAAA"):
         try:
@@ -148,7 +151,9 @@ class ResolverCheck:
         ]
 
     def domains(self, cnames: Mapping[str, str]) -> list[Problem]:
-        """Return a problem for each domain that does not lead to the CNAME named by the target."""
+        """Return a problem for each domain that leads neither to the CNAME named by the target nor
+        to an address of the CNAME, and for each domain with made-up addresses.
+        """
         with ThreadPoolExecutor(AT_ONCE) as pool:
             by_domain = pool.map(self._domain, cnames, cnames.values())
             return [finding for findings in by_domain for finding in findings]
@@ -223,7 +228,9 @@ def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
 
 
 def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequence[str]) -> Problem:
-    """Report a domain that leads elsewhere, perhaps to a service in between, or nowhere."""
+    """Return the problem of a domain that leads elsewhere, perhaps to a service in between, or
+    nowhere.
+    """
     fix = Text("set a CNAME of {domain} to {cname}, or remove the domain at the target")
     fix = fix.filled(domain=domain, cname=cname)
     if not chain and not addresses:

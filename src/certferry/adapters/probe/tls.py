@@ -49,10 +49,12 @@ class TlsProbe:
 
     #: Host and port of each resolver; the system's resolvers if empty.
     resolvers: Sequence[tuple[str, int]]
+    #: The moment at which certificates must be valid.
     now: Callable[[], datetime]
     _: KW_ONLY
-    #: Called before each handshake; raises `Interrupted` if the run is stopped.
+    #: Called before each lookup and each handshake; raises `Interrupted` if the run is stopped.
     pause: Pause
+    #: The port of the edges of `served`.
     port: int = 443
     #: PEM file of trusted roots; the system's roots if `None`.
     ca_bundle: Path | None = None
@@ -168,7 +170,7 @@ def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) ->
 
 
 def _chain(session: ssl.SSLSocket) -> list[bytes]:
-    """Return the chain as sent. The method for it is public only from Python 3.13."""
+    """Return the chain as sent, in DER. Python 3.11 and 3.12 have the method only privately."""
     if hasattr(session, "get_unverified_chain"):
         return list(session.get_unverified_chain() or ())
     inner = session._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - the only way on 3.11 and 3.12
@@ -197,7 +199,7 @@ def presented(
     except Exception:  # noqa: BLE001 - the library reads lazily, and documents no exceptions
         return seen
     seen = replace(seen, valid=problem is None, problem=problem)
-    with suppress(Exception):  # as above; the facts only inform people, and the verdict stays
+    with suppress(Exception):  # the facts only inform people, so the verdict stays without them
         seen = replace(seen, chain=presented_in(chain))
     return seen
 

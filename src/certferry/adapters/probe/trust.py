@@ -32,7 +32,9 @@ _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----",
 
 
 class Trust:
-    """Trusted roots, from a PEM bundle or the system's. Raises `ConfigError` if unreadable."""
+    """Trusted roots, from a PEM bundle: `ca_bundle`, or else the system's, or else the bundle of
+    `requests`. Raises `ConfigError` for an unreadable bundle.
+    """
 
     def __init__(self, ca_bundle: Path | None = None) -> None:
         self._trusted = _read(ca_bundle or _system_bundle())

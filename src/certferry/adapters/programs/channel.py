@@ -1,7 +1,7 @@
 """The channel `command`: an operator's program that takes messages.
 
-The program gets each message as an event in JSON on standard input (docs/reference/notify.md). It
-runs without a shell; exit code 0 means that the program took the message.
+The program runs without a shell, and gets each message as an event in JSON on standard input
+(docs/reference/notify.md). Exit code 0 means that the program took the message.
 """
 
 from __future__ import annotations

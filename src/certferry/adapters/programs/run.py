@@ -68,13 +68,14 @@ def run_to_end(
     withheld: Collection[str] = (),
     given: bytes = b"",
 ) -> Ended:
-    """Run a program to its end, and return its exit code and last words.
+    """Run a program to the end, and return the exit code and the last words of the output.
 
     The program gets the environment except `withheld`, plus `variables`, and reads `given` on
     standard input. The output goes to the log, with `hidden` masked. The program is ended, together
     with its process group, after the time-out or if the run is stopped.
 
-    Raises `DeployError`, and `Interrupted` by `pause`.
+    Raises `DeployError` if the program cannot be started or was ended after the time-out,
+    `Interrupted` by `pause`, and `LeaseLost`.
     """
     must_be_there(program)
     environment = {name: value for name, value in os.environ.items() if name not in withheld}
@@ -153,12 +154,14 @@ def _end(process: subprocess.Popen[bytes], output: Output) -> None:
         while not _has_ended(process) and time.monotonic() < deadline:
             output.read(_TICK)
     finally:
-        # Always: the program may have ended and left its children.
+        # Kill the group in any case: the program may have ended and left children behind.
         _signal(process, signal.SIGKILL)
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Return whether the program has ended, without reaping: the group keeps its number."""
+    """Return whether the program has ended. The process is not reaped, so the number of the process
+    group stays taken.
+    """
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -411,7 +411,10 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
         sentence = _CLOCK_AHEAD if ahead > timedelta(0) else _CLOCK_BEHIND
         error = _error(errors.ClockWrong, sentence, call, reply, _SET_CLOCK, amount=amount)
         return QiniuFailure(error, is_common=True)
-    sentence = Text("{host} does not accept access_key and secret_key for {what} ({answer})")
+    # The sentence names no call: every call of the account fails alike.
+    sentence = Text("Qiniu does not accept access_key and secret_key ({answer})")
+    if call.is_proven or call.worked_before:
+        sentence = Text("{host} does not accept access_key and secret_key for {what} ({answer})")
     if reply.status == HTTPStatus.FORBIDDEN:  # the keys may be right, and lack a permission
         sentence = Text("Qiniu refused {what} ({answer})")
     error = _error(errors.TargetAccessDenied, sentence, call, reply, _advice_on_keys(call, reply))

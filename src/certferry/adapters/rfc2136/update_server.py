@@ -3,7 +3,7 @@
 A zone is found by its SOA record. A record is read before and after writing, because a server
 answers NOERROR also to an update that it ignores (RFC 2136 §3.4.2.2).
 
-dnspython signs each message by the system's clock, and verifies each answer (RFC 8945). Each
+dnspython signs each message by the system's clock, and verifies signatures (RFC 8945). Each
 exchange has its own TCP connection: answers over TCP are complete, and TCP itself repeats lost
 packets.
 
@@ -47,7 +47,7 @@ from certferry.text import Text
 
 SERVICE = "RFC 2136"
 TTL = 60  # seconds, for the first record at a name
-SILENT_ADDRESSES = 3  # of a server, so that broken IPv6 still leaves time for IPv4
+SILENT_ADDRESSES = 3  # tried in full, so that broken IPv6 still leaves time for IPv4
 PAUSES_AFTER_LOSS = (1.0,)  # seconds; a reloading server is back by then
 ANSWERS = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
 NOT_MINE = frozenset({dns.rcode.REFUSED, dns.rcode.NOTAUTH})
@@ -108,6 +108,7 @@ class ServerKey(Struct, frozen=True):
 
     #: Host and port.
     server: tuple[str, int]
+    #: The key, with name and secret.
     key: dns.tsig.Key
     #: The algorithm of the key, by BIND's name.
     algorithm: str
@@ -122,6 +123,7 @@ class ServerKey(Struct, frozen=True):
 class _Seen(Struct, frozen=True):
     """The TXT records at a name."""
 
+    #: The value of each record, the strings joined.
     values: tuple[bytes, ...] = ()
     #: The TTL of the records, in seconds.
     ttl: int = TTL
@@ -199,7 +201,7 @@ class UpdateServer:
         try:
             if value.encode() not in self._values(name).values:
                 return False
-        except errors.DnsRejected:  # a CNAME excludes other records
+        except errors.DnsRejected:  # for example a CNAME, which excludes other records
             return False
         self._update(zone, name, lambda change, at: change.delete(at, _txt(value)))
         return True
@@ -230,7 +232,7 @@ class UpdateServer:
         return _Seen()
 
     def _zone(self, name: str) -> str:
-        """Return the zone that holds a name. Ask once for each name. Raises `ZoneNotFound`."""
+        """Return the zone that holds a name. Ask once for each name. Raises `DnsError`."""
         if name not in self._found:
             self._found[name] = self.zone_of(name).name
         return self._found[name]

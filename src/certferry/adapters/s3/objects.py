@@ -161,7 +161,8 @@ class S3Objects:
         """Make a call, again after a failure that may pass, and return the result.
 
         The library itself repeats only reads. Repeating a creation is safe: the object exists
-        afterwards. Raises `CertferryError`.
+        afterwards, and after a lost answer the repetition says that the object existed. Raises
+        `CertferryError`.
         """
         for wait in (*_PAUSES, None):
             try:

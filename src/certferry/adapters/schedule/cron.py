@@ -24,7 +24,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 _TIMEOUT = timedelta(seconds=30)
-"""How long `crontab` may take. It handles one small file, but perhaps on a network mount."""
+"""How long `crontab` may take for one small file, perhaps on a network mount."""
 
 # The first alternative is from Debian's cron, cronie and macOS, the second from busybox.
 _NO_CRONTAB = re.compile(rb"no crontab for |can't open .*: No such file or directory")
@@ -61,6 +61,7 @@ class Cron:
     environ: Mapping[str, str]
     #: `pick(n)` returns a random number from 0 to n - 1.
     pick: Callable[[int], int]
+    #: The present time, for the moment of the next run.
     now: Callable[[], datetime]
     #: Returns what an operator must do before cron runs any crontab.
     to_do: Callable[[], Text | None] = daemon_to_start
@@ -101,7 +102,9 @@ class Cron:
         )
 
     def _read(self) -> bytes:
-        """Return the crontab as `crontab -l` prints it; empty without a crontab or without cron."""
+        """Return the crontab as printed by `crontab -l`; empty without a crontab or without cron.
+        Raises `ScheduleError`.
+        """
         if shutil.which("crontab", path=self.environ.get("PATH")) is None:
             return b""
         result = self._run("-l")
@@ -197,7 +200,9 @@ class CronEntry(Struct, frozen=True):
 
 
 def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes:
-    """Return a command, quoted for shell and cron. Raises `ScheduleError` for a newline."""
+    """Return a command with `environment`, quoted for shell and cron. Raises `ScheduleError` for a
+    newline.
+    """
     if environment:
         # `env`, because the crontab's SHELL may lack the syntax `NAME=value command`.
         assignments = [f"{name}={value}" for name, value in environment.items()]
@@ -220,7 +225,7 @@ def watched(command: Sequence[str], on_failure: Sequence[str]) -> tuple[str, ...
 
 
 def own_entries(crontab: bytes) -> list[CronEntry]:
-    """Return certferry's entries: one, or more if an operator copied the line."""
+    """Return certferry's entries: none, one, or more if an operator copied the line."""
     entries = []
     for own in _OWN.finditer(crontab):
         above = [os.fsdecode(path[2]) for path in _PATH.finditer(crontab[: own.start()])]

@@ -64,7 +64,7 @@ TIMER_TEXT = MARK + _unit(TIMER)
 
 
 def service_text(job: Job, *, for_system: bool) -> str:
-    """Return the service unit, sandboxed unless it runs programs. Raises `ScheduleError`."""
+    """Return the service unit, sandboxed unless the job runs programs. Raises `ScheduleError`."""
     unit = MARK + _unit(SERVICE)
     if job.on_failure:
         unit = unit.replace("\n\n[Service]", f"\nOnFailure={FAILED}\n\n[Service]")
@@ -107,8 +107,8 @@ def _settings(job: Job, command: tuple[str, ...], *, for_system: bool) -> str:
 
 
 def _word(word: str) -> str:
-    """Return a word quoted for systemd. Raises `ScheduleError` for a character that systemd would
-    interpret.
+    """Return a word quoted for systemd. Raises `ScheduleError` for an unprintable character, and
+    for a character with a meaning for systemd.
     """
     if not word.isprintable() or _REPLACED & set(word):
         raise ScheduleError(
@@ -176,7 +176,7 @@ class SystemdTimer:
         return desired
 
     def _started_again(self, *, has_changed: bool) -> None:
-        """Restart a changed service that keeps running. A timer needs only the reload."""
+        """Do nothing: a changed timer needs only the reload. `SystemdServer` restarts its unit."""
 
     def remove(self) -> Text | None:
         present = [name for name in self.units if self._own(name)]
@@ -216,12 +216,14 @@ class SystemdTimer:
         user = user_name(os.getuid())
         typed = [] if is_on else [" ".join([*self._systemctl, "enable", "--now", self._started])]
         if not self._for_system and not (self._lingering / user).exists():
-            # Without lingering, the user's manager ends with the last session, and so the timer.
+            # Without lingering, manager and timer of the user end with the user's last session.
             typed.append(f"loginctl enable-linger {user}")
         return verbatim(" && ".join(typed)) if typed else None
 
     def _own(self, name: str) -> str | None:
-        """Return the text of a unit written by certferry; `None` for any other file."""
+        """Return the text of a unit written by certferry; `None` for a missing or any other file.
+        Raises `ScheduleError`.
+        """
         path = self._directory / name
         with _translating_errors():
             text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

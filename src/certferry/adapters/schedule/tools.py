@@ -19,7 +19,10 @@ def call(
     hint: Text,
     content: bytes = b"",
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a tool, with messages in English. Raises `ScheduleError` if the tool cannot run."""
+    """Run a tool with `content` as standard input and with messages in English, and return the
+    result, whatever the exit code. Raises `ScheduleError` if the tool cannot run, or runs longer
+    than `within`.
+    """
     try:
         return subprocess.run(
             words,
@@ -38,6 +41,6 @@ def call(
 
 
 def complaint(result: subprocess.CompletedProcess[bytes]) -> str:
-    """Return a failed tool's message on one line."""
+    """Return a failed tool's message on one line; without a message, the exit code."""
     words = " ".join(result.stderr.decode(errors="replace").split())
     return words[:_LONGEST_COMPLAINT] or f"exit code {result.returncode}"

@@ -50,6 +50,7 @@ _SIGHTINGS = Table(
     is_uploaded=columns.FLAG.named("uploaded"),
     answered=columns.NUMBER,
     lagging=columns.NAMES,
+    serves_nothing=columns.FLAG,
 )
 
 

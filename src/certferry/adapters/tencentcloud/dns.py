@@ -368,9 +368,13 @@ class SignedCall(Struct, frozen=True):
 
     #: The API's service name, for example `dnspod`.
     service: str
+    #: The header Host.
     host: str
+    #: The path of the URL.
     path: str
+    #: The header Content-Type.
     content_type: str
+    #: The body as sent.
     body: bytes
 
 

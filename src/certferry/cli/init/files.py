@@ -1,5 +1,5 @@
 """Input and output of `certferry init`: the command line, the operator's own settings, and the
-written files. The files appear together or not at all.
+written files. If a file cannot be written, the earlier keys and configuration stay in place.
 """
 
 from __future__ import annotations
@@ -46,14 +46,12 @@ class Files(Struct, frozen=True):
         return (*given, *own)
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment with the variables of the existing environment
-        files. Raise `ConfigError`.
-        """
+        """Return the environment with the variables of the files of `read`. Raise `ConfigError`."""
         return environment_with(environ, self.read())
 
     def named(self, *, with_keys: bool = False, already: Collection[Path] = ()) -> tuple[str, ...]:
-        """Return the environment files to write into the configuration,
-        except those in `already`.
+        """Return the names of the environment files for the configuration: the files of `read`
+        except those in `already`, and `keys` if `with_keys` is set.
         """
         named_already = {path.resolve() for path in already}
         there = [path for path in self.read() if path.resolve() not in named_already]
@@ -72,12 +70,14 @@ class Beginning(Struct, frozen=True):
     environ: Mapping[str, str]
 
     def settings(self, document: Document, fresh: Mapping[str, Secret]) -> Settings:
-        """Read settings with keys that still wait to be stored. Raise `ConfigError`."""
+        """Return the settings in `document`, with the `fresh` keys, which are not stored yet. Raise
+        `ConfigError`.
+        """
         return load_before(document, self.config, {**self.environ, **revealed(fresh)})
 
 
 def revealed(keys: Mapping[str, Secret]) -> dict[str, str]:
-    """Return keys as environment variables."""
+    """Return keys as environment variables, in plain text."""
     return {name: key.reveal() for name, key in keys.items()}
 
 
@@ -86,24 +86,28 @@ class Asked(Struct, frozen=True):
 
     #: The ACME client to take over from.
     client: str | None
-    #: The client's directory, unless the usual place.
+    #: The client's directory; None for the usual place.
     home: Path | None
+    #: The file to write, and the environment files.
     files: Files
     #: A file with the operator's own settings.
     settings: Path | None = None
+    #: The contact for the CA.
     email: str | None = None
-    #: The client keeps renewing; certferry only deploys.
+    #: Whether the client keeps renewing, and certferry only deploys.
     keep_client: bool = False
 
 
 def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, str]) -> Path:
-    """Return the file to write: the named file, or certferry.toml here."""
+    """Return the file to write: of `--output`, else of `--config`, else of CERTFERRY_CONFIG, else
+    certferry.toml in the working directory.
+    """
     return output or config or Path(environ.get(VARIABLE) or NAME)
 
 
 def must_be_free(path: Path, *, force: bool) -> None:
-    """Raise `ConfigError`, before any question, if the file cannot be made or already exists. The
-    untouched file of the Debian package may be replaced.
+    """Raise `ConfigError` if the file cannot be written, or if the file exists and may not be
+    replaced. `force`, or an untouched file of the Debian package, allows the replacement.
     """
     if os.path.lexists(path) and not (force or _is_as_packaged(path)):
         hint = Text(
@@ -135,7 +139,9 @@ def _is_as_packaged(path: Path) -> bool:
 
 
 def settings_to_begin_with(path: Path | None) -> Document:
-    """Read the operator's own settings, empty if `path` is None. Raise `ConfigError`."""
+    """Read the operator's own settings; without `path` return an empty document. Raise
+    `ConfigError`, also for a file that declares certificates.
+    """
     if path is None:
         return Document(None, {})
     document = read_document(path)
@@ -146,8 +152,8 @@ def settings_to_begin_with(path: Path | None) -> Document:
 
 
 def env_files_in(given: Document, files: Files, environ: Mapping[str, str]) -> tuple[EnvFile, ...]:
-    """Read the environment files named in the given settings. Raise `ConfigError` if more
-    files would have to be named.
+    """Read the environment files named in the `given` settings. Raise `ConfigError` if the settings
+    have `env_files` without an environment file of `files`.
     """
     env_files = env_files_of(given, files.config, environ)
     others = files.named(already=[file.path for file in env_files])
@@ -166,8 +172,9 @@ def put(
     environ: Mapping[str, str],
     before: Callable[[Settings], None],
 ) -> tuple[list[Path], list[Path]]:
-    """Write the keys, then the configuration, or nothing. Return the written paths and the
-    copies of replaced files.
+    """Write the keys, then the configuration. Return the written paths, and the path of the copy of
+    a replaced configuration. After an error the earlier keys are put back. Raise `ConfigError`, and
+    errors of `before`.
 
     `before` is called with the new settings before the configuration file is replaced.
     """
@@ -185,7 +192,7 @@ def put(
 
 
 def keep(path: Path, fresh: Mapping[str, Secret]) -> None:
-    """Write keys into `path`, and keep the keys already in the file."""
+    """Add keys to the environment file `path`, or make the file. Without keys do nothing."""
     if fresh:
         write_private(path, with_assignments(path, fresh))
 

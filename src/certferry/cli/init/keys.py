@@ -1,13 +1,13 @@
 """The keys for `certferry init`, and the alerts for operators.
 
-Keys already stored are referred to. Other keys are taken from another client, or asked for and
-tried at their service. Keys stay off the screen and out of the configuration.
+The configuration refers to keys in the environment. Other keys are taken from another client, or
+asked for and tried at their service. Secret keys stay off the screen and out of the configuration.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -47,13 +47,13 @@ _ASK_AGAIN = (
     errors.TargetAccessDenied,
     errors.ClockWrong,
 )
-"""Errors that other keys, or a correct clock, would fix. Other errors
-prove nothing about the keys.
+"""Errors that other keys, or a correct clock, would prevent. Other errors prove nothing about the
+keys.
 """
 
 Takes = Callable[[NewAccount, Mapping[str, Secret]], bool]
-"""Returns whether a service accepts an account with these keys, and prints
-the reason for a refusal.
+"""Returns whether a service accepts an account with these keys, and prints the reason for a
+refusal.
 """
 
 Missing = tuple[Question, str]
@@ -65,7 +65,7 @@ class WrittenKey(Struct, frozen=True):
 
     #: The value in the file: a reference such as `env:NAME`, or a setting that is no secret.
     written: object
-    #: The variable of the key.
+    #: The variable of the key; empty for a setting that is no secret.
     name: str = ""
     #: The key itself, if still to be stored.
     fresh: Secret | None = None
@@ -84,26 +84,27 @@ class Keys(Struct, frozen=True):
 
 @dataclass(slots=True)
 class KeyRing:
-    """Finds keys in the environment, with another client, or by asking,
-    and remembers typed keys.
+    """Finds keys in the environment, with another client, or by asking, and remembers typed
+    keys.
     """
 
     #: Environment variables, also from files.
     _environ: Mapping[str, str]
     #: Keys of the other ACME client, by variable.
     _inherited: Mapping[str, Secret]
-    #: None: ask nothing.
+    #: Asks the operator; None: ask nothing.
     _interview: Interview | None
+    #: Tries typed keys at their service.
     _takes: Takes
     #: Typed keys, by variable, for questions asked again.
     _earlier: dict[str, WrittenKey] = field(default_factory=dict)
 
     def service(self, family: Family, there: Mapping[str, Mapping[str, object]]) -> Service:
-        """Choose the service of a new account.
+        """Return the service of a family's account. `there` are the declared accounts, by label.
 
-        Without an interview, services of accounts declared in `there` come first, then services
-        with keys, then the usual service. With an interview, the operator chooses, unless only one
-        service has keys.
+        Without an interview, a service with a declared account comes first, then a service with
+        keys, then the usual service. With an interview, the operator chooses, unless only one
+        service has a declared account or keys.
         """
         services, ask = offered(family), self._interview
         declared = {str(table.get("type", label)) for label, table in there.items()}
@@ -126,6 +127,35 @@ class KeyRing:
         options = [option_of(service, ask, with_type=True) for service in services]
         return services[ask.choose(family.role, options, 0, refused) or 0]
 
+    def further_accounts(
+        self,
+        family: Family,
+        there: Mapping[str, Mapping[str, object]],
+        chosen: Mapping[str, str],
+        fresh: Mapping[str, Secret],
+    ) -> Iterator[tuple[str, Keys]]:
+        """Yield the label of each further account of a family, and the keys still to be written:
+        for each account declared in `there`, and for each other service whose required keys are
+        all found. `chosen` are the labels of the accounts chosen so far, by family's group.
+        """
+        services = {service.type: service for service in offered(family)}
+        types = {label: str(table.get("type", label)) for label, table in there.items()}
+        for label, type_ in types.items():
+            if type_ in services and label != chosen.get(family.group):
+                yield label, Keys()
+        for type_, service in services.items():
+            if type_ in types.values() or not self._has_all_keys(service):
+                continue
+            label = label_of(type_, there)
+            if label not in chosen.values():
+                yield label, self.account(service, label, (), fresh, optional=True)
+            elif label != chosen.get(family.group):  # the chosen DNS account
+                yield label, Keys()
+
+    def _has_all_keys(self, service: Service) -> bool:
+        needed = [question for question in service.questions if not question.may_be_empty]
+        return bool(needed) and all(map(self.found, needed))
+
     def account(
         self,
         service: Service,
@@ -135,10 +165,11 @@ class KeyRing:
         *,
         optional: bool,
     ) -> Keys:
-        """Find the keys missing in an account, and ask until the service accepts the typed keys.
+        """Return an account with the keys that the account lacks, and ask for keys until the
+        service accepts the typed keys. Without typed keys the service is not asked.
 
         `has` are the keys set in the account already, `fresh` the keys of other accounts. An
-        `optional` account may be skipped as a whole.
+        `optional` account may be skipped as a whole; the result then has no account.
         """
         questions = [q for q in service.questions if q.key not in has]
         at_hand = {q.key: self.found(q) for q in questions}
@@ -159,7 +190,7 @@ class KeyRing:
                 return Keys(account, new, tuple(missing))
 
     def found(self, question: Question) -> WrittenKey | None:
-        """Find a key in the environment or with the other client."""
+        """Return the key in the environment or with the other client, or None."""
         name = next((name for name in question.names if self._environ.get(name)), None)
         if name is not None:
             return _reference(name)
@@ -175,8 +206,9 @@ class KeyRing:
         *,
         optional: bool = False,
     ) -> dict[str, WrittenKey] | None:
-        """Ask for keys, and read each answer with `parse`. Return None if the operator skips the
-        first key of an `optional` account.
+        """Ask for keys, read each answer with `parse` (by default `typed_key`), and return the
+        answered keys by setting. Without an interview return no keys. Return None if the operator
+        skips the first key of an `optional` account.
         """
         ask = self._interview
         if ask is None or not questions:
@@ -247,13 +279,13 @@ class _NoAccount(Exception):
 def takes(
     start: Beginning, console: Console, account: NewAccount, fresh: Mapping[str, Secret]
 ) -> bool:
-    """Return whether a service accepts an account's keys (`Takes`), by a reading call. A service
-    that cannot be asked counts as accepting.
+    """Return whether a service accepts an account's keys in a reading call, and print the result
+    (`Takes`). A service that cannot be asked counts as accepting.
     """
     voice, label = console.voice, account.label
     console.print_stderr([line(voice.say(Text("Checking the keys of {account} …", account=label)))])
     try:
-        # The keys still wait to be stored, so error messages must omit the file.
+        # The keys are not stored in any file yet, so error messages must not name the file.
         document = replace(with_accounts(start.given, [account]), path=None)
         settings = start.settings(document, fresh)
         with Workspace(settings, reads_only=True, language=voice.language) as workspace:
@@ -281,7 +313,7 @@ def account_of(label: str, type_: str, answers: Mapping[str, WrittenKey]) -> New
 
 
 def fresh_in(answers: Mapping[str, WrittenKey]) -> dict[str, Secret]:
-    """Return the keys still to be stored, by the names of their variables."""
+    """Return the keys that are not stored yet, by variable."""
     return {answer.name: answer.fresh for answer in answers.values() if answer.fresh}
 
 
@@ -326,8 +358,8 @@ def typed_key(answer: str) -> Secret:
 
 
 def option_of(service: Service, interview: Interview, *, with_type: bool = False) -> Option:
-    """Return a service as an answer to choose; `with_type` also shows
-    the type, where it differs.
+    """Return a service as an option of a list. With `with_type` the label also shows the type, if
+    the type differs from the service's name.
     """
     called, type_ = interview.voice.say(service.called), service.type
     label = called
@@ -353,9 +385,9 @@ _WHAT_A_HEARTBEAT_IS = Text(
 
 
 class Alert(Struct, frozen=True):
-    """A channel or a heartbeat."""
+    """A channel or a heartbeat, as the operator chose."""
 
-    #: The channel as in the file.
+    #: The channel as in the file; None for a heartbeat.
     channel: NewAccount | None = None
     #: A reference to the heartbeat's URL, or "".
     heartbeat: str = ""
@@ -366,14 +398,18 @@ class Alert(Struct, frozen=True):
 class Alerts(Struct, frozen=True):
     """Asks for a channel and a heartbeat, and tries both."""
 
+    #: The settings that the new file builds on.
     start: Beginning
+    #: Prints the results of the tries.
     console: Console
+    #: Finds the keys of a channel.
     keys: KeyRing
+    #: Asks the operator.
     interview: Interview
 
     def channel(self, kept: Alert | None) -> Alert | None:
-        """Ask for a channel until the channel takes a test message, or the operator keeps it
-        anyway. Return None for no channel.
+        """Ask for a channel until a channel takes a test message, or the operator accepts a channel
+        that failed. Return None for no channel. `kept` is the choice from before a step back.
         """
         services, ask = offered(CHANNELS), self.interview
         options = [option_of(service, ask) for service in services]
@@ -399,8 +435,10 @@ class Alerts(Struct, frozen=True):
         return None
 
     def heartbeat(self, kept: Alert | None) -> Alert | None:
-        """Ask for the heartbeat's URL, unless a variable has the URL. An
-        empty answer returns `kept`.
+        """Ask for the heartbeat's URL until a ping succeeds, or the operator accepts a URL that
+        failed. An empty answer stands for the URL in `kept`. Return None for no heartbeat.
+
+        If the environment has the URL, only try the URL; return None if the operator declines.
         """
         if self.start.environ.get(VARIABLE):
             there = Alert(heartbeat=_REFERENCE)
@@ -419,8 +457,8 @@ class Alerts(Struct, frozen=True):
                 return alert
 
     def _is_meant(self, works: Callable[[Alert], bool], alert: Alert) -> bool:
-        """Try an alert. If the test message or ping fails, ask whether to use the alert anyway.
-        Refuse a wrong setting without asking.
+        """Try an alert, and return whether to use the alert. If the test message or ping fails, ask
+        the operator; for a wrong setting (`ConfigError`) return False without asking.
         """
         try:
             if works(alert):

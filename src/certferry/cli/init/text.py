@@ -17,8 +17,8 @@ from certferry.present.layout import Line, Span, TextTable, Tone, line, visible,
 from certferry.text import Text
 
 _SHOWN = 3
-"""Up to this many certificates or domains are named in a sentence; more are counted. If a
-certificate has more names, only the first are shown.
+"""The most certificates or domains that a sentence names; more are counted. Of a certificate's
+names, the sentence shows this many.
 """
 
 INTRODUCTION = 79
@@ -32,9 +32,12 @@ def found(
     voice: Voice,
     numbered: Sequence[str] = (),
 ) -> TextTable:
-    """Render a row for each domain: the kind, the certificate, and the zone in the DNS account of
-    `service`. Domains in `numbered` get their numbers, from 1.
+    """Render a row for each domain: the kind, the certificate, the account if several have domains,
+    and the zone in the DNS account of `service`. Domains in `numbered` get their numbers, from 1.
     """
+    listed = [(target, domain) for target in places.targets for domain in target.domains]
+    positions = {name: position for position, name in enumerate(numbered)}
+    listed.sort(key=lambda pair: positions.get(pair[1].domain, len(numbered)))
     digits = len(str(len(numbered)))
     numbers = {name: f"{number:>{digits}}  " for number, name in enumerate(numbered, start=1)}
     free = " " * (digits + 2) if numbered else ""
@@ -45,19 +48,23 @@ def found(
             Span(domain.kind.value),
             Span(voice.say_on_one_line(_certificate(domain, now))),
         )
-        for domain in places.domains
+        for _, domain in listed
     ]
+    if len(places.targets) > 1:
+        headers.append(Text("ACCOUNT"))
+        labels = [Span(target.label) for target, _ in listed]
+        rows = [(*row, label) for row, label in zip(rows, labels, strict=True)]
     if places.dns and places.zones is not None:
         headers.append(Text("{service} ZONE", service=service))
         none = Span(voice.say(Text("none")), Tone.PENDING)
-        zones = [places.zone_of(domain.domain) for domain in places.domains]
+        zones = [places.zone_of(domain.domain) for _, domain in listed]
         held = [Span(zone.name) if zone else none for zone in zones]
         rows = [(*row, zone) for row, zone in zip(rows, held, strict=True)]
     first, *others = map(voice.say, headers)
     return TextTable((free + first, *others), tuple(rows))
 
 
-def https_is_off(domains: Sequence[str], service: proposals.Service | None) -> Text:
+def https_is_off(domains: Sequence[str], services: Sequence[proposals.Service]) -> Text:
     """Describe the effect of choosing domains that serve only HTTP."""
     message = Text(
         "HTTPS is off at {domains}: if you choose them, the first sync switches HTTPS on, and"
@@ -68,7 +75,7 @@ def https_is_off(domains: Sequence[str], service: proposals.Service | None) -> T
             "HTTPS is off at {count} of the domains: if you choose them, the first sync switches"
             " HTTPS on, and HTTPS requests may cost money ({service} bills them)."
         )
-    called = Text("the service") if service is None else service.called
+    called = [service.called for service in services] or Text("the service")
     return message.filled(count=len(domains), domains=list(domains), service=called)
 
 
@@ -111,8 +118,8 @@ def may_be_followed(certificate: OldCertificate, doubt: Text) -> Text:
 
 
 def left_out(proposal: proposals.Proposal, asked_for: Collection[str] = ()) -> Iterator[Text]:
-    """Render the names left out of the proposal and the reasons, except
-    names already in `asked_for`.
+    """Yield a sentence for each reason to leave names out of the proposal, then the remarks about
+    their certificates. Names in `asked_for` are passed over.
     """
     others = [entry for entry in proposal.left_out if entry.name not in asked_for]
     for reason in dict.fromkeys(entry.reason for entry in others):
@@ -129,7 +136,7 @@ def left_out(proposal: proposals.Proposal, asked_for: Collection[str] = ()) -> I
 def proposed(
     certificates: Sequence[proposals.ProposedCertificate], client: str, now: datetime, voice: Voice
 ) -> Iterator[Line]:
-    """Render the certificates to be declared, and whether each is new or adopted."""
+    """Render the certificates to declare, each as new or adopted, with the remarks about each."""
     for certificate in certificates:
         yield line(voice.say(standing_of(certificate, client, now)))
         for remark in certificate.remarks:
@@ -137,7 +144,9 @@ def proposed(
 
 
 def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> Iterator[Line]:
-    """Render the commands that end the other client's renewals."""
+    """Render the commands that end the other client's renewals, or say that the client continues if
+    the proposal takes over no certificate.
+    """
     client = home.client.value
     taken = home.taken_over_by(proposal)
     if not taken:
@@ -145,8 +154,8 @@ def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> 
         return
     heading = Text("Switch off in {client}, or the client keeps renewing:", client=client)
     if not home.renews_by_itself:
-        # Under the other heading a reader could run the command, and the client would issue a
-        # certificate.
+        # The lines are then commands to remove. Under the first heading a reader could run such a
+        # command, and the client would issue a certificate.
         heading = Text(
             "Remove from every crontab, timer and script, or {client} keeps renewing:",
             client=client,
@@ -203,8 +212,8 @@ def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Itera
 
 
 def standing_of(certificate: proposals.ProposedCertificate, client: str, now: datetime) -> Text:
-    """Describe a certificate to declare: will it be issued, is it adopted, or does `client` keep
-    renewing it?
+    """Describe a certificate to declare: certferry will issue it, or adopts it, or `client` keeps
+    renewing it.
     """
     if certificate.adopts is None:
         return Text(

@@ -1,31 +1,30 @@
-"""The interview of `certferry init`: find keys, read the accounts, propose
-certificates, write files.
+"""The interview of `certferry init`: find keys, read the accounts, propose certificates, write
+files.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
 from certferry.cli.exits import Exit
 from certferry.cli.init import files, keys, text
+from certferry.cli.init.answers import Answers
 from certferry.cli.interview import Back, Interview, Option, Step, walk
 from certferry.cli.options import CommandContext
 from certferry.cli.status import show_plan
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.env_files import fill_in
 from certferry.config.model import Settings
-from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
+from certferry.config.propose import Preamble, text_of, with_accounts, with_keys
 from certferry.config.values import DIRECTORIES, directory_url, email_address
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.discovery import proposal as proposing
 from certferry.core.discovery.inventory import FoundDomain
-from certferry.core.redaction import Secret
-from certferry.errors import CertferryError, ConfigError, Interrupted
+from certferry.errors import CertferryError, ConfigError, DeployError, Interrupted
 from certferry.migration.home import OldCertificate, OldClient, OldHome
 from certferry.migration.takeover import as_remembered, propose_takeover
 from certferry.present.layout import line
@@ -36,7 +35,7 @@ from certferry.values import replace
 from certferry.wiring.accounts import VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
 from certferry.wiring.machine import old_home
-from certferry.wiring.settings import Service, offered
+from certferry.wiring.settings import offered
 from certferry.wiring.workspace import Workspace, who_runs
 
 NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
@@ -45,67 +44,16 @@ such a CA, because other clients do not reveal the account's key.
 """
 
 SIGNS_OF_LIFE = 50
-"""Domains between two progress messages: a CDN answers for ten domains a second
+"""The number of domains between two progress messages. A CDN answers for ten domains a second
 (docs/facts/qiniu.md §9).
 """
 
 
 def run(asked: files.Asked, context: CommandContext, interview: Interview | None) -> Exit:
-    """Write a configuration. Raise `ConfigError`, and errors of the accounts."""
-    return _Wizard(asked, context, interview).to_the_end()
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """All answers and findings so far. The keys of `services` and `labels` are the groups of
-    families (`Family.group`).
+    """Write a configuration, and return the exit code. Without an interview ask nothing. Raise
+    `ConfigError`, errors of the accounts, and `Interrupted`.
     """
-
-    #: The chosen service of each family.
-    services: Mapping[str, Service] = field(default_factory=dict)
-    #: The account's label of each family.
-    labels: Mapping[str, str] = field(default_factory=dict)
-    #: Accounts to write into the file.
-    accounts: tuple[NewAccount, ...] = ()
-    #: Keys still to be stored, by variable.
-    fresh: Mapping[str, Secret] = field(default_factory=dict)
-    #: Unanswered questions.
-    missing: tuple[keys.Missing, ...] = ()
-    #: The contact at the CA.
-    email: str | None = None
-    #: The domains and zones of the accounts.
-    places: proposing.Places = field(default_factory=proposing.Places)
-    #: The other ACME client's certificates, in a takeover.
-    home: OldHome | None = None
-    #: The CA's directory, unless the given settings have one.
-    directory: str | None = None
-    #: The domains chosen for certificates.
-    wanted: frozenset[str] = frozenset()
-    grouping: proposing.Grouping = proposing.Grouping.WILDCARD
-    channel: keys.Alert | None = None
-    heartbeat: keys.Alert | None = None
-    #: The certificates to declare.
-    proposal: proposing.Proposal = field(default_factory=proposing.Proposal)
-    #: The configuration file's text.
-    text: str = field(default="", repr=False)
-    #: False if the operator declined to write.
-    is_agreed: bool = True
-
-    @property
-    def dns(self) -> str:
-        """The label of the account that proves names, or ""."""
-        return self.labels.get(DNS_PROVIDERS.group, "")
-
-    @property
-    def target(self) -> str:
-        """The label of the account with the listed domains, or ""."""
-        return self.labels.get(TARGETS.group, "")
-
-    @property
-    def fresh_keys(self) -> dict[str, Secret]:
-        """All keys still to be stored."""
-        alerts = [alert.fresh for alert in (self.channel, self.heartbeat) if alert is not None]
-        return {**self.fresh, **{name: key for fresh in alerts for name, key in fresh.items()}}
+    return _Wizard(asked, context, interview).to_the_end()
 
 
 class _Wizard:
@@ -157,6 +105,7 @@ class _Wizard:
         for family in families:
             steps.append(Step("service", partial(self._choose_service, ring, family)))
             steps.append(Step("keys", partial(self._find_keys, ring, family)))
+        steps.append(Step("further", partial(self._find_further, ring)))
         steps.append(Step("address", self._ask_address))
         if self._interview is not None and has_place:
             steps += self._alerts(ring, self._interview)
@@ -170,7 +119,9 @@ class _Wizard:
         ]
 
     def _alerts(self, ring: keys.KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
-        """Yield the steps that ask for alerts, except alerts in the given settings."""
+        """Yield the steps that ask for a channel and a heartbeat, unless the given settings have
+        them.
+        """
         alerts = keys.Alerts(self._start, self._console, ring, interview)
         if "notify" not in self._given.values:
             yield Step("channel", partial(self._ask_channel, alerts))
@@ -212,7 +163,9 @@ class _Wizard:
         return replace(answers, services={**answers.services, family.group: service})
 
     def _find_keys(self, ring: keys.KeyRing, family: Family, answers: Answers) -> Answers:
-        """Find the keys missing in the given settings. An account may belong to both families."""
+        """Find the keys of the family's account that the given settings lack. If the account serves
+        another family too, its keys are already known.
+        """
         there, service = self._given.tables("accounts"), answers.services[family.group]
         label = keys.label_of(service.type, there)
         labels = {**answers.labels, family.group: label}
@@ -229,6 +182,17 @@ class _Wizard:
             {**answers.fresh, **keys_found.fresh},
         )
         return replace(answers, labels=labels, accounts=accounts, fresh=fresh, missing=missing)
+
+    def _find_further(self, ring: keys.KeyRing, answers: Answers) -> Answers:
+        """Add the other target accounts of the given settings, and an account for each other target
+        service whose keys are all at hand.
+        """
+        there, first = self._given.tables("accounts"), answers.labels
+        for label, found in ring.further_accounts(TARGETS, there, first, answers.fresh):
+            accounts = answers.accounts + (() if found.account is None else (found.account,))
+            further, fresh = (*answers.further, label), {**answers.fresh, **found.fresh}
+            answers = replace(answers, further=further, accounts=accounts, fresh=fresh)
+        return answers
 
     def _ask_address(self, answers: Answers) -> Answers:
         keys.must_not_be_missing(answers.missing, self._given)
@@ -248,7 +212,7 @@ class _Wizard:
         return self._interview.ask_for(question, email_address)
 
     def _settings(self, answers: Answers) -> Settings:
-        # Only the given file exists by now, so mistakes in its settings are reported for that file.
+        # The new file does not exist yet, so mistakes are reported for the file of `--settings`.
         return self._start.settings(with_accounts(self._given, answers.accounts), answers.fresh)
 
     # the domains and zones
@@ -257,8 +221,7 @@ class _Wizard:
         """Read the accounts, and name the client's certificates by their lineages in the state."""
         # Report mistakes in the settings before reading any account.
         with_keys(self._given, answers.accounts)
-        settings, home = self._settings(answers), self._home
-        dns, target = answers.dns, answers.target
+        settings, home, dns = self._settings(answers), self._home, answers.dns
         with (
             self._kept(answers),
             Workspace(settings, reads_only=True, language=self._voice.language) as workspace,
@@ -267,23 +230,42 @@ class _Wizard:
                 self._say(Text("Reading the zones of the account {account} …", account=dns))
             accounts = workspace.accounts(Run())
             zones = accounts.zones_of(dns) if dns else ()
-            places = proposing.Places(dns, zones, target)
-            if target:
-                described = installed().target_of(settings.accounts[target])
-                if described is not None:
-                    service = proposing.Service(described.called, described.command_words)
-                    places = replace(places, service=service)
-                places = replace(
-                    places, domains=proposing.as_nested(self._survey(accounts, target))
-                )
+            targets = [
+                self._target(accounts, settings, label, is_further=label in answers.further)
+                for label in answers.targets
+            ]
+            places = proposing.Places(dns, zones, tuple(filter(None, targets)))
             if home is not None:
                 home = replace(home, certificates=as_remembered(home.certificates, workspace.state))
-        return replace(answers, places=places, home=home)
+        kept = {target.label for target in places.targets}
+        left_out = {label for label in answers.further if label not in kept and label != dns}
+        asked_for = tuple(account for account in answers.accounts if account.label not in left_out)
+        return replace(answers, places=places, home=home, accounts=asked_for)
+
+    def _target(
+        self, accounts: VendorAccounts, settings: Settings, label: str, *, is_further: bool
+    ) -> proposing.TargetAccount | None:
+        """Read a target account's domains; `None` for a further account that cannot be read, or has
+        no domains.
+        """
+        try:
+            domains = proposing.as_nested(self._survey(accounts, label))
+        except (DeployError, ConfigError) as error:
+            if not is_further:
+                raise
+            self._warn(Text("{account}: {problem}", account=label, problem=error.message))
+            return None
+        described = installed().target_of(settings.accounts[label])
+        service = None
+        if described is not None:
+            service = proposing.Service(described.called, described.command_words)
+        is_of_use = bool(domains) or not is_further
+        return proposing.TargetAccount(label, domains, service) if is_of_use else None
 
     @contextmanager
     def _kept(self, answers: Answers) -> Iterator[None]:
-        """Store typed keys if reading the accounts fails, so the next
-        interview starts with these keys.
+        """If the `with` block raises `CertferryError`, store the typed keys, so the next interview
+        starts with these keys.
         """
         try:
             yield
@@ -311,8 +293,8 @@ class _Wizard:
     # the choices
 
     def _choose_domains(self, answers: Answers) -> Answers:
-        """Show the domains, and ask which get certificates; the default is the
-        domains that serve HTTPS.
+        """Show the domains, and ask which get certificates. By default, and without a question,
+        these are the domains that serve HTTPS.
         """
         ask, offered_ones = self._interview, self._offered(answers)
         usual = proposing.with_https(offered_ones)
@@ -320,12 +302,13 @@ class _Wizard:
         # The certificates of another ACME client already have names, so ask only about domains
         # whose HTTPS would be switched on.
         is_asked = ask is not None and (off or (len(offered_ones) > 1 and answers.home is None))
-        numbered = [*(domain.domain for domain in offered_ones if domain.domain in usual), *off]
+        on = (domain.domain for domain in offered_ones if domain.domain in usual)
+        numbered = [*dict.fromkeys((*on, *off))]  # two accounts may list a domain
         self._show_domains(answers, numbered if is_asked else [])
         if ask is None or not is_asked:
             return replace(answers, wanted=usual)
         if off:
-            ask.print(text.https_is_off(off, answers.places.service))
+            ask.print(text.https_is_off(off, answers.places.services))
         ask.print(
             Text("Which domains should get certificates? Numbers like 1-3,7, names, `all`, `none`.")
         )
@@ -336,24 +319,21 @@ class _Wizard:
         return replace(answers, wanted=self._chosen)
 
     def _show_domains(self, answers: Answers, numbered: Sequence[str]) -> None:
-        """Show the domains found, with the domains to choose from first."""
+        """Print the domains of the account, the `numbered` domains first. Under `-q` print the
+        domains only if there are `numbered` domains.
+        """
         if not answers.places.domains or not (numbered or not self._context.quiet):
             return
         service = ""
         if answers.dns:
             type_ = self._settings(answers).accounts[answers.dns].type
             service = installed().find(DNS_PROVIDERS, type_).adapter.SERVICE
-        by_name = {domain.domain: domain for domain in answers.places.domains}
-        in_turn = [by_name[name] for name in dict.fromkeys([*numbered, *by_name])]
-        places = replace(answers.places, domains=tuple(in_turn))
         self._console.print_stderr_table(
-            text.found(places, service, self._now, self._voice, numbered)
+            text.found(answers.places, service, self._now, self._voice, numbered)
         )
 
     def _offered(self, answers: Answers) -> list[FoundDomain]:
-        """Return the domains that can get certificates; in a takeover, those covered by
-        the client's certificates.
-        """
+        """Return the domains that can get certificates; in a takeover, only covered domains."""
         places, home = answers.places, answers.home
         if home is None:
             return [
@@ -392,7 +372,9 @@ class _Wizard:
     # the proposal
 
     def _propose(self, answers: Answers) -> Answers:
-        """Propose certificates, from the CA that issued most of the client's certificates."""
+        """Propose certificates, and render the file. Unless the given settings choose a CA, the
+        file names the usable CA of most of the client's certificates, else Let's Encrypt.
+        """
         proposal, directory = self._proposal(answers), answers.directory
         taken = () if answers.home is None else answers.home.taken_over_by(proposal)
         directories = [certificate.directory for certificate in taken if certificate.directory]
@@ -415,7 +397,7 @@ class _Wizard:
             return proposing.propose_for_domains(
                 places, MOST_NAMES, answers.wanted, answers.grouping
             )
-        if not places.target:
+        if not places.targets:
             self._warn_of_hooks(home)
         keeps = self._asked.keep_client
         certificates = home.certificates if keeps else [*map(self._as_allowed, home.certificates)]
@@ -428,7 +410,7 @@ class _Wizard:
         hooks = [hook for certificate in home.certificates for hook in certificate.installed.runs]
         for offer in offered(TARGETS):
             service = proposing.Service(offer.called, offer.command_words)
-            programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to(service))
+            programs = dict.fromkeys(hook.program for hook in hooks if hook.destination([service]))
             if not programs:
                 continue
             message = Text(
@@ -456,8 +438,8 @@ class _Wizard:
         )
 
     def _as_allowed(self, certificate: OldCertificate) -> OldCertificate:
-        """If another user could change the client's notes, leave out the copies and commands in the
-        notes, unless the operator agrees. `--yes` counts as a no.
+        """Return a client's certificate. If another user could change the client's notes, leave out
+        the copies and commands in the notes, unless the operator agrees; `--yes` does not agree.
         """
         if certificate.doubt is None or not certificate.installed.directory:
             return certificate
@@ -469,14 +451,12 @@ class _Wizard:
         return replace(certificate, installed=certificate.installed.not_followed())
 
     def _agree(self, answers: Answers) -> Answers:
-        """Show the file, and ask whether to write it. After a no, offer
-        other domains or other keys.
-        """
+        """Show the file, and ask whether to write it. After a no, offer other domains or keys."""
         ask = self._interview
         if ask is None:
             return answers
         settings, shown = with_keys(self._given, answers.accounts).strip(), answers.text
-        if settings:  # Given settings may hold a secret, and their owner knows them anyway.
+        if settings:  # The given settings may hold a secret, and the operator knows them anyway.
             shown = shown.replace(settings, f"# … {self._asked.settings} …")
         self._console.print(line(row) for row in shown.splitlines())
         path = self._asked.files.config
@@ -538,8 +518,8 @@ class _Wizard:
         self._console.print_wrapped(following)
 
     def _plan(self, answers: Answers) -> Exit:
-        """Offer to run `certferry plan`. The files are already written, so the
-        plan's result is ignored.
+        """Offer to run `certferry plan`. The files are already written, so the plan's exit code is
+        ignored.
         """
         ask = self._interview
         if ask is None or not answers.proposal.certificates:
@@ -549,7 +529,8 @@ class _Wizard:
             is_wanted = ask.confirm(Text("Run `certferry plan` now?"), usual=True)
         if not is_wanted:
             return Exit.OK
-        return show_plan(replace(self._context, config=self._asked.files.config))
+        show_plan(replace(self._context, config=self._asked.files.config))
+        return Exit.OK
 
     def _say(self, text_: Text) -> None:
         if not self._context.quiet:

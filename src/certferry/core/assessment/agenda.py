@@ -1,8 +1,8 @@
 """The agenda, made from what runs stored: a verdict, matters for a person, the next days, and the
 life of each certificate.
 
-The troubles are those of `certferry check` (`health.checkup`), and the renewals those of `certferry
-status`, so the three always agree.
+The concerns are those of `certferry check` (`health.checkup`). The renewals follow the rules of
+`certferry status` (`renewal.due_at`, `rollbacks.replaced_after`).
 """
 
 from __future__ import annotations
@@ -40,44 +40,46 @@ _DAY = timedelta(days=1)
 class Milestone(StrEnum):
     """An event at a moment of a certificate's life."""
 
+    #: certferry renews the certificate.
     RENEWAL = "renewal"
     #: The last moment to upload.
     UPLOAD = "upload"
+    #: The certificate expires.
     EXPIRY = "expiry"
 
 
 class Coming(Struct, frozen=True):
     """A coming milestone of a lineage."""
 
-    at: datetime
-    milestone: Milestone
-    lineage: str
+    at: datetime  #: The moment of the milestone.
+    milestone: Milestone  #: The kind of milestone.
+    lineage: str  #: The lineage's name.
 
 
 class Life(Struct, frozen=True):
     """The moments in the life of a lineage's newest version, with places and concerns."""
 
-    lineage: str
-    #: The newest version.
+    lineage: str  #: The lineage's name.
+    #: The newest version; `None` before the first certificate.
     version: Version | None = None
-    #: When certferry renews the version; `None` if another client renews.
+    #: When certferry renews the version; `None` without a version, and if another client renews.
     renew_at: datetime | None = None
     #: The CA's renewal window, if plausible.
     window: RenewalWindow | None = None
-    #: The last moment to upload; `None` if every target has a copy, or accepts a certificate up to
-    #: its end.
+    #: The last moment to upload; `None` if every target has a copy, or demands no validity left.
     upload_until: datetime | None = None
-    #: The first end among the newest certificate and all certificates that places still have.
+    #: The first end among the newest certificate and all certificates that places still have, even
+    #: if past.
     ends_at: datetime | None = None
-    #: The version in use: among the certificates at the places, the first to end. `None` if that
-    #: certificate is not one of ours, or if no place has a certificate. Without observed places,
-    #: the newest version.
+    #: The version in use: among the certificates at the places, the first to end. `None` if another
+    #: tool made that certificate, or if no place has a certificate. Without observed places, the
+    #: newest version.
     in_use: Version | None = None
     #: When the certificate in use ends; `None` if no place has a certificate.
     in_use_until: datetime | None = None
     #: The places observed by runs.
     places: tuple[Sighting, ...] = ()
-    #: The worst first.
+    #: The lineage's concerns, the worst first.
     concerns: tuple[Concern, ...] = ()
     #: Whether another client makes the certificate.
     is_imported: bool = False
@@ -91,31 +93,33 @@ class Life(Struct, frozen=True):
 
     @property
     def until(self) -> datetime | None:
-        """When the certificate in use ends. If no place has a certificate, when the newest ends."""
+        """When the certificate in use ends. If no place has a certificate, when the newest ends;
+        `None` without a certificate.
+        """
         newest = None if self.certificate is None else self.certificate.not_after
         return self.in_use_until or newest
 
     @property
     def is_pending(self) -> bool:
-        """Whether a place lacks the newest certificate, and no concern says so yet."""
+        """Whether a place lacks the wanted certificate, and the lineage has no concern."""
         return not self.concerns and self.served < len(self.places)
 
     @property
     def severity(self) -> Severity:
-        """The severity of the worst concern."""
+        """The severity of the worst concern; `OK` without a concern."""
         severities = (concern.problem.severity for concern in self.concerns)
         return max(severities, key=lambda severity: severity.rank, default=Severity.OK)
 
     @property
     def served(self) -> int:
-        """The number of places last seen to have their certificate."""
+        """The number of places last seen with the wanted certificate."""
         return sum(place.served for place in self.places)
 
     def coming(self, now: datetime) -> Iterator[Coming]:
-        """Yield the milestones from `now` on.
+        """Yield the milestones from `now` on; none if other lineages serve all domains.
 
-        An overdue renewal counts as a renewal now. The expiry is the first coming end of a
-        certificate in use: no visitor notices the end of a certificate that no place has yet.
+        An overdue renewal, and the renewal of a revoked certificate, count as a renewal now. The
+        expiry is `ends_at`, or the end of the newest certificate if `ends_at` is past.
         """
         if self.is_owned_elsewhere:
             return
@@ -134,7 +138,7 @@ class Life(Struct, frozen=True):
 class Need(Struct, frozen=True):
     """A matter for a person, and whether a run is the fix."""
 
-    concern: Concern
+    concern: Concern  #: The matter.
     #: The lineages of the run that ends the matter. Empty: a run over all lineages. `None`: no run
     #: ends the matter.
     run: tuple[str, ...] | None
@@ -143,44 +147,45 @@ class Need(Struct, frozen=True):
 class Day(Struct, frozen=True):
     """A day in UTC with its milestones."""
 
-    date: date
-    #: In order of time.
+    date: date  #: The date in UTC.
+    #: The milestones of the day, in order of time.
     coming: tuple[Coming, ...]
 
 
 class OverallVerdict(Struct, frozen=True):
     """The summary of all certificates."""
 
-    severity: Severity
-    certificates: int
+    severity: Severity  #: The severity of the worst concern.
+    certificates: int  #: The number of declared certificates.
     #: The number of certificates with a concern.
     troubled: int
-    #: The number of certificates without a concern that a place still lacks.
+    #: The number of certificates missing at a place, without a concern (`Life.is_pending`).
     pending: int
-    #: The number of concerns about a run, a channel or a host.
+    #: The number of concerns about no declared certificate, such as a run, a channel or a host.
     others: int
     #: The first renewal; without a renewal, the first other milestone.
     next: Coming | None = None
 
     @property
     def in_order(self) -> int:
-        """The number of certificates without a concern that all places have."""
+        """The number of certificates without a concern and without a place that lacks them."""
         return self.certificates - self.troubled - self.pending
 
 
 class Agenda(Struct, frozen=True):
     """The agenda of all declared certificates."""
 
-    verdict: OverallVerdict
-    #: The worst first.
+    verdict: OverallVerdict  #: The summary.
+    #: The matters for a person, the worst first.
     needs: tuple[Need, ...]
     #: `DAYS` days from today.
     days: tuple[Day, ...]
-    #: The day after `days`. A display in a time zone behind UTC needs it for the last local day.
+    #: The day after `days`. A display in a time zone behind UTC needs this day for the last local
+    #: day.
     after: Day
-    #: Sorted by `Life.until`, the earliest first.
+    #: The life of each declared lineage, the earliest `Life.until` first.
     lives: tuple[Life, ...]
-    checkup: Checkup
+    checkup: Checkup  #: The checkup behind `needs`.
 
     def life(self, lineage: str) -> Life | None:
         """Return the life of a declared lineage, or `None`."""
@@ -226,7 +231,7 @@ def agenda_of(
 
 
 def _by_end(life: Life) -> tuple[float, str]:
-    # A lineage without a certificate comes first, before the expired ones.
+    # A lineage without a certificate comes first, before lineages with an expired certificate.
     return (0.0 if life.until is None else life.until.timestamp(), life.lineage)
 
 
@@ -270,7 +275,7 @@ def _life(
 def _in_use(
     versions: Versions, places: Sequence[Sighting]
 ) -> tuple[Version | None, datetime | None]:
-    """Return the version in use and its end: see `Life.in_use`."""
+    """Return `Life.in_use` and `Life.in_use_until`."""
     held = {place.fingerprint for place in places if place.other_until is None}
     ours = [version for version in versions if version.fingerprint in held]
     first = min(ours if places else versions[:1], key=_end_of, default=None)
@@ -288,8 +293,8 @@ def _end_of(version: Version) -> datetime:
 def renewal_of(versions: Versions, places: Iterable[Sighting]) -> datetime:
     """Return when the newest version is renewed.
 
-    The moment comes sooner if a place was rolled back: the place was last seen serving an earlier
-    version, which ends earlier.
+    The moment may come sooner after a rollback. A place was rolled back if the place was last seen
+    serving an earlier version as wanted.
     """
     newest, *earlier = versions
     serving = {place.fingerprint for place in places if place.served}

@@ -64,10 +64,10 @@ _NAMES = frozenset({"domain", "lineage", "name", "names", "path", "record", "zon
 class Cause(Struct, frozen=True):
     """What an operator has to fix, with everything that follows from the cause."""
 
-    #: The problem of the first concern, with the worst severity of all concerns, and since when the
-    #: first of the concerns stands.
+    #: The problem of the first concern, with the worst severity and the earliest `since` of
+    #: `everything`.
     problem: Problem
-    #: The target, domain or host that all `concerns` share. The lineage is named if there is one.
+    #: The lineage, target, domain, channel and host, each only if all `concerns` share the value.
     subject: Subject
     #: The concerns with this cause, worst first.
     concerns: tuple[Concern, ...]
@@ -86,10 +86,16 @@ class Cause(Struct, frozen=True):
         deadlines = (concern.deadline for concern in self.everything if concern.deadline)
         return min(deadlines, default=None)
 
+    @property
+    def is_of_account(self) -> bool:
+        """Whether the cause is the failure of a target's whole account."""
+        return self.problem.code in _OF_ACCOUNTS and bool(self.subject.target)
+
     def next_end(self, now: datetime) -> Concern | None:
-        """Return the concern with the first deadline that an operator can still meet, or that
-        visitors notice: the end of a certificate, or an upload that is still possible. Without any,
-        return the concern with the last missed upload.
+        """Return the concern with the first deadline, leaving out missed uploads.
+
+        If every deadline is a missed upload, return the last of these concerns. Return `None`
+        without a deadline.
         """
         dated = [concern for concern in _first_to_end(self.everything) if concern.deadline]
         ahead = (c for c in dated if not c.is_upload or (c.deadline and c.deadline > now))
@@ -137,9 +143,9 @@ def causes_of(concerns: Iterable[Concern]) -> tuple[Cause, ...]:
 
 
 def _worst_first(cause: Cause) -> tuple[object, ...]:
-    """Return the key by which causes sort: as one concern with the cause's deadline (all concerns
-    of a cause have one code). Among causes without a deadline, those of several certificates come
-    first, the most certificates before the others.
+    """Return the key by which causes sort: by `urgency`, as a concern with the cause's problem and
+    deadline. Among equally urgent causes without a deadline, causes of more certificates come
+    first.
     """
     reach = 0 if cause.deadline else min(-len(cause.lineages), -1)
     *urgent, subject, code = urgency(Concern(cause.problem, cause.subject, cause.deadline))
@@ -156,7 +162,7 @@ def causes_by_lineage(causes: Iterable[Cause]) -> dict[str, Cause]:
 
 
 def causes_of_run(report: SyncReport) -> tuple[Cause, ...]:
-    """Return why steps of a run failed, were refused, or wait for a CA or after an earlier failure.
+    """Return the causes of a run's steps that failed, were refused, or wait because of an error.
 
     A failure to store the run's end is a concern without a certificate.
     """
@@ -177,7 +183,8 @@ def shared(causes: Iterable[Cause]) -> tuple[Cause, ...]:
 
 
 def concern_of(step: StepOutcome, lineage: str, ends: Sequence[datetime] = ()) -> Concern | None:
-    """Return why a step of a lineage is not done; `None` for a step that ended otherwise.
+    """Return the concern about a step that failed, was refused, or waits because of an error.
+    Return `None` for any other step.
 
     `ends` are the ends of the lineage's certificates, the newest first.
     """
@@ -203,10 +210,11 @@ Key = tuple[object, ...]
 
 
 def key_of(concern: Concern) -> Key:
-    """Return the key by which `causes_of` groups, as long as no concern explains another."""
+    """Return the key by which `causes_of` groups concerns that no other concern explains."""
     problem, about = concern.problem, concern.subject
     message = problem.message
-    while isinstance(earlier := message.values.get("earlier"), Text):  # the call was not repeated
+    # A call left out after an earlier failure has a sentence around the earlier failure's sentence.
+    while isinstance(earlier := message.values.get("earlier"), Text):
         message = earlier
     is_of_account = problem.code in _OF_ACCOUNTS and bool(about.target)
     words = None if is_of_account else _shared_words(message, (about.lineage, about.domain))
@@ -215,8 +223,8 @@ def key_of(concern: Concern) -> Key:
 
 
 def _shared_words(message: Text, own: Collection[str]) -> Hashable:
-    """Return a message's template and values, without the values that differ between the things
-    touched by one cause: their names (`own`), moments, and the words of a service.
+    """Return a message's template and values, without the values that may differ within a cause:
+    names (`own` and `_NAMES`), moments, and the words of a service.
     """
     shared: list[tuple[str, Hashable]] = []
     for name, value in message.values.items():
@@ -244,11 +252,15 @@ def _explained(
 
 
 def _explanation(concern: Concern, explaining: Mapping[tuple[str, str], Key]) -> Key | None:
-    """Return the key of the failure that explains a consequence, the nearest to its place first."""
+    """Return the key of the failure that explains a consequence; `None` if no failure does.
+
+    A failure at the same domain comes before a failure at the target, and before a failure of the
+    whole lineage. Any failure explains a consequence without a target.
+    """
     about = concern.subject
     near = [(about.target, about.domain), (about.target, ""), ("", "")]
     if concern.problem.code == ReasonCode.TOO_LITTLE_LIFE:
-        near = near[-1:]  # the certificate at hand is old only if no newer one was made
+        near = near[-1:]  # a certificate is old only if certferry got no newer certificate
     key = next((explaining[place] for place in near if place in explaining), None)
     return next(iter(explaining.values()), None) if key is None and not about.target else key
 
@@ -269,8 +281,8 @@ def _cause(concerns: Sequence[Concern], consequences: Sequence[Concern]) -> Caus
 
 
 def _message_of(messages: Sequence[Text]) -> Text:
-    """Return the first message. In place of a name that differs between the messages, the first
-    message has the first name and the number of the others.
+    """Return the first message. If a name differs between the messages, the first name and the
+    number of the other names stand in the name's place.
     """
     first = messages[0]
     alike = [message for message in messages if message.template == first.template]

@@ -1,12 +1,12 @@
 """The news for each channel: the standing notices that a channel has not been sent.
 
-Trouble is sent by cause. The first message names all certificates of the cause, and so does each
+Trouble is sent by cause. The first message names all certificates of the cause, as does each
 reminder. A certificate that joins the cause later waits for the next reminder, unless the
 certificate ends earlier than the others, or no reminder follows.
 
 A run stores a `SentNotice` for each notice before sending the message, and removes the `SentNotice`
-if the service refuses. A run killed in between leaves the `SentNotice` stored, so a message may be
-lost, and is never sent twice.
+if the service refuses. A run killed in between leaves the `SentNotice` stored, so the message is
+lost rather than sent twice.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CROWDED = (0, 30)
 """The minutes at the beginning of which timers all over the world send, and a service refuses
 messages.
 """
-CROWD = timedelta(seconds=4)
+CROWD = timedelta(seconds=4)  # how long services refuse messages in these minutes
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -61,7 +61,7 @@ _ORDER = (
 class Notification(Struct, frozen=True):
     """A notice to send to a channel."""
 
-    notice: Notice
+    notice: Notice  #: The notice.
     #: Whether the channel was sent the same trouble before.
     again: bool = False
 
@@ -69,8 +69,8 @@ class Notification(Struct, frozen=True):
 class Dispatch(Struct, frozen=True):
     """Notifications claimed by a run for a channel."""
 
-    notifications: tuple[Notification, ...]
-    #: The records to store before sending, so another run does not send the same.
+    notifications: tuple[Notification, ...]  #: The notifications to send in one message.
+    #: The records to store before sending, so another run does not send the notifications again.
     state: ChannelState
 
 
@@ -93,7 +93,9 @@ def dispatch(
 
 
 def having(sent_notice: SentNotice, state: ChannelState) -> ChannelState:
-    """Return the records of a channel with one more notice sent."""
+    """Return the records of a channel with one more notice sent; unchanged if the channel has a
+    record with the notice's key.
+    """
     is_known = sent_notice.key in {stored.key for stored in state.sent_notices}
     return state if is_known else replace(state, sent_notices=(*state.sent_notices, sent_notice))
 
@@ -120,8 +122,8 @@ def _sent_as(notice: Notice) -> Key:
 def may_be_sent(state: ChannelState, now: datetime) -> bool:
     """Return whether a channel may be sent a message now.
 
-    It may unless the service asked to wait, or `AT_ONCE` messages were sent in the last minutes. A
-    wait longer than `LONGEST_REST` comes from a wrong clock and is ignored.
+    The service may have asked to wait, or `AT_ONCE` messages may have been sent in the last
+    `AT_ONCE` minutes. A wait longer than `LONGEST_REST` comes from a wrong clock and is ignored.
     """
     if state.again_at is not None and now < state.again_at <= now + LONGEST_REST:
         return False
@@ -129,7 +131,7 @@ def may_be_sent(state: ChannelState, now: datetime) -> bool:
 
 
 def until_quiet(now: datetime) -> timedelta:
-    """Return how long the busy time at the hour or half hour still lasts; zero outside of it."""
+    """Return how long the busy time at the hour or half hour still lasts; zero at other times."""
     if now.minute not in CROWDED:
         return timedelta(0)
     passed = timedelta(seconds=now.second, microseconds=now.microsecond)
@@ -224,7 +226,7 @@ def _of_cause(
     if sent and rests and now - max(sent.values()) >= min(rests):
         yield from (Notification(notice, again=notice in sent) for notice in members)
         return
-    # A notice that was sent with another code says nothing of this cause.
+    # A notice that was sent with another code did not report this cause.
     codes = {"", members[0].problem.code}
     of_this_cause = [notice for notice in sent if before[notice.key].code in codes]
     new = [notice for notice in members if notice not in sent]

@@ -30,8 +30,8 @@ WARNING_SHARE, CRITICAL_SHARE = 6, 12
 
 A certificate is renewed with a third of the lifetime left, or half of a short lifetime
 (`renew_at`). If renewal begins with a third left, half of the time for renewing is over with a
-sixth left, and three quarters with a twelfth left. For 90 days the shares are 15 and 7 days, for 45
-days 7 and 3, for 160 hours 26 and 13 hours.
+sixth left, and three quarters with a twelfth left. For 90 days the shares are 15 and 7 whole days,
+for 45 days 7 and 3, for 160 hours 26 and 13 whole hours.
 """
 
 UPLOAD_WARNING, UPLOAD_CRITICAL = 2, 4
@@ -40,16 +40,19 @@ critical with 1/`UPLOAD_CRITICAL` left.
 """
 
 RUN_WITHIN = timedelta(hours=48)
-"""How long ago the last run (of two a day) may have ended before a missing run is reported."""
+"""If the last run (of two a day) ended longer ago, a missing run is reported."""
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""How far in the future a recorded moment must lie to show that a clock was or is wrong."""
+"""A recorded moment further in the future shows that a clock was or is wrong."""
 
 MOST_ADDRESSES = 3
 """A message names at most this many addresses."""
 
 UPLOAD_DEADLINE = "upload_deadline"
 """The code of a concern about an upload that is due."""
+
+EARLIER_ENDS = "earlier_ends"
+"""The code of a concern about the end of the certificate in use, whose successor is not served."""
 
 UNJUDGED = frozenset({"clock_off", "none_declared"})
 """Codes of warnings that make all other judgments uncertain."""
@@ -58,7 +61,7 @@ UNJUDGED = frozenset({"clock_off", "none_declared"})
 class Expected(Struct, frozen=True):
     """A declared certificate."""
 
-    lineage: str
+    lineage: str  #: The lineage's name.
     #: Whether another client makes the certificate.
     is_imported: bool = False
     #: The longest remaining validity that a target demands at upload.
@@ -72,12 +75,12 @@ class Recorded(Struct, frozen=True):
 
     #: By lineage, newest first; `()` for a lineage with a row written by another program.
     versions: Mapping[str, Versions] = field(default_factory=dict)
-    sightings: Sequence[Sighting] = ()
-    notices: Sequence[Notice] = ()
-    last_run: LastRun | None = None
+    sightings: Sequence[Sighting] = ()  #: The last observation of each place.
+    notices: Sequence[Notice] = ()  #: The standing notices.
+    last_run: LastRun | None = None  #: The end of the last run; `None` before the first end.
     #: Why the state cannot be used; runs then do nothing.
     problem: Problem | None = None
-    undeclared: tuple[Undeclared, ...] = ()
+    undeclared: tuple[Undeclared, ...] = ()  #: Stored certificates that the file lacks.
     #: Lineages with files of another client, if the files are on another host.
     sources_elsewhere: frozenset[str] = frozenset()
     #: When this host's last run began, if no run of the host has ended.
@@ -105,8 +108,8 @@ class Recorded(Struct, frozen=True):
 class Concern(Struct, frozen=True):
     """A matter for a person."""
 
-    problem: Problem
-    subject: Subject = OF_ALL
+    problem: Problem  #: The problem, with a hint and the severity.
+    subject: Subject = OF_ALL  #: The subject of the problem.
     #: When a certificate ends, or when the time for an upload ends.
     deadline: datetime | None = None
 
@@ -124,22 +127,22 @@ class Concern(Struct, frozen=True):
 class Soonest(Struct, frozen=True):
     """The first certificate to end, among those in force and those that places still have."""
 
-    lineage: str
-    certificate: Certificate
+    lineage: str  #: The lineage's name.
+    certificate: Certificate  #: The certificate's facts.
 
 
 class Checkup(Struct, frozen=True):
     """The result of a check of all declared certificates."""
 
-    #: The worst first.
+    #: The concerns, the worst first.
     concerns: tuple[Concern, ...]
     #: The number of declared certificates.
     certificates: int
-    #: The number of places with their certificate.
+    #: The number of places with the wanted certificate.
     served: int
     #: The number of places observed by runs.
     places: int
-    soonest: Soonest | None = None
+    soonest: Soonest | None = None  #: `None` without a certificate.
 
 
 def checkup(
@@ -185,7 +188,9 @@ def _soonest(names: Collection[str], recorded: Recorded) -> Soonest | None:
 def concerns_of(
     expected: Sequence[Expected], recorded: Recorded, now: datetime, within: timedelta = RUN_WITHIN
 ) -> tuple[Concern, ...]:
-    """Return the concerns, the worst first, and among equals the first to end."""
+    """Return the concerns about the runs, the clock and each certificate, in the order of
+    `worst_first`.
+    """
     concerns = [*_of_runs(recorded, now, within), *_of_clock(expected, recorded, now)]
     places, notices = defaultdict[str, list[Sighting]](list), defaultdict[str, list[Notice]](list)
     for place in recorded.sightings:
@@ -310,9 +315,13 @@ def _of_certificate(
     elif versions and not is_owned_elsewhere:
         yield from _of_newest(expected, versions[0], now)
     yield from _half_revoked(lineage, versions[1:], now)
+    without_https = {place.place for place in places if place.serves_nothing}
     for notice in notices:
+        about = notice.subject
         if notice.topic is Topic.TROUBLE:
-            yield _left_by_runs(notice, notice.problem.code)
+            is_dark = (about.lineage, about.target, about.domain) in without_https
+            severity = Severity.ERROR if is_dark else Severity.WARNING
+            yield _left_by_runs(notice, notice.problem.code, severity)
         elif notice.topic is Topic.FOUND and notice.subject.domain:
             yield _left_by_runs(notice, "drifted")
     for place in places:
@@ -323,10 +332,10 @@ def _of_certificate(
 def _never_issued(
     expected: Expected, notices: Iterable[Notice], *, has_run: bool
 ) -> Iterator[Concern]:
-    """Yield the concern that a certificate was never issued, with the time since when issuing
+    """Yield the concern that a certificate was never issued, with the moment since which issuing
     fails.
 
-    After a run, the hint is to look for the reason (the CA may hold the order), not to run again.
+    After a run, the hint leads to the reason (the CA may hold the order), not to another run.
     """
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
     since = next((trouble.since for trouble in troubles if not trouble.subject.target), None)
@@ -382,8 +391,8 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
 def _of_place(
     expected: Expected, versions: Versions, place: Sighting, now: datetime
 ) -> Iterator[Concern]:
-    """Yield concerns about a place without its certificate: about the deadline for the upload, and
-    about the end of the certificate now at the place.
+    """Yield concerns about a place that lacks the wanted certificate: about the deadline for the
+    upload, and about the end of the certificate now at the place.
     """
     newest, where = versions[0], Subject(place.lineage, place.target, place.domain)
     hint = _what_holds_it_up(place.lineage)
@@ -408,9 +417,7 @@ def _of_place(
         message, hint = _of_lagging(place, end)
     severity = _by_shares(end - now, life, WARNING_SHARE, CRITICAL_SHARE) if end else Severity.OK
     if severity is not Severity.OK:
-        yield Concern(
-            Problem("earlier_ends", message, hint, severity, since=place.since), where, end
-        )
+        yield Concern(Problem(EARLIER_ENDS, message, hint, severity, since=place.since), where, end)
 
 
 def _of_lagging(place: Sighting, end: datetime | None) -> tuple[Text, Text]:
@@ -450,7 +457,9 @@ def _warning(
     return Concern(Problem(code, message, hint, Severity.WARNING, since=since), subject)
 
 
-def _left_by_runs(notice: Notice, code: str) -> Concern:
-    """Return trouble left by a run as a warning, because the next run may end the trouble."""
-    left = replace(notice.problem, code=code, severity=Severity.WARNING, since=notice.since)
+def _left_by_runs(notice: Notice, code: str, severity: Severity = Severity.WARNING) -> Concern:
+    """Return trouble left by a run; usually as a warning, because the next run may end the
+    trouble.
+    """
+    left = replace(notice.problem, code=code, severity=severity, since=notice.since)
     return Concern(left, notice.subject, notice.deadline)

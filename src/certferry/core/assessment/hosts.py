@@ -1,6 +1,6 @@
 """Problems of hosts that share a state: a wrong clock, a shared name, a host that stays away.
 
-Each host judges its own name and clock, and whether the other hosts run.
+A host judges the host's own name, the clock of every host, and whether the other hosts run.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ def _of_clock(host: str, at: datetime, ahead: timedelta) -> Iterator[Problem]:
 
 
 def away_since(host: HostRecord, now: datetime) -> datetime | None:
-    """Return when a host began to count as away: `AWAY` after the end of its last run. Return
-    `None` if the host is not away.
+    """Return when a host began to count as away: `AWAY` after the end of the host's last run.
+    Return `None` if the host is not away.
 
-    A run in progress counts from its beginning. A host that has never run is never away, because
-    the host has no schedule to miss.
+    If a run is in progress, the beginning of the run counts. A host that has never run is never
+    away, because the host has no schedule to miss.
     """
     ended = host.seen_at if host.last_run is None else host.last_run.ended_at
     last = max(filter(None, (ended, host.running_since)), default=None)
@@ -78,9 +78,9 @@ def away_since(host: HostRecord, now: datetime) -> datetime | None:
 class HostStanding(Struct, frozen=True):
     """A host with its problems, as judged by this host."""
 
-    record: HostRecord
-    problems: tuple[Problem, ...]
-    work: HostWork
+    record: HostRecord  #: The state's record of the host.
+    problems: tuple[Problem, ...]  #: The host's problems.
+    work: HostWork  #: The host's lineages.
     #: Whether the host is this host.
     is_this: bool = False
 
@@ -112,7 +112,9 @@ def _of_another(host: HostRecord, now: datetime) -> Iterator[Problem]:
 
 
 def with_away(before: Iterable[Notice], others: Iterable[HostRecord], now: datetime) -> Notices:
-    """Return the notices, with a notice for each other host that is away now."""
+    """Return the notices of `before`, with new notices about absence: a notice for each of the
+    `others` that is away now.
+    """
     away = ((host, since) for host in others if (since := away_since(host, now)) is not None)
     return (
         *(notice for notice in before if notice.problem.code != _AWAY),

@@ -28,12 +28,12 @@ from certferry.values import replace
 class Topic(StrEnum):
     """The topic of a message, in the words of the setting `on` and of the events in JSON."""
 
-    TROUBLE = "trouble"
-    RECOVERED = "recovered"
-    RENEWED = "renewed"
-    DEPLOYED = "deployed"
-    DEADLINE = "deadline"
-    FOUND = "found"
+    TROUBLE = "trouble"  #: A failure or a refusal.
+    RECOVERED = "recovered"  #: The end of a trouble.
+    RENEWED = "renewed"  #: A new certificate.
+    DEPLOYED = "deployed"  #: A place that has a new certificate.
+    DEADLINE = "deadline"  #: A certificate that should have been renewed by now.
+    FOUND = "found"  #: A part of a target that was not read, or drift that stays.
 
 
 USUAL = (Topic.TROUBLE, Topic.RECOVERED)
@@ -47,10 +47,10 @@ class Subject(Struct, frozen=True, order=True):
     at a target, `Subject(channel="ding")` a channel.
     """
 
-    lineage: str = ""
-    target: str = ""
-    domain: str = ""
-    channel: str = ""
+    lineage: str = ""  #: The lineage's name.
+    target: str = ""  #: The account's name.
+    domain: str = ""  #: The domain's name.
+    channel: str = ""  #: The name of a channel or of a monitor.
     #: The host concerned, if hosts share the state. With `lineage`, only the certificate's
     #: receivers or declaration on that host are meant.
     host: str = ""
@@ -61,13 +61,13 @@ Key = tuple[Topic, Subject]
 
 
 class Notice(Struct, frozen=True):
-    """A fact for operators. The notice stands until the fact is over."""
+    """A fact for operators. The notice stands until the fact is over, for an event for `KEPT`."""
 
-    topic: Topic
-    subject: Subject
+    topic: Topic  #: The kind of fact.
+    subject: Subject  #: The subject of the fact.
     #: When the fact began.
     since: datetime
-    problem: Problem
+    problem: Problem  #: The fact in words, with a code and a hint.
     #: Until when the certificate served now works.
     deadline: datetime | None = None
 
@@ -80,8 +80,8 @@ class Notice(Struct, frozen=True):
 class SentNotice(Struct, frozen=True):
     """The record of a notice sent to a channel."""
 
-    topic: Topic
-    subject: Subject
+    topic: Topic  #: The topic of the notice.
+    subject: Subject  #: The subject of the notice.
     #: The beginning of the notice.
     since: datetime
     #: When the notice was sent.
@@ -98,10 +98,10 @@ class SentNotice(Struct, frozen=True):
 class ChannelState(Struct, frozen=True):
     """The stored records of a channel."""
 
-    sent_notices: tuple[SentNotice, ...] = ()
-    #: When the last messages were sent, at most `AT_ONCE` of them.
+    sent_notices: tuple[SentNotice, ...] = ()  #: The records of sent notices.
+    #: When the last messages were sent; at most `dispatch.AT_ONCE` moments.
     sent: tuple[datetime, ...] = ()
-    #: The moment that the service asked to wait for.
+    #: Until when the service asked certferry to wait.
     again_at: datetime | None = None
     #: Why the service refuses messages.
     refusal: Problem | None = None
@@ -161,7 +161,9 @@ def noticed(
 
 
 def _at_host(notice: Notice, host: str) -> Notice:
-    """Add the host to a notice about a receiver or a declaration, because each host has its own."""
+    """Add the host to a notice about a receiver or an outdated declaration, because each host has
+    receivers and declarations of its own.
+    """
     is_own = Kind(notice.subject.target).is_receiver
     if not host or not (is_own or notice.problem.code == DeclarationOutdated.code):
         return notice
@@ -216,7 +218,9 @@ def without_channels(before: Notices, channels: Collection[str], host: str = "")
 
 
 def _merged(kept: Iterable[Notice], new: Iterable[Notice], before: Iterable[Notice]) -> Notices:
-    """Replace kept notices by new ones of the same key. Trouble that goes on keeps `since`."""
+    """Return the kept notices and the new notices; a new notice replaces a kept notice of the same
+    key. Trouble and findings that go on keep their `since`.
+    """
     begun = {notice.key: notice.since for notice in before if notice.topic in _GO_ON}
     notices = {notice.key: notice for notice in kept}
     notices |= {
@@ -247,13 +251,15 @@ def _stands(
 
 
 def _hides(step: StepOutcome, subject: Subject) -> bool:
-    """Return whether this step may still be the trouble in `subject`."""
+    """Return whether this step may still be an earlier trouble about `subject`, although the step
+    made no notice with this subject.
+    """
     if step.outcome in _IN_ORDER or step.notice:
         return False
     if step.target is None:
         return True
     if step.target != subject.target:
-        return False  # the certificate came; a failure at a target has a notice of its own
+        return False  # the certificate came, and a failure at another target has another notice
     if step.domain is None:
         return step.action is None or not subject.domain
     return step.domain == subject.domain or not subject.domain
@@ -294,8 +300,8 @@ def _waits_too_long(step: StepOutcome, versions: Versions, now: datetime) -> boo
 
 
 def end_of_served(step: StepOutcome, ends: Sequence[datetime]) -> datetime | None:
-    """Return the end of the certificate served now. `ends` are those of the stored certificates,
-    the newest first.
+    """Return the end of the certificate that is probably served after a bad step; `None` if
+    unknown. `ends` are the ends of the stored certificates, the newest first.
     """
     # If issuing failed, the newest version is served; if deploying failed, the version before.
     return next(iter(ends[:1] if step.target is None else ends[1:2]), None)
@@ -316,7 +322,9 @@ def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
 
 
 def _is_a_finding(step: StepOutcome) -> bool:
-    """Return whether a person should know of the step: an unread part, or drift that stays."""
+    """Return whether a person should know of the step: an unread part, information, or drift that
+    stays with advice (`drift = "warn"`).
+    """
     left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
     # A domain switched off is skipped in every run, so a skip is no news.
     return (step.notice and not step.left) or (left and step.hint is not None)
@@ -347,16 +355,16 @@ CUT = "…"
 class Message(Struct, frozen=True):
     """A message to a channel."""
 
-    title: str
-    #: The most important first.
+    title: str  #: The first line.
+    #: The paragraphs, the most important first.
     paragraphs: tuple[str, ...]
-    #: For programs: docs/reference/schema/event.json.
+    #: The message for programs, by docs/reference/schema/event.json.
     event: Mapping[str, object] = field(default_factory=dict)
 
     def body(self, most_bytes: int) -> str:
         """Return the paragraphs that fit in `most_bytes` of UTF-8, with `CUT` if some are left out.
 
-        If even the first paragraph is too long, return its beginning.
+        If even the first paragraph is too long, return the beginning of the paragraphs and `CUT`.
         """
         whole = "\n\n".join(self.paragraphs)
         if _size(whole) <= most_bytes:
@@ -377,8 +385,8 @@ class Message(Struct, frozen=True):
 
 
 def shortened(words: str, most_bytes: int) -> str:
-    """Return the words. Cut words of more than `most_bytes` in UTF-8 between characters, and add
-    `CUT`.
+    """Return words of at most `most_bytes` in UTF-8 as they are. Cut longer words between
+    characters, and add `CUT`.
     """
     raw = words.encode()
     if len(raw) <= most_bytes:

@@ -23,25 +23,27 @@ Place = tuple[str, str, str]
 class Sighting(Struct, frozen=True):
     """The last observation of a place."""
 
-    lineage: str
-    target: str
-    #: Empty if other lineages serve all domains at the target.
+    lineage: str  #: The lineage's name.
+    target: str  #: The account's name; for a receiver, the kind.
+    #: The domain's name; empty if other lineages serve all domains at the target.
     domain: str
     #: Whether all answering addresses, or the receiver, had the certificate.
     served: bool
-    #: Since when `served` has its value.
+    #: Since when `served` has this value.
     since: datetime
     #: The certificate of ours that the most addresses present (or presented last), or that the
     #: receiver holds.
     fingerprint: str | None = None
     #: The earliest end among the certificates at the place that are not ours.
     other_until: datetime | None = None
-    #: Whether the target holds a copy of the certificate, so the deadline for the upload is over.
+    #: If a domain is not `served`: whether the target holds a copy, so no upload is needed.
     is_uploaded: bool = False
-    #: The number of addresses that answered.
+    #: If a domain is not `served`: the number of addresses that answered.
     answered: int = 0
-    #: The addresses among the `answered` that do not present the certificate.
+    #: If a domain is not `served`: the `answered` addresses without the certificate.
     lagging: tuple[str, ...] = ()
+    #: Whether visitors get no certificate at all, as for a domain without HTTPS.
+    serves_nothing: bool = False
 
     @property
     def place(self) -> Place:
@@ -57,7 +59,7 @@ class Sighting(Struct, frozen=True):
 class Sighted(Struct, frozen=True):
     """The observation of a lineage by the last pass of a run."""
 
-    places: tuple[Sighting, ...] = ()
+    places: tuple[Sighting, ...] = ()  #: The places that the pass observed.
     #: Targets that could not be read.
     unread: tuple[str, ...] = ()
     #: The receivers among `places`.
@@ -66,13 +68,13 @@ class Sighted(Struct, frozen=True):
     only_receivers: bool = False
 
     def leaves_open(self, target: str) -> bool:
-        """Return whether a target was left unread, so that earlier sightings there still count."""
+        """Return whether the pass did not read a target, so earlier sightings there still count."""
         return target in self.unread or (self.only_receivers and not Kind(target).is_receiver)
 
 
 def sighted(lineage: str, observed: observation.Observation, now: datetime) -> Sighted:
-    """Return the sightings in an observation. Every run calls this for every lineage, so it must be
-    quick.
+    """Return the sightings in an observation. Every run calls this function for every lineage, so
+    the function must be quick.
     """
     places: dict[Place, Sighting] = {}
     receivers, versions = list[Place](), observed.versions
@@ -88,7 +90,7 @@ def sighted(lineage: str, observed: observation.Observation, now: datetime) -> S
             if domain.kind.is_receiver:
                 receivers.append(place)
             elif wanted is not None and not served:
-                sighting = _with_lag(sighting, target, wanted.fingerprint)
+                sighting = _with_lag(sighting, target, domain, wanted.fingerprint)
             places[place] = sighting
     unread = tuple(target.label for target in observed.targets if target.failure is not None)
     return Sighted(tuple(places.values()), unread, tuple(receivers))
@@ -105,8 +107,8 @@ def _has(
 def _presented(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, versions: Versions
 ) -> tuple[str | None, datetime | None]:
-    """Return two facts of a place: the fingerprint of ours that the most addresses present, or that
-    the receiver holds; and the earliest end among the certificates that are not ours.
+    """Return `Sighting.fingerprint` and `Sighting.other_until` of a place. If no address presents a
+    certificate, the end of the bound certificate counts, if known.
     """
     ours = {version.fingerprint for version in versions}
     if domain.kind.is_receiver:
@@ -122,14 +124,23 @@ def _presented(
     return had, min(ends, default=None if had else domain.bound_until)
 
 
-def _with_lag(sighting: Sighting, target: observation.ObservedTarget, fingerprint: str) -> Sighting:
-    """Add what keeps a domain from serving the certificate: a missing copy, or late addresses."""
+def _with_lag(
+    sighting: Sighting,
+    target: observation.ObservedTarget,
+    domain: observation.ObservedDomain,
+    fingerprint: str,
+) -> Sighting:
+    """Add what keeps a domain from serving the certificate: a missing copy, late addresses, or no
+    certificate at all.
+    """
     answered = [a for a in target.served.get(sighting.domain, ()) if a.answered]
+    is_unbound = domain.bound is None and not domain.binding_hidden
     return replace(
         sighting,
         is_uploaded=target.remote_of(fingerprint) is not None,
         answered=len(answered),
         lagging=tuple(a.address for a in answered if a.fingerprint != fingerprint),
+        serves_nothing=(is_unbound or bool(answered)) and not any(a.fingerprint for a in answered),
     )
 
 

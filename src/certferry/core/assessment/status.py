@@ -29,7 +29,9 @@ from certferry.text import Text
 from certferry.values import replace
 
 WHOLE_ACCOUNT = "*"
-"""Stands for the domains of an account that could not be asked, or that has none to serve."""
+"""Stands for all domains of an account, if the account could not be read, or `exclude` removes all
+domains.
+"""
 
 _NEWEST_STATE = Text(
     "put the newest state back; `certferry plan` shows the steps refused until then"
@@ -43,26 +45,26 @@ class Standing(StrEnum):
     """The standing of a domain, or of a certificate."""
 
     # a domain
-    VERIFIED = "verified"
-    PROPAGATING = "propagating"
-    PROCESSING = "processing"
-    BOUND = "bound"
-    PENDING = "pending"
-    DRIFTED = "drifted"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
+    VERIFIED = "verified"  #: Every address that answers serves the certificate.
+    PROPAGATING = "propagating"  #: Bound, and not served by every address that answers.
+    PROCESSING = "processing"  #: The target is carrying out a change.
+    BOUND = "bound"  #: Bound, and no address answers.
+    PENDING = "pending"  #: Not bound yet.
+    DRIFTED = "drifted"  #: Another tool changed the domain, or settings differ from the file.
+    FAILED = "failed"  #: The last change failed.
+    UNKNOWN = "unknown"  #: The domain cannot be read or judged.
     # a certificate
-    VALID = "valid"
-    DUE = "due"
-    EXPIRED = "expired"
-    MISSING = "missing"
-    NOT_NEEDED = "not_needed"
-    UNREADABLE = "unreadable"
+    VALID = "valid"  #: Valid, and not due for renewal.
+    DUE = "due"  #: Due for renewal, or another reason to order.
+    EXPIRED = "expired"  #: A certificate that a domain should serve has expired.
+    MISSING = "missing"  #: There is no certificate yet.
+    NOT_NEEDED = "not_needed"  #: Other lineages serve every domain, and there is no certificate.
+    UNREADABLE = "unreadable"  #: The certificate's files or records cannot be read.
 
     @property
     def severity(self) -> Severity:
-        """The severity: a warning if the next run ends the standing or leaves it on purpose, an
-        error if the next run may fail to end the standing.
+        """The severity: `OK` for a standing as declared, a notice for a change in progress, a
+        warning for work of the next run and for drift, and an error for any other standing.
         """
         return _SEVERITIES.get(self, Severity.ERROR)
 
@@ -85,7 +87,7 @@ or only another client can renew.
 class LastFailure(Struct, frozen=True):
     """The failure of the last try."""
 
-    problem: Problem
+    problem: Problem  #: Why the try failed.
     #: Since when tries fail.
     since: datetime
     #: When the last try failed.
@@ -97,24 +99,24 @@ class LastFailure(Struct, frozen=True):
 class DomainStatus(Struct, frozen=True):
     """The standing of one domain at one target."""
 
-    target: str
-    kind: Kind
-    domain: str
-    standing: Standing
+    target: str  #: The account's name.
+    kind: Kind  #: The domain's kind.
+    domain: str  #: The domain's name, a pattern, or `WHOLE_ACCOUNT`.
+    standing: Standing  #: How the domain stands.
     #: The target's id of the bound certificate.
     remote_id: str | None = None
     #: The last moment at which the target accepts the certificate.
     upload_deadline: datetime | None = None
     #: The certificates presented by the domain's addresses.
     served: tuple[observation.Served, ...] = ()
-    problem: Problem | None = None
+    problem: Problem | None = None  #: Why the domain is not in order, or serves an earlier version.
     #: The fingerprint of the certificate that the domain should serve.
     fingerprint: str | None = None
     #: For a stuck domain, facts for the target's support.
     ticket: tuple[Text, ...] = ()
     #: The end of the certificate that the domain should serve.
     not_after: datetime | None = None
-    last_failure: LastFailure | None = None
+    last_failure: LastFailure | None = None  #: The failure of the last try, if left by a run.
     #: Whether the target has a copy of the certificate that the domain should serve.
     is_uploaded: bool = False
 
@@ -128,26 +130,26 @@ class DomainStatus(Struct, frozen=True):
 class LineageStatus(Struct, frozen=True):
     """The standing of one lineage with its domains."""
 
-    lineage: str
-    names: tuple[str, ...]
-    #: The version in force.
+    lineage: str  #: The lineage's name.
+    names: tuple[str, ...]  #: The declared names.
+    #: The version in force; `None` before the first certificate.
     version: Version | None
-    #: When certferry renews; `None` if another client renews.
+    #: When certferry renews; `None` without a certificate, and if another client or host renews.
     renew_at: datetime | None
     #: Why the certificate is renewed now, or should have been renewed by another client.
     reason: Reason | None
-    domains: tuple[DomainStatus, ...]
-    #: Targets of which other lineages serve every domain, each with the names of those lineages.
+    domains: tuple[DomainStatus, ...]  #: The standing of each domain.
+    #: Targets of which other lineages serve every domain, each with the other lineages' names.
     owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    notices: tuple[Concern, ...] = ()
+    notices: tuple[Concern, ...] = ()  #: Facts that an operator should know.
     #: The CA's renewal window, if plausible.
     window: RenewalWindow | None = None
-    standing: Standing = Standing.VALID
+    standing: Standing = Standing.VALID  #: How the certificate stands.
     #: The first end among the certificates that the domains should serve.
     until: datetime | None = None
     #: Why the certificate's files, or the state, cannot be read.
     problem: Problem | None = None
-    last_failure: LastFailure | None = None
+    last_failure: LastFailure | None = None  #: The failure to issue, if left by a run.
     #: How much the end of the newest certificate needs a person, as judged by `check`.
     end: Severity = Severity.OK
 
@@ -267,7 +269,9 @@ def domains_of(
     now: datetime,
     timeout: timedelta,
 ) -> tuple[DomainStatus, ...]:
-    """Return the standing of each domain of a deployment."""
+    """Return the standing of each domain of a deployment, and a row for each pattern without a
+    match. If the target cannot be read, the rows are the deployment's names and patterns.
+    """
     if target.failure is not None:
         named = (*(deployment.domains or ()), *deployment.globs) or (WHOLE_ACCOUNT,)
         return tuple(_unknown(deployment, name, target.failure) for name in named)
@@ -428,7 +432,7 @@ def with_hold(status: LineageStatus, plan: Plan) -> LineageStatus:
 def with_failures(
     status: LineageStatus, recorded: Recorded, observed: observation.Observation, plan: Plan
 ) -> LineageStatus:
-    """Add the failures that runs left, and when `plan` tries again."""
+    """Add the failures that runs left, except at verified domains, and when `plan` tries again."""
     troubles = recorded.troubles
     own = troubles.get(Subject(status.lineage))
     if own is not None and own.problem.code == UNDECLARED:
@@ -479,7 +483,9 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def are_in_order(statuses: Iterable[LineageStatus], recorded: Recorded) -> bool:
-    """Return whether something is declared, nothing needs a person, and the state is usable."""
+    """Return whether something is declared, no status has the severity of an error, and the state
+    is usable.
+    """
     severities = [status.severity for status in statuses]
     return recorded.problem is None and bool(severities) and Severity.ERROR not in severities
 

@@ -1,8 +1,8 @@
 """A certificate's facts, covered names, chain and key, and the moment when renewal is due.
 
-A certificate is due at a moment in the CA's renewal window (RFC 9773). Without a window, a
-certificate is due with a third of the lifetime left, or half of a very short lifetime (Let's
-Encrypt's integration guide, as the backstop to renewal information).
+A certificate is due at a moment in the CA's renewal window (RFC 9773). Without a plausible window,
+a certificate is due with a third of the lifetime left, or half of a very short lifetime, as Let's
+Encrypt's integration guide advises for CAs without renewal information.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Certificate(Struct, frozen=True):
     fingerprint: str
     #: The DNS names among the subject alternative names.
     names: tuple[str, ...]
-    common_name: str
-    #: In lower-case hex.
+    common_name: str  #: The subject's common name; empty if absent.
+    #: The serial number in lower-case hex.
     serial: str
     #: The issuer's common name, or the whole name of an issuer without a common name.
     issuer: str
-    not_before: datetime
-    not_after: datetime
-    #: `ec` or `rsa` and the size in bits, as in `KeyType`.
+    not_before: datetime  #: The beginning of validity.
+    not_after: datetime  #: The end of validity.
+    #: `ec` or `rsa` and the size in bits, as in `KeyType`; the name of any other kind of key.
     key_type: str
 
     @property
@@ -57,8 +57,8 @@ class Certificate(Struct, frozen=True):
 
 
 def covers(name: str, domain: str) -> bool:
-    """Return whether a SAN covers a domain: as the same name, or as a wildcard of one more label
-    (RFC 6125 §6.4.3).
+    """Return whether a SAN covers a domain. A SAN covers the same name, and a wildcard also every
+    domain with one label in place of `*` (RFC 6125 §6.4.3).
     """
     if name == domain:
         return True
@@ -85,17 +85,18 @@ CERT, CHAIN, FULLCHAIN, PRIVKEY = "cert.pem", "chain.pem", "fullchain.pem", "pri
 class CertificateBundle(Struct, frozen=True):
     """A certificate with chain and key."""
 
-    certificate: Certificate
-    cert_pem: str
+    certificate: Certificate  #: The leaf's facts.
+    cert_pem: str  #: The leaf as PEM.
     #: The issuers as PEM, the leaf's issuer first, without the root unless the root signed the
     #: leaf.
     chain: tuple[str, ...]
-    privkey_pem: Secret
+    privkey_pem: Secret  #: The private key as PKCS#8 in PEM.
     #: Whether the key belongs to the leaf; `core.planning.safety` refuses any other bundle.
     key_matches: bool
-    #: Whether each certificate is signed by the next; `core.planning.safety` refuses gaps.
+    #: Whether the leaf has issuers, and each certificate is signed by the next;
+    #: `core.planning.safety` refuses any other bundle.
     chain_complete: bool
-    #: The end of the certificate that signed the leaf.
+    #: The end of validity of the first certificate in `chain`; `None` if `chain` is empty.
     issuer_not_after: datetime | None = None
 
     @property
@@ -129,19 +130,23 @@ def short(identity: str) -> str:
 
 
 def first_of(names: Sequence[str], most: int) -> list[str | Text]:
-    """Return the first `most` names and a text with the number of further names."""
+    """Return the first `most` names, and a text with the number of further names, if any."""
     more = len(names) - most
     return [*names[:most], *([Text("and {count} more", count=more)] if more > 0 else [])]
 
 
 SHORT_LIVED = timedelta(days=10)
-"""A certificate with a shorter life is due at half of its life, others at two thirds."""
+"""A certificate with a shorter lifetime is due after half of the lifetime, any other certificate
+after two thirds, unless the CA names a window.
+"""
 
 HALF_DAY = timedelta(hours=12)
-"""The time between two queries for a renewal window (docs/facts/letsencrypt.md §3.1)."""
+"""The time between two runs. In each half of a day, one query asks for a certificate's renewal
+window (docs/facts/letsencrypt.md §3.1).
+"""
 
 USUAL_REST = timedelta(hours=6)
-"""The time between two queries for a renewal window if the CA sends no Retry-After (RFC 9773
+"""The least time between two queries for a renewal window if the CA sends no Retry-After (RFC 9773
 §4.3.3). Let's Encrypt sends Retry-After.
 """
 
@@ -149,29 +154,30 @@ SHORTEST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(days=1)
 """The least and the most of a CA's Retry-After that certferry follows (RFC 9773 §4.3.2)."""
 
 _DIGITS = 13
-"""How many hex digits of the fingerprint choose a renewal's moment: 52 bits fit in a float."""
+"""How many hex digits of the fingerprint choose the moment in a window: 52 bits fit in a float."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RenewalWindow(Struct, frozen=True):
     """The period in which the CA wants a certificate replaced (RFC 9773 §4.2)."""
 
-    start: datetime
-    end: datetime
-    #: The URL of a page with the reason.
+    start: datetime  #: The beginning of the period.
+    end: datetime  #: The end of the period.
+    #: The URL of the CA's page with the reason, if any.
     page: str | None = None
 
 
 class RenewalInfo(Struct, frozen=True):
     """A CA's answer to a query for renewal information."""
 
-    window: RenewalWindow | None = None
-    #: How long to wait before the next query.
+    window: RenewalWindow | None = None  #: `None` if the CA names no window.
+    #: How long to wait before the next query; `None` if the CA does not say.
     retry_after: timedelta | None = None
 
 
 def plausible_window(leaf: Certificate, window: RenewalWindow | None) -> RenewalWindow | None:
-    """Return the window if it is not empty and ends within the certificate's life, else `None`.
+    """Return a window that is not empty, begins in 1970 or later, and ends when the certificate
+    ends, or before. Return `None` for any other window.
 
     A window before the certificate's life is plausible: a CA asks in this way for another
     certificate at once (RFC 9773 §4.2).
@@ -183,11 +189,11 @@ def plausible_window(leaf: Certificate, window: RenewalWindow | None) -> Renewal
 
 
 def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> datetime:
-    """Return when a certificate is due.
+    """Return when a certificate is due. For a certificate without a plausible window see above.
 
     The fingerprint picks a moment in the window, so certificates with the same window spread over
-    the window. The moment lies before the last sixth of the lifetime, or the last quarter of a very
-    short lifetime.
+    the window. The moment comes before the last sixth of the lifetime, or before the last quarter
+    of a very short lifetime, even if the window is later; and not before the lifetime begins.
     """
     share = 2 if certificate.lifetime < SHORT_LIVED else 3
     left = certificate.lifetime / share
@@ -199,15 +205,19 @@ def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> d
 
 
 def _moment_in(window: RenewalWindow, fingerprint: str) -> datetime:
-    # Runs come twice a day: a moment in the last half day could be met only after the window.
+    # Runs come twice a day. After a moment in the window's last half day, the next run may come
+    # only after the window.
     room = max(window.end - HALF_DAY - window.start, timedelta(0))
     share = int(fingerprint[:_DIGITS], 16) / float(16**_DIGITS)
     return window.start + room * share
 
 
 def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
-    """Return when the CA may be asked again: after a Retry-After shorter than `USUAL_REST`,
-    otherwise not before the next half of a day (UTC) begins.
+    """Return when the CA may be asked again after a query at `now`.
+
+    The moment comes after the CA's Retry-After, at least `SHORTEST_REST` and at most
+    `LONGEST_REST`, or after `USUAL_REST` without a Retry-After. Unless the CA asked for a time
+    shorter than `USUAL_REST`, the moment also waits for the next half of a day (UTC).
     """
     rest = USUAL_REST if retry_after is None else retry_after
     moment = now + min(max(rest, SHORTEST_REST), LONGEST_REST)
@@ -226,8 +236,8 @@ def may_ask(kept: datetime | None, now: datetime) -> bool:
 
 
 NOTICE = timedelta(days=14)
-"""How long before the end operators are notified of a certificate that another client renews. Most
-clients renew with a third left (acme.sh, certbot, lego: 30 of 90 days); people renew later."""
+"""The longest time before the end in which a certificate that another client renews is overdue.
+Most clients renew with a third left (acme.sh, certbot, lego: 30 of 90 days); people renew later."""
 
 
 def is_overdue(certificate: Certificate, now: datetime) -> bool:
@@ -236,6 +246,8 @@ def is_overdue(certificate: Certificate, now: datetime) -> bool:
 
 
 def overdue_at(certificate: Certificate) -> datetime:
-    """Return the moment from which a certificate is overdue."""
+    """Return the moment from which a certificate that another client renews is overdue: with half
+    of the time left that certferry would leave, or `NOTICE` if shorter.
+    """
     left = certificate.not_after - renew_at(certificate)
     return certificate.not_after - min(left / 2, NOTICE)

@@ -28,7 +28,7 @@ class EdgeProblemCode(StrEnum):
     UNTRUSTED_ISSUER = "untrusted_issuer"
     NOT_ACCEPTED = "not_accepted"
     UNREADABLE = "unreadable"
-    # the address answers, and presents none
+    # the address answers, and presents no certificate
     NO_CERTIFICATE = "no_certificate"
     HANDSHAKE_FAILED = "handshake_failed"
     NO_TLS = "no_tls"
@@ -60,34 +60,36 @@ _MOST_LISTED = 3
 class Presented(Struct, frozen=True):
     """A certificate in a served chain."""
 
-    fingerprint: str
-    subject: str
-    issuer: str
-    #: Empty for an issuer (RFC 6125 §6.4).
+    fingerprint: str  #: SHA-256 over the DER, in lower-case hex.
+    subject: str  #: The common name, or the whole name without a common name.
+    issuer: str  #: The issuer's name, in the form of `subject`.
+    #: The DNS names of a leaf; empty for an issuer (RFC 6125 §6.4).
     names: tuple[str, ...]
-    not_before: datetime
-    not_after: datetime
+    not_before: datetime  #: The beginning of validity.
+    not_after: datetime  #: The end of validity.
 
 
 class End(Enum):
-    """The end of the way from the leaf to a root."""
+    """How the way from the leaf to a root ends."""
 
-    TRUSTED = "trusted"
-    SELF_SIGNED_LEAF = "self_signed_leaf"
-    UNTRUSTED_ROOT = "untrusted_root"
-    MISSING_ISSUER = "missing_issuer"
+    TRUSTED = "trusted"  #: At a trusted root.
+    SELF_SIGNED_LEAF = "self_signed_leaf"  #: At the leaf, which signed itself.
+    UNTRUSTED_ROOT = "untrusted_root"  #: At a root that clients do not trust.
+    MISSING_ISSUER = "missing_issuer"  #: At a certificate without a presented or trusted issuer.
 
 
 class Way(Struct, frozen=True):
     """The way from a leaf to a root, as far as issuers were presented or are trusted."""
 
-    #: Leaf first, each followed by its issuer.
+    #: Leaf first, each certificate followed by the certificate's issuer.
     certificates: tuple[Presented, ...]
-    end: End
+    end: End  #: How the way ends.
 
 
 def what_is_wrong(way: Way, host: str, now: datetime) -> Problem:
-    """Return why clients refuse the chain; if there are several faults, the plainest."""
+    """Return the fault of a chain that clients refuse: the first fault of the leaf, otherwise of
+    the issuers, otherwise `NOT_ACCEPTED`.
+    """
     return _of_the_leaf(way.certificates[0], host, now) or _of_its_issuers(way, now)
 
 
@@ -162,7 +164,7 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
 
 
 def without_valid_signer(signers: Sequence[Presented], now: datetime) -> Problem | None:
-    """Return the problem if every presented signer of the leaf has expired, else `None`."""
+    """Return the problem if the leaf has presented signers and all have expired, else `None`."""
     if not signers or any(now <= signer.not_after for signer in signers):
         return None
     return _expired(signers[0], now)
@@ -202,9 +204,10 @@ _CLOCK = Text(
 def must_be_as_ordered(
     bundle: certificate.CertificateBundle, names: Iterable[str], now: datetime
 ) -> None:
-    """Require that a certificate is for `names` and our key, valid, and followed by its issuers.
+    """Require that a certificate is for exactly `names` and for our key, that leaf and issuer are
+    valid (give or take `SKEW`), and that the issuers follow.
 
-    Raises `CertificateRejected`.
+    Raises `CertificateRejected` with the first fault.
     """
     for problem, hint in _faults(bundle, tuple(names), now):
         raise rejected(problem, hint)

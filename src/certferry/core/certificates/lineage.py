@@ -37,14 +37,14 @@ _CODES = dict(zip(RevocationReason, (0, 1, 3, 4, 5), strict=True))
 class Revocation(Struct, frozen=True):
     """A revocation, stored before the request to the CA."""
 
-    at: datetime
-    reason: RevocationReason
+    at: datetime  #: When the revocation was begun.
+    reason: RevocationReason  #: The reason for the CA.
     #: Whether the CA has accepted the request.
     is_answered: bool = True
 
     @property
     def why(self) -> Reason:
-        """The reason to issue another certificate and to deploy the revoked one nowhere."""
+        """Why to issue another certificate, and to deploy the revoked certificate no more."""
         sentence = Text("the certificate was revoked at {moment}", moment=self.at)
         if not self.is_answered:
             sentence = Text(
@@ -55,22 +55,24 @@ class Revocation(Struct, frozen=True):
 
     @property
     def spoils_key(self) -> bool:
-        """Whether the certificate's key must be replaced, too."""
+        """Whether the key was compromised, so the key must be replaced, too."""
         return self.reason is RevocationReason.KEY_COMPROMISE
 
 
 def is_in_progress(revocation: Revocation | None, not_after: datetime, now: datetime) -> bool:
-    """Return whether a revocation of a still valid certificate was begun and is unanswered."""
+    """Return whether the revocation of a certificate still valid until `not_after` was begun, and
+    the CA has not accepted the request yet.
+    """
     return revocation is not None and not revocation.is_answered and not_after > now
 
 
 class Withdrawal(Struct, frozen=True):
     """A certificate withdrawn from a domain: a run does not bind the certificate there again."""
 
-    lineage: str
-    target: str
-    domain: str
-    fingerprint: str
+    lineage: str  #: The lineage's name.
+    target: str  #: The account's name.
+    domain: str  #: The domain's name.
+    fingerprint: str  #: The withdrawn certificate.
     #: When the certificate was withdrawn.
     at: datetime
     #: Whether an operator withdrew the certificate.
@@ -84,7 +86,7 @@ _SLUG = 24
 _PREFIX = 20
 """How many hex digits of the fingerprint a label has: 80 bits exclude a chance match."""
 _TAG, _SHORT_PREFIX = 7, 12
-"""How many hex digits stand for the lineage, and how many for the fingerprint, in a short label.
+"""How many hex digits a short label has for the lineage's name, and how many for the fingerprint.
 The label has 23 characters, a length that every service accepts (docs/facts/qiniu.md §4.1).
 """
 
@@ -94,19 +96,20 @@ class Version(Struct, frozen=True):
 
     #: The version's number; numbers grow by one.
     number: int
-    certificate: Certificate
-    saved_at: datetime
-    key_matches: bool = True
-    chain_complete: bool = True
-    #: The CA's last answer on renewal.
+    certificate: Certificate  #: The leaf's facts.
+    saved_at: datetime  #: When certferry first stored the certificate.
+    key_matches: bool = True  #: See `CertificateBundle.key_matches`.
+    chain_complete: bool = True  #: See `CertificateBundle.chain_complete`.
+    #: The renewal window of the CA's last answer, if any.
     window: RenewalWindow | None = None
+    #: See `CertificateBundle.fullchain_digest`; `None` if unknown.
     fullchain_digest: str | None = None
-    #: When the CA may be asked for renewal information again.
+    #: When the CA may be asked for renewal information again; `None` before the first answer.
     ask_after: datetime | None = None
     #: The URL of the CA's directory; `None` for a certificate made elsewhere.
     directory: str | None = None
-    revocation: Revocation | None = None
-    #: The end of the certificate that signed the leaf, if known.
+    revocation: Revocation | None = None  #: The revocation, once begun.
+    #: The end of validity of the certificate that signed the leaf, if known.
     issuer_not_after: datetime | None = None
 
     @property
@@ -121,7 +124,9 @@ class Version(Struct, frozen=True):
     def should_replace(self, bundle: CertificateBundle) -> bool:
         """Return whether a bundle of the same leaf should replace the stored files.
 
-        A bundle should if it brings a key or chain that the stored files lack, or other issuers.
+        The bundle should replace files without the leaf's key if the bundle has the key. If both or
+        neither have the key, the bundle should replace an incomplete chain by a complete chain, and
+        an equally complete chain by other issuers.
         """
         had = (self.key_matches, self.chain_complete)
         has = (bundle.key_matches, bundle.chain_complete)
@@ -143,10 +148,10 @@ Versions = Sequence[Version]
 
 
 def version_for(withdrawn: Collection[str], versions: Versions, now: datetime) -> Version | None:
-    """Return the version that a domain should serve, or `None`.
+    """Return the version that a domain should serve; `None` without a suitable version.
 
     The newest version is returned even if expired or revoked. If the newest is `withdrawn`, return
-    the newest of the versions that are valid and neither revoked nor withdrawn.
+    the newest of the versions that are neither expired, revoked nor withdrawn.
     """
     for place, version in enumerate(versions):
         is_good = version.certificate.not_after > now and version.revocation is None
@@ -160,12 +165,14 @@ _SHORT_MARK = re.compile(rf"(?P<owner>{SHORT}-[0-9a-f]{{{_TAG}}})-[0-9a-f]{{{_SH
 
 
 def label_of(lineage: str, fingerprint: str) -> str:
-    """Return the label of an upload: `certferry`, the cut lineage's name, the cut fingerprint."""
+    """Return the label of an upload: `certferry`, the beginning of the lineage's name, and the
+    beginning of the fingerprint, joined by hyphens.
+    """
     return f"{MARK}-{_slug(lineage)}-{fingerprint[:_PREFIX]}"
 
 
 def short_label_of(lineage: str, fingerprint: str) -> str:
-    """Return the label, of 23 characters, for a target that refuses the usual one."""
+    """Return the label of 23 characters for a target that refuses `label_of`."""
     return f"{_tag(lineage)}-{fingerprint[:_SHORT_PREFIX]}"
 
 
@@ -191,7 +198,9 @@ def owners(lineage: str) -> frozenset[str]:
 
 
 def is_owner(lineage: str, label: str) -> bool:
-    """Return whether a label certainly belongs to a lineage: by the uncut name, or by the tag."""
+    """Return whether a label has the lineage's whole name, or the lineage's tag. A label with the
+    beginning of a name may belong to another lineage.
+    """
     owner = owner_of(label)
     is_whole = len(_spelt(lineage)) <= _SLUG and owner == _slug(lineage)
     return is_whole or owner == _tag(lineage)

@@ -21,7 +21,7 @@ _LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
 def normalise(name: str) -> str:
     """Return a name in certferry's spelling: lower case, A-labels, `*.` for a wildcard.
 
-    The final dot is removed. A leading dot, as some targets write wildcards, becomes `*.`. Raises
+    Final dots are removed. A leading dot, as some targets write wildcards, becomes `*.`. Raises
     `ConfigError` for any text but a host name of two labels or more, for example for a URL.
     """
     stripped = name.strip().rstrip(".")
@@ -43,7 +43,9 @@ def normalise(name: str) -> str:
 
 
 def zone_name(name: str) -> str:
-    """Return a zone in certferry's spelling; a zone may have any labels. Raises `ConfigError`."""
+    """Return a zone in certferry's spelling. A zone may have any ASCII labels. Raises `ConfigError`
+    if another label is not allowed in internationalised names (IDNA).
+    """
     labels = name.strip().strip(".").split(".")
     return ".".join(_to_ascii(label, name) for label in labels)
 
@@ -75,7 +77,7 @@ def _not_a_name(name: str) -> ConfigError:
 
 
 def is_wildcard(name: str) -> bool:
-    """Return whether the name stands for every name with one more label."""
+    """Return whether a name is a wildcard: `*.` and a name."""
     return name.startswith(WILDCARD)
 
 
@@ -85,7 +87,9 @@ def base_name(name: str) -> str:
 
 
 def challenge_name(identifier: str) -> str:
-    """Return an identifier's TXT name (RFC 8555 §8.4): a wildcard has the base name's TXT name."""
+    """Return the name of the TXT record that proves an identifier (RFC 8555 §8.4). A wildcard and
+    the name without `*.` share the record's name.
+    """
     return f"{CHALLENGE}.{base_name(identifier)}"
 
 
@@ -100,25 +104,32 @@ def is_within(name: str, zone: str) -> bool:
 
 
 def suffixes(name: str) -> tuple[str, ...]:
-    """Return the name and each of its parents down to two labels, longest first."""
+    """Return a name and the name's parents of at least two labels, longest first. A name of a
+    single label has none, not even the name itself.
+    """
     labels = name.split(".")
     return tuple(".".join(labels[start:]) for start in range(len(labels) - 1))
 
 
 STAR = "*"
 _OTHER_SIGNS = re.compile(r"[?\[\]{}!|^]")
-"""Signs that are patterns in shells and in regular expressions, and refused here."""
+"""Signs with a meaning in the patterns of shells or regular expressions. Patterns here refuse them.
+"""
 _STARS = re.compile(r"\*+")
 _GLOB = re.compile(r"(?!\.)(?!.*\.\.)[a-z0-9*.-]+(?<!\.)")
 
 
 def is_glob(pattern: str) -> bool:
-    """Return whether a pattern has a star. Names and wildcards (`.example.com`) have none."""
+    """Return whether a pattern has a star. The patterns for a single domain have none: a name, or
+    `.example.com` for the wildcard domain.
+    """
     return STAR in pattern
 
 
 def read_pattern(text: str) -> str:
-    """Return a pattern in certferry's spelling. Raises `ConfigError` for any other text."""
+    """Return a pattern in certferry's spelling: a name, `.example.com` for a wildcard domain, or a
+    glob with stars. Raises `ConfigError` for any other text.
+    """
     stripped = text.strip()
     if _OTHER_SIGNS.search(stripped):
         raise ConfigError(
@@ -166,7 +177,7 @@ def domain_of(pattern: str) -> str:
 
 
 def matches(pattern: str, domain: str) -> bool:
-    """Return whether a pattern matches a domain. The time is linear for any pattern."""
+    """Return whether a pattern matches a domain. A star stands for any text, also with dots."""
     if not is_glob(pattern):
         return domain == domain_of(pattern)
     first, *middle, last = pattern.split(STAR)
@@ -187,17 +198,17 @@ def match_of(patterns: Iterable[str], domain: str) -> str | None:
 
 
 def takes_all(wide: str, pattern: str) -> bool:
-    """Return whether `wide` matches every domain that `pattern` matches."""
+    """Return whether `wide` matches every text that `pattern` matches."""
     if not is_glob(wide):
         return wide == pattern
-    # The pattern is matched as if it were a domain: only a star of `wide` can match a star of
-    # `pattern`, and then also matches all that the star of `pattern` stands for.
+    # `wide` is matched against the pattern as if the pattern were a domain. Only a star of `wide`
+    # can match a star of `pattern`, and the star of `wide` also matches any text in its place.
     return matches(wide, domain_of(pattern))
 
 
 def closeness(globs: Iterable[str], domain: str) -> int:
     """Return how closely globs describe a domain: 1 + the number of characters besides stars in the
-    longest matching glob, or 0.
+    matching glob with most, or 0 if no glob matches.
     """
     return max((1 + len(g.replace(STAR, "")) for g in globs if matches(g, domain)), default=0)
 
@@ -217,13 +228,13 @@ _SECOND_LEVELS = {
     "sg": "com edu gov net org",
     "uk": "ac co gov net org",
 }
-"""By top-level domain, second levels that are public suffixes. The suffixes are a part of the list
-at https://publicsuffix.org: China's and some others.
+"""For some top-level domains, the second levels under which names are registered. The table is a
+part of the list at https://publicsuffix.org: China's and some other countries' suffixes.
 """
 
 
 def registered_domain(name: str) -> str:
-    """Return a name's last two labels, or three below a public suffix of two labels.
+    """Return a name's last two labels, or three below a suffix of `_SECOND_LEVELS`.
 
     The list of suffixes is short, so names of several owners may count as one domain: a count per
     registered domain may come out too high, but never too low.

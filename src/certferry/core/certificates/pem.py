@@ -30,8 +30,8 @@ _KINDS = Text("issue a certificate with a common kind of key: RSA, or ECDSA with
 
 _FIRST_YEAR = 1950
 _EARLIEST = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
-"""The earliest year of a UTCTime (RFC 5280 §4.1.2.5.1). Moments counted back from any later moment
-stay within Python's calendar.
+"""The earliest moment of a UTCTime (RFC 5280 §4.1.2.5.1). certferry refuses leaves that ended
+earlier, so code may subtract lifetimes and pauses without leaving Python's calendar.
 """
 
 _SM2 = {"1.2.156.10197.1.301", "1.2.156.10197.1.501"}  # the curve, the signature (GM/T 0006-2012)
@@ -53,9 +53,9 @@ def parse_bundle(fullchain_pem: str, privkey_pem: Secret) -> CertificateBundle:
 def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
     """Read the leaf and the issuers of a PEM text.
 
-    Self-signed certificates after the first are dropped: clients have the roots. If only a root
-    follows the leaf and signed the leaf, as in a small company's CA, the root stays. Raises
-    `CertificateError` if a certificate is unreadable.
+    Self-signed certificates after the first are dropped: clients have the roots. If only roots
+    follow the leaf, the root that signed the leaf stays, as in a small company's CA. Raises
+    `CertificateError` if the text has no certificate, or if a certificate is unreadable.
     """
     with _translating_errors():
         first, *others = _load(fullchain_pem)
@@ -70,7 +70,9 @@ def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
 
 
 def parse_certificates(pem: str) -> list[x509.Certificate]:
-    """Read the certificates of a PEM text, at least one. Raises `CertificateError`."""
+    """Read the certificates of a PEM text. Raises `CertificateError` if the text has no
+    certificate, or if a certificate is unreadable.
+    """
     with _translating_errors():
         certificates = _load(pem)
         for certificate in certificates:
@@ -83,7 +85,9 @@ def _load(pem: str) -> list[x509.Certificate]:
 
 
 def with_issuer(chain: list[x509.Certificate], bundle_pem: bytes) -> list[x509.Certificate]:
-    """Add the issuer from a PEM bundle to a leaf without issuers, if the bundle has the issuer."""
+    """Return a chain followed by the last certificate's issuer from a PEM bundle. Return the chain
+    alone if the bundle lacks the issuer or is unreadable.
+    """
     try:
         return chain + _issuer_among(x509.load_pem_x509_certificates(bundle_pem), chain[-1])
     except (*_UNREADABLE, UnsupportedAlgorithm):
@@ -127,7 +131,9 @@ def _translating_errors() -> Iterator[None]:
 
 
 def _kind(exc: UnsupportedAlgorithm) -> Text:
-    """Return the name or number (OID) of a curve or algorithm that the library refused."""
+    """Return the name or number (OID) of a curve or algorithm that the library refused, or a
+    sentence if the library names none.
+    """
     match = _OBJECT_IDENTIFIER.search(str(exc))
     if match is None:
         return Text("the key's algorithm is unknown")
@@ -135,7 +141,9 @@ def _kind(exc: UnsupportedAlgorithm) -> Text:
 
 
 def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
-    """Read a key. Raises `CertificateError` if the key is unreadable or has a passphrase."""
+    """Read a private key. Raises `CertificateError` if the key is unreadable, of an unknown kind,
+    or protected by a passphrase.
+    """
     # The library's own message is dropped: a message may quote the key.
     try:
         return serialization.load_pem_private_key(privkey_pem.reveal().encode(), password=None)
@@ -157,7 +165,9 @@ def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
 
 
 def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> CertificateBundle:
-    """Join a leaf, issuers and a key, the key as PKCS#8. Raises `CertificateError`."""
+    """Join a leaf, issuers and a key. Raises `CertificateError` if the leaf is not first, or if the
+    leaf's facts or a signature cannot be read (`read_certificate`).
+    """
     leaf, *issuers = certificates
     _must_begin_with_the_leaf(leaf, issuers, key)
     with _translating_errors():
@@ -174,7 +184,9 @@ def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> Cer
 
 
 def issuer_end(certificates: list[x509.Certificate]) -> datetime | None:
-    """Return the end of the certificate after the leaf, the leaf's signer; `None` if absent."""
+    """Return the end of validity of the certificate after the leaf, 1950 at the earliest; `None` if
+    the leaf stands alone.
+    """
     ends = [issuer.not_valid_after_utc for issuer in certificates[1:2]]
     return next((max(end, _EARLIEST) for end in ends), None)
 
@@ -199,7 +211,7 @@ def read_certificate(leaf: x509.Certificate) -> Certificate:
 
 
 def common_name(subject: x509.Name) -> str:
-    """Return the (first) common name, or an empty string."""
+    """Return the first common name, or "" without a common name."""
     attributes = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(attributes[0].value) if attributes else ""
 
@@ -207,8 +219,8 @@ def common_name(subject: x509.Name) -> str:
 def _must_begin_with_the_leaf(
     first: x509.Certificate, others: list[x509.Certificate], key: PrivateKeyTypes
 ) -> None:
-    """Raise `CertificateError` if the leaf is not first. Check before reading names, because an
-    issuer may have no names.
+    """Raise `CertificateError` if the key belongs only to a later certificate, or if the first
+    certificate is a CA's. The check comes before the names are read: an issuer may have no names.
     """
     if not _belongs(key, first) and any(_belongs(key, other) for other in others):
         problem = Text("the chain is in the wrong order: the certificate of the key is not first")
@@ -253,7 +265,7 @@ def _key_type(public_key: object) -> str:
 
 
 def _is_complete(chain: list[x509.Certificate]) -> bool:
-    """Return whether each certificate is issued by the next, with at least one issuer."""
+    """Return whether the leaf has issuers, and the next certificate issued each certificate."""
     pairs = list(itertools.pairwise(chain))
     return bool(pairs) and all(
         _is_issuer(issuer) and _issued_by(child, issuer) for child, issuer in pairs
@@ -264,7 +276,8 @@ def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         child.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
-        _ = child.signature_hash_algorithm  # raises `UnsupportedAlgorithm` if the reason is that
+        # Raises `UnsupportedAlgorithm` if the library does not know the signature's algorithm.
+        _ = child.signature_hash_algorithm
         return False
     return True
 

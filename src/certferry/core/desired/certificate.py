@@ -22,7 +22,7 @@ MODE, KEY_MODE = 0o644, 0o600
 class Program(Struct, frozen=True):
     """A program to run, without a shell."""
 
-    #: The program and its arguments, which may hold a secret.
+    #: The program and the arguments, which may hold a secret.
     arguments: tuple[str, ...]
     #: The working directory.
     directory: str
@@ -31,19 +31,21 @@ class Program(Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the arguments, for storing in place of a secret."""
+        """SHA-256 over the arguments, in lower-case hex. The state stores the digest, because the
+        arguments may hold a secret.
+        """
         return hashlib.sha256("\0".join(self.arguments).encode()).hexdigest()
 
 
 class FileDelivery(Struct, frozen=True):
     """A delivery as four PEM files in a directory."""
 
-    directory: str
-    owner: str | None = None
-    group: str | None = None
+    directory: str  #: The path of the directory.
+    owner: str | None = None  #: The declared owner of the files.
+    group: str | None = None  #: The declared group of the files.
     #: The mode of all files except the key.
     mode: int = MODE
-    key_mode: int = KEY_MODE
+    key_mode: int = KEY_MODE  #: The mode of the key's file.
     #: The program that makes a server read the new files.
     reload: Program | None = None
 
@@ -53,33 +55,33 @@ class CommandDelivery(Struct, frozen=True):
 
     #: The program's name in reports.
     label: str
-    program: Program
+    program: Program  #: The program to run.
 
 
 Delivery = FileDelivery | CommandDelivery
 
 
 class Retirement(StrEnum):
-    """The remote certificates to remove after the successor was seen served."""
+    """The copies of certificates that certferry removes at a target."""
 
-    SUPERSEDED = "superseded"
-    ALL_UNUSED = "all-unused"
-    NEVER = "never"
+    SUPERSEDED = "superseded"  #: certferry's uploads, once the successor was seen served.
+    ALL_UNUSED = "all-unused"  #: As `SUPERSEDED`, and every unused certificate of the account.
+    NEVER = "never"  #: None.
 
 
 class DriftPolicy(StrEnum):
     """The reaction if another tool changes a domain that was once seen as declared."""
 
-    REPAIR = "repair"
-    WARN = "warn"
-    IGNORE = "ignore"
+    REPAIR = "repair"  #: Undo the change.
+    WARN = "warn"  #: Leave the change, and notify operators.
+    IGNORE = "ignore"  #: Leave the change.
 
 
 class OnFailure(StrEnum):
     """The reaction if edges that worked before refuse the new certificate."""
 
-    KEEP = "keep"
-    ROLLBACK = "rollback"
+    KEEP = "keep"  #: Keep the new certificate bound.
+    ROLLBACK = "rollback"  #: Bind the previous certificate again.
 
 
 class Authority(Struct, frozen=True):
@@ -94,9 +96,9 @@ class Authority(Struct, frozen=True):
 class Issuance(Struct, frozen=True):
     """How to order certificates."""
 
-    #: By preference; empty for the CA's default profile.
+    #: The CA's certificate profiles to ask for, by preference; empty for the default profile.
     profiles: tuple[str, ...] = ()
-    #: The usual CA first.
+    #: The CAs, the usual CA first.
     authorities: tuple[Authority, ...] = ()
     #: Whether to use the key of the previous certificate.
     reuse_key: bool = False
@@ -107,12 +109,12 @@ class Issuance(Struct, frozen=True):
 class HttpsSettings(Struct, frozen=True):
     """A domain's HTTPS settings as reported by the target; `None` for an unreported setting."""
 
-    force_https: bool | None = None
-    http2: bool | None = None
-    tls_versions: tuple[str, ...] | None = None
+    force_https: bool | None = None  #: Whether HTTP is redirected to HTTPS.
+    http2: bool | None = None  #: Whether HTTP/2 is on.
+    tls_versions: tuple[str, ...] | None = None  #: The allowed versions of TLS.
 
 
-# Groups of four letters; the last group may have two or three letters, with or without padding.
+# Groups of four characters; the last group may have two or three, with or without padding.
 _BASE64URL = re.compile(r"(?:[\w-]{4})*(?:[\w-]{2,4}={0,2})", re.ASCII)
 
 
@@ -125,7 +127,7 @@ class ExternalAccount:
 
     #: The key identifier.
     kid: str
-    #: In base64url.
+    #: The HMAC key in base64url.
     hmac_key: Secret
 
     def __post_init__(self) -> None:
@@ -145,11 +147,11 @@ class Kind(str):
 
     __slots__ = ()
 
-    AUTO: ClassVar[Kind]
-    CDN: ClassVar[Kind]
-    DCDN: ClassVar[Kind]
-    FILES: ClassVar[Kind]
-    COMMAND: ClassVar[Kind]
+    AUTO: ClassVar[Kind]  #: Any kind.
+    CDN: ClassVar[Kind]  #: A domain of a CDN.
+    DCDN: ClassVar[Kind]  #: A domain of a CDN for dynamic content.
+    FILES: ClassVar[Kind]  #: A directory.
+    COMMAND: ClassVar[Kind]  #: A command.
 
     @property
     def value(self) -> str:
@@ -163,11 +165,15 @@ class Kind(str):
 
     @property
     def is_target_specific(self) -> bool:
-        """Whether the kind is the target's own, so the name alone does not show the kind."""
+        """Whether the kind is another word of the target's than `cdn`. Reports then show the kind
+        after the domain.
+        """
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
 
     def is_about(self, observed: Kind) -> bool:
-        """Return whether a deployment to this kind applies to a domain of the kind `observed`."""
+        """Return whether a deployment to this kind applies to a domain of the kind `observed`. A
+        deployment to `CDN` also applies to `DCDN`.
+        """
         return (
             Kind.AUTO in {self, observed}
             or self == observed
@@ -182,9 +188,9 @@ Kind.FILES, Kind.COMMAND = Kind("files"), Kind("command")
 class DesiredHttps(Struct, frozen=True):
     """The declared HTTPS settings of a domain; `None` keeps the present setting."""
 
-    force_https: bool | None = None
-    http2: bool | None = None
-    tls_versions: tuple[str, ...] | None = None
+    force_https: bool | None = None  #: Whether to redirect HTTP to HTTPS.
+    http2: bool | None = None  #: Whether to offer HTTP/2.
+    tls_versions: tuple[str, ...] | None = None  #: The versions of TLS to allow.
 
 
 class DesiredDeployment(Struct, frozen=True):
@@ -198,13 +204,13 @@ class DesiredDeployment(Struct, frozen=True):
     #: The named domains; `None` for all domains covered by the certificate. For a receiver, the
     #: receiver's name (`delivered`).
     domains: tuple[str, ...] | None = None
-    kind: Kind = Kind.AUTO
-    https: DesiredHttps = field(default_factory=DesiredHttps)
-    retire: Retirement = Retirement.SUPERSEDED
+    kind: Kind = Kind.AUTO  #: The kind of the domains, or of the receiver.
+    https: DesiredHttps = field(default_factory=DesiredHttps)  #: The domains' HTTPS settings.
+    retire: Retirement = Retirement.SUPERSEDED  #: The copies to remove at the target.
     #: How to deliver to a receiver; `None` for a target.
     delivery: Delivery | None = None
-    drift: DriftPolicy = DriftPolicy.REPAIR
-    on_failure: OnFailure = OnFailure.KEEP
+    drift: DriftPolicy = DriftPolicy.REPAIR  #: The reaction to changes by other tools.
+    on_failure: OnFailure = OnFailure.KEEP  #: The reaction to edges that refuse the certificate.
     #: Patterns for further covered domains.
     globs: tuple[str, ...] = ()
     #: Patterns for domains to leave out.
@@ -217,7 +223,7 @@ class DesiredDeployment(Struct, frozen=True):
 
 
 def delivered(delivery: Delivery) -> DesiredDeployment:
-    """Return the deployment to a receiver. Retiring is off: a delivery overwrites the old files."""
+    """Return the deployment to a receiver. A receiver has no copies to remove (`retire`)."""
     if isinstance(delivery, FileDelivery):
         kind, name = Kind.FILES, delivery.directory
     else:
@@ -228,31 +234,31 @@ def delivered(delivery: Delivery) -> DesiredDeployment:
 class PemFiles(Struct, frozen=True):
     """The paths of the files in which another client keeps a certificate."""
 
-    fullchain: str
-    privkey: str
+    fullchain: str  #: The leaf and the issuers.
+    privkey: str  #: The private key.
 
 
 class DesiredCertificate(Struct, frozen=True):
     """A lineage as declared."""
 
-    lineage: str
-    #: The first name becomes the common name. With `files`, the names of `offered`.
+    lineage: str  #: The lineage's name.
+    #: The declared names; the first becomes the common name. With `files`, the names of `offered`.
     names: tuple[str, ...]
-    #: The account that writes challenge records; empty with `dns_zones`.
+    #: The account that writes challenge records, unless `dns_zones` has the accounts; or empty.
     dns: str = ""
-    key_type: KeyType = KeyType.EC256
-    deployments: tuple[DesiredDeployment, ...] = ()
+    key_type: KeyType = KeyType.EC256  #: The kind of key to order.
+    deployments: tuple[DesiredDeployment, ...] = ()  #: In the order of the file.
     #: The files of a certificate made by another client.
     files: PemFiles | None = None
     #: The certificate read from `files`.
     offered: Certificate | None = None
     #: The digest of the fullchain read from `files`.
     offered_fullchain: str | None = None
-    #: The end of the issuer read from `files`.
+    #: The end of validity of the issuer read from `files`.
     offered_issuer_end: datetime | None = None
     #: Each zone with the account that writes challenge records there, the longest zone first.
     dns_zones: tuple[tuple[str, str], ...] = ()
-    issuance: Issuance = field(default_factory=Issuance)
+    issuance: Issuance = field(default_factory=Issuance)  #: How to order the certificate.
 
     @property
     def dns_accounts(self) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
-"""Declarations of one lineage by several hosts: the digest to compare, and which host's counts."""
+"""Declarations of one lineage by several hosts: a digest for comparison, and the hosts with an
+outdated declaration.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +24,19 @@ TOLERATED = timedelta(hours=1)
 
 
 def digest_of_declaration(desired: DesiredCertificate) -> str:
-    """Return SHA-256 over everything hosts must declare alike.
+    """Return SHA-256, in lower-case hex, over everything hosts must declare alike.
 
-    Hosts must declare the same names, key, issuance, accounts and targets. Files, commands and the
-    paths of a source differ by host. Settings at their default are left out, so a release with a
-    new setting computes the same digest.
+    Hosts must declare the same key type, issuance, accounts and targets, and the same names unless
+    another client's files give the names. Deliveries to files and commands, and the paths of
+    another client's files, differ by host. Settings at their default are left out, so a release
+    with a new setting computes the same digest.
     """
     text = json.dumps(_as_json(_common(desired)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _common(desired: DesiredCertificate) -> DesiredCertificate:
-    """Return the parts common to all hosts, with lists sorted where the order has no meaning."""
+    """Return the parts common to all hosts, with lists sorted if the order has no meaning."""
     issuance = desired.issuance
     return replace(
         desired,
@@ -71,9 +74,10 @@ def _as_json(value: object) -> object:
 
 
 def only_receivers(desired: DesiredCertificate) -> DesiredCertificate:
-    """Return the certificate without issuance and targets.
+    """Return the certificate with only the deployments to receivers, and without `files`.
 
-    A run then only installs the version in force at this host's receivers.
+    A run of an outdated declaration orders nothing, and delivers the version in force to this
+    host's receivers.
     """
     deployments = tuple(deployment for deployment in desired.deployments if deployment.delivery)
     return replace(desired, files=None, deployments=deployments)
@@ -99,8 +103,8 @@ def _defaults(kind: type[Struct]) -> dict[str, object]:
 class Declaration(Struct, frozen=True):
     """A host's declaration of a lineage. Moments are by the database's clock."""
 
-    lineage: str
-    host: str
+    lineage: str  #: The lineage's name.
+    host: str  #: The host's name.
     #: See `digest_of_declaration`.
     digest: str
     #: Since when the host declares the lineage with this digest.
@@ -112,20 +116,22 @@ class Declaration(Struct, frozen=True):
 class Outdated(Struct, frozen=True):
     """This host's declaration of a lineage, superseded by another host's newer declaration."""
 
-    lineage: str
+    lineage: str  #: The lineage's name.
     #: The hosts with the newer declaration.
     hosts: tuple[str, ...]
     #: Since when this host's declaration is superseded.
     since: datetime
 
     def is_tolerated(self, now: datetime) -> bool:
-        """Return whether an operator may still be copying the new file to every host."""
+        """Return whether the declaration was superseded less than `TOLERATED` ago. An operator may
+        still be copying the new file to every host.
+        """
         return now - self.since < TOLERATED
 
     @property
     def error(self) -> DeclarationOutdated:
-        """The error for operators: which hosts have the newer declaration, the little that this
-        host still does, and the hint to copy the declaration.
+        """The error for operators: the hosts with the newer declaration, the work that this host
+        still does, and the hint to copy the declaration.
         """
         facts = {"lineage": self.lineage, "hosts": list(self.hosts)}
         message = Text(
@@ -142,9 +148,9 @@ class Outdated(Struct, frozen=True):
 
 
 def outdated(declared: Iterable[Declaration], host: str) -> dict[str, Outdated]:
-    """Return, by lineage, the declarations of this host that another host's declaration supersedes.
+    """Return, by lineage, the declarations of `host` that another host's declaration supersedes.
 
-    If declarations differ, the newest counts: the digest with the latest `first_seen_at`.
+    If declarations differ, the digest with the latest `first_seen_at` supersedes the others.
     """
     by_lineage = defaultdict[str, list[Declaration]](list)
     for declaration in declared:

@@ -1,1 +1,1 @@
-"""Values for all domains and certificates of accounts and hosts, including undeclared ones."""
+"""Values for all domains and certificates of accounts and hosts, declared or not."""

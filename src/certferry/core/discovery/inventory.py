@@ -23,11 +23,11 @@ from certferry.values import replace
 class FoundDomain(Struct, frozen=True):
     """A domain as listed by a target."""
 
-    domain: str
-    kind: Kind
+    domain: str  #: The domain's name.
+    kind: Kind  #: The domain's kind.
     #: Whether HTTPS is on; `False` also if the target hides whether a certificate is bound.
     has_https: bool = False
-    not_after: datetime | None = None
+    not_after: datetime | None = None  #: The end of the bound certificate, if listed.
     #: Why the domain cannot be changed.
     problem: CertferryError | None = None
     #: Whether the domain takes a certificate of its own. Other domains use another domain's
@@ -41,7 +41,7 @@ class FoundDomain(Struct, frozen=True):
     binding_hidden: bool = False
     #: The domain's state in the target's own word.
     state: str | None = None
-    https: HttpsSettings = field(default_factory=HttpsSettings)
+    https: HttpsSettings = field(default_factory=HttpsSettings)  #: The HTTPS settings.
     #: Why the last change failed.
     failure: CertferryError | None = None
 
@@ -49,33 +49,33 @@ class FoundDomain(Struct, frozen=True):
 class FoundCertificate(Struct, frozen=True):
     """A certificate as listed by a target."""
 
-    remote_id: str
-    #: Empty if the target lacks labels.
+    remote_id: str  #: The target's id of the certificate.
+    #: The certificate's name at the target; empty if the target has no names for certificates.
     label: str = ""
-    #: `None` if the list lacks names.
+    #: The names in the certificate; `None` if the list lacks the names.
     names: tuple[str, ...] | None = None
-    not_after: datetime | None = None
+    not_after: datetime | None = None  #: The end of validity, if listed.
 
 
 class Survey(Struct, frozen=True):
-    """All domains and certificates of a target."""
+    """The domains and certificates of a target, as far as the target could be read."""
 
-    domains: tuple[FoundDomain, ...]
+    domains: tuple[FoundDomain, ...]  #: The domains.
     #: Errors of the unread parts.
     unread: tuple[CertferryError, ...] = ()
-    certificates: tuple[FoundCertificate, ...] = ()
+    certificates: tuple[FoundCertificate, ...] = ()  #: The certificates in the target's list.
 
 
 class FoundZone(Struct, frozen=True):
     """A zone of a DNS account."""
 
-    name: str
+    name: str  #: The zone's name, in A-labels.
     #: Why records cannot be written into the zone.
     problem: Text | None = None
 
 
 SOON = timedelta(days=30)
-"""How long before its end a bound certificate without a declared successor needs a person."""
+"""A bound certificate that no declaration replaces needs a person within this time of the end."""
 
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -84,28 +84,28 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 class Urgency(IntEnum):
     """How soon a domain needs a person: lower numbers sooner."""
 
-    BROKEN = 0
-    TROUBLED = 1
-    ENDING = 2
-    UNCOVERED = 3
-    IN_ORDER = 4
+    BROKEN = 0  #: The certificate has expired, or clients refuse the certificate.
+    TROUBLED = 1  #: The domain cannot be changed, or the last change failed.
+    ENDING = 2  #: No declared certificate serves the domain, and the bound certificate ends `SOON`.
+    UNCOVERED = 3  #: No declared certificate serves the domain.
+    IN_ORDER = 4  #: Nothing to do.
 
 
 class Bound(Struct, frozen=True):
     """The certificate bound to a domain; `None` for unknown facts."""
 
-    owner: Owner | None
-    remote_id: str | None = None
-    fingerprint: str | None = None
-    names: tuple[str, ...] | None = None
-    not_after: datetime | None = None
+    owner: Owner | None  #: The certificate's owner.
+    remote_id: str | None = None  #: The target's id of the certificate.
+    fingerprint: str | None = None  #: The certificate's fingerprint.
+    names: tuple[str, ...] | None = None  #: The names in the certificate.
+    not_after: datetime | None = None  #: The end of validity.
 
 
 class DiscoveredDomain(Struct, frozen=True):
     """A domain of an account, joined with declared and served certificates."""
 
-    account: str
-    listed: FoundDomain
+    account: str  #: The account's name.
+    listed: FoundDomain  #: The domain as listed.
     #: The bound certificate, if known.
     bound: Bound | None = None
     #: The declared lineages that cover the domain, `deployed_by` first.
@@ -117,7 +117,9 @@ class DiscoveredDomain(Struct, frozen=True):
 
     @property
     def is_uncovered(self) -> bool:
-        """Whether the domain is free for a declaration: a certificate could be declared for it."""
+        """Whether the domain takes a certificate of its own, and no declared lineage covers the
+        domain.
+        """
         return self.listed.by_itself and not self.covered_by
 
     @property
@@ -153,10 +155,10 @@ class DiscoveredDomain(Struct, frozen=True):
 class DiscoveredCertificate(Struct, frozen=True):
     """A certificate of an account, joined with the state's records."""
 
-    account: str
-    listed: FoundCertificate
-    owner: Owner
-    #: `None` for a certificate of another tool.
+    account: str  #: The account's name.
+    listed: FoundCertificate  #: The certificate as listed.
+    owner: Owner  #: The certificate's owner.
+    #: `None` if the state does not know the certificate.
     fingerprint: str | None = None
     #: The account's domains bound to the certificate.
     bound_to: tuple[str, ...] = ()
@@ -184,7 +186,7 @@ class AccountSurvey(Struct, frozen=True):
 
     #: The account's name in the configuration.
     label: str
-    survey: Survey = field(default_factory=lambda: Survey(()))
+    survey: Survey = field(default_factory=lambda: Survey(()))  #: Empty with `failure`.
     #: The certificates at the addresses of each domain.
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     #: Why the account could not be read at all.
@@ -192,7 +194,7 @@ class AccountSurvey(Struct, frozen=True):
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """The problems of unread parts.
+        """The problem of an unread account, or the problems of unread parts.
 
         A part closed to the keys for good is only a warning, because a later run cannot read the
         part either.
@@ -210,8 +212,8 @@ class Discovery(Struct, frozen=True):
 
     #: The surveyed accounts.
     accounts: tuple[AccountSurvey, ...]
-    domains: tuple[DiscoveredDomain, ...] = ()
-    certificates: tuple[DiscoveredCertificate, ...] = ()
+    domains: tuple[DiscoveredDomain, ...] = ()  #: By `Urgency`, the most urgent first.
+    certificates: tuple[DiscoveredCertificate, ...] = ()  #: By end, the first to end first.
 
     @property
     def unused(self) -> tuple[DiscoveredCertificate, ...]:
@@ -224,9 +226,9 @@ class Discovery(Struct, frozen=True):
         return tuple(problem for account in self.accounts for problem in account.problems)
 
     def narrowed(self, wanted: Wanted, now: datetime) -> Discovery:
-        """Return the domains and certificates that match the filters.
+        """Return the discovery with only the domains and certificates that match the filters.
 
-        With `uncovered`, only certificates bound to a returned domain are returned.
+        With `uncovered`, only certificates bound to a returned domain stay.
         """
         domains = tuple(
             domain
@@ -272,7 +274,7 @@ def discover(
         for domain in account.survey.domains:
             served = account.served.get(domain.domain, ())
             above = WILDCARD + domain.domain.partition(".")[2]  # a wildcard gives the same wildcard
-            # The domain serves a certificate of its own, or that of the wildcard domain above.
+            # The domain serves a certificate of its own, or the wildcard domain's certificate.
             deciding = domain.domain if domain.by_itself else above
             owner = claims.owner(account.label, deciding, domain.kind)
             covering = (owner, *lineages.get(domain.domain, ()), *lineages.get(above, ()))

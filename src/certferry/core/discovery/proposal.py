@@ -1,9 +1,9 @@
-"""Proposals for declarations: certificates and deployments for the domains of an account."""
+"""Proposals for declarations: certificates and deployments for the domains of accounts."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import chain, count
 
@@ -22,7 +22,9 @@ _NO_ZONE = Text("the account has no zones")
 
 
 def zone_for(name: str, zones: Iterable[FoundZone]) -> FoundZone | None:
-    """Return the longest usable zone that holds a name, else the longest zone, else `None`."""
+    """Return the longest usable zone that holds a name, else the longest unusable zone that holds
+    the name, else `None`.
+    """
     by_name = {zone.name: zone for zone in zones}
     holding = [by_name[suffix] for suffix in suffixes(name) if suffix in by_name]
     return next((z for z in holding if z.problem is None), next(iter(holding), None))
@@ -72,7 +74,7 @@ class Grouping(Enum):
 
     #: All domains share a certificate, with a wildcard for several domains below one name.
     WILDCARD = "wildcard"
-    #: All domains share a certificate with each of their names.
+    #: All domains share a certificate that has the name of each domain.
     NAMES = "names"
     #: Each domain has a certificate.
     EACH = "each"
@@ -81,10 +83,10 @@ class Grouping(Enum):
 class Access(Struct, frozen=True):
     """The owner, group and modes of delivered files. `None` stands for certferry's own user."""
 
-    owner: str | None = None
-    group: str | None = None
-    mode: int = MODE
-    key_mode: int = KEY_MODE
+    owner: str | None = None  #: The files' owner.
+    group: str | None = None  #: The files' group.
+    mode: int = MODE  #: The mode of all files except the key.
+    key_mode: int = KEY_MODE  #: The mode of the key's file.
 
 
 class ProposedDeployment(Struct, frozen=True):
@@ -98,21 +100,21 @@ class ProposedDeployment(Struct, frozen=True):
     directory: str = ""
     #: The command that makes a server read the files.
     reload: str = ""
-    access: Access = field(default_factory=Access)
+    access: Access = field(default_factory=Access)  #: The files' owner, group and modes.
 
 
 class ProposedCertificate(Struct, frozen=True):
     """A certificate to declare."""
 
-    lineage: str
+    lineage: str  #: The lineage's name.
     #: The names to issue for; empty with `files`.
     names: tuple[str, ...] = ()
     #: The account that writes challenge records.
     dns: str = ""
-    key_type: KeyType | None = None
+    key_type: KeyType | None = None  #: The kind of key; `None` for the file's default.
     #: The files of a certificate made by another client.
     files: PemFiles | None = None
-    deployments: tuple[ProposedDeployment, ...] = ()
+    deployments: tuple[ProposedDeployment, ...] = ()  #: The proposed deployments.
     #: Sentences for the operator, written as comments beside the declaration.
     remarks: tuple[Text, ...] = ()
     #: The existing certificate to begin with.
@@ -127,17 +129,17 @@ class ProposedCertificate(Struct, frozen=True):
 class LeftOut(Struct, frozen=True):
     """A domain left out of a proposal."""
 
-    name: str
-    reason: Text
-    #: The declaration that the operator could write all the same.
+    name: str  #: The domain's name.
+    reason: Text  #: Why the domain is left out.
+    #: A declaration that the operator may still write for the domain, if possible.
     certificate: ProposedCertificate | None = None
 
 
 class Proposal(Struct, frozen=True):
     """Proposed declarations, and the domains left out."""
 
-    certificates: tuple[ProposedCertificate, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    certificates: tuple[ProposedCertificate, ...] = ()  #: The proposed declarations.
+    left_out: tuple[LeftOut, ...] = ()  #: The domains left out.
 
 
 class Service(Struct, frozen=True):
@@ -145,22 +147,39 @@ class Service(Struct, frozen=True):
 
     #: The name for people.
     called: Text
-    #: Words in lowercase: another client's command with one of the words deploys to the service.
+    #: Words in lowercase. Another client's command that contains a word deploys to the service.
     command_words: tuple[str, ...]
 
 
+class TargetAccount(Struct, frozen=True):
+    """A target account with its domains."""
+
+    #: The account's label.
+    label: str
+    domains: tuple[FoundDomain, ...] = ()
+    #: `None` if the service is unknown.
+    service: Service | None = None
+
+
 class Places(Struct, frozen=True):
-    """A DNS account to prove names with, and a target account with domains."""
+    """A DNS account to prove names with, and target accounts with domains."""
 
     #: The label of the DNS account; empty for none.
     dns: str = ""
-    #: The zones of the DNS account; `None` if the account lists none, and any name can be proven.
+    #: The zones of the DNS account; `None` if the account cannot list zones: then every name counts
+    #: as provable.
     zones: tuple[FoundZone, ...] | None = ()
-    #: The label of the target account; empty for none.
-    target: str = ""
-    domains: tuple[FoundDomain, ...] = ()
-    #: The service of the target account; `None` without a target account.
-    service: Service | None = None
+    targets: tuple[TargetAccount, ...] = ()
+
+    @property
+    def domains(self) -> tuple[FoundDomain, ...]:
+        """The domains of all target accounts."""
+        return tuple(domain for target in self.targets for domain in target.domains)
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """The known services of the target accounts."""
+        return tuple(target.service for target in self.targets if target.service is not None)
 
     def zone_of(self, name: str) -> FoundZone | None:
         """Return the zone for a name's challenge records, or `None`."""
@@ -191,7 +210,7 @@ def has_https_off(domain: FoundDomain) -> bool:
 
 
 def with_https(domains: Iterable[FoundDomain]) -> frozenset[str]:
-    """Return the domains chosen by default: those with HTTPS."""
+    """Return the names of the domains chosen by default: with HTTPS, or with a hidden binding."""
     return frozenset(domain.domain for domain in domains if not has_https_off(domain))
 
 
@@ -201,23 +220,25 @@ def propose_for_domains(
     wanted: Collection[str] | None = None,
     grouping: Grouping = Grouping.NAMES,
 ) -> Proposal:
-    """Return a proposal for the `wanted` domains (`None` for all), grouped by zone.
+    """Return a proposal for the `wanted` domains (`None` for all), grouped by zone. Domains of
+    several target accounts share certificates.
 
     A certificate has at most `most_names` names.
     """
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, dict[str, None]] = {}
     left_out = []
-    for domain in as_nested(places.domains):
+    listed = [(target, domain) for target in places.targets for domain in target.domains]
+    for target, domain in sorted(listed, key=lambda pair: _sorting(pair[1].domain)):
         name, reason = domain.domain, obstacle_to(domain, places)
         if reason is not None:
-            left_out.append(LeftOut(name, reason, _by_itself(domain, places)))
+            left_out.append(LeftOut(name, reason, _by_itself(target, domain, places)))
         elif wanted is not None and name not in wanted:
             left_out.append(_not_wanted(domain))
         elif (zone := places.zone_of(name)) is not None:
-            groups.setdefault(zone.name, []).append(name)
+            groups.setdefault(zone.name, {})[name] = None
     certificates = (
         ProposedCertificate(_name_for_most(names, domains), names, places.dns)
-        for zone, domains in sorted(groups.items())
+        for zone, domains in sorted((zone, tuple(names)) for zone, names in groups.items())
         for names in _shared(domains, zone if places.zones else "", most_names, grouping)
     )
     return Proposal(with_domains(named_apart(certificates, ()), places, wanted), tuple(left_out))
@@ -235,10 +256,9 @@ def propose_beside(
     the proposals have `UNKNOWN` as account and a remark.
     """
     certificates, left_out = list[ProposedCertificate](), list[LeftOut]()
-    for target, domains in surveyed.items():
-        proving = [Places(dns, held, target) for dns, held in zones.items()]
-        proving = proving or [Places(UNKNOWN, None, target)]
-        for places in _shared_out(domains, proving):
+    for label, domains in surveyed.items():
+        proving = [Places(dns, held) for dns, held in zones.items()]
+        for places in _shared_out(label, domains, proving or [Places(UNKNOWN, None)]):
             proposal = propose_for_domains(places, most_names)
             certificates += [
                 certificate if zones else replace(certificate, remarks=_NO_DNS)
@@ -248,13 +268,21 @@ def propose_beside(
     return Proposal(tuple(named_apart(certificates, declared)), tuple(left_out))
 
 
-def _shared_out(domains: Iterable[FoundDomain], proving: Sequence[Places]) -> Iterable[Places]:
-    """Assign each domain to the first DNS account that can prove the name, else to the first."""
+def _shared_out(
+    label: str, domains: Iterable[FoundDomain], proving: Sequence[Places]
+) -> Iterable[Places]:
+    """Assign each domain of a target account to the first DNS account that can prove the name, else
+    to the first.
+    """
     shares: dict[str, list[FoundDomain]] = {}
     for domain in domains:
         fit = [places for places in proving if places.obstacle(domain.domain) is None]
         shares.setdefault((fit or proving)[0].dns, []).append(domain)
-    return [replace(p, domains=tuple(shares[p.dns])) for p in proving if p.dns in shares]
+    return [
+        replace(places, targets=(TargetAccount(label, tuple(shares[places.dns])),))
+        for places in proving
+        if places.dns in shares
+    ]
 
 
 def named_apart(
@@ -275,7 +303,9 @@ def _not_wanted(domain: FoundDomain) -> LeftOut:
     return LeftOut(domain.domain, HTTPS_OFF if has_https_off(domain) else _NOT_CHOSEN)
 
 
-def _by_itself(domain: FoundDomain, places: Places) -> ProposedCertificate | None:
+def _by_itself(
+    target: TargetAccount, domain: FoundDomain, places: Places
+) -> ProposedCertificate | None:
     """Return the certificate that a left-out domain could have.
 
     Return `None` for a domain that uses another domain's certificate.
@@ -283,7 +313,7 @@ def _by_itself(domain: FoundDomain, places: Places) -> ProposedCertificate | Non
     if not domain.by_itself:
         return None
     dns, names = UNKNOWN if places.zone_of(domain.domain) is None else places.dns, (domain.domain,)
-    alone = (ProposedDeployment(places.target, names),)
+    alone = (ProposedDeployment(target.label, names),)
     return ProposedCertificate(name_for(names), names, dns, deployments=alone)
 
 
@@ -292,17 +322,38 @@ def with_domains(
     places: Places,
     wanted: Collection[str] | None = None,
 ) -> tuple[ProposedCertificate, ...]:
-    """Assign each wanted domain to the best certificate, and return the certificates.
+    """Return the certificates with deployments: each wanted domain belongs to the best certificate.
 
-    A domain has only one certificate, because two would replace each other for ever.
+    A domain has only one certificate, because two would replace each other for ever. A domain that
+    cannot be changed, or uses another domain's certificate, belongs to none.
     """
     proposed = tuple(certificates)
     holders = defaultdict[str, list[int]](list)
-    given, able = defaultdict[int, list[str]](list), defaultdict[int, list[str]](list)
     for n, certificate in enumerate(proposed):
         for name in certificate.covered:
             holders[name].append(n)
-    for domain in places.domains:
+    deployments = defaultdict[int, list[ProposedDeployment]](list)
+    for target in places.targets:
+        for n, deployment in _deployments_to(target, proposed, holders, wanted):
+            deployments[n].append(deployment)
+    return tuple(
+        _deployed(certificate, deployments[n], places) for n, certificate in enumerate(proposed)
+    )
+
+
+def _deployments_to(
+    target: TargetAccount,
+    proposed: Sequence[ProposedCertificate],
+    holders: Mapping[str, Sequence[int]],
+    wanted: Collection[str] | None,
+) -> Iterator[tuple[int, ProposedDeployment]]:
+    """Yield the number of each certificate with domains at a target account, and the deployment.
+    `holders` are the numbers of the certificates with a name.
+
+    The deployment has `domains=None` if the certificate could serve no other domain of the account.
+    """
+    given, able = defaultdict[int, list[str]](list), defaultdict[int, list[str]](list)
+    for domain in target.domains:
         # Names are looked up: comparing each of thousands of domains with every certificate takes
         # minutes.
         holding = (holders.get(name, ()) for name in _names_covering(domain.domain))
@@ -313,9 +364,10 @@ def with_domains(
         if fitting and is_wanted and domain.problem is None:
             best = max(fitting, key=lambda n: fitness(proposed[n], domain.domain))
             given[best].append(domain.domain)
-    return tuple(
-        _deployed(certificate, given[n], able[n], places) for n, certificate in enumerate(proposed)
-    )
+    for n, domains in sorted(given.items()):
+        is_all = set(domains) == set(able[n])
+        chosen = None if is_all else tuple(sorted(domains, key=_sorting))
+        yield n, ProposedDeployment(target.label, chosen)
 
 
 def _names_covering(domain: str) -> tuple[str, ...]:
@@ -326,7 +378,7 @@ def _names_covering(domain: str) -> tuple[str, ...]:
 def not_wanted(
     certificates: Iterable[ProposedCertificate], places: Places, wanted: Collection[str]
 ) -> tuple[LeftOut, ...]:
-    """Return the domains covered by the certificates and left out of `wanted`."""
+    """Return the domains that the certificates could serve and that are missing in `wanted`."""
     covered = [name for certificate in certificates for name in certificate.covered]
     return tuple(
         _not_wanted(domain)
@@ -353,22 +405,21 @@ def fitness(certificate: ProposedCertificate, domain: str) -> tuple[bool, int, f
 
 
 def _deployed(
-    certificate: ProposedCertificate, domains: Sequence[str], able: Sequence[str], places: Places
+    certificate: ProposedCertificate, deployments: Sequence[ProposedDeployment], places: Places
 ) -> ProposedCertificate:
-    """Return a certificate with a deployment to `domains`.
-
-    The deployment has `domains=None` if these are all the domains the certificate could serve
-    (`able`).
+    """Return a certificate with the deployments to target accounts before its other deployments;
+    without any, with a remark.
     """
-    if not places.target:
-        return certificate
-    if not domains:
-        nothing = Text("the account {account} has no domain left for the certificate to serve")
-        nothing = nothing.filled(account=places.target)
-        return replace(certificate, remarks=(*certificate.remarks, nothing))
-    chosen = None if set(domains) == set(able) else tuple(sorted(domains, key=_sorting))
-    first = ProposedDeployment(places.target, chosen)
-    return replace(certificate, deployments=(first, *certificate.deployments))
+    if deployments or not places.targets:
+        return replace(certificate, deployments=(*deployments, *certificate.deployments))
+    labels = [target.label for target in places.targets]
+    nothing = Text("the account {account} has no domain left for the certificate to serve")
+    if len(labels) > 1:
+        nothing = Text(
+            "none of the accounts {account} has a domain left for the certificate to serve"
+        )
+    remark = nothing.filled(account=labels)
+    return replace(certificate, remarks=(*certificate.remarks, remark))
 
 
 def _shared(
@@ -389,14 +440,18 @@ def _shared(
 
 
 def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
-    """Return the wildcards that cover several of the domains and lie within the zone."""
+    """Return the wildcards that cover several of the domains and lie within the zone; none for an
+    unknown zone.
+    """
     parents = Counter(domain.partition(".")[2] for domain in domains if not is_wildcard(domain))
     several = (parent for parent, children in parents.items() if children > 1)
     return [WILDCARD + parent for parent in several if zone in suffixes(parent)]
 
 
 def _name_for_most(names: Sequence[str], domains: Sequence[str]) -> str:
-    """Return a name for a certificate: by the wildcard that most of the domains need.
+    """Return a name for a certificate: after the wildcard that covers the most domains, if no host
+    of the certificate covers as many, and the certificate lacks the wildcard's base name. Otherwise
+    return the name by `name_for`.
 
     Without this rule a certificate for 26 hosts under a wildcard would be named after a single
     other host.
@@ -407,7 +462,8 @@ def _name_for_most(names: Sequence[str], domains: Sequence[str]) -> str:
 
 
 def name_for(names: Sequence[str]) -> str:
-    """Return a name for a certificate: the first host, or `wildcard.` and the base name.
+    """Return a name for a certificate: the first host among `names`. For wildcards alone, return
+    `wildcard.` and the base name of the first wildcard.
 
     The name may become the name of a directory, so a star is avoided.
     """

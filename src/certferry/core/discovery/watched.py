@@ -16,8 +16,8 @@ from certferry.text import Text
 
 HTTPS = 443  # RFC 9110 §4.2.2
 SOON = timedelta(days=7)
-"""The time left from which the older of several certificates is an error: the change may have come
-to a halt.
+"""If the older of several certificates ends within this time, the difference is an error: the
+change may have come to a halt.
 """
 
 _RENEW = Text("renew the certificate: `certferry sync` does so for declared certificates")
@@ -33,7 +33,7 @@ class Host:
 
     #: A DNS name, or an IP address without brackets.
     name: str
-    port: int = HTTPS
+    port: int = HTTPS  #: The TCP port.
 
     def __str__(self) -> str:
         name = f"[{self.name}]" if ":" in self.name else self.name
@@ -43,21 +43,23 @@ class Host:
 class HostProblem(Struct, frozen=True):
     """A problem of several addresses together, such as a difference during a change at a CDN."""
 
-    problem: Problem
-    addresses: tuple[str, ...]
+    problem: Problem  #: The problem.
+    addresses: tuple[str, ...]  #: The addresses with the problem.
 
 
 class HostObservation(Struct, frozen=True):
     """The certificates presented by all addresses of a host at one moment."""
 
-    host: Host
-    served: tuple[Served, ...]
+    host: Host  #: The host.
+    served: tuple[Served, ...]  #: The answer of each address.
     #: Problems found by comparing the addresses.
     problems: tuple[HostProblem, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether every address presents a valid certificate, without a harmful difference."""
+        """Whether every address `within_reach` presents a valid certificate, and no problem of the
+        addresses together is an error. Without an address, false.
+        """
         counted = within_reach(self.served)
         valid = all(a.answered and a.valid for a in counted)
         return (
@@ -68,7 +70,9 @@ class HostObservation(Struct, frozen=True):
 
 
 def within_reach(served: Sequence[Served]) -> list[Served]:
-    """Leave out addresses that this machine cannot reach for lack of IPv6, if another answers."""
+    """Return the addresses, without those that this machine cannot reach for lack of IPv6. If no
+    address answers, return all.
+    """
     if not any(address.answered for address in served):
         return list(served)
     unreachable = EdgeProblemCode.NO_IPV6
@@ -84,7 +88,7 @@ def judged(
 ) -> HostObservation:
     """Return an observation with the problems found by comparing the addresses of a host.
 
-    A certificate that ends within `ends_within` is an error.
+    A valid certificate that ends within `ends_within` is an error; `None` allows any end.
     """
     presenting = [address for address in served if address.fingerprint is not None]
     groups = _by_certificate([address for address in presenting if address.valid])
@@ -172,7 +176,7 @@ def _problem(
 class Changes(Struct, frozen=True):
     """The differences between two observations of a host."""
 
-    #: Addresses with another answer, each with its earlier answer, `None` for a new address.
+    #: Each address with another answer, and the earlier answer; `None` for a new address.
     addresses: tuple[tuple[Served, Served | None], ...]
     #: Whether the problems of the host differ.
     problems: bool
@@ -184,7 +188,7 @@ class Changes(Struct, frozen=True):
 def changes(before: HostObservation, now: HostObservation) -> Changes:
     """Return the differences between two observations.
 
-    A new address counts only if its answer is new to the host.
+    A new address counts only if no address gave the answer before.
     """
     by_address = {address.address: address for address in before.served}
     presented = {_presents(address) for address in before.served}

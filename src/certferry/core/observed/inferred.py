@@ -22,7 +22,9 @@ from certferry.values import replace
 class Owner(StrEnum):
     """The owner of a certificate at a target."""
 
+    #: certferry uploaded the certificate.
     OURS = "ours"
+    #: Another tool or a person uploaded the certificate.
     FOREIGN = "foreign"
     #: The CDN issued the certificate.
     FREE = "free"
@@ -46,7 +48,9 @@ class UploadOwners:
                     self._labelled[label] = certificate.fingerprint
 
     def fingerprint(self, account: str, remote_id: str, label: str) -> str | None:
-        """Return the fingerprint of a copy in the state; `None` for any other certificate."""
+        """Return the fingerprint of a copy that the state knows by id, or by the label of a stored
+        version; `None` for any other certificate.
+        """
         return self._uploaded.get((account, remote_id)) or self._labelled.get(label)
 
     def owner(self, account: str, remote_id: str, label: str) -> Owner:
@@ -57,7 +61,9 @@ class UploadOwners:
         return Owner.OURS if is_stored or owner_of(label) is not None else Owner.FOREIGN
 
     def remote_id(self, account: str, fingerprint: str) -> str | None:
-        """Return the id of a certificate at an account; `None` unless the state has one copy."""
+        """Return the id of a certificate at an account; `None` unless the state has exactly one
+        copy there.
+        """
         wanted = (account, fingerprint)
         ids = [id_ for (at, id_), copy in self._uploaded.items() if (at, copy) == wanted]
         return ids[0] if len(ids) == 1 else None
@@ -70,7 +76,9 @@ class UploadOwners:
 def with_remembered_remotes(
     target: observation.ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
 ) -> observation.ObservedTarget:
-    """Add our copies from the state, for a target without a list of certificates."""
+    """Return the target with the copies from the state in place of `remotes`, for a target without
+    a list of certificates.
+    """
     ends = {v.fingerprint: v.certificate.not_after for v in versions}
     remotes = tuple(
         observation.RemoteCertificate(u.remote_id, u.label, u.fingerprint, ends[u.fingerprint])
@@ -138,8 +146,8 @@ def _bound(
 class LastChange(Struct, frozen=True):
     """Our last request to bind a certificate to a domain."""
 
-    fingerprint: str
-    at: datetime
+    fingerprint: str  #: The certificate's fingerprint.
+    at: datetime  #: When the target accepted the request.
     #: Whether edges were ever seen to serve the certificate.
     was_seen: bool
 
@@ -151,11 +159,12 @@ def likely_binding(
     now: datetime,
     timeout: timedelta,
 ) -> str | None:
-    """Return the id of the certificate probably bound, or `None`.
+    """Return the id of the copy, among `remotes`, that is probably bound.
 
-    The certificate of our last change counts as bound until it was seen once, or until `timeout`.
-    Afterwards the certificate that all answering edges serve counts as bound. If every edge is
-    silent, it is still the certificate of our last change.
+    The certificate of our last change counts as bound until edges were seen to serve the
+    certificate, but at most for `timeout`. Afterwards the certificate that all answering edges
+    serve counts as bound, or the certificate of our last change if no edge answers. Return `None`
+    if the edges serve different certificates, or if `remotes` lacks the certificate.
     """
     by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
     asked = None if last is None else by_fingerprint.get(last.fingerprint)
@@ -170,7 +179,7 @@ def likely_binding(
 def with_unmatched(
     target: observation.ObservedTarget, deployment: DesiredDeployment
 ) -> observation.ObservedTarget:
-    """Add the globs, and the names under `exclude`, that match no observed domain."""
+    """Add the globs that match no observed domain, and the names in `exclude` that exclude none."""
     there = [*(domain.domain for domain in target.domains), *target.excluded]
     globs = (glob for glob in deployment.globs if not any(matches(glob, d) for d in there))
     names = (

@@ -25,13 +25,14 @@ class Scope(Struct, frozen=True):
     `core.planning.choice.choose` picks the domains from `names`, `domains`, `globs` and `exclude`.
     """
 
-    lineage: str
+    lineage: str  #: The lineage's name.
     #: The names in the lineage's certificate.
     names: tuple[str, ...]
     #: The domains named in the deployment; `None` for all domains covered by `names`.
     domains: tuple[str, ...] | None
-    kind: Kind
-    #: The lineage's certificates, newest first. Other certificates at the target are not ours.
+    kind: Kind  #: The declared kind of the domains.
+    #: The lineage's certificates, newest first. Other certificates at the target are not the
+    #: lineage's.
     known: Sequence[Certificate]
     #: Whether to return every other certificate at the target as well.
     others: bool = False
@@ -111,24 +112,24 @@ def in_one_line(changes: Iterable[Change]) -> str:
 
 
 class DomainState(StrEnum):
-    """Whether a target accepts a change of a domain now."""
+    """How a domain stands at the target."""
 
-    READY = "ready"
-    PROCESSING = "processing"
-    FAILED = "failed"
-    UNAVAILABLE = "unavailable"
+    READY = "ready"  #: At rest, without a failure.
+    PROCESSING = "processing"  #: The target is carrying out a change.
+    FAILED = "failed"  #: The last change failed. The target accepts another change.
+    UNAVAILABLE = "unavailable"  #: The domain cannot be changed, for example because it is frozen.
 
 
 class Served(Struct, frozen=True):
     """The certificate presented by one address in a handshake."""
 
-    address: str
+    address: str  #: The IP address.
     #: `None` if the address was silent, refused the handshake (a visitor gets an error), or was not
     #: asked.
     fingerprint: str | None
-    valid: bool
-    problem: Problem | None = None
-    not_after: datetime | None = None
+    valid: bool  #: Whether clients accept the certificate for the domain.
+    problem: Problem | None = None  #: Why clients do not accept the certificate, or get none.
+    not_after: datetime | None = None  #: The end of the certificate's validity.
     #: Whether the address could not be reached. An address that refused the handshake answered.
     silent: bool = False
     #: The presented certificates, leaf first.
@@ -136,7 +137,9 @@ class Served(Struct, frozen=True):
 
     @property
     def answered(self) -> bool:
-        """Whether the address counts in the proof: all addresses do, except silent addresses."""
+        """Whether the address is not silent. Only then the address counts when certferry judges
+        whether a domain serves a certificate.
+        """
         return not self.silent
 
     @property
@@ -150,44 +153,44 @@ Addresses = Sequence[Served]
 
 
 class ReceiverDrift(Struct, frozen=True):
-    """How a receiver's present content differs from the last delivery, or what is still to do."""
+    """How a receiver's content differs from the last delivery, or the unfinished work there."""
 
-    reason: Reason
-    changes: Changes = ()
+    reason: Reason  #: Why the receiver needs another delivery.
+    changes: Changes = ()  #: The differences, if certferry can name them.
 
 
 class ObservedDomain(Struct, frozen=True):
     """A domain at its target, or a receiver, as observed."""
 
-    domain: str
-    kind: Kind
-    state: DomainState
+    domain: str  #: The domain's name; a receiver's directory or label.
+    kind: Kind  #: The kind that the target reports.
+    state: DomainState  #: How the domain stands.
     #: The remote id of the bound certificate; `None` without HTTPS. With `binding_hidden`, the id
     #: suggested by the edges and by our `last` record. For a receiver, the installed fingerprint.
     bound: str | None = None
-    https: HttpsSettings = field(default_factory=HttpsSettings)
+    https: HttpsSettings = field(default_factory=HttpsSettings)  #: The settings at the target.
     #: Why the domain is `UNAVAILABLE`, or why the last change (the target's `task`) `FAILED`.
     problem: CertferryError | None = None
-    drift: ReceiverDrift | None = None
-    #: For a receiver, the digest of leaf and issuers.
+    drift: ReceiverDrift | None = None  #: For a receiver that needs another delivery.
+    #: For a receiver, the digest of leaf and issuers; `None` if unknown.
     fullchain_digest: str | None = None
     #: Whether the target does not report the bound certificate.
     binding_hidden: bool = False
-    last: records.RolloutRecord | None = None
+    last: records.RolloutRecord | None = None  #: The record of the domain's last rollout.
     #: Whether the domain has HTTPS settings to set beside the certificate.
     has_settings: bool = True
     #: Fingerprints withdrawn from the domain: a run does not bind them here again.
     withdrawn: frozenset[str] = frozenset()
-    task: records.TargetTask | None = None
+    task: records.TargetTask | None = None  #: The target's last change, if reported.
     #: The end of the bound certificate, if another tool owns it and the end is known.
     bound_until: datetime | None = None
     #: Addresses of edges that the target names, besides the addresses that resolvers give.
     edges: tuple[str, ...] = ()
 
     def seen_at(self, fingerprint: str | None) -> datetime | None:
-        """Return when a certificate was seen served here.
+        """Return when the certificate of the `last` rollout was seen served here.
 
-        Return `None` for any certificate but the last one brought to the domain.
+        Return `None` before that moment, and for any other certificate.
         """
         is_last = self.last is not None and self.last.fingerprint == fingerprint
         return self.last.verified_at if self.last is not None and is_last else None
@@ -196,10 +199,10 @@ class ObservedDomain(Struct, frozen=True):
 class RemoteCertificate(Struct, frozen=True):
     """A target's copy of a certificate of ours, recognised by label and fingerprint."""
 
-    remote_id: str
-    label: str
-    fingerprint: str
-    not_after: datetime
+    remote_id: str  #: The target's id of the copy.
+    label: str  #: The copy's name at the target.
+    fingerprint: str  #: The certificate's fingerprint.
+    not_after: datetime  #: The end of the certificate's validity.
     #: The moment before which a removal is not tried again, because something uses the copy.
     in_use_until: datetime | None = None
 
@@ -209,8 +212,8 @@ class TargetRules(Struct, frozen=True):
 
     #: The validity that a certificate must still have at upload.
     min_remaining: timedelta = timedelta(0)
-    needs_common_name: bool = False
-    usual_change: Usual | None = None
+    needs_common_name: bool = False  #: Whether a certificate must have a common name.
+    usual_change: Usual | None = None  #: How long a change usually takes, if known.
 
     def upload_deadline(self, certificate: Certificate) -> datetime:
         """Return the last moment at which the target accepts a certificate."""
@@ -226,8 +229,8 @@ class ObservedTarget(Struct, frozen=True):
 
     #: The account's name in the configuration.
     label: str = ""
-    rules: TargetRules = field(default_factory=TargetRules)
-    domains: tuple[ObservedDomain, ...] = ()
+    rules: TargetRules = field(default_factory=TargetRules)  #: The target's demands.
+    domains: tuple[ObservedDomain, ...] = ()  #: The domains that this lineage serves here.
     #: Copies of the lineage's certificates.
     remotes: tuple[RemoteCertificate, ...] = ()
     #: The certificates presented by the addresses of each domain. Edges are asked only for domains
@@ -235,11 +238,12 @@ class ObservedTarget(Struct, frozen=True):
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     #: Why the target could not be read.
     failure: CertferryError | None = None
-    #: With `failure`, the changes begun there and still open.
+    #: If the target could not be read (`failure`): the changes begun there and still open.
     in_progress: tuple[records.RolloutRecord, ...] = ()
     #: All other unused certificates, if the scope asked for `others`.
     others: tuple[records.OtherCertificate, ...] = ()
-    #: Since when a change of another lineage is open here; until its end, edges may serve `others`.
+    #: Since when a change of another lineage is open here. Until the change ends, edges may serve
+    #: `others`.
     unsettled_since: datetime | None = None
     #: Certificates labelled as ours and missing from the state.
     unremembered: tuple[records.OtherCertificate, ...] = ()
@@ -257,7 +261,7 @@ class ObservedTarget(Struct, frozen=True):
     uncovered: tuple[str, ...] = ()
     #: Domains switched off at the target and not named in the deployment.
     left_out: tuple[ObservedDomain, ...] = ()
-    quota: records.Quota | None = None
+    quota: records.Quota | None = None  #: How full the account is, after a refused upload.
 
     @property
     def is_owned_elsewhere(self) -> bool:
@@ -265,7 +269,7 @@ class ObservedTarget(Struct, frozen=True):
         return bool(self.owned_elsewhere) and not self.domains
 
     def remote_of(self, fingerprint: str) -> RemoteCertificate | None:
-        """Return the target's copy of a certificate."""
+        """Return the target's copy of a certificate, or `None`."""
         return next((r for r in self.remotes if r.fingerprint == fingerprint), None)
 
     def fingerprint_of(self, remote_id: str | None) -> str | None:
@@ -278,19 +282,22 @@ class ObservedTarget(Struct, frozen=True):
 class Observation(Struct, frozen=True):
     """All facts for decisions about one lineage."""
 
-    #: Newest first; the version in the files of another client, if any, comes before all others.
+    #: The versions, newest first; the version in another client's files, if any, comes before all.
     versions: tuple[Version, ...] = ()
-    #: In the order of the declared deployments.
+    #: The observed targets, in the order of the declared deployments.
     targets: tuple[ObservedTarget, ...] = ()
+    #: The state's records of the lineage.
     remembered: records.Remembered = field(default_factory=records.Remembered)
 
     @property
     def current(self) -> Version | None:
-        """The version in force."""
+        """The version in force; `None` before the first certificate."""
         return self.versions[0] if self.versions else None
 
     def version(self, fingerprint: str | None) -> Version | None:
-        """Return the version with a fingerprint; for `None`, the version in force."""
+        """Return the version with a fingerprint, and for `None` the version in force. Return `None`
+        without that version.
+        """
         if fingerprint is None:
             return self.current
         return next((v for v in self.versions if v.fingerprint == fingerprint), None)
@@ -307,9 +314,7 @@ class Observation(Struct, frozen=True):
 
     @property
     def owned_elsewhere(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Targets of which other lineages serve every domain, each with the names of those
-        lineages.
-        """
+        """Targets of which other lineages serve every domain, each with those lineages' names."""
         return tuple(
             (target.label, target.owned_elsewhere)
             for target in self.targets
@@ -336,18 +341,20 @@ class Observation(Struct, frozen=True):
 
 
 def is_served(addresses: Addresses, fingerprint: str) -> bool:
-    """Return whether an address answered, and all that did present the certificate validly."""
+    """Return whether an address answered, and every address that answered presents the certificate
+    and is `valid`.
+    """
     answered = [address for address in addresses if address.answered]
     return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)
 
 
 def contradicted(observed: Observation, now: datetime) -> frozenset[tuple[str, str]]:
-    """Return the domains, by account and name, with a binding contradicted by the edges.
+    """Return the domains whose edges contradict the target's report, by account and name.
 
-    The target reports the certificate to serve as bound. An address contradicts the target by
-    presenting a certificate of another tool. Once all addresses were seen to serve the bound
-    certificate, any other answer contradicts too. While a change spreads, the previous certificate
-    is expected at some addresses.
+    Only domains count for which the target reports the wanted certificate as bound. An address
+    contradicts the report by presenting another tool's certificate. Before all addresses were seen
+    to serve the wanted certificate, some addresses may present an earlier version, or none;
+    afterwards both contradict the report as well.
     """
     ours = {version.fingerprint for version in observed.versions}
     return frozenset(

@@ -18,17 +18,17 @@ from certferry.text import Text
 class RolloutRecord(Struct, frozen=True):
     """How far one certificate has come at one domain."""
 
-    lineage: str
-    target: str
-    domain: str
-    fingerprint: str
+    lineage: str  #: The lineage's name.
+    target: str  #: The account's name.
+    domain: str  #: The domain's name.
+    fingerprint: str  #: The certificate's fingerprint.
     #: When the domain first needed the certificate.
     started_at: datetime
-    #: When the target accepted the change.
+    #: When the target accepted the change; `None` before.
     accepted_at: datetime | None = None
     #: The domain's problem at the target before the change.
     problem_before: str | None = None
-    #: When the change failed for good.
+    #: When the last try failed; `None` without a failure since a change was accepted.
     failed_at: datetime | None = None
     #: When all addresses were first seen to serve the certificate.
     verified_at: datetime | None = None
@@ -40,10 +40,10 @@ class RolloutRecord(Struct, frozen=True):
     fullchain_digest: str | None = None
     #: The domain's settings at the target before the change.
     settings_before: HttpsSettings | None = None
-    request_id: str | None = None
+    request_id: str | None = None  #: The target's id of the request, for tickets to the support.
     #: Whether all addresses completed handshakes before the change.
     worked_before: bool = False
-    #: Since when addresses refuse the certificate.
+    #: Since when addresses refuse handshakes with the certificate; `None` if none refuses.
     refused_since: datetime | None = None
     #: Another tool's change as last reported.
     drift: str | None = None
@@ -62,29 +62,29 @@ LAG = timedelta(minutes=1)
 """How long after accepting a change a target may still report the state from before the change."""
 
 NO_LINEAGE = ""
-"""The `lineage` of an `Upload` by another tool. Such a copy is stored only because something uses
-it.
+"""The `lineage` of an `Upload` by another tool. The state stores the copy only because the target
+refused to remove a copy in use.
 """
 
 
 class Upload(Struct, frozen=True):
-    """A copy of a certificate at a target, put there by certferry."""
+    """A copy of a certificate at a target, put there by certferry; see also `NO_LINEAGE`."""
 
-    lineage: str
-    target: str
-    remote_id: str
-    label: str
-    fingerprint: str
-    uploaded_at: datetime
-    #: The moment until which the copy counts as used, after the target refused to remove it.
+    lineage: str  #: The lineage's name.
+    target: str  #: The account's name.
+    remote_id: str  #: The target's id of the copy.
+    label: str  #: The copy's name at the target.
+    fingerprint: str  #: The certificate's fingerprint.
+    uploaded_at: datetime  #: When the target stored the copy.
+    #: After a refused removal, the moment until which the copy counts as used.
     in_use_until: datetime | None = None
 
 
 class Ordered(Struct, frozen=True):
     """The order in progress of a lineage."""
 
-    at: datetime
-    names: tuple[str, ...]
+    at: datetime  #: When the order was made.
+    names: tuple[str, ...]  #: The names in the order.
     #: `None` if not stored.
     key_type: KeyType | None = None
 
@@ -103,16 +103,16 @@ class Ordered(Struct, frozen=True):
 class OtherCertificate(Struct, frozen=True):
     """A certificate at a target that belongs to another lineage or another tool."""
 
-    remote_id: str
-    #: Not an identity: other certificates may have the same label.
+    remote_id: str  #: The target's id of the certificate.
+    #: The name at the target. Other certificates may have the same name.
     label: str
-    not_after: datetime | None = None
-    in_use_until: datetime | None = None
-    not_before: datetime | None = None
+    not_after: datetime | None = None  #: The end of validity, if reported.
+    in_use_until: datetime | None = None  #: See `Upload.in_use_until`.
+    not_before: datetime | None = None  #: The beginning of validity, if reported.
 
 
 TRIED_AGAIN = timedelta(days=1)
-"""How long an account counts as full after a refused upload. After that an upload is tried again,
+"""How long an account counts as full after a refused upload. A later run tries an upload again,
 because the quota may have been raised.
 """
 
@@ -135,18 +135,18 @@ class Quota(Struct, frozen=True):
 class TargetTask(Struct, frozen=True):
     """A change of a domain as described by the target."""
 
-    #: In the target's words.
+    #: The state of the change, in the target's word.
     state: str
-    #: In the target's words.
+    #: The kind of change, in the target's word, if reported.
     operation: str | None = None
-    since: datetime | None = None
-    number: str | None = None
+    since: datetime | None = None  #: When the change began, if reported.
+    number: str | None = None  #: The target's number of the change, if reported.
 
 
 class LastRun(Struct, frozen=True):
     """The end of the last run over declared certificates."""
 
-    ended_at: datetime
+    ended_at: datetime  #: When the last run ended.
     #: When the last run without a failure ended.
     succeeded_at: datetime | None = None
 
@@ -161,7 +161,7 @@ class HostRecord(Struct, frozen=True):
     `machine` through `clock_ahead`.
     """
 
-    name: str
+    name: str  #: The host's name in the state.
     #: A digest that identifies the machine.
     machine: str | None = None
     #: The release of certferry.
@@ -170,7 +170,7 @@ class HostRecord(Struct, frozen=True):
     seen_at: datetime | None = None
     #: How far the machine's clock was ahead of the state's.
     clock_ahead: timedelta | None = None
-    last_run: LastRun | None = None
+    last_run: LastRun | None = None  #: The end of the host's last run.
     #: When the host's oldest run in progress began.
     running_since: datetime | None = None
 
@@ -191,9 +191,9 @@ class BegunRun(Struct, frozen=True):
 
     #: Identifies the run among simultaneous runs.
     number: int
-    began_at: datetime
-    host: str
-    pid: int
+    began_at: datetime  #: The beginning of the run.
+    host: str  #: The host of the run.
+    pid: int  #: The process's number on the host.
 
 
 ACCESS = "console/access"
@@ -210,15 +210,15 @@ FAILED, REFUSED = "failed", "refused"
 class HistoryEntry:
     """An event in the history, kept for ever."""
 
-    at: datetime
-    lineage: str
-    event: str
+    at: datetime  #: When the event happened.
+    lineage: str  #: The lineage's name, or `ACCESS`.
+    event: str  #: The event's name, such as "deployed".
     #: The person or program that acted.
     who: str
-    #: A sentence is a `Text`, so each reader sees the reader's language. Old entries have sentences
-    #: in English only.
+    #: The event's facts by name. A sentence is a `Text`, so each reader sees the reader's language.
+    #: Old entries have sentences in English only.
     facts: Mapping[str, str | Text] = field(default_factory=dict)
-    #: Added by the store.
+    #: The entry's number in the history; added by the store.
     number: int | None = field(default=None, compare=False)
     #: The host that stored the entry; added by the store, and `None` in old entries.
     host: str | None = field(default=None, compare=False)
@@ -233,7 +233,7 @@ class HistoryFilter(Struct, frozen=True):
     who: str | None = None
     #: The first moment, included.
     since: datetime | None = None
-    #: The last moment, excluded.
+    #: The end of the period, excluded.
     until: datetime | None = None
     #: The event, such as "deployed".
     event: str | None = None
@@ -260,11 +260,11 @@ class Damage(StrEnum):
 class HistoryBreak(Struct, frozen=True):
     """The first damage in the history of a lineage."""
 
-    lineage: str
-    damage: Damage
-    #: The damaged entry; `None` for the beginning of the history.
+    lineage: str  #: The lineage's name; "" with `Damage.GONE`.
+    damage: Damage  #: The kind of damage.
+    #: The number of the damaged entry; `None` if the first entries, or all, are gone.
     number: int | None = None
-    at: datetime | None = None
+    at: datetime | None = None  #: The moment in the damaged entry, if readable.
 
 
 class VerifiedHistory(Struct, frozen=True):
@@ -274,7 +274,7 @@ class VerifiedHistory(Struct, frozen=True):
     entries: int
     #: The number of lineages in the chain, counting `ACCESS` as a lineage.
     lineages: int
-    breaks: tuple[HistoryBreak, ...] = ()
+    breaks: tuple[HistoryBreak, ...] = ()  #: The damages, at most one for each lineage.
     #: The number of `entries` under `ACCESS`.
     of_console: int = 0
 
@@ -282,7 +282,7 @@ class VerifiedHistory(Struct, frozen=True):
 class Remembered(Struct, frozen=True):
     """The state's records of a lineage at one moment, without keys."""
 
-    #: Newest first.
+    #: The lineage's versions, newest first.
     versions: tuple[Version, ...] = ()
     #: The order in progress.
     ordered: Ordered | None = None
@@ -290,12 +290,12 @@ class Remembered(Struct, frozen=True):
     issue_tried_at: datetime | None = None
     #: When a CA last sent a wrong certificate.
     rejected_at: datetime | None = None
-    #: By target, newest first.
+    #: certferry's copies, sorted by target, the newest first.
     uploads: tuple[Upload, ...] = ()
-    #: By target and domain.
+    #: The record of each domain's last rollout, sorted by target and domain.
     rollouts: tuple[RolloutRecord, ...] = ()
-    has_challenge_records: bool = False
-    withdrawals: tuple[Withdrawal, ...] = ()
+    has_challenge_records: bool = False  #: Whether an earlier run left challenge records in DNS.
+    withdrawals: tuple[Withdrawal, ...] = ()  #: The certificates withdrawn from domains.
     #: How often issuing failed since the newest certificate came.
     issue_tries: int = 0
     #: Since when tries have failed because of a CA.

@@ -14,10 +14,10 @@ from certferry.text import Text
 class RunKind(StrEnum):
     """The work of a run."""
 
-    SYNC = "sync"
-    REHEARSE = "rehearse"
-    RENEW = "renew"
-    ROLLBACK = "rollback"
+    SYNC = "sync"  #: Bring certificates to the declared state.
+    REHEARSE = "rehearse"  #: Try an order at a staging CA.
+    RENEW = "renew"  #: As `SYNC`, with a new certificate in any case.
+    ROLLBACK = "rollback"  #: Withdraw a certificate from a domain.
 
 
 class RunSource(StrEnum):
@@ -48,23 +48,23 @@ class RunState(StrEnum):
 class StoredRun(Struct, frozen=True):
     """A run as stored."""
 
-    id: str
-    kind: RunKind
-    source: RunSource
-    who: str
-    host: str
-    started_at: datetime
+    id: str  #: Identifies the run in the state, the console and the API.
+    kind: RunKind  #: The work of the run.
+    source: RunSource  #: How the run was started.
+    who: str  #: The person or program that started the run.
+    host: str  #: The host of the run.
+    started_at: datetime  #: The beginning of the run.
     #: The lineages of the run; empty for all lineages.
     names: tuple[str, ...] = ()
     #: The digest of the plan to carry out, if an operator confirmed a plan.
     plan: str | None = None
     #: Links to the `BegunRun` on `host`. A run with neither number nor end was killed.
     number: int | None = None
-    #: The number of certificates done, and of all certificates; `None` before the run has counted.
+    #: The number of certificates done; `None` before the run has counted.
     done: int | None = None
-    count: int | None = None
-    state: RunState = RunState.RUNNING
-    ended_at: datetime | None = None
+    count: int | None = None  #: The number of all certificates; `None` before the run has counted.
+    state: RunState = RunState.RUNNING  #: How the run stands.
+    ended_at: datetime | None = None  #: `None` before the end, and for a killed run.
 
 
 class RunEvent(Struct, frozen=True):
@@ -72,14 +72,14 @@ class RunEvent(Struct, frozen=True):
 
     #: The position among the run's events.
     number: int
-    at: datetime
-    lineage: str
-    event: str
-    text: Text
+    at: datetime  #: When the event happened.
+    lineage: str  #: The lineage's name; empty for an event of the whole run.
+    event: str  #: The event's name for programs.
+    text: Text  #: The event in words.
     #: For a step, how the step ended.
     outcome: str | None = None
-    target: str | None = None
-    domain: str | None = None
+    target: str | None = None  #: For a step at a target, the account's name.
+    domain: str | None = None  #: For a step at a domain, the domain's name.
 
 
 class RunReport(Struct, frozen=True):

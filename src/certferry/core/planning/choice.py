@@ -33,13 +33,13 @@ class Chosen(Struct, frozen=True):
 
 
 def searches(selection: Selection) -> bool:
-    """Return whether domains besides the named ones are wanted."""
+    """Return whether domains are wanted that the selection does not name."""
     return selection.domains is None or bool(selection.globs)
 
 
 def choose(selection: Scope, there: Iterable[str]) -> Chosen:
-    """Choose among the domains `there` at a target. Named domains are left out, because they are
-    observed in any case.
+    """Return the choice among the domains `there` at a target; an empty choice if the deployment
+    only names domains. Covered named domains are left out, because a run observes these anyway.
     """
     chosen = Chosen()
     if not searches(selection):
@@ -71,8 +71,8 @@ def is_found(selection: Selection, domain: str) -> bool:
 def unmatched_globs(
     deployment: DesiredDeployment, target: ObservedTarget
 ) -> Iterator[tuple[str, TargetRejected]]:
-    """Return each glob without a match, and `STAR` if `exclude` removes every domain, with the
-    error.
+    """Yield each glob without a match, and `STAR` if `exclude` removes every domain, each with the
+    error. While a part of the target is unread, only `STAR` is certain.
     """
     if not _may_match(target):
         yield from _without_match(deployment, target)
@@ -87,7 +87,7 @@ def unmatched_globs(
 
 
 def _may_match(target: ObservedTarget) -> bool:
-    """Return whether a glob may match a domain in an unread part of a partly read target."""
+    """Return whether a part of the target is unread, so a glob may match a domain there."""
     return bool(target.unread and target.domains)
 
 
@@ -111,7 +111,9 @@ def _without_match(
 
 
 def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[TargetRejected]:
-    """Return the globs that may be without a match, and the superfluous names in `exclude`."""
+    """Yield an error for each glob that may have no match, and for each superfluous name in
+    `exclude`.
+    """
     if _may_match(target):
         yield from (error for _, error in _without_match(deployment, target))
     for name in target.unmatched:
@@ -126,7 +128,7 @@ def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[T
 
 
 def left_out(observed: Observation) -> Iterator[PlanFinding]:
-    """Return the domains left out because they are switched off at the target."""
+    """Yield a finding for each domain left out because the domain is switched off at the target."""
     for target in observed.targets:
         for domain in target.left_out:
             if domain.problem is not None:
@@ -139,7 +141,9 @@ def left_out(observed: Observation) -> Iterator[PlanFinding]:
 
 
 def choice_findings(desired: DesiredCertificate, observed: Observation) -> Iterator[PlanFinding]:
-    """Return findings about unmatched patterns, unread parts and switched-off domains."""
+    """Yield findings about unmatched patterns, accounts without a domain for the certificate,
+    unread parts and switched-off domains.
+    """
     places = list(zip(desired.deployments, observed.targets, strict=True))
     for deployment, target in places:
         for _, error in unmatched_globs(deployment, target):
@@ -193,7 +197,7 @@ def _no_domain(desired: DesiredCertificate, account: str, target: ObservedTarget
 
 
 def _likeness(domain: str, names: Sequence[str]) -> int:
-    """Return the length of the longest suffix that a domain shares with a name."""
+    """Return the length, in characters, of the longest suffix that a domain shares with a name."""
     pairs = (zip(reversed(domain), reversed(name), strict=False) for name in names)
     return max(
         (sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both)) for both in pairs),
@@ -208,8 +212,8 @@ def why_new(
     reason: Reason,
     times: Times,
 ) -> Reason:
-    """Add the pattern to the reason if the domain is new, and other domains of the deployment were
-    served before this run.
+    """Return the reason to deploy to a domain without a record. The reason names the pattern that
+    found the domain, if another domain of the deployment was seen served before this run.
     """
     seen = (other.last.verified_at for other in target.domains if other.last is not None)
     pattern = found_by(deployment, domain.domain)

@@ -1,7 +1,7 @@
 """The digest of a plan, and the run that an operator binds to the digest.
 
-The digest covers each step with its place, its certificate and (except for verifications) the code
-of its reason. Moments are left out. A step waiting after a failure or for a CA is left out until a
+The digest covers each step with the place, the certificate and (except for verifications) the code
+of the reason. Moments are left out. A step waiting after a failure or for a CA is left out until a
 run may carry out the step.
 
 A run under a digest begins with the plan shown to the operator (`must_be_confirmed`) and writes
@@ -31,8 +31,8 @@ def is_digest(word: str) -> bool:
 
 
 def digest_of_plans(planned: Iterable[plans.Plan]) -> str:
-    """Return the digest of several plans in any order. Plans without a step are left out, so the
-    digest stays the same whatever else is declared.
+    """Return the digest of several plans in any order. Plans without a step are left out, so other
+    certificates in the file do not change the digest.
     """
     rows = sorted([plan.lineage, steps] for plan in planned if (steps := list(_steps(plan))))
     encoded = json.dumps(rows, separators=(",", ":"))
@@ -56,11 +56,12 @@ def must_be_confirmed(planned: Iterable[plans.Plan], digest: str) -> None:
 
 
 def only_confirmed(plan: plans.Plan, confirmed: plans.Plan) -> plans.Plan:
-    """Return a later plan of the run, reduced to the writes of the `confirmed` plan.
+    """Return a later plan of the run, reduced to the deployments, rollbacks and removals of the
+    `confirmed` plan. The caller leaves out an order that the confirmed plan lacks.
 
     The run observes again after each step, and the world may have changed meanwhile. A deployment
     missing in the confirmed plan is refused and reported; a removal is left to a later run. A
-    certificate refused by edges is withdrawn only where the confirmed plan deployed it.
+    certificate refused by edges is withdrawn only at domains of a confirmed deployment.
     """
     shown = {_place(step): step for step in confirmed.steps if isinstance(step, plans.Deploy)}
     refused = [rollout for rollout in plan.rollouts if _is_news(rollout.steps[0], shown)]
@@ -89,7 +90,7 @@ def _is_news(
     step: plans.Deploy | plans.Verify | plans.Rollback,
     shown: dict[tuple[str, str, str], plans.Deploy],
 ) -> bool:
-    """Return whether a step's write to a domain differs from the confirmed plan."""
+    """Return whether the confirmed plan lacks the step's write to a domain."""
     if isinstance(step, plans.Verify):
         return False
     deploy = shown.get(_place(step))
@@ -122,10 +123,10 @@ def _steps(plan: plans.Plan) -> Iterator[list[object]]:
 def _subject(
     step: plans.Issue | plans.Deploy | plans.Rollback | plans.Retire | plans.Clean,
 ) -> Iterator[object]:
-    """Yield what a step is about. For an order: the names, the key type and the CAs. For a
-    deployment: the place, the certificate, the changes, and whether it is a repair. For a rollback:
-    the place and the certificate. For a removal: the target, the remote id, and whether the
-    certificate is unmanaged. For `Clean`: nothing.
+    """Yield the parts of a step that the digest covers. Order: the names, the key type and the CAs.
+    Deployment: the place, the certificate, whether the step is a repair, and the changes. Rollback:
+    the place and the certificate. Removal: the target, the remote id, and whether the certificate
+    is unmanaged. `Clean`: nothing.
     """
     match step:
         case plans.Issue():

@@ -41,8 +41,9 @@ def in_turn(
 def owns(host: str, hosts: Collection[str], lineage: str) -> bool:
     """Return whether a lineage is in a host's share: the host has the largest weight there.
 
-    All hosts get the same result without talking, and shares are about equal. When a host leaves,
-    only that host's lineages move to others (rendezvous hashing: Thaler and Ravishankar, 1998).
+    All hosts compute the same shares without messages, and shares are about equal. When a host
+    leaves, only that host's lineages move to others (rendezvous hashing: Thaler and Ravishankar,
+    1998).
     """
     own = _weight(host, lineage)
     return not any(_weight(other, lineage) > own for other in hosts)
@@ -56,10 +57,10 @@ def _weight(host: str, lineage: str) -> int:
 def verified_since(
     desired: DesiredCertificate, remembered: Remembered, begun: datetime
 ) -> tuple[StepOutcome, ...]:
-    """Return the outcomes of a certificate that another host has verified at every domain since
-    `begun`, the beginning of this run. Observing the domains again would only use up the account's
-    requests. Return an empty tuple if a domain was not verified, and for a certificate with
-    receivers on this host.
+    """Return an outcome for each domain of a certificate, if other hosts have verified every domain
+    since `begun`, the beginning of this run. Observing the domains again would only use up the
+    account's requests. Return an empty tuple if a domain was not verified since, and for a
+    certificate with receivers on this host.
     """
     records = _whole_rollout(desired, remembered)
     if not all(row.verified_at is not None and row.verified_at >= begun for row in records):
@@ -71,9 +72,9 @@ def verified_since(
 
 
 def awaits_another(desired: DesiredCertificate, remembered: Remembered, begun: datetime) -> bool:
-    """Return whether every domain still waiting to be seen has had the newest version accepted
-    since `begun`, the beginning of this run. The host that made the change then observes again
-    soon, and this host need not.
+    """Return whether domains still have to be seen to serve the newest version, and each of the
+    targets has accepted the change since `begun`, the beginning of this run. The host that made the
+    change observes again soon, so this host need not.
     """
     on_the_way = [row for row in _whole_rollout(desired, remembered) if row.verified_at is None]
     return bool(on_the_way) and all(
@@ -85,9 +86,9 @@ def awaits_another(desired: DesiredCertificate, remembered: Remembered, begun: d
 def _whole_rollout(
     desired: DesiredCertificate, remembered: Remembered
 ) -> tuple[RolloutRecord, ...]:
-    """Return the rollout records if all are of the newest version, and every target and named
-    domain has one. Return an empty tuple otherwise, while an order or a withdrawal is stored, and
-    for a certificate with receivers on this host.
+    """Return the rollout records if all are of the newest version, and every target and every named
+    domain has a record. Return an empty tuple otherwise, while an order or a withdrawal is stored,
+    and for a certificate with receivers on this host.
     """
     versions, records = remembered.versions, remembered.rollouts
     if not versions or remembered.withdrawals or remembered.ordered:
@@ -101,8 +102,8 @@ def _whole_rollout(
 
 
 def has_open_work(remembered: Remembered) -> bool:
-    """Return whether the state shows work left, possibly in progress at another host: a certificate
-    is missing or ordered, or a domain has not been seen to serve the newest version.
+    """Return whether the state shows unfinished work, perhaps of another host: the certificate is
+    missing or ordered, or a recorded domain has not been seen to serve the newest version.
     """
     versions = remembered.versions
     return (

@@ -22,9 +22,8 @@ _Https = DesiredHttps | HttpsSettings | None
 def setting_changes(
     desired: DesiredHttps, domain: observation.ObservedDomain
 ) -> observation.Changes:
-    """List the differences between a domain's settings and the desired settings; domains without
-    settings have none. A setting hidden by the target differs until certferry has sent the desired
-    value, because the sent value is all that is known.
+    """Return the differences between a domain's settings and the desired settings; none for domains
+    without settings. If the target hides a setting, the value that certferry last sent counts.
     """
     if not domain.has_settings:
         return ()
@@ -44,8 +43,8 @@ def setting_changes(
 def changes_unasked(
     was: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
 ) -> observation.Changes:
-    """List the settings that a change altered without being asked. Settings that the target did not
-    show before and after are left out.
+    """Return the settings that a target altered during a change without being asked. Settings that
+    the target hid before or after the change are left out.
     """
     return tuple(
         observation.Change(name, _in_words(getattr(was, name)), _in_words(getattr(now, name)))
@@ -57,7 +56,7 @@ def changes_unasked(
 
 
 def _sent(domain: observation.ObservedDomain) -> DesiredHttps | None:
-    """Return the settings last sent to the domain; `None` if that change has failed."""
+    """Return the settings last sent to the domain; `None` if unknown, or if the change failed."""
     record = domain.last
     if record is None:
         return None
@@ -94,8 +93,9 @@ class Drift(Struct, frozen=True):
 def newer_of_ours(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, known: Version | None
 ) -> OtherCertificate | None:
-    """Return the bound certificate if certferry made the certificate for the lineage after the
-    newest stored version: then the state is an older copy.
+    """Return the bound certificate if the copy has certferry's label, is missing from the state,
+    and begins later than the version `known`: then the state is an older copy. Otherwise return
+    `None`.
     """
     for other in target.unremembered:
         if known is None or other.remote_id != domain.bound or other.not_before is None:
@@ -111,8 +111,8 @@ def drift_of(
     domain: observation.ObservedDomain,
     wanted: Version | None,
 ) -> Drift | None:
-    """Compare a domain with the last state in which it was seen as declared; return `None` without
-    drift.
+    """Return the differences that another tool has made since the domain was seen as declared;
+    `None` without any. Receivers, and domains with a hidden binding, have no drift.
 
     Three differences lead to a rollout and do not count as drift: a change of certferry never seen
     in force, a change of the file, and a newer certificate of certferry that a restored state
@@ -134,7 +134,7 @@ def drift_of(
         if last.sent is not None
         and _value(last.sent, change.setting) == _value(https, change.setting)
     )
-    # Until the certificate is seen, only differences left when it was bound are known to be drift.
+    # Before the certificate was seen served, only drift stored with the rollout is certain.
     is_certain = last.verified_at is not None or last.drift == observation.in_one_line(settings)
     return Drift(settings=settings) if settings and is_certain else None
 
@@ -157,8 +157,8 @@ def next_repair(repairs: Sequence[datetime], now: datetime) -> datetime | None:
 
 
 def as_repair(record: RolloutRecord, step: Deploy, now: datetime, *, made: bool) -> RolloutRecord:
-    """Return the record of a repair. A repair is counted before the call, because the process may
-    be killed between the two.
+    """Return the record with the repaired drift, and with the repair counted if `made`. The count
+    comes before the call to the target, because the process may be killed during the call.
     """
     if made:
         record = replace(record, repairs=(now, *recent(record.repairs, now)))

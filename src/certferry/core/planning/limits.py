@@ -42,8 +42,8 @@ counts by account and by address over three hours (docs/facts/letsencrypt.md §2
 class Allowance(Struct, frozen=True):
     """A limit: at most `most` events within any period of the length `within`."""
 
-    most: int
-    within: timedelta
+    most: int  #: The number of events.
+    within: timedelta  #: The length of the period.
 
 
 class Limits(Struct, frozen=True):
@@ -58,18 +58,19 @@ class Limits(Struct, frozen=True):
 class PlannedOrder(Struct, frozen=True):
     """An order to be made."""
 
-    names: tuple[str, ...]
-    renews: bool = False  #: Whether the CA counts the order only under `Limits.same_names`.
+    names: tuple[str, ...]  #: The names to order.
+    #: Whether the CA counts the order only under `Limits.same_names` and `Limits.failed_proofs`.
+    renews: bool = False
     exempt: bool = False  #: Whether the CA counts the order under no limit.
 
 
 class PastOrder(Struct, frozen=True):
     """An order that was made, or was about to be made, and may lead to a certificate."""
 
-    names: tuple[str, ...]
-    ordered_at: datetime
-    renews: bool = False
-    issued_at: datetime | None = None
+    names: tuple[str, ...]  #: The ordered names.
+    ordered_at: datetime  #: When the order was made.
+    renews: bool = False  #: See `PlannedOrder.renews`.
+    issued_at: datetime | None = None  #: When the certificate came, if known.
     given_up: bool = False  #: Whether the order was abandoned without a certificate.
 
     @property
@@ -83,8 +84,8 @@ class PastOrder(Struct, frozen=True):
 class FailedProof(Struct, frozen=True):
     """A CA's refusal of the proof for a name, with the moment."""
 
-    name: str
-    at: datetime
+    name: str  #: The name without `*.`.
+    at: datetime  #: The moment of the refusal.
 
 
 class Hold(Struct, frozen=True):
@@ -92,11 +93,13 @@ class Hold(Struct, frozen=True):
 
     names: tuple[str, ...]  #: The names of the refused order.
     told_at: datetime  #: When the CA answered.
-    until: datetime
+    until: datetime  #: The end of the wait for the names of the refused order.
     for_all: bool  #: Whether the request concerns orders for other names, too.
 
     def end_for(self, names: tuple[str, ...]) -> datetime | None:
-        """Return when this request stops holding back an order of these names."""
+        """Return when this request stops holding back an order of these names; `None` if the
+        request does not concern the names.
+        """
         if same_names(names, self.names):
             return self.until
         if self.for_all:
@@ -105,11 +108,11 @@ class Hold(Struct, frozen=True):
 
 
 class Spent(Struct, frozen=True):
-    """The stored orders, failed proofs and holds of a directory counting against an order."""
+    """The stored events at a CA (by directory) that may hold an order back."""
 
-    orders: tuple[PastOrder, ...] = ()
-    failed_proofs: tuple[FailedProof, ...] = ()
-    holds: tuple[Hold, ...] = ()
+    orders: tuple[PastOrder, ...] = ()  #: Earlier orders.
+    failed_proofs: tuple[FailedProof, ...] = ()  #: Refused proofs.
+    holds: tuple[Hold, ...] = ()  #: The CA's requests to wait.
 
 
 def rate_limit_hold(
@@ -120,8 +123,9 @@ def rate_limit_hold(
     *,
     going_on: bool = False,
 ) -> OrderPostponed | None:
-    """Return why an order must wait, and until when; `None` if the order may be made now. Without
-    `limits`, and for an order in progress (`going_on`), only the CA's own requests to wait count.
+    """Return why an order must wait, and until when; `None` if the order may be made now. Only the
+    CA's own requests to wait count without `limits`, for an exempt order, and for an order in
+    progress (`going_on`).
     """
     holds = list(_holds(spent, wanted, now))
     if limits is not None and not wanted.exempt and not going_on:
@@ -142,8 +146,10 @@ def rate_limit_hold(
 def hold_of(
     words: str, names: tuple[str, ...], until: datetime, now: datetime, *, by_name: bool = True
 ) -> Hold:
-    """Return the hold to store after a refusal in these `words`. If the words mention one of the
-    names, the hold concerns only orders for `names`, otherwise all orders.
+    """Return the hold to store after a refusal in these `words`, at most `LONGEST_HOLD` long.
+
+    The hold concerns only orders for `names` if the words mention a name, a registered domain or
+    an "exact set", and `by_name` is true. Otherwise the hold concerns all orders.
     """
     refusal = words.lower()
     domains = {registered_domain(name) for name in names}
@@ -193,7 +199,9 @@ def _issued(orders: Iterable[PastOrder]) -> Iterator[datetime]:
 def _used_up(
     allowance: Allowance, moments: Iterable[datetime], now: datetime, why: Text, **named: str
 ) -> Iterator[_Held]:
-    """Return when a used-up allowance permits the next event."""
+    """Yield when a used-up allowance permits the next event, with the reason; nothing if the
+    allowance is not used up.
+    """
     # A moment in the future came from a clock running ahead.
     counted = sorted(m for m in moments if now - allowance.within < m <= now + CLOCKS_APART)
     if len(counted) >= allowance.most:
@@ -208,8 +216,8 @@ LONGEST_IN_A_RUN = PAUSES[-2]
 """The longest pause that a run waits for in order to try again."""
 
 NEAR = timedelta(days=3)
-"""The time before a certificate's end in which every run counts: after a pause of a day the
-certificate may have expired.
+"""The time before a certificate's end in which pauses are shorter (`NEAR_THE_END`): after pauses of
+a day the certificate may have expired.
 """
 
 NEAR_THE_END = timedelta(hours=6)
@@ -219,22 +227,27 @@ minutes and this pause take less than half a day together, so the next scheduled
 
 
 def longest_pause(versions: Sequence[Version], now: datetime) -> timedelta:
-    """Return the longest pause of a lineage with these versions, newest first."""
-    # The pause is short if the newest version, or the version before, still served, ends soon.
+    """Return the longest pause of a lineage with these versions, newest first.
+
+    The pause is short if the newest version ends within `NEAR` or has ended. The version before may
+    still be served, so the pause is also short within `NEAR` before or after that version's end.
+    """
     left = [version.certificate.remaining(now) for version in versions[:2]]
     is_near = any(time <= NEAR for time in left[:1]) or any(abs(time) <= NEAR for time in left[1:])
     return NEAR_THE_END if is_near else PAUSES[-1]
 
 
 def pause_of(tries: int) -> timedelta:
-    """Return the pause after a number of failed tries."""
+    """Return the pause after a number of failed tries; zero counts as one."""
     return PAUSES[min(max(tries, 1), len(PAUSES)) - 1]
 
 
 def paused_until(
     last: datetime | None, tries: int, now: datetime, longest: timedelta = PAUSES[-1]
 ) -> datetime | None:
-    """Return the end of the pause after the `last` try; `None` if a try is allowed now."""
+    """Return the end of the pause after the `last` of a number of failed `tries`; `None` if a try
+    is allowed now. A `last` try in the future came from a wrong clock and causes no pause.
+    """
     if last is None or tries == 0 or last > now:
         return None
     until = last + min(pause_of(tries), longest)
@@ -242,7 +255,9 @@ def paused_until(
 
 
 def pause_end(remembered: Remembered, now: datetime) -> datetime | None:
-    """Return when the lineage's first pause ends; `None` without a pause."""
+    """Return the earliest end of the lineage's pauses, of the order and of each domain; `None`
+    without a pause.
+    """
     issue = paused_until(remembered.issue_tried_at, remembered.issue_tries, now)
     rollouts = (
         paused_until(record.failed_at or record.accepted_at, record.tries, now)
@@ -259,7 +274,7 @@ counts the rejected certificate as issued: Let's Encrypt allows five of the same
 
 
 def rejection_pause(rejected_at: datetime, now: datetime) -> CertificateRejected | None:
-    """Return why nothing is ordered after a rejected certificate; `None` once the pause is over."""
+    """Return why nothing is ordered after a rejected certificate; `None` after the pause."""
     # A moment in the future came from a clock running ahead.
     if not rejected_at <= now < rejected_at + ANEW_AFTER:
         return None
@@ -296,8 +311,11 @@ end: a younger error often goes away by itself.
 def authorities_now(
     authorities: tuple[Authority, ...], observed: Observation, now: datetime
 ) -> tuple[Authority, ...]:
-    """Return the CAs to ask now: only the first, or all once orders have failed because of a CA for
-    a day (without a usable certificate) or an hour (in the last sixth of the certificate's life).
+    """Return the CAs to ask now, in order: only the first, or all if orders have failed long enough
+    because of a CA.
+
+    Long enough is a day without a certificate in force or with a revoked certificate, and an hour
+    in the last sixth of the certificate's life. Earlier in the life, only the first is asked.
     """
     current, since = of_use(observed), observed.remembered.failing_since
     # A failure in the future came from a clock running ahead.
@@ -311,14 +329,15 @@ def authorities_now(
 
 
 def of_use(observed: Observation) -> Certificate | None:
-    """Return the certificate in force; `None` if the certificate was revoked."""
+    """Return the certificate in force; `None` without a certificate, and after a revocation."""
     current = observed.current
     return None if current is None or current.revocation is not None else current.certificate
 
 
 def may_pass_over(current: Certificate | None, held_until: datetime, now: datetime) -> bool:
-    """Return whether the next CA may be asked because this CA must not be asked before
-    `held_until`.
+    """Return whether the next CA may be asked now, because this CA must not be asked before
+    `held_until`: in more than a day without a `current` certificate, or in more than an hour in the
+    last sixth of the certificate's life.
     """
     if current is None:
         return held_until > now + WITHOUT_ANY
@@ -330,5 +349,7 @@ def _is_near(current: Certificate, now: datetime) -> bool:
 
 
 def in_order(authorities: tuple[Authority, ...], in_progress: str | None) -> tuple[Authority, ...]:
-    """Return the CAs in the order of asking: first the CA with the order in progress."""
+    """Return the CAs in the order of asking: first the CA with the order in progress, by the URL of
+    the directory.
+    """
     return tuple(sorted(authorities, key=lambda authority: authority.directory != in_progress))

@@ -19,17 +19,17 @@ from certferry.text import Text
 class Action(StrEnum):
     """The kind of a step."""
 
-    ISSUE = "issue"
-    ADOPT = "adopt"
-    DEPLOY = "deploy"
-    VERIFY = "verify"
-    ROLLBACK = "rollback"
-    RETIRE = "retire"
-    CLEAN = "clean"
+    ISSUE = "issue"  #: `Issue`, from a CA.
+    ADOPT = "adopt"  #: `Issue`, from another client's files.
+    DEPLOY = "deploy"  #: `Deploy`.
+    VERIFY = "verify"  #: `Verify`.
+    ROLLBACK = "rollback"  #: `Rollback`.
+    RETIRE = "retire"  #: `Retire`.
+    CLEAN = "clean"  #: `Clean`.
 
 
 class TimedOut(Struct, frozen=True):
-    """The run stops waiting."""
+    """The step waited too long, or the change failed. The run stops waiting."""
 
     error: CertferryError  #: The failure of the change, or why the change takes too long.
 
@@ -43,12 +43,12 @@ class TriedInThisRun(Struct, frozen=True):
 class HeldUntil(Struct, frozen=True):
     """The step waits for a moment: after an earlier failure, or because of a CA's limits."""
 
-    until: datetime
+    until: datetime  #: The end of the wait.
     error: CertferryError | None = None  #: Why the CA would refuse the order.
 
 
 class NotReady(Struct, frozen=True):
-    """The step needs a certificate to be issued or delivered first."""
+    """The step needs a certificate still to be issued, or, for a removal, an account at rest."""
 
 
 NotInThisRun = TimedOut | TriedInThisRun | HeldUntil | NotReady
@@ -60,11 +60,11 @@ When = Waiting | NotInThisRun | None
 class Issue(Struct, frozen=True):
     """Order a certificate from a CA, or adopt the certificate in another client's files."""
 
-    names: tuple[str, ...]
-    key_type: KeyType
-    reason: Reason
+    names: tuple[str, ...]  #: The declared names.
+    key_type: KeyType  #: The declared kind of key.
+    reason: Reason  #: Why the certificate is needed.
     action: Action = Action.ISSUE  #: `ISSUE` or `ADOPT`.
-    when: When = None
+    when: When = None  #: See `When`.
     authorities: tuple[Authority, ...] = ()  #: The CAs to ask, in order.
     standing: tuple[str, ...] = ()  #: Names proven by permanent records (`core.dns_persist`).
 
@@ -72,14 +72,14 @@ class Issue(Struct, frozen=True):
 class Deploy(Struct, frozen=True):
     """Bind a certificate to a domain; upload the certificate first if the target lacks a copy."""
 
-    target: str
-    domain: str
-    https: DesiredHttps
-    reason: Reason
-    changes: Changes = ()
-    kind: Kind = Kind.AUTO
-    action: Action = Action.DEPLOY
-    when: When = None
+    target: str  #: The account's name; for a receiver, the kind.
+    domain: str  #: The domain's name; for a receiver, the directory or label.
+    https: DesiredHttps  #: The settings to send.
+    reason: Reason  #: Why the domain needs the step.
+    changes: Changes = ()  #: The present values and the values after the step.
+    kind: Kind = Kind.AUTO  #: The domain's kind.
+    action: Action = Action.DEPLOY  #: Always `DEPLOY`.
+    when: When = None  #: See `When`.
     fingerprint: str | None = None  #: `None` before the certificate is issued.
     repair: bool = False  #: Whether the step undoes changes of another tool.
     upload_by: datetime | None = None  #: The target's deadline, if an upload is needed.
@@ -89,60 +89,60 @@ class Deploy(Struct, frozen=True):
 class Verify(Struct, frozen=True):
     """Store that every address presents the certificate."""
 
-    target: str
-    domain: str
-    reason: Reason
-    changes: Changes = ()  #: Settings that the target changed on the way without being asked.
-    kind: Kind = Kind.AUTO
-    action: Action = Action.VERIFY
-    when: When = None
-    fingerprint: str | None = None
+    target: str  #: The account's name.
+    domain: str  #: The domain's name.
+    reason: Reason  #: Why the certificate still has to be seen.
+    changes: Changes = ()  #: Settings that the target altered without being asked.
+    kind: Kind = Kind.AUTO  #: The domain's kind.
+    action: Action = Action.VERIFY  #: Always `VERIFY`.
+    when: When = None  #: See `When`.
+    fingerprint: str | None = None  #: `None` before the certificate is issued, and if unread.
 
 
 class Rollback(Struct, frozen=True):
     """Withdraw a certificate from a domain for good; the domain gets the previous certificate."""
 
-    target: str
-    domain: str
-    reason: Reason
+    target: str  #: The account's name.
+    domain: str  #: The domain's name.
+    reason: Reason  #: Why the domain goes back.
     fingerprint: str  #: The certificate to withdraw.
     previous_until: datetime  #: When the previous certificate expires.
-    kind: Kind = Kind.AUTO
-    action: Action = Action.ROLLBACK
-    when: When = None
+    kind: Kind = Kind.AUTO  #: The domain's kind.
+    action: Action = Action.ROLLBACK  #: Always `ROLLBACK`.
+    when: When = None  #: See `When`.
 
 
 class Retire(Struct, frozen=True):
     """Remove a copy at a target."""
 
-    target: str
-    remote_id: str
-    label: str
-    reason: Reason
-    not_after: datetime | None = None
+    target: str  #: The account's name.
+    remote_id: str  #: The target's id of the copy.
+    label: str  #: The copy's name at the target.
+    reason: Reason  #: Why the copy is removed.
+    not_after: datetime | None = None  #: The end of the copy's validity, if reported.
     left: timedelta | None = None  #: The time until `not_after`.
     unmanaged: bool = False  #: An unused copy of unknown origin, instead of a superseded copy.
     again: bool = False  #: Whether the target refused the removal before.
-    action: Action = Action.RETIRE
-    when: When = None
+    action: Action = Action.RETIRE  #: Always `RETIRE`.
+    when: When = None  #: See `When`.
 
 
 class Clean(Struct, frozen=True):
     """Remove challenge records that an earlier run left in DNS."""
 
-    reason: Reason
-    action: Action = Action.CLEAN
+    reason: Reason  #: Why records are left.
+    action: Action = Action.CLEAN  #: Always `CLEAN`.
 
 
 Step = Issue | Deploy | Verify | Rollback | Retire | Clean
 
 
 class Rollout(Struct, frozen=True):
-    """The steps bringing the certificate to one domain."""
+    """The steps that bring the certificate to one domain."""
 
-    target: str
-    domain: str
-    steps: tuple[Deploy | Verify | Rollback, ...]
+    target: str  #: The account's name.
+    domain: str  #: The domain's name.
+    steps: tuple[Deploy | Verify | Rollback, ...]  #: In order; empty for a domain as declared.
     unread: bool = False  #: Whether the target cannot be read now.
 
     @property
@@ -162,13 +162,13 @@ class Rollout(Struct, frozen=True):
 
 
 class Weight(StrEnum):
-    """How serious a finding is, from a blocked domain to a domain skipped as switched off."""
+    """The kind of a finding, which gives the severity."""
 
-    BLOCKED = "blocked"
-    REFUSED = "refused"
-    UNREAD = "unread"
-    UNMATCHED = "in_vain"
-    SKIPPED = "skipped"
+    BLOCKED = "blocked"  #: A certificate, a target or a domain cannot become as declared.
+    REFUSED = "refused"  #: A step was refused, by safety or for lack of a confirmation.
+    UNREAD = "unread"  #: A part of a target could not be read.
+    UNMATCHED = "in_vain"  #: A pattern or a name of the file may match no domain.
+    SKIPPED = "skipped"  #: A domain is switched off, or another matter for information.
 
     @property
     def severity(self) -> Severity:
@@ -181,11 +181,11 @@ class Weight(StrEnum):
 class PlanFinding(Struct, frozen=True):
     """A problem that the plan reports and leaves, such as a frozen domain or a refused step."""
 
-    weight: Weight
-    problem: Problem
+    weight: Weight  #: The kind of the finding.
+    problem: Problem  #: The problem in words.
     target: str | None = None  #: `None` for a finding about the whole certificate.
     domain: str | None = None  #: `None` for a finding about the whole deployment.
-    error: CertferryError | None = None
+    error: CertferryError | None = None  #: The error behind the problem; `None` for a refused step.
     step: Deploy | None = None  #: The refused step.
 
     @classmethod
@@ -208,37 +208,37 @@ class PlanFinding(Struct, frozen=True):
 
 
 class Drifted(Struct, frozen=True):
-    """A domain changed by another tool and left as found."""
+    """A domain changed by another tool, with changes that certferry does not undo."""
 
-    target: str
-    domain: str
-    policy: DriftPolicy  #: The setting `drift`, by which the domain is left.
-    changes: Changes
+    target: str  #: The account's name.
+    domain: str  #: The domain's name.
+    policy: DriftPolicy  #: The setting `drift`, by which the changes stay.
+    changes: Changes  #: The changes that stay.
 
 
 class RolledBack(Struct, frozen=True):
     """A domain serving the previous certificate on purpose."""
 
-    target: str
-    domain: str
-    words: Text
+    target: str  #: The account's name.
+    domain: str  #: The domain's name.
+    words: Text  #: The sentence for people.
 
 
 class Plan(Struct, frozen=True):
     """The steps that bring one lineage from the observed to the declared state."""
 
-    lineage: str
-    names: tuple[str, ...]
-    issue: Issue | None = None
-    rollouts: tuple[Rollout, ...] = ()
+    lineage: str  #: The lineage's name.
+    names: tuple[str, ...]  #: The declared names.
+    issue: Issue | None = None  #: The order or adoption, now or later.
+    rollouts: tuple[Rollout, ...] = ()  #: The domains with steps.
     retirements: tuple[Retire, ...] = ()  #: Each waits for the rollouts at the same target.
     unchanged: tuple[tuple[str, str], ...] = ()  #: (target, domain) of domains as declared.
     findings: tuple[PlanFinding, ...] = ()  #: Problems that the plan cannot solve.
     #: Targets where other lineages serve every covered domain, with the lineages.
     owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    clean: Clean | None = None
-    drifts: tuple[Drifted, ...] = ()
-    rolled_back: tuple[RolledBack, ...] = ()
+    clean: Clean | None = None  #: The removal of challenge records, if needed.
+    drifts: tuple[Drifted, ...] = ()  #: Changes of other tools that stay.
+    rolled_back: tuple[RolledBack, ...] = ()  #: Domains that serve the previous certificate.
     retire_later: tuple[tuple[str, int], ...] = ()  #: Removals left to later runs, by target.
 
     @property
@@ -248,13 +248,13 @@ class Plan(Struct, frozen=True):
 
     @property
     def issue_later(self) -> Issue | None:
-        """A needed order that waits for a moment."""
+        """A needed order that waits for a moment (`HeldUntil`)."""
         is_held = self.issue is not None and isinstance(self.issue.when, HeldUntil)
         return self.issue if is_held else None
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Every step, in the order of execution."""
+        """Every step, in the order of execution, except an order that does not come now."""
         rolled_out = (step for rollout in self.rollouts for step in rollout.steps)
         steps = (self.issue_now, *rolled_out, *self.retirements, self.clean)
         return tuple(step for step in steps if step is not None)
@@ -284,7 +284,7 @@ class Plan(Struct, frozen=True):
 
     @property
     def timed_out(self) -> tuple[Rollout, ...]:
-        """The rollouts that waited too long and end in this run."""
+        """The rollouts that end in this run, because they waited too long or failed."""
         return tuple(rollout for rollout in self.rollouts if isinstance(rollout.when, TimedOut))
 
     def having(self, *weights: Weight) -> tuple[PlanFinding, ...]:
@@ -303,18 +303,19 @@ class Plan(Struct, frozen=True):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the world is as declared."""
+        """Whether no change is left: no step, no held order, and no blocked or refused change."""
         bad = self.having(Weight.BLOCKED, Weight.REFUSED)
         return self.is_empty and not bad and self.issue_later is None
 
 
 Doubt = tuple[str, str, str]
-"""A target, a domain or `""`, and the doubtful value there."""
+"""A target, a domain (`""` for the whole target), and the doubtful value there."""
 
 
 def doubts_in(plan: Plan, observed: Observation) -> frozenset[Doubt]:
-    """Return the findings that another run may explain: new drift, timed-out waits, unknown
-    copies. A plan with doubts is made again under the lease, from a new observation.
+    """Return the parts of a plan that another run's change may explain: new drift, timed-out waits,
+    and removals of copies missing in the state. The engine makes a plan with doubts again under the
+    lease, from a new observation.
     """
     if not (plan.rollouts or plan.retirements or plan.findings or plan.drifts):
         return frozenset()  # as in nearly every pass

@@ -38,13 +38,13 @@ from certferry.values import replace
 class Supply(Struct, frozen=True):
     """The certificates available to domains."""
 
-    version: Version | None  #: The version to serve; `None` before the first certificate.
-    versions: tuple[Version, ...]
-    times: Times
+    version: Version | None  #: The version to serve; `None` while still to be issued.
+    versions: tuple[Version, ...]  #: The stored versions, newest first.
+    times: Times  #: The moments and limits of the plan.
     is_coming: bool = False  #: Whether an order comes first; then no step has a time yet.
 
     def version_for(self, withdrawn: frozenset[str]) -> Version | None:
-        """Return the version for a domain: an earlier version if `version` was withdrawn there."""
+        """Return the version for a domain, or `None`: an earlier one if `version` was withdrawn."""
         if self.version is None or self.version.fingerprint not in withdrawn:
             return self.version
         return version_for(withdrawn, self.versions, self.times.now)
@@ -56,7 +56,7 @@ def make_plan(
     times: Times,
     issuing: Issuing = Issuing.IF_DUE,
 ) -> plans.Plan:
-    """Plan one lineage, as of a moment in a run."""
+    """Return the plan of one lineage at the moment `times.now` of a run."""
     if times.keeps_pauses:
         times = replace(times, longest_pause=longest_pause(observed.versions, times.now))
     issue = plan_issue(desired, observed, times, issuing)
@@ -92,7 +92,9 @@ def make_plan(
 def _supply(
     desired: DesiredCertificate, observed: Observation, times: Times, *, is_coming: bool
 ) -> Supply:
-    """Return the certificate to serve. The version stays if only other issuers are adopted."""
+    """Return the supply. While a new leaf is coming, the version is unknown. If the same leaf comes
+    with other issuers, the version stays.
+    """
     current = observed.current
     if is_coming:
         offered = desired.offered
@@ -138,7 +140,9 @@ def _clean(desired: DesiredCertificate, observed: Observation) -> plans.Clean | 
 def _overdue(
     desired: DesiredCertificate, observed: Observation, supply: Supply, *, deploys: bool
 ) -> Iterator[plans.PlanFinding]:
-    """Report an overdue certificate of another client, unless safety refuses to deploy it."""
+    """Report an overdue certificate of another client. If the certificate has expired and a domain
+    needs a deployment, only safety reports the certificate.
+    """
     now, current = supply.times.now, observed.current
     reason = overdue(desired, observed, now)
     if reason is None or current is None:
@@ -156,7 +160,9 @@ def _overdue(
 def _rejected(
     desired: DesiredCertificate, observed: Observation, times: Times, issue: plans.Issue | None
 ) -> Iterator[plans.PlanFinding]:
-    """Report the pause after a rejected certificate, unless this run got the certificate."""
+    """Report the pause after a rejected certificate if the pause holds an order back, unless the
+    certificate was rejected in this run.
+    """
     rejected_at = observed.remembered.rejected_at
     if rejected_at is None or rejected_at >= times.begun or desired.files is not None:
         return
@@ -182,18 +188,18 @@ NOT_RECORDED = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not re
 
 
 class TargetPlan(Struct, frozen=True):
-    """The plan for the target of one deployment."""
+    """The plan for the target of one deployment. The fields become parts of the `Plan`."""
 
-    rollouts: tuple[plans.Rollout, ...] = ()
-    unchanged: tuple[tuple[str, str], ...] = ()
-    findings: tuple[plans.PlanFinding, ...] = ()
-    drifts: tuple[plans.Drifted, ...] = ()
+    rollouts: tuple[plans.Rollout, ...] = ()  #: The domains with steps.
+    unchanged: tuple[tuple[str, str], ...] = ()  #: (target, domain) of domains as declared.
+    findings: tuple[plans.PlanFinding, ...] = ()  #: Problems that the plan cannot solve.
+    drifts: tuple[plans.Drifted, ...] = ()  #: Changes of other tools that stay.
 
 
 def plan_target(
     deployment: certificate.DesiredDeployment, target: observation.ObservedTarget, supply: Supply
 ) -> TargetPlan:
-    """Plan one deployment."""
+    """Return the plan of one deployment at the observed target."""
     if target.failure is not None:
         return _unreadable(deployment, target, target.failure, supply)
     cases = [
@@ -229,7 +235,9 @@ def _unreadable(
     failure: CertferryError,
     supply: Supply,
 ) -> TargetPlan:
-    """Wait for rollouts in progress at an unreadable target: the target goes on by itself."""
+    """Plan a wait for each rollout in progress at an unreadable target, because the target goes on
+    with the changes. Without a rollout in progress, the plan has only the failure.
+    """
     finding = plans.PlanFinding.of(plans.Weight.BLOCKED, failure, deployment.target)
     times, in_progress = supply.times, target.in_progress
     if supply.is_coming or not in_progress:
@@ -249,7 +257,8 @@ def _unreadable(
         )
         for record, when in zip(in_progress, moments, strict=True)
     )
-    # Rollouts begun by this run are reported at their domains; else the target is blocked.
+    # If this run began a rollout, the run reports the failure at the domains; if not, the finding
+    # reports the target as blocked.
     begun_here = any(times.in_this_run(record.asked_at) for record in in_progress)
     return TargetPlan(rollouts, findings=() if begun_here else (finding,))
 
@@ -269,11 +278,11 @@ def _unavailable(
 class _Case(Struct, frozen=True):
     """A domain to plan, with the deployment, the target and the supply."""
 
-    deployment: certificate.DesiredDeployment
-    target: observation.ObservedTarget
-    domain: observation.ObservedDomain
-    supply: Supply
-    version: Version | None  #: The version to serve; `None` before the first certificate.
+    deployment: certificate.DesiredDeployment  #: The deployment to which the domain belongs.
+    target: observation.ObservedTarget  #: The observed target.
+    domain: observation.ObservedDomain  #: The observed domain.
+    supply: Supply  #: The certificates available.
+    version: Version | None  #: The version to serve; `None` while still to be issued.
 
     @property
     def place(self) -> tuple[str, str]:
@@ -292,16 +301,16 @@ class _Case(Struct, frozen=True):
 
     @property
     def is_served(self) -> bool:
-        """Whether every address presents the version."""
+        """Whether every address that answers presents the version (`observation.is_served`)."""
         return self.fingerprint is not None and observation.is_served(self.served, self.fingerprint)
 
     def setting_changes(self, https: certificate.DesiredHttps) -> observation.Changes:
-        """List the domain's settings that differ from `https`; most files declare none."""
+        """Return the domain's settings that differ from `https`; most files declare no settings."""
         return () if https == certificate.DesiredHttps() else setting_changes(https, self.domain)
 
 
 def _plan_domain(case: _Case) -> tuple[plans.Rollout, plans.Drifted | None]:
-    """Return the domain's rollout, and the drift that stays."""
+    """Return the domain's rollout, and another tool's change if the change stays."""
     deployment = case.deployment
     if case.domain.kind.is_receiver:
         return _with_when(_delivery(case), case), None
@@ -317,7 +326,7 @@ def _plan_domain(case: _Case) -> tuple[plans.Rollout, plans.Drifted | None]:
 
 
 def _drift(case: _Case) -> Drift | None:
-    """Return the changes of another tool; `None` for domains as declared, and for new domains."""
+    """Return another tool's changes; `None` without any, as for new domains and as declared."""
     bound = case.target.fingerprint_of(case.domain.bound)
     is_bound = bound is not None and bound == case.fingerprint
     if case.domain.last is None:
@@ -502,12 +511,15 @@ def _change_of_issuers(domain: observation.ObservedDomain, version: Version) -> 
 
 
 class _Claim(NamedTuple):
-    lineage: str
-    deployment: certificate.DesiredDeployment
+    """A deployment that may serve a domain."""
+
+    lineage: str  #: The lineage of the deployment.
+    deployment: certificate.DesiredDeployment  #: The deployment.
 
 
 class Claims:
-    """The domains claimed by all declared certificates, indexed for files with thousands of them.
+    """The domains claimed by all declared certificates, indexed for files with thousands of
+    certificates.
 
     `elsewhere` maps (target, domain) to a lineage declared by other hosts' files.
     """
@@ -537,7 +549,9 @@ class Claims:
         domain: str,
         kind: certificate.Kind,
     ) -> bool:
-        """Return whether this deployment serves a domain of this kind."""
+        """Return whether a deployment serves a domain of this kind: the deployment owns the domain,
+        or no deployment does.
+        """
         owner = self._owner(deployment.target, domain, kind)
         return owner is None or owner == (lineage, deployment)
 
@@ -547,8 +561,8 @@ class Claims:
         return None if owner is None else owner.lineage
 
     def _owner(self, target: str, domain: str, kind: certificate.Kind) -> _Claim | None:
-        """Return the claim naming a domain; else another host's claim; else the closest claim
-        covering the domain.
+        """Return the claim that names a domain; else another host's claim; else the claim whose
+        names and patterns describe the domain most closely; `None` without a claim.
         """
         for claim in self._named.get((target, domain), ()):
             if claim.deployment.kind.is_about(kind):

@@ -71,7 +71,9 @@ def without_effect(
 def not_served(
     served: observation.Addresses, fingerprint: str, since: datetime
 ) -> VerificationError:
-    """Return the problem of silent addresses, or of addresses serving another certificate."""
+    """Return the problem of a domain with only silent addresses, or with addresses that do not
+    serve the certificate.
+    """
     answered = [address for address in served if address.answered]
     if not answered:
         problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
@@ -110,7 +112,9 @@ def _in_words(address: observation.Served, fingerprint: str) -> Text:
 def stuck_since(
     domain: observation.ObservedDomain, now: datetime, timeout: timedelta
 ) -> datetime | None:
-    """Return when the change began that a target has been carrying out for at least `timeout`."""
+    """Return when the change in progress at a domain began; `None` without a change in progress,
+    and if the change began less than `timeout` ago.
+    """
     if domain.state is not observation.DomainState.PROCESSING:
         return None
     since = min((moment for moment in _starts(domain) if moment <= now), default=now)
@@ -165,7 +169,7 @@ def _ticket(
     served: observation.Addresses,
     fingerprint: str,
 ) -> Iterator[Text]:
-    """Return the lines of a ticket to the target's support, free of secrets."""
+    """Yield the lines of a ticket to the target's support. The lines hold no secret."""
     yield Text(
         "Hello, a change of the HTTPS certificate of {domain} has not finished for {time}. Please"
         " check and complete the task, or tell us why it is blocked.",

@@ -20,14 +20,14 @@ MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50
 """The most copies that a run removes: superseded copies of a lineage, and unused copies of an
 account. Each run reports the removals, and the limits give operators time to read the report.
 
-Hosts sharing a state together keep the first limit, because a single host works on a lineage at a
-time. Each host has its own second limit.
+If hosts share a state, the first limit holds for the hosts together, because a single host works on
+a lineage at a time. The second limit holds for each host.
 """
 
 
 def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str]]:
-    """Return the removals of one run, and the number left at each target. Removals refused before
-    come last.
+    """Return the removals of one run, and by target the number of removals left to later runs.
+    Removals refused before come last.
     """
     chosen: list[Retire] = []
     left: Counter[str] = Counter()
@@ -55,7 +55,9 @@ def left_to_later_runs(count: int) -> Text:
 def superseded(
     desired: DesiredCertificate, observed: Observation, now: datetime, *, issuing: bool
 ) -> tuple[Retire, ...]:
-    """List the superseded copies. The previous version stays until expiry, as a way back."""
+    """Return the removals of superseded copies. Copies of the previous version stay until expiry,
+    as a way back; copies in use stay until `in_use_until`.
+    """
     kept = _kept_fingerprints(observed, now, issuing=issuing)
     # Keyed by place, because an account may stand in several deployments.
     retired = {
@@ -71,7 +73,7 @@ def superseded(
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
         if deployment.retire is not Retirement.NEVER and not target.remotes_hidden
         for remote in target.remotes
-        if owner_of(remote.label) is not None  # another owner's copy, bound because it is the same
+        if owner_of(remote.label) is not None  # another tool's copy of the certificate stays
         and remote.fingerprint not in kept
         and not (remote.in_use_until is not None and now < remote.in_use_until)
     }
@@ -102,8 +104,8 @@ def unclaimed(
     remembered: Mapping[str, tuple[Version, ...]],
     now: datetime,
 ) -> tuple[OtherCertificate, ...]:
-    """Drop copies owned by a lineage: every copy of `declared` lineages, and the copies of the two
-    newest versions of `remembered` lineages.
+    """Return the copies without an owner. Every copy of a `declared` lineage has an owner, and the
+    valid copies of the two newest versions of a `remembered` lineage.
     """
     declared_owners = {owner for lineage in declared for owner in owners(lineage)}
     kept = {
@@ -121,7 +123,9 @@ def unclaimed(
 
 
 def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> tuple[Retire, ...]:
-    """List each account's copies without a known use, soonest expiry first."""
+    """Return the removals of copies without a known use, by account, soonest expiry first; only for
+    deployments with `retire = "all-unused"`.
+    """
     now = times.now
     steps = {
         (deployment.target, other.remote_id): Retire(
@@ -144,8 +148,8 @@ def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> 
 
 
 def _when(unsettled_since: datetime | None, times: Times) -> When:
-    """Return a wait while another lineage's certificate is on the way to the account, because an
-    old copy may still be served there.
+    """Return a wait while another lineage's certificate is on the way to the account, because edges
+    may still serve an old copy. After the time-out, the removal is left to a later run.
     """
     if unsettled_since is None:
         return None

@@ -43,9 +43,9 @@ class Issuing(StrEnum):
 class _Case(Struct, frozen=True):
     """A lineage at a moment: everything that a reason depends on."""
 
-    desired: DesiredCertificate
-    observed: Observation
-    now: datetime
+    desired: DesiredCertificate  #: The declaration.
+    observed: Observation  #: The observation.
+    now: datetime  #: The moment.
 
     @property
     def version(self) -> Version:
@@ -93,7 +93,9 @@ def key_type_changed(case: _Case) -> Reason | None:
 
 
 def ordered(case: _Case) -> Reason | None:
-    """An order of an earlier run, also of a killed `--renew`, is open at the CA."""
+    """An earlier order for the certificate as declared, also of a killed `--renew`, is open at the
+    CA.
+    """
     order = case.observed.remembered.ordered
     if order is None or not order.is_for(case.desired) or case.now >= order.at + ORDER_LIFETIME:
         return None
@@ -123,8 +125,8 @@ def renewal_due(case: _Case) -> Reason | None:
 
 
 def upload_deadline_passed(case: _Case) -> Reason | None:
-    """A target has no copy yet and refuses the certificate, because too little of its life is left.
-    The target would accept a new certificate.
+    """A target has no copy yet and would refuse an upload, because the certificate expires too
+    soon. The target would accept a new certificate with the same lifetime.
     """
     current = case.version.certificate
     left = current.remaining(case.now)
@@ -140,7 +142,7 @@ def upload_deadline_passed(case: _Case) -> Reason | None:
 
 
 def rolled_back(case: _Case) -> Reason | None:
-    """A domain went back to the previous certificate, and that certificate nears its end."""
+    """A domain went back to the previous certificate, and the previous certificate expires soon."""
     for domain, moment in renewals_after_rollback(case.observed, case.version, case.now):
         if case.now >= moment:
             sentence = Text(
@@ -185,26 +187,27 @@ REASONS: tuple[_Rule, ...] = (*AT_ONCE, *IN_TIME, requested, files_changed)
 class Rule(NamedTuple):
     """A rule that holds an order back."""
 
-    code: str
-    place: str  #: The function that decides, here or by its path below `certferry`.
+    code: str  #: The hold's word in docs/explanation/when-it-renews.md.
+    place: str  #: The function that decides, in this module or by the path below `certferry`.
 
 
 HOLDS = (
-    # Another run is at work on the certificate: two would order twice.
+    # Another run is at work on the certificate: two runs would order twice.
     Rule("lease_held", "reconcile.run.held_lease"),
     # Another host's file declares the certificate otherwise, and is newer.
     Rule("declaration_outdated", "reconcile.reconciler.plan_outdated"),
-    # The certificate is younger than an hour: a wrong clock, CA or target costs one order an hour.
+    # The certificate is younger than an hour. A wrong clock, CA or target costs an order an hour.
     Rule("just_issued", "just_issued"),
-    # The CA's window was over when the certificate came: a CA with past windows gets one a day.
+    # The window of the certificate before was over. A CA with past windows gets an order a day.
     Rule("window_passed", "window_passed"),
-    # The CA issued another certificate than ordered, and counts it all the same: a day of pause.
+    # The CA issued another certificate than ordered, and counts the order: a day of pause.
     Rule("certificate_rejected", "core.planning.limits.rejection_pause"),
     # The order failed in this run: repeating the order would not help.
     Rule("tried_in_this_run", "_when"),
     # The order failed in an earlier run: scheduled runs pause for 1, 10, 100 minutes, then a day.
     Rule("paused", "core.planning.limits.paused_until"),
-    # No place could take the certificate: unreadable, refused by safety, or served by others.
+    # No place could take the certificate: each place is unreadable, refused by safety, or served
+    # by another lineage.
     Rule("no_place", "reconcile.reconciler.plan_lineage"),
     # The CA asked to wait (Retry-After), for these names or for all.
     Rule("ca_hold", "core.planning.limits.Hold"),
@@ -226,7 +229,7 @@ HOLDS = (
 ORDER_LIFETIME = timedelta(days=7)
 """How long an order stays open at Let's Encrypt."""
 
-LEAST_GAP = timedelta(hours=1)
+LEAST_GAP = timedelta(hours=1)  # see `just_issued`
 BACKDATED = timedelta(days=2)
 """How long before the issuance a certificate may begin: an hour at Let's Encrypt, the last midnight
 at other CAs. A certificate that is older when saved was adopted."""
@@ -263,7 +266,7 @@ def due_at(version: Version, before: Version | None) -> datetime:
 
 
 def why_order(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    """Return the first reason to order or adopt a certificate."""
+    """Return the first reason to order or adopt a certificate, or `None`."""
     case = _Case(desired, observed, now)
     if desired.files is not None:
         return files_changed(case)
@@ -280,7 +283,11 @@ def _first(rules: Sequence[_Rule], case: _Case) -> Reason | None:
 def plan_issue(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> Issue | None:
-    """Plan the order or adoption; return `None` without a reason, or under a hold."""
+    """Return the order or adoption, now or later (`Issue.when`).
+
+    Return `None` without a reason, in the pause after a rejected certificate, and if this run has
+    got a certificate after a failed try.
+    """
     reason = None if issuing is Issuing.NEVER else _why(desired, observed, times.now, issuing)
     if reason is None:
         return None
@@ -311,7 +318,7 @@ def _why(
 def _when(
     observed: Observation, times: Times, issuing: Issuing
 ) -> TriedInThisRun | HeldUntil | None:
-    """Return when to order: now, or why not in this run."""
+    """Return `None` to order now, or why the order does not come now."""
     tried_at = observed.remembered.issue_tried_at
     if tried_at is not None and times.in_this_run(tried_at):
         return TriedInThisRun(tried_at)
@@ -335,7 +342,7 @@ def window_in_words(window: RenewalWindow) -> Text:
 
 
 def expired_issuer(version: Version, now: datetime) -> Reason | None:
-    """Return the reason for an expired issuer: clients refuse the chain."""
+    """Return the reason if the issuer has expired, so clients refuse the chain; else `None`."""
     if version.issuer_not_after is None or not version.has_expired_issuer(now):
         return None
     sentence = Text("{issuer}, which signed the certificate, expired at {moment}").filled(
@@ -345,7 +352,9 @@ def expired_issuer(version: Version, now: datetime) -> Reason | None:
 
 
 def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    """Return the reason if another client should have renewed the files, for reports only."""
+    """Return the reason, for reports only, if another client's files are overdue for renewal or
+    have an expired issuer. Return `None` if other lineages serve every domain.
+    """
     current = observed.current
     if desired.files is None or current is None or observed.is_owned_elsewhere:
         return None

@@ -31,8 +31,8 @@ UNDECLARED = "undeclared"
 class Undeclared(Struct, frozen=True):
     """A certificate that is stored but no longer declared, and no longer renewed."""
 
-    lineage: str
-    certificate: Certificate
+    lineage: str  #: The lineage's name.
+    certificate: Certificate  #: The newest certificate.
     renamed_to: str | None = None  #: A declared lineage with the same names.
 
     @property
@@ -63,35 +63,36 @@ class Undeclared(Struct, frozen=True):
 class Outcome(StrEnum):
     """How a step ended or stands."""
 
-    DONE = "done"
-    UNCHANGED = "unchanged"
-    WAITING = "waiting"
-    FAILED = "failed"
-    REFUSED = "refused"
-    SKIPPED = "skipped"
-    ELSEWHERE = "elsewhere"
+    DONE = "done"  #: Carried out.
+    UNCHANGED = "unchanged"  #: Not needed.
+    WAITING = "waiting"  #: Left to a later pass or run.
+    FAILED = "failed"  #: Ended by an error.
+    REFUSED = "refused"  #: Not carried out, for safety or without a confirmation.
+    SKIPPED = "skipped"  #: Left out on purpose, or unread.
+    ELSEWHERE = "elsewhere"  #: Left to another host.
 
 
 StepKey = tuple[plans.Action | None, str | None, str | None]
-"""An action, the target, and the domain, remote id or label."""
+"""The action, the target, and the domain, remote id or label of a step."""
 
 
 class StepOutcome(Struct, frozen=True):
     """The outcome of a step, or of the whole pass."""
 
     action: plans.Action | None  #: `None` for the pass.
-    outcome: Outcome
+    outcome: Outcome  #: How the step ended or stands.
     detail: Text  #: The outcome in words.
-    target: str | None = None
-    domain: str | None = None
-    label: str | None = None
-    error: errors.Reported | None = None
-    hint: Text | None = None
-    waiting: Waiting | None = None
-    remote_id: str | None = None
+    target: str | None = None  #: The account's name; `None` without a target.
+    domain: str | None = None  #: The domain's name; `None` without a domain.
+    label: str | None = None  #: For a removal, the copy's name at the target.
+    error: errors.Reported | None = None  #: The error that ended or postponed the step.
+    hint: Text | None = None  #: The advice for the operator.
+    waiting: Waiting | None = None  #: The wait for a later pass.
+    remote_id: str | None = None  #: For a removal, the target's id of the copy.
     unmanaged: bool = False  #: Whether the removed copy was an unused copy of unknown origin.
-    reason: str | None = None  #: The code of safety's refusal.
-    left: bool = False  #: Whether the domain stays unlike the file: after drift, or a rollback.
+    reason: str | None = None  #: The code of a refusal, or of a fact for information.
+    #: Whether the domain stays unlike the file: after drift, after a rollback, or switched off.
+    left: bool = False
     notice: bool = False  #: Whether the outcome is information and delays nothing.
     host: str | None = None  #: The host at work on an `ELSEWHERE` step.
     since: datetime | None = None  #: Since when `host` is at work.
@@ -105,24 +106,26 @@ class StepOutcome(Struct, frozen=True):
         target: str | None = None,
         domain: str | None = None,
     ) -> StepOutcome:
-        """Return the outcome of a step ended by an error."""
+        """Return the outcome of a step that an error ended or postponed."""
         return cls(action, outcome, error.message, target, domain, error=error, hint=error.hint)
 
     @property
     def word(self) -> str:
-        """The action in JSON and in words."""
+        """The action in JSON and in words; `look` for the pass."""
         return "look" if self.action is None else self.action.value
 
     @property
     def code(self) -> str | None:
-        """The code of the failure, for programs; `UNEXPECTED` for a failure without an error."""
+        """The code of the error, or else `reason`, for programs. A failure without a code has
+        `UNEXPECTED`; any other outcome has `None`.
+        """
         if self.error is not None:
             return self.error.code
         return self.reason or (UNEXPECTED if self.outcome is Outcome.FAILED else None)
 
     @property
     def held_until(self) -> datetime | None:
-        """The end of a wait for CAs, set by their limits or by an answer."""
+        """The end of a wait that CAs demand, by limits or by an answer; `None` without the wait."""
         is_held = self.outcome is Outcome.WAITING and self.error is not None and self.error.is_early
         return self.error.retry.after if is_held and self.error is not None else None
 
@@ -146,10 +149,10 @@ class StepOutcome(Struct, frozen=True):
 class LineageReport(Struct, frozen=True):
     """The result of one lineage in one run."""
 
-    lineage: str
+    lineage: str  #: The lineage's name.
     fingerprint: str | None  #: The version in force.
-    outcomes: tuple[StepOutcome, ...]
-    was_observed: bool = True  #: False if the run was stopped before.
+    outcomes: tuple[StepOutcome, ...]  #: The outcomes of the steps.
+    was_observed: bool = True  #: False if the run was stopped before the first observation.
     ends: tuple[datetime, ...] = ()  #: The ends of the stored certificates, the newest first.
 
     def having(self, outcome: Outcome) -> tuple[StepOutcome, ...]:
@@ -158,7 +161,7 @@ class LineageReport(Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether the lineage is as declared, or another host is at work on it."""
+        """Whether the lineage is as declared, or left to another host."""
         return self.was_observed and all(
             step.notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED, Outcome.ELSEWHERE}
             for step in self.outcomes
@@ -180,20 +183,22 @@ class LineageReport(Struct, frozen=True):
 class SyncReport(Struct, frozen=True):
     """The result of a run."""
 
-    lineages: tuple[LineageReport, ...]
+    lineages: tuple[LineageReport, ...]  #: The results of the run's lineages.
     complete: bool = True  #: False if the run was stopped.
-    renewing: bool = False
+    renewing: bool = False  #: Whether an operator asked for new certificates (`--renew`).
     problem: errors.CertferryError | None = None  #: Why the run's end could not be stored.
     undeclared: tuple[Undeclared, ...] | None = None  #: `None` in a run for part of the file.
 
     @property
     def ok(self) -> bool:
-        """Whether every lineage is as declared, and the result is stored."""
+        """Whether every lineage is `LineageReport.ok`, and the run's end is stored."""
         return self.problem is None and all(lineage.ok for lineage in self.lineages)
 
     @property
     def has_succeeded(self) -> bool:
-        """Whether the run was completed without a failed or refused step; steps may still wait."""
+        """Whether the run was completed and the run's end stored, without a failed or refused step;
+        steps may still wait.
+        """
         bad = self.any(Outcome.FAILED) or self.any(Outcome.REFUSED)
         return self.complete and self.problem is None and not bad
 
@@ -204,7 +209,7 @@ class SyncReport(Struct, frozen=True):
 
     @property
     def left(self) -> int:
-        """The number of domains left unlike the file, after drift or a rollback."""
+        """The number of domains left unlike the file, see `StepOutcome.left`."""
         return sum(step.left for lineage in self.lineages for step in lineage.outcomes)
 
     @property
@@ -231,8 +236,8 @@ SEEN = Text("served by every address that answers")
 
 
 def seen_at(served: Iterable[Served]) -> Text:
-    """Return the sentence on a served certificate. It names the silent addresses, except IPv6
-    addresses that this host cannot reach.
+    """Return the sentence on a served certificate, with the silent addresses, except IPv6 addresses
+    that this host cannot reach.
     """
     lacks = EdgeProblemCode.NO_IPV6
     silent = [o.address for o in served if o.silent and (not o.problem or o.problem.code != lacks)]
@@ -247,8 +252,9 @@ _FIND_OUT = Text(
 
 
 def standings(plan: plans.Plan, observed: Observation) -> Iterator[StepOutcome]:
-    """Return how everything stands that is not carried out now: findings, waiting steps, domains as
-    declared, drift and postponed removals.
+    """Yield the outcomes of the parts of a plan that the run does not carry out now: findings
+    (except `UNMATCHED`), waiting and timed-out steps, domains as declared, drift and postponed
+    removals.
     """
     for target, lineages in plan.owned_elsewhere:
         yield StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
@@ -271,14 +277,16 @@ def standings(plan: plans.Plan, observed: Observation) -> Iterator[StepOutcome]:
         yield _as_declared(target, domain, observed)
     rolled_out = {(rollout.target, rollout.domain) for rollout in plan.rollouts}
     for drifted in plan.drifts:
-        # Where a certificate is on its way, the rollout reports the domain.
+        # The rollout reports a domain to which a certificate is on the way.
         if (drifted.target, drifted.domain) not in rolled_out:
             yield _as_found(drifted)
     yield from _not_removed(plan)
 
 
 def standings_left_alone(plan: plans.Plan) -> Iterator[StepOutcome]:
-    """Return the steps waiting for a moment, and the steps that another run has tried meanwhile."""
+    """Yield the outcomes of the steps held until a moment, and of the steps that another run has
+    tried meanwhile.
+    """
     for step in (plan.issue, *(rollout.steps[0] for rollout in plan.rollouts)):
         if step is None:
             continue
@@ -356,7 +364,7 @@ def _as_found(drifted: plans.Drifted) -> StepOutcome:
 
 
 def _not_removed(plan: plans.Plan) -> Iterator[StepOutcome]:
-    """Return the removals waiting at each target, and the removals left to later runs."""
+    """Yield an outcome for each target with removals that wait, or that later runs make."""
     waiting = {step.target: step.when for step in plan.retirements if step.when is not None}
     for target, when in waiting.items():
         outcome = StepOutcome(plans.Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, target)
@@ -407,7 +415,9 @@ _WORST_FIRST = (Result.FAILED, Result.REFUSED, Result.WAITING)
 
 
 def of_lineage(report: LineageReport) -> Result:
-    """Judge a certificate by the worst outcome; `STOPPED` if the run stopped before the lineage."""
+    """Return the result of a certificate, by the worst outcome; `STOPPED` if the run stopped before
+    the lineage. A failure only of the state's server counts as `WAITING`.
+    """
     if not report.was_observed:
         return Result.STOPPED
     if not all(_is_of_the_database(step.error) for step in report.having(Outcome.FAILED)):
@@ -420,13 +430,16 @@ def of_lineage(report: LineageReport) -> Result:
 
 
 def _is_of_the_database(error: errors.Reported | None) -> bool:
-    """Return whether only the state's server was unavailable, so the next run goes on."""
+    """Return whether the state's server was unavailable: the next run goes on."""
     return isinstance(error, errors.DatabaseUnavailable)
 
 
 def of_run(report: SyncReport) -> Result:
-    """Judge a run by the worst certificate; a stopped run is `STOPPED`. A certificate left to
-    another host counts as `IN_ORDER`.
+    """Return the result of a run, by the worst certificate. A certificate left to another host
+    counts as `IN_ORDER`.
+
+    A stopped run is `STOPPED`. A run whose end could not be stored is `FAILED`, or at least
+    `WAITING` if only the state's server was unavailable.
     """
     if not report.complete:
         return Result.STOPPED

@@ -21,9 +21,9 @@ for a moment, too.
 """
 
 NEXT_TRY = timedelta(days=3)
-"""The least time between a withdrawn certificate and the next order. That order is due when the
-certificate served instead nears its end. Let's Encrypt issues five certificates a week for the same
-names ("Rate Limits").
+"""The least time between the arrival of a certificate that is withdrawn later and the next order.
+The order is due when the certificate served instead nears its end. Let's Encrypt issues five
+certificates a week for the same names ("Rate Limits").
 """
 
 BACK = Reason(
@@ -40,11 +40,11 @@ def plan_rollback(
     previous: Version | None,
     now: datetime,
 ) -> Rollback | None:
-    """Plan to go back to the `previous` version, after edges have refused the new certificate for
-    `CONFIRMED_AFTER`.
+    """Return the step back to the `previous` version, after edges have refused the new certificate
+    for `CONFIRMED_AFTER`.
 
     Return `None` if the refusal is not confirmed, if not every address worked before the change, or
-    if the `previous` version cannot be bound.
+    if there is no `previous` version that the target takes.
     """
     if previous is None:
         return None
@@ -77,7 +77,9 @@ def _refusal_confirmed_at(
     served: observation.Addresses,
     now: datetime,
 ) -> datetime | None:
-    """Return when a lasting refusal counts as confirmed; `None` without a refusal."""
+    """Return when a lasting refusal counts as confirmed; `None` if no address refuses the
+    certificate, or if not every address worked before the change.
+    """
     if not record.worked_before or not _is_refused(domain, served):
         return None
     return (record.refused_since or now) + CONFIRMED_AFTER
@@ -89,7 +91,9 @@ def until_confirmed(
     served: observation.Addresses,
     now: datetime,
 ) -> Waiting | None:
-    """Return the wait until a refusal is confirmed, even after the time-out."""
+    """Return the wait until a refusal is confirmed, even after the time-out; `None` without a
+    refusal to confirm.
+    """
     end = _refusal_confirmed_at(record, domain, served, now)
     if end is None or now >= end:
         return None
@@ -117,13 +121,13 @@ def _is_refused(domain: observation.ObservedDomain, served: observation.Addresse
 
 
 def all_work(served: observation.Addresses) -> bool:
-    """Return whether an address presents a certificate, and all other addresses are silent."""
+    """Return whether an address answers, and every address that answers presents a certificate."""
     presenting = [address for address in served if address.answered]
     return bool(presenting) and all(address.fingerprint for address in presenting)
 
 
 def _refusing(served: observation.Addresses) -> list[observation.Served]:
-    """Return the addresses that were reached but refused the handshake."""
+    """Return the addresses that were reached, and refused the handshake."""
     return [
         address
         for address in served
@@ -132,7 +136,9 @@ def _refusing(served: observation.Addresses) -> list[observation.Served]:
 
 
 def versions_after_rollbacks(observed: observation.Observation, now: datetime) -> Iterator[Version]:
-    """Return the versions served after each rollback, and after a possible second rollback."""
+    """Yield the versions that serve rolled-back domains. If the version in force is served, yield
+    the version after a possible second rollback as well.
+    """
     for target in observed.targets:
         for domain in target.domains:
             withdrawn = domain.withdrawn
@@ -146,7 +152,7 @@ def versions_after_rollbacks(observed: observation.Observation, now: datetime) -
 def renew_after_rollback(
     observed: observation.Observation, current: Version, now: datetime
 ) -> datetime | None:
-    """Return when the first of the domains that were rolled back needs a new certificate."""
+    """Return when the first of the rolled-back domains needs a new certificate, if any."""
     return min(
         (moment for _, moment in renewals_after_rollback(observed, current, now)), default=None
     )
@@ -155,7 +161,9 @@ def renew_after_rollback(
 def renewals_after_rollback(
     observed: observation.Observation, current: Version, now: datetime
 ) -> Iterator[tuple[str, datetime]]:
-    """Return the domains that were rolled back, and when each needs a new certificate."""
+    """Yield each domain from which the `current` version was withdrawn, with the moment from which
+    the domain needs a new certificate.
+    """
     for target in observed.targets:
         for domain in target.domains:
             if current.fingerprint in domain.withdrawn:
@@ -174,8 +182,8 @@ def replaced_after(withdrawn: Version, serving: Version | None) -> datetime:
 def previous_of(
     domain: observation.ObservedDomain, observed: observation.Observation
 ) -> Version | None:
-    """Return the version bound to a domain from which the version in force was withdrawn; `None`
-    for any other domain.
+    """Return the version last brought to a domain from which the version in force was withdrawn;
+    `None` for any other domain.
     """
     current, last = observed.current, domain.last
     if current is None or last is None or current.fingerprint not in domain.withdrawn:
@@ -195,7 +203,7 @@ def in_words(previous: Version) -> Text:
 def rolled_back(
     places: Iterable[tuple[str, str]], observed: observation.Observation
 ) -> Iterator[RolledBack]:
-    """Return the places serving the previous certificate on purpose."""
+    """Yield the places serving the previous certificate on purpose."""
     for place in places:
         previous = previous_of(observed.locate(*place)[1], observed)
         if previous is not None:

@@ -21,9 +21,9 @@ from certferry.text import Text
 from certferry.values import replace
 
 TIGHT = timedelta(days=7)
-"""The least time that a new certificate should leave for an upload (the certificate's life without
-the rest that the target requires), else `judge_at_target` warns. Runs may fail for a week, as over
-a holiday.
+"""`judge_at_target` warns if a new certificate leaves less time for an upload: the certificate's
+lifetime less the time that the target requires at upload. Runs may fail for a week, as over a
+holiday.
 """
 
 _RENEWED = Text("run `certferry sync --renew {lineage}`")
@@ -47,7 +47,7 @@ _CHAIN_INCOMPLETE = Reason(
 
 
 def _expired(version: Version, now: datetime) -> Iterator[Reason]:
-    """Return a reason for an expired certificate, and a reason for an expired issuer."""
+    """Yield a reason if the certificate has expired, and a reason if the issuer has expired."""
     not_after = version.certificate.not_after
     if not_after <= now:
         sentence = Text("the certificate expired at {moment}", moment=not_after)
@@ -60,7 +60,7 @@ def _expired(version: Version, now: datetime) -> Iterator[Reason]:
 def judge_version(
     desired: DesiredCertificate, version: Version, now: datetime
 ) -> Iterator[Problem]:
-    """Judge the version in force, apart from any target."""
+    """Yield the problems of a version at any target: key, chain, expiry."""
     lineage = desired.lineage
     fix = (_RENEWED_ELSEWHERE if desired.files else _RENEWED).filled(lineage=lineage)
     wrong = (
@@ -75,7 +75,9 @@ def judge_version(
 def judge_at_target(
     desired: DesiredCertificate, version: Version, target: ObservedTarget
 ) -> Iterator[Problem]:
-    """Judge whether a target takes certificates like this version."""
+    """Yield the problems of certificates like this version at a target: no common name, or a life
+    that is too short or leaves little time for an upload.
+    """
     lineage, certificate, rules = desired.lineage, version.certificate, target.rules
     if rules.needs_common_name and not certificate.common_name:
         message = _NO_COMMON_NAME.filled(target=target.label)
@@ -101,11 +103,11 @@ def judge_at_target(
 class _Case(Struct, frozen=True):
     """A deployment to check."""
 
-    step: Deploy
-    desired: DesiredCertificate
-    observed: Observation
+    step: Deploy  #: The deployment.
+    desired: DesiredCertificate  #: The declaration.
+    observed: Observation  #: The observation.
     issued: Version | None  #: `None` before the certificate is issued.
-    now: datetime
+    now: datetime  #: The moment of the check.
 
     @property
     def version(self) -> Version:
@@ -149,7 +151,9 @@ _Check = Callable[[_Case], Refusal]
 def without_refused(
     plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Plan:
-    """Return the plan without refused deployments, and without removals at blocked targets."""
+    """Return the plan without refused deployments, with a finding for each, and without removals at
+    blocked targets. A full account keeps the removals of unused copies, which make room.
+    """
     refusals: list[PlanFinding] = []
     for step in filter(None, (rollout.deploy for rollout in plan.rollouts)):
         version = None if plan.issue_now else observed.version(step.fingerprint)
@@ -184,7 +188,9 @@ def _refusal(case: _Case) -> Refusal:
 
 
 def state_is_not_older(case: _Case) -> Refusal:
-    """No target has a newer certificate that is certainly of the lineage (`is_owner`)."""
+    """No target has a copy with the lineage's label (`is_owner`) that the state lacks and that is
+    newer than every version in the state.
+    """
     lineage = case.desired.lineage
     begins = [version.certificate.not_before for version in case.observed.versions]
     newer = [
@@ -212,7 +218,7 @@ def state_is_not_older(case: _Case) -> Refusal:
 
 
 def domain_is_covered(case: _Case) -> Refusal:
-    """The certificate covers the domain."""
+    """The declared names cover the domain."""
     domain, desired = case.step.domain, case.desired
     if covered_by(desired.names, domain):
         return None
@@ -252,7 +258,7 @@ def has_not_expired(case: _Case) -> Refusal:
 
 
 def lives_long_enough(case: _Case) -> Refusal:
-    """The certificate is valid long enough for an upload to the target."""
+    """The certificate is valid long enough for an upload to the target, or uploaded already."""
     left, wanted = case.version.certificate.remaining(case.now), case.target.rules.min_remaining
     if case.is_uploaded or left >= wanted:
         return None
@@ -267,7 +273,7 @@ def lives_long_enough(case: _Case) -> Refusal:
 
 
 def has_common_name(case: _Case) -> Refusal:
-    """The certificate has a common name, if the target asks for one."""
+    """The certificate has a common name, if the target asks for one at upload."""
     is_needed = case.target.rules.needs_common_name and not case.version.certificate.common_name
     # Certificates of another client are tried, because the target may take them after all.
     if not is_needed or case.is_uploaded or case.desired.files is not None:
@@ -277,7 +283,8 @@ def has_common_name(case: _Case) -> Refusal:
 
 
 _NEEDED = 2
-"""How many versions are still needed: the version in force, and the previous for a rollback."""
+"""How many versions are still needed: the version in force, and the previous version as a way back.
+"""
 
 
 def account_has_room(case: _Case) -> Refusal:
@@ -306,7 +313,9 @@ def account_has_room(case: _Case) -> Refusal:
 
 
 def is_not_fought_over(case: _Case) -> Refusal:
-    """The domain was repaired rarely; frequent repairs show another tool at work."""
+    """The step repairs no drift, or the domain was repaired rarely. Frequent repairs show another
+    tool at work.
+    """
     step = case.step
     # The last repair may still be in progress.
     if not step.repair or step.when is not None:

@@ -24,17 +24,17 @@ from certferry.errors import CertferryError, DeployError
 from certferry.text import Text
 from certferry.values import replace
 
-VERIFY_TIMEOUT = timedelta(hours=1)
+VERIFY_TIMEOUT = timedelta(hours=1)  # how long one domain may take by default
 
 
 class Times(Struct, frozen=True):
     """The moments and limits by which a plan decides about waiting."""
 
-    now: datetime
+    now: datetime  #: The moment of the plan.
     begun: datetime  #: When the run began.
     timeout: timedelta = VERIFY_TIMEOUT  #: How long one domain may take.
     keeps_pauses: bool = False  #: Whether the run respects pauses after failures.
-    longest_pause: timedelta = PAUSES[-1]
+    longest_pause: timedelta = PAUSES[-1]  #: The longest pause after failures (`limits`).
     usual: Usual | None = None  #: How long a change at the target usually takes.
 
     def in_this_run(self, moment: datetime) -> bool:
@@ -52,9 +52,9 @@ class Times(Struct, frozen=True):
 def open_record(
     domain: observation.ObservedDomain, fingerprint: str, now: datetime
 ) -> RolloutRecord | None:
-    """Return the record of the rollout in progress; `None` if a rollout has to begin."""
+    """Return the record if the domain's rollout of the certificate is in progress, else `None`."""
     last = domain.last
-    # A start in the future came from a clock running ahead.
+    # A beginning in the future came from a clock running ahead, so the record does not count.
     if last is None or last.fingerprint != fingerprint or last.started_at > now:
         return None
     return None if last.verified_at is not None else last
@@ -115,7 +115,9 @@ def waiting_since(record: RolloutRecord, times: Times) -> datetime:
 
 
 def _seen_since(domain: observation.ObservedDomain, fingerprint: str, times: Times) -> datetime:
-    """Return since when this run waits for a domain without an open record."""
+    """Return since when this run waits for a domain without an open record: since the certificate
+    was seen served, or since the run began if later; `now` for a certificate never seen.
+    """
     seen = domain.seen_at(fingerprint)
     return times.now if seen is None else min(max(seen, times.begun), times.now)
 
@@ -127,11 +129,13 @@ def _after_acceptance(
     accepted_at: datetime,
     times: Times,
 ) -> When:
-    """Judge an accepted change that has no effect yet. If the change failed, a later run asks the
-    target again.
+    """Return when to ask the target again for an accepted change that has no effect yet.
+
+    A change that failed or timed out ends in the run of the acceptance; a later run asks again now
+    (`None`). Until the time-out, the step waits.
     """
     in_this_run = accepted_at >= times.begun
-    # Reads may lag behind writes: the failure may be older than the change.
+    # Reads may lag behind writes, so within `LAG` a failure as before may be older than the change.
     is_news = str(domain.problem) != last.problem_before or times.now - accepted_at >= LAG
     if domain.state is observation.DomainState.FAILED and is_news:
         error = domain.problem or DeployError(Text("the target could not carry out the change"))

@@ -291,7 +291,9 @@ CREATE TABLE withdrawal (
 );
 
 -- The last observation of a place: whether the place had its certificate, since when, which of the lineage's
--- certificates, and the first end among other certificates there.
+-- certificates, the first end among other certificates there, whether the target holds a copy of the certificate,
+-- how many addresses answered, which of the addresses present another certificate (`lagging`, JSON), and whether
+-- visitors get no certificate at all.
 CREATE TABLE sighting (
     host TEXT COLLATE "C" NOT NULL,
     lineage TEXT COLLATE "C" NOT NULL,
@@ -304,6 +306,7 @@ CREATE TABLE sighting (
     uploaded BOOLEAN NOT NULL,
     answered BIGINT NOT NULL,
     lagging TEXT COLLATE "C" NOT NULL,
+    serves_nothing BOOLEAN NOT NULL,
     PRIMARY KEY (lineage, target, domain, host)
 );
 

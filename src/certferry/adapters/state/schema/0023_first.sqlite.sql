@@ -283,7 +283,8 @@ CREATE TABLE withdrawal (
 
 -- The last observation of a place: whether the place had its certificate, since when, which of the lineage's
 -- certificates, the first end among other certificates there, whether the target holds a copy of the certificate,
--- how many addresses answered, and which of the addresses present another certificate (`lagging`, JSON).
+-- how many addresses answered, which of the addresses present another certificate (`lagging`, JSON), and whether
+-- visitors get no certificate at all.
 CREATE TABLE sighting (
     host TEXT NOT NULL,
     lineage TEXT NOT NULL,
@@ -296,6 +297,7 @@ CREATE TABLE sighting (
     uploaded BOOLEAN NOT NULL,
     answered INTEGER NOT NULL,
     lagging TEXT NOT NULL,
+    serves_nothing BOOLEAN NOT NULL,
     PRIMARY KEY (lineage, target, domain, host)
 );
 
