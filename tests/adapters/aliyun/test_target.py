@@ -411,4 +411,4 @@ def test_hooks_of_acme_sh(command: str, expected: bool) -> None:  # noqa: FBT001
     """The hooks `ali_cdn` and `ali_dcdn` of acme.sh deploy to the service."""
     service = Service(CALLED, COMMAND_WORDS)
 
-    assert expected is OldHook(command).goes_to(service)
+    assert (service if expected else None) == OldHook(command).destination([service])
