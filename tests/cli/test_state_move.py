@@ -83,6 +83,19 @@ def test_move_to_a_server(host: Path, postgresql: Postgresql) -> None:
     assert "issued" in run(host, "history").out
 
 
+def test_literal_key_is_not_printed(host: Path) -> None:
+    """The output says that the key stays as written in the file."""
+    configured(host, f'[state]\nurl = "sqlite:///literal.db"\nkey = "{KEY.reveal()}"')
+    assert Exit.OK == run(host, "state", "init").code
+
+    moved = run(host, "state", "move", "sqlite:///new/state.db")
+
+    assert (Exit.OK, "") == (moved.code, moved.err)
+    assert KEY.reveal() not in moved.out
+    assert "Keep `key` of [state] as in the present file" in " ".join(moved.out.split())
+    assert {"state": {"url": "sqlite:///new/state.db"}} == tomllib.loads(table_in(moved.out))
+
+
 def test_move_back_into_a_file(host: Path, postgresql: Postgresql) -> None:
     """Without an option the key stays the same; a key in a file is named by the file."""
     url = postgresql.url(postgresql.new_database())

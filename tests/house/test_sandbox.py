@@ -172,8 +172,8 @@ def test_with_the_sandbox_the_main_job_is_done_in_its_world(
     assert 0 == ended.returncode, ended.stdout + ended.stderr
     assert "第二次运行：写入 0 次" in ended.stdout
     cast = re.findall(r"^(  .+?  +)(?:https?://\S+|127[\d.:, ]+)$", ended.stdout, re.MULTILINE)
-    assert (5, 1) == (len(cast), len({width(label) for label in cast}))
+    assert (6, 1) == (len(cast), len({width(label) for label in cast}))
     served = re.findall(r"^(  \S+ +)(127\S+ +\S+ +)→ ([0-9a-f]{12})$", ended.stdout, re.MULTILINE)
-    assert 4 == len(served)
+    assert 12 == len(served)
     assert 1 == len({(width(domain), width(before)) for domain, before, _ in served})
     assert 1 == len({after for _, _, after in served})

@@ -212,7 +212,7 @@ class Commands(Group):
             formatter.write_dl([(typed, say(meaning)) for typed, meaning in EXAMPLES.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offer the commands that begin with `incomplete`, and the options."""
+        """Offer the commands that begin with `incomplete`; after a `-`, the options."""
         say = voice_of(ctx).say
         named = [
             CompletionItem(name, help=say(Text(what)))

@@ -109,8 +109,8 @@ def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
     """Return the exit code of `plan`: FAILED for an obstacle, else REFUSED for a refusal, else with
     `check` PENDING for changes, else OK.
 
-    An obstacle that `sync` would report as a refusal counts as a refusal. A change that has been
-    waiting for too long counts as an obstacle.
+    An obstacle that `sync` would report as a refusal counts as a refusal. A change that has
+    failed, or has waited too long, counts as an obstacle.
     """
     from certferry.core.planning.plan import Weight
 

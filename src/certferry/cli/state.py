@@ -70,7 +70,7 @@ def migrate(context: CommandContext) -> Exit:
 @json_option
 @click.pass_obj
 def check(context: CommandContext, *, as_json: bool) -> Exit:
-    """Open every key in the state, verify its history, and report problems.
+    """Decrypt every key in the state, verify the history, and report problems.
 
     Exits 1 on a problem.
     """
@@ -163,7 +163,11 @@ def move(context: CommandContext, url: str, key: str | None, password: str | Non
     if there.state.is_shared and not here.state.is_shared:
         [host] = moved.hosts
         table |= {} if host == here.state.host else {"host": host}
-    _print_table(context, table)
+    secrets = [name for name in ("key", "password") if _is_literal(table.get(name))]
+    _print_table(context, {name: table[name] for name in table if name not in secrets})
+    if secrets:
+        message = Text("Keep {keys} of [state] as in the present file; no secret is printed.")
+        say(context, message.filled(keys=[f"`{name}`" for name in secrets]))
     if "host" in table:
         say(
             context,
@@ -202,6 +206,11 @@ def _table_there(
     if password is None and here.password is not None and url.startswith(SERVERS):
         password = here.password.written
     return table | ({} if password is None else {"password": password})
+
+
+def _is_literal(written: str | None) -> bool:
+    """Return whether a setting of [state] is a secret in place of a reference to a secret."""
+    return written is not None and SecretReference(written).is_literal
 
 
 def _reference(text: str) -> SecretReference:

@@ -38,11 +38,11 @@ reason usually stands at the end.
 
 @dataclass(frozen=True, slots=True)
 class SecretReference:
-    """The place of a secret, as written in the file. A literal secret is a reference too, so a
-    reference never prints.
+    """The place of a secret, as the operator wrote it, or the secret itself (a literal). `repr`
+    hides the text.
     """
 
-    #: The text in the file; never printed.
+    #: The text as written. A literal must not be printed.
     written: str = field(repr=False)
 
     @property
@@ -126,7 +126,7 @@ class Secrets:
 
     def known(self) -> frozenset[Secret]:
         """Return the secrets to mask in other programs' output: resolved secrets, literals, the
-        contents of files referred to, and variables that are referred to or named like a secret.
+        contents of files referred to, `variables`, and other variables that look like secrets.
         Runs no program.
         """
         return frozenset(map(Secret, (*self._referred(), *self._held()))) | self._given

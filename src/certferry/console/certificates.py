@@ -236,8 +236,9 @@ def served_certificates(
 
 
 def fullchain(request: Request) -> Response:
-    """Return a certificate of the lineage with its issuers as PEM, never the key: the newest one,
-    or the certificate with the `fingerprint` of the query. Raises `HTTPException` if there is none.
+    """Return a certificate of the lineage with its issuers as PEM, without the key: the certificate
+    with the `fingerprint` of the query, else the newest. Raises `HTTPException` without such a
+    certificate.
     """
     state, name = site_of(request).workspace().state, request.path_params["name"]
     wanted = request.query_params.get("fingerprint", "")

@@ -55,8 +55,8 @@ _SAID: Mapping[int, tuple[Text, Text | None]] = {
 
 @dataclass(eq=False)
 class PageRefused(Exception):
-    """A request is refused with the HTTP status `status`. Without a `message`, the usual message of
-    the status is shown.
+    """A request is refused with the HTTP status `status`. Without a `message`, the status's message
+    in `_SAID` is shown, else the message of 400.
     """
 
     status: int
@@ -75,7 +75,7 @@ class PageRefused(Exception):
 
 
 def is_for_programs(path: str) -> bool:
-    """Return whether a path is for programs: answered with JSON, and never with a redirect to the
+    """Return whether a path is for programs: a refusal there is JSON, never a redirect to the
     login.
     """
     return path.startswith("/api/") or path in {"/api", "/metrics", "/healthz"}

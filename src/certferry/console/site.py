@@ -157,9 +157,9 @@ def with_form(
 
 
 def voice_of(request: Request) -> Voice:
-    """Return the voice for answering a request. Commands on a page name the configuration file if
-    the visitor is logged in. Commands in an answer of the API do not, because the answer is the
-    document that a command prints.
+    """Return the voice for answering a request. For a logged-in visitor, each command shown on a
+    page names the configuration file (see `voice_beside`). The API's answers name no file, because
+    the answers equal the output of `--json`.
     """
     is_page = not path_of(request).startswith("/api/")
     path = None

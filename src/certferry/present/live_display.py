@@ -117,8 +117,9 @@ class _Lineage:
         self.activity, self.counted, self.asking = activity, None, None
 
     def of(self, action: Action | None) -> tuple[int, int]:
-        """Return two counts: the domains where an action ended well, and all domains that need the
-        action. An action other than DEPLOY counts as VERIFY.
+        """Return two counts for an action: the finished domains, and all domains. A domain bound
+        before the run counts as deployed. An action other than DEPLOY, and `None`, counts as
+        VERIFY.
         """
         by_key = {(step.action, step.target, step.domain): step for step in self.steps.values()}
         deploys = {key[1:]: step for key, step in by_key.items() if key[0] is Action.DEPLOY}

@@ -1,7 +1,6 @@
-"""Search the texts that `certferry help` prints, sections of pages and the help of commands, for
-any words.
+"""Search for words in the sections of pages and in the help of commands, for `certferry help`.
 
-Every search reads all texts, which takes a tenth of a second for half a megabyte. There is no
+A search reads all given texts, which takes a tenth of a second for half a megabyte. There is no
 stored index, which would have to be built, shipped and kept up to date.
 """
 
@@ -148,8 +147,8 @@ have all searched terms, whether it has the exact phrase, and the weighted count
 
 
 def terms(words: str) -> list[str]:
-    """Return the terms of a text: stems of English words, numbers, and pairs of Chinese characters.
-    Words that a search ignores are left out.
+    """Return the terms of a text: stems of English words, numbers, and pairs of adjacent Chinese
+    characters (or a single character that stands alone). Words that a search ignores are left out.
     """
     collected = []
     for run in _RUN.findall(_ASKING.sub(" ", words.casefold())):
@@ -196,8 +195,8 @@ def search(asked: str, sections: Iterable[Section]) -> Matches:
 
 
 def sections_of(page: Page) -> Iterator[Section]:
-    """Yield the sections of a page, without tables of tests. A heading without content is no
-    section.
+    """Yield the sections of a page, without the tables that name test files (`_OF_A_TEST`). A
+    heading without content is no section.
     """
     heading, part = page.title, list[Sequence[str]]()
     for block in blocks(page.text):

@@ -151,9 +151,9 @@ def _entry_lines(entry: PlanEntry, voice: Voice) -> Iterator[Line]:
 
 
 def _reasons(plan: planned.Plan) -> list[Text]:
-    """Return the reason of the order, else the reasons of the other steps. If rollouts have
-    different reasons, say only that the reasons are below. Without steps, say how the certificate
-    stands.
+    """Return the reason for issuing the certificate, else the reasons of the rollouts, else of the
+    remaining steps. Rollouts with different reasons give a single sentence, which refers to the
+    reasons below. Without steps, say how the certificate stands.
     """
     issue = plan.issue_now or plan.issue_later
     if issue is not None:

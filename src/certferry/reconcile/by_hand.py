@@ -299,8 +299,8 @@ class Revocations(Struct, frozen=True):
                 self.account_at(version.directory).revoke(bundle, reason)
             except (errors.IssuanceError, errors.CertificateError, errors.PlanRefused) as refusal:
                 if not isinstance(refusal, errors.CaUnavailable):
-                    # Restore the records from before the call; a revocation begun earlier stays
-                    # begun, because the CA may have carried out the earlier request.
+                    # Restore the records of the versions not yet revoked. A revocation begun by an
+                    # earlier run is restored as begun: the CA may have carried out that request.
                     for remaining in versions[done:]:
                         state.save_revocation(lease, remaining.number, remaining.revocation)
                 raise

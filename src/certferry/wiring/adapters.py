@@ -526,8 +526,8 @@ class Guard(Struct, frozen=True):
         return port
 
     def around(self, family: Family, port: object) -> Any:
-        """Return the port behind this guard. Warn of methods that look like misspelt methods of a
-        protocol.
+        """Return `port` wrapped in this guard. Warn of each method that looks like a misspelt
+        method of the family's protocols.
         """
         with self.over(BrokenAdapter, BrokenAdapter):
             methods = dict(family.methods())

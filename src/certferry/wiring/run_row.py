@@ -174,7 +174,8 @@ class RunWriter:
         with self._guard:
             match event:
                 case events.Begun(count):
-                    # A scheduled run begins again for the certificates that it tries again.
+                    # A scheduled run sends another `Begun` for the certificates to try again; a
+                    # smaller count keeps the certificates already done.
                     if count >= self._count:
                         self._done.clear()
                     self._count = max(self._count, count)

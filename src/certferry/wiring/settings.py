@@ -162,7 +162,7 @@ def needed_by(type_: str, table: adapters.AdapterTable) -> Collection[str]:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A type of account, as offered by `certferry init`."""
+    """A type of account or channel, as offered by `certferry init`."""
 
     type: str  #: As written in the file.
     name: str  #: The service's name in any language.

@@ -137,7 +137,9 @@ class Workspace:
         return RunNotifications(self.settings, lambda: self.state, run=run, language=self.language)
 
     def adopt(self, lineage: str, bundle: CertificateBundle, who: str) -> bool:
-        """Store another client's certificate, and return as `migration.takeover.adopt`."""
+        """Store another client's certificate, unless a stored version is as new. Return whether the
+        certificate was stored. Raises the errors of `migration.takeover.adopt`.
+        """
         state = self.state
         lease = partial(held_lease, state, state.now)
         return adopt(lineage, bundle, state=state, lease=lease, now=state.now(), who=who)

@@ -395,8 +395,8 @@ def handed_over(bundle: certificates.CertificateBundle, workspace: Path) -> Iter
     """Put the four files into a private directory for a `with` block, and yield the directory's
     path. Raises `DeployError`.
 
-    The directory is locked. The lock ends with the process (flock(2)), so an unlocked directory was
-    left by a killed run.
+    The directory is locked. The lock ends with the process (flock(2)), so an unlocked directory is
+    a leftover, and may be removed.
     """
     hint = Text("free some space, or allow certferry to write there")
     with ExitStack() as held:

@@ -81,15 +81,16 @@ def read_listing(
     """
     domains: dict[str, ListedDomain[R]] = {}
     failure = holders if isinstance(holders, errors.QiniuFailure) else None
+    broken_answers = 0
     read_holders: set[str] = set()
     for holder in () if isinstance(holders, errors.QiniuFailure) else holders:
         listed = attempt(partial(domains_of, holder), errors.QiniuFailure)
         if not isinstance(listed, errors.QiniuFailure):
             domains |= {name: ListedDomain(holder, record) for name, record in listed}
         elif listed.code not in NOT_THERE:  # otherwise the holder was removed a moment ago
-            is_second = failure is not None and failure.maybe_done and listed.maybe_done
             failure = listed
-            if failure.silent or failure.is_outage or is_second:
+            broken_answers += failure.maybe_done
+            if failure.silent or failure.is_outage or broken_answers > 1:
                 break
             continue
         read_holders.add(holder)

@@ -1,8 +1,8 @@
 """Qiniu's endpoints, signatures and answers (docs/facts/qiniu.md §1 to §3).
 
-Programs in production disagree about the host and the signature scheme of a call: an endpoint that
-works for most accounts may answer 401 or 404 for others. So each group of calls has several
-endpoints, tried in order, and the account's memory stores the endpoint that worked.
+Other clients use different hosts and signature schemes for the same call, and an endpoint that
+works for most accounts may answer 401 or 404 for others. So most groups of calls have several
+endpoints, tried in order; the account's memory stores the endpoint that worked.
 """
 
 from __future__ import annotations

@@ -34,8 +34,9 @@ UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, O
 class NoText(str):
     """Bytes stored in SQLite by another program, shown as a text.
 
-    Parsing the text fails, and proofs never fit the text, so a row with a `NoText` counts as
-    absent. A `NoText` passed to a query as a parameter becomes the bytes again.
+    Reading a `NoText` as a field raises `StateError`. The stored proof of a row (`row_proofs`)
+    never fits a `NoText`, so the row counts as changed by another program. A `NoText` passed to a
+    query as a parameter becomes the bytes again.
     """
 
     __slots__ = ("raw",)
