@@ -28,7 +28,7 @@ from tests.cli import values
 from tests.cli.consoles import TestConsole, terminal
 
 KEYS = {"QINIU_AK": "a", "QINIU_SK": "s"}
-MODES = ("acme.sh", "certbot", "lego", "aliyun", "qiniu")
+MODES = ("acme.sh", "certbot", "lego", "aliyun", "qiniu", "tencentcloud")
 CLIENTS = MODES[:3]
 
 
@@ -115,7 +115,7 @@ def test_unknown_mode(home: Path, mode: str) -> None:
         (("acme.sh", "--wait", "0", "--no-wait"), "--wait and --no-wait cannot be combined"),
         (("certbot", "--install"), "--install is only for acme.sh; certbot needs no file"),
         (("acme.sh", "--home", "/opt/acme"), "--home needs --install"),
-        ((), "missing argument 'MODE'. Choose from: acme.sh, certbot, lego, aliyun, qiniu"),
+        ((), "missing argument 'MODE'. Choose from: acme.sh, certbot, lego, aliyun, qiniu, tencentcloud"),
     ],
 )
 def test_options_that_exclude_each_other(
