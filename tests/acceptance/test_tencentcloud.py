@@ -13,47 +13,18 @@ import pytest
 
 from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.world import World
-from tests.acceptance.host import Host, Run
-from tests.sandbox.tencent_calls import SECRET_ID, SECRET_KEY
+from tests.acceptance.host import Host
 from tests.support.tiers import long, sampled
 
 RUNNER = Path(__file__).with_name("killed.py")
 IN_THE_GATE = 3
 """The positions of a kill in the gate."""
-KEYS = {"Tencent_SecretId": SECRET_ID, "Tencent_SecretKey": SECRET_KEY}
 
 
 @pytest.fixture
 def tencent(world: World) -> Iterator[TencentCloudService]:
-    """Run Tencent Cloud, with edges on the port of the world's edges."""
-    port = world.qiniu.edges.port
-    with TencentCloudService(world.zones, edge_port=port) as service, service.edges:
-        service.add_key(SECRET_ID, SECRET_KEY)
+    with world.with_tencentcloud() as service:
         yield service
-
-
-class TencentHost(Host):
-    """A machine with an account at Tencent Cloud."""
-
-    def __init__(
-        self, world: World, tencent: TencentCloudService, directory: Path, certificates: str
-    ) -> None:
-        super().__init__(world, directory, certificates)
-        urls = "".join(f'{name} = "{tencent.url}"\n' for name in ("api", "cdn", "ssl", "teo"))
-        self.rewrite(
-            "[accounts.dnspod]",
-            '[accounts.tencentcloud]\nsecret_id = "env:Tencent_SecretId"\n'
-            f'secret_key = "env:Tencent_SecretKey"\n{urls}\n[accounts.dnspod]',
-        )
-
-    def run(self, *arguments: str, **environ: str) -> Run:
-        return super().run(*arguments, **{**KEYS, **environ})
-
-
-def point_at(world: World, tencent: TencentCloudService, name: str) -> None:
-    """Point a name at Tencent Cloud's edges."""
-    for address in tencent.edges.addresses:
-        world.zones.seed(name, "A", address)
 
 
 def tables(base: str, *deploy: str) -> str:
@@ -75,10 +46,10 @@ def test_one_certificate_for_both_products(
     old = world.old_certificate(cdn)
     old_id = tencent.add_certificate(old, "by hand")
     tencent.add_cdn_domain(cdn, certificate=old_id, redirects=True, https={"Http2": "on"})
-    tencent.add_host(host, tencent.add_zone("example.com"))
-    for name in (cdn, host):
-        point_at(world, tencent, name)
-    machine = TencentHost(world, tencent, tmp_path, tables(base))
+    for address in tencent.edges.addresses:
+        world.zones.seed(cdn, "A", address)
+    world.add_tencent_domain(host, product="eo")
+    machine = Host(world, tmp_path, tables(base))
 
     first = machine.run("sync", "--json")
     written = len(tencent.writes())
@@ -110,7 +81,7 @@ def test_key_with_dns_alone(
     """The plan shows the policy to paste, and nothing is issued."""
     base = new_name()
     tencent.add_key("AKIDdns", "dns", services=frozenset({"dnspod"}))
-    machine = TencentHost(world, tencent, tmp_path, tables(base))
+    machine = Host(world, tmp_path, tables(base))
 
     run = machine.run("-q", "sync", Tencent_SecretId="AKIDdns", Tencent_SecretKey="dns")
 
@@ -124,7 +95,7 @@ def test_setting_that_edgeone_has_no_call_for(
 ) -> None:
     """The file is refused by the name of the setting, with its line."""
     lines = ('kind = "eo"', "force_https = true")
-    machine = TencentHost(world, tencent, tmp_path, tables(new_name(), *lines))
+    machine = Host(world, tmp_path, tables(new_name(), *lines))
 
     run = machine.run("-q", "plan")
 
@@ -139,9 +110,8 @@ def test_every_reading_command(
     """`discover`, `doctor` and `status` read the account, and write nothing."""
     base = new_name()
     name = f"cdn.{base}"
-    tencent.add_cdn_domain(name)
-    point_at(world, tencent, name)
-    machine = TencentHost(world, tencent, tmp_path, tables(base))
+    world.add_tencent_domain(name)
+    machine = Host(world, tmp_path, tables(base))
 
     discovered = machine.run("discover", "--json")
     doctor = machine.run("doctor", "--json")
@@ -156,10 +126,10 @@ def test_every_reading_command(
     assert [] == tencent.writes()
 
 
-def killed_after(position: int, machine: TencentHost, log: Path) -> int:
+def killed_after(position: int, machine: Host, log: Path) -> int:
     """Run `certferry sync`, killed after a number of requests (0: never), and return the code."""
     command = [sys.executable, str(RUNNER), str(position), str(log), "sync"]
-    variables = {"CERTFERRY_CONFIG": str(machine.config), **machine.world.environment, **KEYS}
+    variables = {"CERTFERRY_CONFIG": str(machine.config), **machine.world.environment}
     ended = subprocess.run(
         command, env={**os.environ, **variables}, capture_output=True, timeout=60, check=False
     )
@@ -173,16 +143,13 @@ def test_killed_after_every_request(
     """After a kill at any request the next run ends with one copy, bound at both products, and
     proven.
     """
-    zone = tencent.add_zone("example.com")
 
-    def begin(folder: str) -> tuple[str, TencentHost]:
+    def begin(folder: str) -> tuple[str, Host]:
         base, directory = new_name(), tmp_path / folder
         directory.mkdir()
-        tencent.add_cdn_domain(f"cdn.{base}")
-        tencent.add_host(f"eo.{base}", zone)
         for product in ("cdn", "eo"):
-            point_at(world, tencent, f"{product}.{base}")
-        return base, TencentHost(world, tencent, directory, tables(base))
+            world.add_tencent_domain(f"{product}.{base}", product=product)
+        return base, Host(world, directory, tables(base))
 
     _, undisturbed = begin("calm")
     log = tmp_path / "requests.log"

@@ -500,7 +500,7 @@ def test_card_has_the_effect_of_a_cause(tmp_path: Path) -> None:
     assert "d0.c0.example.com has no HTTPS now: no address serves a certificate" in first
     assert "expires" not in first, "no visitor sees the new certificate"
     assert any("they still reach ops" in card for card in (second, third))
-    assert any("nothing is deployed there until then" in card for card in (second, third))
+    assert any("no certificate can be deployed to qiniu now" in card for card in (second, third))
 
 
 def test_card_without_an_own_deadline_has_that_of_its_certificates(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from certferry_sandbox.testing.contracts.dns import (
 )
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.adapters.acme_dns.account import SERVED, AcmeDnsAccount, acme_dns_account, stored
-from tests.adapters.aliyun.account import alidns_account
+from tests.adapters.aliyun.account import alidns_account, aliyun_account
 from tests.adapters.cloudflare.account import cloudflare_account
 from tests.adapters.dnspod.account import dnspod_account
 from tests.adapters.lexicon.account import at as at_powerdns
@@ -126,6 +126,7 @@ PLACES: dict[str, Open] = {
     "tencentcloud": at_stand_in(tencentcloud_account, secret_key=Secret("0" * 32)),
     "command": at_stand_in(command_account, token="0" * 32),
     "alidns": at_stand_in(alidns_account),
+    "aliyun": at_stand_in(aliyun_account),
     "cloudflare": at_stand_in(cloudflare_account),
     "rfc2136": by_updates,
     "lexicon": by_lexicon,

@@ -257,7 +257,7 @@ def _effect(cause: Cause, stored: Snapshot) -> Text | None:
             domains=first_of(sorted(dark), MOST_NAMED),
         )
     if cause.is_of_account and cause.lineages:
-        return Text("nothing is deployed there until then")
+        return Text("no certificate can be deployed to {account} now", account=cause.subject.target)
     return None
 
 

@@ -177,7 +177,7 @@ class RunNotifications:
         is_known = last is not None and last.code in {"", error.code}
         if last is not None and is_known and timedelta(0) <= moment - last.at < A_DAY:
             return
-        stamp.put(error.code, moment)  # first, so a run killed while sending does not send twice
+        stamp.put(error.code, moment)  # before sending, so a killed run does not send twice
         with closing(empty_state()) as state:
             elsewhere = RunNotifications(
                 self.settings, lambda: state, run=self.run, language=self.language

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from certferry.adapters.aliyun import account, dns
 from certferry.adapters.aliyun.alidns import Settings, connect
 from certferry.core.redaction import Secret
 from certferry.ports.dns import DnsProvider
@@ -73,6 +74,27 @@ class AlidnsAccount(ZoneAccount):
 @contextmanager
 def alidns_account() -> Iterator[AlidnsAccount]:
     """Run the stand-in for the time of a `with` block."""
-    account = AlidnsAccount()
-    with account.service:
-        yield account
+    account_at_dns = AlidnsAccount()
+    with account_at_dns.service:
+        yield account_at_dns
+
+
+class AliyunAccount(AlidnsAccount):
+    """The same stand-in, for an account of the type `aliyun`."""
+
+    def connect(self, late: timedelta = timedelta(), **settings: Any) -> DnsProvider:
+        defaults = {
+            "access_key_id": Secret(KEY_ID),
+            "access_key_secret": Secret(KEY_SECRET),
+            "dns": self.service.url,
+        }
+        context = connected_with(pause=self.waits, now=lambda: self.now() - late)
+        return dns.connect(account.Settings(**{**defaults, **settings}), context)
+
+
+@contextmanager
+def aliyun_account() -> Iterator[AliyunAccount]:
+    """Run the stand-in for the time of a `with` block."""
+    account_at_dns = AliyunAccount()
+    with account_at_dns.service:
+        yield account_at_dns

@@ -8,10 +8,12 @@ from contextlib import suppress
 import pytest
 
 from certferry.adapters.aliyun.cas import PAIR
+from certferry.adapters.aliyun.target import CALLED, COMMAND_WORDS
 from certferry.adapters.cdn.copies import CERTIFICATES_AGE
 from certferry.core.certificates.certificate import Certificate, CertificateBundle
 from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredHttps, Kind
+from certferry.core.discovery.proposal import Service
 from certferry.core.observed.observation import DomainState, ObservedTarget, Scope
 from certferry.errors import (
     CopyGone,
@@ -22,6 +24,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
+from certferry.migration.home import OldHook
 from certferry.ports.target import DeployTarget
 from certferry_sandbox.aliyun.habits import HABITS
 from certferry_sandbox.aliyun.service import DNS_ALONE, WITHOUT_CAS
@@ -395,3 +398,17 @@ def test_answers_that_are_no_list(cloud: AliyunCloud, body: bytes) -> None:
     with suppress(DeployError):
         assert () == observed(cloud.target()).domains
     assert [] == cloud.service.writes()
+
+
+# --- Commands of other clients
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [("ali_cdn", True), ("ali_dcdn", True), ("/opt/aliyun.sh", True), ("qiniu", False)],
+)
+def test_hooks_of_acme_sh(command: str, expected: bool) -> None:  # noqa: FBT001 - a table's value
+    """The hooks `ali_cdn` and `ali_dcdn` of acme.sh deploy to the service."""
+    service = Service(CALLED, COMMAND_WORDS)
+
+    assert expected is (OldHook(command).destination([service]) is not None)

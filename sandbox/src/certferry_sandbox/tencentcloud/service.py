@@ -57,7 +57,7 @@ NO_RIGHT = {
 """The code of a call that the key's policies do not allow, by service
 (docs/facts/tencentcloud.md §1.2).
 """
-EDGE_LAGS = MappingProxyType({"127.0.0.4": timedelta(0), "127.0.0.5": timedelta(seconds=0.5)})
+EDGE_LAGS = MappingProxyType({"127.0.0.7": timedelta(0), "127.0.0.8": timedelta(seconds=0.5)})
 PROCESSING_TIME = timedelta(seconds=0.3)
 
 Action = Callable[["Key", Params], Body]

@@ -133,21 +133,21 @@ class Domains:
             self._known = dict.fromkeys([*self._known, *(self._cached_names())])
 
     def doubt(self, domain: str) -> None:
-        """Have the next reader ask the product for one binding and for the edges: the edges
-        contradict the cached answer, or the domain is about to change.
+        """Have the next reader ask the product for one binding, and again for the edges if known:
+        the edges contradict the cached answer, or the domain is about to change.
         """
         self._marks.forget()
         self._known[domain] = None
         self._notes.remove(domain)
-        self._edges.write(domain, Stamped(_NEVER, ()))
+        if self._edges.read(domain) is not None:
+            self._edges.write(domain, Stamped(_NEVER, ()))
 
-    def bound(self, domain: str) -> Bound:
-        """Return the binding of a listed domain.
+    def bound(self, domain: str, item: DomainItem) -> Bound:
+        """Return the binding of a domain, whose list entry is `item`.
 
         Use the answer of this process or of an earlier run, if the lists show no change since. In a
         small account, only an answer of the last seconds is used.
         """
-        item = self.listed()[domain]
         if item.has_https is False:
             return Bound(is_on=False)
         stamped = self._known[domain] if domain in self._known else self._young(domain)
@@ -184,23 +184,28 @@ class Domains:
         return edges
 
     def bind(
-        self, domain: str, certificate: Params, is_bound: Callable[[Bound], bool]
+        self,
+        domain: str,
+        item: DomainItem,
+        certificate: Params,
+        is_bound: Callable[[Bound], bool],
     ) -> str | None:
-        """Bind a listed domain to a certificate, unless `is_bound` says that the domain is bound;
-        return the id of the request, if any. HTTPS is switched on if HTTPS is off.
+        """Bind a domain to a certificate, unless `is_bound` says that the domain is bound; return
+        the id of the request, if any. HTTPS is switched on if HTTPS is off.
 
         Raises `TargetBusy` during an earlier change, `TargetRejected` for an unusable domain.
         """
-        must_be_at_rest(domain, self.listed()[domain], self.product)
-        if is_bound(self.bound(domain)) and self.listed()[domain].state != FAILED:
+        must_be_at_rest(domain, item, self.product)
+        if item.state != FAILED and is_bound(self.bound(domain, item)):
             return None
         self.doubt(domain)
+        self._edges.write(domain, Stamped(_NEVER, ()))
         name = with_leading_dot(domain)
 
         def search() -> str | None:
             info = self._client.certificate_of(self.product, name)
-            item = self._list().get(domain)
-            is_at_work = item is not None and item.state == AT_WORK
+            now = self._list().get(domain)
+            is_at_work = now is not None and now.state == AT_WORK
             return "" if is_at_work or is_bound(bound_in(info)) else None
 
         try:

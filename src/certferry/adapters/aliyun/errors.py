@@ -243,7 +243,13 @@ REQUEST_ID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.ASCII)
 
 CODES: Mapping[str, CodeMeaning] = {
     **DNS_CODES.meanings,
-    **dict.fromkeys(_NO_RIGHT_AT_PRODUCTS, CodeMeaning(GRANT, Text("the AccessKey lacks a right"))),
+    **dict.fromkeys(
+        _NO_RIGHT_AT_PRODUCTS,
+        CodeMeaning(
+            Text("for DNS: {dns}; for CDN and DCDN: {grant}", dns=_PERMISSION, grant=GRANT),
+            Text("the AccessKey lacks a right"),
+        ),
+    ),
     **{
         code: CodeMeaning(Text(meaning.advice, lineage=LINEAGE), Text(meaning.words))
         for code, meaning in MEANINGS.items()

@@ -38,16 +38,16 @@ def survey(
     product can be listed, or for a failure that any other call would share.
     """
     failures: list[AliyunFailure] = []
-    places: dict[str, Domains] = {}
+    places: dict[str, tuple[Domains, DomainItem]] = {}
     for product in products:
-        listed = _unless_refused(product.listed, failures)
-        places = {**dict.fromkeys(listed or (), product), **places}
+        listed = _unless_refused(product.listed, failures) or {}
+        places = {**{name: (product, item) for name, item in listed.items()}, **places}
     if len(failures) == len(products):
         raise failures[0]
     stored = _unless_refused(certificates.all, failures) or {}
     domains: list[FoundDomain] = []
-    for count, (domain, product) in enumerate(places.items(), start=1):
-        domains.append(_found(domain, product, stored, bound_id))
+    for count, (domain, (product, item)) in enumerate(places.items(), start=1):
+        domains.append(_found(domain, item, product, stored, bound_id))
         looked(count, len(places))
     listed_certificates = (
         FoundCertificate(record.remote_id, record.label, record.shown_names, record.ends)
@@ -68,15 +68,18 @@ def _unless_refused(call: Callable[[], T], failures: list[AliyunFailure]) -> T |
 
 
 def _found(
-    domain: str, product: Domains, stored: Mapping[str, StoredCertificate], bound_id: BoundId
+    domain: str,
+    item: DomainItem,
+    product: Domains,
+    stored: Mapping[str, StoredCertificate],
+    bound_id: BoundId,
 ) -> FoundDomain:
-    item = product.listed()[domain]
     problem = problem_of(domain, item, product.product)
     place = FoundDomain(domain, product.product.kind, problem=problem, state=item.state or None)
     if item.state == FAILED:
         place = replace(place, problem=None, failure=problem)
     try:
-        bound = product.bound(domain)
+        bound = product.bound(domain, item)
     except AliyunFailure as failure:
         if failure.is_common or failure.silent:
             raise
@@ -129,9 +132,9 @@ def examine(
 
 def _reading_a_binding(account: str, product: Domains) -> Iterator[Problem]:
     """Read the binding of the first domain with HTTPS; yield the refusal, if any."""
-    names = [name for name, item in product.listed().items() if item.has_https]
-    for name in names[:1]:
-        result = attempt(partial(product.bound, name), AliyunFailure)
+    with_https = [pair for pair in product.listed().items() if pair[1].has_https]
+    for name, item in with_https[:1]:
+        result = attempt(partial(product.bound, name, item), AliyunFailure)
         if isinstance(result, AliyunFailure):
             if result.is_denied:
                 yield result.error.problem(account, Severity.ERROR, Code.CALL_REFUSED)

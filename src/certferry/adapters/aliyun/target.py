@@ -34,6 +34,7 @@ from certferry.adapters.aliyun.domains import (
     task_of,
 )
 from certferry.adapters.aliyun.errors import CODES, GRANT, AliyunFailure
+from certferry.adapters.aliyun.records import DomainItem
 from certferry.adapters.aliyun.survey import examine, report_of, survey
 from certferry.adapters.cdn.copies import Certificates, Copies, StoredCertificate
 from certferry.adapters.cdn.failure import attempt, rejected, translating_errors, with_hint
@@ -124,7 +125,8 @@ class Aliyun:
                 product.forget()
             for domain in scope.doubted:
                 product.doubt(domain)
-        if any(certificate.not_after < self._now() for certificate in scope.known):
+        now = self._now()
+        if scope.others or any(certificate.not_after < now for certificate in scope.known):
             self._list_expired()
         stored, unlisted = self._stored()
         observed = ObservedDomains(scope, products, stored)
@@ -217,9 +219,11 @@ class Aliyun:
             raise
 
     def _bind(self, domain: str, kind: Kind, remote_id: str) -> str | None:
-        product = next((part for part in self._of(kind) if domain in part.listed()), None)
-        if product is None:
+        places = ((product, product.listed().get(domain)) for product in self._of(kind))
+        place = next(((product, item) for product, item in places if item is not None), None)
+        if place is None:
             raise _no_such_domain(domain)
+        product, item = place
         if remote_id.startswith(PAIR):
             names, proof, params = self._pair(remote_id)
         else:
@@ -236,7 +240,7 @@ class Aliyun:
             is_same = proof is not None and bound.fingerprint == proof
             return is_same or bound.remote_id == remote_id
 
-        return product.bind(domain, params, is_bound)
+        return product.bind(domain, item, params, is_bound)
 
     def _copy(self, remote_id: str) -> tuple[Iterable[str], str | None, Mapping[str, str]]:
         """Return the names and the fingerprint of a copy, and the parameters of its binding. Raises
@@ -282,10 +286,11 @@ class Aliyun:
                 if not listed.is_denied:
                     raise listed
                 continue
-            for domain in listed:
+            for domain, item in listed.items():
                 if copy.names is not None and not covered_by(copy.names, domain):
                     continue
-                if bound_id(product.bound(domain), {copy.remote_id: copy}) == copy.remote_id:
+                bound = product.bound(domain, item)
+                if bound_id(bound, {copy.remote_id: copy}) == copy.remote_id:
                     sentence = Text("{domain} is still bound to {label}")
                     hint = Text("normal until the domain is bound to another certificate")
                     return rejected(sentence, hint, TargetInUse, domain=domain, label=copy.label)
@@ -392,7 +397,7 @@ class ObservedDomains:
         self.left_out: list[observation.ObservedDomain] = []
         #: Domains outside the certificate's names.
         self.uncovered: list[str] = []
-        self._places = dict[str, Domains]()
+        self._places = dict[str, tuple[Domains, DomainItem]]()
         self._list(products)
         self.domains = [self._named(domain) for domain in scope.domains or ()]
         if searches(scope):
@@ -404,7 +409,8 @@ class ObservedDomains:
         for product in products:
             listed = attempt(product.listed, AliyunFailure)
             if not isinstance(listed, AliyunFailure):
-                self._places = {**dict.fromkeys(listed, product), **self._places}
+                there = {domain: (product, item) for domain, item in listed.items()}
+                self._places = {**there, **self._places}
             elif listed.is_common:
                 raise listed
             else:
@@ -435,16 +441,15 @@ class ObservedDomains:
         self.uncovered += chosen.uncovered
         for domain in chosen.wanted:
             observed = self._observe(domain)
-            is_off = self._places[domain].listed()[domain].state in SWITCHED_OFF
+            is_off = self._places[domain][1].state in SWITCHED_OFF
             (self.left_out if is_off else self.domains).append(observed)
 
     def _observe(self, domain: str) -> observation.ObservedDomain:
-        product = self._places[domain]
-        item = product.listed()[domain]
+        product, item = self._places[domain]
         state, problem = state_of(item), problem_of(domain, item, product.product)
         bound = Bound(is_on=False)
         if state is not observation.DomainState.UNAVAILABLE:
-            answer = attempt(lambda: product.bound(domain), AliyunFailure)
+            answer = attempt(lambda: product.bound(domain, item), AliyunFailure)
             if isinstance(answer, AliyunFailure):
                 if answer.is_common or answer.silent:
                     raise answer
@@ -468,12 +473,11 @@ class ObservedDomains:
     def _with_edges(self) -> Iterator[observation.ObservedDomain]:
         """Yield the domains, with the addresses that the product names for domains with HTTPS."""
         edges: dict[str, Sequence[str]] = {}
-        for product in dict.fromkeys(self._places.values()):
-            edges |= product.edges(
-                domain.domain
-                for domain in self.domains
-                if self._places.get(domain.domain) is product
-                and (domain.bound is not None or domain.binding_hidden)
-            )
+        by_product: dict[Domains, list[str]] = {}
+        for domain in self.domains:
+            if domain.bound is not None or domain.binding_hidden:
+                by_product.setdefault(self._places[domain.domain][0], []).append(domain.domain)
+        for product, names in by_product.items():
+            edges |= product.edges(names)
         for domain in self.domains:
             yield replace(domain, edges=tuple(edges.get(domain.domain, ())))

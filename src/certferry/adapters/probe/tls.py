@@ -199,7 +199,7 @@ def presented(
     except Exception:  # noqa: BLE001 - the library reads lazily, and documents no exceptions
         return seen
     seen = replace(seen, valid=problem is None, problem=problem)
-    with suppress(Exception):  # as above; the facts only inform people, and the verdict stays
+    with suppress(Exception):  # the facts only inform people, so the verdict stays without them
         seen = replace(seen, chain=presented_in(chain))
     return seen
 

@@ -3,7 +3,7 @@
 A zone is found by its SOA record. A record is read before and after writing, because a server
 answers NOERROR also to an update that it ignores (RFC 2136 §3.4.2.2).
 
-dnspython signs each message by the system's clock, and verifies each answer (RFC 8945). Each
+dnspython signs each message by the system's clock, and verifies signatures (RFC 8945). Each
 exchange has its own TCP connection: answers over TCP are complete, and TCP itself repeats lost
 packets.
 

@@ -176,7 +176,7 @@ class SystemdTimer:
         return desired
 
     def _started_again(self, *, has_changed: bool) -> None:
-        """Do nothing: a changed timer needs only the reload. `SystemdServer` restarts a service."""
+        """Do nothing: a changed timer needs only the reload. `SystemdServer` restarts its unit."""
 
     def remove(self) -> Text | None:
         present = [name for name in self.units if self._own(name)]

@@ -109,7 +109,8 @@ def with_uses(
     """Mark the copies that the target refused to remove because something uses them."""
     in_use = {upload.remote_id: upload.in_use_until for upload in uploads}
     remotes = (
-        replace(remote, in_use_until=in_use.get(remote.remote_id)) for remote in target.remotes
+        replace(remote, in_use_until=in_use.get(remote.remote_id) or remote.in_use_until)
+        for remote in target.remotes
     )
     return replace(target, remotes=tuple(remotes))
 
