@@ -216,7 +216,7 @@ RENEWED = {
 
 def test_modes_are_the_clients_and_the_targets() -> None:
     """The clients come first, then the types of targets."""
-    assert (*CLIENTS, "aliyun", "qiniu") == hook_modes()
+    assert (*CLIENTS, "aliyun", "qiniu", "tencentcloud") == hook_modes()
     assert ("acme.sh", "certbot", "lego") == tuple(CLIENTS)
     assert set(CLIENTS) == set(SPEECH)
 
