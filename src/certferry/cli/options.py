@@ -150,7 +150,7 @@ def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
     """
     from certferry.reconcile.run import WaitLimit
 
-    if no_wait and wait is not None:
+    if no_wait and wait:
         raise UsageMistake(Text("--wait and --no-wait cannot be combined"))
     limit = 0 if no_wait else wait
     return WaitLimit(None if limit is None else timedelta(seconds=limit))
