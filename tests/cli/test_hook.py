@@ -28,7 +28,7 @@ from tests.cli import values
 from tests.cli.consoles import TestConsole, terminal
 
 KEYS = {"QINIU_AK": "a", "QINIU_SK": "s"}
-MODES = ("acme.sh", "certbot", "lego", "aliyun", "qiniu")
+MODES = ("acme.sh", "certbot", "lego", "aliyun", "qiniu", "tencentcloud")
 CLIENTS = MODES[:3]
 
 
@@ -115,7 +115,7 @@ def test_unknown_mode(home: Path, mode: str) -> None:
         (("acme.sh", "--wait", "0", "--no-wait"), "--wait and --no-wait cannot be combined"),
         (("certbot", "--install"), "--install is only for acme.sh; certbot needs no file"),
         (("acme.sh", "--home", "/opt/acme"), "--home needs --install"),
-        ((), "missing argument 'MODE'. Choose from: acme.sh, certbot, lego, aliyun, qiniu"),
+        ((), f"missing argument 'MODE'. Choose from: {', '.join(MODES)}"),
     ],
 )
 def test_options_that_exclude_each_other(
@@ -181,6 +181,22 @@ def test_former_mode_with_a_configuration(home: Path) -> None:
 
     assert Exit.FAILED == code
     assert f"{home}/f.pem: No such file" in out
+
+
+def test_label_of_an_account(home: Path) -> None:
+    """Only certificates with a deployment to the account count. A label that no account has is an
+    unknown mode.
+    """
+    path = declare(home, "fullchain = 'f.pem'\nprivkey = 'k.pem'\ndeploy = [{to = 'qiniu'}]")
+    path.write_text(path.read_text() + "\n[accounts.shops]\ntype = 'qiniu'\n")
+    at = ("--config", str(path), "hook")
+
+    code, error, _ = Caller(home, KEYS).complaint(*at, "shops")
+    other, unknown, _ = Caller(home, KEYS).complaint(*at, "shop")
+
+    assert (Exit.USAGE, f"{path}: no certificate is deployed to Qiniu") == (code, error)
+    assert Exit.USAGE == other
+    assert "'shop' is not one of " in unknown
 
 
 def test_renewed_certificate_that_is_not_declared(home: Path) -> None:

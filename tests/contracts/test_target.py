@@ -1,4 +1,4 @@
-"""The contract of targets, for Qiniu, for Alibaba Cloud and for the fake in memory."""
+"""The contract of targets, for Qiniu, Alibaba Cloud, Tencent Cloud and the fake in memory."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from certferry_sandbox.testing.contracts.target import (
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.adapters.aliyun.cloud import AliyunCloud, open_cloud
 from tests.adapters.qiniu.account import QiniuAccount, bundle_of, open_account
+from tests.adapters.tencentcloud.places import TencentPlaces, open_places
 from tests.sandbox import qiniu_calls
 
 
@@ -133,6 +134,48 @@ class AliyunWorld(TargetWorld):
         """Let the time pass until a certificate has surely expired."""
         left = bundle.certificate.not_after - self.place.time.now()
         self.place.time.pause((left + timedelta(days=2)).total_seconds())
+
+
+class TencentWorld(TargetWorld):
+    """A strict stand-in of Tencent Cloud, whose domains hold changes until the world is settled."""
+
+    def __init__(self, places: TencentPlaces) -> None:
+        self.place = places
+        self._issued: dict[str, Issued] = {}
+        self._domains: list[str] = []
+
+    def add_domain(self, name: str, *, available: bool = True) -> None:
+        status = "online" if available else "rejected"
+        self.place.service.add_cdn_domain(name, status=status, held=True)
+        self._domains.append(name)
+        self.place.time.pause(CERTIFICATES_AGE)  # until every cached list is old
+
+    def settle(self) -> None:
+        """Release the held changes, and hold the next ones."""
+        for name in self._domains:
+            self.place.service.release(name)
+            self.place.service.domain(name).held = True
+        self.place.time.pause(LIST_AGE)
+
+    def fail_next(self, name: str) -> None:
+        self.place.service.cdn.fail_next(name)
+
+    def issue(self, *names: str) -> CertificateBundle:
+        issued = qiniu_calls.issue(*names)
+        self._issued[issued.fingerprint] = issued
+        return bundle_of(issued)
+
+    def put(self, label: str, bundle: CertificateBundle) -> str:
+        """Upload as another tool."""
+        issued = self._issued[bundle.certificate.fingerprint]
+        self.place.time.pause(10)  # until every cached list is old
+        return self.place.service.add_certificate(issued, label)
+
+    def labels(self) -> list[str]:
+        return self.place.labels()
+
+    def count_writes(self) -> int:
+        return len(self.place.service.writes())
 
 
 class MemoryWorld(TargetWorld):
@@ -350,3 +393,44 @@ class TestAliyun(DeployTargetContract):
         assert [ours] == [remote.remote_id for remote in found.remotes]
         assert ids == {other.remote_id for other in found.others}
         assert all(other.in_use_until == other.not_after for other in found.others)
+
+
+class TestTencentCloud(DeployTargetContract):
+    """CDN domains at the stand-in of Tencent Cloud."""
+
+    @pytest.fixture
+    def places(self) -> Iterator[TencentPlaces]:
+        with open_places() as places:
+            yield places
+
+    @pytest.fixture
+    def world(self, places: TencentPlaces) -> TargetWorld:
+        return TencentWorld(places)
+
+    @pytest.fixture
+    def target(self, places: TencentPlaces) -> DeployTarget:
+        return places.target()
+
+    @pytest.fixture
+    def other(self, places: TencentPlaces) -> DeployTarget:
+        """Return another connection."""
+        return places.target()
+
+    @pytest.fixture
+    def denied(self, places: TencentPlaces) -> DeployTarget:
+        return places.target(secret_key=Secret("wrong-secret"))
+
+    def test_what_does_not_carry_the_label_is_not_retired(
+        self, target: DeployTarget, world: TargetWorld
+    ) -> None:
+        """Tencent Cloud returns the id of another tool's equal copy, which is never removed."""
+        bundle = world.issue(*NAMES)
+        theirs = world.put("theirs", bundle)
+        label = label_of(LINEAGE, bundle.certificate.fingerprint)
+
+        assert theirs == target.upload(LINEAGE, bundle)
+        for claimed in (label, "theirs", label_of("other", "0" * 64)):
+            with pytest.raises(TargetRejected):
+                target.retire(theirs, claimed)
+
+        assert ["theirs"] == world.labels()

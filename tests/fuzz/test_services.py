@@ -16,6 +16,8 @@ from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.adapters.tencentcloud import dns as tencentcloud
+from certferry.adapters.tencentcloud.edgeone import EO
+from certferry.adapters.tencentcloud.target import TencentCloud
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredHttps, Kind
@@ -30,6 +32,7 @@ from tests.adapters.dnspod.account import DnspodAccount
 from tests.adapters.qiniu.account import RULES, WWW, QiniuAccount, bundle, bundle_of, open_account
 from tests.adapters.tencentcloud.account import SECRET_ID, TencentCloudAccount, tencentcloud_account
 from tests.adapters.tencentcloud.account import SECRET_KEY as TENCENT_KEY
+from tests.adapters.tencentcloud.places import TencentPlaces, open_places
 from tests.fuzz.altered_answers import Alteration, Altered, alterations
 from tests.fuzz.outcomes import only_ours, over_sockets
 from tests.sandbox.qiniu_calls import issue
@@ -264,3 +267,88 @@ def test_tencent_cloud_is_asked(
     ):
         front.turn = alteration.turns()
         only_ours(call)
+
+
+@dataclass(frozen=True, repr=False)
+class AlteredPlaces:
+    """An account with domains of both products, and a front that alters the answers."""
+
+    places: TencentPlaces
+    front: Altered
+    held: CertificateBundle
+    held_id: str
+    offered: CertificateBundle
+
+    def target(self) -> TencentCloud:
+        """Return a target as in a new process."""
+        url = self.front.url
+        return self.places.target(cdn=url, ssl=url, teo=url)
+
+
+@pytest.fixture(scope="module")
+def altered_places() -> Iterator[AlteredPlaces]:
+    """Run the stand-in of Tencent Cloud behind a front, which passes on the signed host."""
+    with open_places() as places, Altered(places.service.url) as front:
+        held = issue(WWW, "*.example.com")
+        label = label_of(LINEAGE, bundle_of(held).certificate.fingerprint)
+        held_id = places.service.add_certificate(held, label)
+        places.service.add_cdn_domain(WWW, certificate=held_id)
+        places.service.add_cdn_domain("plain.example.com")
+        zone = places.service.add_zone("example.com")
+        places.service.add_host("host.example.com", zone)
+        offered = bundle(WWW, "*.example.com")
+        yield AlteredPlaces(places, front, bundle_of(held), held_id, offered)
+
+
+@over_sockets
+@given(alteration=alterations())
+def test_tencent_clouds_places_are_looked_at(
+    altered_places: AlteredPlaces, alteration: Alteration
+) -> None:
+    """Lists of both products and of certificates are read."""
+    our_certificates = (altered_places.held.certificate, altered_places.offered.certificate)
+    names = (WWW, "*.example.com")
+    for named in (None, (WWW, "host.example.com")):
+        altered_places.front.turn = alteration.turns()
+        look = Scope(LINEAGE, names, named, Kind.AUTO, our_certificates, others=named is None)
+        only_ours(partial(altered_places.target().observe, look))
+    altered_places.front.turn = alteration.turns()
+    only_ours(partial(altered_places.target().survey, lambda *_: None))
+    for examine in (
+        TencentCloud.clock_ahead,
+        partial(TencentCloud.examine, account="tencentcloud"),
+        TencentCloud.cnames,
+    ):
+        altered_places.front.turn = alteration.turns()
+        only_ours(partial(examine, altered_places.target()))
+
+
+@over_sockets
+@given(alteration=alterations())
+def test_tencent_clouds_places_are_changed(
+    altered_places: AlteredPlaces, alteration: Alteration
+) -> None:
+    """An upload, bindings of both products and a removal, also with an unknown result."""
+    target = altered_places.target()
+    label = label_of(LINEAGE, altered_places.held.certificate.fingerprint)
+    keep, versions = DesiredHttps(), DesiredHttps(force_https=True, tls_versions=("TLSv1.3",))
+    for call in (
+        partial(target.upload, LINEAGE, altered_places.offered),
+        partial(target.bind, WWW, Kind.CDN, altered_places.held_id, keep),
+        partial(target.bind, "plain.example.com", Kind.CDN, altered_places.held_id, versions),
+        partial(target.bind, "host.example.com", EO, altered_places.held_id, keep),
+        partial(target.retire, altered_places.held_id, label),
+    ):
+        altered_places.front.turn = alteration.turns()
+        only_ours(call)
+
+
+@over_sockets
+@given(alteration=alterations())
+def test_report_of_tencent_cloud(altered_places: AlteredPlaces, alteration: Alteration) -> None:
+    """The report ends for every answer, and names neither domain nor certificate."""
+    altered_places.front.turn = alteration.turns()
+
+    lines = "\n".join(map(str, altered_places.target().report().lines))
+
+    assert [] == [name for name in ("example", altered_places.held_id) if name in lines]

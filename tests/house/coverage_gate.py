@@ -37,6 +37,7 @@ class Measured:
 WELL_COVERED = (
     *("core", "reconcile", "adapters/acme", "adapters/aliyun", "adapters/cloudflare"),
     *("adapters/dnspod", "adapters/acme_dns", "adapters/lexicon", "adapters/rfc2136"),
+    "adapters/tencentcloud",
     *("adapters/cdn", "adapters/qiniu"),
 )
 LEAST = {**dict.fromkeys(WELL_COVERED, 95), "": 85}

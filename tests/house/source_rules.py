@@ -37,6 +37,7 @@ NOT_LITERAL = {
     "cli/commands.py": {"paragraph", "what"},
     "adapters/aliyun/errors.py": {"meaning.words", "meaning.advice"},
     "adapters/qiniu/errors.py": {"meaning.words", "meaning.advice"},
+    "adapters/tencentcloud/errors.py": {"meaning.words", "meaning.advice"},
     "config/mistakes.py": {"template"},
     "adapters/state/columns.py": {"value['text']"},
     "console/site.py": {"template"},

@@ -25,7 +25,15 @@ from certferry.values import replace
 from certferry.wiring.network import probe_for
 from certferry.wiring.settings import ADAPTERS
 from certferry_sandbox.troubled import open_console
-from certferry_sandbox.world import DOMAINS, Pace, World, demonstration
+from certferry_sandbox.world import (
+    ALIYUN_DOMAINS,
+    DOMAINS,
+    EVERYWHERE,
+    TENCENT_DOMAINS,
+    Pace,
+    World,
+    demonstration,
+)
 
 PACE = Pace(
     nameserver_lags=(0.5, 3.0),
@@ -33,6 +41,10 @@ PACE = Pace(
     edge_lags=(timedelta(seconds=1), timedelta(seconds=4)),
 )
 """Slow enough to watch: at Qiniu the same takes 8 to 15 minutes."""
+
+
+SERVED = (*DOMAINS, *(name for name, _ in (*ALIYUN_DOMAINS, *TENCENT_DOMAINS)))
+"""The domains of the demo at all vendors."""
 
 
 @click.command()
@@ -48,10 +60,10 @@ def command(context: CommandContext, *, fast: bool, serve: bool) -> int:
     console.print_wrapped([line(console.voice.say(_OPENING))])
     with (
         tempfile.TemporaryDirectory(prefix="certferry-demo-") as directory,
-        demonstration(Pace() if fast else PACE) as world,
+        demonstration(Pace() if fast else PACE, has_others=True) as world,
     ):
         console.print_wrapped(_cast(world, console))
-        return Demo(context, world, world.write_files(Path(directory))).run()
+        return Demo(context, world, world.write_files(Path(directory), EVERYWHERE)).run()
 
 
 class Demo:
@@ -73,7 +85,7 @@ class Demo:
         second = self._type("sync")
         changes = [
             change
-            for domain in DOMAINS
+            for domain in SERVED
             for change in edge_changes(domain, before[domain], after[domain])
         ]
         rewritten = Writes.of(self._world).writes_since(done)
@@ -96,7 +108,7 @@ class Demo:
     def _look(self) -> Mapping[str, tuple[Served, ...]]:
         settings = load(self._config, self._console.environ, ADAPTERS)
         run = Run()
-        return probe_for(settings.verify, run.pause, run.now).served(DOMAINS)
+        return probe_for(settings.verify, run.pause, run.now).served(SERVED)
 
     def _judge(self, changes: list[EdgeChange], done: Writes, rewritten: int) -> None:
         kept = self._world.qiniu.domain(DOMAINS[0]).https
@@ -124,11 +136,16 @@ def _is_one_and_new(changes: list[EdgeChange]) -> bool:
 
 _OPENING = Text(
     "A world on loopback: a CA (Pebble), a DNS zone on two name servers of different speed, DNSPod,"
-    " and Qiniu with two TLS edges that pick a certificate up at different moments."
+    " and the CDNs of Qiniu, Alibaba Cloud and Tencent Cloud, whose TLS edges pick a certificate up"
+    " at different moments."
 )
 
 
 def _cast(world: World, console: Console) -> Iterator[Line]:
+    aliyun, tencent = world.aliyun, world.tencentcloud
+    edges = [*world.qiniu.edges.addresses]
+    edges += [edge.address for edge in aliyun.edges] if aliyun else []
+    edges += tencent.edges.addresses if tencent else []
     roles = (
         (verbatim("CA"), world.pebble.directory_url),
         (verbatim("DNSPod"), world.dnspod.url),
@@ -137,10 +154,9 @@ def _cast(world: World, console: Console) -> Iterator[Line]:
             ", ".join(f"{s.address}:{world.dns.port}" for s in world.dns.servers),
         ),
         (Text("Qiniu"), world.qiniu.api_url),
-        (
-            Text("edges"),
-            ", ".join(f"{a}:{world.qiniu.edges.port}" for a in world.qiniu.edges.addresses),
-        ),
+        (Text("Alibaba Cloud"), ", ".join(e.url for e in aliyun.endpoints) if aliyun else ""),
+        (Text("Tencent Cloud"), tencent.url if tencent else ""),
+        (Text("edges"), ", ".join(f"{address}:{world.qiniu.edges.port}" for address in edges)),
     )
     rows = [(Span(console.voice.say(role)), Span(where)) for role, where in roles]
     return iter([line(), *columns(rows, "  ")])
@@ -169,8 +185,11 @@ def _proof(
     yield line()
     for text in (
         Text(
-            "first run: {qiniu} writes at Qiniu, {dnspod} at DNSPod, {left} challenge records left",
+            "first run: {qiniu} writes at Qiniu, {aliyun} at Alibaba Cloud, {tencent} at Tencent"
+            " Cloud, {dnspod} at DNSPod, {left} challenge records left",
             qiniu=done.qiniu_writes,
+            aliyun=done.aliyun_writes,
+            tencent=done.tencent_writes,
             dnspod=done.dnspod_writes,
             left=done.challenges_left,
         ),
@@ -184,6 +203,8 @@ class Writes:
     """The writes at every service so far, and our challenges that are still in DNS."""
 
     qiniu_writes: int
+    aliyun_writes: int
+    tencent_writes: int
     dnspod_writes: int
     challenges_left: int
 
@@ -193,13 +214,19 @@ class Writes:
         records = world.zones.records(rtype="TXT")
         return cls(
             qiniu_writes=len(world.qiniu.writes()),
+            aliyun_writes=0 if world.aliyun is None else len(world.aliyun.writes()),
+            tencent_writes=0 if world.tencentcloud is None else len(world.tencentcloud.writes()),
             dnspod_writes=len(world.dnspod.writes()),
             challenges_left=sum(record.name.startswith("_acme-challenge.") for record in records),
         )
 
     def writes_since(self, earlier: Writes) -> int:
         """Count the writes in between."""
-        return self.qiniu_writes - earlier.qiniu_writes + self.dnspod_writes - earlier.dnspod_writes
+        return self._all - earlier._all
+
+    @property
+    def _all(self) -> int:
+        return self.qiniu_writes + self.aliyun_writes + self.tencent_writes + self.dnspod_writes
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from certferry.text import Text
 from certferry_sandbox.heartbeat import HeartbeatService
 from certferry_sandbox.messages.dingtalk import SECRET, DingtalkService
 from certferry_sandbox.troubled import open_console
-from certferry_sandbox.world import World, demonstration
+from certferry_sandbox.world import EVERYWHERE, World, demonstration
 
 
 @click.command()
@@ -40,8 +40,12 @@ def command(context: CommandContext, directory: Path | None, *, serve: bool) -> 
         place.mkdir(parents=True, exist_ok=True)
         if serve:
             return open_console(context, place)
-        with demonstration() as world, DingtalkService() as robot, HeartbeatService() as heart:
-            _introduce(world, world.write_files(place), context.console)
+        with (
+            demonstration(has_others=True) as world,
+            DingtalkService() as robot,
+            HeartbeatService() as heart,
+        ):
+            _introduce(world, world.write_files(place, EVERYWHERE), context.console)
             _introduce_init(world.write_base(place), robot, heart, context.console)
             # Ctrl-C ends the wait, and the `with` block stops the world.
             threading.Event().wait()

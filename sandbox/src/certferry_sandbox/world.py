@@ -24,11 +24,15 @@ from certferry_sandbox.httpd import utc_now
 from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.qiniu.service import EDGE_LAGS, PROCESSING_TIME, QiniuService
+from certferry_sandbox.tencentcloud.edgeone import Zone
+from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.zones import Zones
 
 ZONE = "example.com"
 CDN_ZONE = "qiniudns.com"
 ALIYUN_ZONES = ("kunlunsl.com", "kunlunea.com")
+TENCENT_ZONES = {"cdn": "cdn.dnsv1.com", "eo": "eo.dnse1.com"}
+"""The zones of Tencent Cloud's CNAMEs, by product."""
 RESOLVER_ADDRESS = "127.0.0.1"
 NAMESERVER_ADDRESSES = ("127.0.0.2", "127.0.0.3")
 OLD_LIFE_LEFT = timedelta(days=9)
@@ -49,11 +53,17 @@ to = "qiniu"
 ALIYUN_DOMAINS = (("b.img.example.com", "cdn"), ("c.img.example.com", "dcdn"))
 """The demo's domains at Alibaba Cloud, each with the product. The certificate covers both."""
 
-ALIYUN_DEPLOYMENT = """
+TENCENT_DOMAINS = (("d.img.example.com", "cdn"), ("e.img.example.com", "eo"))
+"""The demo's domains at Tencent Cloud, each with the product. The certificate covers both."""
+
+EVERYWHERE = f"""{CERTIFICATE}
 [[certificates.deploy]]
 to = "aliyun"
+
+[[certificates.deploy]]
+to = "tencentcloud"
 """
-"""A further deployment of `CERTIFICATE`."""
+"""`CERTIFICATE`, deployed to the accounts of three vendors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +89,15 @@ class Credentials:
     secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
     aliyun_id: str = field(default_factory=lambda: f"LTAI5t{secrets.token_hex(9)}")
     aliyun_secret: str = field(default_factory=lambda: secrets.token_hex(15))
+    tencent_id: str = field(default_factory=lambda: f"AKID{secrets.token_hex(16)}")
+    tencent_key: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
 class World:
     """All stand-ins and the CA, which run for the length of a `with` block.
 
-    `aliyun` is Alibaba Cloud for the length of a `with` block of `with_aliyun`, otherwise None.
+    `aliyun` is Alibaba Cloud for the length of a `with` block of `with_aliyun`, otherwise None;
+    `tencentcloud` is Tencent Cloud in the same way.
 
     `strict` is a setting of Qiniu (see `qiniu.routes`). `certificate_validity` is a setting of the
     CA, five years by default. `start` raises the error of a part that cannot start.
@@ -111,6 +124,8 @@ class World:
         )
         self.qiniu = self._new_qiniu()
         self.aliyun: AliyunService | None = None
+        self.tencentcloud: TencentCloudService | None = None
+        self._edgeone_zone: Zone | None = None
         self._processing = pace.processing
         self.old_authority = Authority("Yesterday's CA")
         self._pebble_options = (nonce_reject, certificate_validity)
@@ -184,11 +199,29 @@ class World:
             finally:
                 self.aliyun = None
 
+    @contextmanager
+    def with_tencentcloud(self) -> Iterator[TencentCloudService]:
+        """Run Tencent Cloud for a `with` block: an account without domains, and `ZONE` in EdgeOne.
+
+        The edges share the port of Qiniu's edges. Raises OSError if another process has the port at
+        an edge's address.
+        """
+        service = TencentCloudService(
+            self.zones, processing_time=self._processing, edge_port=self.qiniu.edges.port
+        )
+        service.add_key(self.credentials.tencent_id, self.credentials.tencent_key)
+        with service, service.edges:
+            try:
+                self.tencentcloud, self._edgeone_zone = service, service.add_zone(ZONE)
+                yield service
+            finally:
+                self.tencentcloud = self._edgeone_zone = None
+
     def _furnish_dns(self) -> None:
         """Open the account at DNSPod, and add the zones."""
         self.dnspod.add_account(self.credentials.dnspod_id, self.credentials.dnspod_token)
         self.dnspod.add_domain(ZONE)
-        for zone in (CDN_ZONE, *ALIYUN_ZONES):
+        for zone in (CDN_ZONE, *ALIYUN_ZONES, *TENCENT_ZONES.values()):
             self.zones.add_zone(zone, NAMESERVERS)
 
     def _furnish_qiniu(self) -> None:
@@ -252,6 +285,28 @@ class World:
         self._point(name, cname, self.aliyun.dns_addresses)
         return old.fingerprint if old else None
 
+    def add_tencent_domain(
+        self, name: str, *, product: str = "cdn", is_https: bool = False
+    ) -> str | None:
+        """Put a domain on Tencent Cloud's CDN, or a host on EdgeOne (`eo`), and point DNS at the
+        edges.
+
+        With `is_https`, the domain has a certificate uploaded by hand. Return the certificate's
+        fingerprint, None without HTTPS. Raises RuntimeError outside `with_tencentcloud`.
+        """
+        service, zone = self.tencentcloud, self._edgeone_zone
+        if service is None or zone is None:
+            raise RuntimeError("the world has no Tencent Cloud")
+        old = self.old_certificate(name) if is_https else None
+        number = service.add_certificate(old, f"{name} by hand") if old else None
+        if product == "cdn":
+            service.add_cdn_domain(name, certificate=number)
+        else:
+            service.add_host(name, zone, *([number] if number else []))
+        cname = f"{base_name(name)}.{TENCENT_ZONES[product]}"
+        self._point(name, cname, service.edges.addresses)
+        return old.fingerprint if old else None
+
     def old_certificate(self, name: str) -> Issued:
         """Return a certificate for a name, with nine days left (`OLD_LIFE_LEFT`)."""
         end = utc_now() + OLD_LIFE_LEFT
@@ -278,6 +333,7 @@ class World:
             "QINIU_ACCESS_KEY": keys.access_key,
             "QINIU_SECRET_KEY": keys.secret_key,
             **({} if self.aliyun is None else self._aliyun_environment),
+            **({} if self.tencentcloud is None else self._tencent_environment),
         }
 
     @property
@@ -285,10 +341,15 @@ class World:
         keys = self.credentials
         return {"Ali_Key": keys.aliyun_id, "Ali_Secret": keys.aliyun_secret}
 
+    @property
+    def _tencent_environment(self) -> dict[str, str]:
+        keys = self.credentials
+        return {"Tencent_SecretId": keys.tencent_id, "Tencent_SecretKey": keys.tencent_key}
+
     def secrets(self) -> tuple[str, ...]:
         """Return the values that no output may show."""
         keys = self.credentials
-        return (keys.dnspod_token, keys.secret_key, keys.aliyun_secret)
+        return (keys.dnspod_token, keys.secret_key, keys.aliyun_secret, keys.tencent_key)
 
     def write_files(self, directory: Path, certificates: str = CERTIFICATE) -> Path:
         """Write a ready `certferry.toml` and the CA files for the configuration; return the path.
@@ -352,7 +413,7 @@ accept_no_common_name = true              # Pebble, the CA of this world, sets n
 id = "env:DP_Id"
 token = "env:DP_Key"
 api = "{self.dnspod.url}"
-{self._aliyun_toml()}"""
+{self._aliyun_toml()}{self._tencent_toml()}"""
 
     def _aliyun_toml(self) -> str:
         """Return the table of the account, or "" for a world without Alibaba Cloud."""
@@ -369,26 +430,45 @@ dcdn = "{endpoints["dcdn.aliyuncs.com"]}"
 cas = "{endpoints["cas.aliyuncs.com"]}"
 """
 
+    def _tencent_toml(self) -> str:
+        """Return the table of the account, or "" for a world without Tencent Cloud."""
+        if self.tencentcloud is None:
+            return ""
+        url = self.tencentcloud.url
+        return f"""
+[accounts.tencentcloud]
+secret_id = "env:Tencent_SecretId"
+secret_key = "env:Tencent_SecretKey"
+api = "{url}"
+cdn = "{url}"
+ssl = "{url}"
+teo = "{url}"
+"""
+
 
 @contextmanager
 def demonstration(
     pace: Pace | None = None,
     certificate_validity: timedelta | None = None,
     *,
-    has_aliyun: bool = False,
+    has_others: bool = False,
 ) -> Iterator[World]:
     """Run the world with the demo's domains, as before the first run of certferry.
 
-    With `has_aliyun`, `ALIYUN_DOMAINS` are at Alibaba Cloud, the second with old HTTPS.
+    With `has_others`, `ALIYUN_DOMAINS` are at Alibaba Cloud and `TENCENT_DOMAINS` at Tencent Cloud,
+    the second of each with old HTTPS.
     """
     with ExitStack() as running:
         world = running.enter_context(World(pace=pace, certificate_validity=certificate_validity))
         world.add_https_domain(DOMAINS[0])
         world.add_http_domain(DOMAINS[1])
-        if has_aliyun:
+        if has_others:
             running.enter_context(world.with_aliyun())
+            running.enter_context(world.with_tencentcloud())
             for name, product in ALIYUN_DOMAINS:
                 world.add_aliyun_domain(name, product=product, is_https=product == "dcdn")
+            for name, product in TENCENT_DOMAINS:
+                world.add_tencent_domain(name, product=product, is_https=product == "eo")
         yield world
 
 

@@ -23,6 +23,7 @@ from certferry.wiring.machine import install_deploy_hook
 from certferry.wiring.run_row import RunOptions
 from certferry.wiring.runner import RunInProgress
 from certferry.wiring.selection import hook_modes, meant_by
+from certferry.wiring.settings import load_checked
 from certferry.wiring.workspace import who_runs
 
 _ENV_FILE = "Take keys from a file with KEY=value lines, mode 0600. Can be repeated."
@@ -30,8 +31,23 @@ _INSTALL = "Write acme.sh's deploy hook `certferry`, which runs this command wit
 _HOME = "With --install: acme.sh's home. Default: LE_WORKING_DIR, or ~/.acme.sh."
 
 
+class _Mode(click.Choice[str]):
+    """A mode of the hook, or the label of an account in the configuration file."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the mode or label. Raise `click.BadParameter` for any other word, and
+        `ConfigError`.
+        """
+        if value not in self.choices and ctx is not None:
+            context: options.CommandContext = ctx.obj
+            chosen, environ = context.config, context.console.environ
+            if find_file(chosen, environ) and value in load_checked(chosen, environ).accounts:
+                return value
+        return super().convert(value, param, ctx)
+
+
 @click.command("hook")
-@click.argument("mode", metavar="MODE", type=click.Choice(hook_modes()))
+@click.argument("mode", metavar="MODE", type=_Mode(hook_modes()))
 @options.wait_option(
     "Stop waiting after SECONDS. Default: wait to the end; 90 seconds for lego, which limits its"
     " hooks."
@@ -54,7 +70,8 @@ def command(
     """Deploy a certificate that another ACME client has just renewed; run by the client.
 
     MODE is the client (acme.sh, certbot or lego) whose variables identify the certificate; or the
-    type of an account with domains, for every declared certificate with a deployment there.
+    type or label of an account with domains, for every declared certificate with a deployment
+    there.
 
     With a configuration, syncs the declared certificate with the same files (or copies), else the
     one with the same names. Without a configuration or declared certificates, the client's

@@ -22,6 +22,8 @@ ALSO_CALLED = {
     "alicloud": "aliyun",
     "dingding": "dingtalk",
     "lark": "feishu",
+    "qcloud": "tencentcloud",
+    "tencent": "tencentcloud",
     "weixin": "wecom",
 }
 """Types by other names of the services, for mistyped types."""

@@ -226,8 +226,9 @@ def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Mean
     """Return the settings for the run of a hook: from the configuration file, or made for the
     renewed certificate if no file declares certificates. Raises `ConfigError`.
 
-    `mode` is the name of the client that has renewed the certificate, or a type of accounts. With a
-    type, the run is for every declared certificate with a deployment to such an account.
+    `mode` is the name of the client that has renewed the certificate, a type of accounts, or an
+    account's label. With a type or label, the run is for every declared certificate with a
+    deployment to such an account.
     """
     is_client = mode in renewals.CLIENTS
     renewed = renewals.renewed_by(mode, environ) if is_client else renewals.renewed_by_any(environ)
@@ -259,8 +260,11 @@ def _declared_for(settings: Settings, renewed: renewals.Renewed) -> Settings:
     return replace(settings, certificates=meant)
 
 
-def _deployed_to(type_: str, settings: Settings) -> Settings:
-    accounts = {label for label, account in settings.accounts.items() if account.type == type_}
+def _deployed_to(mode: str, settings: Settings) -> Settings:
+    """Return the settings with the certificates for the accounts of a type, or of a label."""
+    declared = settings.accounts.items()
+    accounts = {label for label, account in declared if mode in {label, account.type}}
+    type_ = settings.accounts[mode].type if mode in settings.accounts else mode
     meant = tuple(
         desired
         for desired in settings.certificates

@@ -411,4 +411,4 @@ def test_hooks_of_acme_sh(command: str, expected: bool) -> None:  # noqa: FBT001
     """The hooks `ali_cdn` and `ali_dcdn` of acme.sh deploy to the service."""
     service = Service(CALLED, COMMAND_WORDS)
 
-    assert (service if expected else None) == OldHook(command).destination([service])
+    assert expected is (OldHook(command).destination([service]) is not None)

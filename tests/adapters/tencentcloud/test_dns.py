@@ -15,7 +15,7 @@ from tencentcloud.common.credential import Credential
 
 from certferry.adapters.dns.answers import MOST_PAGES
 from certferry.adapters.dnspod.dnspod_client import DnspodRecords
-from certferry.adapters.tencentcloud.dns import SignedCall, TencentKeys, authorization, timestamp
+from certferry.adapters.tencentcloud.tc3 import SignedCall, TencentKeys, authorization, timestamp
 from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
@@ -138,7 +138,7 @@ def test_lost_answer_leaves_one_record(
 ) -> None:
     """The record is looked up before a second call, so the name has a single record."""
     provider.zones()
-    account.service.faults.add(fault, on="POST /")
+    account.service.faults.add(fault, on="POST /*")
 
     provider.add_txt(NAME, "value")
 
@@ -175,12 +175,12 @@ def test_unreadable_answer(
     account: TencentCloudAccount, provider: DnspodRecords, body: bytes
 ) -> None:
     """A read is repeated, then given up; a change is looked up before the next try."""
-    account.service.faults.add(Fault.status(200, body), on="POST /", times=3)
+    account.service.faults.add(Fault.status(200, body), on="POST /*", times=3)
     with pytest.raises(DnsUnavailable, match=r"cannot be read \(HTTP status 200\)"):
         provider.add_txt(NAME, "value")
     provider.zones()
 
-    account.service.faults.add(Fault.status(200, body), on="POST /")
+    account.service.faults.add(Fault.status(200, body), on="POST /*")
     provider.add_txt(NAME, "value")
 
     assert ["value"] == account.values(NAME)
@@ -189,7 +189,7 @@ def test_unreadable_answer(
 
 def test_rate_limit_of_a_gateway(account: TencentCloudAccount, provider: DnspodRecords) -> None:
     """The change is repeated after the pause that the gateway asks for."""
-    account.service.faults.add(Fault.too_many(retry_after=2), on="POST /")
+    account.service.faults.add(Fault.too_many(retry_after=2), on="POST /*")
 
     provider.add_txt(NAME, "value")
 

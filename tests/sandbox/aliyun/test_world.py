@@ -12,7 +12,7 @@ from certferry_sandbox.world import ALIYUN_DOMAINS, World, demonstration
 
 def test_demonstration_with_aliyun(tmp_path: Path) -> None:
     """All edges share a port, DNS points at the vendor's names, and the file has the account."""
-    with demonstration(has_aliyun=True) as world:
+    with demonstration(has_others=True) as world:
         aliyun = world.aliyun
         assert aliyun is not None
 

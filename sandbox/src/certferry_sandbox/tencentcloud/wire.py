@@ -76,12 +76,40 @@ class Params:
             raise Refused("InvalidParameter", f"The type of parameter `{name}` is wrong.")
         return value
 
+    def boolean(self, name: str, *, default: bool) -> bool:
+        """Take a truth value. Raises `Refused`."""
+        value = self._take(name, default)
+        if not isinstance(value, bool):
+            raise Refused("InvalidParameter", f"The type of parameter `{name}` is wrong.")
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """Take a mandatory list of strings. Raises `Refused`."""
+        value = self._take(name, None)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise Refused("InvalidParameter", f"The type of parameter `{name}` is wrong.")
+        return list(value)
+
+    def objects(self, name: str) -> list[Params]:
+        """Take a list of objects, each with fields to take; empty if absent. Raises `Refused`."""
+        value = self._fields.pop(name, [])
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise Refused("InvalidParameter", f"The type of parameter `{name}` is wrong.")
+        return [Params(item) for item in value]
+
+    def object(self, name: str) -> Params | None:
+        """Take an object with fields to take; `None` if absent. Raises `Refused`."""
+        value = self._fields.pop(name, None)
+        if value is not None and not isinstance(value, dict):
+            raise Refused("InvalidParameter", f"The type of parameter `{name}` is wrong.")
+        return None if value is None else Params(value)
+
     def done(self) -> None:
         """Check that the caller has taken every field. Raises `Refused`."""
         for name in self._fields:
             raise Refused("UnknownParameter", f"The parameter `{name}` is not recognized.")
 
-    def _take(self, name: str, default: str | int | None) -> object:
+    def _take(self, name: str, default: str | int | None) -> Any:
         if name not in self._fields and default is None:
             raise Refused("MissingParameter", f"The request is missing the parameter `{name}`.")
         return self._fields.pop(name, default)
@@ -95,15 +123,23 @@ AUTHORIZATION = re.compile(
 HEADERS = "content-type;host"
 
 
-def signed_by(request: Request, keys: Mapping[str, str], now: datetime) -> str:
-    """Return the SecretId that signed a request. Raises `Refused`.
+def signed_service(request: Request) -> str:
+    """Return the service that the signature is for; empty if the header is invalid."""
+    parts = AUTHORIZATION.fullmatch(request.headers.get("Authorization", ""))
+    return "" if parts is None else parts[3]
+
+
+def signed_by(
+    request: Request, keys: Mapping[str, str], now: datetime, service: str = "dnspod"
+) -> str:
+    """Return the SecretId that signed a request to a service. Raises `Refused`.
 
     `keys` maps each SecretId to a SecretKey.
     """
     parts = AUTHORIZATION.fullmatch(request.headers.get("Authorization", ""))
-    if parts is None or parts[3] != "dnspod" or parts[4] != HEADERS:
+    if parts is None or parts[3] != service or parts[4] != HEADERS:
         raise Refused("AuthFailure.InvalidAuthorization", "The Authorization header is invalid.")
-    secret_id, date, service, headers, signature = parts.groups()
+    secret_id, date, _, headers, signature = parts.groups()
     stamp = request.headers.get("X-TC-Timestamp", "")
     if not stamp.isascii() or not stamp.isdigit() or abs(int(stamp) - now.timestamp()) > WINDOW:
         raise Refused("AuthFailure.SignatureExpire", "The signature has expired.")

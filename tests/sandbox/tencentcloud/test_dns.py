@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.tencentcloud.dns import SignedCall, TencentKeys, authorization, timestamp
+from certferry.adapters.tencentcloud.tc3 import SignedCall, TencentKeys, authorization, timestamp
 from certferry.core.redaction import Secret
 from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.zones import Zones

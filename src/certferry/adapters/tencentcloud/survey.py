@@ -1,0 +1,141 @@
+"""Surveys of an account at Tencent Cloud for `discover`, `init` and `doctor`: the domains and
+certificates, the rights of the key, and the answers to reading calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
+
+from certferry.adapters.cdn.copies import Certificates
+from certferry.adapters.cdn.failure import attempt
+from certferry.adapters.cdn.parts import Entry, Part, found_certificates, found_domains
+from certferry.adapters.http.exchange import journal
+from certferry.adapters.http.journal import judged, reported
+from certferry.adapters.tencentcloud.cdn import KNOWN_STATES
+from certferry.adapters.tencentcloud.errors import TencentFailure
+from certferry.adapters.tencentcloud.tencent_client import CDN, SSL, TEO, Call, TencentClient
+from certferry.core.discovery.inventory import Survey
+from certferry.core.findings import Code, info, of_refusal
+from certferry.errors import Problem, Severity
+from certferry.ports.examination import AccountReport
+from certferry.ports.survey import Looked
+from certferry.text import Text
+
+T = TypeVar("T")
+
+
+def survey(parts: Sequence[Part], certificates: Certificates, looked: Looked) -> Survey:
+    """Read every domain, and the list of certificates; report progress to `looked`.
+
+    The result names the unreadable lists. Raises `TencentFailure` if no product can be listed, or
+    for a failure that any other call would share.
+    """
+    failures: list[TencentFailure] = []
+    entries: dict[str, Entry] = {}
+    for part in parts:
+        listed = _unless_refused(partial(part.listed, None), failures) or {}
+        served = {name for name, entry in entries.items() if not entry.is_off}
+        entries |= {name: entry for name, entry in listed.items() if name not in served}
+    if len(failures) == len(parts):
+        raise failures[0]
+    stored = _unless_refused(certificates.all, failures) or {}
+    looked(len(entries), len(entries))
+    return Survey(
+        tuple(found_domains(entries.values(), stored)),
+        tuple(dict.fromkeys(failure.error for failure in failures)),
+        tuple(found_certificates(stored.values())),
+    )
+
+
+def _unless_refused(call: Callable[[], T], failures: list[TencentFailure]) -> T | None:
+    result = attempt(call, TencentFailure)
+    if not isinstance(result, TencentFailure):
+        return result
+    if result.is_common:
+        raise result
+    failures.append(result)
+    return None
+
+
+def examine(account: str, parts: Sequence[Part], certificates: Certificates) -> Iterator[Problem]:
+    """Make a reading call for each right. Yield the findings: refused calls, each with the policy
+    to paste, the accepted calls, and the number of certificates.
+
+    Raises `TencentFailure` if every call fails.
+    """
+    calls: dict[str, Callable[[], object]] = {
+        **{("CDN", "EdgeOne")[place]: partial(p.listed, None) for place, p in enumerate(parts)},
+        "SSL": certificates.all,
+    }
+    results = {name: attempt(call, TencentFailure) for name, call in calls.items()}
+    failures = {name: r for name, r in results.items() if isinstance(r, TencentFailure)}
+    if len(failures) == len(calls):
+        raise next(iter(failures.values()))
+    for name, failure in failures.items():
+        if failure.is_denied:
+            # An account may have all domains at one of the two products.
+            severity = Severity.ERROR if name == "SSL" else Severity.WARNING
+            yield failure.error.problem(account, severity, Code.CALL_REFUSED)
+        else:
+            yield of_refusal(account, failure.error)
+    accepted = [name for name in calls if name not in failures]
+    sentence = Text(
+        "Tencent Cloud accepts the key for reading: {ways}; only a change would show whether the"
+        " key can upload and bind"
+    )
+    yield info(Code.WAYS, account, sentence.filled(ways=accepted))
+    if "SSL" not in failures:
+        counted = Text("certificates in the account's store: {count}")
+        yield info(Code.CERTIFICATES_KEPT, account, counted.filled(count=len(certificates.all())))
+
+
+PUBLIC = frozenset(
+    f"{service}.{site}tencentcloudapi.com" for service in (CDN, SSL, TEO) for site in ("", "intl.")
+)
+
+
+def report_of(client: TencentClient) -> AccountReport:
+    """See `ports.examination.Reporting.report`. The report also judges guesses
+    (docs/facts/tencentcloud.md §6).
+    """
+    with journal() as made:
+        shown = tuple(_asked(client))
+    lines = (*shown, *reported(made, PUBLIC))
+    return AccountReport("Tencent Cloud", lines, credentials_work=bool(client.proven))
+
+
+def _asked(client: TencentClient) -> Iterator[Text]:
+    """Make the reading calls, and yield judgements on guesses
+    (docs/facts/tencentcloud.md §6).
+    """
+
+    def first(service: str, action: str, key: str, **params: object) -> list[dict[str, object]]:
+        call = Call(service, action, Text("the report"))
+        body = attempt(partial(client.call, call, dict[str, object], **params), TencentFailure)
+        listed = {} if isinstance(body, TencentFailure) else body
+        content = listed.get(key)
+        return (
+            [item for item in content if isinstance(item, dict)]
+            if isinstance(content, list)
+            else []
+        )
+
+    domains = first(CDN, "DescribeDomainsConfig", "Domains", Limit=20)
+    zones = first(TEO, "DescribeZones", "Zones", Limit=20)
+    for zone in zones[:1]:
+        first(TEO, "DescribeAccelerationDomains", "AccelerationDomains", ZoneId=zone.get("ZoneId"))
+    stored = first(SSL, "DescribeCertificates", "Certificates", Limit=20)
+    guess = Text("the list of certificates omits fingerprints and serials")
+    proofs = {"fingerprint", "serial"}
+    keys = {key.lower() for item in stored for key in item}
+    has_proof = any(word in key for key in keys for word in proofs)
+    yield judged("6.1", guess, not has_proof if stored else None)
+    guess = Text("the list of certificates shows the kind of each key")
+    yield judged(
+        "6.3", guess, all(item.get("EncryptAlgorithm") for item in stored) if stored else None
+    )
+    guess = Text("certferry knows the state of every domain")
+    is_sure = all(domain.get("Status") in KNOWN_STATES for domain in domains)
+    yield judged("6.4", guess, is_sure if domains else None)

@@ -1,0 +1,176 @@
+"""Calls to the CDN, EdgeOne and the store of certificates, each service at its own pace
+(docs/facts/tencentcloud.md §1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from certferry.adapters.cdn.answers import decode, decode_entry
+from certferry.adapters.cdn.lists import Page, never_ends, whole_list
+from certferry.adapters.dns.answers import as_text, object_in
+from certferry.adapters.http import exchange, http_client
+from certferry.adapters.tencentcloud import errors
+from certferry.adapters.tencentcloud.account import CALLED, Settings
+from certferry.adapters.tencentcloud.tc3 import Api, response_of, says_too_many
+from certferry.ports.adapter import Answer, Context
+from certferry.text import Text
+
+T = TypeVar("T")
+
+CDN, SSL, TEO = "cdn", "ssl", "teo"
+VERSIONS = {CDN: "2018-06-06", SSL: "2019-12-05", TEO: "2022-09-01"}
+RATES = {CDN: 20.0, SSL: 10.0, TEO: 20.0}
+"""Requests per second, by service (§1.1)."""
+
+
+class Call(Struct, frozen=True):
+    """A call of the API."""
+
+    #: The service.
+    service: str
+    action: str
+    #: Names the call in sentences, such as "the list of domains".
+    what: Text
+    is_write: bool = False
+
+
+class Listing(Struct, frozen=True):
+    """A list that is read in pages."""
+
+    call: Call
+    #: The fields of the answer: the entries, and the number of all entries.
+    entries: str
+    total: str
+    #: The entries on a page.
+    limit: int
+
+
+_Raws: Any = tuple[msgspec.Raw, ...] | None
+
+
+class Accepted(Struct, frozen=True):
+    """The answer of an accepted change."""
+
+    #: The id of the request, for the vendor's support.
+    request_id: str = msgspec.field(default="", name="RequestId")
+
+    @property
+    def shown(self) -> str:
+        """The id; empty for an id of another form."""
+        return errors.shown_request_id(self.request_id)
+
+
+class TencentClient:
+    """The calls of one account. Safe to share between threads. Methods raise `TencentFailure`."""
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        self._keys = settings.keys
+        self._now = context.now
+        self._language = context.language
+        urls = {CDN: settings.cdn, SSL: settings.ssl, TEO: settings.teo}
+        self._apis = {name: Api(name, VERSIONS[name], url) for name, url in urls.items()}
+        self._http = {
+            name: http_client.client_in(context, url, RATES[name], says_too_many)
+            for name, url in urls.items()
+        }
+        #: The services that accepted a call in this process.
+        self.proven: set[str] = set()
+
+    def call(self, call: Call, into: type[T], **params: Any) -> T:
+        """Make a call and return the decoded answer. A call that reads is repeated after a lost
+        answer.
+        """
+        answer = self._answer(call, params)
+        body = response_of(answer)
+        if body is None:
+            # A status of 5xx, or an answer of a gateway: a write may have been done.
+            is_undone = exchange.surely_undone(answer.status)
+            problem = f"HTTP status {answer.status}"
+            raise errors.explain_nonsense(
+                call.what, problem, maybe_done=call.is_write and not is_undone
+            )
+        error = object_in(body, "Error")
+        if error:
+            refusal = errors.Refusal(
+                call.what,
+                self._apis[call.service].host,
+                as_text(error.get("Code")),
+                as_text(error.get("Message")),
+                as_text(body.get("RequestId")),
+            )
+            raise errors.explain_refusal(refusal)
+        self.proven.add(call.service)
+        try:
+            return decode(msgspec.json.encode(body), into)
+        except ValueError as problem:
+            raise errors.explain_nonsense(
+                call.what, str(problem), maybe_done=call.is_write
+            ) from None
+
+    def pages(
+        self, listing: Listing, into: type[T], identity: Callable[[T], str], **params: Any
+    ) -> list[T]:
+        """Read a list to its end, without undecodable entries. `identity` returns an entry's
+        key.
+        """
+
+        def page_at(place: str) -> Page[T]:
+            offset = int(place or 0)
+            body = self.call(
+                listing.call, dict[str, msgspec.Raw], **params, Offset=offset, Limit=listing.limit
+            )
+            raws = _raws(listing.call, body.get(listing.entries))
+            total = _number(body.get(listing.total))
+            after = offset + len(raws)
+            entries: dict[str, T | None] = {}
+            for raw in raws:
+                entry = decode_entry(raw, into)
+                # An undecodable entry counts by its bytes: a page full of them is still news.
+                key = bytes(raw).decode(errors="replace") if entry is None else identity(entry)
+                entries[key] = entry
+            is_last = not raws or (total is not None and after >= total)
+            return Page(entries, "" if is_last else str(after))
+
+        content = whole_list(page_at)
+        if content is None:
+            raise errors.TencentFailure(never_ends(listing.call.what, CALLED))
+        return content
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`: a request without keys, for its Date."""
+        request = exchange.Request("GET", self._apis[CDN].root)
+        try:
+            return http_client.ask_the_time(self._http[CDN], request, self._now)
+        except exchange.HttpFailure as failure:
+            raise errors.explain_failure(Text("the time of the service"), failure) from None
+
+    def _answer(self, call: Call, params: dict[str, Any]) -> Answer:
+        api = self._apis[call.service]
+        try:
+            return self._http[call.service].exchange(
+                lambda: api.request(self._keys, call.action, params, self._now(), self._language),
+                repeatable=not call.is_write,
+            )
+        except exchange.HttpFailure as failure:
+            raise errors.explain_failure(call.what, failure) from None
+
+
+def _raws(call: Call, given: msgspec.Raw | None) -> tuple[msgspec.Raw, ...]:
+    """Return the entries of a page; null is an empty page. Raises `TencentFailure` for another
+    form: an unreadable list must not pass for an empty account.
+    """
+    try:
+        content = decode(b"" if given is None else bytes(given), _Raws)
+    except ValueError as problem:
+        raise errors.explain_nonsense(call.what, str(problem), maybe_done=False) from None
+    return content or ()
+
+
+def _number(given: msgspec.Raw | None) -> int | None:
+    return None if given is None else decode_entry(given, int)
