@@ -26,6 +26,7 @@ from certferry.core.planning.plan import Deploy, Plan, Retire, Verify
 from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.errors import PlanChanged
+from certferry.ports.probe import NONE_NAMED, Named
 from certferry.ports.target import Scope
 from certferry.reconcile.reads import plans_of, plans_to_confirm
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler, RunRules
@@ -218,9 +219,9 @@ def test_digest_of_one_verification_is_not_that_of_another() -> None:
 def served_old_at(world: ModelWorld, domain: str) -> Any:
     """Return edges that present an unbound certificate at one domain."""
 
-    def served(domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+    def served(domains: Sequence[str], named: Named = NONE_NAMED) -> dict[str, tuple[Served, ...]]:
         old = FALLEN.served([one for one in domains if one == domain])
-        return world.cdn.served([one for one in domains if one != domain]) | old
+        return world.cdn.served([one for one in domains if one != domain], named) | old
 
     return served
 
