@@ -294,7 +294,7 @@ def test_files_of_a_kind_that_cannot_be_read_stop_no_other(host_of_both: Host, n
 
     plan, run = host_of_both.run("plan"), host_of_both.run("sync", "--json")
 
-    kind = "is of a kind that certferry cannot read: SM2"
+    kind = "certferry cannot read this kind of certificate: SM2"
     assert kind in plan.out + plan.err
     assert 1 == run.code, run
     ok = {lineage["name"]: lineage["ok"] for lineage in run.document["certificates"]}

@@ -148,7 +148,7 @@ def test_a_sub_accounts_key_is_explained(
 
     assert 1 == run.code
     assert "bad token" in run.complaint.error
-    assert "use a pair of the main account" in run.complaint.hint
+    assert "use a key pair of the main account" in run.complaint.hint
     assert 'set kind = "cdn"' in run.complaint.hint
     by_domain = domains(host)  # the main account's keys see both
     assert {domain: "verified", source: "pending"} == {

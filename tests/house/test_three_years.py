@@ -77,7 +77,7 @@ ROWS = [
 
 @thorough
 @long
-@pytest.mark.timeout(900)  # three years of short certificates, while branches are counted
+@pytest.mark.timeout(1800)  # three years of short certificates, while branches are counted
 @pytest.mark.parametrize(("life", "number"), ROWS)
 def test_row_of_the_page_equals_the_output_of_the_command(life: str, number: int) -> None:
     """The years are simulated again."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from release.image import CONFIG, STATE, UID
 from tests.support.ports import HOST, free_port
+from tests.support.programs import program_path
 from tests.support.waiting import Logged
 
 LONGEST = 100  # seconds
@@ -42,6 +43,8 @@ class Image:
         layout = folder / "layout"
         [entry] = json.loads((layout / "index.json").read_text())["manifests"]
         tag = entry["annotations"]["org.opencontainers.image.ref.name"]
+        for program in ("umoci", "skopeo", "runc"):
+            program_path(program)
         command = ["umoci", "unpack", "--image", f"{layout}:{tag}", str(folder / "bundle")]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return cls(archive, folder)

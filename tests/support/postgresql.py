@@ -277,7 +277,9 @@ def _open_folder() -> Iterator[Path]:
     # socket is inside.
     place = Path(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(
-        prefix="certferry-pg-", dir=place if _is_open_to_all(place) else "/tmp"
+        prefix="certferry-pg-",
+        dir=place if _is_open_to_all(place) else "/tmp",
+        ignore_cleanup_errors=True,  # a process of the server may still remove its own files
     ) as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -125,7 +125,7 @@ def heaviest_first(findings: Iterable[Problem]) -> tuple[Problem, ...]:
     """Return the findings without duplicates, the worst first.
 
     A code of `_OF_THE_WHOLE` is returned once for a subject, whatever the messages. A failed try
-    from the history is left out if the target itself reports the failure for the same subject.
+    from the history is left out if a target reports the same subject as failed or unusable.
     """
     once: dict[tuple[str, str, Text | None], Problem] = {}
     every = tuple(findings)

@@ -128,7 +128,7 @@ def test_domain_with_a_failed_change(account: QiniuAccount) -> None:
     assert None is domain.problem
     assert "Qiniu could not carry out sslize: verify https crt fail" == str(domain.failure)
     assert domain.failure is not None
-    assert "issue a new certificate" in str(domain.failure.hint)
+    assert "issue a new one" in str(domain.failure.hint)
 
 
 def test_domain_that_vanishes_during_a_survey(account: QiniuAccount) -> None:

@@ -224,9 +224,9 @@ def failed_change(record: records.DomainRecord) -> DeployError | None:
 _SEE_CONSOLE = Text("check the domain in Qiniu's console, or ask Qiniu's support")
 _ADVICE = {
     "verify https crt fail": Text(
-        "Qiniu rejected the certificate; a later run tries again. If the next upload fails too,"
-        " issue a new certificate: `certferry sync --renew {lineage}`, or have the certificate's"
-        " client issue it",
+        "Qiniu rejected the certificate; try once more: `certferry sync {lineage}`. If Qiniu"
+        " rejects the certificate again, issue a new one: `certferry sync --renew {lineage}`, or have"
+        " the certificate's client issue it",
         lineage=LINEAGE,
     ),
     "domain have no icp": Text(

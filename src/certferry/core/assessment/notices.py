@@ -251,8 +251,8 @@ def _stands(
 
 
 def _hides(step: StepOutcome, subject: Subject) -> bool:
-    """Return whether this step may still be an earlier trouble about `subject`, although the step
-    made no notice with this subject.
+    """Return whether this step, which made no notice about `subject`, leaves open whether an
+    earlier trouble about `subject` is over.
     """
     if step.outcome in _IN_ORDER or step.notice:
         return False

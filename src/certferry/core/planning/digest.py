@@ -90,7 +90,9 @@ def _is_news(
     step: plans.Deploy | plans.Verify | plans.Rollback,
     shown: dict[tuple[str, str, str], plans.Deploy],
 ) -> bool:
-    """Return whether the confirmed plan lacks the step's write to a domain."""
+    """Return whether the step writes to a domain without a confirmation. A confirmed deployment
+    also confirms the domain's rollback, and the return to the previous certificate.
+    """
     if isinstance(step, plans.Verify):
         return False
     deploy = shown.get(_place(step))

@@ -112,11 +112,12 @@ def drift_of(
     wanted: Version | None,
 ) -> Drift | None:
     """Return the differences that another tool has made since the domain was seen as declared;
-    `None` without any. Receivers, and domains with a hidden binding, have no drift.
+    `None` without any. If another certificate is bound, only that is returned. Receivers, and
+    domains with a hidden binding, have no drift.
 
-    Three differences lead to a rollout and do not count as drift: a change of certferry never seen
-    in force, a change of the file, and a newer certificate of certferry that a restored state
-    lacks.
+    Three differences lead to a rollout and do not count as drift: a change by certferry that was
+    never seen in force, a changed declaration, and a newer certificate of certferry that a restored
+    state lacks.
     """
     last, https = domain.last, deployment.https
     if last is None or domain.kind.is_receiver or domain.binding_hidden:

@@ -275,8 +275,9 @@ class Plan(Struct, frozen=True):
 
     @property
     def pending(self) -> tuple[Step, ...]:
-        """The steps that change something: all steps except rollouts that only have a sighting to
-        store, and removals that the target refused before (`Retire.again`).
+        """The steps of unfinished changes: all steps except the removals that the target refused
+        before (`Retire.again`), and except the first steps of rollouts whose certificate was
+        already seen served (`Rollout.is_seen`).
         """
         seen = {rollout.steps[0] for rollout in self.rollouts if rollout.is_seen}
         again = {step for step in self.retirements if step.again}

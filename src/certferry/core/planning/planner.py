@@ -151,8 +151,9 @@ def _overdue(
     if has_expired and deploys:
         return
     hint = Text(
-        "find out why the client no longer renews the certificate; the next run deploys the"
-        " renewed files"
+        "run the client's renewal by hand on this host, and read its error; once the files are"
+        " renewed, the next run deploys them, or at once: `certferry sync {lineage}`",
+        lineage=desired.lineage,
     )
     yield plans.PlanFinding.of(plans.Weight.BLOCKED, CertificateError(reason.message, hint=hint))
 

@@ -198,7 +198,8 @@ HOLDS = (
     Rule("declaration_outdated", "reconcile.reconciler.plan_outdated"),
     # The certificate is younger than an hour. A wrong clock, CA or target costs an order an hour.
     Rule("just_issued", "just_issued"),
-    # The window of the certificate before was over. A CA with past windows gets an order a day.
+    # The certificate came after its predecessor's window: a CA may announce only past windows, and
+    # gets an order a day.
     Rule("window_passed", "window_passed"),
     # The CA issued another certificate than ordered, and counts the order: a day of pause.
     Rule("certificate_rejected", "core.planning.limits.rejection_pause"),
