@@ -225,8 +225,8 @@ _SEE_CONSOLE = Text("check the domain in Qiniu's console, or ask Qiniu's support
 _ADVICE = {
     "verify https crt fail": Text(
         "Qiniu rejected the certificate; try once more: `certferry sync {lineage}`. If Qiniu"
-        " rejects the certificate again, issue a new one: `certferry sync --renew {lineage}`, or have"
-        " the certificate's client issue it",
+        " rejects the certificate again, issue a new one: `certferry sync --renew {lineage}`, or"
+        " have the certificate's client issue it",
         lineage=LINEAGE,
     ),
     "domain have no icp": Text(
