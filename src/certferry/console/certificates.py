@@ -136,10 +136,12 @@ def certificate(request: Request) -> Response:
         # Beside a table that shows a place as verified, the badge above does not say "pending".
         seen = (place for place in places if (place.target, place.domain) in settled)
         served = {place.place: replace(place, served=True) for place in seen}
+        seen_places = tuple(served.get(place.place, place) for place in places)
         life = replace(
             life,
             concerns=tuple(need.concern for need in open_needs),
-            places=tuple(served.get(place.place, place) for place in places),
+            places=seen_places,
+            in_use_until=None if all(p.served for p in seen_places) else life.in_use_until,
         )
     return render(
         request,
