@@ -151,9 +151,8 @@ def _overdue(
     if has_expired and deploys:
         return
     hint = Text(
-        "run the client's renewal by hand on this host, and read its error; once the files are"
-        " renewed, the next run deploys them, or at once: `certferry sync {lineage}`",
-        lineage=desired.lineage,
+        "run the client's renewal by hand on this host, and read its error; the next run deploys"
+        " the renewed files"
     )
     yield plans.PlanFinding.of(plans.Weight.BLOCKED, CertificateError(reason.message, hint=hint))
 
