@@ -305,7 +305,7 @@ def test_volume_of_another_user(container: Container, owner: int, sentence: str)
 
     ended = container.run("sync")
     with container.begin() as running:
-        assert running.prints("the scheduled run could not begin"), running.output
+        assert running.prints("the scheduled run could not start"), running.output
         health = running.execute("certferry", "console", "health")
 
     assert FAILED == ended.code, ended
@@ -330,4 +330,4 @@ def test_configuration_of_another_user(container: Container) -> None:
 
     assert USAGE == ended.code
     assert "belongs to 1000" in ended.output
-    assert re.search(rf"--user 1000, or chown to {UID} on the host", ended.output), ended
+    assert re.search(rf"--user 1000, or on the host, chown to {UID} ", ended.output), ended
