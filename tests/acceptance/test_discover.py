@@ -360,5 +360,5 @@ def test_domain_whose_last_change_failed_is_reported_with_its_problem(
     assert "failed" == domain["state"]
     assert "target_rejected" == domain["problem"]["code"]
     assert "verify https crt fail" in domain["problem"]["message"]
-    assert "issue a new certificate" in domain["problem"]["hint"]
+    assert "issue a new one" in domain["problem"]["hint"]
     assert "verify https crt fail" in " ".join(table.out.split())

@@ -278,7 +278,7 @@ def test_change_that_fails(host: Host, name: str) -> None:
     assert FAILED == run.code
     assert f"qiniu → {name}: Qiniu could not carry out sslize" in run.complaint.error
     assert "verify https crt fail" in run.complaint.error
-    assert "Qiniu rejected the certificate; a later run tries again" in run.complaint.hint
+    assert "Qiniu rejected the certificate; try once more" in run.complaint.hint
     assert host.world.qiniu.bound(name) is None
 
     cured = host.run("sync")
