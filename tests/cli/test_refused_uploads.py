@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_private_key_in_refused_uploads(tmp_path: Path) -> None:
                 assert Exit.FAILED == ended[-1].code
         ended += [run_here([*common, word], environ) for word in ("history", "status", "check")]
 
-    with sqlite3.connect(tmp_path / "state.db") as state:
+    with closing(sqlite3.connect(tmp_path / "state.db")) as state, state:
         state_dump = _CERTIFICATES.sub("", "\n".join(state.iterdump()))
     output = "\n".join([*(result.out + result.err for result in ended), log.read_text()])
     for text in (output, state_dump):
@@ -82,7 +83,7 @@ def test_private_key_in_later_answers(tmp_path: Path) -> None:
             commands = ("sync", "plan", "status", "check", "discover", "doctor", "sync --json")
             ended += [run_here([*common, *words.split()], environ) for words in commands]
 
-    with sqlite3.connect(tmp_path / "state.db") as state:
+    with closing(sqlite3.connect(tmp_path / "state.db")) as state, state:
         state_dump = _CERTIFICATES.sub("", "\n".join(state.iterdump()))
     output = "\n".join([*(result.out + result.err for result in ended), log.read_text()])
     assert "400999 •••" in output
