@@ -243,7 +243,8 @@ def _effect(cause: Cause, stored: Snapshot) -> Text | None:
         if not others:
             return Text("messages reach no channel now")
         return Text("messages are lost there; they still reach {others}", others=others)
-    touched = {(lineage, *place) for lineage in cause.lineages for place in cause.places}
+    subjects = (concern.subject for concern in cause.everything)
+    touched = {(about.lineage, about.target, about.domain) for about in subjects}
     dark = {
         place.domain
         for place in stored.recorded.sightings
