@@ -8,7 +8,7 @@ gateway. To explain a further code, add a line to `MEANINGS`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -16,7 +16,7 @@ from msgspec import Struct
 from certferry import errors
 from certferry.adapters.aliyun.account import CALLED, TEMPORARY_KEY
 from certferry.adapters.aliyun.rpc import RpcReply
-from certferry.adapters.cdn.failure import CallFailure
+from certferry.adapters.cdn.failure import LATER, NETWORK, OTHER_PROGRAM, SET_CLOCK, CallFailure
 from certferry.adapters.dns import answers
 from certferry.adapters.http import exchange, http_client
 from certferry.core.redaction import MASK, quoted, speech
@@ -37,7 +37,7 @@ POLICY = (
     '"yundun-cert:ListUserCertificateOrder","yundun-cert:UploadUserCertificate",'
     '"yundun-cert:DeleteUserCertificate"]}]}'
 )
-"""The rights that certferry needs beside those for DNS (docs/facts/aliyun.md §2)."""
+"""The rights that certferry needs beside the rights for DNS (docs/facts/aliyun.md §2)."""
 GRANT = Text(
     "give the RAM user this policy at ram.console.aliyun.com (Policies → Create policy → JSON): "
     "{policy}",
@@ -282,14 +282,7 @@ class AliyunFailure(CallFailure):
         self.code = code
 
 
-_LATER = Text("nothing to do: a later run tries again")
-_NETWORK = Text("a later run tries again; if the error persists, check network, proxy and clock")
-_OTHER_PROGRAM = Text("another program may be using the same account; a later run tries again")
 _CONSOLE = Text("check the domain and the certificate in the console")
-_SET_CLOCK = Text(
-    "set this host's clock (`timedatectl set-ntp true`) and run certferry again; the keys are"
-    " probably right"
-)
 
 
 def explain_failure(subject: Text, failure: exchange.HttpFailure) -> AliyunFailure:
@@ -297,7 +290,7 @@ def explain_failure(subject: Text, failure: exchange.HttpFailure) -> AliyunFailu
     message = Text("{service} does not answer about {what}: {problem}").filled(
         service=CALLED, what=subject, problem=failure.problem
     )
-    error = errors.TargetUnavailable(message, hint=_NETWORK)
+    error = errors.TargetUnavailable(message, hint=NETWORK)
     return AliyunFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
 
 
@@ -305,7 +298,7 @@ def explain_nonsense(subject: Text, problem: str, *, maybe_done: bool) -> Aliyun
     """Return the failure for an answer in an unreadable form."""
     sentence = Text("certferry cannot read {service}'s answer about {what}: {problem}")
     message = sentence.filled(service=CALLED, what=subject, problem=quoted(problem))
-    return AliyunFailure(errors.TargetUnavailable(message, hint=_LATER), maybe_done=maybe_done)
+    return AliyunFailure(errors.TargetUnavailable(message, hint=LATER), maybe_done=maybe_done)
 
 
 def explain_refusal(subject: Text, reply: RpcReply, answer: Answer, now: datetime) -> AliyunFailure:
@@ -323,8 +316,7 @@ def explain_refusal(subject: Text, reply: RpcReply, answer: Answer, now: datetim
         error = _error(meaning.error, sentence, subject, reply, advice, meaning=words)
         # A certificate of the name may be the earlier upload, so the caller searches the store.
         return AliyunFailure(error, code=code, maybe_done=code in THERE_ALREADY)
-    families = list(_families(code))
-    for family in families:
+    for family in answers.families(code):
         if family in _KEYS_REFUSED:
             advice = _KEYS_REFUSED[family]
             error = _error(errors.TargetAccessDenied, refused, subject, reply, advice)
@@ -335,28 +327,21 @@ def explain_refusal(subject: Text, reply: RpcReply, answer: Answer, now: datetim
             return AliyunFailure(error, code=code)
         if family in _WRONG_CLOCK:
             sentence = Text("this host's clock is wrong, so {service} refused {what} ({answer})")
-            error = _error(errors.ClockWrong, sentence, subject, reply, _SET_CLOCK)
+            error = _error(errors.ClockWrong, sentence, subject, reply, SET_CLOCK)
             return AliyunFailure(error, code=code, is_common=True)
         if family in _TOO_MANY:
             sentence = Text("{service} is limiting requests, among them {what} ({answer})")
-            error = _error(errors.TargetUnavailable, sentence, subject, reply, _OTHER_PROGRAM)
+            error = _error(errors.TargetUnavailable, sentence, subject, reply, OTHER_PROGRAM)
             if (seconds := exchange.seconds_asked_for(answer)) is not None:
                 error.retry = errors.Retry.at(now + timedelta(seconds=seconds))
             return AliyunFailure(error, code=code, is_common=True)
     if code in IN_DOUBT or http_client.is_server_error(answer):
         sentence = Text("{service} returned a server error for {what} ({answer})")
-        error = _error(errors.TargetUnavailable, sentence, subject, reply, _LATER)
+        error = _error(errors.TargetUnavailable, sentence, subject, reply, LATER)
         return AliyunFailure(error, code=code, maybe_done=True, is_passing=True)
     return AliyunFailure(
         _error(errors.TargetRejected, refused, subject, reply, _CONSOLE), code=code
     )
-
-
-def _families(code: str) -> Iterator[str]:
-    """Yield a code such as `A.B.C`, then the families `A.B` and `A`."""
-    while code:
-        yield code
-        code = code.rpartition(".")[0]
 
 
 def _error(

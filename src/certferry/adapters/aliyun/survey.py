@@ -14,12 +14,12 @@ from certferry.adapters.aliyun.domains import FAILED, Bound, Domains, problem_of
 from certferry.adapters.aliyun.errors import AliyunFailure
 from certferry.adapters.aliyun.records import DomainItem
 from certferry.adapters.cdn.copies import Certificates, StoredCertificate
-from certferry.adapters.cdn.failure import attempt
+from certferry.adapters.cdn.failure import attempt, unless_refused
+from certferry.adapters.cdn.rights import certificates_kept, failures_of, finding_of, findings_of
 from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey
-from certferry.core.findings import Code, info, of_refusal
-from certferry.errors import Problem, Severity
+from certferry.errors import Problem
 from certferry.ports.examination import AccountReport
 from certferry.ports.survey import Looked
 from certferry.text import Text
@@ -40,11 +40,11 @@ def survey(
     failures: list[AliyunFailure] = []
     places: dict[str, tuple[Domains, DomainItem]] = {}
     for product in products:
-        listed = _unless_refused(product.listed, failures) or {}
+        listed = unless_refused(product.listed, AliyunFailure, failures) or {}
         places = {**{name: (product, item) for name, item in listed.items()}, **places}
     if len(failures) == len(products):
         raise failures[0]
-    stored = _unless_refused(certificates.all, failures) or {}
+    stored = unless_refused(certificates.all, AliyunFailure, failures) or {}
     domains: list[FoundDomain] = []
     for count, (domain, (product, item)) in enumerate(places.items(), start=1):
         domains.append(_found(domain, item, product, stored, bound_id))
@@ -55,16 +55,6 @@ def survey(
     )
     unread = tuple(dict.fromkeys(failure.error for failure in failures))
     return Survey(tuple(domains), unread, tuple(listed_certificates))
-
-
-def _unless_refused(call: Callable[[], T], failures: list[AliyunFailure]) -> T | None:
-    result = attempt(call, AliyunFailure)
-    if not isinstance(result, AliyunFailure):
-        return result
-    if result.is_common:
-        raise result
-    failures.append(result)
-    return None
 
 
 def _found(
@@ -105,29 +95,18 @@ def examine(
         **{str(part.product.called): part.listed for part in products},
         "CAS": certificates.all,
     }
-    results = {name: attempt(call, AliyunFailure) for name, call in calls.items()}
-    failures = {name: r for name, r in results.items() if isinstance(r, AliyunFailure)}
-    if len(failures) == len(calls):
-        raise next(iter(failures.values()))
+    failures = failures_of(calls, AliyunFailure)
     for product in products:
         if str(product.product.called) not in failures:
             yield from _reading_a_binding(account, product)
-    for name, failure in failures.items():
-        if failure.is_denied:
-            # Without the store, certferry sends certificate and key with each binding.
-            severity = Severity.WARNING if name == "CAS" else Severity.ERROR
-            yield failure.error.problem(account, severity, Code.CALL_REFUSED)
-        else:
-            yield of_refusal(account, failure.error)
-    accepted = [name for name in calls if name not in failures]
     sentence = Text(
         "Alibaba Cloud accepts the AccessKey for reading: {ways}; only a change would show whether"
         " the AccessKey can upload and bind"
     )
-    yield info(Code.WAYS, account, sentence.filled(ways=accepted))
+    # Without the store, certferry sends certificate and key with each binding.
+    yield from findings_of(account, calls, failures, {"CAS"}, sentence)
     if "CAS" not in failures:
-        counted = Text("certificates in the account's store: {count}")
-        yield info(Code.CERTIFICATES_KEPT, account, counted.filled(count=len(certificates.all())))
+        yield certificates_kept(account, certificates)
 
 
 def _reading_a_binding(account: str, product: Domains) -> Iterator[Problem]:
@@ -136,10 +115,7 @@ def _reading_a_binding(account: str, product: Domains) -> Iterator[Problem]:
     for name, item in with_https[:1]:
         result = attempt(partial(product.bound, name, item), AliyunFailure)
         if isinstance(result, AliyunFailure):
-            if result.is_denied:
-                yield result.error.problem(account, Severity.ERROR, Code.CALL_REFUSED)
-            else:
-                yield of_refusal(account, result.error)
+            yield finding_of(account, result)
 
 
 PUBLIC = frozenset(

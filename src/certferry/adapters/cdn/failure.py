@@ -15,6 +15,14 @@ from certferry.text import Text
 T = TypeVar("T")
 F = TypeVar("F", bound="CallFailure")
 
+LATER = Text("nothing to do: a later run tries again")
+NETWORK = Text("a later run tries again; if the error persists, check network, proxy and clock")
+OTHER_PROGRAM = Text("another program may be using the same account; a later run tries again")
+SET_CLOCK = Text(
+    "set this host's clock (`timedatectl set-ntp true`) and run certferry again; the keys are"
+    " probably right"
+)
+
 
 class CallFailure(Exception):
     """A failed call. Each service has a subclass."""
@@ -60,6 +68,19 @@ def attempt(call: Callable[[], T], failure: type[F]) -> T | F:
         return call()
     except failure as failed:
         return failed
+
+
+def unless_refused(call: Callable[[], T], failure: type[F], failures: list[F]) -> T | None:
+    """Return the call's result; after a failure of this call alone, add the failure to `failures`
+    and return `None`. Raises a failure that any other call would share.
+    """
+    try:
+        return call()
+    except failure as failed:
+        if failed.is_common:
+            raise
+        failures.append(failed)
+    return None
 
 
 @contextmanager

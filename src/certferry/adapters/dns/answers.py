@@ -107,11 +107,11 @@ class Codes:
 
     def knows(self, code: str) -> bool:
         """Return whether a code, or a family of the code, has a hint."""
-        return any(family in self._kinds for family in _families(code))
+        return any(family in self._kinds for family in families(code))
 
     def error(self, reply: Reply, about: str | Text) -> errors.DnsError:
         """Return the error for a code; `about` is the name or task of the call."""
-        matches = (self._kinds[family] for family in _families(reply.code) if family in self._kinds)
+        matches = (self._kinds[family] for family in families(reply.code) if family in self._kinds)
         kind, hint = next(matches, (errors.DnsRejected, self.otherwise))
         places = {"about": about, "action": reply.action, "code": reply.code, "words": reply.words}
         sentence = self.sentences.get(reply.code, self.sentence)
@@ -119,7 +119,7 @@ class Codes:
         return kind(message, hint=hint)
 
 
-def _families(code: str) -> Iterator[str]:
+def families(code: str) -> Iterator[str]:
     """Yield a code such as `A.B.C`, then the families `A.B` and `A`."""
     while code:
         yield code

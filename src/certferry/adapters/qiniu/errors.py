@@ -15,7 +15,7 @@ from http import HTTPStatus
 from msgspec import Struct
 
 from certferry import errors
-from certferry.adapters.cdn.failure import CallFailure
+from certferry.adapters.cdn.failure import LATER, NETWORK, OTHER_PROGRAM, SET_CLOCK, CallFailure
 from certferry.adapters.http import exchange, http_client
 from certferry.adapters.qiniu import wire
 from certferry.core.redaction import quoted
@@ -272,8 +272,6 @@ class Call(Struct, frozen=True):
     is_proven: bool
 
 
-_LATER = Text("nothing to do: a later run tries again")
-_NETWORK = Text("a later run tries again; if the error persists, check network, proxy and clock")
 _CHECK_KEYS = Text(
     "compare both keys with one pair in Qiniu's console (个人中心 → 密钥管理), check that the pair"
     " is enabled, and compare this host's clock with the true time"
@@ -302,10 +300,6 @@ _OTHER_CALLS_WORK = Text(
     "Qiniu accepts the same keys for other calls: allow them the refused call in Qiniu's console,"
     " and compare the domain's name with the console"
 )
-_SET_CLOCK = Text(
-    "set this host's clock (`timedatectl set-ntp true`) and run certferry again; the keys are"
-    " probably right"
-)
 _CLOCK_AHEAD = Text(
     "this host's clock is {amount} ahead of Qiniu's, so {host} refused {what} ({answer})"
 )
@@ -318,16 +312,14 @@ _NOT_A_SOURCE = Text(
 )
 
 
-_OTHER_PROGRAM = Text("another program may be using the same account; a later run tries again")
-
 CODES: Mapping[str, CodeMeaning] = {
     "401": CodeMeaning(_CHECK_KEYS, Text("access_key and secret_key are not accepted")),
     "403": CodeMeaning(_READ_ONLY, Text("access_key and secret_key lack the permission")),
     **dict.fromkeys(
         ("500", "502", "503", "504", "500000", "500215", "500219"),
-        CodeMeaning(_LATER, Text("Qiniu itself failed")),
+        CodeMeaning(LATER, Text("Qiniu itself failed")),
     ),
-    **{str(code): CodeMeaning(_OTHER_PROGRAM) for code in (429, 573, *sorted(wire.TOO_MANY))},
+    **{str(code): CodeMeaning(OTHER_PROGRAM) for code in (429, 573, *sorted(wire.TOO_MANY))},
     **{
         str(code): CodeMeaning(_advice_of(meaning), Text(meaning.words))
         for code, meaning in MEANINGS.items()
@@ -342,7 +334,7 @@ def explain_failure(
     """Return the failure of a call without a usable answer."""
     problem = _with_endpoints(failure.problem, tried)
     message = Text("Qiniu does not answer about {what}: {problem}", what=subject, problem=problem)
-    hint = _with_request_id(_NETWORK, wire.request_id(failure.headers))
+    hint = _with_request_id(NETWORK, wire.request_id(failure.headers))
     error = errors.TargetUnavailable(message, hint=hint)
     return QiniuFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
 
@@ -353,7 +345,7 @@ def explain_nonsense(subject: Text, answer: Answer, problem: str) -> QiniuFailur
     `maybe_done` is set, because a change was probably made.
     """
     sentence = Text("certferry cannot read Qiniu's answer about {what}: {problem}")
-    hint = _with_request_id(_LATER, wire.read_reply(answer).request_id)
+    hint = _with_request_id(LATER, wire.read_reply(answer).request_id)
     error = errors.TargetUnavailable(
         sentence.filled(what=subject, problem=quoted(problem)), hint=hint
     )
@@ -384,7 +376,7 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
         return QiniuFailure(error, code=code, reply=reply)
     if wire.too_many(answer):
         sentence = Text("Qiniu is limiting requests, among them {what} ({answer})")
-        error = _error(errors.TargetUnavailable, sentence, call, reply, _OTHER_PROGRAM)
+        error = _error(errors.TargetUnavailable, sentence, call, reply, OTHER_PROGRAM)
         if (seconds := exchange.seconds_asked_for(answer)) is not None:
             error.retry = errors.Retry.at(now + timedelta(seconds=seconds))
         return QiniuFailure(error, code=reply.code, is_common=True)
@@ -392,7 +384,7 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
         return _denied(call, reply, answer, now)
     if http_client.is_server_error(answer):
         sentence = Text("Qiniu returned a server error for {what} ({answer})")
-        error = _error(errors.TargetUnavailable, sentence, call, reply, _LATER)
+        error = _error(errors.TargetUnavailable, sentence, call, reply, LATER)
         return QiniuFailure(error, code=reply.code, reply=reply, maybe_done=True, is_passing=True)
     return QiniuFailure(
         _error(errors.TargetRejected, refused, call, reply, None), code=code, reply=reply
@@ -409,7 +401,7 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
     if ahead is not None:
         amount = timedelta(seconds=round(abs(ahead).total_seconds()))
         sentence = _CLOCK_AHEAD if ahead > timedelta(0) else _CLOCK_BEHIND
-        error = _error(errors.ClockWrong, sentence, call, reply, _SET_CLOCK, amount=amount)
+        error = _error(errors.ClockWrong, sentence, call, reply, SET_CLOCK, amount=amount)
         return QiniuFailure(error, is_common=True)
     # The sentence names no call: every call of the account fails alike.
     sentence = Text("Qiniu does not accept access_key and secret_key ({answer})")

@@ -8,13 +8,13 @@ further code, add a line to `MEANINGS`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from certferry import errors
-from certferry.adapters.cdn.failure import CallFailure
+from certferry.adapters.cdn.failure import NETWORK, OTHER_PROGRAM, SET_CLOCK, CallFailure
 from certferry.adapters.dns import answers
 from certferry.adapters.http import exchange
 from certferry.adapters.tencentcloud.account import CALLED
@@ -354,12 +354,6 @@ _TO_MAINLAND = Text(
     " {check}",
     check=_CHECK_KEYS,
 )
-_SET_CLOCK = Text(
-    "set this host's clock (`timedatectl set-ntp true`) and run certferry again; the keys are"
-    " probably right"
-)
-_OTHER_PROGRAM = Text("another program may be using the same account; a later run tries again")
-_NETWORK = Text("a later run tries again; if the error persists, check network, proxy and clock")
 
 CODES: Mapping[str, CodeMeaning] = {
     **DNS_CODES.meanings,
@@ -415,7 +409,7 @@ def explain_failure(what: Text, failure: exchange.HttpFailure) -> TencentFailure
     message = Text("{service} does not answer about {what}: {problem}").filled(
         service=CALLED, what=what, problem=failure.problem
     )
-    error = errors.TargetUnavailable(message, hint=_NETWORK)
+    error = errors.TargetUnavailable(message, hint=NETWORK)
     return TencentFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
 
 
@@ -439,9 +433,9 @@ def explain_refusal(refusal: Refusal) -> TencentFailure:
         return TencentFailure(error, code=code, is_passing=error.retry.allowed)
     if code.startswith(TOO_MANY):
         sentence = Text("{service} is limiting requests, among them {what} ({answer})")
-        error = _error(errors.TargetUnavailable, sentence, refusal, _OTHER_PROGRAM)
+        error = _error(errors.TargetUnavailable, sentence, refusal, OTHER_PROGRAM)
         return TencentFailure(error, code=code, is_common=True)
-    families = tuple(_families(code))
+    families = tuple(answers.families(code))
     if _OTHER_SITE in refusal.words.lower() or "AuthFailure.SecretIdNotFound" in families:
         advice = _TO_MAINLAND if ".intl." in refusal.host else _TO_INTERNATIONAL
         error = _error(errors.TargetAccessDenied, refused, refusal, advice)
@@ -452,7 +446,7 @@ def explain_refusal(refusal: Refusal) -> TencentFailure:
         return TencentFailure(error, code=code)
     if "AuthFailure.SignatureExpire" in families:
         sentence = Text("this host's clock is wrong, so {service} refused {what} ({answer})")
-        error = _error(errors.ClockWrong, sentence, refusal, _SET_CLOCK)
+        error = _error(errors.ClockWrong, sentence, refusal, SET_CLOCK)
         return TencentFailure(error, code=code, is_common=True)
     if "AuthFailure" in families:
         hints = (DNS_CODES.denied[family] for family in families if family in DNS_CODES.denied)
@@ -470,13 +464,6 @@ def refused_removal(remote_id: str, code: str) -> TencentFailure:
     """Return the failure of a removal that ended with the meaning of a code."""
     what = Text("the removal of certificate {id}", id=short(remote_id))
     return explain_refusal(Refusal(what, "", code, "", ""))
-
-
-def _families(code: str) -> Iterator[str]:
-    """Yield a code such as `A.B.C`, then the families `A.B` and `A`."""
-    while code:
-        yield code
-        code = code.rpartition(".")[0]
 
 
 def _error(

@@ -9,16 +9,16 @@ from functools import partial
 from typing import TypeVar
 
 from certferry.adapters.cdn.copies import Certificates
-from certferry.adapters.cdn.failure import attempt
+from certferry.adapters.cdn.failure import attempt, unless_refused
 from certferry.adapters.cdn.parts import Entry, Part, found_certificates, found_domains
+from certferry.adapters.cdn.rights import certificates_kept, failures_of, findings_of
 from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.adapters.tencentcloud.cdn import KNOWN_STATES
 from certferry.adapters.tencentcloud.errors import TencentFailure
 from certferry.adapters.tencentcloud.tencent_client import CDN, SSL, TEO, Call, TencentClient
 from certferry.core.discovery.inventory import Survey
-from certferry.core.findings import Code, info, of_refusal
-from certferry.errors import Problem, Severity
+from certferry.errors import Problem
 from certferry.ports.examination import AccountReport
 from certferry.ports.survey import Looked
 from certferry.text import Text
@@ -35,28 +35,18 @@ def survey(parts: Sequence[Part], certificates: Certificates, looked: Looked) ->
     failures: list[TencentFailure] = []
     entries: dict[str, Entry] = {}
     for part in parts:
-        listed = _unless_refused(partial(part.listed, None), failures) or {}
+        listed = unless_refused(partial(part.listed, None), TencentFailure, failures) or {}
         served = {name for name, entry in entries.items() if not entry.is_off}
         entries |= {name: entry for name, entry in listed.items() if name not in served}
     if len(failures) == len(parts):
         raise failures[0]
-    stored = _unless_refused(certificates.all, failures) or {}
+    stored = unless_refused(certificates.all, TencentFailure, failures) or {}
     looked(len(entries), len(entries))
     return Survey(
         tuple(found_domains(entries.values(), stored)),
         tuple(dict.fromkeys(failure.error for failure in failures)),
         tuple(found_certificates(stored.values())),
     )
-
-
-def _unless_refused(call: Callable[[], T], failures: list[TencentFailure]) -> T | None:
-    result = attempt(call, TencentFailure)
-    if not isinstance(result, TencentFailure):
-        return result
-    if result.is_common:
-        raise result
-    failures.append(result)
-    return None
 
 
 def examine(account: str, parts: Sequence[Part], certificates: Certificates) -> Iterator[Problem]:
@@ -69,26 +59,15 @@ def examine(account: str, parts: Sequence[Part], certificates: Certificates) -> 
         **{("CDN", "EdgeOne")[place]: partial(p.listed, None) for place, p in enumerate(parts)},
         "SSL": certificates.all,
     }
-    results = {name: attempt(call, TencentFailure) for name, call in calls.items()}
-    failures = {name: r for name, r in results.items() if isinstance(r, TencentFailure)}
-    if len(failures) == len(calls):
-        raise next(iter(failures.values()))
-    for name, failure in failures.items():
-        if failure.is_denied:
-            # An account may have all domains at one of the two products.
-            severity = Severity.ERROR if name == "SSL" else Severity.WARNING
-            yield failure.error.problem(account, severity, Code.CALL_REFUSED)
-        else:
-            yield of_refusal(account, failure.error)
-    accepted = [name for name in calls if name not in failures]
+    failures = failures_of(calls, TencentFailure)
     sentence = Text(
         "Tencent Cloud accepts the key for reading: {ways}; only a change would show whether the"
         " key can upload and bind"
     )
-    yield info(Code.WAYS, account, sentence.filled(ways=accepted))
+    # An account may have all domains at one of the two products.
+    yield from findings_of(account, calls, failures, calls.keys() - {"SSL"}, sentence)
     if "SSL" not in failures:
-        counted = Text("certificates in the account's store: {count}")
-        yield info(Code.CERTIFICATES_KEPT, account, counted.filled(count=len(certificates.all())))
+        yield certificates_kept(account, certificates)
 
 
 PUBLIC = frozenset(

@@ -1,0 +1,52 @@
+"""The examination of an account by reading calls: the accepted and the refused calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from certferry.adapters.cdn.copies import Certificates
+from certferry.adapters.cdn.failure import CallFailure, F, attempt
+from certferry.core.findings import Code, info, of_refusal
+from certferry.errors import Problem, Severity
+from certferry.text import Text
+
+
+def failures_of(calls: Mapping[str, Callable[[], object]], kind: type[F]) -> dict[str, F]:
+    """Make each call, and return the failures by the call's name. Raises the first failure if every
+    call fails.
+    """
+    results = {name: attempt(call, kind) for name, call in calls.items()}
+    failures = {name: result for name, result in results.items() if isinstance(result, kind)}
+    if len(failures) == len(calls):
+        raise next(iter(failures.values()))
+    return failures
+
+
+def finding_of(account: str, failure: CallFailure, severity: Severity = Severity.ERROR) -> Problem:
+    """Return the finding on a failed call; `severity` counts for a missing right."""
+    if failure.is_denied:
+        return failure.error.problem(account, severity, Code.CALL_REFUSED)
+    return of_refusal(account, failure.error)
+
+
+def findings_of(
+    account: str,
+    names: Collection[str],
+    failures: Mapping[str, CallFailure],
+    optional: Collection[str],
+    accepted: Text,
+) -> Iterator[Problem]:
+    """Yield a finding for each failed call, and one for the accepted calls among `names`. A missing
+    right for an `optional` call is a warning. `accepted` is the sentence, with the place `ways`.
+    """
+    for name, failure in failures.items():
+        severity = Severity.WARNING if name in optional else Severity.ERROR
+        yield finding_of(account, failure, severity)
+    ways = [name for name in names if name not in failures]
+    yield info(Code.WAYS, account, accepted.filled(ways=ways))
+
+
+def certificates_kept(account: str, certificates: Certificates) -> Problem:
+    """Return the number of certificates in the account's store, as a finding."""
+    counted = Text("certificates in the account's store: {count}")
+    return info(Code.CERTIFICATES_KEPT, account, counted.filled(count=len(certificates.all())))
