@@ -1,5 +1,5 @@
-"""The reasons why a step is planned or refused, and the waits for a change. A waiting run observes
-again in a pass; a wait says when.
+"""The reasons why a step is planned or refused, and waits until a run's next pass observes
+again.
 """
 
 from __future__ import annotations

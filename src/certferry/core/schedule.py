@@ -139,9 +139,9 @@ def sends_beat(host: str, last: Beat | None, last_run: LastRun | None) -> bool:
     """Return whether a host that begins a run sends the run's heartbeat. Usually a single host
     sends.
 
-    Return true if there is no last heartbeat, if this host sent it, or if it reported a failed run.
-    For another host's heartbeat, return whether the heartbeat is no newer than the end of this
-    host's `last_run`: a host without a heartbeat since then may be gone.
+    Return true without a last heartbeat, after this host's own heartbeat, and after the heartbeat
+    of a failed run. After another host's heartbeat, return true only if no heartbeat was sent since
+    the end of this host's `last_run`: the other host may be gone.
     """
     if last is None or last.host == host or not last.succeeded:
         return True

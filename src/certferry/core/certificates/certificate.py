@@ -1,10 +1,8 @@
 """A certificate's facts, covered names, chain and key, and the moment when renewal is due.
 
-`renew_at` says when a certificate is due for renewal. If the CA names a plausible renewal window
-(RFC 9773), the certificate is due at a moment in the window, unless that moment is too close to the
-certificate's end. Without a plausible window, a certificate is due with a third of the lifetime
-left, or with half of a very short lifetime left. Let's Encrypt's integration guide advises these
-shares for CAs without renewal information.
+`renew_at` says when a certificate is due for renewal: usually at a moment in the CA's renewal
+window (RFC 9773), otherwise with a third of the lifetime left, or half of a very short lifetime.
+Let's Encrypt's integration guide advises these shares for CAs without renewal information.
 """
 
 from __future__ import annotations
@@ -113,9 +111,7 @@ class CertificateBundle(Struct, frozen=True):
 
     @property
     def fullchain_digest(self) -> str:
-        """SHA-256 of `fullchain_pem`, in lower-case hex. The digest distinguishes chains of one
-        leaf.
-        """
+        """SHA-256 of `fullchain_pem`, in lower-case hex; differs for two chains of one leaf."""
         return hashlib.sha256(self.fullchain_pem.encode()).hexdigest()
 
 
@@ -140,7 +136,7 @@ def first_of(names: Sequence[str], most: int) -> list[str | Text]:
 
 
 SHORT_LIVED = timedelta(days=10)
-"""A certificate with a shorter lifetime has a very short lifetime (`renew_at`)."""
+"""A lifetime below this is very short: the certificate is due for renewal later (`renew_at`)."""
 
 HALF_DAY = timedelta(hours=12)
 """The time between two scheduled runs. Unless a CA asks for more queries, certferry asks for a
@@ -153,14 +149,10 @@ USUAL_REST = timedelta(hours=6)
 """
 
 SHORTEST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(days=1)
-"""The shortest and the longest time that certferry waits because of a CA's Retry-After (RFC 9773
-§4.3.2).
-"""
+"""The shortest and the longest wait for a CA's Retry-After (RFC 9773 §4.3.2)."""
 
 _DIGITS = 13
-"""How many hex digits of the fingerprint choose the moment in a window. Thirteen digits are 52
-bits, which a float holds exactly.
-"""
+"""How many hex digits of the fingerprint choose the moment in a window: a float holds 52 bits."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -197,12 +189,10 @@ def plausible_window(leaf: Certificate, window: RenewalWindow | None) -> Renewal
 def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> datetime:
     """Return when a certificate is due for renewal.
 
-    Without a plausible window, a certificate is due with a third of the lifetime left, or with half
-    of a lifetime shorter than `SHORT_LIVED`. In a plausible window, the fingerprint picks the
-    moment, so certificates with the same window are due at different moments. Even if the window is
-    later, the moment is at the latest when a sixth of the lifetime is left (a quarter of a lifetime
-    shorter than `SHORT_LIVED`). Even if the window is earlier, the moment is not before the
-    lifetime.
+    Without a plausible window, this is with a third of the lifetime left, or half of a very short
+    lifetime. In a plausible window, the fingerprint picks the moment, so certificates with the same
+    window are due at different moments. A moment before the lifetime moves to its beginning. A late
+    moment moves forward to a sixth of the lifetime left, or a quarter of a very short lifetime.
     """
     share = 2 if certificate.lifetime < SHORT_LIVED else 3
     left = certificate.lifetime / share
@@ -245,9 +235,8 @@ def may_ask(kept: datetime | None, now: datetime) -> bool:
 
 
 NOTICE = timedelta(days=14)
-"""The longest time before its end at which a certificate renewed by another client begins to count
-as overdue. Most clients renew with a third left (acme.sh, certbot, lego: 30 of 90 days); people
-renew later.
+"""A certificate that another client renews is overdue at the earliest this long before the end.
+Most clients renew with a third left (acme.sh, certbot, lego: 30 of 90 days); people renew later.
 """
 
 
@@ -257,9 +246,9 @@ def is_overdue(certificate: Certificate, now: datetime) -> bool:
 
 
 def overdue_at(certificate: Certificate) -> datetime:
-    """Return the moment from which a certificate that another client renews is overdue. certferry
-    would renew with a third of the lifetime left, or half of a very short lifetime. Half of that
-    time before the certificate's end, and at most `NOTICE` before, the certificate is overdue.
+    """Return the moment from which a certificate that another client renews is overdue. `renew_at`
+    leaves a certificate some time until the end. With half of that time left, or with `NOTICE` left
+    if `NOTICE` is shorter, the certificate is overdue.
     """
     left = certificate.not_after - renew_at(certificate)
     return certificate.not_after - min(left / 2, NOTICE)

@@ -1,5 +1,5 @@
-"""Lineages, and the labels that mark our uploads at targets. A lineage is the series of
-certificates that succeed one another under one name; each certificate is a version.
+"""The versions of a lineage (the certificates that succeed one another under one name), and the
+labels that mark our uploads at targets.
 """
 
 from __future__ import annotations
@@ -89,8 +89,7 @@ _PREFIX = 20
 """How many hex digits of the fingerprint a label has. 80 bits exclude equal labels by chance."""
 _TAG, _SHORT_PREFIX = 7, 12
 """How many hex digits of a short label stand for the lineage's name, and how many for the
-fingerprint. A short label has 23 characters, which every service accepts (docs/facts/qiniu.md
-§4.1).
+fingerprint. Every service accepts the 23 characters of a short label (docs/facts/qiniu.md §4.1).
 """
 
 
@@ -121,18 +120,15 @@ class Version(Struct, frozen=True):
         return self.certificate.fingerprint
 
     def has_expired_issuer(self, now: datetime) -> bool:
-        """Return whether the certificate that signed the leaf has expired; false if the end is
-        unknown.
-        """
+        """Return whether the leaf's signer is known to have expired."""
         return self.issuer_not_after is not None and self.issuer_not_after <= now
 
     def should_replace(self, bundle: CertificateBundle) -> bool:
         """Return whether a bundle of the same leaf should replace the stored files.
 
-        A bundle with the leaf's key replaces files without the key, and never the reverse. If both
-        or neither have the key, a complete chain replaces an incomplete chain, and never the
-        reverse. If the chains are equally complete, a chain with another digest replaces the stored
-        chain.
+        A bundle with the leaf's key replaces files without the key, not the reverse. If both or
+        neither have the key, a complete chain replaces an incomplete chain, not the reverse. If the
+        chains are equally complete, a chain with another digest replaces the stored chain.
         """
         had = (self.key_matches, self.chain_complete)
         has = (bundle.key_matches, bundle.chain_complete)
@@ -189,24 +185,18 @@ def labels_of(lineage: str, fingerprint: str) -> tuple[str, ...]:
 
 
 def owner_of(label: str) -> str | None:
-    """Return the part of a label that stands for the lineage: the beginning of the name, or a hash
-    of the name. Return `None` if certferry makes no such labels.
-    """
+    """Return the part of a label that stands for the lineage; `None` if the label is not ours."""
     match = _MARK.fullmatch(label) or _SHORT_MARK.fullmatch(label)
     return None if match is None else match["owner"]
 
 
 def prefixes(lineage: str) -> tuple[str, ...]:
-    """Return how a lineage's labels begin, long and short. Another lineage's labels may begin
-    alike.
-    """
+    """Return how a lineage's labels begin. Another lineage's labels may begin alike."""
     return f"{MARK}-{_slug(lineage)}-", f"{_tag(lineage)}-"
 
 
 def owners(lineage: str) -> frozenset[str]:
-    """Return every result of `owner_of` for a lineage's labels. Several lineages may share a
-    result.
-    """
+    """Return the results of `owner_of` for a lineage's labels. Lineages may share a result."""
     return frozenset((_slug(lineage), _tag(lineage)))
 
 

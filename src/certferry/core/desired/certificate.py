@@ -225,9 +225,7 @@ class DesiredDeployment(Struct, frozen=True):
 
 
 def delivered(delivery: Delivery) -> DesiredDeployment:
-    """Return the deployment to a receiver. Nothing is retired, because a receiver keeps no old
-    copies.
-    """
+    """Return the deployment to a receiver. A receiver keeps no old copies to retire."""
     if isinstance(delivery, FileDelivery):
         kind, name = Kind.FILES, delivery.directory
     else:
@@ -246,11 +244,9 @@ class DesiredCertificate(Struct, frozen=True):
     """A lineage as declared."""
 
     lineage: str  #: The lineage's name.
-    #: The declared names; the first becomes the common name. With `files`, the names of the
-    #: certificate in the files, once known.
+    #: The names; the first becomes the common name. With `files`, the names in the files.
     names: tuple[str, ...]
-    #: The account that writes challenge records; empty if `dns_zones` has the accounts, or if no
-    #: account is declared.
+    #: The account that writes challenge records; empty if only `dns_zones` has accounts.
     dns: str = ""
     key_type: KeyType = KeyType.EC256  #: The kind of key to order.
     deployments: tuple[DesiredDeployment, ...] = ()  #: In the order of the file.

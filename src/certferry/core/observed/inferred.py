@@ -171,7 +171,8 @@ def likely_binding(
        differ, the result is `None`.
     3. If no edge answers, the certificate of our last change counts as bound.
 
-    A certificate without a copy among `remotes` gives no id.
+    Rule 1 needs a copy of the certificate among `remotes`. A certificate without a copy gives
+    `None` by the other rules.
     """
     by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
     asked = None if last is None else by_fingerprint.get(last.fingerprint)

@@ -1,6 +1,4 @@
-"""An observation of one lineage: the versions, the targets, and the certificates that the edges
-(the addresses of a domain) present.
-"""
+"""An observation of one lineage: versions, targets, and the certificates at edges (addresses)."""
 
 from __future__ import annotations
 
@@ -64,11 +62,10 @@ class Change(Struct, frozen=True):
 
     #: The name of the setting, or `CERTIFICATE`.
     setting: str
-    #: The old value, for a certificate of ours the fingerprint. `None` if absent, if `untold`, and
-    #: for another tool's certificate.
+    #: The old value; for our certificate, the fingerprint. `None` if absent or `untold`, and for
+    #: another tool's certificate at a target.
     before: str | None
-    #: The new value, for a certificate the fingerprint. `None` while the certificate is still to be
-    #: issued.
+    #: The new value, a fingerprint for a certificate; `None` while still to be issued.
     after: str | None
     #: Whether the target hides the old value.
     untold: bool = False
@@ -111,9 +108,7 @@ def in_sentences(changes: Iterable[Change]) -> list[Text]:
 
 
 def in_one_line(changes: Iterable[Change]) -> str:
-    """Return the changed settings with their old values as one line. A run stores the line, and a
-    later run recognises the drift by the same line.
-    """
+    """Return the changes as a line to store. A later run recognises a drift by the line."""
     return ", ".join(f"{change.setting}: {change.was}" for change in changes)
 
 
@@ -159,9 +154,7 @@ Addresses = Sequence[Served]
 
 
 class ReceiverDrift(Struct, frozen=True):
-    """Why a receiver with the right certificate still needs a delivery: the content was changed, or
-    the last delivery is unfinished.
-    """
+    """A reason to deliver again a certificate that the receiver already has."""
 
     reason: Reason  #: Why the receiver needs another delivery.
     changes: Changes = ()  #: The differences, if certferry can name them.
@@ -173,9 +166,8 @@ class ObservedDomain(Struct, frozen=True):
     domain: str  #: The domain's name; a receiver's directory or label.
     kind: Kind  #: The kind that the target reports.
     state: DomainState  #: How the domain stands.
-    #: The target's id of the bound certificate; `None` without HTTPS. With `binding_hidden`, the
-    #: probable id (`likely_binding`), if any. For a receiver, the fingerprint of the installed
-    #: certificate, if any.
+    #: The target's id of the bound certificate, if any. With `binding_hidden`, the probable id
+    #: (`likely_binding`), if any. For a receiver, the installed fingerprint, if any.
     bound: str | None = None
     https: HttpsSettings = field(default_factory=HttpsSettings)  #: The settings at the target.
     #: Why the domain is `UNAVAILABLE`, or why the last change at the target `FAILED`.
@@ -188,8 +180,7 @@ class ObservedDomain(Struct, frozen=True):
     last: records.RolloutRecord | None = None  #: The record of the domain's last rollout.
     #: Whether the domain has HTTPS settings to set beside the certificate.
     has_settings: bool = True
-    #: Fingerprints of certificates withdrawn from the domain. Runs do not bind such a certificate
-    #: here again.
+    #: Fingerprints of certificates withdrawn from the domain: no run binds them here again.
     withdrawn: frozenset[str] = frozenset()
     task: records.TargetTask | None = None  #: The target's last change, if reported.
     #: The end of the bound certificate, if another tool owns it and the end is known.
@@ -198,11 +189,9 @@ class ObservedDomain(Struct, frozen=True):
     edges: tuple[str, ...] = ()
 
     def seen_at(self, fingerprint: str | None) -> datetime | None:
-        """Return when a certificate was first seen at every address of this domain, by the `last`
-        record.
+        """Return when the `last` rollout's certificate was seen served here.
 
-        Return `None` if the certificate was not seen yet, and for a certificate other than the
-        record's.
+        Return `None` if the certificate was not seen yet, or is not the `last` rollout's.
         """
         is_last = self.last is not None and self.last.fingerprint == fingerprint
         return self.last.verified_at if self.last is not None and is_last else None
@@ -215,8 +204,7 @@ class RemoteCertificate(Struct, frozen=True):
     label: str  #: The copy's name at the target.
     fingerprint: str  #: The certificate's fingerprint.
     not_after: datetime  #: The end of the certificate's validity.
-    #: The moment before which runs do not try again to remove the copy, if the target refused a
-    #: removal because something uses the copy.
+    #: After the target refused to remove a copy in use: when runs try the removal again.
     in_use_until: datetime | None = None
 
 
@@ -237,8 +225,7 @@ class ObservedTarget(Struct, frozen=True):
     """The target of one deployment as observed.
 
     The target's adapter returns the domains and the copies. `reconcile.observe` adds `label`,
-    `served`, `unmatched` and the facts from the state. For a receiver, the only domain is the
-    receiver.
+    `served`, `unmatched` and the facts from the state.
     """
 
     #: The account's name in the configuration.
@@ -252,14 +239,12 @@ class ObservedTarget(Struct, frozen=True):
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     #: Why the target could not be read.
     failure: CertferryError | None = None
-    #: If the target could not be read (`failure`): the rollouts of the version in force that began
-    #: there and have neither ended nor failed.
+    #: If the target could not be read (`failure`): rollouts there that neither ended nor failed.
     in_progress: tuple[records.RolloutRecord, ...] = ()
-    #: If the scope asked for `others`: the target's certificates that belong to no lineage of ours.
-    #: The target decides at a removal whether a certificate is in use.
+    #: If the scope asked for `others`: other certificates that no lineage needs (`unclaimed`).
     others: tuple[records.OtherCertificate, ...] = ()
-    #: When the newest open change of another lineage was accepted here. Until the change ends,
-    #: edges may still serve certificates in `others`.
+    #: When another lineage's newest open change here was accepted, or else began. Until the change
+    #: ends, edges may still serve certificates in `others`.
     unsettled_since: datetime | None = None
     #: Certificates with a label of this lineage for a certificate that the state lacks.
     unremembered: tuple[records.OtherCertificate, ...] = ()
@@ -271,8 +256,7 @@ class ObservedTarget(Struct, frozen=True):
     remotes_hidden: bool = False
     #: Domains left out by `exclude`.
     excluded: tuple[str, ...] = ()
-    #: Patterns of the deployment that match no domain, and names in `exclude` that exclude no
-    #: domain.
+    #: Patterns that match no domain, and names in `exclude` that exclude none.
     unmatched: tuple[str, ...] = ()
     #: Domains at the target that the certificate's names do not cover.
     uncovered: tuple[str, ...] = ()
@@ -332,9 +316,7 @@ class Observation(Struct, frozen=True):
 
     @property
     def owned_elsewhere(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The targets at which other lineages serve every domain that this lineage covers, each
-        with the names of the other lineages.
-        """
+        """The targets at which `is_owned_elsewhere` is true, each with the other lineages."""
         return tuple(
             (target.label, target.owned_elsewhere)
             for target in self.targets
@@ -342,9 +324,7 @@ class Observation(Struct, frozen=True):
         )
 
     def find(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain] | None:
-        """Return a target and a domain of the account, from the first deployment that observed the
-        domain; `None` if no deployment did.
-        """
+        """Return the domain and its target, or `None` if no deployment observed the domain."""
         places = (
             (target, place)
             for target in self.targets
@@ -373,10 +353,10 @@ def is_served(addresses: Addresses, fingerprint: str) -> bool:
 def contradicted(observed: Observation, now: datetime) -> frozenset[tuple[str, str]]:
     """Return the account and the name of each domain whose edges contradict the target's report.
 
-    Only a report that the wanted certificate is bound can be contradicted. An address that presents
-    another tool's certificate always contradicts the report. An address that presents an earlier
-    version, or no certificate, contradicts the report only if all addresses were once seen to serve
-    the wanted certificate: before, the change may still be on the way.
+    Only a report that the wanted certificate is bound can be contradicted. A certificate of another
+    tool at an address always contradicts. Another version, or no certificate, contradicts only if
+    all addresses were once seen to serve the wanted certificate; before, the change may be on its
+    way.
     """
     ours = {version.fingerprint for version in observed.versions}
     return frozenset(

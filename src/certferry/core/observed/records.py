@@ -51,7 +51,8 @@ class RolloutRecord(Struct, frozen=True):
     drift: str | None = None
     #: When certferry repaired drift under this certificate, newest first.
     repairs: tuple[datetime, ...] = ()
-    #: The number of changes that the target accepted or refused in this rollout.
+    #: How often runs tried to change the domain in this rollout. A try at a busy target does not
+    #: count.
     tries: int = 0
 
     @property
