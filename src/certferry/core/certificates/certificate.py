@@ -191,8 +191,8 @@ def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> d
 
     Without a plausible window, this is with a third of the lifetime left, or half of a very short
     lifetime. In a plausible window, the fingerprint picks the moment, so certificates with the same
-    window are due at different moments. A moment before the lifetime moves to its beginning. A late
-    moment moves forward to a sixth of the lifetime left, or a quarter of a very short lifetime.
+    window are due at different moments. The moment is never before the lifetime begins, and never
+    after a sixth of the lifetime is left (a quarter of a very short lifetime).
     """
     share = 2 if certificate.lifetime < SHORT_LIVED else 3
     left = certificate.lifetime / share
