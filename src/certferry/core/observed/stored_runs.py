@@ -23,11 +23,11 @@ class RunKind(StrEnum):
 class RunSource(StrEnum):
     """How a run was started."""
 
-    SCHEDULE = "schedule"
-    COMMAND = "command"
-    CONSOLE = "console"
-    API = "api"
-    HOOK = "hook"
+    SCHEDULE = "schedule"  #: By the scheduler, twice a day.
+    COMMAND = "command"  #: By a command of an operator.
+    CONSOLE = "console"  #: By a user in the console.
+    API = "api"  #: By a program with a token for the API.
+    HOOK = "hook"  #: By the hook of another ACME client (`certferry hook`).
 
 
 class RunState(StrEnum):
