@@ -1,4 +1,6 @@
-"""Commands for operators that install the libraries of an extra where certferry finds them."""
+"""Advice for operators: the command that installs an extra's libraries where certferry finds
+them.
+"""
 
 from __future__ import annotations
 

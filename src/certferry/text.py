@@ -99,8 +99,8 @@ def _named(value: object, lineage: str) -> object:
 
 
 def own_words(value: Text, instead: Text | str = "…") -> Text:
-    """Return a sentence with `instead` in place of each `Quoted`, for the history, which is stored
-    for ever.
+    """Return a sentence with `instead` in place of each `Quoted`, for example for the history,
+    which is stored for ever.
     """
     return value.filled(**{name: _own(part, instead) for name, part in value.values.items()})
 

@@ -46,7 +46,7 @@ to block a name.
 def is_made_up(address: str, *, at_home: bool = False) -> bool:
     """Return whether a proxy or a blocking resolver made up an address.
 
-    A loopback address is genuine only if the target is on loopback (`at_home`), as a sandbox is.
+    A loopback address is genuine only if the target is on loopback (`at_home`), as in the sandbox.
     Raises `ValueError` for any text but an IP address.
     """
     ip = ipaddress.ip_address(address)

@@ -43,13 +43,15 @@ class AccessStore(Protocol):
         """Return the link with this digest; `None` if the link is unknown or no longer valid."""
 
     def choose_password(self, digest: str, password: str, now: datetime) -> User | None:
-        """Use up a link: store the user's new password hash and end the user's sessions. Return
-        the user, or `None` if the link is no longer valid.
+        """Store the password hash of the user of a link, delete the link, and end the user's
+        sessions. Return the user. If the link is unknown or no longer valid, change nothing and
+        return `None`.
         """
 
     def change_password(self, name: str, password: str, now: datetime, keep: str) -> None:
-        """Store a new password's hash, delete the user's link, and end every session of the user
-        except `keep`. Change nothing if the session `keep` has ended meanwhile.
+        """Store a user's new password hash, delete the user's link, and end every session of the
+        user except `keep`, given by its digest. Change nothing if the session `keep` has ended
+        meanwhile.
         """
 
     def save_session(self, session: Session, verified: str | None = None) -> None:

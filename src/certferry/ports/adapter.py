@@ -159,7 +159,8 @@ class Variable(Struct, frozen=True):
 
     #: The field of `Settings`.
     key: str
-    #: Names of environment variables; the first variable that is set counts.
+    #: Names of environment variables that may hold the value; the first variable that is set
+    #: counts.
     names: tuple[str, ...]
     #: The description in questions and in messages on a missing key: "the API token of …".
     description: Text
@@ -180,8 +181,8 @@ class CodeMeaning(Struct, frozen=True):
 
 
 class CommonNameRule(Struct, frozen=True):
-    """A target refuses certificates without a common name. If a profile makes certificates without
-    a common name, certferry refuses the profile when reading the file.
+    """The rule of a target that refuses certificates without a common name. If the CA makes such
+    certificates under the declared profile, certferry refuses the profile when reading the file.
     """
 
     #: The name of the boolean setting with which an account accepts certificates without a common
@@ -203,17 +204,17 @@ class Context:
         context.pause(2)  # between two reads of a slow service
     """
 
-    #: Wait some seconds. `Interrupted`, raised when the run is stopped, must reach the caller.
+    #: Waits some seconds. The adapter must pass on `Interrupted`, which ends a stopped run.
     pause: Pause
-    #: Return this moment, an aware datetime in UTC.
+    #: Returns the present moment, as an aware datetime in UTC.
     now: Callable[[], datetime]
     #: Short notes of the account, kept between runs.
     memory: AccountMemory
-    #: Open connections to a service; `Http` describes their limits and retries.
+    #: Opens connections to a service; `Http` describes the limits and retries.
     http: OpenHttp
-    #: Report an event to the run's listeners.
+    #: Reports an event to the run's listeners.
     progress: Progress
-    #: Run one of the operator's programs.
+    #: Runs one of the operator's programs.
     run: RunProgram
     #: A mail address that a service may write to, or empty.
     contact: str = ""
@@ -226,7 +227,7 @@ class Context:
 
 
 class Adapter(Protocol):
-    """A kind of account. A module with these names implements the protocol."""
+    """The description of a kind of account. A module with the names below is such a description."""
 
     @property
     def SERVICE(self) -> str:  # noqa: N802 - a module's constant
@@ -242,7 +243,8 @@ class Adapter(Protocol):
     @property
     def Settings(self) -> type[Any]:  # noqa: N802 - a module's class
         """A frozen dataclass with the keys of an account as fields. A field without a default is
-        required; `config.bind` lists the types a field may have. A `Secret` never prints.
+        required. `config.bind` lists the types that a field may have. Fields for keys have the type
+        `Secret`, which never prints the key.
         """
 
     def connect(self, settings: Any, context: Context, /) -> Any:

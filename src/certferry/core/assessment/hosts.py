@@ -70,8 +70,8 @@ def away_since(host: HostRecord, now: datetime) -> datetime | None:
     """Return when a host began to count as away: `AWAY` after the end of the host's last run.
     Return `None` if the host is not away.
 
-    If a run is in progress, the beginning of the run counts. A host that has never run is never
-    away, because the host has no schedule to miss.
+    The beginning of a run counts if the run is in progress, or if no run of the host has ended. A
+    host that has never begun a run is never away, because the host has no schedule to miss.
     """
     ended = host.seen_at if host.last_run is None else host.last_run.ended_at
     last = max(filter(None, (ended, host.running_since)), default=None)

@@ -264,7 +264,7 @@ def _hides(step: StepOutcome, subject: Subject) -> bool:
     if step.target is None:
         return True
     if step.target != subject.target:
-        return False  # the certificate came, and a failure at another target has another notice
+        return False  # a failure at another target has a notice of its own
     if step.domain is None:
         return step.action is None or not subject.domain
     return step.domain == subject.domain or not subject.domain

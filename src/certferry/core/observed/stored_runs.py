@@ -41,7 +41,7 @@ class RunState(StrEnum):
     FAILED = "failed"
     #: Stopped by a person.
     STOPPED = "stopped"
-    #: Ended by the death of the process. The store derives `DIED` from `StoredRun.number`.
+    #: Ended by the death of the process. The store finds out when reading the run.
     DIED = "died"
 
 

@@ -197,12 +197,13 @@ HOLDS = (
     Rule("lease_held", "reconcile.run.held_lease"),
     # Another host's file declares the certificate otherwise, and is newer.
     Rule("declaration_outdated", "reconcile.reconciler.plan_outdated"),
-    # The certificate is younger than an hour. A wrong clock, CA or target costs an order an hour.
+    # The certificate is younger than an hour. So a wrong clock, CA or target causes one order an
+    # hour, not one in every run.
     Rule("just_issued", "just_issued"),
-    # The certificate came after its predecessor's window: a CA may announce only past windows, and
-    # gets an order a day.
+    # The certificate came after the end of its predecessor's window. If a CA names only past
+    # windows, the CA gets one order a day.
     Rule("window_passed", "window_passed"),
-    # The CA issued another certificate than ordered, and counts the order: a day of pause.
+    # The CA issued another certificate than ordered, and counts the order, so runs pause for a day.
     Rule("certificate_rejected", "core.planning.limits.rejection_pause"),
     # The order failed since this run began: repeating the order at once would not help.
     Rule("tried_in_this_run", "_when"),

@@ -89,7 +89,7 @@ class StepOutcome(Struct, frozen=True):
     hint: Text | None = None  #: The advice for the operator.
     waiting: Waiting | None = None  #: The wait for a later pass.
     remote_id: str | None = None  #: For a removal, the target's id of the copy.
-    unmanaged: bool = False  #: Whether the removed copy was an unused copy of unknown origin.
+    unmanaged: bool = False  #: For a removal, see `Retire.unmanaged`.
     reason: str | None = None  #: The code of a refusal, or of a fact for information.
     #: Whether the domain stays unlike the file: after drift, after a rollback, or switched off.
     left: bool = False

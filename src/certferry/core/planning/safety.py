@@ -290,7 +290,7 @@ _NEEDED = 2
 
 
 def account_has_room(case: _Case) -> Refusal:
-    """The account does not count as full, or has a copy of this certificate."""
+    """The account does not count as full, or already has a copy of this certificate."""
     target, step = case.target, case.step
     quota = target.quota
     if quota is None or not quota.is_full(case.now):
