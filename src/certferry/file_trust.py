@@ -266,7 +266,7 @@ def _other_writers(facts: os.stat_result, trusted: frozenset[int], place: str) -
 
 
 _LIST = "system.posix_acl_access"
-_HEADER = 4  # bytes of the version before the entries
+_HEADER = 4  # the number of bytes before the entries, which hold a version
 _ENTRY, _WRITE = struct.Struct("<HHI"), 2
 _USER, _OWNING_GROUP, _GROUP = 0x02, 0x04, 0x08  # tags of entries (linux/posix_acl.h)
 

@@ -41,7 +41,7 @@ class Offer(Struct, frozen=True):
 
 
 class Holder(Struct, frozen=True):
-    """The ACME account named in a record."""
+    """The ACME account that a record must name."""
 
     url: str  #: The account's URL at the CA.
     #: The thumbprints of the account's keys (RFC 7638, SHA-256, base64url), the key in force first.

@@ -26,7 +26,7 @@ class ReasonCode(StrEnum):
     FILES_CHANGED = "files_changed"
     REVOKED = "revoked"
     ROLLED_BACK = "rolled_back"
-    # why another client's certificate needs the operator's attention
+    # why another client's certificate needs an operator
     OVERDUE = "overdue"
     # why a domain is deployed to
     NEW_CERTIFICATE = "new_certificate"

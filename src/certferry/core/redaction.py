@@ -384,7 +384,7 @@ def _spans(words: str, spelling: str) -> _Spans:
     words or `…` cuts off.
     """
     if spelling[:_SHORTEST_WITHIN] not in words:
-        return  # the usual case, decided cheaply
+        return  # decides the usual case, no occurrence, cheaply
     yield from _whole(words, spelling)
     for end in (len(words), *(cut.start() for cut in _CUT.finditer(words))):
         if length := _begun_before(end, words, spelling):
@@ -417,7 +417,7 @@ def _spellings(value: str) -> Iterator[str]:
     if len(value) >= _SHORTEST and not {"\r", "\n"} & set(value):
         # The value itself, and bash's and dash's quoting under `set -x`.
         yield from (value.replace("'", shown) for shown in ("'", r"'\''", "'\"'\"'"))
-        yield repr(value)[1:-1]  # in the message of a KeyError
+        yield repr(value)[1:-1]  # as the message of a KeyError shows the value
         yield from _encoded(value.encode(errors="surrogatepass"))
 
 
@@ -441,7 +441,7 @@ def _begun_before(end: int, words: str, spelling: str) -> int:
 LONGEST = 1000
 """How many characters of a service's words are kept."""
 _READ = 2 * LONGEST
-"""How many characters of a service's words are read at all."""
+"""How many characters of a service's words are read; the rest is dropped."""
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 """Unicode's categories of characters that control a terminal, reverse the writing, are surrogates,

@@ -105,7 +105,7 @@ class Scheduled(Struct, frozen=True):
     place: Text
     command: str  #: The command line.
     when: Text  #: The moments of the runs, in words.
-    next_run: datetime | None  #: `None` if unknown.
+    next_run: datetime | None  #: The moment of the next run; `None` if unknown.
     #: The operator's remaining step before the job can start, if any.
     to_do: Text | None
     #: The job's PATH.

@@ -45,6 +45,6 @@ class SharedOut(DnsProvider, Protocol):
     """Several accounts that act as one provider."""
 
     def at(self, name: str) -> DnsProvider:
-        """Return the account that writes records for a name. Raises `DnsError` if every account
-        lacks the zone.
+        """Return the account that writes records for a name. Raises `DnsError` if no account has
+        the zone.
         """

@@ -112,8 +112,7 @@ class AccountFacts(Struct, frozen=True):
     """An account as shown by the CA."""
 
     url: str | None  #: The account's URL; `None` if unknown.
-    #: As in RFC 8555 §7.1.2; `None` if unknown.
-    status: str | None
+    status: str | None  #: The account's status (RFC 8555 §7.1.2); `None` if unknown.
     contacts: tuple[str, ...] = ()  #: The contact URLs, such as `mailto:` addresses.
 
 

@@ -11,7 +11,7 @@ from certferry.text import Text
 MOST_OBJECTS = 100_000
 """The most objects listed under a prefix; a state has about fifty."""
 
-LONGEST_OBJECT = 256 * 2**20  # bytes of an object to read
+LONGEST_OBJECT = 256 * 2**20  # the most bytes of an object that are read
 
 
 class ObjectStore(Protocol):

@@ -134,7 +134,7 @@ class AcmeOrder(Struct, frozen=True):
     #: crash can still use the certificate.
     key_pem: Secret
     created_at: datetime  #: When the order was made.
-    #: `None` in orders stored by a release that did not store the key type.
+    #: The ordered kind of key; `None` in orders of a release that did not store the kind.
     key_type: KeyType | None = None
 
 

@@ -148,7 +148,7 @@ class Checkup(Struct, frozen=True):
     served: int
     #: The number of places observed by runs.
     places: int
-    soonest: Soonest | None = None  #: `None` without a certificate.
+    soonest: Soonest | None = None  #: The first certificate to end; `None` without a certificate.
 
 
 def checkup(

@@ -56,7 +56,7 @@ class Standing(StrEnum):
     # a certificate
     VALID = "valid"  #: Valid, and not due for renewal.
     DUE = "due"  #: Due for renewal, or another reason to order.
-    EXPIRED = "expired"  #: A certificate that a domain should serve has expired.
+    EXPIRED = "expired"  #: The certificate, or another that a domain should serve, has expired.
     MISSING = "missing"  #: There is no certificate yet.
     NOT_NEEDED = "not_needed"  #: Other lineages serve every domain, and there is no certificate.
     UNREADABLE = "unreadable"  #: The certificate's files or records cannot be read.
@@ -107,7 +107,7 @@ class DomainStatus(Struct, frozen=True):
     remote_id: str | None = None
     #: The last moment at which the target accepts an upload of the certificate.
     upload_deadline: datetime | None = None
-    #: The certificates presented by the domain's addresses.
+    #: The answers of the domain's addresses.
     served: tuple[observation.Served, ...] = ()
     problem: Problem | None = None  #: Why the domain is not in order, or serves an earlier version.
     #: The fingerprint of the certificate that the domain should serve.

@@ -168,7 +168,7 @@ class RenewalWindow(Struct, frozen=True):
 class RenewalInfo(Struct, frozen=True):
     """A CA's answer to a query for renewal information."""
 
-    window: RenewalWindow | None = None  #: `None` if the CA names no window.
+    window: RenewalWindow | None = None  #: The renewal window; `None` if the CA names none.
     #: How long to wait before the next query; `None` if the CA does not say.
     retry_after: timedelta | None = None
 

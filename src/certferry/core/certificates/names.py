@@ -13,7 +13,7 @@ from certferry.text import Text
 
 WILDCARD = "*."
 CHALLENGE = "_acme-challenge"
-MAX_NAME = 253  # RFC 1035 §2.3.4, in text form without the final dot
+MAX_NAME = 253  # the most characters of a name, without the final dot (RFC 1035 §2.3.4)
 _CHALLENGE_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 _LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
 

@@ -41,8 +41,8 @@ class FileDelivery(Struct, frozen=True):
     """A delivery as four PEM files in a directory."""
 
     directory: str  #: The path of the directory.
-    owner: str | None = None  #: The declared owner of the files.
-    group: str | None = None  #: The declared group of the files.
+    owner: str | None = None  #: The declared owner of the files, if any.
+    group: str | None = None  #: The declared group of the files, if any.
     #: The mode of all files except the key.
     mode: int = MODE
     key_mode: int = KEY_MODE  #: The mode of the key's file.
@@ -249,7 +249,7 @@ class DesiredCertificate(Struct, frozen=True):
     #: The account that writes challenge records; empty if only `dns_zones` has accounts.
     dns: str = ""
     key_type: KeyType = KeyType.EC256  #: The kind of key to order.
-    deployments: tuple[DesiredDeployment, ...] = ()  #: In the order of the file.
+    deployments: tuple[DesiredDeployment, ...] = ()  #: The deployments, in the order of the file.
     #: The files of a certificate made by another client.
     files: PemFiles | None = None
     #: The certificate read from `files`.

@@ -163,7 +163,7 @@ class DiscoveredCertificate(Struct, frozen=True):
     account: str  #: The account's name.
     listed: FoundCertificate  #: The certificate as listed.
     owner: Owner  #: The certificate's owner.
-    #: `None` if the state does not know the certificate.
+    #: The certificate's fingerprint; `None` if the state does not know the certificate.
     fingerprint: str | None = None
     #: The account's domains bound to the certificate.
     bound_to: tuple[str, ...] = ()
@@ -191,7 +191,7 @@ class AccountSurvey(Struct, frozen=True):
 
     #: The account's name in the configuration.
     label: str
-    survey: Survey = field(default_factory=lambda: Survey(()))  #: Empty with `failure`.
+    survey: Survey = field(default_factory=lambda: Survey(()))  #: The survey; empty with `failure`.
     #: The certificates at the addresses of each domain.
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     #: Why the account could not be read at all.
@@ -217,8 +217,9 @@ class Discovery(Struct, frozen=True):
 
     #: The surveyed accounts.
     accounts: tuple[AccountSurvey, ...]
-    domains: tuple[DiscoveredDomain, ...] = ()  #: By `Urgency`, the most urgent first.
-    certificates: tuple[DiscoveredCertificate, ...] = ()  #: By end, the first to end first.
+    domains: tuple[DiscoveredDomain, ...] = ()  #: The domains, the most urgent first (`Urgency`).
+    #: The certificates, the first to end first.
+    certificates: tuple[DiscoveredCertificate, ...] = ()
 
     @property
     def unused(self) -> tuple[DiscoveredCertificate, ...]:

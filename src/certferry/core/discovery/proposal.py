@@ -157,8 +157,7 @@ class TargetAccount(Struct, frozen=True):
     #: The account's label.
     label: str
     domains: tuple[FoundDomain, ...] = ()  #: The account's domains.
-    #: `None` if the service is unknown.
-    service: Service | None = None
+    service: Service | None = None  #: The account's service; `None` if unknown.
 
 
 class Places(Struct, frozen=True):

@@ -150,7 +150,7 @@ class Served(Struct, frozen=True):
 
 
 Addresses = Sequence[Served]
-"""The certificates presented by the addresses of one domain."""
+"""The answers of the addresses of one domain."""
 
 
 class ReceiverDrift(Struct, frozen=True):
@@ -172,7 +172,7 @@ class ObservedDomain(Struct, frozen=True):
     https: HttpsSettings = field(default_factory=HttpsSettings)  #: The settings at the target.
     #: Why the domain is `UNAVAILABLE`, or why the last change at the target `FAILED`.
     problem: CertferryError | None = None
-    drift: ReceiverDrift | None = None  #: For a receiver that needs another delivery.
+    drift: ReceiverDrift | None = None  #: Why a receiver needs another delivery, if so.
     #: For a receiver, the digest of leaf and issuers; `None` if unknown.
     fullchain_digest: str | None = None
     #: Whether the target does not report the bound certificate.
@@ -228,8 +228,7 @@ class ObservedTarget(Struct, frozen=True):
     `served`, `unmatched` and the facts from the state.
     """
 
-    #: The account's name in the configuration.
-    label: str = ""
+    label: str = ""  #: The account's name in the configuration; for a receiver, the kind.
     rules: TargetRules = field(default_factory=TargetRules)  #: The target's demands.
     domains: tuple[ObservedDomain, ...] = ()  #: The domains that this lineage should serve here.
     #: Copies of the lineage's certificates.

@@ -19,8 +19,8 @@ class RolloutRecord(Struct, frozen=True):
     """How far the rollout of one certificate has come at one domain or receiver."""
 
     lineage: str  #: The lineage's name.
-    target: str  #: The account's name.
-    domain: str  #: The domain's name.
+    target: str  #: The account's name; for a receiver, the kind.
+    domain: str  #: The domain's name; for a receiver, the directory or label.
     fingerprint: str  #: The certificate's fingerprint.
     #: When a run first stored this rollout; for a receiver, when the last delivery began.
     started_at: datetime
@@ -90,8 +90,7 @@ class Ordered(Struct, frozen=True):
 
     at: datetime  #: When the order was made.
     names: tuple[str, ...]  #: The names in the order.
-    #: `None` if not stored.
-    key_type: KeyType | None = None
+    key_type: KeyType | None = None  #: The ordered kind of key; `None` if not stored.
 
     def is_for(self, desired: DesiredCertificate) -> bool:
         """Return whether the order is for the certificate as declared now. If not, a run abandons

@@ -64,7 +64,8 @@ class StoredRun(Struct, frozen=True):
     done: int | None = None
     count: int | None = None  #: The number of all certificates; `None` before the run has counted.
     state: RunState = RunState.RUNNING  #: How the run stands.
-    ended_at: datetime | None = None  #: `None` before the end, and for a killed run.
+    #: The end of the run; `None` before the end, and for a killed run.
+    ended_at: datetime | None = None
 
 
 class RunEvent(Struct, frozen=True):

@@ -82,7 +82,7 @@ class Deploy(Struct, frozen=True):
     kind: Kind = Kind.AUTO  #: The domain's kind.
     action: Action = Action.DEPLOY  #: Always `DEPLOY`.
     when: When = None  #: See `When`.
-    fingerprint: str | None = None  #: `None` before the certificate is issued.
+    fingerprint: str | None = None  #: The certificate; `None` while still to be issued.
     repair: bool = False  #: Whether the step undoes changes of another tool.
     upload_by: datetime | None = None  #: The target's deadline, if an upload is needed.
     left: Changes = ()  #: Changes of another tool that stay.
@@ -99,7 +99,7 @@ class Verify(Struct, frozen=True):
     kind: Kind = Kind.AUTO  #: The domain's kind.
     action: Action = Action.VERIFY  #: Always `VERIFY`.
     when: When = None  #: See `When`.
-    #: `None` for a certificate still to be issued, and if the target cannot be read.
+    #: The certificate; `None` while still to be issued, and if the target cannot be read.
     fingerprint: str | None = None
 
 
@@ -149,7 +149,8 @@ class Rollout(Struct, frozen=True):
 
     target: str  #: The account's name.
     domain: str  #: The domain's name.
-    steps: tuple[Deploy | Verify | Rollback, ...]  #: In order; empty for a domain as declared.
+    #: The steps in order; none for a domain as declared.
+    steps: tuple[Deploy | Verify | Rollback, ...]
     unread: bool = False  #: Whether the target cannot be read now.
 
     @property
@@ -190,8 +191,8 @@ class PlanFinding(Struct, frozen=True):
 
     weight: Weight  #: The kind of the finding.
     problem: Problem  #: The problem in words.
-    target: str | None = None  #: `None` for a finding about the whole certificate.
-    domain: str | None = None  #: `None` for a finding about the whole deployment.
+    target: str | None = None  #: The account's name; `None` for a finding about the certificate.
+    domain: str | None = None  #: The domain's name; `None` for a finding about the deployment.
     error: CertferryError | None = None  #: The error behind the problem; `None` for a refused step.
     step: Deploy | None = None  #: The refused step.
 

@@ -79,7 +79,7 @@ StepKey = tuple[plans.Action | None, str | None, str | None]
 class StepOutcome(Struct, frozen=True):
     """The outcome of a step, or of the whole pass."""
 
-    action: plans.Action | None  #: `None` for the pass over the lineage.
+    action: plans.Action | None  #: The kind of step; `None` for the pass over the lineage.
     outcome: Outcome  #: How the step ended or stands.
     detail: Text  #: The outcome in words.
     target: str | None = None  #: The account's name; `None` without a target.

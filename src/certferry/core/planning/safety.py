@@ -105,7 +105,7 @@ class _Case(Struct, frozen=True):
     step: Deploy  #: The deployment.
     desired: DesiredCertificate  #: The declaration.
     observed: Observation  #: The observation.
-    issued: Version | None  #: `None` before the certificate is issued.
+    issued: Version | None  #: The version to deploy; `None` while still to be issued.
     now: datetime  #: The moment of the check.
 
     @property
