@@ -90,8 +90,8 @@ STEP, SLACK = 12, timedelta(seconds=0.8)
 """The time to the next pass is a twelfth (1/`STEP`) of the wait so far plus `SLACK`. In the first
 three seconds of a wait, the time is a third of the wait so far.
 
-The aim is to see a change late by at most a tenth of the wait plus a second. A twelfth is less than
-a tenth, because a target's list may be some seconds old.
+The aim is to see a change late by at most a tenth of the wait plus a second. `STEP` is a twelfth,
+not a tenth, because a target's list may already be some seconds old.
 """
 
 

@@ -118,7 +118,7 @@ MOST = 5
 
 def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
     """Return whether a heartbeat may be sent to a monitor now. In a `MINUTE`, at most `MOST`
-    heartbeats are sent, and the last of these only reports the end of a run (`ends`). `sent` are
+    heartbeats are sent, and the last of these only to report the end of a run (`ends`). `sent` are
     the moments of earlier heartbeats.
     """
     return len(recent(sent, now)) < (MOST if ends else MOST - 1)

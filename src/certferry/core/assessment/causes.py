@@ -58,7 +58,7 @@ _OF_RUNS = frozenset({"run_missing", "run_overdue", errors.StateUnavailable.code
 """The codes of concerns that explain why runs renew and deploy nothing."""
 
 _EXPLAIN_NOTHING = frozenset({"drifted", "files_gone", "revocation_begun", "revoked", UNDECLARED})
-"""The codes of concerns that keep no run from renewing and deploying."""
+"""The codes of concerns that do not prevent renewals and deployments."""
 
 _NAMES = frozenset({"domain", "lineage", "name", "names", "path", "record", "zone"})
 """The names of a sentence's values that say which subject is affected, and not what is wrong."""

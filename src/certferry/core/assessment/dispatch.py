@@ -26,8 +26,8 @@ from certferry.text import Text
 from certferry.values import replace
 
 A_DAY = timedelta(hours=23)
-"""The time after which trouble is sent again. The time is shorter than a day, because runs at the
-same time of two days may be less than a day apart by minutes.
+"""The time after which trouble is sent again. The time is shorter than a day, because two daily
+runs may be some minutes less than a day apart.
 """
 NEAR_AGAIN = timedelta(hours=6)
 """The time after which trouble near the deadline is sent again, if a run comes by then."""
@@ -61,7 +61,7 @@ _ORDER = (
 
 
 class Notification(Struct, frozen=True):
-    """A notice that a channel is to be sent."""
+    """A notice to be sent to a channel."""
 
     notice: Notice  #: The notice.
     #: Whether the channel was sent the same trouble before.

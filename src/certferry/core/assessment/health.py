@@ -54,9 +54,7 @@ UPLOAD_DEADLINE = "upload_deadline"
 """The code of a concern about an upload that is due."""
 
 EARLIER_ENDS = "earlier_ends"
-"""The code of a concern about a certificate that still is in use and ends, because the successor is
-not served.
-"""
+"""The code of the concern that a certificate in use ends, and the successor is not served yet."""
 
 UNJUDGED = frozenset({"clock_off", "none_declared"})
 """Codes of warnings that make all other judgments uncertain."""
@@ -343,8 +341,8 @@ def _never_issued(
     """Yield the concern that a certificate was never issued, with the moment since which tries
     fail.
 
-    Once a run has ended, the hint leads to the reason in place of another run, because the CA may
-    hold the order.
+    Once a run has ended, the hint says how to find the reason, and no longer asks for a run,
+    because the CA may hold the order.
     """
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
     since = next((trouble.since for trouble in troubles if not trouble.subject.target), None)

@@ -31,8 +31,8 @@ class Sighting(Struct, frozen=True):
     served: bool
     #: Since when `served` has this value.
     since: datetime
-    #: The certificate of ours that most addresses present or presented last, or that the receiver
-    #: has.
+    #: The certificate of ours that most addresses present, or that the receiver has. If there is
+    #: none, the certificate of the sighting before.
     fingerprint: str | None = None
     #: The earliest end among the certificates at the place that are not ours.
     other_until: datetime | None = None

@@ -136,7 +136,7 @@ def first_of(names: Sequence[str], most: int) -> list[str | Text]:
 
 
 SHORT_LIVED = timedelta(days=10)
-"""A lifetime below this is very short: the certificate is due for renewal later (`renew_at`)."""
+"""A shorter lifetime is very short: renewal is due after half of it, not after two thirds."""
 
 HALF_DAY = timedelta(hours=12)
 """The time between two scheduled runs. Unless a CA asks for more queries, certferry asks for a

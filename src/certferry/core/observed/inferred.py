@@ -48,8 +48,8 @@ class UploadOwners:
                     self._labelled[label] = certificate.fingerprint
 
     def fingerprint(self, account: str, remote_id: str, label: str) -> str | None:
-        """Return the fingerprint of a copy whose id, or whose label of a stored version, is in the
-        state. Return `None` for any other certificate.
+        """Return the fingerprint of a copy that the state knows by the id, or by the label, which
+        certferry derives from a stored version. Return `None` for any other certificate.
         """
         return self._uploaded.get((account, remote_id)) or self._labelled.get(label)
 

@@ -68,8 +68,8 @@ def found_by(selection: Selection, domain: str) -> str | None:
 
 
 def is_found(selection: Selection, domain: str) -> bool:
-    """Return whether the selection finds a covered domain that the selection does not name, and
-    does not exclude the domain.
+    """Return whether the selection finds a covered domain by a pattern or by `auto`, and does not
+    exclude the domain. Return false for a named domain.
     """
     is_matched = found_by(selection, domain) is not None
     return is_matched and match_of(selection.exclude, domain) is None

@@ -49,7 +49,7 @@ class Allowance(Struct, frozen=True):
 
 
 class Limits(Struct, frozen=True):
-    """The limits of a CA that certferry knows."""
+    """The known limits of a CA, for each account."""
 
     orders: Allowance  #: New orders of an account.
     domain: Allowance  #: Certificates for names of a registered domain.

@@ -143,7 +143,7 @@ class StepOutcome(Struct, frozen=True):
         return (self.action, self.target, self.domain or self.remote_id or self.label)
 
     def with_error(self, error: errors.Reported, outcome: Outcome = Outcome.FAILED) -> StepOutcome:
-        """Return this step with an outcome that the error explains."""
+        """Return this step with the words of an error, and the outcome after the error."""
         detail, hint = error.message, error.hint
         return replace(self, outcome=outcome, detail=detail, hint=hint, error=error, waiting=None)
 
