@@ -79,8 +79,8 @@ class Dispatch(Struct, frozen=True):
 def dispatch(
     name: str, notices: Sequence[Notice], state: ChannelState, on: Collection[Topic], now: datetime
 ) -> Dispatch:
-    """Return the notifications for a channel with the topics `on`, and the channel's records to
-    store before sending. `name` is the channel's name.
+    """Return the notifications for the channel `name` with the topics `on`, and the channel's
+    records to store before sending. There are no notifications while `may_be_sent` is false.
     """
     to_send = tuple(_to_send(name, notices, state.sent_notices, on, now))
     sent_notices = _without_past(state.sent_notices, notices, on)

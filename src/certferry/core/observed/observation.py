@@ -315,7 +315,7 @@ class Observation(Struct, frozen=True):
 
     @property
     def owned_elsewhere(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The targets at which `is_owned_elsewhere` is true, each with the other lineages."""
+        """The label of each target that `is_owned_elsewhere`, with the other lineages' names."""
         return tuple(
             (target.label, target.owned_elsewhere)
             for target in self.targets
