@@ -220,8 +220,8 @@ def must_be_as_ordered(
     """Check a certificate from a CA against the order.
 
     The certificate must have the ordered `names` (`has_names`), belong to our key, be valid at
-    `now`, and come with a complete chain. The leaf's issuer must not have expired. A clock wrong by up to
-    `SKEW` is tolerated.
+    `now`, and come with a complete chain. The leaf's issuer must not have expired. A clock wrong by
+    up to `SKEW` is tolerated.
 
     Raises `CertificateRejected` with the first fault found.
     """
