@@ -238,7 +238,7 @@ class Ports(Struct, frozen=True):
     outdated: Mapping[str, Outdated] = struct_field(default_factory=dict)
 
     def part_of(self, desired: DesiredCertificate) -> DesiredCertificate:
-        """Return the certificate, limited to this host's receivers if `outdated`."""
+        """Return the certificate, limited to this host's receivers if `outdated` has it."""
         return only_receivers(desired) if desired.lineage in self.outdated else desired
 
     def lease(self, lineage: str) -> AbstractContextManager[Lease]:
