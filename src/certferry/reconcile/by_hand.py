@@ -151,7 +151,7 @@ def _nothing_to_go_back_to(desired: DesiredCertificate) -> errors.PlanRefused:
 def _must_be_possible(
     steps: Sequence[Rollback], desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> None:
-    """Plan as after the rollbacks, and raise `PlanRefused` if safety refuses a step of this plan."""
+    """Plan as after the rollbacks; raise `PlanRefused` if safety refuses a step of this plan."""
     withdrawn = {(step.target, step.domain): step.fingerprint for step in steps}
     targets = tuple(
         replace(

@@ -203,7 +203,7 @@ class Notifications:
 
 
 def _answer(channel: Channel, message: notice_rules.Message, now: Clock) -> Answered:
-    """Send a message, and return the answer. Every exception becomes an answer, so the run goes on."""
+    """Send a message, and return the answer. An exception becomes an answer, so the run goes on."""
     try:
         answer: object = channel.connect().send(message)
     except ConfigError as wrong:

@@ -1,4 +1,4 @@
-"""Work outside `sync`. Plans, statuses and surveys only read; a rehearsal orders test certificates."""
+"""Work outside `sync`: plans, statuses and surveys, which only read, and rehearsals of orders."""
 
 from __future__ import annotations
 

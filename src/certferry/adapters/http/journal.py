@@ -1,6 +1,7 @@
-"""HTTP calls for the operator's report: host, scheme, status, code and shape, without values.
+"""Render HTTP calls for the report that an operator sends to certferry's authors.
 
-An address shows only the words declared `public` by the adapter, and a mask for the rest.
+A line has the host, the scheme of authentication, the status, the code, and the shape of the answer
+without values. In an address, a mask replaces all words that the adapter does not declare `public`.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def reported(
 
 
 def shown_host(url: str, public: Collection[str]) -> str:
-    """Return the host if public or local, else a mask, because a mirror may be named after the
-    operator.
+    """Return the host of a URL if the host is public or local. Otherwise return a mask, because the
+    name may tell who the operator is.
     """
     parts = urlsplit(url)
     is_public = parts.netloc in public or is_loopback(parts.hostname or "")
