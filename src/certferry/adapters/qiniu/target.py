@@ -5,9 +5,8 @@ Permissions: the key pair may read and change CDN domains and SSL certificates. 
 a pair of the main account with the right to list Kodo's buckets; live domains need the right to use
 Pili.
 
-If the CDN and another part of Qiniu list the same domain, the domain counts as a CDN domain,
-because Kodo refuses to bind CDN domains (§6.5). If Kodo or Pili cannot be read, the CDN domains are
-still observed.
+A domain listed both by the CDN and by Kodo or Pili counts as a CDN domain, because Kodo refuses to
+bind CDN domains (§6.5). If Kodo or Pili cannot be read, the CDN domains are still observed.
 """
 
 from __future__ import annotations
@@ -118,9 +117,7 @@ class Settings:
 
     @property
     def hosts(self) -> Hosts:
-        """Qiniu's addresses. If the file sets `api` or `uc` to a mirror, the usual backup and Pili
-        do not belong to the mirror, and are empty unless set in the file as well.
-        """
+        """Qiniu's addresses. Backups and Pili of a mirror are empty unless set in the file."""
         usual = {field.name: field.default for field in fields(self)}
         others = {
             name: ""
@@ -304,9 +301,7 @@ class Qiniu:
 
     @translating_errors()
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """See `ports.target.DeployTarget.upload`. If the account has a copy, the copy is used.
-        Uploads to the account are made one at a time.
-        """
+        """See `ports.target.DeployTarget.upload`. Uploads to the account are made one at a time."""
         return self._copies.upload(lineage, bundle)
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
@@ -443,8 +438,7 @@ class ObservedDomains:
                 return _problem(domain, KODO, rejected(sentence, hint, domain=domain))
             if failure.is_outage:
                 return _problem(domain, KODO, failure.error)
-            # Kodo's list is unreadable, so trust the file's `kind`. A wrong `kind` does no harm,
-            # because Kodo refuses to bind a domain that is not a source domain.
+            # Trust the file's `kind`: Kodo refuses to bind a domain that is not a source domain.
             self.unread.append(failure.error)
         return self._source(domain)
 
@@ -512,9 +506,7 @@ class ObservedDomains:
         return self._scope.kind == Kind.AUTO and (bool(self.domains) or not _is_silence(failure))
 
     def _found_at_cdn(self) -> Iterator[observation.ObservedDomain]:
-        """Yield the chosen CDN domains. Domains that Qiniu has just removed are left out, and
-        domains switched off at Qiniu are added to `left_out`.
-        """
+        """Yield the chosen CDN domains; add domains switched off at Qiniu to `left_out` instead."""
         listed = self._cdn.served_by_themselves()
         for domain, came in self._cdn.read(self._chosen(listed), anew=self._scope.anew):
             if isinstance(came, QiniuFailure):
@@ -545,13 +537,11 @@ class ObservedDomains:
     def _found_sources(self) -> list[observation.ObservedDomain]:
         """Return the chosen source domains.
 
-        If buckets cannot be read, add the failure to `unread`; raise the failure if no source
-        domain is chosen and `_may_go_on_without` says no.
-
-        If the bindings cannot be read, the failure decides. After an outage, raise the failure. If
-        the failure may pass, return the domains without bindings. If the failure may last, return
-        the domains with a problem, because domains left out would expire unnoticed; but raise the
-        failure if `kind` asks for Kodo or if no other domain is known.
+        - Unreadable buckets: add the failure to `unread`. Raise the failure if no source domain is
+          chosen and `_may_go_on_without` says no.
+        - Unreadable bindings: raise an outage. If the failure may pass, return the domains without
+          bindings. If the failure may last, return the domains with a problem, because domains left
+          out would expire unnoticed; but raise if `kind` is Kodo or no other domain is known.
         """
         part, is_asked_for = self._sources.all(), self._scope.kind == KODO
         at_cdn = self._at_cdn(part.domains)
@@ -591,10 +581,9 @@ def _is_silence(failure: QiniuFailure) -> bool:
 def _in_doubt(
     error: DeployError, kodo: QiniuFailure | None, pili: QiniuFailure | None
 ) -> DeployError:
-    """Return the error of a domain that the CDN does not list.
-
-    If Kodo's or Pili's domains could not all be listed, the domain may be a source or live domain:
-    the error then says so. If Kodo or Pili did not answer, return the error of that failure.
+    """Return the error of a domain that the CDN lacks. If Kodo's or Pili's domains could not all be
+    listed, the error says that the domain may be a source or live domain. If Kodo or Pili did not
+    answer, return the error of that failure.
     """
     failure = kodo or pili
     if failure is None:
