@@ -40,7 +40,7 @@ class ZoneRouter:
     def at(self, name: str) -> DnsProvider:
         """Return the account that writes records for a name.
 
-        A name outside all declared zones, such as the target of a CNAME, is looked for among the
+        A name outside all declared zones, such as the target of a CNAME, is looked for at the
         accounts. If no account certainly has the zone, return the first account that cannot tell.
         Raises `ZoneNotFound` if every account lacks the zone, and other errors of DNS.
         """

@@ -240,7 +240,7 @@ class Proofs:
         """Return the plan with the results for the plan's order. Raises `Interrupted`.
 
         - An error would stop the order: add the error as a finding.
-        - No error would: add to the order the names already proven by permanent records.
+        - Nothing would stop the order: add the names already proven by permanent records.
         - The plan has no order, because no target has a domain for the certificate: add a finding
           if the DNS accounts lack a zone for the names as well.
         """

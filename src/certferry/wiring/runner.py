@@ -151,7 +151,7 @@ class RunInProgress:
 
     def _connect(self, *, declares: bool = True) -> Ports:
         """Connect the ports, and store the beginning of the run if not stored yet. In the first run
-        of an installation, connecting makes the state that takes the row.
+        of an installation, there is no state to store the beginning in until the ports connect.
         """
         ports = self.workspace.connect(self.run, declares=declares)
         self.writer.try_to_begin()

@@ -271,7 +271,7 @@ _Unfit = tuple[Mistake, Text | None]
 
 
 def load_checked(path: Path | None, environ: Mapping[str, str]) -> model.Settings:
-    """Read a file. Raises `ConfigError`, also for a certificate with no fitting profile."""
+    """Read the settings file, and return the settings as `checked` does. Raises `ConfigError`."""
     return checked(load.load(path, environ, ADAPTERS))
 
 

@@ -248,8 +248,8 @@ def foreign_rows(state: StateStore) -> Iterator[Problem]:
 
 
 def broken_history(state: StateStore) -> Iterator[Problem]:
-    """Yield a problem for each certificate's history that another program changed, at the first
-    change. If another program deleted whole histories, yield a single problem for all.
+    """For each certificate's history that another program changed, yield a problem that names the
+    first change. If another program deleted whole histories, yield a single problem for all.
 
     If the state's key cannot be used, yield only that problem. Raises `StateUnavailable`.
     """

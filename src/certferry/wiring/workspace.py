@@ -95,7 +95,8 @@ class Workspace:
         )
 
     def connect(self, run: Run, *, declares: bool = True) -> Ports:
-        """Connect and return the ports of a run. Raises `StateError` and one `ConfigError`.
+        """Connect and return the ports of a run. Raises `StateError`, and a single `ConfigError`
+        with all mistakes in the accounts.
 
         Unless the workspace only reads, remove files that a killed run left for commands. With
         `declares`, also store the file's declarations in a shared state.

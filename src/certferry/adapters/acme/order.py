@@ -136,7 +136,9 @@ class Ordering(Struct, frozen=True):
         return kept, order
 
     def _claim(self, *, exempt: bool) -> None:
-        """Count the order against the CA's limits, if known. Raises `OrderPostponed`."""
+        """If the CA's limits are known, count the order against the limits, unless the order is
+        `exempt`. Raises `OrderPostponed` if the order must wait.
+        """
         settings, context = self.settings, self.context
         if settings.limits is not None:
             wanted = replace(self.request.wanted, exempt=exempt)

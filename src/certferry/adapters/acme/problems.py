@@ -234,7 +234,7 @@ def _host_of(failure: BaseException) -> str:
 
 
 def _innermost(failure: BaseException) -> Text:
-    """Return the words of the innermost cause with words. The outer exceptions only repeat the
+    """Return the message of the innermost cause that has one. The outer exceptions only repeat the
     cause in other words.
     """
     if isinstance(failure, TooSlow | TooLong):

@@ -247,7 +247,9 @@ class DnsPropagation:
         return self._where.alias(f"{UNWRITTEN}.{parent}")
 
     def wait(self, wanted: Wanted, report: Report) -> None:
-        """Return once one of these conditions holds for every name:
+        """Wait until the values are seen.
+
+        One of these conditions must hold for each name:
 
         1. Every name server with an address shows the values.
         2. Some name servers stay silent, and all other name servers and the resolvers show the

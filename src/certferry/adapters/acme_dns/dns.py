@@ -189,8 +189,8 @@ class AcmeDnsServer:
         return value
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """See `ports.dns.DnsProvider.remove_txt`. The value stays in DNS until newer values take
-        its place, but the next order may replace the value. Always return `True`.
+        """See `ports.dns.DnsProvider.remove_txt`. The value stays in DNS, but a later order may now
+        replace the value. Always return `True`.
         """
         del handle
         chosen = self._registration(name.rstrip(".").lower())

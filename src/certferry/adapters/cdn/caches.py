@@ -66,7 +66,7 @@ class Notes(Struct, Generic[T], frozen=True):
     prefix: str = ""
 
     def read(self, name: str) -> T | None:
-        """Return a note's value; `None` if it is absent, or unreadable for this version."""
+        """Return a note's value; `None` without the note, or if this version cannot read it."""
         text = self.memory.note(self.prefix + name)
         if text is None:
             return None

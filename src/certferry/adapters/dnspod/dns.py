@@ -165,7 +165,7 @@ class Rate(Struct, frozen=True):
 
     @property
     def room(self) -> timedelta:
-        """How much time a burst takes up in advance."""
+        """The time that a burst's requests would take, one per interval."""
         return self.burst * self.interval
 
 

@@ -20,7 +20,7 @@ LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one 
 
 
 class Contact(Enum):
-    """How far a request came that brought no usable answer."""
+    """How far a request without a usable answer came."""
 
     NONE = "there was no connection"
     SILENCE = "nothing came within the time"

@@ -191,7 +191,7 @@ class Pacer:
         self.pause = pause
 
     def joined_by(self, pause: Pause) -> Pacer:
-        """Return a pacer with the same turns, and with another run's pause."""
+        """Return a pacer for another run, with the run's `pause`. The two share one limit."""
         joined = copy.copy(self)
         joined.pause = pause
         return joined

@@ -431,7 +431,7 @@ def is_no_zone(exc: BaseException) -> bool:
 def may_pass(exc: BaseException) -> bool:
     """Return whether a failure may go away by itself.
 
-    Status 500 does not count, because the zone may be missing.
+    Status 500 does not count, because a service may answer so for a missing zone.
     """
     if isinstance(exc, requests.HTTPError):
         return _status(exc) in _NOT_NOW

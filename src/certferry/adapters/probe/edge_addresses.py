@@ -93,7 +93,7 @@ def resolvers_at(
 
 def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Problem | None]:
     """Ask for A records, then for AAAA records. Return the addresses, and the problem if a question
-    failed. After a failure for A, AAAA is not asked for.
+    failed. After a failed question for A, don't ask for AAAA.
     """
     addresses: list[str] = []
     for kind in ("A", "AAAA"):

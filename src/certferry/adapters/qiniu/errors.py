@@ -367,7 +367,7 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
         return QiniuFailure(error, code=WRONG_DOMAIN_TYPE)
     is_too_short = _TOO_SHORT_WORDS in reply.words.lower()
     meaning = MEANINGS.get(code) or (_TOO_SHORT if is_too_short else None)
-    # Pili sends the code of a missing domain for hubs too.
+    # Pili, the API of live domains, sends the code of a missing domain also for a missing hub.
     if meaning is NO_DOMAIN and call.asked.group is wire.CallGroup.LIVE:
         meaning = None
     if meaning is not None:

@@ -132,7 +132,7 @@ class SourceDomains:
         return replace(self._observed(domain, None), binding_hidden=True)
 
     def is_bound_at_all(self, domain: str) -> bool:
-        """Return whether Kodo shows a binding of the domain, which proves that the domain is a
+        """Return whether Kodo shows a binding of the domain. A binding proves that the domain is a
         source domain. Return `False` if the bindings cannot be read.
         """
         try:

@@ -176,7 +176,8 @@ class UpdateServer:
         if not answer.tsig:
             return None
         tsig = cast("dns.rdtypes.ANY.TSIG.TSIG", answer.tsig[0])
-        # With BADTIME, `time_signed` repeats our time; `other` has the server's (RFC 8945 §5.2.3).
+        # A refusal with BADTIME repeats our time in `time_signed`, and has the server's time in
+        # `other` (RFC 8945 §5.2.3).
         seconds = int.from_bytes(tsig.other, "big") if tsig.other else tsig.time_signed
         try:
             return timedelta(seconds=seconds - int(now.timestamp()))

@@ -275,7 +275,7 @@ class Table(Generic[T]):
         if NoText in map(type, values.values()):
             raise corrupt()
         try:
-            # Only the columns to convert: a run reads many rows.
+            # Only the columns that need a conversion are visited, because a run reads many rows.
             for field, from_value in self._readers:
                 if values[field] is not None:
                     values[field] = from_value(values[field])

@@ -15,8 +15,8 @@ from certferry.text import Text
 def fenced(
     method: Callable[Concatenate[Some, Transaction, Lease, P], T],
 ) -> Callable[Concatenate[Some, Lease, P], T]:
-    """Make a method run as one transaction of `Database.run`. The transaction first checks the
-    given lease. Raises `LeaseLost`. For every write that needs a lineage's lease.
+    """Decorate a method that writes and needs a lineage's lease. The method runs as one transaction
+    of `Database.run`, and the transaction first checks the given lease. Raises `LeaseLost`.
     """
 
     @wraps(method)

@@ -36,8 +36,8 @@ class Lasting(Struct, frozen=True):
     withdrawals: Mapping[tuple[str, ...], Withdrawal]
 
     def with_revocation(self, lineage: str, version: Version) -> Version:
-        """Return a version with the revocation from the history, if the history has a revocation
-        and the row lacks a revocation that the CA has answered.
+        """Return a version with the revocation in the history, if there is one. But a revocation in
+        the row stays if the CA has answered it.
         """
         revocation = self.revocations.get((lineage, version.fingerprint))
         is_stored = version.revocation is not None and version.revocation.is_answered
@@ -76,8 +76,8 @@ def every_entry() -> Statement:
 def read(sealing: Sealing, reader: Reader, entries: Iterable[Row]) -> Lasting:
     """Return the revocations in certferry's entries, and the withdrawals that no later entry ended.
 
-    Without the history's key, return `_NOTHING`. But if the state's key has opened something
-    already, raise the `StateError`.
+    If the history's key cannot be read, return `_NOTHING`; but raise the `StateError` if the
+    state's key has already opened a sealed value.
     """
     entries = list(entries)
     if not entries:

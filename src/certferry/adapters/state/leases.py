@@ -57,9 +57,10 @@ BEGUN_RUNS = Table(
 
 
 def longest_ahead(interval: timedelta, processes: int) -> timedelta:
-    """Return how far ahead `processes` together can have reserved turns, at most. A process
-    reserves a single turn, or the turns of a second (`adapters.http.http_client`). A stored
-    reservation further ahead was made before the clock was set back, and does not count.
+    """Return how far ahead `processes` together can have reserved moments for requests, at most.
+
+    A process reserves a single moment, or the moments of a second (`adapters.http.http_client`). A
+    stored reservation further ahead was made before the clock was set back, and does not count.
     """
     return processes * max(interval, timedelta(seconds=1))
 

@@ -374,7 +374,7 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
         as_it_is = SqliteDatabase(path, file=f"{path.absolute().as_uri()}?immutable=1")
         if not databases.is_migrated(as_it_is):
             raise
-        # If the disk is full or read-only, an operator needs `status` most.
+        # Open the state only for reading: on a full or read-only disk, operators need `status`.
         return _in_use(as_it_is, sealing, host, problem)
 
 

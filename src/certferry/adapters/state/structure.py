@@ -1,4 +1,6 @@
-"""A comparison of a state's tables with certferry's schema, to notice another program's changes:
+"""A comparison of a state's tables with certferry's schema.
+
+The comparison notices these changes of another program:
 
 - a trigger that changes written rows;
 - a constraint that refuses rows;

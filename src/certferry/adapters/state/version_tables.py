@@ -365,7 +365,7 @@ def _revocation(at: str, reason: str, answered: int | None) -> Revocation:
     )
 
 
-# A single query in place of three, because with many threads the number of queries decides.
+# A single query in place of three: with many threads, the number of queries decides a run's time.
 _REST = (
     "SELECT one.lineage, created_at, names, key_type, tried_at, rejected_at, tries, failing_since,"
     " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = one.lineage) AS has_records"
