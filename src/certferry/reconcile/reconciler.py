@@ -503,7 +503,7 @@ class Reconciler:
     ) -> reports.SyncReport:
         """Reconcile the certificates, store the run's end, and return the report. If storing fails,
         the report has the error. `before`: the report of the run's earlier tries. A `scheduled` run
-        waits after failures. Raises `StateError` and `StateNotStored`.
+        keeps the pauses after failures. Raises `StateError` and `StateNotStored`.
         """
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE

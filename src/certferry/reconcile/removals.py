@@ -152,8 +152,8 @@ def without_claimed(
 
 def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
     """Return when the target accepted the newest open change of another lineage, or else when that
-    change began; `None` without an open change. A change older than `SETTLING`, or failed, is not
-    open.
+    change began; `None` without an open change. A failed change is not open, nor is a change older
+    than `SETTLING` (for a lineage that no file declares: than the time limit of verification).
     """
     now, rollouts = ports.now(), ports.state.open_rollouts(target)
     elsewhere = ports.state.declared_among({record.lineage for record in rollouts})

@@ -503,8 +503,8 @@ class WorkQueue(Generic[W]):
             self._changed.notify_all()
 
     def _await_need(self, pool: ThreadPoolExecutor) -> None:
-        """Wait once. If a pass is due, and no thread is busy or no pass ended during the wait,
-        start another thread. Raises `Interrupted`, or the error of a pass.
+        """Wait once. Then start a thread, up to `_workers`, if a pass is due, and no thread is busy
+        or no pass ended during the wait. Raises `Interrupted`, or the error of a pass.
         """
         if self._run.is_stopped:
             raise stopped()

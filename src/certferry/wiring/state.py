@@ -82,7 +82,7 @@ def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
 
 @contextmanager
 def closed_in_order(state: StateStore) -> Iterator[StateStore]:
-    """Close a state after a `with` block. If the block raised, raise the block's error, and only
+    """Close a state after a `with` block. If the block raised, raise the block's error, and at most
     log an error of closing.
     """
     try:

@@ -211,7 +211,9 @@ class Resolvers:
         return tuple(_text(b"".join(record.strings)) for record in records)
 
     def is_bogus(self, name: str) -> bool:
-        """Return whether resolvers answer only if asked to skip DNSSEC checks (RFC 4035 §3.2.2)."""
+        """Return whether resolvers answer only if asked to skip DNSSEC checks (RFC 4035 §3.2.2).
+        Raises `DnsUnavailable` without an answer in either way.
+        """
         try:
             self._records(name, dns.rdatatype.SOA)
         except errors.DnsUnavailable:
@@ -354,7 +356,8 @@ class DnsLookup(Resolvers):
     def _not_denied(
         self, question: Callable[[str], _T], elsewhere: Callable[[str], _T], name: str
     ) -> _T:
-        """If the plain resolvers find no zone for a name, ask `elsewhere`.
+        """If the plain resolvers find no zone for a name, and there are resolvers over HTTPS, ask
+        `elsewhere`.
 
         A company's resolvers may know only the company's names.
         """

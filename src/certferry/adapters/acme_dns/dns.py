@@ -351,7 +351,9 @@ def _registrations_in(entries: dict[str, Any], path: Path, api: str) -> Iterator
 
 
 def _private(path: Path) -> bytes:
-    """Read a file. Raises `ConfigError` if other users can read or change the file."""
+    """Read a file. Raises `ConfigError` for an unreadable file, and for a file that other users can
+    read or change.
+    """
     try:
         must_be_trusted(path)
         if path.stat().st_mode & _OTHERS:

@@ -287,8 +287,8 @@ def shared_pace(
 
 
 def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Return how far an answer's Date is ahead of `now` (RFC 9110 §6.6.1); `None` if the date or
-    the zone is missing.
+    """Return how far an answer's Date is ahead of `now` (RFC 9110 §6.6.1); `None` for a missing or
+    malformed date, and for a date without a zone.
     """
     try:
         date = parsedate_to_datetime(headers.get("Date", ""))

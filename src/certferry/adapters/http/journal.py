@@ -49,7 +49,8 @@ def reported(
     public: Collection[str],
     request_id: Callable[[Mapping[str, str]], str] = lambda _: "",
 ) -> Iterator[Text]:
-    """Render a line for each exchange: the call, host and scheme, and the shape of the answer.
+    """Render a line for each exchange: the call, the host, the scheme of the Authorization header,
+    and the shape of the answer. A host or a scheme outside `public` is masked or left out.
 
     `request_id` reads the id of a refused call from the headers.
     """

@@ -581,9 +581,9 @@ def _is_silence(failure: QiniuFailure) -> bool:
 def _in_doubt(
     error: DeployError, kodo: QiniuFailure | None, pili: QiniuFailure | None
 ) -> DeployError:
-    """Return the error of a domain that the CDN lacks. If Kodo's or Pili's domains could not all be
-    listed, the error says that the domain may be a source or live domain. If Kodo or Pili did not
-    answer, return the error of that failure.
+    """Return the error of a domain that the CDN lacks. If Kodo's domains, or else Pili's, could not
+    all be listed, the error says that the domain may be one of these. If Kodo, or else Pili, did
+    not answer, return the error of that failure.
     """
     failure = kodo or pili
     if failure is None:

@@ -232,7 +232,8 @@ def qbox_message(url: str, headers: Mapping[str, str], body: bytes | None) -> by
 
 def qiniu_message(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
     """Return the bytes covered by a Qiniu signature (§2.2): request line, host, Content-Type,
-    headers with the prefix X-Qiniu-, and body. The body of an octet stream is left out.
+    headers with the prefix X-Qiniu-, and body. The body is left out without a Content-Type, and for
+    an octet stream.
 
     An empty line ends the headers, even before an empty body.
     """

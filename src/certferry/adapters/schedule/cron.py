@@ -237,8 +237,8 @@ def own_entries(crontab: bytes) -> list[CronEntry]:
 def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
     """Return the crontab with an entry that runs a command twice a day, half a day apart.
 
-    An existing entry of certferry keeps its line and its time, and gets the command. A new entry is
-    added at the end, after a newline if the crontab lacks the last newline.
+    An existing entry of certferry keeps its place and its time, and gets the command. A new entry
+    is added at the end, after a newline if the crontab lacks the last newline.
     """
 
     def renewed(own: re.Match[bytes]) -> bytes:

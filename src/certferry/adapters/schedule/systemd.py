@@ -108,7 +108,7 @@ def _settings(job: Job, command: tuple[str, ...], *, for_system: bool) -> str:
 
 def _word(word: str) -> str:
     """Return a word quoted for systemd. Raises `ScheduleError` for an unprintable character, and
-    for a character with a meaning for systemd.
+    for a quotation mark, a backslash or a dollar.
     """
     if not word.isprintable() or _REPLACED & set(word):
         raise ScheduleError(

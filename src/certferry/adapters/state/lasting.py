@@ -46,7 +46,7 @@ class Lasting(Struct, frozen=True):
         )
 
     def with_lost(self, lineage: str, stored: Sequence[Withdrawal]) -> Iterator[Withdrawal]:
-        """Return a lineage's withdrawals: the stored rows, then withdrawals found only in the
+        """Yield a lineage's withdrawals: the stored rows, then withdrawals found only in the
         history.
         """
         yield from stored
