@@ -1,5 +1,5 @@
-"""Answers of services that hold our private keys: decoded without a quotation, and shown only in
-forms too narrow for a key.
+"""Read answers of services that hold our private keys, and may quote a key. Errors do not quote the
+answer, and operators see only values whose form rules out a key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ _PATTERN = re.compile(r"Expected `str` matching regex '.*'")
 
 
 def decode(body: bytes, into: type[T]) -> T:
-    """Decode JSON; a number may also be a string. The `ValueError` does not quote the body."""
+    """Decode JSON into a type; a string also counts as a number. Raises `ValueError`, with a
+    message that does not quote the body.
+    """
     try:
         return msgspec.json.decode(body, type=into, strict=False)
     except msgspec.ValidationError as problem:

@@ -26,11 +26,12 @@ class Page(Struct, Generic[T], frozen=True):
 
 
 def whole_list(page_at: Callable[[str], Page[T]]) -> list[T] | None:
-    """Return the entries of all pages, without undecodable entries. An entry on two pages counts
-    once. The place of the first page is empty.
+    """Read pages with `page_at` until the end of the list, and return the entries, without
+    undecodable entries. An entry on two pages counts once. `page_at` takes the place of a page, and
+    the place of the first page is empty.
 
-    Return `None` for an endless list: a repeated place without new entries, too many pages without
-    new entries in a row (`MOST_WITHOUT_NEWS`), or too many pages (`MOST_PAGES`).
+    Return `None` for an endless list: a place is repeated without new entries, more than
+    `MOST_WITHOUT_NEWS` pages in a row have no new entry, or the list has more than `MOST_PAGES`.
     """
     entries: dict[str, T | None] = {}
     place, places, without_news = "", {""}, 0

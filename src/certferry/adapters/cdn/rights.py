@@ -1,4 +1,4 @@
-"""The examination of an account by reading calls: the accepted and the refused calls."""
+"""Examine an account by calls that only read, and report which calls the service accepts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def failures_of(calls: Mapping[str, Callable[[], object]], kind: type[F]) -> dic
 
 
 def finding_of(account: str, failure: CallFailure, severity: Severity = Severity.ERROR) -> Problem:
-    """Return the finding on a failed call; `severity` counts for a missing right."""
+    """Return the finding on a failed call. If the keys lack the right to make the call, the finding
+    has the `severity`.
+    """
     if failure.is_denied:
         return failure.error.problem(account, severity, Code.CALL_REFUSED)
     return of_refusal(account, failure.error)
@@ -36,8 +38,9 @@ def findings_of(
     optional: Collection[str],
     accepted: Text,
 ) -> Iterator[Problem]:
-    """Yield a finding for each failed call, and one for the accepted calls among `names`. A missing
-    right for an `optional` call is a warning. `accepted` is the sentence, with the place `ways`.
+    """Yield a finding for each failed call, and a finding that lists the accepted calls among
+    `names`. A missing right for an `optional` call is only a warning. `accepted` is the sentence of
+    the list, with the placeholder `ways`.
     """
     for name, failure in failures.items():
         severity = Severity.WARNING if name in optional else Severity.ERROR

@@ -1,7 +1,8 @@
-"""Explanations of failed calls to Qiniu: errors with a sentence, advice and X-Reqid.
+"""Turn failed calls to Qiniu into errors with a sentence, a hint, and Qiniu's id of the request
+(X-Reqid).
 
-`MEANINGS` explains the listed codes, the status explains all other answers (docs/facts/qiniu.md
-§3). To explain a further code, add a line:
+`MEANINGS` explains the listed codes. An answer with any other code is explained by the HTTP status
+(docs/facts/qiniu.md §3). To explain a further code, add a line:
 
     400999: Meaning("what Qiniu means", "what to do", errors.TargetRejected),
 """
@@ -342,7 +343,7 @@ def explain_failure(
 def explain_nonsense(subject: Text, answer: Answer, problem: str) -> QiniuFailure:
     """Return the failure for a successful answer in an unreadable form.
 
-    `maybe_done` is set, because a change was probably made.
+    `maybe_done` is true, because Qiniu has probably carried out the call.
     """
     sentence = Text("certferry cannot read Qiniu's answer about {what}: {problem}")
     hint = _with_request_id(LATER, wire.read_reply(answer).request_id)
@@ -355,8 +356,8 @@ def explain_nonsense(subject: Text, answer: Answer, problem: str) -> QiniuFailur
 def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     """Return the failure for an answer other than a success.
 
-    The known meaning of the code or the words comes first, then the rate limit, refused keys, and
-    server errors. Any other answer is a `TargetRejected`.
+    The first explanation that fits counts: a known meaning of the code or the words, the rate
+    limit, refused keys, an error of Qiniu's server. Any other answer is a `TargetRejected`.
     """
     reply = wire.read_reply(answer)
     code = reply.code or reply.status
@@ -366,7 +367,7 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
         return QiniuFailure(error, code=WRONG_DOMAIN_TYPE)
     is_too_short = _TOO_SHORT_WORDS in reply.words.lower()
     meaning = MEANINGS.get(code) or (_TOO_SHORT if is_too_short else None)
-    # Pili sends the code of a missing domain for hubs too.
+    # Pili, the API of live domains, sends the code of a missing domain also for a missing hub.
     if meaning is NO_DOMAIN and call.asked.group is wire.CallGroup.LIVE:
         meaning = None
     if meaning is not None:
@@ -392,10 +393,11 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
 
 
 def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -> QiniuFailure:
-    """Return the failure for a request with refused keys. A wrong clock is blamed before the keys.
+    """Return the failure for a request with refused keys. If this host's clock is wrong, the
+    failure blames the clock.
 
-    If the group of calls has worked before, a 401 concerns only the path: Qiniu answers 401 for
-    unknown paths (§1.3).
+    If calls of the same group have worked before, a 401 concerns only the path of this call: Qiniu
+    answers 401 for unknown paths (§1.3).
     """
     ahead = _wrong_clock(reply, answer, now)
     if ahead is not None:
@@ -403,7 +405,7 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
         sentence = _CLOCK_AHEAD if ahead > timedelta(0) else _CLOCK_BEHIND
         error = _error(errors.ClockWrong, sentence, call, reply, SET_CLOCK, amount=amount)
         return QiniuFailure(error, is_common=True)
-    # The sentence names no call: every call of the account fails alike.
+    # The sentence does not name the call, because every call with these keys fails.
     sentence = Text("Qiniu does not accept access_key and secret_key ({answer})")
     if call.is_proven or call.worked_before:
         sentence = Text("{host} does not accept access_key and secret_key for {what} ({answer})")
@@ -415,8 +417,8 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
 
 
 def _wrong_clock(reply: wire.QiniuReply, answer: Answer, now: datetime) -> timedelta | None:
-    """Return how far this machine's clock is ahead, negative for a clock behind. Return `None`
-    unless the clock may explain the refusal.
+    """Return how far this machine's clock is ahead of Qiniu's clock; negative if behind. Return
+    `None` if the clock does not explain the refusal.
     """
     theirs = http_client.ahead_of(answer.headers, now)
     if theirs is None:
