@@ -142,8 +142,8 @@ def settings_to_sync(context: CommandContext, names: Sequence[str], wanted: RunO
 
 
 def warn_of_equal_names(settings: Settings, context: CommandContext) -> None:
-    """Warn of declared certificates with the same set of names, if the command is for one of these
-    certificates. Under `-q` print nothing.
+    """Warn of declared certificates with the same names and key type, if the command is for one of
+    these certificates. Under `-q` print nothing.
     """
     meant = {frozenset(certificate.names) for certificate in settings.certificates}
     alike = [
