@@ -106,7 +106,8 @@ IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 
 def name_file(config: Path, voice: Voice) -> None:
     """Make `voice` add `--config` to every printed command that reads the file. Add nothing if
-    `config` is the relative path `certferry.toml`, which every command in this directory finds.
+    `config` is the relative path `certferry.toml`, which commands in this directory read by
+    default.
     """
     from certferry.config.load import NAME
 
