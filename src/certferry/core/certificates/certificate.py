@@ -73,6 +73,14 @@ def covered_by(names: Iterable[str], domain: str) -> bool:
     return any(covers(name, domain) for name in names)
 
 
+def has_names(certificate: Iterable[str], wanted: Iterable[str]) -> bool:
+    """Return whether a certificate has the wanted names. Some CAs add `www.` to a name by
+    themselves; any other name makes the answer False.
+    """
+    has, asked = set(certificate), set(wanted)
+    return asked <= has <= asked | {f"www.{name}" for name in asked}
+
+
 def same_names(names: Iterable[str], others: Iterable[str]) -> bool:
     """Return whether two certificates are for the same names, whatever their order."""
     return set(names) == set(others)

@@ -204,8 +204,8 @@ _CLOCK = Text(
 def must_be_as_ordered(
     bundle: certificate.CertificateBundle, names: Iterable[str], now: datetime
 ) -> None:
-    """Require that a certificate is for exactly `names` and for our key, that leaf and issuer are
-    valid (give or take `SKEW`), and that the issuers follow.
+    """Require that a certificate is for `names` (see `has_names`) and for our key, that leaf and
+    issuer are valid (give or take `SKEW`), and that the issuers follow.
 
     Raises `CertificateRejected` with the first fault.
     """
@@ -225,7 +225,7 @@ def _faults(
     bundle: certificate.CertificateBundle, wanted: tuple[str, ...], now: datetime
 ) -> Iterator[tuple[Text, Text]]:
     leaf, issuer_end = bundle.certificate, bundle.issuer_not_after
-    if not certificate.same_names(leaf.names, wanted):
+    if not certificate.has_names(leaf.names, wanted):
         message = Text("the certificate is for {had}; ordered: {wanted}")
         yield message.filled(had=_few(leaf.names), wanted=_few(wanted)), _NOT_KEPT
     if not bundle.key_matches:

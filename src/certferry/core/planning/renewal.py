@@ -15,10 +15,10 @@ from msgspec import Struct
 
 from certferry.core.certificates.certificate import (
     RenewalWindow,
+    has_names,
     is_overdue,
     plausible_window,
     renew_at,
-    same_names,
 )
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
@@ -75,9 +75,9 @@ def revoked(case: _Case) -> Reason | None:
 
 
 def names_changed(case: _Case) -> Reason | None:
-    """The file declares other names than the certificate has."""
+    """The file declares other names than the certificate has, apart from `www.` added by a CA."""
     had, wanted = case.version.certificate.names, case.desired.names
-    if same_names(had, wanted):
+    if has_names(had, wanted):
         return None
     sentence = Text("the certificate is for {had}; declared: {wanted}", had=had, wanted=wanted)
     return Reason(ReasonCode.NAMES_CHANGED, sentence)
