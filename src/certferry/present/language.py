@@ -262,8 +262,8 @@ class Voice:
 
 
 def voice_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Voice:
-    """Return the voice of a run, by the command line and the environment. Wrong languages are
-    passed over here and reported later.
+    """Return the voice of a run, by the command line and the environment. A wrong `--lang` or
+    `CERTFERRY_LANG` is passed over here, and reported later.
     """
     in_force = next(filter(None, map(environ.get, _LOCALE)), "")
     from_environment = language_of(environ.get(VARIABLE, "")) or language_of(in_force)

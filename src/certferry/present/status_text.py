@@ -517,8 +517,8 @@ def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
 
 
 def verified(verification: VerifiedHistory, voice: Voice) -> list[Line]:
-    """Render the damages of `verification`, at most one for each certificate's history. If there
-    are none, render the numbers of entries and of certificates.
+    """Render the damages found by `verification`. If there are none, render the numbers of entries
+    and of certificates.
     """
     whole = Text("{entries}, unbroken", entries=_verified_entries(verification))
     return [

@@ -563,8 +563,9 @@ def _no_such_number(answer: str) -> Text:
 
 
 def _is_usable(directory: str) -> bool:
-    """Return whether certificates taken over can stay with a CA. A CA with external accounts cannot
-    stay, because other clients do not reveal the account's key.
+    """Return whether certferry can go on with the CA that issued the certificates taken over. A CA
+    with external accounts is not usable, because certferry cannot read the external account's key
+    from the other client.
     """
     try:
         return directory_url(directory) == directory and directory not in NEED_EXTERNAL_ACCOUNT
