@@ -2,5 +2,5 @@
 there, and the scheduled runs (except with `--no-schedule`). The console never edits the settings.
 
 The libraries for this package are an extra. So only the commands that need the console import the
-package, through `cli.serve.console_process`.
+package; `cli.serve.console_process` reports missing libraries.
 """
