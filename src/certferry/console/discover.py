@@ -147,8 +147,7 @@ _CERTIFICATES = (
 def view_of_discovery(
     everything: Discovery, query: Mapping[str, str], now: datetime, voice: Voice
 ) -> Discovered:
-    """Return the view of a discovery for the query of a URL. The rows keep the discovery's order.
-    """
+    """Return the view of a discovery for the query of a URL, with rows in the discovery's order."""
     asked = {key: query.get(key, "") for key in _ASKED}
     narrowed = _narrowed(everything, asked, now)
     names_account = len(everything.accounts) > 1
