@@ -153,8 +153,8 @@ class Secrets:
                 yield reference.written
             elif reference.scheme == "file":
                 with suppress(ConfigError, ValueError):
-                    # Even a file that `resolve` refuses, because others can read the file or it is
-                    # not text, holds a secret to mask.
+                    # A file that others can read, or that is not text, is read too. `resolve`
+                    # refuses such a file, but the file holds a secret to mask.
                     data, _ = read_file(self.paths.resolve(reference.place))
                     yield _without_final_newline(data.decode(errors="surrogateescape"))
 

@@ -52,9 +52,9 @@ def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> 
 
 
 def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables to set for a scheduled run, if they are set now: HOME if
-    unlike the password database's, XDG_DATA_HOME for the state's place, CA bundles, and proxies
-    without a user.
+    """Return the present environment variables that a scheduled run needs too: HOME if the password
+    database has another home, XDG_DATA_HOME for the state's place, CA bundles, and proxies without
+    a user.
     """
     home = environ.get("HOME")
     needed = {"HOME": home} if home and Path(home) != home_directory({}) else {}

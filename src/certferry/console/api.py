@@ -211,15 +211,17 @@ def _document_of(latest: Found[Any], write: Callable[[Any], Document]) -> Found[
 
 
 class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a request to start a run."""
+    """A program's request to start a run."""
 
     names: Annotated[
         list[str], Meta(description="certificates, or domains of them; none: all")
     ] = []
+    #: Whether to order a new certificate, due or not.
     renew: bool = False
     plan: Annotated[
         str | None, Meta(description="a digest: if it is another now, the run fails")
     ] = None
+    #: The kind of run; `None`: a sync, or a renewal with `renew`.
     kind: RunKind | None = None
     request: Annotated[str | None, Meta(description="sent twice, it starts one run")] = None
 

@@ -56,6 +56,7 @@ class Feed:
     _recent: deque[RunEvent] = field(default_factory=lambda: deque(maxlen=AT_ONCE))
     #: The number of the last event read.
     _asked: int = 0
+    #: Wakes the streams that wait for news.
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def after(

@@ -73,6 +73,7 @@ class Observer:
     now: Callable[[], datetime]
     #: The last result, by kind.
     _known: dict[Hashable, Found[object]] = field(default_factory=dict)
+    #: Guards all other fields.
     _guard: threading.Lock = field(default_factory=threading.Lock)
     #: The number of calls of `forget` and `outdate`. The result of an observation that was
     #: requested before the last call counts as old.

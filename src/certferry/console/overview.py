@@ -274,7 +274,7 @@ def overview(request: Request) -> Response:
     stored, runs = site.stored.latest(), site.workspace().state
     hosts = [host for host, _ in stored.last_runs[:MOST_HOSTS]]
     newest = {run.host: run for host in hosts for run in runs.stored_runs(1, host=host)}
-    # Add the newest stored run of all, because its host may have no last run: the run has not
+    # Add the newest stored run of all, because its host may have no `LastRun`: the run has not
     # ended, or ended before any work.
     newest |= {run.host: run for run in runs.stored_runs(1) if run.host not in newest}
     asked = request.query_params

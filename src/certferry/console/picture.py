@@ -73,6 +73,7 @@ class Bar(Struct, frozen=True):
 class Picture(Struct, frozen=True):
     """The bars of certificates, in the order of the given lives."""
 
+    #: The bars.
     bars: tuple[Bar, ...]
     #: The beginnings of months.
     ticks: tuple[Tick, ...]
@@ -109,8 +110,8 @@ def _versions(life: Life) -> Iterator[Version]:
 
 
 class _Scale(Struct, frozen=True):
-    begin: datetime
-    end: datetime
+    begin: datetime  #: The moment at the left end.
+    end: datetime  #: The moment at the right end.
 
     def at(self, moment: datetime) -> float:
         share = (moment - self.begin) / (self.end - self.begin)

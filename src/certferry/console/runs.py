@@ -81,6 +81,7 @@ def runs_of(site: Site) -> StateStore:
 class RunRow(Struct, frozen=True):
     """A run, with the words that pages show."""
 
+    #: The run.
     run: StoredRun
     #: The class of the badge.
     tone: str

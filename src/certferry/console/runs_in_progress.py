@@ -48,6 +48,7 @@ SOURCES = {
 class RunInProgress(Struct, frozen=True):
     """A run in progress, with the words that pages show."""
 
+    #: The run.
     run: StoredRun
     #: The kind of run, in a word.
     kind: Text

@@ -125,6 +125,7 @@ class Connection(H11Protocol):
     request is closed, or else the connection whose answer has lasted longest, such as a stream.
     """
 
+    #: The parser of requests.
     conn: _Requests
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
