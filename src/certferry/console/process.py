@@ -232,9 +232,7 @@ class Process:
         self.site.observer.outdate()
 
     def _keep_certificate(self) -> None:
-        """Load the certificate that the console serves every minute (`LOADS`), until the process
-        ends.
-        """
+        """Load the console's own certificate again, once in `LOADS`, until the process ends."""
         while self._tls is not None and not self._ending.wait(LOADS.total_seconds()):
             try:
                 if self.workspace.settings.console.has_certificate:
