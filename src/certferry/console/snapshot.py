@@ -1,5 +1,5 @@
-"""The stored facts of all certificates, read for all visitors together: again after two seconds, or
-after a run.
+"""Read the facts that the state stores about all certificates, once for all visitors together, and
+again after two seconds or after a run.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ STALE = timedelta(seconds=2)
 class Snapshot(Struct, frozen=True):
     """The records in the state at a moment, and the conclusions from the records."""
 
+    #: The moment of reading, by the state's clock.
     at: datetime
+    #: The settings in force at the moment.
     settings: Settings
     #: The records of all certificates.
     recorded: Recorded
-    #: The needs for a person, and the next events.
+    #: The matters that need a person, and the next events.
     agenda: Agenda
-    #: The causes of the needs, the worst first.
+    #: The causes of trouble, the worst first.
     causes: tuple[Cause, ...]
     #: The declared certificates, by lineage.
     declared: Mapping[str, DesiredCertificate]
@@ -43,8 +45,9 @@ class Snapshot(Struct, frozen=True):
     last_runs: tuple[tuple[str, LastRun], ...]
 
     def names(self, lineage: str) -> tuple[str, ...]:
-        """Return the names of a certificate: the declared names, or else the names in the newest
-        stored certificate, as for a certificate made by another client.
+        """Return the names of a certificate: the declared names. For an undeclared certificate, and
+        for one that another client issues, return the names in the newest stored certificate, or
+        none.
         """
         versions = self.recorded.versions.get(lineage, ())
         desired = self.declared.get(lineage)
@@ -76,8 +79,8 @@ def _last_runs(state: StateStore) -> tuple[tuple[str, LastRun], ...]:
 
 
 class Snapshots:
-    """The last snapshot of a workspace. Safe to use from any thread: a single thread reads, the
-    others wait.
+    """Keeps the last snapshot of a workspace. Safe to use from any thread: while one thread reads
+    the state, the others wait.
     """
 
     def __init__(self, workspace: Callable[[], Workspace]) -> None:
@@ -100,7 +103,8 @@ class Snapshots:
         workspace, asked_at = self._workspace(), time.monotonic()
         with self._guard:
             if self._failure is not None and asked_at < self._failed_at:
-                raise self._failure  # threads that waited for a failing database do not wait again
+                # The reading failed while this thread waited, so do not wait for another failure.
+                raise self._failure
             try:
                 return self._read(workspace)
             except CertferryError as error:
