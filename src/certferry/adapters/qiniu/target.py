@@ -246,15 +246,9 @@ class Qiniu:
             unread=tuple(dict.fromkeys(observed.unread)),
         )
         try:
-            ours = tuple(self._copies.of(scope.lineage, scope.known))
-            return replace(
-                target,
-                domains=tuple(self._with_end(domain, ours) for domain in target.domains),
-                remotes=ours,
-                others=tuple(self._copies.others(ours)) if scope.others else (),
-                unremembered=tuple(self._copies.unremembered(scope.lineage, scope.known)),
-                quota=self._copies.quota(),
-            )
+            full = self._copies.added_to(target, scope)
+            domains = tuple(self._with_end(domain, full.remotes) for domain in full.domains)
+            return replace(full, domains=domains)
         except QiniuFailure as failure:
             if failure.is_common:
                 raise

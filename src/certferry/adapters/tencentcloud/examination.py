@@ -1,5 +1,5 @@
-"""Surveys of an account at Tencent Cloud for `discover`, `init` and `doctor`: the domains and
-certificates, the rights of the key, and the answers to reading calls.
+"""The examination of an account at Tencent Cloud for `doctor`: the rights of the key, and the
+answers to reading calls.
 """
 
 from __future__ import annotations
@@ -9,44 +9,19 @@ from functools import partial
 from typing import TypeVar
 
 from certferry.adapters.cdn.copies import Certificates
-from certferry.adapters.cdn.failure import attempt, unless_refused
-from certferry.adapters.cdn.parts import Entry, Part, found_certificates, found_domains
+from certferry.adapters.cdn.failure import attempt
+from certferry.adapters.cdn.parts import Part
 from certferry.adapters.cdn.rights import certificates_kept, failures_of, findings_of
 from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.adapters.tencentcloud.cdn import KNOWN_STATES
 from certferry.adapters.tencentcloud.errors import TencentFailure
 from certferry.adapters.tencentcloud.tencent_client import CDN, SSL, TEO, Call, TencentClient
-from certferry.core.discovery.inventory import Survey
 from certferry.errors import Problem
 from certferry.ports.examination import AccountReport
-from certferry.ports.survey import Looked
 from certferry.text import Text
 
 T = TypeVar("T")
-
-
-def survey(parts: Sequence[Part], certificates: Certificates, looked: Looked) -> Survey:
-    """Read every domain, and the list of certificates; report progress to `looked`.
-
-    The result names the unreadable lists. Raises `TencentFailure` if no product can be listed, or
-    for a failure that any other call would share.
-    """
-    failures: list[TencentFailure] = []
-    entries: dict[str, Entry] = {}
-    for part in parts:
-        listed = unless_refused(partial(part.listed, None), TencentFailure, failures) or {}
-        served = {name for name, entry in entries.items() if not entry.is_off}
-        entries |= {name: entry for name, entry in listed.items() if name not in served}
-    if len(failures) == len(parts):
-        raise failures[0]
-    stored = unless_refused(certificates.all, TencentFailure, failures) or {}
-    looked(len(entries), len(entries))
-    return Survey(
-        tuple(found_domains(entries.values(), stored)),
-        tuple(dict.fromkeys(failure.error for failure in failures)),
-        tuple(found_certificates(stored.values())),
-    )
 
 
 def examine(account: str, parts: Sequence[Part], certificates: Certificates) -> Iterator[Problem]:

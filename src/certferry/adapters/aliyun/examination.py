@@ -1,86 +1,25 @@
-"""Surveys of an account at Alibaba Cloud for `discover`, `init` and `doctor`: the domains and
-certificates, the rights of the AccessKey, and the answers to reading calls.
+"""The examination of an account at Alibaba Cloud for `doctor`: the rights of the AccessKey, and the
+answers to reading calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
 
 from certferry.adapters.aliyun.aliyun_client import CDN, DCDN, AliyunClient
-from certferry.adapters.aliyun.domains import FAILED, Bound, Domains, problem_of
+from certferry.adapters.aliyun.domains import Domains
 from certferry.adapters.aliyun.errors import AliyunFailure
 from certferry.adapters.aliyun.records import DomainItem
-from certferry.adapters.cdn.copies import Certificates, StoredCertificate
-from certferry.adapters.cdn.failure import attempt, unless_refused
+from certferry.adapters.cdn.copies import Certificates
+from certferry.adapters.cdn.failure import attempt
 from certferry.adapters.cdn.rights import certificates_kept, failures_of, finding_of, findings_of
 from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported
-from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey
 from certferry.errors import Problem
 from certferry.ports.examination import AccountReport
-from certferry.ports.survey import Looked
 from certferry.text import Text
-from certferry.values import replace
-
-T = TypeVar("T")
-BoundId = Callable[[Bound, Mapping[str, StoredCertificate]], str | None]
-
-
-def survey(
-    products: Sequence[Domains], certificates: Certificates, bound_id: BoundId, looked: Looked
-) -> Survey:
-    """Read every domain, and the list of certificates; report progress to `looked`.
-
-    The result names the products and the store that cannot be listed. Raises `AliyunFailure` if no
-    product can be listed, or for a failure that any other call would share.
-    """
-    failures: list[AliyunFailure] = []
-    places: dict[str, tuple[Domains, DomainItem]] = {}
-    for product in products:
-        listed = unless_refused(product.listed, AliyunFailure, failures) or {}
-        places = {**{name: (product, item) for name, item in listed.items()}, **places}
-    if len(failures) == len(products):
-        raise failures[0]
-    stored = unless_refused(certificates.all, AliyunFailure, failures) or {}
-    domains: list[FoundDomain] = []
-    for count, (domain, (product, item)) in enumerate(places.items(), start=1):
-        domains.append(_found(domain, item, product, stored, bound_id))
-        looked(count, len(places))
-    listed_certificates = (
-        FoundCertificate(record.remote_id, record.label, record.shown_names, record.ends)
-        for record in stored.values()
-    )
-    unread = tuple(dict.fromkeys(failure.error for failure in failures))
-    return Survey(tuple(domains), unread, tuple(listed_certificates))
-
-
-def _found(
-    domain: str,
-    item: DomainItem,
-    product: Domains,
-    stored: Mapping[str, StoredCertificate],
-    bound_id: BoundId,
-) -> FoundDomain:
-    problem = problem_of(domain, item, product.product)
-    place = FoundDomain(domain, product.product.kind, problem=problem, state=item.state or None)
-    if item.state == FAILED:
-        place = replace(place, problem=None, failure=problem)
-    try:
-        bound = product.bound(domain, item)
-    except AliyunFailure as failure:
-        if failure.is_common or failure.silent:
-            raise
-        return replace(place, problem=failure.error, binding_hidden=True)
-    return replace(
-        place,
-        has_https=bound.is_on,
-        not_after=bound.ends,
-        bound=bound_id(bound, stored),
-        binding_hidden=bound.is_hidden,
-    )
 
 
 def examine(
@@ -111,9 +50,9 @@ def examine(
 
 def _reading_a_binding(account: str, product: Domains) -> Iterator[Problem]:
     """Read the binding of the first domain with HTTPS; yield the refusal, if any."""
-    with_https = [pair for pair in product.listed().items() if pair[1].has_https]
-    for name, item in with_https[:1]:
-        result = attempt(partial(product.bound, name, item), AliyunFailure)
+    with_https = [entry for entry in product.listed().values() if entry.has_https]
+    for entry in with_https[:1]:
+        result = attempt(partial(product.bound, entry), AliyunFailure)
         if isinstance(result, AliyunFailure):
             yield finding_of(account, result)
 

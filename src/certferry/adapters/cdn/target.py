@@ -1,0 +1,130 @@
+"""The steps of a target that are alike at every vendor with domains at several parts of an account.
+
+A vendor's class observes, looks for users of a copy, and binds a domain at a part.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Generic
+
+from certferry.adapters.cdn.caches import Clock
+from certferry.adapters.cdn.copies import Certificates, CertificateStore, Copies, StoredCertificate
+from certferry.adapters.cdn.failure import attempt, rejected, translating_errors
+from certferry.adapters.cdn.parts import Entry, P, Places, Wording
+from certferry.adapters.cdn.settling import Settler
+from certferry.core.certificates.certificate import CertificateBundle, covered_by, short
+from certferry.core.desired.certificate import DesiredHttps, Kind
+from certferry.errors import CopyGone
+from certferry.ports.adapter import Context
+from certferry.ports.examination import Timed
+from certferry.text import Text
+
+
+class PartsTarget(Generic[P]):
+    """The domains of one account. Safe to share between threads."""
+
+    def __init__(
+        self,
+        wording: Wording,
+        client: Timed,
+        parts: Mapping[Kind, P],
+        store: CertificateStore,
+        context: Context,
+        clock: Clock,
+        *,
+        lasting: bool = False,
+    ) -> None:
+        self._wording = wording
+        self._timed = client
+        self._parts = parts
+        self._certificates = Certificates(store, clock)
+        settler, memory, now = Settler(context.pause), context.memory, context.now
+        service, certificates = wording.service, self._certificates
+        self._copies = Copies(store, service, certificates, settler, memory, now, lasting)
+
+    def _of(self, kind: Kind) -> Sequence[P]:
+        """Return the parts of a kind. Raises `TargetRejected` for an unsupported kind."""
+        if kind == Kind.AUTO:
+            return tuple(self._parts.values())
+        if kind not in self._parts:
+            sentence = Text('certferry does not support domains of kind "{kind}"')
+            raise rejected(sentence, self._wording.kinds, kind=kind.value)
+        return (self._parts[kind],)
+
+    @translating_errors()
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """See `ports.target.DeployTarget.upload`: an existing copy is adopted."""
+        return self._copies.upload(lineage, bundle)
+
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
+        """See `ports.target.DeployTarget.bind`: also switch HTTPS on; return the RequestId."""
+        parts = self._of(kind)
+        try:
+            with translating_errors():
+                return self._bind(parts, domain, remote_id, https)
+        except CopyGone:
+            self._copies.forget(remote_id)
+            raise
+
+    @abstractmethod
+    def _bind(
+        self, parts: Sequence[P], domain: str, remote_id: str, https: DesiredHttps
+    ) -> str | None:
+        """Bind a domain at one of the parts."""
+
+    def _copy(self, remote_id: str) -> StoredCertificate:
+        """Return a copy. Raises `CopyGone` if the store lacks the copy."""
+        copy = self._certificates.find(remote_id)
+        if copy is None:
+            sentence = Text("the store of {service} lacks certificate {id}")
+            hint = Text("another program removed the certificate; the next run uploads it again")
+            words = {"service": self._wording.service, "id": short(remote_id)}
+            raise rejected(sentence, hint, CopyGone, **words)
+        return copy
+
+    def _user_of(self, copy: StoredCertificate, uses: Callable[[P, Entry], bool]) -> str | None:
+        """Return a domain that uses a copy. A part closed to the keys is passed over."""
+        for part in self._parts.values():
+            listed = attempt(partial(part.listed, copy.names), self._wording.failure)
+            if not isinstance(listed, Mapping):
+                if not listed.is_denied or listed.is_common:
+                    raise listed
+                continue
+            if user := next((name for name, entry in listed.items() if uses(part, entry)), None):
+                return user
+        return None
+
+    @translating_errors()
+    def cnames(self) -> Mapping[str, str]:
+        """See `ports.examination.PointedAt.cnames`. A part closed to the keys is left out:
+        `examine` reports the part.
+        """
+        places = Places[P]()
+        for part in self._parts.values():
+            listed = attempt(partial(part.listed, None), self._wording.failure)
+            places.add(part, listed if isinstance(listed, Mapping) else {})
+        return {name: entry.cname for name, (_, entry) in places.items() if entry.cname}
+
+    @translating_errors()
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        return self._timed.clock_ahead()
+
+    def forget_refusal(self) -> None:
+        """See `ports.target.LimitedTarget`."""
+        self._copies.forget_refusal()
+
+
+def must_cover(names: Collection[str] | None, domain: str, remote_id: str) -> None:
+    """Raise `TargetRejected` for a certificate with known names that does not cover a domain."""
+    if names is not None and not covered_by(names, domain):
+        sentence = Text("the certificate {id} does not cover {domain}")
+        hint = Text(
+            "add the domain to `names`; the wildcard domain *.example.com needs *.example.com"
+            " itself"
+        )
+        raise rejected(sentence, hint, id=short(remote_id), domain=domain)
