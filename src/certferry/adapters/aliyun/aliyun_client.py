@@ -12,11 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from certferry.adapters.aliyun import errors, records
-from certferry.adapters.aliyun.account import CALLED, Settings
+from certferry.adapters.aliyun.account import Settings
 from certferry.adapters.aliyun.errors import AliyunFailure
 from certferry.adapters.aliyun.rpc import AccessKey, answers_too_many, read_reply, signed_request
-from certferry.adapters.cdn.answers import decode, decode_entry
-from certferry.adapters.cdn.lists import Page, never_ends, page_of, whole_list
+from certferry.adapters.cdn.answers import decode_entry
+from certferry.adapters.cdn.lists import Page, page_of
 from certferry.adapters.http import exchange, http_client
 from certferry.core.certificates.certificate import short
 from certferry.core.desired.certificate import Kind
@@ -80,12 +80,9 @@ class AliyunClient:
         self.region = settings.region
 
     def clock_ahead(self) -> timedelta | None:
-        """Return how far the service's clock is ahead, by the answer to a request without keys."""
+        """See `ports.examination.Timed.clock_ahead`."""
         host = self._products[Kind.CDN]
-        try:
-            return http_client.ask_the_time(host.http, exchange.Request("GET", host.url), self._now)
-        except exchange.HttpFailure as failure:
-            raise AliyunFailure.unanswered(Text("the time of the service"), failure) from None
+        return AliyunFailure.clock_ahead(host.http, host.url, self._now)
 
     def list_domains(self, product: Product) -> list[records.DomainItem]:
         """List every domain of a product (§3.1)."""
@@ -151,7 +148,7 @@ class AliyunClient:
         action = f"Describe{product.infix}UserVipsByDomain"
         host = self._products[product.kind]
         body = self._call(host, what, action, {"DomainName": name, "Available": "on"})
-        return _decoded(body, records.Edges, what).addresses
+        return AliyunFailure.decoded(body, records.Edges, what).addresses
 
     def list_certificates(self, status: str = "") -> list[records.StoredOrder]:
         """List the uploaded certificates of the store (§5.2): with a status, or all valid ones."""
@@ -172,7 +169,7 @@ class AliyunClient:
         what = Text("the upload of {label}", label=name)
         params = {"Name": name, "Cert": certificate_pem, "Key": key_pem}
         body = self._call(self._cas, what, "UploadUserCertificate", params, is_change=True)
-        return str(_decoded(body, records.Uploaded, what, maybe_done=True).cert_id)
+        return str(AliyunFailure.decoded(body, records.Uploaded, what, maybe_done=True).cert_id)
 
     def delete(self, cert_id: str) -> None:
         """Remove an uploaded certificate (§5.3)."""
@@ -192,9 +189,7 @@ class AliyunClient:
             raise AliyunFailure.unanswered(what, came) from None
         reply = read_reply(came)
         if reply is None:
-            maybe_done = not exchange.surely_undone(came.status)
-            problem = f"HTTP status {came.status}"
-            raise AliyunFailure.unreadable(what, problem, maybe_done=maybe_done)
+            raise AliyunFailure.without_reply(what, came)
         if reply.code:
             raise errors.explain_refusal(what, reply, came, self._now())
         return reply.body
@@ -226,10 +221,7 @@ class AliyunClient:
             following = "" if is_last or not raws else str(number + 1)
             return page_of(raws, into, identity, following)
 
-        entries = whole_list(page_at)
-        if entries is None:
-            raise AliyunFailure(never_ends(what, CALLED))
-        return entries
+        return AliyunFailure.listed(what, page_at)
 
 
 def _entries(body: object, path: Sequence[str], what: Text) -> list[msgspec.Raw]:
@@ -247,10 +239,3 @@ def _entries(body: object, path: Sequence[str], what: Text) -> list[msgspec.Raw]
     if not isinstance(body, list):
         raise AliyunFailure.unreadable(what, f"{path[-1]} is not a list", maybe_done=False)
     return [msgspec.Raw(msgspec.json.encode(entry)) for entry in body]
-
-
-def _decoded(body: Mapping[str, Any], into: type[T], what: Text, *, maybe_done: bool = False) -> T:
-    try:
-        return decode(msgspec.json.encode(body), into)
-    except ValueError as problem:
-        raise AliyunFailure.unreadable(what, str(problem), maybe_done=maybe_done) from None

@@ -126,6 +126,7 @@ class Domains:
         now: Callable[[], datetime],
     ) -> None:
         self.product = product
+        self.called = str(product.called)
         self._client = client
         self._settler = settler
         self._now = now

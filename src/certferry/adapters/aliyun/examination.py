@@ -4,58 +4,16 @@ answers to reading calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 
 from certferry.adapters.aliyun.aliyun_client import CDN, DCDN, AliyunClient
-from certferry.adapters.aliyun.domains import Domains
 from certferry.adapters.aliyun.errors import AliyunFailure
 from certferry.adapters.aliyun.records import DomainItem
-from certferry.adapters.cdn.copies import Certificates
-from certferry.adapters.cdn.failure import attempt
-from certferry.adapters.cdn.rights import certificates_kept, failures_of, finding_of, findings_of
 from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported
-from certferry.errors import Problem
 from certferry.ports.examination import AccountReport
 from certferry.text import Text
-
-
-def examine(
-    account: str, products: Sequence[Domains], certificates: Certificates
-) -> Iterator[Problem]:
-    """Make a reading call for each right. Yield the findings: refused calls, each with the policy
-    to paste, the accepted calls, and the number of certificates.
-
-    Raises `AliyunFailure` if every call fails.
-    """
-    calls: dict[str, Callable[[], object]] = {
-        **{str(part.product.called): part.listed for part in products},
-        "CAS": certificates.all,
-    }
-    failures = failures_of(calls, AliyunFailure)
-    for product in products:
-        if str(product.product.called) not in failures:
-            yield from _reading_a_binding(account, product)
-    sentence = Text(
-        "Alibaba Cloud accepts the AccessKey for reading: {ways}; only a change would show whether"
-        " the AccessKey can upload and bind"
-    )
-    # Without the store, certferry sends certificate and key with each binding.
-    yield from findings_of(account, calls, failures, {"CAS"}, sentence)
-    if "CAS" not in failures:
-        yield certificates_kept(account, certificates)
-
-
-def _reading_a_binding(account: str, product: Domains) -> Iterator[Problem]:
-    """Read the binding of the first domain with HTTPS; yield the refusal, if any."""
-    with_https = [entry for entry in product.listed().values() if entry.has_https]
-    for entry in with_https[:1]:
-        result = attempt(partial(product.bound, entry), AliyunFailure)
-        if isinstance(result, AliyunFailure):
-            yield finding_of(account, result)
-
 
 PUBLIC = frozenset(
     {"cdn.aliyuncs.com", "dcdn.aliyuncs.com", "cas.aliyuncs.com", "alidns.aliyuncs.com"}

@@ -10,8 +10,9 @@ functions of the domain (§4.1). The paid deployment through CAS is never used (
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 from certferry.adapters.aliyun import account
@@ -26,20 +27,19 @@ from certferry.adapters.aliyun.aliyun_client import CDN, DCDN, AliyunClient, Par
 from certferry.adapters.aliyun.cas import PAIR, CasStore, Pairs, bound_pair
 from certferry.adapters.aliyun.domains import Bound, Domains
 from certferry.adapters.aliyun.errors import CODES, GRANT, AliyunFailure
-from certferry.adapters.aliyun.examination import examine, report_of
+from certferry.adapters.aliyun.examination import report_of
 from certferry.adapters.cdn.copies import StoredCertificate
-from certferry.adapters.cdn.failure import rejected, translating_errors
-from certferry.adapters.cdn.parts import Entry, ObservedParts, Stored, Wording, survey
+from certferry.adapters.cdn.failure import attempt, rejected, translating_errors
+from certferry.adapters.cdn.parts import Entry, ObservedParts, Stored, Wording
+from certferry.adapters.cdn.rights import finding_of
 from certferry.adapters.cdn.settling import Settler
 from certferry.adapters.cdn.target import PartsTarget, must_cover
 from certferry.core.certificates.certificate import CertificateBundle, short
 from certferry.core.desired.certificate import DesiredHttps, Kind
-from certferry.core.discovery.inventory import Survey
 from certferry.core.observed import observation
 from certferry.errors import CopyGone, DeployError, Problem, TargetAccessDenied, TargetInUse
 from certferry.ports.adapter import Context
 from certferry.ports.examination import AccountReport
-from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Scope
 from certferry.text import Text
 from certferry.values import replace
@@ -88,6 +88,13 @@ _WORDING = Wording(
     Text('set kind = "cdn" or "dcdn", or remove `kind`'),
     Text('set kind = "cdn" or "dcdn" for this deployment to leave the other product out'),
     _no_such_domain,
+    store="CAS",
+    # Without the store, certferry sends certificate and key with each binding.
+    optional=frozenset({"CAS"}),
+    accepted=Text(
+        "Alibaba Cloud accepts the AccessKey for reading: {ways}; only a change would show whether"
+        " the AccessKey can upload and bind"
+    ),
 )
 
 
@@ -180,14 +187,12 @@ class Aliyun(PartsTarget[Domains]):
                 raise
         return self._pairs.keep(lineage, bundle)
 
-    def _bind(
-        self, parts: Sequence[Domains], domain: str, remote_id: str, https: DesiredHttps
-    ) -> str | None:
+    def _bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Bind at the first product that has the domain. `https` is empty: `DeploySettings` has no
         such setting.
         """
         del https
-        places = ((part, part.listed().get(domain)) for part in parts)
+        places = ((part, part.listed().get(domain)) for part in self._of(kind))
         place = next(((part, entry) for part, entry in places if entry is not None), None)
         if place is None:
             raise _no_such_domain(domain)
@@ -241,17 +246,16 @@ class Aliyun(PartsTarget[Domains]):
         hint = Text("normal until the domain is bound to another certificate")
         return rejected(sentence, hint, TargetInUse, domain=domain, label=copy.label)
 
-    @translating_errors()
-    def survey(self, looked: Looked) -> Survey:
-        """See `ports.survey.Surveyed.survey`."""
-        products = self._of(Kind.AUTO)
-        complete = Domains.with_binding
-        return survey(products, self._certificates, AliyunFailure, looked, complete)
+    def _complete(self, part: Domains, entry: Entry, stored: Stored) -> Entry:
+        return part.with_binding(entry, stored)
 
-    @translating_errors()
-    def examine(self, account: str) -> tuple[Problem, ...]:
-        """See `ports.examination.Examined.examine`."""
-        return tuple(examine(account, self._of(Kind.AUTO), self._certificates))
+    def _read_further(self, account: str, part: Domains) -> Iterator[Problem]:
+        """Read the binding of the first domain with HTTPS."""
+        with_https = [entry for entry in part.listed().values() if entry.has_https]
+        for entry in with_https[:1]:
+            result = attempt(partial(part.bound, entry), AliyunFailure)
+            if isinstance(result, AliyunFailure):
+                yield finding_of(account, result)
 
     def report(self) -> AccountReport:
         """See `ports.examination.Reporting.report`."""

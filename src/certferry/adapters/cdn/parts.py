@@ -7,16 +7,16 @@ domains. A domain that the list does not show as bound now is read by itself.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from math import inf
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from msgspec import Struct, field
 
-from certferry.adapters.cdn.caches import LIST_AGE, Clock
+from certferry.adapters.cdn.caches import LIST_AGE, Clock, TtlCache
 from certferry.adapters.cdn.copies import Certificates, StoredCertificate
 from certferry.adapters.cdn.failure import CallFailure, unless_refused, with_hint
 from certferry.core.desired.certificate import HttpsSettings, Kind
@@ -80,6 +80,10 @@ Stored = Mapping[str, StoredCertificate]
 class Part(Protocol):
     """A product with domains. Every method raises `CallFailure`."""
 
+    @property
+    def called(self) -> str:
+        """The product's name for people."""
+
     def listed(self, names: Collection[str] | None) -> Entries:
         """Return at least the domains that certificates with these names may serve; every domain
         for `None`.
@@ -109,42 +113,30 @@ def read_anew(entries: Entries, names: Collection[str], current: Entries) -> Ent
     return {name: entry for name, entry in merged.items() if entry is not None}
 
 
-class EntryCache:
-    """A list of domains, and what later reads of single domains showed."""
+class EntryCache(TtlCache[dict[str, Entry]]):
+    """A list of domains, and what later reads of single domains showed. Reading the list raises
+    `CallFailure`.
+    """
 
     def __init__(self, fetch: Callable[[], Iterable[Entry]], clock: Clock) -> None:
-        self._fetch = fetch
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._listed_at: float | None = None
-        self._entries: dict[str, Entry] = {}
+        super().__init__(lambda: {entry.name: entry for entry in fetch()}, inf, clock)
 
     def all(self) -> Entries:
-        """Return the domains by name. Raises `CallFailure`."""
-        with self._lock:
-            age = max(LIST_AGE, len(self._entries) / DOMAINS_PER_SECOND)
-            now = self._clock()
-            if self._listed_at is None or now - self._listed_at >= age:
-                self._entries = {entry.name: entry for entry in self._fetch()}
-                self._listed_at = now
-            return dict(self._entries)
+        """Return the domains by name."""
+        return dict(self.get(age=max(LIST_AGE, self.count / DOMAINS_PER_SECOND)))
 
     @property
     def count(self) -> int:
-        """How many domains the last list had."""
-        return len(self._entries)
+        """How many domains the last list had; zero after `forget`."""
+        return 0 if self.cached is None else len(self.cached[1])
 
     def note(self, names: Collection[str], entries: Entries) -> None:
         """Replace what is known of domains: domains without an entry are gone."""
         with self._lock:
-            for name in names:
-                self._entries.pop(name, None)
-            self._entries.update(entries)
-
-    def forget(self) -> None:
-        """Have the next caller list the domains again."""
-        with self._lock:
-            self._listed_at = None
+            if self._cached is not None:
+                asked, known = self._cached
+                kept = {name: entry for name, entry in known.items() if name not in names}
+                self._cached = (asked, {**kept, **entries})
 
 
 class Wording(Struct, frozen=True):
@@ -159,6 +151,12 @@ class Wording(Struct, frozen=True):
     one_part: Text
     #: Returns the error for a domain that no part lists.
     no_such_domain: Callable[[str], DeployError]
+    #: The name of the store of certificates.
+    store: str
+    #: The parts and the store that an account may lack.
+    optional: frozenset[str]
+    #: The finding on accepted reading calls, with the place `ways`.
+    accepted: Text
 
 
 class Places(dict[str, tuple[P, Entry]]):
@@ -284,7 +282,7 @@ def survey(
     certificates: Certificates,
     failure: type[CallFailure],
     looked: Looked,
-    complete: Callable[[P, Entry, Stored], Entry] = lambda _, entry, __: entry,
+    complete: Callable[[P, Entry, Stored], Entry],
 ) -> Survey:
     """List every domain, `complete` each with the bound certificate, and list the certificates;
     report progress to `looked`.

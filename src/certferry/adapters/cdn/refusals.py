@@ -5,16 +5,23 @@ failures with the answer in forms too narrow for a key.
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Self, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from certferry import errors
+from certferry.adapters.cdn.answers import decode
 from certferry.adapters.cdn.failure import LATER, NETWORK, OTHER_PROGRAM, SET_CLOCK, CallFailure
-from certferry.adapters.http import exchange
+from certferry.adapters.cdn.lists import Page, never_ends, whole_list
+from certferry.adapters.http import exchange, http_client
 from certferry.core.redaction import MASK, quoted, speech
-from certferry.ports.adapter import CodeMeaning
+from certferry.ports.adapter import Answer, CodeMeaning
 from certferry.text import LINEAGE, Text, verbatim
+
+T = TypeVar("T")
 
 
 class Meaning(Struct, frozen=True):
@@ -26,14 +33,9 @@ class Meaning(Struct, frozen=True):
     error: type[errors.DeployError] = errors.TargetRejected
 
     @property
-    def hint(self) -> Text:
-        """The advice, for an error."""
-        return Text(self.advice, lineage=LINEAGE)
-
-    @property
     def explained(self) -> CodeMeaning:
-        """The meaning for `ports.adapter.Adapter.CODES`."""
-        return CodeMeaning(self.hint, Text(self.words))
+        """The advice and the words, for errors and for `ports.adapter.Adapter.CODES`."""
+        return CodeMeaning(Text(self.advice, lineage=LINEAGE), Text(self.words))
 
 
 class Refusal(Struct, frozen=True):
@@ -48,6 +50,9 @@ class Refusal(Struct, frozen=True):
     request_id: str
     #: The host that was asked, where the advice depends on the host.
     host: str = ""
+
+
+_REFUSED = Text("{service} refused {what} ({answer})")
 
 
 class CodedFailure(CallFailure):
@@ -89,12 +94,48 @@ class CodedFailure(CallFailure):
         return cls(errors.TargetUnavailable(message, hint=LATER), maybe_done=maybe_done)
 
     @classmethod
+    def without_reply(cls, what: Text, answer: Answer) -> Self:
+        """Return the failure for an answer of a gateway, or for another unreadable answer."""
+        is_undone = exchange.surely_undone(answer.status)
+        return cls.unreadable(what, f"HTTP status {answer.status}", maybe_done=not is_undone)
+
+    @classmethod
+    def decoded(
+        cls, body: Mapping[str, Any], into: type[T], what: Text, *, maybe_done: bool = False
+    ) -> T:
+        """Return the decoded body. Raises the failure for a body of another form."""
+        try:
+            return decode(msgspec.json.encode(body), into)
+        except ValueError as problem:
+            raise cls.unreadable(what, str(problem), maybe_done=maybe_done) from None
+
+    @classmethod
+    def listed(cls, what: Text, page_at: Callable[[str], Page[T]]) -> list[T]:
+        """Return the entries of all pages, see `whole_list`. Raises the failure for an endless
+        list.
+        """
+        entries = whole_list(page_at)
+        if entries is None:
+            raise cls(never_ends(what, cls.service))
+        return entries
+
+    @classmethod
+    def clock_ahead(
+        cls, http: http_client.HttpClient, url: str, now: Callable[[], datetime]
+    ) -> timedelta | None:
+        """Return how far the service's clock is ahead, by the answer to a request without keys."""
+        try:
+            return http_client.ask_the_time(http, exchange.Request("GET", url), now)
+        except exchange.HttpFailure as failure:
+            raise cls.unanswered(Text("the time of the service"), failure) from None
+
+    @classmethod
     def refused(
         cls,
         refusal: Refusal,
         advice: Text,
         kind: type[errors.DeployError] = errors.TargetRejected,
-        sentence: Text = Text("{service} refused {what} ({answer})"),  # noqa: B008 - frozen
+        sentence: Text = _REFUSED,
         *,
         meaning: Text | None = None,
         **facts: Any,
@@ -118,11 +159,9 @@ class CodedFailure(CallFailure):
     @classmethod
     def meant(cls, refusal: Refusal, meaning: Meaning, **facts: Any) -> Self:
         """Return the failure for a code with a known meaning."""
-        sentence, words = (
-            Text("{service} refused {what}: {meaning} ({answer})"),
-            Text(meaning.words),
-        )
-        return cls.refused(refusal, meaning.hint, meaning.error, sentence, meaning=words, **facts)
+        sentence = Text("{service} refused {what}: {meaning} ({answer})")
+        advice, words = meaning.explained.advice, meaning.explained.meaning
+        return cls.refused(refusal, advice, meaning.error, sentence, meaning=words, **facts)
 
     @classmethod
     def limited(cls, refusal: Refusal) -> Self:

@@ -1,31 +1,88 @@
-"""The steps of a target that are alike at every vendor with domains at several parts of an account.
+"""The steps of a target that are alike at several vendors: with copies in a store, and with domains
+at several parts of an account.
 
-A vendor's class observes, looks for users of a copy, and binds a domain at a part.
+A vendor's class observes, retires, and binds a domain.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Generic
 
 from certferry.adapters.cdn.caches import Clock
 from certferry.adapters.cdn.copies import Certificates, CertificateStore, Copies, StoredCertificate
 from certferry.adapters.cdn.failure import attempt, rejected, translating_errors
-from certferry.adapters.cdn.parts import Entry, P, Places, Wording
+from certferry.adapters.cdn.parts import Entry, P, Places, Stored, Wording, survey
+from certferry.adapters.cdn.rights import failures_of, findings_of
 from certferry.adapters.cdn.settling import Settler
 from certferry.core.certificates.certificate import CertificateBundle, covered_by, short
 from certferry.core.desired.certificate import DesiredHttps, Kind
-from certferry.errors import CopyGone
+from certferry.core.discovery.inventory import Survey
+from certferry.errors import CopyGone, Problem
 from certferry.ports.adapter import Context
 from certferry.ports.examination import Timed
+from certferry.ports.state import AccountMemory
+from certferry.ports.survey import Looked
 from certferry.text import Text
 
 
-class PartsTarget(Generic[P]):
-    """The domains of one account. Safe to share between threads."""
+class CopiesTarget:
+    """A target with copies of certificates in a store. Safe to share between threads."""
+
+    def __init__(
+        self,
+        service: Text,
+        client: Timed,
+        store: CertificateStore,
+        settler: Settler,
+        memory: AccountMemory,
+        now: Callable[[], datetime],
+        clock: Clock,
+        *,
+        lasting: bool = False,
+    ) -> None:
+        self._service = service
+        self._timed = client
+        self._certificates = certificates = Certificates(store, clock)
+        self._copies = Copies(store, service, certificates, settler, memory, now, lasting)
+
+    @translating_errors()
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """See `ports.target.DeployTarget.upload`: an existing copy is adopted. Uploads to the
+        account follow one another.
+        """
+        return self._copies.upload(lineage, bundle)
+
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
+        """See `ports.target.DeployTarget.bind`: also switch HTTPS on; return the id of the
+        request.
+        """
+        try:
+            with translating_errors():
+                return self._bind(domain, kind, remote_id, https)
+        except CopyGone:
+            self._copies.forget(remote_id)
+            raise
+
+    @abstractmethod
+    def _bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
+        """Bind a domain. Raises `CallFailure` and `DeployError`."""
+
+    @translating_errors()
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        return self._timed.clock_ahead()
+
+    def forget_refusal(self) -> None:
+        """See `ports.target.LimitedTarget`."""
+        self._copies.forget_refusal()
+
+
+class PartsTarget(CopiesTarget, Generic[P]):
+    """The domains of one account with several parts. Safe to share between threads."""
 
     def __init__(
         self,
@@ -38,13 +95,11 @@ class PartsTarget(Generic[P]):
         *,
         lasting: bool = False,
     ) -> None:
-        self._wording = wording
-        self._timed = client
-        self._parts = parts
-        self._certificates = Certificates(store, clock)
         settler, memory, now = Settler(context.pause), context.memory, context.now
-        service, certificates = wording.service, self._certificates
-        self._copies = Copies(store, service, certificates, settler, memory, now, lasting)
+        service = wording.service
+        super().__init__(service, client, store, settler, memory, now, clock, lasting=lasting)
+        self._wording = wording
+        self._parts = parts
 
     def _of(self, kind: Kind) -> Sequence[P]:
         """Return the parts of a kind. Raises `TargetRejected` for an unsupported kind."""
@@ -55,34 +110,13 @@ class PartsTarget(Generic[P]):
             raise rejected(sentence, self._wording.kinds, kind=kind.value)
         return (self._parts[kind],)
 
-    @translating_errors()
-    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """See `ports.target.DeployTarget.upload`: an existing copy is adopted."""
-        return self._copies.upload(lineage, bundle)
-
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
-        """See `ports.target.DeployTarget.bind`: also switch HTTPS on; return the RequestId."""
-        parts = self._of(kind)
-        try:
-            with translating_errors():
-                return self._bind(parts, domain, remote_id, https)
-        except CopyGone:
-            self._copies.forget(remote_id)
-            raise
-
-    @abstractmethod
-    def _bind(
-        self, parts: Sequence[P], domain: str, remote_id: str, https: DesiredHttps
-    ) -> str | None:
-        """Bind a domain at one of the parts."""
-
     def _copy(self, remote_id: str) -> StoredCertificate:
         """Return a copy. Raises `CopyGone` if the store lacks the copy."""
         copy = self._certificates.find(remote_id)
         if copy is None:
             sentence = Text("the store of {service} lacks certificate {id}")
             hint = Text("another program removed the certificate; the next run uploads it again")
-            words = {"service": self._wording.service, "id": short(remote_id)}
+            words = {"service": self._service, "id": short(remote_id)}
             raise rejected(sentence, hint, CopyGone, **words)
         return copy
 
@@ -99,6 +133,37 @@ class PartsTarget(Generic[P]):
         return None
 
     @translating_errors()
+    def survey(self, looked: Looked) -> Survey:
+        """See `ports.survey.Surveyed.survey`."""
+        parts, failure = self._of(Kind.AUTO), self._wording.failure
+        return survey(parts, self._certificates, failure, looked, self._complete)
+
+    def _complete(self, part: P, entry: Entry, stored: Stored) -> Entry:
+        """Return a listed domain with the bound certificate, for a part whose list omits it."""
+        del self, part, stored
+        return entry
+
+    @translating_errors()
+    def examine(self, account: str) -> tuple[Problem, ...]:
+        """See `ports.examination.Examined.examine`."""
+        parts = {part.called: part for part in self._parts.values()}
+        calls: dict[str, Callable[[], object]] = {
+            **{name: partial(part.listed, None) for name, part in parts.items()},
+            self._wording.store: self._certificates.all,
+        }
+        failures = failures_of(calls, self._wording.failure)
+        listed = [part for name, part in parts.items() if name not in failures]
+        return (
+            *(problem for part in listed for problem in self._read_further(account, part)),
+            *findings_of(account, calls, failures, self._wording, self._certificates),
+        )
+
+    def _read_further(self, account: str, part: P) -> Iterable[Problem]:
+        """Make further reading calls at a part, and yield a finding for each refusal."""
+        del self, account, part
+        return ()
+
+    @translating_errors()
     def cnames(self) -> Mapping[str, str]:
         """See `ports.examination.PointedAt.cnames`. A part closed to the keys is left out:
         `examine` reports the part.
@@ -108,15 +173,6 @@ class PartsTarget(Generic[P]):
             listed = attempt(partial(part.listed, None), self._wording.failure)
             places.add(part, listed if isinstance(listed, Mapping) else {})
         return {name: entry.cname for name, (_, entry) in places.items() if entry.cname}
-
-    @translating_errors()
-    def clock_ahead(self) -> timedelta | None:
-        """See `ports.examination.Timed.clock_ahead`."""
-        return self._timed.clock_ahead()
-
-    def forget_refusal(self) -> None:
-        """See `ports.target.LimitedTarget`."""
-        self._copies.forget_refusal()
 
 
 def must_cover(names: Collection[str] | None, domain: str, remote_id: str) -> None:

@@ -209,7 +209,7 @@ _TOO_SHORT_WORDS = "expire day should more than"  # without a code of its own (ย
 
 def advice_on(code: int) -> Text:
     """Return the advice on a code in `MEANINGS`."""
-    return MEANINGS[code].hint
+    return MEANINGS[code].explained.advice
 
 
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (ยง2.4)
@@ -308,10 +308,7 @@ CODES: Mapping[str, CodeMeaning] = {
         CodeMeaning(LATER, Text("Qiniu itself failed")),
     ),
     **{str(code): CodeMeaning(OTHER_PROGRAM) for code in (429, 573, *sorted(wire.TOO_MANY))},
-    **{
-        str(code): CodeMeaning(meaning.hint, Text(meaning.words))
-        for code, meaning in MEANINGS.items()
-    },
+    **{str(code): meaning.explained for code, meaning in MEANINGS.items()},
 }
 """Advice on Qiniu's codes, and on statuses without a code (`ports.adapter.Adapter`)."""
 
@@ -359,7 +356,7 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
         meaning = None
     if meaning is not None:
         sentence = Text("Qiniu refused {what}: {meaning} ({answer})")
-        words, advice = Text(meaning.words), meaning.hint
+        words, advice = meaning.explained.meaning, meaning.explained.advice
         error = _error(meaning.error, sentence, call, reply, advice, meaning=words)
         return QiniuFailure(error, code=code, reply=reply)
     if wire.too_many(answer):

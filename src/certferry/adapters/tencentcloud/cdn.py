@@ -190,6 +190,8 @@ _DOMAINS = Listing(_LIST, "Domains", "TotalNumber", PAGE)
 class CdnDomains:
     """A `Part`. Methods raise `TencentFailure`, and `DeployError` about a domain."""
 
+    called = "CDN"
+
     def __init__(self, client: TencentClient, settler: Settler, clock: Clock) -> None:
         self._client = client
         self._settler = settler

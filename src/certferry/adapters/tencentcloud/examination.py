@@ -4,45 +4,17 @@ answers to reading calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from typing import TypeVar
 
-from certferry.adapters.cdn.copies import Certificates
 from certferry.adapters.cdn.failure import attempt
-from certferry.adapters.cdn.parts import Part
-from certferry.adapters.cdn.rights import certificates_kept, failures_of, findings_of
 from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.adapters.tencentcloud.cdn import KNOWN_STATES
 from certferry.adapters.tencentcloud.errors import TencentFailure
 from certferry.adapters.tencentcloud.tencent_client import CDN, SSL, TEO, Call, TencentClient
-from certferry.errors import Problem
 from certferry.ports.examination import AccountReport
 from certferry.text import Text
-
-T = TypeVar("T")
-
-
-def examine(account: str, parts: Sequence[Part], certificates: Certificates) -> Iterator[Problem]:
-    """Make a reading call for each right. Yield the findings: refused calls, each with the policy
-    to paste, the accepted calls, and the number of certificates.
-
-    Raises `TencentFailure` if every call fails.
-    """
-    calls: dict[str, Callable[[], object]] = {
-        **{("CDN", "EdgeOne")[place]: partial(p.listed, None) for place, p in enumerate(parts)},
-        "SSL": certificates.all,
-    }
-    failures = failures_of(calls, TencentFailure)
-    sentence = Text(
-        "Tencent Cloud accepts the key for reading: {ways}; only a change would show whether the"
-        " key can upload and bind"
-    )
-    # An account may have all domains at one of the two products.
-    yield from findings_of(account, calls, failures, calls.keys() - {"SSL"}, sentence)
-    if "SSL" not in failures:
-        yield certificates_kept(account, certificates)
 
 
 PUBLIC = frozenset(

@@ -10,13 +10,13 @@ A domain listed by both products belongs to the product that has it switched on,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Literal
 
 from certferry.adapters.cdn.failure import rejected, translating_errors
-from certferry.adapters.cdn.parts import Entry, ObservedParts, Wording, survey
+from certferry.adapters.cdn.parts import Entry, ObservedParts, Wording
 from certferry.adapters.cdn.settling import Settler
 from certferry.adapters.cdn.target import PartsTarget, must_cover
 from certferry.adapters.tencentcloud.account import (
@@ -30,19 +30,17 @@ from certferry.adapters.tencentcloud.account import (
 from certferry.adapters.tencentcloud.cdn import CdnDomains, no_such_domain
 from certferry.adapters.tencentcloud.edgeone import EO, EdgeHosts
 from certferry.adapters.tencentcloud.errors import CODES, TencentFailure
-from certferry.adapters.tencentcloud.examination import examine, report_of
+from certferry.adapters.tencentcloud.examination import report_of
 from certferry.adapters.tencentcloud.store import SslStore
 from certferry.adapters.tencentcloud.tencent_client import TencentClient
 from certferry.core.certificates.certificate import short
 from certferry.core.certificates.lineage import owner_of
 from certferry.core.desired.certificate import DesiredHttps, Kind
-from certferry.core.discovery.inventory import Survey
 from certferry.core.observed.observation import DomainState, ObservedTarget, TargetRules
 from certferry.core.reasons import Usual
-from certferry.errors import Problem, TargetInUse
+from certferry.errors import TargetInUse
 from certferry.ports.adapter import Context
 from certferry.ports.examination import AccountReport
-from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Scope
 from certferry.text import Text
 from certferry.values import replace
@@ -107,6 +105,13 @@ _WORDING = Wording(
     Text('set kind = "cdn" or "eo", or remove `kind`'),
     Text('set kind = "cdn" or "eo" for this deployment to leave the other product out'),
     no_such_domain,
+    store="SSL",
+    # An account may have all domains at one of the two products.
+    optional=frozenset({CdnDomains.called, EdgeHosts.called}),
+    accepted=Text(
+        "Tencent Cloud accepts the key for reading: {ways}; only a change would show whether the"
+        " key can upload and bind"
+    ),
 )
 
 
@@ -149,15 +154,10 @@ class TencentCloud(PartsTarget[CdnDomains | EdgeHosts]):
             return observed.added_to(hidden, {})
         return observed.added_to(self._copies.added_to(target, scope), stored)
 
-    def _bind(
-        self,
-        parts: Sequence[CdnDomains | EdgeHosts],
-        domain: str,
-        remote_id: str,
-        https: DesiredHttps,
-    ) -> str | None:
+    def _bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
+        part = self._of(kind)[0]
         must_cover(self._copy(remote_id).names, domain, remote_id)
-        if isinstance(part := parts[0], CdnDomains):
+        if isinstance(part, CdnDomains):
             return part.bind(domain, remote_id, https)
         stored = self._certificates.all().values()
         ours = {copy.remote_id for copy in stored if owner_of(copy.name) is not None}
@@ -183,16 +183,6 @@ class TencentCloud(PartsTarget[CdnDomains | EdgeHosts]):
             words = {"domain": domain, "label": label or short(remote_id)}
             raise rejected(sentence, hint, TargetInUse, **words)
         return self._copies.retire(copy, label, unmanaged=unmanaged)
-
-    @translating_errors()
-    def survey(self, looked: Looked) -> Survey:
-        """See `ports.survey.Surveyed.survey`."""
-        return survey(self._of(Kind.AUTO), self._certificates, TencentFailure, looked)
-
-    @translating_errors()
-    def examine(self, account: str) -> tuple[Problem, ...]:
-        """See `ports.examination.Examined.examine`."""
-        return tuple(examine(account, self._of(Kind.AUTO), self._certificates))
 
     def report(self) -> AccountReport:
         """See `ports.examination.Reporting.report`."""
