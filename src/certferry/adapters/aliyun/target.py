@@ -221,8 +221,7 @@ class Aliyun(PartsTarget[Domains]):
         label, bundle = kept
         pem, key = bundle.fullchain_pem, bundle.privkey_pem.reveal()
         params = {"CertType": "upload", "CertName": label, "SSLPub": pem, "SSLPri": key}
-        names, proof = bundle.certificate.names, bundle.certificate.fingerprint
-        return StoredCertificate(remote_id, label, names, fingerprint=proof), params
+        return StoredCertificate.of(remote_id, label, bundle.certificate), params
 
     @translating_errors()
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:

@@ -62,6 +62,14 @@ class StoredCertificate(Struct, frozen=True):
     #: The serial as a number, because services write serials with and without leading zeros.
     serial: int | None = None
 
+    @classmethod
+    def of(cls, remote_id: str, name: str, certificate: Certificate) -> StoredCertificate:
+        """Return the copy that an upload made."""
+        begins, ends = certificate.not_before, certificate.not_after
+        moments = int(begins.timestamp()), int(ends.timestamp())
+        proof = certificate.fingerprint
+        return cls(remote_id, name, certificate.names, *moments, fingerprint=proof)
+
     @property
     def label(self) -> str:
         """The name for operators, see `shown_name`."""

@@ -16,7 +16,6 @@ from certferry.adapters.tencentcloud.tencent_client import CDN, SSL, TEO, Call, 
 from certferry.ports.examination import AccountReport
 from certferry.text import Text
 
-
 PUBLIC = frozenset(
     f"{service}.{site}tencentcloudapi.com" for service in (CDN, SSL, TEO) for site in ("", "intl.")
 )

@@ -161,14 +161,7 @@ class SslStore:
         is_earlier = repeated is not None or remote_id in self._listed
         if is_earlier:
             self._note_earlier(remote_id, certificate.fingerprint)
-        return StoredCertificate(
-            remote_id,
-            "" if is_earlier else label,
-            certificate.names,
-            int(certificate.not_before.timestamp()),
-            int(certificate.not_after.timestamp()),
-            fingerprint=certificate.fingerprint,
-        )
+        return StoredCertificate.of(remote_id, "" if is_earlier else label, certificate)
 
     def remove(self, remote_id: str) -> bool:
         """Remove a certificate that nothing uses, by Tencent Cloud's own look (§4.3). If Tencent
