@@ -184,7 +184,7 @@ class Domains:
         self._listed.forget()
         self._marks.forget()
         with self._lock:
-            self._known = dict.fromkeys([*self._known, *(self._cached_names())])
+            self._known = dict.fromkeys(self._known)
 
     def doubt(self, domain: str) -> None:
         """Have the next reader ask the product for one binding, and again for the edges if known:
@@ -305,10 +305,6 @@ class Domains:
         note = self._notes.read(domain)
         is_young = note is not None and timedelta(0) <= self._now() - note.at < NOTE_AGE
         return note if is_young else None
-
-    def _cached_names(self) -> Iterable[str]:
-        cached = self._listed.cached
-        return () if cached is None else cached[1]
 
     def _edges_now(self, domain: str) -> Addresses:
         """Ask the product for the edges of a domain. A refusal counts as no address: resolvers

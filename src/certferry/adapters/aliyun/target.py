@@ -101,6 +101,8 @@ _WORDING = Wording(
 class Aliyun(PartsTarget[Domains]):
     """The CDN and DCDN domains of one account. Safe to share between threads."""
 
+    lasting = True
+
     def __init__(
         self,
         client: AliyunClient,
@@ -116,7 +118,7 @@ class Aliyun(PartsTarget[Domains]):
         }
         self._store = CasStore(client, now, self._why_in_use)
         self._pairs = Pairs()
-        super().__init__(_WORDING, client, parts, self._store, context, clock, lasting=True)
+        super().__init__(_WORDING, client, parts, self._store, context, clock)
 
     @translating_errors()
     def observe(self, scope: Scope) -> observation.ObservedTarget:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from math import inf
-from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from msgspec import Struct, field
@@ -180,11 +179,7 @@ class ObservedParts:
     """
 
     def __init__(
-        self,
-        scope: Scope,
-        parts: Sequence[Part],
-        wording: Wording,
-        stored: Stored = MappingProxyType({}),
+        self, scope: Scope, parts: Sequence[Part], wording: Wording, stored: Stored
     ) -> None:
         self._scope = scope
         self._wording = wording

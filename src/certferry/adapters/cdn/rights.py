@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TypeVar
 
 from certferry.adapters.cdn.copies import Certificates
 from certferry.adapters.cdn.failure import CallFailure, F, attempt
@@ -11,8 +12,10 @@ from certferry.core.findings import Code, info, of_refusal
 from certferry.errors import Problem, Severity
 from certferry.text import Text
 
+K = TypeVar("K", bound=str)
 
-def failures_of(calls: Mapping[str, Callable[[], object]], kind: type[F]) -> dict[str, F]:
+
+def failures_of(calls: Mapping[K, Callable[[], object]], kind: type[F]) -> dict[K, F]:
     """Make each call, and return the failures by the call's name. Raises the first failure if every
     call fails.
     """

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Generic
+from typing import ClassVar, Generic
 
 from certferry.adapters.cdn.caches import Clock
 from certferry.adapters.cdn.copies import Certificates, CertificateStore, Copies, StoredCertificate
@@ -32,6 +32,9 @@ from certferry.text import Text
 class CopiesTarget:
     """A target with copies of certificates in a store. Safe to share between threads."""
 
+    #: Whether a copy counts as in use until the certificate's end.
+    lasting: ClassVar[bool] = False
+
     def __init__(
         self,
         service: Text,
@@ -41,13 +44,11 @@ class CopiesTarget:
         memory: AccountMemory,
         now: Callable[[], datetime],
         clock: Clock,
-        *,
-        lasting: bool = False,
     ) -> None:
         self._service = service
         self._timed = client
         self._certificates = certificates = Certificates(store, clock)
-        self._copies = Copies(store, service, certificates, settler, memory, now, lasting)
+        self._copies = Copies(store, service, certificates, settler, memory, now, self.lasting)
 
     @translating_errors()
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
@@ -92,12 +93,9 @@ class PartsTarget(CopiesTarget, Generic[P]):
         store: CertificateStore,
         context: Context,
         clock: Clock,
-        *,
-        lasting: bool = False,
     ) -> None:
         settler, memory, now = Settler(context.pause), context.memory, context.now
-        service = wording.service
-        super().__init__(service, client, store, settler, memory, now, clock, lasting=lasting)
+        super().__init__(wording.service, client, store, settler, memory, now, clock)
         self._wording = wording
         self._parts = parts
 

@@ -143,7 +143,7 @@ class TencentCloud(PartsTarget[CdnDomains | EdgeHosts]):
         parts = self._of(scope.kind)
         if scope.anew:  # another run may have uploaded
             self._certificates.forget()
-        observed = ObservedParts(scope, parts, _WORDING)
+        observed = ObservedParts(scope, parts, _WORDING, {})
         target = ObservedTarget(rules=TargetRules(usual_change=USUAL_CHANGE))
         try:
             stored = self._certificates.all()
