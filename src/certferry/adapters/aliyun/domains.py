@@ -325,9 +325,9 @@ _STATES = {
     "configuring": DomainState.PROCESSING,
     "configure_failed": DomainState.FAILED,
 }
-_CONSOLE = Text("check the domain in the {product} console")
 SWITCHED_OFF = frozenset({"offline", "stopping", "deleting"})
-_UNUSABLE = {
+_PROBLEMS = {
+    "configure_failed": Text("{product} could not carry out the last change of {domain}"),
     "offline": Text("{domain} is offline at {product}"),
     "stopping": Text("{domain} is going offline at {product}"),
     "deleting": Text("{domain} is being deleted at {product}"),
@@ -341,14 +341,10 @@ def entry_of(item: DomainItem, product: Product) -> Entry:
     change failed.
     """
     name, state = name_here(item.domain_name), _STATES.get(item.state, DomainState.UNAVAILABLE)
-    sentence = None
-    if state is DomainState.FAILED:
-        sentence = Text("{product} could not carry out the last change of {domain}")
-    elif state is DomainState.UNAVAILABLE:
-        unknown = Text("certferry does not know the state of {domain} at {product}")
-        sentence = _UNUSABLE.get(item.state, unknown)
-    called = product.called
-    hint = _CONSOLE.filled(product=called)
+    unknown = Text("certferry does not know the state of {domain} at {product}")
+    sentence = _PROBLEMS.get(item.state, unknown)
+    is_fine, called = state in {DomainState.READY, DomainState.PROCESSING}, product.called
+    hint = Text("check the domain in the {product} console", product=called)
     return Entry(
         name,
         product.kind,
@@ -356,7 +352,7 @@ def entry_of(item: DomainItem, product: Product) -> Entry:
         item.state,
         has_https=item.has_https,
         has_settings=False,
-        problem=None if sentence is None else rejected(sentence, hint, domain=name, product=called),
+        problem=None if is_fine else rejected(sentence, hint, domain=name, product=called),
         is_off=item.state in SWITCHED_OFF,
         cname=item.target,
         sign=item.sign,

@@ -16,10 +16,10 @@ from typing import Protocol, TypeVar
 from msgspec import Struct, field
 
 from certferry.adapters.cdn.caches import LIST_AGE, Clock, TtlCache
-from certferry.adapters.cdn.copies import Certificates, StoredCertificate
+from certferry.adapters.cdn.copies import StoredCertificate
 from certferry.adapters.cdn.failure import CallFailure, unless_refused, with_hint
 from certferry.core.desired.certificate import HttpsSettings, Kind
-from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey
+from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
@@ -29,7 +29,6 @@ from certferry.core.observed.observation import (
 from certferry.core.observed.records import TargetTask
 from certferry.core.planning.choice import choose, searches
 from certferry.errors import CertferryError, DeployError
-from certferry.ports.survey import Looked
 from certferry.text import Text
 from certferry.values import replace
 
@@ -272,40 +271,8 @@ def _end(entry: Entry, bound: str | None, stored: Stored) -> datetime | None:
     return entry.ends if record is None or entry.ends is not None else record.ends
 
 
-def survey(
-    parts: Sequence[P],
-    certificates: Certificates,
-    failure: type[CallFailure],
-    looked: Looked,
-    complete: Callable[[P, Entry, Stored], Entry],
-) -> Survey:
-    """List every domain, `complete` each with the bound certificate, and list the certificates;
-    report progress to `looked`.
-
-    The result names the unreadable lists. Raises `CallFailure` if no part can be listed, or for a
-    failure that any other call would share.
-    """
-    failures, places = list[CallFailure](), Places[P]()
-    for part in parts:
-        places.add(part, unless_refused(partial(part.listed, None), failure, failures) or {})
-    if len(failures) == len(parts):
-        raise failures[0]
-    stored = unless_refused(certificates.all, failure, failures) or {}
-    domains: list[FoundDomain] = []
-    for part, entry in places.values():
-        domains.append(_found(complete(part, entry, stored), stored))
-        looked(len(domains), len(places))
-    return Survey(
-        tuple(domains),
-        tuple(dict.fromkeys(failure.error for failure in failures)),
-        tuple(
-            FoundCertificate(record.remote_id, record.label, record.shown_names, record.ends)
-            for record in stored.values()
-        ),
-    )
-
-
-def _found(entry: Entry, stored: Stored) -> FoundDomain:
+def found_domain(entry: Entry, stored: Stored) -> FoundDomain:
+    """Return a domain for a survey."""
     bound = next(iter(entry.bound), None)
     has_failed = entry.state is DomainState.FAILED
     has_https = bool(entry.bound or entry.coming or entry.is_free)

@@ -14,13 +14,19 @@ from typing import ClassVar, Generic
 
 from certferry.adapters.cdn.caches import Clock
 from certferry.adapters.cdn.copies import Certificates, CertificateStore, Copies, StoredCertificate
-from certferry.adapters.cdn.failure import attempt, rejected, translating_errors
-from certferry.adapters.cdn.parts import Entry, P, Places, Stored, Wording, survey
+from certferry.adapters.cdn.failure import (
+    CallFailure,
+    attempt,
+    rejected,
+    translating_errors,
+    unless_refused,
+)
+from certferry.adapters.cdn.parts import Entry, P, Places, Stored, Wording, found_domain
 from certferry.adapters.cdn.rights import failures_of, findings_of
 from certferry.adapters.cdn.settling import Settler
 from certferry.core.certificates.certificate import CertificateBundle, covered_by, short
 from certferry.core.desired.certificate import DesiredHttps, Kind
-from certferry.core.discovery.inventory import Survey
+from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey
 from certferry.errors import CopyGone, Problem
 from certferry.ports.adapter import Context
 from certferry.ports.examination import Timed
@@ -133,8 +139,22 @@ class PartsTarget(CopiesTarget, Generic[P]):
     @translating_errors()
     def survey(self, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`."""
-        parts, failure = self._of(Kind.AUTO), self._wording.failure
-        return survey(parts, self._certificates, failure, looked, self._complete)
+        failure, failures, places = self._wording.failure, list[CallFailure](), Places[P]()
+        for part in self._parts.values():
+            places.add(part, unless_refused(partial(part.listed, None), failure, failures) or {})
+        if len(failures) == len(self._parts):
+            raise failures[0]
+        stored = unless_refused(self._certificates.all, failure, failures) or {}
+        domains: list[FoundDomain] = []
+        for part, entry in places.values():
+            domains.append(found_domain(self._complete(part, entry, stored), stored))
+            looked(len(domains), len(places))
+        certificates = (
+            FoundCertificate(record.remote_id, record.label, record.shown_names, record.ends)
+            for record in stored.values()
+        )
+        unread = tuple(dict.fromkeys(failure.error for failure in failures))
+        return Survey(tuple(domains), unread, tuple(certificates))
 
     def _complete(self, part: P, entry: Entry, stored: Stored) -> Entry:
         """Return a listed domain with the bound certificate, for a part whose list omits it."""
