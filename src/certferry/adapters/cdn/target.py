@@ -120,8 +120,7 @@ class PartsTarget(CopiesTarget, Generic[P]):
         if copy is None:
             sentence = Text("the store of {service} lacks certificate {id}")
             hint = Text("another program removed the certificate; the next run uploads it again")
-            words = {"service": self._service, "id": short(remote_id)}
-            raise rejected(sentence, hint, CopyGone, **words)
+            raise rejected(sentence, hint, CopyGone, service=self._service, id=short(remote_id))
         return copy
 
     def _user_of(self, copy: StoredCertificate, uses: Callable[[P, Entry], bool]) -> str | None:
