@@ -59,6 +59,12 @@ def shown_hosts(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(n for n in lowered if len(n) <= LONGEST_NAME and re.match(HOST, n))
 
 
+def shown_target(cname: str | None) -> str:
+    """Return the well-formed target of a CNAME, in lowercase without the last dot; else nothing."""
+    name = (cname or "").rstrip(".").lower()
+    return name if re.match(HOST, name) else ""
+
+
 def with_leading_dot(domain: str) -> str:
     """Return a domain as some services spell it: a wildcard begins with the dot."""
     return domain.removeprefix("*") if domain.startswith(WILDCARD) else domain

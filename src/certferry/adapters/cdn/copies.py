@@ -26,11 +26,17 @@ from certferry.adapters.cdn.caches import LIST_AGE, Clock, Notes, TtlCache
 from certferry.adapters.cdn.failure import CallFailure, rejected
 from certferry.adapters.cdn.settling import Settler
 from certferry.core.certificates import lineage as lineages
-from certferry.core.certificates.certificate import Certificate, CertificateBundle, short
-from certferry.core.observed.observation import RemoteCertificate
+from certferry.core.certificates.certificate import (
+    Certificate,
+    CertificateBundle,
+    covered_by,
+    short,
+)
+from certferry.core.observed.observation import ObservedTarget, RemoteCertificate, Scope
 from certferry.core.observed.records import TRIED_AGAIN, OtherCertificate, Quota
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
+from certferry.values import replace
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +67,14 @@ class StoredCertificate(Struct, frozen=True):
     #: The serial as a number, because services write serials with and without leading zeros.
     serial: int | None = None
 
+    @classmethod
+    def of(cls, remote_id: str, name: str, certificate: Certificate) -> StoredCertificate:
+        """Return the copy that an upload made."""
+        begins, ends = certificate.not_before, certificate.not_after
+        moments = int(begins.timestamp()), int(ends.timestamp())
+        proof = certificate.fingerprint
+        return cls(remote_id, name, certificate.names, *moments, fingerprint=proof)
+
     @property
     def label(self) -> str:
         """The name for operators, see `shown_name`."""
@@ -80,6 +94,10 @@ class StoredCertificate(Struct, frozen=True):
     def ends(self) -> datetime | None:
         """The moment of expiry."""
         return _moment(self.not_after)
+
+    def may_cover(self, domain: str) -> bool:
+        """Return whether the certificate covers a domain, or the list lacks the names."""
+        return self.names is None or covered_by(self.names, domain)
 
     @property
     def age_order(self) -> tuple[int, str]:
@@ -206,6 +224,8 @@ class Copies:
     memory: AccountMemory
     #: The wall clock.
     now: Callable[[], datetime]
+    #: Whether a copy counts as in use until the certificate's end.
+    lasting: bool = False
     #: Held during an upload, so two lineages upload one after the other.
     _uploading: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -217,14 +237,27 @@ class Copies:
         """Yield the copies of a lineage's certificates, see `_is_copy`."""
         for certificate in issued:
             for record in _copies(lineage, certificate, self.certificates.all()):
-                label, proof = record.label, certificate.fingerprint
-                yield RemoteCertificate(record.remote_id, label, proof, certificate.not_after)
+                label, proof, ends = record.label, certificate.fingerprint, certificate.not_after
+                in_use = ends if self.lasting else None
+                yield RemoteCertificate(record.remote_id, label, proof, ends, in_use)
 
-    def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
-        """Return the account's certificates that are not among `ours`."""
+    def added_to(
+        self, target: ObservedTarget, scope: Scope, more: Iterable[RemoteCertificate] = ()
+    ) -> ObservedTarget:
+        """Add the copies of the lineage's certificates and `more` copies to an observation, with
+        the quota and the scope's other certificates. Raises `CallFailure`.
+        """
+        ours = (*self.of(scope.lineage, scope.known), *more)
         ids = {remote.remote_id for remote in ours}
-        listed = self.certificates.all().values()
-        return (_other(record) for record in listed if record.remote_id not in ids)
+        listed = self.certificates.all().values() if scope.others else ()
+        others = (self._other(record) for record in listed if record.remote_id not in ids)
+        return replace(
+            target,
+            remotes=ours,
+            others=tuple(others),
+            unremembered=tuple(self.unremembered(scope.lineage, scope.known)),
+            quota=self.quota(),
+        )
 
     def unremembered(
         self, lineage: str, issued: Sequence[Certificate]
@@ -245,7 +278,7 @@ class Copies:
         for record in self.certificates.all().values():
             name = record.name
             if name.startswith(begins) and name not in labels and lineages.owner_of(name) in ours:
-                yield _other(record)
+                yield self._other(record)
 
     def quota(self) -> Quota | None:
         """Return how full the account is; `None` unless the service refused an upload within
@@ -340,6 +373,12 @@ class Copies:
             self.certificates.note_own(remote_id, None)
         return was_there
 
+    def _other(self, record: StoredCertificate) -> OtherCertificate:
+        in_use, begins = record.ends if self.lasting else None, record.begins
+        return OtherCertificate(
+            record.remote_id, record.label, record.ends, in_use_until=in_use, not_before=begins
+        )
+
 
 def _copies(
     lineage: str, certificate: Certificate, listed: Mapping[str, StoredCertificate]
@@ -368,7 +407,3 @@ def _is_copy(record: StoredCertificate, certificate: Certificate, labels: Collec
         and record.not_before in {None, int(certificate.not_before.timestamp())}
         and record.not_after in {None, int(certificate.not_after.timestamp())}
     )
-
-
-def _other(record: StoredCertificate) -> OtherCertificate:
-    return OtherCertificate(record.remote_id, record.label, record.ends, not_before=record.begins)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
+from certferry.adapters.cdn.answers import decode_entry
 from certferry.errors import DeployError, TargetUnavailable
 from certferry.text import Text
 
@@ -23,6 +24,20 @@ class Page(Struct, Generic[T], frozen=True):
     entries: Mapping[str, T | None]
     #: The place of the next page, a marker or a number; empty at the end of the list.
     following: str = ""
+
+
+def page_of(
+    raws: Iterable[Raw], into: type[T], identity: Callable[[T], str], following: str
+) -> Page[T]:
+    """Return a page of decoded entries. An undecodable entry counts by its bytes: a page full of
+    them is still news.
+    """
+    items = ((raw, decode_entry(raw, into)) for raw in raws)
+    entries = {
+        bytes(raw).decode(errors="replace") if item is None else identity(item): item
+        for raw, item in items
+    }
+    return Page(entries, following)
 
 
 def whole_list(page_at: Callable[[str], Page[T]]) -> list[T] | None:

@@ -17,11 +17,12 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.cdn.failure import LATER, NETWORK, OTHER_PROGRAM, SET_CLOCK, CallFailure
+from certferry.adapters.cdn.refusals import Meaning
 from certferry.adapters.http import exchange, http_client
 from certferry.adapters.qiniu import wire
 from certferry.core.redaction import quoted
 from certferry.ports.adapter import Answer, CodeMeaning
-from certferry.text import LINEAGE, Text
+from certferry.text import Text
 
 CALLED = Text("Qiniu")
 """The service's name for people."""
@@ -32,15 +33,6 @@ HTTPS_IS_OFF = frozenset({400302, 400})  # with a code, or as a bare status
 NO_SUCH_CERTIFICATE = frozenset({400401, 404001})  # 404001 is for any resource (§4.4)
 NO_SUCH_DOMAIN = frozenset({612, 404001})  # for a write, and for a read
 WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", sent without a code (§6.5)
-
-
-class Meaning(Struct, frozen=True):
-    """The meaning of a code. Words and advice may contain the placeholder `{lineage}`."""
-
-    words: str
-    advice: str
-    #: The error to raise.
-    error: type[errors.DeployError] = errors.TargetRejected
 
 
 _TOO_SHORT = Meaning(
@@ -218,11 +210,7 @@ _TOO_SHORT_WORDS = "expire day should more than"  # without a code of its own (�
 
 def advice_on(code: int) -> Text:
     """Return the advice on a code in `MEANINGS`."""
-    return _advice_of(MEANINGS[code])
-
-
-def _advice_of(meaning: Meaning) -> Text:
-    return Text(meaning.advice, lineage=LINEAGE)
+    return MEANINGS[code].explained.advice
 
 
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
@@ -321,10 +309,7 @@ CODES: Mapping[str, CodeMeaning] = {
         CodeMeaning(LATER, Text("Qiniu itself failed")),
     ),
     **{str(code): CodeMeaning(OTHER_PROGRAM) for code in (429, 573, *sorted(wire.TOO_MANY))},
-    **{
-        str(code): CodeMeaning(_advice_of(meaning), Text(meaning.words))
-        for code, meaning in MEANINGS.items()
-    },
+    **{str(code): meaning.explained for code, meaning in MEANINGS.items()},
 }
 """Advice on Qiniu's codes, and on statuses without a code (`ports.adapter.Adapter`)."""
 
@@ -372,7 +357,7 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
         meaning = None
     if meaning is not None:
         sentence = Text("Qiniu refused {what}: {meaning} ({answer})")
-        words, advice = Text(meaning.words), _advice_of(meaning)
+        words, advice = meaning.explained.meaning, meaning.explained.advice
         error = _error(meaning.error, sentence, call, reply, advice, meaning=words)
         return QiniuFailure(error, code=code, reply=reply)
     if wire.too_many(answer):

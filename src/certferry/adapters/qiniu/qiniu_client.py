@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from certferry.adapters.cdn.answers import decode, decode_entry
-from certferry.adapters.cdn.lists import Page, never_ends, whole_list
+from certferry.adapters.cdn.lists import Page, never_ends, page_of, whole_list
 from certferry.adapters.http import exchange, http_client
 from certferry.adapters.http.exchange import TIMEOUTS as HTTP_TIMEOUTS
 from certferry.adapters.qiniu import errors, records, wire
@@ -159,14 +159,7 @@ class QiniuTransport:
             query = f"?marker={quote(marker, safe='')}"
             query = f"{query}&limit={limit}" if limit else query if marker else ""
             page = self.read(replace(call, path=f"{call.path}{query}"), records.ListPage)
-            items = ((raw, decode_entry(raw, into)) for raw in page.entries)
-            # The bytes of an undecodable entry serve as its key. A page full of undecodable entries
-            # then has new entries, and the list does not count as endless.
-            entries = {
-                bytes(raw).decode(errors="replace") if item is None else identity(item): item
-                for raw, item in items
-            }
-            return Page(entries, page.marker or "")
+            return page_of(page.entries, into, identity, page.marker or "")
 
         entries = whole_list(page_at)
         if entries is None:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from certferry.adapters.cdn.answers import name_here
 from certferry.adapters.cdn.copies import Certificates, StoredCertificate
-from certferry.adapters.cdn.failure import attempt
+from certferry.adapters.cdn.rights import failures_of, finding_of
 from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported, shown_host
 from certferry.adapters.qiniu.account import Details
@@ -29,7 +29,7 @@ from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.adapters.qiniu.records import DomainItem
 from certferry.adapters.qiniu.wire import CallGroup, endpoints_of, request_id
 from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey
-from certferry.core.findings import Code, info, of_refusal, warning
+from certferry.core.findings import Code, info, warning
 from certferry.core.network import WANTED
 from certferry.errors import Problem, Severity
 from certferry.ports.examination import AccountReport
@@ -161,17 +161,9 @@ def examine(
         CallGroup.CERTIFICATES: certificates.all,
         CallGroup.BUCKETS: client.list_buckets,
     }
-    results = {group: attempt(call, QiniuFailure) for group, call in calls.items()}
-    failures = {
-        group: result for group, result in results.items() if isinstance(result, QiniuFailure)
-    }
-    if len(failures) == len(calls):
-        raise failures[CallGroup.DOMAINS]
+    failures = failures_of(calls, QiniuFailure)
     for group, failure in failures.items():
-        if failure.is_denied:
-            yield failure.error.problem(account, _SEVERITIES[group], Code.CALL_REFUSED)
-        else:
-            yield of_refusal(account, failure.error)
+        yield finding_of(account, failure, _SEVERITIES[group])
     if client.transport.with_iam_key:
         message = Text(
             "the access key belongs to a sub-account (IAM-…) and can read; only a change would"

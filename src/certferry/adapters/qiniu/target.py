@@ -17,9 +17,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from certferry.adapters.cdn.copies import Certificates, Copies
 from certferry.adapters.cdn.failure import rejected, translating_errors, with_hint
 from certferry.adapters.cdn.settling import Settler
+from certferry.adapters.cdn.target import CopiesTarget
 from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.adapters.qiniu.account import Details, Store
 from certferry.adapters.qiniu.bucket import KodoObjects
@@ -36,14 +36,13 @@ from certferry.adapters.qiniu.qiniu_client import RATE, QiniuClient, QiniuTransp
 from certferry.adapters.qiniu.records import KODO, PILI, WITHOUT_SETTINGS
 from certferry.adapters.qiniu.survey import Surveyor, examine, report_of
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
-from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.discovery.inventory import Survey
 from certferry.core.observed import observation
 from certferry.core.planning.choice import choose, searches
 from certferry.core.reasons import Usual
 from certferry.core.redaction import Secret, speech
-from certferry.errors import CertferryError, CopyGone, DeployError, Problem, TargetUnavailable
+from certferry.errors import CertferryError, DeployError, Problem, TargetUnavailable
 from certferry.ports.adapter import CommonNameRule, Context, Variable
 from certferry.ports.examination import AccountReport
 from certferry.ports.objects import LONGEST_OBJECT
@@ -193,7 +192,7 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
     return Qiniu(client, rules, memory, pause=pause, now=now)
 
 
-class Qiniu:
+class Qiniu(CopiesTarget):
     """The CDN, DCDN, source and live domains of one account. Safe to share between threads.
 
     Qiniu's answers decide the kind of a domain if the file does not name the kind. If the answer to
@@ -214,8 +213,7 @@ class Qiniu:
         self._client = client
         self._rules = rules
         store = Store(client, memory)
-        self._certificates = Certificates(store, clock)
-        self._copies = Copies(store, CALLED, self._certificates, settler, memory, now)
+        super().__init__(CALLED, client.transport, store, settler, memory, now, clock)
         self._details = Details(client, memory, clock, now)
         self._cdn = CdnDomains(client, self._details, settler)
         self._sources = SourceDomains(client, settler, clock)
@@ -246,15 +244,9 @@ class Qiniu:
             unread=tuple(dict.fromkeys(observed.unread)),
         )
         try:
-            ours = tuple(self._copies.of(scope.lineage, scope.known))
-            return replace(
-                target,
-                domains=tuple(self._with_end(domain, ours) for domain in target.domains),
-                remotes=ours,
-                others=tuple(self._copies.others(ours)) if scope.others else (),
-                unremembered=tuple(self._copies.unremembered(scope.lineage, scope.known)),
-                quota=self._copies.quota(),
-            )
+            full = self._copies.added_to(target, scope)
+            domains = tuple(self._with_end(domain, full.remotes) for domain in full.domains)
+            return replace(full, domains=domains)
         except QiniuFailure as failure:
             if failure.is_common:
                 raise
@@ -286,36 +278,13 @@ class Qiniu:
         items = self._cdn.served_by_themselves().items()
         return {name: item.cname.rstrip(".").lower() for name, item in items if item.cname}
 
-    @translating_errors()
-    def clock_ahead(self) -> timedelta | None:
-        """See `ports.examination.Timed.clock_ahead`."""
-        return self._client.transport.clock_ahead()
-
     def report(self) -> AccountReport:
         """See `ports.examination.Reporting.report`."""
         return report_of(self._client)
 
-    def forget_refusal(self) -> None:
-        """See `ports.target.LimitedTarget`."""
-        self._copies.forget_refusal()
-
-    @translating_errors()
-    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """See `ports.target.DeployTarget.upload`. Uploads to the account are made one at a time."""
-        return self._copies.upload(lineage, bundle)
-
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
-        """See `ports.target.DeployTarget.bind`: also switch HTTPS on; return the X-Reqid."""
-        _must_be_served_here(kind)
-        try:
-            with translating_errors():
-                return self._bind(domain, kind, remote_id, https)
-        except CopyGone:
-            self._copies.forget(remote_id)
-            raise
-
     def _bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Bind at the part of the account that `kind` names, or at the part that has the domain."""
+        _must_be_served_here(kind)
         if kind == PILI:
             return self._live.bind(domain, remote_id)
         expected: CdnDomains | SourceDomains = self._sources if kind == KODO else self._cdn
