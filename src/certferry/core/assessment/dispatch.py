@@ -20,6 +20,7 @@ from msgspec import Struct
 from certferry.core.assessment.causes import causes_of
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import ChannelState, Key, Notice, SentNotice, Topic
+from certferry.core.assessment.transparency import FOREIGN
 from certferry.core.planning.limits import NEAR
 from certferry.errors import OrderPostponed, Problem
 from certferry.text import Text
@@ -142,9 +143,9 @@ def again_after(notice: Notice, now: datetime) -> timedelta | None:
     """Return the time after which trouble is sent again; `None` for never."""
     if notice.deadline is not None and notice.deadline - now <= NEAR:
         return NEAR_AGAIN
-    # The first message about a postponed order has the moment of the order. Operators have to wait
-    # until then.
-    return None if notice.problem.code == OrderPostponed.code else A_DAY
+    # The first message about a postponed order has the moment of the order, and operators have to
+    # wait until then. A certificate in public logs stays until the operator decides.
+    return None if notice.problem.code in {OrderPostponed.code, FOREIGN} else A_DAY
 
 
 def _to_send(
