@@ -183,8 +183,8 @@ def _names(listed: object) -> tuple[str, ...]:
 
 
 def _words(value: object) -> str:
-    """Return a service's words on a single line, in visible characters; empty for a value other than
-    a text.
+    """Return a service's words on a single line, in visible characters; "" for a value other than a
+    text.
     """
     return str(quoted(value))[:_LONGEST_ISSUER].strip() if isinstance(value, str) else ""
 

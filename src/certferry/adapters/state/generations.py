@@ -82,6 +82,7 @@ MAY_BE_LOST = frozenset(
         "console_user_link",
         "console_user_session",
         "declaration",
+        "found_issuance",  # the next look reads the list again
         "history",
         "history_head",
         "host",
@@ -94,6 +95,7 @@ MAY_BE_LOST = frozenset(
         "run_report",
         "sighting",
         "told",
+        "watched_domain",
     ]
 )
 """Tables that may lose changes. The loss costs a few requests, a line of history, or a repeated

@@ -111,3 +111,9 @@ class WatchedDomain(Struct, frozen=True):
         if self.again_at is not None and now < self.again_at <= now + LOOK_AGAIN:
             return False
         return self.looked_at is None or not now - LOOK_AGAIN < self.looked_at <= now
+
+
+FORGOTTEN_AFTER = timedelta(days=30)
+"""A domain that no run has tried to read for this time is watched no more: the file may have lost
+the domain's names.
+"""
