@@ -182,6 +182,16 @@ def test_certificate_that_cannot_be_read_still_counts(
     assert not issuance.is_revoked
 
 
+def test_unreadable_names_are_told(client: CertSpotter, service: CertSpotterService) -> None:
+    """A name that cannot be read may be any name, so no entry of `expected` covers the
+    certificate.
+    """
+    issuance = found(client, service, dns_names=[DOMAIN, "*.a_b.example.com", "-"])
+
+    assert (DOMAIN,) == issuance.names
+    assert issuance.is_partial
+
+
 def test_revoked_certificate(client: CertSpotter, service: CertSpotterService) -> None:
     """The service tells of the revocation."""
     assert found(client, service, revoked=True).is_revoked

@@ -245,6 +245,12 @@ def test_certificate_with_too_many_names_is_never_expected() -> None:
     assert "" == line_for(foreign)
 
 
+def test_certificate_with_an_unreadable_name_is_never_expected() -> None:
+    """The unreadable name may be any name, also if the readable names are strangers'."""
+    for names in (("shop.example.com",), ("a.other.org",), ()):
+        assert not ExpectedIssuance("*", ("*",)).covers(found(names=names, is_partial=True))
+
+
 # --- How far the list was read
 
 

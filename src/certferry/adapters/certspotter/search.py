@@ -47,7 +47,9 @@ USUAL_WAIT = timedelta(hours=1)
 
 _ID = re.compile(r"[\x21-\x7e]{1,64}")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
-_NAME = re.compile(r"(?=.{1,253}$)(?:\*\.)?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*", re.ASCII)
+_LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
+_NAME = re.compile(rf"(?=.{{1,253}}$)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+"""A name in the spelling of `core.certificates.names`, so `expected` can cover the name."""
 _ORGANISATION = re.compile(r'(?:^|,\s*)O=(?:"((?:[^"\\]|\\.)*)"|((?:[^,\\]|\\.)*))')
 _COMMON_NAME = re.compile(r'(?:^|,\s*)CN=(?:"((?:[^"\\]|\\.)*)"|((?:[^,\\]|\\.)*))')
 _LONGEST_ISSUER = 200  # characters
@@ -160,9 +162,10 @@ def _issuance(entry: dict[str, Any]) -> Issuance:
     issuer = issuer if isinstance(issuer, dict) else {}
     name = _words(issuer.get("name"))
     fingerprint = _digest(entry.get("cert_sha256"))
+    names, is_partial = _names(entry.get("dns_names"))
     return Issuance(
         entry["id"],
-        _names(entry.get("dns_names")),
+        names,
         _words(issuer.get("friendly_name")) or _organisation(name),
         name,
         _moment(entry.get("not_before")),
@@ -172,14 +175,21 @@ def _issuance(entry: dict[str, Any]) -> Issuance:
         # docs/facts/transparency.md §2
         f"https://crt.sh/?q={fingerprint}" if fingerprint else "",
         entry.get("revoked") is True,
+        is_partial,
     )
 
 
-def _names(listed: object) -> tuple[str, ...]:
-    """Return the readable names among the listed names."""
-    entries = listed[:MOST_LISTED_NAMES] if isinstance(listed, list) else []
-    spelled = [name.lower().rstrip(".") for name in entries if isinstance(name, str)]
-    return tuple(dict.fromkeys(name for name in spelled if _NAME.fullmatch(name)))
+def _names(listed: object) -> tuple[tuple[str, ...], bool]:
+    """Return the readable names among the listed names, and whether there are unreadable names."""
+    if not isinstance(listed, list):
+        return (), True
+    spelled = [
+        name.lower().rstrip(".") if isinstance(name, str) else ""
+        for name in listed[:MOST_LISTED_NAMES]
+    ]
+    names = tuple(dict.fromkeys(name for name in spelled if _NAME.fullmatch(name)))
+    is_partial = len(listed) > len(spelled) or not all(map(_NAME.fullmatch, spelled))
+    return names, is_partial
 
 
 def _words(value: object) -> str:

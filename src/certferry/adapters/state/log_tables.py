@@ -47,6 +47,7 @@ _ISSUANCE = Table(
     not_before=columns.VALIDITY,
     not_after=columns.VALIDITY,
     is_revoked=columns.FLAG,
+    is_partial=None,  # `FoundIssuance.is_cut`
 )
 
 

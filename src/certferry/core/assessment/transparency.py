@@ -130,18 +130,18 @@ def after_read(
     by_identity: dict[str, FoundIssuance] = {}
     for issuance in listed:
         ours = issuance.names_within(watched.domain)
-        is_foreign = bool(issuance.names) and not ours
+        is_foreign = bool(issuance.names) and not ours and not issuance.is_partial
         is_expired = issuance.not_after is not None and issuance.not_after <= now
         if is_foreign or is_expired or not issuance.digests.isdisjoint(own):
             continue
         kept = ours[:MOST_NAMES]
         by_identity[issuance.identity] = FoundIssuance(
             watched.domain,
-            replace(issuance, names=kept),
+            replace(issuance, names=kept, is_partial=False),
             now,
             watched.baseline_at is None,
             other_names=len({*issuance.names}) - len(kept),
-            is_cut=len(kept) < len(ours),
+            is_cut=len(kept) < len(ours) or issuance.is_partial,
         )
     new = tuple(by_identity.values())
     fitting = new[: max(0, MOST_KEPT - stored)]

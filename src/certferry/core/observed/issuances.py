@@ -46,6 +46,8 @@ class Issuance(Struct, frozen=True):
     link: str = ""
     #: Whether the CA has revoked the certificate.
     is_revoked: bool = False
+    #: Whether the certificate has names that cannot be read, besides `names`.
+    is_partial: bool = False
 
     @property
     def identity(self) -> str:
@@ -73,7 +75,7 @@ class FoundIssuance(Struct, frozen=True):
     is_baseline: bool = False
     #: How many names of the certificate are left out: names of other owners, or too many names.
     other_names: int = 0
-    #: Whether names at or below `domain` are left out.
+    #: Whether names that may be at or below `domain` are left out.
     is_cut: bool = False
 
     @property
