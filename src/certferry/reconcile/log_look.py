@@ -1,0 +1,191 @@
+"""A look at the public logs: read the new issuances of each domain that is due, page by page.
+
+Each page is stored before the next request, so the run after a killed run goes on there. The look
+is bounded in pages, seconds and failures; later runs read the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+
+from certferry.core.assessment.transparency import (
+    ExpectedIssuance,
+    Transparency,
+    after_read,
+    counts_by_issuer,
+    is_over,
+    judged,
+)
+from certferry.core.observed.issuances import FoundIssuance, Issuance, WatchedDomain
+from certferry.core.redaction import without_secrets
+from certferry.errors import LogSearchFailed
+from certferry.ports.log_search import LogSearch
+from certferry.ports.progress import Clock
+from certferry.ports.state import StateStore
+from certferry.text import Text
+from certferry.values import replace
+
+_log = logging.getLogger(__name__)
+
+MOST_PAGES = 10
+"""The most pages of a domain that a run reads."""
+LONGEST = timedelta(minutes=2)
+"""After this time a look begins no further page."""
+MOST_FAILURES = 3
+"""After so many failures a look ends: the service probably does not answer at all."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def look(domains: Collection[str], search: LogSearch, state: StateStore, now: Clock) -> None:
+    """Read the lists of the domains that are due. The domain without a look for the longest time
+    comes first. A failure is stored with the domain. Raises `StateError` and `Interrupted`.
+    """
+    began, failures = now(), 0
+    stored = {watched.domain: watched for watched in state.watched_domains()}
+    due = [domain for domain in domains if domain not in stored or stored[domain].is_due(began)]
+    due.sort(key=lambda domain: _last_look(stored.get(domain)))
+    for place, domain in enumerate(due):
+        reading = _Reading(domain, stored.get(domain), search, state, now, began + LONGEST)
+        try:
+            reading.read()
+        except LogSearchFailed as error:
+            failures += 1
+            reading.fail(error)
+            if error.retry.after is not None:  # the service refuses all further requests
+                for later in due[place + 1 :]:
+                    _Reading(later, stored.get(later), search, state, now, began).fail(error)
+                return
+        if failures >= MOST_FAILURES or reading.is_late:
+            return
+
+
+def _last_look(watched: WatchedDomain | None) -> tuple[datetime, datetime]:
+    """Return the key by which due domains sort: the last look, then the last try."""
+    if watched is None:
+        return (_NEVER, _NEVER)
+    return (watched.looked_at or _NEVER, watched.tried_at or _NEVER)
+
+
+class _Reading:
+    """Reads the list of one domain, and stores each page."""
+
+    def __init__(
+        self,
+        domain: str,
+        stored: WatchedDomain | None,
+        search: LogSearch,
+        state: StateStore,
+        now: Clock,
+        until: datetime,
+    ) -> None:
+        self._stored = stored
+        self._watched = stored or WatchedDomain(domain, now())
+        self._search, self._state, self._now, self._until = search, state, now, until
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time of the look is over."""
+        return self._now() >= self._until
+
+    def read(self) -> None:
+        """Read pages up to the end of the list or to a bound. Raises `LogSearchFailed`."""
+        seen = {self._watched.cursor}
+        for _ in range(MOST_PAGES):
+            page = self._search.page_after(self._watched.domain, self._watched.cursor)
+            if not page:
+                self._end()
+                return
+            ids = {issuance.id for issuance in page}
+            if len(ids) < len(page) or ids & seen:
+                raise LogSearchFailed(
+                    Text("the service lists an issuance twice, so the list may have no end"),
+                    hint=Text("the next run of all certificates tries again"),
+                )
+            seen |= ids
+            if not self._store(page) or self.is_late:
+                return
+        message = Text("the list is longer than a run reads; the next run goes on")
+        self._save(replace(self._watched, problem=message))
+
+    def _store(self, page: Sequence[Issuance]) -> bool:
+        """Store a page. Return False if another run has read the domain meanwhile."""
+        digests = {digest for issuance in page for digest in issuance.digests}
+        own, now = self._state.own_among(digests), self._now()
+        stored = [each.key for each in self._of_domain()]
+        watched, found = after_read(self._watched, page, own, len(stored), now)
+        return self._save(watched, [each for each in found if each.key not in {*stored}])
+
+    def _end(self) -> None:
+        """Store that the look reached the end of the list, and delete issuances that are over."""
+        now, stored = self._now(), self._of_domain()
+        own = self._state.own_among({digest for each in stored for digest in each.issuance.digests})
+        gone = [
+            each
+            for each in stored
+            if is_over(each, now) or not each.issuance.digests.isdisjoint(own)
+        ]
+        watched = self._watched
+        if watched.baseline_at is None:
+            _say_baseline(watched.domain, [each for each in stored if each not in gone])
+        self._save(
+            replace(
+                watched,
+                baseline_at=watched.baseline_at or now,
+                looked_at=now,
+                again_at=None,
+                problem=None,
+            ),
+            gone=gone,
+        )
+
+    def fail(self, error: LogSearchFailed) -> None:
+        """Store why the look failed."""
+        problem = without_secrets(error.message)
+        _log.info(Text("{domain}: {problem}", domain=self._watched.domain, problem=problem))
+        self._save(replace(self._watched, problem=problem, again_at=error.retry.after))
+
+    def _of_domain(self) -> list[FoundIssuance]:
+        domain = self._watched.domain
+        return [each for each in self._state.found_issuances() if each.domain == domain]
+
+    def _save(
+        self,
+        watched: WatchedDomain,
+        found: Collection[FoundIssuance] = (),
+        gone: Collection[FoundIssuance] = (),
+    ) -> bool:
+        watched = replace(watched, tried_at=self._now())
+        is_saved = self._state.save_look(self._stored, watched, found, gone)
+        if is_saved:
+            self._stored = self._watched = watched
+        return is_saved
+
+
+def _say_baseline(domain: str, foreign: Sequence[FoundIssuance]) -> None:
+    counts = counts_by_issuer(foreign)
+    message = Text("{domain}: the first look at public logs found {count} certificates of others")
+    if counts:
+        message = Text(
+            "{domain}: the first look at public logs found {count} certificates of others:"
+            " {issuers}"
+        )
+    issuers = [f"{issuer or '?'} {count}" for issuer, count in counts.items()]
+    _log.info(message.filled(domain=domain, count=len(foreign), issuers=issuers))
+
+
+def shown_in(
+    state: StateStore,
+    domains: Collection[str],
+    expected: Sequence[ExpectedIssuance],
+    now: datetime,
+) -> Transparency:
+    """Return what the logs show about the domains, from the records of earlier looks. Raises
+    `StateError`.
+    """
+    watched = [each for each in state.watched_domains() if each.domain in domains]
+    stored = [each for each in state.found_issuances() if each.domain in domains]
+    own = state.own_among({digest for each in stored for digest in each.issuance.digests})
+    return judged(stored, watched, own, expected, now)
