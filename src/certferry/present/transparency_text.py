@@ -102,13 +102,12 @@ def _of_baseline(watched: WatchedDomain, shown: Transparency, voice: Voice) -> I
     ]
     if baseline:
         message = Text(
-            "{count} certificates of the first look, of {issuers}",
-            count=len(baseline),
+            "certificates of the first look: {issuers}",
             issuers=[f"{issuer or '?'} {n}" for issuer, n in counts_by_issuer(baseline).items()],
         )
         yield line(f"  {voice.say(message)}")
     if watched.left_out:
-        message = Text("{count} more certificates are not stored", count=watched.left_out)
+        message = Text("further certificates, not stored: {count}", count=watched.left_out)
         yield line(f"  {voice.say(message)}")
 
 

@@ -166,14 +166,11 @@ class _Reading:
 
 def _say_baseline(domain: str, foreign: Sequence[FoundIssuance]) -> None:
     counts = counts_by_issuer(foreign)
-    message = Text("{domain}: the first look at public logs found {count} certificates of others")
+    message = Text("{domain}: the first look at public logs found no certificates of others")
     if counts:
-        message = Text(
-            "{domain}: the first look at public logs found {count} certificates of others:"
-            " {issuers}"
-        )
+        message = Text("{domain}: certificates of others in the first look: {issuers}")
     issuers = [f"{issuer or '?'} {count}" for issuer, count in counts.items()]
-    _log.info(message.filled(domain=domain, count=len(foreign), issuers=issuers))
+    _log.info(message.filled(domain=domain, issuers=issuers))
 
 
 def shown_in(

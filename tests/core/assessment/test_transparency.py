@@ -297,7 +297,7 @@ def test_alarm_says_everything() -> None:
     words = f"{problem.message}; {problem.hint}"
     for part in (
         "Harbour CA",
-        "shop.example.com and 1 more",
+        "shop.example.com and other names (2 in all)",
         f"{OLD:%Y-%m-%d}",
         f"{NOW + timedelta(days=70):%Y-%m-%d}",
         f"{NOW:%Y-%m-%d %H:%M}",

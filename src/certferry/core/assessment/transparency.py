@@ -230,20 +230,20 @@ def _toml(words: str) -> str:
 def problem_of(certificate: FoundIssuance) -> Problem:
     """Return the alarm about a certificate: issuer, names, validity, when found, and what to do."""
     issuance = certificate.issuance
-    names, others = issuance.names, len(issuance.names) - 1
+    names = issuance.names
     message = Text(
         "{issuer} issued a certificate for {name} that certferry did not order: valid from {start}"
         " to {end}, found at {found}"
     )
-    if others > 0:
+    if len(names) > 1:
         message = Text(
-            "{issuer} issued a certificate for {name} and {others} more names that certferry did"
-            " not order: valid from {start} to {end}, found at {found}"
+            "{issuer} issued a certificate for {name} and other names ({count} in all) that"
+            " certferry did not order: valid from {start} to {end}, found at {found}"
         )
     message = message.filled(
         issuer=issuance.issuer or issuance.issuer_name or Text("an unknown CA"),
         name=names[0] if names else certificate.domain,
-        others=others,
+        count=len(names),
         start=_known(issuance.not_before),
         end=_known(issuance.not_after),
         found=certificate.found_at,
