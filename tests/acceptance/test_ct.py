@@ -50,7 +50,7 @@ def half_a_day_passes(state: Path) -> None:
     with closing(sqlite3.connect(state, isolation_level=None)) as raw:
         for table, column in (("watched_domain", "looked_at"), ("found_issuance", "found_at")):
             raw.execute(
-                f"UPDATE {table} SET {column} ="  # noqa: S608 - constants
+                f"UPDATE {table} SET {column} ="  # noqa: S608 - constants of this test
                 f" strftime('%Y-%m-%dT%H:%M:%f000Z', {column}, '-12 hours')"
             )
 
@@ -155,7 +155,7 @@ def test_own_certificate_whose_download_failed(
     with closing(sqlite3.connect(watching.state, isolation_level=None)) as raw:
         tables = ("sighting", "upload", "rollout", "version_pem", "version")
         for table in tables:
-            raw.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
+            raw.execute(f"DELETE FROM {table}")  # noqa: S608 - constants of this test
     logs.log(parse_certificates(own)[0])
     half_a_day_passes(watching.state)
 

@@ -222,7 +222,7 @@ def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorde
     )
     notices = tuple(records.notices)
     with suppress(StateError):  # the key is missing: `problem` says so, and the notices stay
-        notices = with_current_alarms(settings, state)(notices)
+        notices = with_current_alarms(settings, state, records.versions)(notices)
     return replace(
         records,
         notices=notices,

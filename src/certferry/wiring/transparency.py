@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from certferry import errors
 from certferry.config.model import Settings
@@ -15,6 +16,8 @@ from certferry.core.assessment.transparency import (
     domains_of,
     with_alarms,
 )
+from certferry.core.certificates.lineage import Versions
+from certferry.core.observed.issuances import Issuance
 from certferry.ports.log_search import LogSearch
 from certferry.ports.state import StateStore
 from certferry.reconcile.log_look import look, shown_in
@@ -33,8 +36,8 @@ def look_at_logs(settings: Settings, state: StateStore, run: Run, *, is_whole: b
         return
     with suppress(errors.Interrupted):
         try:
-            search = _search(settings, run, state)
-            look(watched_domains(settings, state), search, state, state.now)
+            run.pause(0)  # a stopped run begins no look
+            look(watched_domains(settings, state), _search(settings, run, state), state, state.now)
         except errors.CertferryError as error:
             problem = error.message
             _log.warning(Text("public logs were not looked at: {problem}", problem=problem))
@@ -42,41 +45,60 @@ def look_at_logs(settings: Settings, state: StateStore, run: Run, *, is_whole: b
 
 def _search(settings: Settings, run: Run, state: StateStore) -> LogSearch:
     logs = settings.transparency
-    token = None if logs.token is None else settings.secrets.resolve(logs.token)
+    try:
+        token = None if logs.token is None else settings.secrets.resolve(logs.token)
+    except errors.ConfigError as error:
+        return _Unusable(error)
     return log_search(run.pause, state.now, logs.api, token)
 
 
-def watched_domains(settings: Settings, state: StateStore) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Unusable:
+    """A search with a wrong setting. Each look fails, so the silence is stored and reported."""
+
+    #: The mistake.
+    error: errors.ConfigError
+
+    def page_after(self, domain: str, cursor: str) -> tuple[Issuance, ...]:
+        del domain, cursor
+        raise errors.LogSearchFailed(self.error.message, hint=self.error.hint)
+
+
+def watched_domains(
+    settings: Settings, state: StateStore, stored: Mapping[str, Versions] | None = None
+) -> tuple[str, ...]:
     """Return the registered domains of all declared names. The names of another client's
-    certificate are those of the newest stored version. Raises `StateError`.
+    certificate are those of the newest version, from `stored` if given. Raises `StateError`.
     """
-    return domains_of(_names(settings, state))
-
-
-def _names(settings: Settings, state: StateStore) -> Iterator[str]:
     imported = [desired.lineage for desired in settings.declared if desired.files is not None]
-    for desired in settings.declared:
-        yield from desired.names
-    for versions in state.versions_of(imported).values():
-        for version in versions[:1]:
-            yield from version.certificate.names
+    versions = state.versions_of(imported) if stored is None else stored
+    names = [name for desired in settings.declared for name in desired.names]
+    for lineage in imported:
+        for newest in versions.get(lineage, ())[:1]:
+            names += newest.certificate.names
+    return domains_of(names)
 
 
-def shown(settings: Settings, state: StateStore) -> Transparency:
+def shown(
+    settings: Settings, state: StateStore, stored: Mapping[str, Versions] | None = None
+) -> Transparency:
     """Return what the public logs show, from the records of earlier looks; nothing if the settings
-    do not ask for looks. Raises `StateError`.
+    do not ask for looks. `stored` as for `watched_domains`. Raises `StateError`.
     """
     logs = settings.transparency
     if not logs.watches:
         return Transparency()
-    return shown_in(state, watched_domains(settings, state), logs.expected, state.now())
+    domains = watched_domains(settings, state, stored)
+    return shown_in(state, domains, logs.expected, state.now())
 
 
-def with_current_alarms(settings: Settings, state: StateStore) -> Callable[[Notices], Notices]:
-    """Return a function that replaces the notices about public logs by the present ones. Raises
-    `StateError`.
+def with_current_alarms(
+    settings: Settings, state: StateStore, stored: Mapping[str, Versions] | None = None
+) -> Callable[[Notices], Notices]:
+    """Return a function that replaces the notices about public logs by the present ones. `stored`
+    as for `watched_domains`. Raises `StateError`.
     """
-    current, now = shown(settings, state), state.now()
+    current, now = shown(settings, state, stored), state.now()
     own = {watched.domain for watched in current.domains}
     elsewhere: frozenset[str] = frozenset()
     if state.is_shared:
