@@ -48,7 +48,7 @@ def log_foreign(logs: CertSpotterService, *names: str, since: datetime = OLD) ->
 def half_a_day_passes(state: Path) -> None:
     """Make the stored looks and discoveries earlier: the clock of a machine is real."""
     with closing(sqlite3.connect(state, isolation_level=None)) as raw:
-        for table, column in (("watched_domain", "looked_at"), ("found_issuance", "found_at")):
+        for table, column in (("watched_domain", "looked_at"), ("found_certificate", "found_at")):
             raw.execute(
                 f"UPDATE {table} SET {column} ="  # noqa: S608 - constants of this test
                 f" strftime('%Y-%m-%dT%H:%M:%f000Z', {column}, '-12 hours')"

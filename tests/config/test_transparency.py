@@ -11,11 +11,11 @@ from certferry.config.document import document_of
 from certferry.config.load import as_far_as_read
 from certferry.config.transparency import TransparencySettings
 from certferry.config.unattended import lost_secrets
-from certferry.core.assessment.transparency import ExpectedIssuance, after_read, line_for
-from certferry.core.observed.issuances import Issuance
+from certferry.core.assessment.transparency import ExpectedCertificate, after_read, line_for
+from certferry.core.observed.public_logs import LoggedCertificate
 from certferry.core.redaction import Secret
 from tests.config.conftest import FILE, Load, Refusal
-from tests.core.assessment.test_transparency import LATER, OWN, issuances
+from tests.core.assessment.test_transparency import LATER, OWN, certificates
 from tests.core.strategies import NOW
 
 DECLARED = """
@@ -56,8 +56,8 @@ expected = [
     assert transparency.token is not None
     assert Secret("secret") == settings.secrets.resolve(transparency.token)
     assert (
-        ExpectedIssuance("DigiCert*", ("*.shop.example.com",)),
-        ExpectedIssuance("Let's Encrypt", ("xn--bcher-kva.example", "www.example.org")),
+        ExpectedCertificate("DigiCert*", ("*.shop.example.com",)),
+        ExpectedCertificate("Let's Encrypt", ("xn--bcher-kva.example", "www.example.org")),
     ) == transparency.expected
 
 
@@ -99,8 +99,8 @@ def test_token_that_a_scheduled_run_lacks(loaded: Load) -> None:
     ]
 
 
-@given(issuances.filter(lambda drawn: drawn.issuer or drawn.issuer_name))
-def test_printed_line_is_read_as_meant(drawn: Issuance) -> None:
+@given(certificates.filter(lambda drawn: drawn.issuer or drawn.issuer_name))
+def test_printed_line_is_read_as_meant(drawn: LoggedCertificate) -> None:
     """The line of an alarm, pasted into the file, covers the certificate."""
     for certificate in after_read(LATER, [drawn], OWN, 0, NOW)[1]:
         if line := line_for(certificate):

@@ -1,4 +1,4 @@
-"""The search of public logs with altered answers: issuances, or certferry's own error."""
+"""The search of public logs with altered answers: certificates, or certferry's own error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 
 from certferry.adapters.certspotter.search import CertSpotter, search_for
 from certferry.core.assessment.transparency import after_read, judged
-from certferry.core.observed.issuances import WatchedDomain
+from certferry.core.observed.public_logs import WatchedDomain
 from certferry.errors import LogSearchFailed
 from certferry_sandbox.certspotter import CertSpotterService
 from tests.adapters.certspotter.test_search import DOMAIN, NOW, entry
@@ -31,7 +31,7 @@ def search() -> Iterator[tuple[Altered, CertSpotter]]:
 @over_sockets
 @given(alteration=alterations())
 def test_altered_answers(search: tuple[Altered, CertSpotter], alteration: Alteration) -> None:
-    """Each answer gives issuances that can be judged and stored, or an error of ours."""
+    """Each answer gives certificates that can be judged and stored, or an error of ours."""
     front, client = search
     front.turn = alteration.turns()
 

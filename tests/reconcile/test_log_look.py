@@ -10,7 +10,7 @@ import pytest
 
 from certferry.core.assessment.transparency import LogStanding, Transparency
 from certferry.core.certificates.pem import digests_of_key, parse_certificates
-from certferry.core.observed.issuances import LOOK_AGAIN, Issuance
+from certferry.core.observed.public_logs import LOOK_AGAIN, LoggedCertificate
 from certferry.errors import LogSearchFailed, Retry
 from certferry.ports.state import AcmeOrder
 from certferry.reconcile import log_look
@@ -19,7 +19,7 @@ from certferry.text import Text
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, make_key
 from certferry_sandbox.testing.memory_state import MemoryState
-from tests.core.assessment.test_transparency import issuance
+from tests.core.assessment.test_transparency import logged
 from tests.core.strategies import NOW
 
 DOMAIN = "example.com"
@@ -29,14 +29,14 @@ class Logs:
     """A search in memory. `failure` is raised by the next requests; `asked` counts the requests."""
 
     def __init__(self, page_size: int = 2) -> None:
-        self.listed: list[Issuance] = []
+        self.listed: list[LoggedCertificate] = []
         self.page_size = page_size
         self.failure: LogSearchFailed | None = None
         self.fails_after = 0
         self.asked: list[tuple[str, str]] = []
         self.loops = False
 
-    def page_after(self, domain: str, cursor: str) -> tuple[Issuance, ...]:
+    def page_after(self, domain: str, cursor: str) -> tuple[LoggedCertificate, ...]:
         self.asked.append((domain, cursor))
         if self.failure is not None and len(self.asked) > self.fails_after:
             raise self.failure
@@ -88,16 +88,16 @@ def looking(state: MemoryState, logs: Logs, clock: Clock) -> Look:
 
 def test_first_look_is_the_baseline(looking: Look, logs: Logs, clock: Clock) -> None:
     """The certificates of the first look raise no alarm; a later certificate does."""
-    logs.listed = [issuance(number) for number in range(1, 4)]
+    logs.listed = [logged(number) for number in range(1, 4)]
     first = looking()
     clock.moment += LOOK_AGAIN
-    logs.listed.append(issuance(4, not_before=NOW - timedelta(days=30)))
+    logs.listed.append(logged(4, not_before=NOW - timedelta(days=30)))
 
     second = looking()
 
-    assert {LogStanding.BASELINE} == {each.standing for each in first.issuances}
-    assert 3 == len(first.issuances)
-    assert ["4"] == [each.issuance.id for each in second.alarms]
+    assert {LogStanding.BASELINE} == {each.standing for each in first.certificates}
+    assert 3 == len(first.certificates)
+    assert ["4"] == [each.logged.id for each in second.alarms]
     assert [(DOMAIN, "")] == logs.asked[:1]
     assert [(DOMAIN, "3"), (DOMAIN, "4")] == logs.asked[-2:]
 
@@ -117,7 +117,7 @@ def test_own_certificates_are_known(
     looking: Look, logs: Logs, state: MemoryState, clock: Clock
 ) -> None:
     """By the key of an order whose download failed, and by the TBSCertificate of a version. An
-    issuance whose certificate comes into the state later is forgotten with the next look.
+    certificate whose certificate comes into the state later is forgotten with the next look.
     """
     bundle, key_pem = make_bundle("img.example.com", not_before=NOW), make_key()
     lease = state.acquire("img", NOW)
@@ -129,8 +129,8 @@ def test_own_certificates_are_known(
         parse_certificates(bundle.cert_pem)[0].tbs_certificate_bytes
     ).hexdigest()
     logs.listed = [
-        issuance(1, key_digest=key_digest),
-        issuance(2, tbs_digest=tbs_digest, key_digest=""),
+        logged(1, key_digest=key_digest),
+        logged(2, tbs_digest=tbs_digest, key_digest=""),
     ]
 
     before = looking()
@@ -139,45 +139,45 @@ def test_own_certificates_are_known(
     clock.moment += LOOK_AGAIN
     looking()
 
-    assert ["2"] == [each.found.issuance.id for each in before.issuances]
-    assert () == shown.issuances
-    assert () == state.found_issuances()
+    assert ["2"] == [each.found.logged.id for each in before.certificates]
+    assert () == shown.certificates
+    assert () == state.found_certificates()
 
 
 def test_long_list_takes_several_runs(looking: Look, logs: Logs, state: MemoryState) -> None:
     """Each run goes on at the cursor; the first look ends with the list."""
     most = log_look.MOST_PAGES * logs.page_size
-    logs.listed = [issuance(number) for number in range(1, most + 2)]
+    logs.listed = [logged(number) for number in range(1, most + 2)]
 
     first = looking()
     second = looking()
 
-    assert most == len(first.issuances)
+    assert most == len(first.certificates)
     (watched,) = first.domains
     assert watched.looked_at is None
     assert "longer than a run reads" in str(watched.problem)
-    assert most + 1 == len(second.issuances)
+    assert most + 1 == len(second.certificates)
     assert second.domains[0].looked_at is not None
-    assert {LogStanding.BASELINE} == {each.standing for each in second.issuances}
+    assert {LogStanding.BASELINE} == {each.standing for each in second.certificates}
     assert second.domains == state.watched_domains()
 
 
 def test_killed_run_loses_no_page(looking: Look, logs: Logs) -> None:
     """Each page is stored before the next request."""
-    logs.listed = [issuance(number) for number in range(1, 5)]
+    logs.listed = [logged(number) for number in range(1, 5)]
     logs.failure, logs.fails_after = LogSearchFailed(Text("cut off")), 1
     shown = looking()
     logs.failure = None
 
-    assert {"1", "2"} == {each.found.issuance.id for each in shown.issuances}
+    assert {"1", "2"} == {each.found.logged.id for each in shown.certificates}
     assert "cut off" == str(shown.domains[0].problem)
-    assert 4 == len(looking().issuances)
+    assert 4 == len(looking().certificates)
     assert [(DOMAIN, "2"), (DOMAIN, "2"), (DOMAIN, "4")] == logs.asked[1:]
 
 
 def test_list_that_loops_ends(looking: Look, logs: Logs) -> None:
     """A list that begins again is a failure, and no complete look."""
-    logs.listed, logs.loops = [issuance(1), issuance(2)], True
+    logs.listed, logs.loops = [logged(1), logged(2)], True
 
     shown = looking()
 
@@ -188,9 +188,9 @@ def test_list_that_loops_ends(looking: Look, logs: Logs) -> None:
 
 def test_issuance_listed_twice_is_one_certificate(looking: Look, logs: Logs) -> None:
     """A duplicate has another id, and the same TBSCertificate."""
-    logs.listed = [issuance(1), replace(issuance(1), id="2")]
+    logs.listed = [logged(1), replace(logged(1), id="2")]
 
-    assert 1 == len(looking().issuances)
+    assert 1 == len(looking().certificates)
 
 
 def test_service_that_asks_to_wait(
@@ -227,7 +227,7 @@ def test_refused_domain_does_not_hold_up_the_others(looking: Look, logs: Logs) -
 
 def test_time_of_a_look_is_bounded(looking: Look, logs: Logs, clock: Clock) -> None:
     """A slow service gets no further request after the time; the next run goes on."""
-    logs.listed = [issuance(number) for number in range(1, 9)]
+    logs.listed = [logged(number) for number in range(1, 9)]
     clock.step = log_look.LONGEST / 4
 
     looking(DOMAIN, "b.example")
@@ -237,17 +237,17 @@ def test_time_of_a_look_is_bounded(looking: Look, logs: Logs, clock: Clock) -> N
 
 def test_two_runs_at_once(state: MemoryState, logs: Logs, clock: Clock) -> None:
     """The slower run stores nothing over the faster run's look."""
-    logs.listed = [issuance(1), issuance(2), issuance(3)]
+    logs.listed = [logged(1), logged(2), logged(3)]
     other = state.seen_by("another process")
 
     class Slow(Logs):
-        def page_after(self, domain: str, cursor: str) -> tuple[Issuance, ...]:
+        def page_after(self, domain: str, cursor: str) -> tuple[LoggedCertificate, ...]:
             look((DOMAIN,), logs, other, clock)
-            return (issuance(9),)
+            return (logged(9),)
 
     look((DOMAIN,), Slow(), state, clock)
 
-    assert ["1", "2", "3"] == [each.issuance.id for each in state.found_issuances()]
+    assert ["1", "2", "3"] == [each.logged.id for each in state.found_certificates()]
     assert "3" == state.watched_domains()[0].cursor
 
 
@@ -255,9 +255,9 @@ def test_expired_certificates_are_forgotten(
     looking: Look, logs: Logs, state: MemoryState, clock: Clock
 ) -> None:
     """The state holds only certificates that are still valid."""
-    logs.listed = [issuance(1)]
+    logs.listed = [logged(1)]
     looking()
     clock.moment += timedelta(days=80)
 
-    assert () == looking().issuances
-    assert () == state.found_issuances()
+    assert () == looking().certificates
+    assert () == state.found_certificates()

@@ -85,7 +85,7 @@ def test_list_in_the_order_of_discovery(service: CertSpotterService, time: Time)
     assert [late] == [entry["id"] for entry in ask(service, f"{WHOLE}&after={first}")[1]]
 
 
-def test_precertificate_and_certificate_are_one_issuance(service: CertSpotterService) -> None:
+def test_precertificate_and_certificate_are_one_logged_of(service: CertSpotterService) -> None:
     """Logging again changes nothing; a duplicate has another id."""
     leaf = Authority("Harbour").issue(("example.com",), NOW, NOW + timedelta(days=9)).leaf
 

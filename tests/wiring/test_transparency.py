@@ -11,7 +11,7 @@ from certferry.config.load import as_far_as_read
 from certferry.config.model import Settings
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.assessment.transparency import FOREIGN, after_read
-from certferry.core.observed.issuances import WatchedDomain
+from certferry.core.observed.public_logs import WatchedDomain
 from certferry.errors import Problem
 from certferry.reconcile.run import Run
 from certferry.text import Text
@@ -25,7 +25,7 @@ from certferry_sandbox.certspotter import CertSpotterService
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.config.conftest import FILE
-from tests.core.assessment.test_transparency import OWN, issuance
+from tests.core.assessment.test_transparency import OWN, logged
 from tests.core.strategies import NOW
 
 CERTIFICATES = """
@@ -59,7 +59,7 @@ def with_an_alarm(state: MemoryState) -> None:
     """Store an old certificate of another CA, found after the first look."""
     now = state.now()
     watched = WatchedDomain("example.com", now, "1", now, now, now)
-    old = issuance(not_before=now - timedelta(days=9), not_after=now + timedelta(days=9))
+    old = logged(not_before=now - timedelta(days=9), not_after=now + timedelta(days=9))
     state.save_look(None, watched, after_read(watched, [old], OWN, 0, now)[1])
 
 

@@ -1,4 +1,4 @@
-"""A stand-in of Cert Spotter's search (v1): the issuances of a domain in the order of discovery.
+"""A stand-in of Cert Spotter's search (v1): the certificates of a domain in the order of discovery.
 
 Documented (sslmate.com/help/reference/ct_search_api_v1, see docs/facts/transparency.md §1): path,
 parameters, fields, order, the empty page at the end. From recorded answers: `friendly_name`,
@@ -43,9 +43,9 @@ class Refused(Exception):
 class CertSpotterService(HttpStandIn):
     """The search on loopback, in plain HTTP.
 
-    `page_size` is the number of issuances on a page, and `per_hour` the number of requests answered
-    in an hour. With `token`, each request needs the key. With `loops`, the page after the last
-    issuance is the first page again. `change` alters each entry of an answer.
+    `page_size` is the number of certificates on a page, and `per_hour` the number of requests
+    answered in an hour. With `token`, each request needs the key. With `loops`, the page after the
+    last certificate is the first page again. `change` alters each entry of an answer.
     """
 
     def __init__(self, *, now: Callable[[], datetime] = utc_now) -> None:
@@ -70,7 +70,7 @@ class CertSpotterService(HttpStandIn):
         self, certificate: x509.Certificate, friendly_name: str | None = None, **changes: object
     ) -> str:
         """Log a certificate, or the certificate's precertificate, and return the id. A logged
-        certificate has one issuance, so logging again changes nothing.
+        certificate has one certificate, so logging again changes nothing.
         """
         organisation = certificate.issuer.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
         issuer: Entry = {
@@ -97,7 +97,7 @@ class CertSpotterService(HttpStandIn):
         return self.log_entry({**facts, **changes})
 
     def log_entry(self, facts: Entry) -> str:
-        """Log an issuance with these fields, and return the id."""
+        """Log a certificate with these fields, and return the id."""
         with self._lock:
             for entry in self._entries:
                 if entry["tbs_sha256"] == facts["tbs_sha256"]:
@@ -107,7 +107,7 @@ class CertSpotterService(HttpStandIn):
             return str(entry["id"])
 
     def list_again(self, id_: str) -> None:
-        """List an issuance a second time, under another id."""
+        """List a certificate a second time, under another id."""
         with self._lock:
             (entry,) = (entry for entry in self._entries if entry["id"] == id_)
             self._entries.append({**entry, "id": str(next(self._ids))})
@@ -135,10 +135,10 @@ class CertSpotterService(HttpStandIn):
             raise Refused(400, "invalid_domain", f"{domain} is not a registered domain.")
         listed = [entry for entry in self._entries if self._is_listed(entry, query)]
         if "after" in query:
-            # The issuance with the id may have expired since.
+            # The certificate with the id may have expired since.
             places = {entry["id"]: place for place, entry in enumerate(self._entries)}
             if query["after"] not in places:
-                raise Refused(400, "invalid_parameter", "There is no issuance with this id.")
+                raise Refused(400, "invalid_parameter", "There is no certificate with this id.")
             after = places[query["after"]]
             later = [entry for entry in listed if places[entry["id"]] > after]
             listed = listed if self.loops and not later else later

@@ -20,7 +20,7 @@ from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.transparency import TransparencySettings
 from certferry.config.values import Read, TomlTable
 from certferry.core.assessment.notices import USUAL, Topic
-from certferry.core.assessment.transparency import ExpectedIssuance
+from certferry.core.assessment.transparency import ExpectedCertificate
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.certificates.names import read_pattern
 from certferry.core.desired.certificate import ExternalAccount
@@ -70,7 +70,7 @@ def read_transparency(table: TomlTable) -> TransparencySettings:
     return settings
 
 
-def _expected(table: TomlTable) -> ExpectedIssuance | None:
+def _expected(table: TomlTable) -> ExpectedCertificate | None:
     """Read an entry of `expected`; `None` for an entry with a mistake."""
     issuer = table.take("issuer", values.word, None)
     if table.holds(list, "names"):
@@ -81,7 +81,7 @@ def _expected(table: TomlTable) -> ExpectedIssuance | None:
         if key not in table:
             table.report(key, Text("missing"))
     table.done()
-    return ExpectedIssuance(issuer.strip(), names) if issuer and names else None
+    return ExpectedCertificate(issuer.strip(), names) if issuer and names else None
 
 
 def _names_pattern(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from certferry.config.secrets import SecretReference
-from certferry.core.assessment.transparency import ExpectedIssuance
+from certferry.core.assessment.transparency import ExpectedCertificate
 
 
 class TransparencySettings(Struct, frozen=True):
@@ -18,4 +18,4 @@ class TransparencySettings(Struct, frozen=True):
     #: The key of an account at the service.
     token: SecretReference | None = None
     #: Certificates that others order with the operator's consent.
-    expected: tuple[ExpectedIssuance, ...] = ()
+    expected: tuple[ExpectedCertificate, ...] = ()

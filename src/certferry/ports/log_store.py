@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
-from certferry.core.observed.issuances import FoundIssuance, WatchedDomain
+from certferry.core.observed.public_logs import FoundCertificate, WatchedDomain
 
 
 class LogStore(Protocol):
@@ -24,19 +24,20 @@ class LogStore(Protocol):
     def watched_domains(self) -> tuple[WatchedDomain, ...]:
         """Return the watched domains of every host, sorted by name."""
 
-    def found_issuances(self) -> tuple[FoundIssuance, ...]:
-        """Return the stored issuances of every domain, sorted by domain and identity."""
+    def found_certificates(self) -> tuple[FoundCertificate, ...]:
+        """Return the stored certificates of every domain, sorted by domain and identity."""
 
     def save_look(
         self,
         before: WatchedDomain | None,
         after: WatchedDomain,
-        found: Iterable[FoundIssuance] = (),
-        gone: Collection[FoundIssuance] = (),
+        found: Iterable[FoundCertificate] = (),
+        gone: Collection[FoundCertificate] = (),
     ) -> bool:
-        """Store a domain with newly found issuances, and delete the issuances `gone`, if the stored
-        domain equals `before` (`None`: the domain is not stored). Return whether the domain was
-        stored. An issuance that is stored already stays as before, so the first discovery counts.
+        """Store a domain with newly found certificates, and delete the certificates `gone`, if the
+        stored domain equals `before` (`None`: the domain is not stored). Return whether the domain
+        was stored. A certificate that is stored already stays as before, so the first discovery
+        counts.
 
         Also delete domains that no host has tried to read for `FORGOTTEN_AFTER`.
         """

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from certferry.core.assessment.transparency import (
-    JudgedIssuance,
+    JudgedCertificate,
     LogStanding,
     Transparency,
     counts_by_issuer,
@@ -16,7 +16,7 @@ from certferry.core.assessment.transparency import (
     silence_of,
 )
 from certferry.core.certificates.certificate import first_of
-from certferry.core.observed.issuances import WatchedDomain
+from certferry.core.observed.public_logs import WatchedDomain
 from certferry.errors import Problem
 from certferry.present.documents import Document, moment, of_problem, problem_or_none
 from certferry.present.language import Voice
@@ -50,15 +50,15 @@ def is_in_order(shown: Transparency, now: datetime) -> bool:
 
 def table(shown: Transparency, voice: Voice) -> TextTable:
     """Write a row for each certificate that certferry did not order."""
-    rows = tuple(_row(judged, voice) for judged in shown.issuances)
+    rows = tuple(_row(judged, voice) for judged in shown.certificates)
     return TextTable(tuple(map(voice.say, _HEADERS)), rows, hangs=True)
 
 
-def _row(judged: JudgedIssuance, voice: Voice) -> tuple[Span, ...]:
-    issuance, found_at = judged.found.issuance, judged.found.found_at
-    names = first_of(issuance.names, _MOST_NAMES) or [judged.found.domain]
-    issuer = issuance.issuer or issuance.issuer_name or "?"
-    if issuance.is_revoked:
+def _row(judged: JudgedCertificate, voice: Voice) -> tuple[Span, ...]:
+    logged, found_at = judged.found.logged, judged.found.found_at
+    names = first_of(logged.names, _MOST_NAMES) or [judged.found.domain]
+    issuer = logged.issuer or logged.issuer_name or "?"
+    if logged.is_revoked:
         issuer = voice.say(Text("{issuer} (revoked)", issuer=issuer))
     return (
         Span(voice.say(_STANDINGS[judged.standing]), _TONES.get(judged.standing, Tone.PLAIN)),
@@ -66,7 +66,7 @@ def _row(judged: JudgedIssuance, voice: Voice) -> tuple[Span, ...]:
         Span(issuer),
         *(
             Span("?" if each is None else voice.day(each))
-            for each in (issuance.not_before, issuance.not_after, found_at)
+            for each in (logged.not_before, logged.not_after, found_at)
         ),
     )
 
@@ -97,7 +97,7 @@ def _last_look(watched: WatchedDomain) -> Text:
 def _of_baseline(watched: WatchedDomain, shown: Transparency, voice: Voice) -> Iterator[Line]:
     baseline = [
         judged.found
-        for judged in shown.issuances
+        for judged in shown.certificates
         if judged.found.is_baseline and judged.found.domain == watched.domain
     ]
     if baseline:
@@ -126,7 +126,7 @@ def document(shown: Transparency, now: datetime) -> Document:
     return {
         "ok": is_in_order(shown, now),
         "domains": [_domain(watched, now) for watched in shown.domains],
-        "certificates": [_certificate(judged) for judged in shown.issuances],
+        "certificates": [_certificate(judged) for judged in shown.certificates],
     }
 
 
@@ -143,23 +143,23 @@ def _domain(watched: WatchedDomain, now: datetime) -> Document:
     }
 
 
-def _certificate(judged: JudgedIssuance) -> Document:
-    found, issuance = judged.found, judged.found.issuance
+def _certificate(judged: JudgedCertificate) -> Document:
+    found, logged = judged.found, judged.found.logged
     is_alarm = judged.standing is LogStanding.ALARM
     return {
         "standing": judged.standing.value,
         "domain": found.domain,
-        "names": list(issuance.names),
+        "names": list(logged.names),
         "other_names": found.other_names,
-        "issuer": issuance.issuer or None,
-        "issuer_name": issuance.issuer_name or None,
-        "not_before": moment(issuance.not_before),
-        "not_after": moment(issuance.not_after),
+        "issuer": logged.issuer or None,
+        "issuer_name": logged.issuer_name or None,
+        "not_before": moment(logged.not_before),
+        "not_after": moment(logged.not_after),
         "found_at": moment(found.found_at),
-        "revoked": issuance.is_revoked,
-        "key_sha256": issuance.key_digest or None,
-        "tbs_sha256": issuance.tbs_digest or None,
-        "link": issuance.link or None,
+        "revoked": logged.is_revoked,
+        "key_sha256": logged.key_digest or None,
+        "tbs_sha256": logged.tbs_digest or None,
+        "link": logged.link or None,
         "expected": line_for(found) or None,
         "problem": of_problem(problem_of(found)) if is_alarm else None,
     }

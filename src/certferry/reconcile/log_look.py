@@ -1,4 +1,4 @@
-"""A look at the public logs: read the new issuances of each domain that is due, page by page.
+"""A look at the public logs: read the new certificates of each domain that is due, page by page.
 
 Each page is stored before the next request, so the run after a killed run goes on there. The look
 is bounded in pages, seconds and failures; later runs read the rest.
@@ -11,14 +11,14 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.assessment.transparency import (
-    ExpectedIssuance,
+    ExpectedCertificate,
     Transparency,
     after_read,
     counts_by_issuer,
     is_over,
     judged,
 )
-from certferry.core.observed.issuances import FoundIssuance, Issuance, WatchedDomain
+from certferry.core.observed.public_logs import FoundCertificate, LoggedCertificate, WatchedDomain
 from certferry.core.redaction import without_secrets
 from certferry.errors import LogSearchFailed
 from certferry.ports.log_search import LogSearch
@@ -98,10 +98,10 @@ class _Reading:
             if not page:
                 self._end()
                 return
-            ids = {issuance.id for issuance in page}
+            ids = {logged.id for logged in page}
             if len(ids) < len(page) or ids & seen:
                 raise LogSearchFailed(
-                    Text("the service lists an issuance twice, so the list may have no end"),
+                    Text("the service lists a certificate twice, so the list may have no end"),
                     hint=Text("the next run of all certificates tries again"),
                 )
             seen |= ids
@@ -110,22 +110,20 @@ class _Reading:
         message = Text("the list is longer than a run reads; the next run goes on")
         self._save(replace(self._watched, problem=message))
 
-    def _store(self, page: Sequence[Issuance]) -> bool:
+    def _store(self, page: Sequence[LoggedCertificate]) -> bool:
         """Store a page. Return False if another run has read the domain meanwhile."""
-        digests = {digest for issuance in page for digest in issuance.digests}
+        digests = {digest for logged in page for digest in logged.digests}
         own, now = self._state.own_among(digests), self._now()
         stored = [each.key for each in self._of_domain()]
         watched, found = after_read(self._watched, page, own, len(stored), now)
         return self._save(watched, [each for each in found if each.key not in {*stored}])
 
     def _end(self) -> None:
-        """Store that the look reached the end of the list, and delete issuances that are over."""
+        """Store that the look reached the end of the list, and delete what is over."""
         now, stored = self._now(), self._of_domain()
-        own = self._state.own_among({digest for each in stored for digest in each.issuance.digests})
+        own = self._state.own_among({digest for each in stored for digest in each.logged.digests})
         gone = [
-            each
-            for each in stored
-            if is_over(each, now) or not each.issuance.digests.isdisjoint(own)
+            each for each in stored if is_over(each, now) or not each.logged.digests.isdisjoint(own)
         ]
         watched = self._watched
         if watched.baseline_at is None:
@@ -147,15 +145,15 @@ class _Reading:
         _log.info(Text("{domain}: {problem}", domain=self._watched.domain, problem=problem))
         self._save(replace(self._watched, problem=problem, again_at=error.retry.after))
 
-    def _of_domain(self) -> list[FoundIssuance]:
+    def _of_domain(self) -> list[FoundCertificate]:
         domain = self._watched.domain
-        return [each for each in self._state.found_issuances() if each.domain == domain]
+        return [each for each in self._state.found_certificates() if each.domain == domain]
 
     def _save(
         self,
         watched: WatchedDomain,
-        found: Collection[FoundIssuance] = (),
-        gone: Collection[FoundIssuance] = (),
+        found: Collection[FoundCertificate] = (),
+        gone: Collection[FoundCertificate] = (),
     ) -> bool:
         watched = replace(watched, tried_at=self._now())
         is_saved = self._state.save_look(self._stored, watched, found, gone)
@@ -164,7 +162,7 @@ class _Reading:
         return is_saved
 
 
-def _say_baseline(domain: str, foreign: Sequence[FoundIssuance]) -> None:
+def _say_baseline(domain: str, foreign: Sequence[FoundCertificate]) -> None:
     counts = counts_by_issuer(foreign)
     message = Text("{domain}: the first look at public logs found no certificates of others")
     if counts:
@@ -176,13 +174,13 @@ def _say_baseline(domain: str, foreign: Sequence[FoundIssuance]) -> None:
 def shown_in(
     state: StateStore,
     domains: Collection[str],
-    expected: Sequence[ExpectedIssuance],
+    expected: Sequence[ExpectedCertificate],
     now: datetime,
 ) -> Transparency:
     """Return what the logs show about the domains, from the records of earlier looks. Raises
     `StateError`.
     """
     watched = [each for each in state.watched_domains() if each.domain in domains]
-    stored = [each for each in state.found_issuances() if each.domain in domains]
-    own = state.own_among({digest for each in stored for digest in each.issuance.digests})
+    stored = [each for each in state.found_certificates() if each.domain in domains]
+    own = state.own_among({digest for each in stored for digest in each.logged.digests})
     return judged(stored, watched, own, expected, now)

@@ -17,7 +17,7 @@ from certferry.core.assessment.transparency import (
     with_alarms,
 )
 from certferry.core.certificates.lineage import Versions
-from certferry.core.observed.issuances import Issuance
+from certferry.core.observed.public_logs import LoggedCertificate
 from certferry.ports.log_search import LogSearch
 from certferry.ports.state import StateStore
 from certferry.reconcile.log_look import look, shown_in
@@ -59,7 +59,7 @@ class _Unusable:
     #: The mistake.
     error: errors.ConfigError
 
-    def page_after(self, domain: str, cursor: str) -> tuple[Issuance, ...]:
+    def page_after(self, domain: str, cursor: str) -> tuple[LoggedCertificate, ...]:
         del domain, cursor
         raise errors.LogSearchFailed(self.error.message, hint=self.error.hint)
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 
 from certferry.adapters.certspotter import search
 from certferry.adapters.certspotter.search import CertSpotter, search_for
-from certferry.core.observed.issuances import Issuance
+from certferry.core.observed.public_logs import LoggedCertificate
 from certferry.core.redaction import Secret
 from certferry.errors import LogSearchFailed, Severity
 from certferry_sandbox.authority import Authority, Issued
@@ -24,7 +24,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DOMAIN = "example.com"
 TOKEN = "k1234_" + "s" * 30
 
-Find = Callable[..., tuple[Issuance, ...]]
+Find = Callable[..., tuple[LoggedCertificate, ...]]
 
 
 @pytest.fixture
@@ -67,10 +67,10 @@ def entry(**changes: Any) -> dict[str, Any]:
     }
 
 
-def found(client: CertSpotter, service: CertSpotterService, **changes: Any) -> Issuance:
+def found(client: CertSpotter, service: CertSpotterService, **changes: Any) -> LoggedCertificate:
     service.log_entry(entry(**changes))
-    (issuance,) = client.page_after(DOMAIN, "")
-    return issuance
+    (logged,) = client.page_after(DOMAIN, "")
+    return logged
 
 
 def failure(client: CertSpotter, cursor: str = "") -> LogSearchFailed:
@@ -94,7 +94,7 @@ def test_pages_in_the_order_of_discovery(
     first = client.page_after(DOMAIN, "")
     second = client.page_after(DOMAIN, first[-1].id)
 
-    assert ids == [issuance.id for issuance in (*first, *second)]
+    assert ids == [logged.id for logged in (*first, *second)]
     assert () == client.page_after(DOMAIN, second[-1].id)
 
 
@@ -117,22 +117,22 @@ def test_facts_of_a_certificate(
     leaf = issued(authority, "Shop.example.com", "*.example.com").leaf
     service.log(leaf, "Harbour CA")
 
-    (issuance,) = client.page_after(DOMAIN, "")
+    (logged,) = client.page_after(DOMAIN, "")
 
     key = leaf.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    assert hashlib.sha256(key).hexdigest() == issuance.key_digest
-    assert hashlib.sha256(leaf.tbs_certificate_bytes).hexdigest() == issuance.tbs_digest
-    assert ("shop.example.com", "*.example.com") == issuance.names
-    assert "Harbour CA" == issuance.issuer
-    assert "CN=Harbour Intermediate" == issuance.issuer_name
-    assert leaf.not_valid_before_utc == issuance.not_before
-    assert leaf.not_valid_after_utc == issuance.not_after
-    assert issuance.link.endswith(f"={hashlib.sha256(_der(issuance, leaf)).hexdigest()}")
+    assert hashlib.sha256(key).hexdigest() == logged.key_digest
+    assert hashlib.sha256(leaf.tbs_certificate_bytes).hexdigest() == logged.tbs_digest
+    assert ("shop.example.com", "*.example.com") == logged.names
+    assert "Harbour CA" == logged.issuer
+    assert "CN=Harbour Intermediate" == logged.issuer_name
+    assert leaf.not_valid_before_utc == logged.not_before
+    assert leaf.not_valid_after_utc == logged.not_after
+    assert logged.link.endswith(f"={hashlib.sha256(_der(logged, leaf)).hexdigest()}")
 
 
-def _der(_: Issuance, leaf: Any) -> bytes:
+def _der(_: LoggedCertificate, leaf: Any) -> bytes:
     der: bytes = leaf.public_bytes(serialization.Encoding.DER)
     return der
 
@@ -176,20 +176,20 @@ def test_certificate_that_cannot_be_read_still_counts(
     """Unreadable facts stay empty, and no fact hides the certificate."""
     service.change = lambda listed: {**listed, **change}
 
-    issuance = found(client, service)
+    logged = found(client, service)
 
-    assert issuance.id
-    assert not issuance.is_revoked
+    assert logged.id
+    assert not logged.is_revoked
 
 
 def test_unreadable_names_are_told(client: CertSpotter, service: CertSpotterService) -> None:
     """A name that cannot be read may be any name, so no entry of `expected` covers the
     certificate.
     """
-    issuance = found(client, service, dns_names=[DOMAIN, "*.a_b.example.com", "-"])
+    logged = found(client, service, dns_names=[DOMAIN, "*.a_b.example.com", "-"])
 
-    assert (DOMAIN,) == issuance.names
-    assert issuance.is_partial
+    assert (DOMAIN,) == logged.names
+    assert logged.is_partial
 
 
 def test_revoked_certificate(client: CertSpotter, service: CertSpotterService) -> None:
@@ -201,10 +201,10 @@ def test_issuer_is_a_single_line_without_control_characters(
     client: CertSpotter, service: CertSpotterService
 ) -> None:
     """A certificate's issuer can hold anything."""
-    issuance = found(client, service, issuer={"friendly_name": "A\x1b[31m\nB\u202e" + "c d" * 999})
+    logged = found(client, service, issuer={"friendly_name": "A\x1b[31m\nB\u202e" + "c d" * 999})
 
-    assert issuance.issuer.isprintable()
-    assert len(issuance.issuer) <= 200
+    assert logged.issuer.isprintable()
+    assert len(logged.issuer) <= 200
 
 
 # --- Refusals and limits

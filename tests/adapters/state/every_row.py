@@ -8,7 +8,7 @@ from certferry.core.access import PasswordLink, Role, Session, Token, User
 from certferry.core.assessment.notices import ChannelState, Notice, SentNotice, Subject, Topic
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
-from certferry.core.observed.issuances import FoundIssuance, Issuance, WatchedDomain
+from certferry.core.observed.public_logs import FoundCertificate, LoggedCertificate, WatchedDomain
 from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
 from certferry.core.observed.stored_runs import (
     RunEvent,
@@ -27,7 +27,7 @@ from certferry_sandbox.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child_program import NOW
 
 WATCHED = WatchedDomain("example.com", NOW, "17", NOW, NOW, NOW, NOW, Text("{one}", one="一"), 3)
-FOUND = FoundIssuance("example.com", Issuance("17", ("shop.example.com",)), NOW)
+FOUND = FoundCertificate("example.com", LoggedCertificate("17", ("shop.example.com",)), NOW)
 LIMITS = Limits(*[Allowance(1, timedelta(days=1))] * 4)
 
 

@@ -38,7 +38,7 @@ PARSED = {
     "console_user": ["seen_at"],
     "declaration": ["first_seen_at"],
     "failed_proof": ["failed_at"],
-    "found_issuance": ["found_at", "names", "not_after", "not_before"],
+    "found_certificate": ["found_at", "names", "not_after", "not_before"],
     "hold": ["names", "told_at", "until"],
     "host": ["seen_at"],
     "host_declaration": ["since"],

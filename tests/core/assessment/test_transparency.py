@@ -18,7 +18,7 @@ from certferry.core.assessment.transparency import (
     MOST_KEPT,
     SILENCE,
     SILENT,
-    ExpectedIssuance,
+    ExpectedCertificate,
     LogStanding,
     Transparency,
     after_read,
@@ -30,11 +30,11 @@ from certferry.core.assessment.transparency import (
     standing_of,
     with_alarms,
 )
-from certferry.core.observed.issuances import (
+from certferry.core.observed.public_logs import (
     LOOK_AGAIN,
     MOST_NAMES,
-    FoundIssuance,
-    Issuance,
+    FoundCertificate,
+    LoggedCertificate,
     WatchedDomain,
 )
 from certferry.errors import Problem
@@ -61,8 +61,8 @@ names = st.lists(
     max_size=5,
 ).map(tuple)
 issuers = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=12)
-issuances = st.builds(
-    Issuance,
+certificates = st.builds(
+    LoggedCertificate,
     id=st.integers(1, 99).map(str),
     names=names,
     issuer=issuers,
@@ -74,7 +74,7 @@ issuances = st.builds(
 )
 
 
-def issuance(number: int = 1, **facts: Any) -> Issuance:
+def logged(number: int = 1, **facts: Any) -> LoggedCertificate:
     usual: dict[str, Any] = {
         "names": ("shop.example.com",),
         "issuer": "Harbour CA",
@@ -84,19 +84,21 @@ def issuance(number: int = 1, **facts: Any) -> Issuance:
         "tbs_digest": f"{number + 1000:064x}",
         "link": f"https://log.example/{number}",
     }
-    return Issuance(str(number), **{**usual, **facts})
+    return LoggedCertificate(str(number), **{**usual, **facts})
 
 
-def found(**facts: Any) -> FoundIssuance:
-    (one,) = after_read(LATER, [issuance(**facts)], OWN, 0, NOW)[1]
+def found(**facts: Any) -> FoundCertificate:
+    (one,) = after_read(LATER, [logged(**facts)], OWN, 0, NOW)[1]
     return one
 
 
 # --- Whose certificate
 
 
-@given(st.lists(issuances), st.sampled_from([FIRST, LATER]))
-def test_own_certificates_are_never_found(read: list[Issuance], watched: WatchedDomain) -> None:
+@given(st.lists(certificates), st.sampled_from([FIRST, LATER]))
+def test_own_certificates_are_never_found(
+    read: list[LoggedCertificate], watched: WatchedDomain
+) -> None:
     """Neither the issuer, the names nor the moments matter: the key alone, or the TBSCertificate
     alone, shows that a certificate is certferry's own.
     """
@@ -108,9 +110,9 @@ def test_own_certificates_are_never_found(read: list[Issuance], watched: Watched
     assert () == stored
 
 
-@given(st.lists(issuances))
-def test_certificate_is_stored_once_for_each_identity(read: list[Issuance]) -> None:
-    """A list may repeat an issuance; every unexpired issuance with a name of ours, or with
+@given(st.lists(certificates))
+def test_certificate_is_stored_once_for_each_identity(read: list[LoggedCertificate]) -> None:
+    """A list may repeat a certificate; every unexpired certificate with a name of ours, or with
     unreadable names, is stored.
     """
     _, stored = after_read(LATER, [*read, *read], OWN, 0, NOW)
@@ -126,8 +128,8 @@ def test_certificate_is_stored_once_for_each_identity(read: list[Issuance]) -> N
     assert expected == {identity for _, identity in keys}
 
 
-@given(st.lists(issuances))
-def test_first_look_raises_no_alarm(read: list[Issuance]) -> None:
+@given(st.lists(certificates))
+def test_first_look_raises_no_alarm(read: list[LoggedCertificate]) -> None:
     """The first look is the baseline, whatever the list contains."""
     _, stored = after_read(FIRST, read, OWN, 0, NOW)
 
@@ -136,8 +138,10 @@ def test_first_look_raises_no_alarm(read: list[Issuance]) -> None:
     assert () == shown.alarms
 
 
-@given(st.lists(issuances))
-def test_after_the_first_look_each_certificate_raises_an_alarm(read: list[Issuance]) -> None:
+@given(st.lists(certificates))
+def test_after_the_first_look_each_certificate_raises_an_alarm(
+    read: list[LoggedCertificate],
+) -> None:
     """At the latest after one run, every unexplained certificate that is still valid raises an
     alarm, also a certificate without a readable fact.
     """
@@ -147,9 +151,7 @@ def test_after_the_first_look_each_certificate_raises_an_alarm(read: list[Issuan
     shown = judged(stored, [LATER], OWN, (), then)
 
     assert {each.key for each in shown.alarms} == {
-        each.key
-        for each in stored
-        if each.issuance.not_after is None or each.issuance.not_after > then
+        each.key for each in stored if each.logged.not_after is None or each.logged.not_after > then
     }
 
 
@@ -162,19 +164,19 @@ def test_certificate_that_becomes_own_is_no_alarm() -> None:
     """The run after the discovery brought the key into the state."""
     foreign = found()
 
-    shown = judged([foreign], [LATER], {foreign.issuance.key_digest}, (), NOW)
+    shown = judged([foreign], [LATER], {foreign.logged.key_digest}, (), NOW)
 
-    assert () == shown.issuances
+    assert () == shown.certificates
 
 
 def test_names_of_strangers_are_counted_and_left_out() -> None:
     """A shared certificate is judged by our names alone; a certificate of strangers is ignored."""
     shared = found(names=("shop.example.com", "a.other.org", "b.other.org"))
 
-    assert ("shop.example.com",) == shared.issuance.names
+    assert ("shop.example.com",) == shared.logged.names
     assert 2 == shared.other_names
     assert not shared.is_cut
-    assert () == after_read(LATER, [issuance(names=("a.other.org",))], OWN, 0, NOW)[1]
+    assert () == after_read(LATER, [logged(names=("a.other.org",))], OWN, 0, NOW)[1]
 
 
 def test_young_certificate_waits_for_the_next_run() -> None:
@@ -197,33 +199,33 @@ def test_late_entry_raises_an_alarm_at_once() -> None:
 # --- `expected`
 
 
-@given(issuances.filter(lambda each: each.issuer or each.issuer_name))
-def test_printed_line_ends_the_alarm(drawn: Issuance) -> None:
+@given(certificates.filter(lambda each: each.issuer or each.issuer_name))
+def test_printed_line_ends_the_alarm(drawn: LoggedCertificate) -> None:
     """The line is TOML, and covers the certificate of the alarm, also under a new key."""
     for each in after_read(LATER, [drawn], OWN, 0, NOW)[1]:
         line = line_for(each)
-        if not each.issuance.names:
+        if not each.logged.names:
             assert "" == line
             continue
         (entry,) = tomllib.loads(f"expected = [{line}]")["expected"]
         patterns = entry["names"]
         patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
-        expected = ExpectedIssuance(entry["issuer"], patterns)
-        renewed = replace(each.issuance, key_digest="", tbs_digest="99" * 32)
+        expected = ExpectedCertificate(entry["issuer"], patterns)
+        renewed = replace(each.logged, key_digest="", tbs_digest="99" * 32)
         assert expected.covers(each)
-        assert expected.covers(replace(each, issuance=renewed))
+        assert expected.covers(replace(each, logged=renewed))
 
 
-@given(issuances, hostnames)
-def test_expected_names_do_not_cover_another_name(drawn: Issuance, other: str) -> None:
+@given(certificates, hostnames)
+def test_expected_names_do_not_cover_another_name(drawn: LoggedCertificate, other: str) -> None:
     """One name without a pattern is enough for an alarm."""
     for each in after_read(LATER, [drawn], OWN, 0, NOW)[1]:
-        patterns = each.issuance.names
+        patterns = each.logged.names
         name = f"other.{other}.{DOMAIN}"
         if any(pattern.startswith("*") for pattern in patterns) or name in patterns:
             continue
-        wider = replace(each, issuance=replace(each.issuance, names=(*patterns, name)))
-        assert not ExpectedIssuance("*", patterns).covers(wider)
+        wider = replace(each, logged=replace(each.logged, names=(*patterns, name)))
+        assert not ExpectedCertificate("*", patterns).covers(wider)
 
 
 def test_expected_issuer_is_a_pattern() -> None:
@@ -231,7 +233,7 @@ def test_expected_issuer_is_a_pattern() -> None:
     foreign = found(issuer="DigiCert Inc", issuer_name="CN=DigiCert G3,O=DigiCert Inc")
 
     for issuer, fits in (("digicert*", True), ("cn=DigiCert G3*", True), ("Let's Encrypt", False)):
-        assert fits == ExpectedIssuance(issuer, ("*.example.com",)).covers(foreign)
+        assert fits == ExpectedCertificate(issuer, ("*.example.com",)).covers(foreign)
 
 
 def test_certificate_with_too_many_names_is_never_expected() -> None:
@@ -240,15 +242,15 @@ def test_certificate_with_too_many_names_is_never_expected() -> None:
     foreign = found(names=many)
 
     assert foreign.is_cut
-    assert MOST_NAMES == len(foreign.issuance.names)
-    assert not ExpectedIssuance("*", ("*",)).covers(foreign)
+    assert MOST_NAMES == len(foreign.logged.names)
+    assert not ExpectedCertificate("*", ("*",)).covers(foreign)
     assert "" == line_for(foreign)
 
 
 def test_certificate_with_an_unreadable_name_is_never_expected() -> None:
     """The unreadable name may be any name, also if the readable names are strangers'."""
     for names in (("shop.example.com",), ("a.other.org",), ()):
-        assert not ExpectedIssuance("*", ("*",)).covers(found(names=names, is_partial=True))
+        assert not ExpectedCertificate("*", ("*",)).covers(found(names=names, is_partial=True))
 
 
 # --- How far the list was read
@@ -256,7 +258,7 @@ def test_certificate_with_an_unreadable_name_is_never_expected() -> None:
 
 def test_cursor_follows_the_last_issuance_read() -> None:
     """The cursor also passes certferry's own certificates."""
-    watched, _ = after_read(FIRST, [issuance(3), issuance(9, key_digest=OWN_KEY)], OWN, 0, NOW)
+    watched, _ = after_read(FIRST, [logged(3), logged(9, key_digest=OWN_KEY)], OWN, 0, NOW)
 
     assert "9" == watched.cursor
     assert watched == after_read(watched, [], OWN, 0, NOW)[0]
@@ -264,7 +266,7 @@ def test_cursor_follows_the_last_issuance_read() -> None:
 
 def test_number_of_stored_issuances_is_bounded() -> None:
     """Further certificates are counted."""
-    watched, stored = after_read(LATER, [issuance(1), issuance(2)], OWN, MOST_KEPT - 1, NOW)
+    watched, stored = after_read(LATER, [logged(1), logged(2)], OWN, MOST_KEPT - 1, NOW)
 
     assert (1, 1) == (len(stored), watched.left_out)
 
@@ -322,7 +324,7 @@ def test_alarm_about_unreadable_facts() -> None:
     assert "certferry ct" in words
 
 
-def shown_with(*issued: FoundIssuance, watched: WatchedDomain = LATER) -> Transparency:
+def shown_with(*issued: FoundCertificate, watched: WatchedDomain = LATER) -> Transparency:
     return judged(issued, [watched], OWN, (), NOW)
 
 
@@ -334,8 +336,8 @@ def test_alarm_is_a_notice_until_the_alarm_is_over() -> None:
     both = with_alarms([other], shown_with(one, two), NOW)
     one_left = with_alarms(both, shown_with(two), NOW)
 
-    identities = {"", one.issuance.identity, two.issuance.identity}
-    assert identities == {notice.subject.issuance for notice in both}
+    identities = {"", one.logged.identity, two.logged.identity}
+    assert identities == {notice.subject.logged for notice in both}
     assert {other, *one_left} < {*both}
     assert 2 == len(one_left)
     assert (other,) == with_alarms(one_left, Transparency(), NOW)
@@ -384,9 +386,7 @@ def test_alarm_is_sent_once_and_a_new_alarm_at_once() -> None:
     then = NOW + timedelta(hours=12)
     both = with_alarms([], shown_with(one, two), then)
     second = dispatch("ops", both, first.state, USUAL, then)
-    assert [two.issuance.identity] == [
-        each.notice.subject.issuance for each in second.notifications
-    ]
+    assert [two.logged.identity] == [each.notice.subject.logged for each in second.notifications]
 
     much_later = NOW + timedelta(days=5)
     assert () == dispatch("ops", both, second.state, USUAL, much_later).notifications

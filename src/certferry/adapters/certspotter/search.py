@@ -1,4 +1,4 @@
-"""The search for the issuances of a domain: a page, checked field by field.
+"""The search for the certificates of a domain: a page, checked field by field.
 
 Facts of the answer that cannot be read stay empty, so an unreadable certificate still counts. An
 answer without a readable id is refused as a whole, because the next page begins after the last id.
@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from certferry.adapters.http.exchange import HttpFailure, Timeouts, seconds_asked_for
 from certferry.adapters.http.http_client import HttpClient, Pacer
-from certferry.core.observed.issuances import Issuance
+from certferry.core.observed.public_logs import LoggedCertificate
 from certferry.core.redaction import Secret, quoted
 from certferry.errors import LogSearchFailed, Retry
 from certferry.ports.adapter import NO_HEADERS, Answer, json_object
@@ -29,12 +29,13 @@ API = "https://api.certspotter.com"
 """The address of the service."""
 
 LONGEST_ANSWER = 8 * 2**20
-"""The most bytes of an answer. A page of a hundred issuances with a hundred names each has 400 kB.
+"""The most bytes of an answer. A page of a hundred certificates with a hundred names each has
+400 kB.
 """
 MOST_ENTRIES = 10_000
-"""The most issuances of a page. The service sends about a hundred."""
+"""The most certificates of a page. The service sends about a hundred."""
 MOST_LISTED_NAMES = 10_000
-"""The most names read from an issuance. CAs issue for some hundred names at most."""
+"""The most names read from a certificate. CAs issue for some hundred names at most."""
 
 REQUESTS_PER_SECOND = 1.0
 ATTEMPTS = 2
@@ -71,7 +72,7 @@ class CertSpotter:
     #: The key of an account, for more requests in an hour.
     token: Secret | None = None
 
-    def page_after(self, domain: str, cursor: str) -> tuple[Issuance, ...]:
+    def page_after(self, domain: str, cursor: str) -> tuple[LoggedCertificate, ...]:
         query = [("domain", domain), ("include_subdomains", "true")]
         query += [("expand", "dns_names"), ("expand", "issuer")]
         if cursor:
@@ -86,7 +87,7 @@ class CertSpotter:
             raise LogSearchFailed(failure.problem, hint=_LATER) from None
         if answer.status != HTTPStatus.OK:
             raise self._refusal(answer, domain)
-        return tuple(_issuance(entry) for entry in _entries(answer))
+        return tuple(_logged_of(entry) for entry in _entries(answer))
 
     def _refusal(self, answer: Answer, domain: str) -> LogSearchFailed:
         status, secrets = answer.status, [] if self.token is None else [self.token]
@@ -145,8 +146,8 @@ def _entries(answer: Answer) -> list[dict[str, Any]]:
     if not isinstance(page, list) or len(page) > MOST_ENTRIES:
         raise _unreadable()
     for entry in page:
-        issuance_id = entry.get("id") if isinstance(entry, dict) else None
-        if not isinstance(issuance_id, str) or not _ID.fullmatch(issuance_id):
+        logged_id = entry.get("id") if isinstance(entry, dict) else None
+        if not isinstance(logged_id, str) or not _ID.fullmatch(logged_id):
             raise _unreadable()
     return page
 
@@ -157,13 +158,13 @@ def _unreadable() -> LogSearchFailed:
     return LogSearchFailed(message, hint=hint)
 
 
-def _issuance(entry: dict[str, Any]) -> Issuance:
+def _logged_of(entry: dict[str, Any]) -> LoggedCertificate:
     issuer = entry.get("issuer")
     issuer = issuer if isinstance(issuer, dict) else {}
     name = _words(issuer.get("name"))
     fingerprint = _digest(entry.get("cert_sha256"))
     names, is_partial = _names(entry.get("dns_names"))
-    return Issuance(
+    return LoggedCertificate(
         entry["id"],
         names,
         _words(issuer.get("friendly_name")) or _organisation(name),

@@ -82,7 +82,7 @@ MAY_BE_LOST = frozenset(
         "console_user_link",
         "console_user_session",
         "declaration",
-        "found_issuance",  # the next look reads the list again
+        "found_certificate",  # the next look reads the list again
         "history",
         "history_head",
         "host",

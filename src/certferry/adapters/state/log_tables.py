@@ -1,4 +1,4 @@
-"""The tables about public logs: digests of own certificates, watched domains, issuances found."""
+"""The tables about public logs: own digests, watched domains, certificates of others."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from certferry.adapters.state import columns
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.row_proofs import OWN_DIGEST
 from certferry.adapters.state.sealing import Sealing
-from certferry.core.observed.issuances import (
+from certferry.core.observed.public_logs import (
     FORGOTTEN_AFTER,
-    FoundIssuance,
-    Issuance,
+    FoundCertificate,
+    LoggedCertificate,
     WatchedDomain,
 )
 
@@ -31,23 +31,23 @@ _DOMAINS = Table(
     left_out=columns.NUMBER,
 )
 _FOUND = Table(
-    "found_issuance",
-    FoundIssuance,
+    "found_certificate",
+    FoundCertificate,
     *("domain", "identity"),
-    issuance=None,
+    logged=None,
     found_at=columns.MOMENT,
     is_baseline=columns.FLAG,
     other_names=columns.NUMBER,
     is_cut=columns.FLAG,
 )
-_ISSUANCE = Table(
-    "found_issuance",
-    Issuance,
+_LOGGED = Table(
+    "found_certificate",
+    LoggedCertificate,
     names=columns.NAMES,
     not_before=columns.VALIDITY,
     not_after=columns.VALIDITY,
     is_revoked=columns.FLAG,
-    is_partial=None,  # `FoundIssuance.is_cut`
+    is_partial=None,  # `FoundCertificate.is_cut`
 )
 
 
@@ -62,8 +62,8 @@ def save_own(sealing: Sealing, transaction: Transaction, digests: Iterable[str])
 class LogTables(Tables):
     """See `LogStore`.
 
-    Domains and issuances have no proof: a program that can change the rows could as well delete the
-    rows, and a deletion begins a new first look.
+    Domains and certificates have no proof: a program that can change the rows could as well delete
+    the rows, and a deletion begins a new first look.
     """
 
     _sealing: Sealing
@@ -82,9 +82,9 @@ class LogTables(Tables):
     def watched_domains(self) -> tuple[WatchedDomain, ...]:
         return _DOMAINS.found(self._database, "ORDER BY domain")
 
-    def found_issuances(self) -> tuple[FoundIssuance, ...]:
-        rows = self._database.rows("SELECT * FROM found_issuance ORDER BY domain, identity")
-        return _FOUND.read(rows, _issuance)
+    def found_certificates(self) -> tuple[FoundCertificate, ...]:
+        rows = self._database.rows("SELECT * FROM found_certificate ORDER BY domain, identity")
+        return _FOUND.read(rows, _logged_of)
 
     @writes
     def save_look(
@@ -92,32 +92,32 @@ class LogTables(Tables):
         transaction: Transaction,
         before: WatchedDomain | None,
         after: WatchedDomain,
-        found: Iterable[FoundIssuance] = (),
-        gone: Collection[FoundIssuance] = (),
+        found: Iterable[FoundCertificate] = (),
+        gone: Collection[FoundCertificate] = (),
     ) -> bool:
         stored = _DOMAINS.found(transaction, "WHERE domain = ?", after.domain)
         if next(iter(stored), None) != before:
             return False
         _DOMAINS.save(transaction, after)
-        for issuance in gone:
-            domain, identity = issuance.key
-            transaction.remove("found_issuance", domain=domain, identity=identity)
-        for issuance in found:
-            row = _ISSUANCE.values(issuance.issuance, identity=issuance.issuance.identity)
-            row = _FOUND.values(issuance, **row)
-            transaction.add("found_issuance", "ON CONFLICT (domain, identity) DO NOTHING", **row)
+        for logged in gone:
+            domain, identity = logged.key
+            transaction.remove("found_certificate", domain=domain, identity=identity)
+        for logged in found:
+            row = _LOGGED.values(logged.logged, identity=logged.logged.identity)
+            row = _FOUND.values(logged, **row)
+            transaction.add("found_certificate", "ON CONFLICT (domain, identity) DO NOTHING", **row)
         self._forget(transaction, after)
         return True
 
     @staticmethod
     def _forget(transaction: Transaction, now: WatchedDomain) -> None:
-        """Delete the domains last tried `FORGOTTEN_AFTER` before this domain, with issuances."""
+        """Delete the domains last tried `FORGOTTEN_AFTER` before this domain, with certificates."""
         latest = columns.from_moment((now.tried_at or now.since) - FORGOTTEN_AFTER)
         old = "SELECT domain FROM watched_domain WHERE COALESCE(tried_at, since) < ?"
         for row in transaction.rows(old, latest):
-            transaction.remove("found_issuance", domain=row["domain"])
+            transaction.remove("found_certificate", domain=row["domain"])
             transaction.remove("watched_domain", domain=row["domain"])
 
 
-def _issuance(row: Row) -> dict[str, object]:
-    return {"issuance": _ISSUANCE.of_row(row)}
+def _logged_of(row: Row) -> dict[str, object]:
+    return {"logged": _LOGGED.of_row(row)}

@@ -17,11 +17,11 @@ from msgspec import Struct
 
 from certferry.core.assessment.notices import Notice, Notices, Subject, Topic
 from certferry.core.certificates.names import matches, registered_domain
-from certferry.core.observed.issuances import (
+from certferry.core.observed.public_logs import (
     LOOK_AGAIN,
     MOST_NAMES,
-    FoundIssuance,
-    Issuance,
+    FoundCertificate,
+    LoggedCertificate,
     WatchedDomain,
 )
 from certferry.errors import Problem, Severity
@@ -32,13 +32,13 @@ FOREIGN = "certificate_not_ordered"
 """The code of the problem of a certificate that certferry did not order."""
 
 SILENT = "logs_not_read"
-"""The code of the problem of a domain whose issuances have not been read for `SILENCE`."""
+"""The code of the problem of a domain whose certificates have not been read for `SILENCE`."""
 
 SILENCE = timedelta(days=3)
 """After this time without a complete look, a domain's missing looks are a trouble."""
 
 MOST_KEPT = 500
-"""The most issuances stored for a domain. More are counted (`WatchedDomain.left_out`)."""
+"""The most certificates stored for a domain. More are counted (`WatchedDomain.left_out`)."""
 
 BACKDATED = timedelta(hours=1)
 """How much earlier than the issuance CAs date the beginning of validity
@@ -46,7 +46,7 @@ BACKDATED = timedelta(hours=1)
 """
 
 
-class ExpectedIssuance(Struct, frozen=True):
+class ExpectedCertificate(Struct, frozen=True):
     """Certificates that the operator expects from elsewhere: an entry of `expected` in the file.
 
     Patterns may contain `*`, which stands for any text.
@@ -56,22 +56,22 @@ class ExpectedIssuance(Struct, frozen=True):
     #: Patterns for the names; each name of the certificate needs a pattern.
     names: tuple[str, ...]
 
-    def covers(self, certificate: FoundIssuance) -> bool:
+    def covers(self, certificate: FoundCertificate) -> bool:
         """Return whether an entry covers a certificate. A certificate without readable names, or
         with names left out, is covered by no entry, because such a name could be any name.
         """
-        names = certificate.issuance.names
+        names = certificate.logged.names
         if not names or certificate.is_cut:
             return False
-        issuers = _issuers(certificate.issuance)
+        issuers = _issuers(certificate.logged)
         return any(matches(self.issuer.lower(), issuer) for issuer in issuers) and all(
             any(matches(pattern, name) for pattern in self.names) for name in names
         )
 
 
-def _issuers(issuance: Issuance) -> tuple[str, ...]:
+def _issuers(logged: LoggedCertificate) -> tuple[str, ...]:
     """Return the spellings of the issuer in lower case; for an unreadable issuer, none."""
-    spellings = (issuance.issuer, issuance.issuer_name)
+    spellings = (logged.issuer, logged.issuer_name)
     return tuple(spelling.lower() for spelling in spellings if spelling)
 
 
@@ -84,10 +84,10 @@ class LogStanding(StrEnum):
     ALARM = "alarm"  #: Nothing explains the certificate.
 
 
-class JudgedIssuance(Struct, frozen=True):
+class JudgedCertificate(Struct, frozen=True):
     """A certificate that certferry did not order, with the judgement."""
 
-    found: FoundIssuance  #: The stored issuance.
+    found: FoundCertificate  #: The stored certificate.
     standing: LogStanding  #: The judgement.
 
 
@@ -97,12 +97,12 @@ class Transparency(Struct, frozen=True):
     #: How far each domain's list has been read, by domain.
     domains: tuple[WatchedDomain, ...] = ()
     #: The unexpired certificates that certferry did not order, the newest discovery first.
-    issuances: tuple[JudgedIssuance, ...] = ()
+    certificates: tuple[JudgedCertificate, ...] = ()
 
     @property
-    def alarms(self) -> tuple[FoundIssuance, ...]:
+    def alarms(self) -> tuple[FoundCertificate, ...]:
         """The certificates that raise an alarm, the newest discovery first."""
-        judged = self.issuances
+        judged = self.certificates
         return tuple(each.found for each in judged if each.standing is LogStanding.ALARM)
 
     def silent(self, now: datetime) -> tuple[WatchedDomain, ...]:
@@ -117,31 +117,31 @@ def domains_of(names: Iterable[str]) -> tuple[str, ...]:
 
 def after_read(
     watched: WatchedDomain,
-    listed: Sequence[Issuance],
+    listed: Sequence[LoggedCertificate],
     own: Collection[str],
     stored: int,
     now: datetime,
-) -> tuple[WatchedDomain, tuple[FoundIssuance, ...]]:
-    """Return the domain and the issuances to store after a part of the list was read.
+) -> tuple[WatchedDomain, tuple[FoundCertificate, ...]]:
+    """Return the domain and the certificates to store after a part of the list was read.
 
     `own` are the digests that the state knows, and `stored` is the number of the domain's stored
-    issuances. Own, expired and other owners' certificates are left out.
+    certificates. Own, expired and other owners' certificates are left out.
     """
-    by_identity: dict[str, FoundIssuance] = {}
-    for issuance in listed:
-        ours = issuance.names_within(watched.domain)
-        is_foreign = bool(issuance.names) and not ours and not issuance.is_partial
-        is_expired = issuance.not_after is not None and issuance.not_after <= now
-        if is_foreign or is_expired or not issuance.digests.isdisjoint(own):
+    by_identity: dict[str, FoundCertificate] = {}
+    for logged in listed:
+        ours = logged.names_within(watched.domain)
+        is_foreign = bool(logged.names) and not ours and not logged.is_partial
+        is_expired = logged.not_after is not None and logged.not_after <= now
+        if is_foreign or is_expired or not logged.digests.isdisjoint(own):
             continue
         kept = ours[:MOST_NAMES]
-        by_identity[issuance.identity] = FoundIssuance(
+        by_identity[logged.identity] = FoundCertificate(
             watched.domain,
-            replace(issuance, names=kept, is_partial=False),
+            replace(logged, names=kept, is_partial=False),
             now,
             watched.baseline_at is None,
-            other_names=len({*issuance.names}) - len(kept),
-            is_cut=len(kept) < len(ours) or issuance.is_partial,
+            other_names=len({*logged.names}) - len(kept),
+            is_cut=len(kept) < len(ours) or logged.is_partial,
         )
     new = tuple(by_identity.values())
     fitting = new[: max(0, MOST_KEPT - stored)]
@@ -151,32 +151,30 @@ def after_read(
 
 
 def judged(
-    certificates: Iterable[FoundIssuance],
+    certificates: Iterable[FoundCertificate],
     domains: Iterable[WatchedDomain],
     own: Collection[str],
-    expected: Sequence[ExpectedIssuance],
+    expected: Sequence[ExpectedCertificate],
     now: datetime,
 ) -> Transparency:
-    """Return what the logs show: the judgement of each stored issuance of these domains. Expired
+    """Return what the logs show: the judgement of each stored certificate of these domains. Expired
     certificates, and certificates that became certferry's own, are left out.
     """
     watched = {each.domain: each for each in domains}
-    issuances = [
-        JudgedIssuance(each, standing_of(each, expected, now))
+    shown = [
+        JudgedCertificate(each, standing_of(each, expected, now))
         for each in certificates
-        if each.domain in watched
-        and each.issuance.digests.isdisjoint(own)
-        and not is_over(each, now)
+        if each.domain in watched and each.logged.digests.isdisjoint(own) and not is_over(each, now)
     ]
-    issuances.sort(key=lambda each: (each.found.found_at, each.found.key), reverse=True)
-    return Transparency(tuple(watched[name] for name in sorted(watched)), tuple(issuances))
+    shown.sort(key=lambda each: (each.found.found_at, each.found.key), reverse=True)
+    return Transparency(tuple(watched[name] for name in sorted(watched)), tuple(shown))
 
 
-def is_over(certificate: FoundIssuance, now: datetime) -> bool:
+def is_over(certificate: FoundCertificate, now: datetime) -> bool:
     """Return whether a stored certificate has expired. A certificate with an unreadable end counts
     as expired after 400 days, because no public CA issues for longer (398 days at most).
     """
-    end = certificate.issuance.not_after
+    end = certificate.logged.not_after
     return (certificate.found_at + _LONGEST_LIFE if end is None else end) <= now
 
 
@@ -184,7 +182,7 @@ _LONGEST_LIFE = timedelta(days=400)
 
 
 def standing_of(
-    certificate: FoundIssuance, expected: Iterable[ExpectedIssuance], now: datetime
+    certificate: FoundCertificate, expected: Iterable[ExpectedCertificate], now: datetime
 ) -> LogStanding:
     """Return how a certificate counts that is not certferry's own."""
     if any(entry.covers(certificate) for entry in expected):
@@ -194,11 +192,11 @@ def standing_of(
     return LogStanding.WAITING if is_waiting(certificate, now) else LogStanding.ALARM
 
 
-def is_waiting(certificate: FoundIssuance, now: datetime) -> bool:
+def is_waiting(certificate: FoundCertificate, now: datetime) -> bool:
     """Return whether a certificate was issued less than a run before the discovery, and no run has
     begun since. Another client's certificate may come into the state with the next run.
     """
-    issued = certificate.issuance.not_before
+    issued = certificate.logged.not_before
     is_young = issued is not None and certificate.found_at - issued <= LOOK_AGAIN + BACKDATED
     return is_young and timedelta(0) <= now - certificate.found_at < LOOK_AGAIN
 
@@ -210,12 +208,12 @@ def is_silent(watched: WatchedDomain, now: datetime) -> bool:
     return now - (watched.looked_at or watched.since) >= SILENCE
 
 
-def line_for(certificate: FoundIssuance) -> str:
+def line_for(certificate: FoundCertificate) -> str:
     """Return the entry of `expected` that covers exactly such certificates, as TOML; empty if no
     entry can cover the certificate.
     """
-    issuance, names = certificate.issuance, certificate.issuance.names
-    issuer = issuance.issuer or issuance.issuer_name
+    logged, names = certificate.logged, certificate.logged.names
+    issuer = logged.issuer or logged.issuer_name
     if not names or not issuer or certificate.is_cut:
         return ""
     written = _toml(names[0]) if len(names) == 1 else f"[{', '.join(map(_toml, names))}]"
@@ -227,10 +225,10 @@ def _toml(words: str) -> str:
     return json.dumps(words, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def problem_of(certificate: FoundIssuance) -> Problem:
+def problem_of(certificate: FoundCertificate) -> Problem:
     """Return the alarm about a certificate: issuer, names, validity, when found, and what to do."""
-    issuance = certificate.issuance
-    names = issuance.names
+    logged = certificate.logged
+    names = logged.names
     message = Text(
         "{issuer} issued a certificate for {name} that certferry did not order: valid from {start}"
         " to {end}, found at {found}"
@@ -241,11 +239,11 @@ def problem_of(certificate: FoundIssuance) -> Problem:
             " certferry did not order: valid from {start} to {end}, found at {found}"
         )
     message = message.filled(
-        issuer=issuance.issuer or issuance.issuer_name or Text("an unknown CA"),
+        issuer=logged.issuer or logged.issuer_name or Text("an unknown CA"),
         name=names[0] if names else certificate.domain,
         count=len(names),
-        start=_known(issuance.not_before),
-        end=_known(issuance.not_after),
+        start=_known(logged.not_before),
+        end=_known(logged.not_after),
         found=certificate.found_at,
     )
     return Problem(
@@ -257,7 +255,7 @@ def _known(moment: datetime | None) -> datetime | Text:
     return Text("an unknown moment") if moment is None else moment
 
 
-def _what_to_do(certificate: FoundIssuance) -> Text:
+def _what_to_do(certificate: FoundCertificate) -> Text:
     line = line_for(certificate)
     hint = Text(
         "find out who ordered the certificate: {link}. If the certificate is yours or your CDN's,"
@@ -269,7 +267,7 @@ def _what_to_do(certificate: FoundIssuance) -> Text:
             "find out who ordered the certificate: {link}. If the certificate is neither yours nor"
             " your CDN's, ask the CA to revoke the certificate, and limit the CAs by a CAA record"
         )
-    return hint.filled(link=certificate.issuance.link or "certferry ct", line=line)
+    return hint.filled(link=certificate.logged.link or "certferry ct", line=line)
 
 
 def silence_of(watched: WatchedDomain) -> Problem:
@@ -312,7 +310,7 @@ def with_alarms(
 def _notices(shown: Transparency, now: datetime) -> Iterator[Notice]:
     for certificate in shown.alarms:
         problem = problem_of(certificate)
-        subject = Subject(domain=certificate.domain, issuance=certificate.issuance.identity)
+        subject = Subject(domain=certificate.domain, logged=certificate.logged.identity)
         yield Notice(Topic.TROUBLE, subject, certificate.found_at, problem)
     for watched in shown.silent(now):
         problem = silence_of(watched)
@@ -320,10 +318,10 @@ def _notices(shown: Transparency, now: datetime) -> Iterator[Notice]:
         yield Notice(Topic.TROUBLE, Subject(domain=watched.domain), since, problem)
 
 
-def counts_by_issuer(certificates: Iterable[FoundIssuance]) -> Mapping[str, int]:
+def counts_by_issuer(certificates: Iterable[FoundCertificate]) -> Mapping[str, int]:
     """Return the number of certificates of each issuer, the most frequent issuer first."""
     counts: dict[str, int] = {}
     for each in certificates:
-        issuer = each.issuance.issuer or each.issuance.issuer_name
+        issuer = each.logged.issuer or each.logged.issuer_name
         counts[issuer] = counts.get(issuer, 0) + 1
     return dict(sorted(counts.items(), key=lambda count: (-count[1], count[0])))

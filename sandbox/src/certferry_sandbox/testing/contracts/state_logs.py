@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives import serialization
 
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import digests_of_key, parse_certificates
-from certferry.core.observed.issuances import (
+from certferry.core.observed.public_logs import (
     FORGOTTEN_AFTER,
-    FoundIssuance,
-    Issuance,
+    FoundCertificate,
+    LoggedCertificate,
     WatchedDomain,
 )
 from certferry.ports.state import AcmeOrder, StateStore
@@ -24,7 +24,7 @@ from certferry_sandbox.testing.certificates import make_bundle, make_key
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(hours=12)
 FIRST = WatchedDomain("example.com", NOW, tried_at=NOW)
-ISSUANCE = Issuance(
+LOGGED = LoggedCertificate(
     "17",
     ("*.shop.example.com", "shop.example.com"),
     "Harbour CA",
@@ -36,8 +36,8 @@ ISSUANCE = Issuance(
     "https://log.example/17",
     is_revoked=True,
 )
-FOUND = FoundIssuance("example.com", ISSUANCE, NOW, is_baseline=True, other_names=3, is_cut=True)
-BLANK = FoundIssuance("example.com", Issuance("18"), LATER)
+FOUND = FoundCertificate("example.com", LOGGED, NOW, is_baseline=True, other_names=3, is_cut=True)
+BLANK = FoundCertificate("example.com", LoggedCertificate("18"), LATER)
 
 
 def _digests(bundle: CertificateBundle) -> set[str]:
@@ -53,7 +53,7 @@ def _key_digest(leaf: x509.Certificate) -> str:
 
 
 class LogsContract:
-    """Own digests, watched domains, and the issuances found."""
+    """Own digests, watched domains, and the certificates found."""
 
     def test_version_is_own_by_key_and_by_tbs(
         self, store: StateStore, elsewhere: StateStore
@@ -90,7 +90,7 @@ class LogsContract:
         assert _digests(bundle) == store.own_among({*many, *_digests(bundle)})
 
     def test_look_is_read_back(self, store: StateStore, elsewhere: StateStore) -> None:
-        """A domain and its issuances come back, with every fact, readable or not."""
+        """A domain and its certificates come back, with every fact, readable or not."""
         whole = replace(
             FIRST,
             cursor="18",
@@ -104,24 +104,24 @@ class LogsContract:
         assert store.save_look(None, whole, [BLANK, FOUND])
 
         assert (whole,) == elsewhere.watched_domains()
-        assert (FOUND, BLANK) == elsewhere.found_issuances()
+        assert (FOUND, BLANK) == elsewhere.found_certificates()
 
     def test_first_discovery_counts(self, store: StateStore) -> None:
-        """An issuance found again stays as stored."""
+        """A certificate found again stays as stored."""
         store.save_look(None, FIRST, [FOUND])
 
         again = replace(FOUND, found_at=LATER, is_baseline=False)
         store.save_look(FIRST, replace(FIRST, tried_at=LATER), [again])
 
-        assert (FOUND,) == store.found_issuances()
+        assert (FOUND,) == store.found_certificates()
 
     def test_issuances_that_are_gone(self, store: StateStore) -> None:
-        """Only the named issuances are deleted."""
+        """Only the named certificates are deleted."""
         store.save_look(None, FIRST, [FOUND, BLANK])
 
         store.save_look(FIRST, FIRST, gone=[FOUND])
 
-        assert (BLANK,) == store.found_issuances()
+        assert (BLANK,) == store.found_certificates()
 
     def test_look_of_another_run_is_not_overwritten(
         self, store: StateStore, other: StateStore
@@ -135,7 +135,7 @@ class LogsContract:
         assert not store.save_look(None, FIRST, [FOUND])
 
         assert (ahead,) == store.watched_domains()
-        assert () == store.found_issuances()
+        assert () == store.found_certificates()
 
     def test_domain_that_no_run_reads_is_forgotten(self, store: StateStore) -> None:
         """The file lost the names, so the rows go after a while."""
@@ -146,4 +146,4 @@ class LogsContract:
         store.save_look(None, other, [replace(BLANK, domain="example.org")])
 
         assert (other,) == store.watched_domains()
-        assert ["example.org"] == [found.domain for found in store.found_issuances()]
+        assert ["example.org"] == [found.domain for found in store.found_certificates()]

@@ -321,13 +321,13 @@ CREATE TABLE notice (
     domain TEXT COLLATE "C" NOT NULL,
     channel TEXT COLLATE "C" NOT NULL,
     host TEXT COLLATE "C" NOT NULL,
-    issuance TEXT COLLATE "C" NOT NULL,
+    logged TEXT COLLATE "C" NOT NULL,
     since TEXT COLLATE "C" NOT NULL,
     code TEXT COLLATE "C" NOT NULL,
     message TEXT COLLATE "C" NOT NULL,
     hint TEXT COLLATE "C",
     deadline TEXT COLLATE "C",
-    PRIMARY KEY (topic, lineage, target, domain, channel, host, issuance)
+    PRIMARY KEY (topic, lineage, target, domain, channel, host, logged)
 );
 
 -- A notice that was sent, or is about to be sent, to the channel `name`, and when. A run stores the row
@@ -340,11 +340,11 @@ CREATE TABLE told (
     domain TEXT COLLATE "C" NOT NULL,
     channel TEXT COLLATE "C" NOT NULL,
     host TEXT COLLATE "C" NOT NULL,
-    issuance TEXT COLLATE "C" NOT NULL,
+    logged TEXT COLLATE "C" NOT NULL,
     since TEXT COLLATE "C" NOT NULL,
     at TEXT COLLATE "C" NOT NULL,
     code TEXT COLLATE "C" NOT NULL,
-    PRIMARY KEY (name, topic, lineage, target, domain, channel, host, issuance)
+    PRIMARY KEY (name, topic, lineage, target, domain, channel, host, logged)
 );
 
 -- A channel: when its last messages were sent (a list), until when its service asked to wait, and why the
@@ -368,10 +368,10 @@ CREATE TABLE own_digest (
     proof TEXT COLLATE "C"
 );
 
--- How far the list of a registered domain's issuances has been read. `cursor` is the service's id of the last
--- issuance read, `baseline_at` when the first look ended, `looked_at` when a look last reached the end of the
+-- How far the list of a registered domain's certificates in public logs has been read. `cursor` is the service's id of the last
+-- certificate read, `baseline_at` when the first look ended, `looked_at` when a look last reached the end of the
 -- list, `again_at` until when the service asked to wait, `problem` why the last look failed (JSON), and
--- `left_out` how many issuances were too many to store.
+-- `left_out` how many certificates were too many to store.
 CREATE TABLE watched_domain (
     domain TEXT COLLATE "C" PRIMARY KEY,
     since TEXT COLLATE "C" NOT NULL,
@@ -388,7 +388,7 @@ CREATE TABLE watched_domain (
 -- `identity` is `tbs_digest`, or `id:` and the service's id. Of the first look (`is_baseline`), no certificate
 -- raises an alarm. `other_names` counts the names left out; `is_cut` tells whether some are at or below
 -- `domain`.
-CREATE TABLE found_issuance (
+CREATE TABLE found_certificate (
     domain TEXT COLLATE "C" NOT NULL,
     identity TEXT COLLATE "C" NOT NULL,
     id TEXT COLLATE "C" NOT NULL,

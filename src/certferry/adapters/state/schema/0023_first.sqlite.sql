@@ -312,13 +312,13 @@ CREATE TABLE notice (
     domain TEXT NOT NULL,
     channel TEXT NOT NULL,
     host TEXT NOT NULL,
-    issuance TEXT NOT NULL,
+    logged TEXT NOT NULL,
     since TEXT NOT NULL,
     code TEXT NOT NULL,
     message TEXT NOT NULL,
     hint TEXT,
     deadline TEXT,
-    PRIMARY KEY (topic, lineage, target, domain, channel, host, issuance)
+    PRIMARY KEY (topic, lineage, target, domain, channel, host, logged)
 );
 
 -- A notice that was sent, or is about to be sent, to the channel `name`, and when. A run stores the row
@@ -331,11 +331,11 @@ CREATE TABLE told (
     domain TEXT NOT NULL,
     channel TEXT NOT NULL,
     host TEXT NOT NULL,
-    issuance TEXT NOT NULL,
+    logged TEXT NOT NULL,
     since TEXT NOT NULL,
     at TEXT NOT NULL,
     code TEXT NOT NULL,
-    PRIMARY KEY (name, topic, lineage, target, domain, channel, host, issuance)
+    PRIMARY KEY (name, topic, lineage, target, domain, channel, host, logged)
 );
 
 -- A channel: when its last messages were sent (a list), until when its service asked to wait, and why the
@@ -359,10 +359,10 @@ CREATE TABLE own_digest (
     proof TEXT
 );
 
--- How far the list of a registered domain's issuances has been read. `cursor` is the service's id of the last
--- issuance read, `baseline_at` when the first look ended, `looked_at` when a look last reached the end of the
+-- How far the list of a registered domain's certificates in public logs has been read. `cursor` is the service's id of the last
+-- certificate read, `baseline_at` when the first look ended, `looked_at` when a look last reached the end of the
 -- list, `again_at` until when the service asked to wait, `problem` why the last look failed (JSON), and
--- `left_out` how many issuances were too many to store.
+-- `left_out` how many certificates were too many to store.
 CREATE TABLE watched_domain (
     domain TEXT PRIMARY KEY,
     since TEXT NOT NULL,
@@ -379,7 +379,7 @@ CREATE TABLE watched_domain (
 -- `identity` is `tbs_digest`, or `id:` and the service's id. Of the first look (`is_baseline`), no certificate
 -- raises an alarm. `other_names` counts the names left out; `is_cut` tells whether some are at or below
 -- `domain`.
-CREATE TABLE found_issuance (
+CREATE TABLE found_certificate (
     domain TEXT NOT NULL,
     identity TEXT NOT NULL,
     id TEXT NOT NULL,

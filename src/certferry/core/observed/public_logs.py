@@ -1,7 +1,7 @@
-"""Issuances: certificates in public logs (Certificate Transparency), as a service reports them.
+"""Certificates: certificates in public logs (Certificate Transparency), as a service reports them.
 
 A CA logs each certificate before or after signing, as a precertificate, as a certificate, or as
-both. A service joins the entries of one certificate to one issuance (RFC 6962 §3.1).
+both. A service joins the entries of one certificate to one certificate (RFC 6962 §3.1).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from certferry.core.certificates.names import base_name, is_within
 from certferry.text import Text
 
 MOST_NAMES = 250
-"""The most names of an issuance that certferry keeps. CAs allow 100 to 250 names, and a longer list
-would only fill the state.
+"""The most names of a certificate that certferry keeps. CAs allow 100 to 250 names, and a longer
+list would only fill the state.
 """
 
 LOOK_AGAIN = timedelta(hours=11)
@@ -24,10 +24,10 @@ run may begin some minutes early.
 """
 
 
-class Issuance(Struct, frozen=True):
-    """The issuance of a certificate. An empty text or `None` stands for an unreadable fact."""
+class LoggedCertificate(Struct, frozen=True):
+    """The certificate of a certificate. An empty text or `None` stands for an unreadable fact."""
 
-    #: The service's id of the issuance. A later list begins after an id.
+    #: The service's id of the certificate. A later list begins after an id.
     id: str
     #: The DNS names in lower case.
     names: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Issuance(Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        """The digest by which certferry recognises the issuance; without a digest, the id."""
+        """The digest by which certferry recognises the certificate; without a digest, the id."""
         return self.tbs_digest or f"id:{self.id}"
 
     @property
@@ -64,14 +64,14 @@ class Issuance(Struct, frozen=True):
         return tuple(sorted({name for name in self.names if is_within(base_name(name), domain)}))
 
 
-class FoundIssuance(Struct, frozen=True):
-    """A stored issuance of a certificate that certferry did not order."""
+class FoundCertificate(Struct, frozen=True):
+    """A stored certificate of a certificate that certferry did not order."""
 
     domain: str  #: The watched domain.
-    #: The issuance, with only the names at or below `domain`, at most `MOST_NAMES`.
-    issuance: Issuance
-    found_at: datetime  #: When certferry first read the issuance.
-    #: Whether the issuance belongs to the first look, which raises no alarm.
+    #: The certificate, with only the names at or below `domain`, at most `MOST_NAMES`.
+    logged: LoggedCertificate
+    found_at: datetime  #: When certferry first read the certificate.
+    #: Whether the certificate belongs to the first look, which raises no alarm.
     is_baseline: bool = False
     #: How many names of the certificate are left out: names of other owners, or too many names.
     other_names: int = 0
@@ -80,16 +80,16 @@ class FoundIssuance(Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, str]:
-        """The identity in the state: at most one issuance is stored for a key."""
-        return (self.domain, self.issuance.identity)
+        """The identity in the state: at most one certificate is stored for a key."""
+        return (self.domain, self.logged.identity)
 
 
 class WatchedDomain(Struct, frozen=True):
-    """How far the list of a registered domain's issuances has been read."""
+    """How far the list of a registered domain's certificates has been read."""
 
     domain: str  #: The registered domain.
     since: datetime  #: When certferry first tried to read the list.
-    #: The id of the last issuance read; empty before the first.
+    #: The id of the last certificate read; empty before the first.
     cursor: str = ""
     #: When the first look reached the end of the list; `None`: the first look goes on.
     baseline_at: datetime | None = None
@@ -101,7 +101,7 @@ class WatchedDomain(Struct, frozen=True):
     again_at: datetime | None = None
     #: Why the last look failed; `None` after a look without a failure.
     problem: Text | None = None
-    #: How many issuances are not stored, because too many are stored already.
+    #: How many certificates are not stored, because too many are stored already.
     left_out: int = 0
 
     def is_due(self, now: datetime) -> bool:
