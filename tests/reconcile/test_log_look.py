@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certferry.core.assessment.transparency import LogStanding, Transparency
+from certferry.core.assessment.transparency import MOST_KEPT, LogStanding, Transparency
 from certferry.core.certificates.pem import digests_of_key, parse_certificates
 from certferry.core.observed.public_logs import LOOK_AGAIN, LoggedCertificate
 from certferry.errors import LogSearchFailed, Retry
@@ -261,3 +261,44 @@ def test_expired_certificates_are_forgotten(
 
     assert () == looking().certificates
     assert () == state.found_certificates()
+
+
+def test_long_baseline_keeps_no_later_certificate_out(
+    looking: Look, logs: Logs, state: MemoryState, clock: Clock
+) -> None:
+    """The baseline is bounded, and later certificates have room of their own."""
+    logs.page_size = MOST_KEPT
+    logs.listed = [logged(number) for number in range(1, MOST_KEPT + 3)]
+    looking()
+    clock.moment += LOOK_AGAIN
+    logs.listed.append(logged(MOST_KEPT + 3))
+
+    shown = looking()
+
+    assert 2 == shown.domains[0].left_out
+    assert [str(MOST_KEPT + 3)] == [each.logged.id for each in shown.alarms]
+
+
+def test_refused_domains_starve_no_other_domain(looking: Look, logs: Logs, clock: Clock) -> None:
+    """Domains that the service always refuses take turns with the others."""
+    refused = [f"a{number}.example" for number in range(log_look.MOST_FAILURES)]
+
+    class Refusing(Logs):
+        def page_after(self, domain: str, cursor: str) -> tuple[LoggedCertificate, ...]:
+            if domain in refused:
+                raise LogSearchFailed(Text("refused"))
+            return logs.page_after(domain, cursor)
+
+    state = MemoryState()
+    for _ in range(4):
+        look((*refused, DOMAIN), Refusing(), state, clock)
+        clock.moment += LOOK_AGAIN
+
+    assert 2 <= len(logs.asked)
+
+
+def test_domain_that_no_run_has_tried_is_shown(state: MemoryState) -> None:
+    """An absent domain would look like a domain without certificates of others."""
+    (watched,) = shown_in(state, (DOMAIN,), (), NOW).domains
+
+    assert (None, None) == (watched.tried_at, watched.looked_at)

@@ -132,4 +132,4 @@ def test_stopped_run_begins_no_look(state: MemoryState) -> None:
         look_at_logs(declared, state, stopped, is_whole=True)
 
         assert [] == service.http.requests()
-    assert () == shown(declared, state).domains
+    assert () == state.watched_domains()

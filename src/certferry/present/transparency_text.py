@@ -84,11 +84,13 @@ def below(shown: Transparency, now: datetime, voice: Voice) -> Iterator[Line]:
         if problem_now is not None:
             yield line(f"  {voice.say(problem_now.message)}")
             yield from voice.hint(problem_now.hint, 2)
-    if not shown.domains:
+    if not any(watched.tried_at for watched in shown.domains):
         yield line(voice.say(Text("certferry has not looked at public logs yet: certferry sync")))
 
 
 def _last_look(watched: WatchedDomain) -> Text:
+    if watched.tried_at is None:
+        return Text("not looked at yet")
     if watched.looked_at is None:
         return Text("not looked at completely since {moment}", moment=watched.since)
     return Text("last complete look at {moment}", moment=watched.looked_at)

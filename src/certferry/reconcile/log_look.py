@@ -40,13 +40,15 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def look(domains: Collection[str], search: LogSearch, state: StateStore, now: Clock) -> None:
-    """Read the lists of the domains that are due. The domain without a look for the longest time
-    comes first. A failure is stored with the domain. Raises `StateError` and `Interrupted`.
+    """Read the lists of the domains that are due. The domain that no run has tried for the longest
+    time comes first. A failure is stored with the domain. Raises `StateError` and `Interrupted`.
     """
     began, failures = now(), 0
     stored = {watched.domain: watched for watched in state.watched_domains()}
     due = [domain for domain in domains if domain not in stored or stored[domain].is_due(began)]
-    due.sort(key=lambda domain: _last_look(stored.get(domain)))
+    # Not by the last complete look: a domain that the service always refuses would come first in
+    # every run, and hold up the others.
+    due.sort(key=lambda domain: _last_try(stored.get(domain)))
     for place, domain in enumerate(due):
         reading = _Reading(domain, stored.get(domain), search, state, now, began + LONGEST)
         try:
@@ -56,17 +58,15 @@ def look(domains: Collection[str], search: LogSearch, state: StateStore, now: Cl
             reading.fail(error)
             if error.retry.after is not None:  # the service refuses all further requests
                 for later in due[place + 1 :]:
-                    _Reading(later, stored.get(later), search, state, now, began).fail(error)
+                    waiting = _Reading(later, stored.get(later), search, state, now, began)
+                    waiting.fail(error, is_tried=False)
                 return
         if failures >= MOST_FAILURES or reading.is_late:
             return
 
 
-def _last_look(watched: WatchedDomain | None) -> tuple[datetime, datetime]:
-    """Return the key by which due domains sort: the last look, then the last try."""
-    if watched is None:
-        return (_NEVER, _NEVER)
-    return (watched.looked_at or _NEVER, watched.tried_at or _NEVER)
+def _last_try(watched: WatchedDomain | None) -> datetime:
+    return _NEVER if watched is None or watched.tried_at is None else watched.tried_at
 
 
 class _Reading:
@@ -114,9 +114,13 @@ class _Reading:
         """Store a page. Return False if another run has read the domain meanwhile."""
         digests = {digest for logged in page for digest in logged.digests}
         own, now = self._state.own_among(digests), self._now()
-        stored = [each.key for each in self._of_domain()]
-        watched, found = after_read(self._watched, page, own, len(stored), now)
-        return self._save(watched, [each for each in found if each.key not in {*stored}])
+        stored, is_first = self._of_domain(), self._watched.baseline_at is None
+        known = {each.logged.identity for each in stored}
+        new = [logged for logged in page if logged.identity not in known]
+        # A long baseline must not keep a later certificate out.
+        count = sum(each.is_baseline == is_first for each in stored)
+        watched, found = after_read(self._watched, new, own, count, now)
+        return self._save(replace(watched, cursor=page[-1].id), found)
 
     def _end(self) -> None:
         """Store that the look reached the end of the list, and delete what is over."""
@@ -139,11 +143,12 @@ class _Reading:
             gone=gone,
         )
 
-    def fail(self, error: LogSearchFailed) -> None:
-        """Store why the look failed."""
+    def fail(self, error: LogSearchFailed, *, is_tried: bool = True) -> None:
+        """Store why the look failed; without `is_tried`, the failure is that of another domain."""
         problem = without_secrets(error.message)
         _log.info(Text("{domain}: {problem}", domain=self._watched.domain, problem=problem))
-        self._save(replace(self._watched, problem=problem, again_at=error.retry.after))
+        failed = replace(self._watched, problem=problem, again_at=error.retry.after)
+        self._save(failed, is_tried=is_tried)
 
     def _of_domain(self) -> list[FoundCertificate]:
         domain = self._watched.domain
@@ -154,8 +159,10 @@ class _Reading:
         watched: WatchedDomain,
         found: Collection[FoundCertificate] = (),
         gone: Collection[FoundCertificate] = (),
+        *,
+        is_tried: bool = True,
     ) -> bool:
-        watched = replace(watched, tried_at=self._now())
+        watched = replace(watched, tried_at=self._now()) if is_tried else watched
         is_saved = self._state.save_look(self._stored, watched, found, gone)
         if is_saved:
             self._stored = self._watched = watched
@@ -177,10 +184,11 @@ def shown_in(
     expected: Sequence[ExpectedCertificate],
     now: datetime,
 ) -> Transparency:
-    """Return what the logs show about the domains, from the records of earlier looks. Raises
+    """Return what the logs show about all of the domains, from the records of earlier looks. Raises
     `StateError`.
     """
-    watched = [each for each in state.watched_domains() if each.domain in domains]
+    known = {each.domain: each for each in state.watched_domains()}
+    watched = [known.get(domain) or WatchedDomain(domain, now) for domain in domains]
     stored = [each for each in state.found_certificates() if each.domain in domains]
     own = state.own_among({digest for each in stored for digest in each.logged.digests})
     return judged(stored, watched, own, expected, now)

@@ -38,7 +38,9 @@ SILENCE = timedelta(days=3)
 """After this time without a complete look, a domain's missing looks are a trouble."""
 
 MOST_KEPT = 500
-"""The most certificates stored for a domain. More are counted (`WatchedDomain.left_out`)."""
+"""The most certificates of the first look, and the most later certificates, stored for a domain.
+More are counted (`WatchedDomain.left_out`).
+"""
 
 BACKDATED = timedelta(hours=1)
 """How much earlier than the issuance CAs date the beginning of validity
@@ -52,7 +54,8 @@ class ExpectedCertificate(Struct, frozen=True):
     Patterns may contain `*`, which stands for any text.
     """
 
-    issuer: str  #: A pattern for the issuer's organisation, common name or whole name.
+    #: A pattern for the issuer's organisation (`LoggedCertificate.issuer`) or whole name.
+    issuer: str
     #: Patterns for the names; each name of the certificate needs a pattern.
     names: tuple[str, ...]
 
@@ -124,8 +127,9 @@ def after_read(
 ) -> tuple[WatchedDomain, tuple[FoundCertificate, ...]]:
     """Return the domain and the certificates to store after a part of the list was read.
 
-    `own` are the digests that the state knows, and `stored` is the number of the domain's stored
-    certificates. Own, expired and other owners' certificates are left out.
+    `own` are the digests that the state knows. `stored` is the number of the domain's stored
+    certificates of the same kind: of the first look, or later. Own, expired and other owners'
+    certificates are left out.
     """
     by_identity: dict[str, FoundCertificate] = {}
     for logged in listed:

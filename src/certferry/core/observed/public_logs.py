@@ -1,7 +1,7 @@
-"""Certificates: certificates in public logs (Certificate Transparency), as a service reports them.
+"""Certificates in public logs (Certificate Transparency), as a service reports them.
 
 A CA logs each certificate before or after signing, as a precertificate, as a certificate, or as
-both. A service joins the entries of one certificate to one certificate (RFC 6962 §3.1).
+both. A service lists these entries as a single certificate (RFC 6962 §3.1).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ run may begin some minutes early.
 
 
 class LoggedCertificate(Struct, frozen=True):
-    """The certificate of a certificate. An empty text or `None` stands for an unreadable fact."""
+    """A certificate in public logs. An empty text or `None` stands for an unreadable fact."""
 
     #: The service's id of the certificate. A later list begins after an id.
     id: str
@@ -65,7 +65,7 @@ class LoggedCertificate(Struct, frozen=True):
 
 
 class FoundCertificate(Struct, frozen=True):
-    """A stored certificate of a certificate that certferry did not order."""
+    """A stored certificate that certferry did not order."""
 
     domain: str  #: The watched domain.
     #: The certificate, with only the names at or below `domain`, at most `MOST_NAMES`.
