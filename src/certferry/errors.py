@@ -44,6 +44,7 @@ CertferryError                something went wrong
 │   ├── StateTooOld           a version from before the first release wrote the state
 │   └── StateUnavailable      the state cannot be used now, for example because the disk is full
 │       └── DatabaseUnavailable   the state's server failed to answer sensibly
+├── LogSearchFailed           the public logs of certificates could not be searched
 ├── RunCutShort               the system ended a scheduled run, or could not begin it
 └── ScheduleError             the scheduled run could not be arranged with the system
 
@@ -488,6 +489,12 @@ class DatabaseUnavailable(StateUnavailable):
 
 class ScheduleError(CertferryError):
     """cron or systemd did not accept the schedule, or did not show the schedule."""
+
+
+class LogSearchFailed(CertferryError):
+    """The public logs of certificates could not be searched."""
+
+    default_retry = Retry.LATER
 
 
 class RunCutShort(CertferryError):

@@ -164,7 +164,7 @@ def test_rotation_of_a_key_in_a_file(host: Path) -> None:
     ended = run(host, "state", "key", "--rotate")
 
     assert (Exit.OK, "") == (ended.code, ended.err)
-    assert ended.out.startswith("Sealed with the new key: 16 keys and proofs\n")
+    assert ended.out.startswith("Sealed with the new key: 19 keys and proofs\n")
     after = (host / "secret.key").read_text()
     assert before != after
     assert after.strip() not in ended.out

@@ -36,6 +36,7 @@ class Measured:
 
 WELL_COVERED = (
     *("core", "reconcile", "adapters/acme", "adapters/aliyun", "adapters/cloudflare"),
+    "adapters/certspotter",
     *("adapters/dnspod", "adapters/acme_dns", "adapters/lexicon", "adapters/rfc2136"),
     "adapters/tencentcloud",
     *("adapters/cdn", "adapters/qiniu"),

@@ -186,11 +186,11 @@ def _is_retired(name: str) -> bool:
 
 VENDORS = re.compile(
     r"qiniu|qbox|kodo|\bpili\b|七牛|dnspod|tencent|腾讯|alidns|aliyun|阿里|alibaba|cloudflare"
-    r"|powerdns|lexicon|dingtalk|钉钉|feishu|飞书|wecom",
+    r"|powerdns|lexicon|dingtalk|钉钉|feishu|飞书|wecom|cert ?spotter|sslmate|crt\.sh",
     re.IGNORECASE,
 )
 VENDORS_FOLDERS = frozenset(
-    {"aliyun", "cloudflare", "dnspod", "lexicon", "notify", "qiniu", "tencentcloud"}
+    {"aliyun", "certspotter", "cloudflare", "dnspod", "lexicon", "notify", "qiniu", "tencentcloud"}
 )
 """The folders of the vendors' own adapters."""
 NAMES_A_VENDOR = {

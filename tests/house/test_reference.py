@@ -87,9 +87,11 @@ def test_every_setting_of_ours_is_described(family: Family, name: str) -> None:
 LANGUAGES = ("en", "zh")
 ROW = re.compile(r"^\| `([a-z_]+)` \|(.*)\|$", re.MULTILINE)
 IN_MESSAGES = {
+    "certificate_not_ordered",
     "channel_refused",
     "heartbeat_missed",
     "host_away",
+    "logs_not_read",
     "metrics_missed",
     "test",
     Outcome.FAILED,

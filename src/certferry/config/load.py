@@ -327,6 +327,7 @@ def as_far_as_read(
     }
     channels = tables.read_channels(root.table("notify"))
     monitoring = tables.read_monitoring(root, paths)
+    transparency = tables.read_transparency(root.table("ct"))
     directory = default_directory(environ, os.geteuid())
     state = tables.read_state(root.table(_STATE), paths, directory, everything, adapters.buckets)
 
@@ -350,7 +351,10 @@ def as_far_as_read(
         secrets=Secrets(
             everything,
             paths,
-            references=_references(accounts, acme, channels, monitoring, state),
+            references=[
+                *_references(accounts, acme, channels, monitoring, state),
+                *filter(None, [transparency.token]),
+            ],
             usual=partial(adapters.variables, {account.type for account in accounts.values()}),
             # All variables of the environment files, also those that the environment overrides:
             # programs may read the files themselves, so their output may hold these secrets.
@@ -362,6 +366,7 @@ def as_far_as_read(
         console=read_console(
             root.table("console"), paths, [desired.lineage for desired in certificates]
         ),
+        transparency=transparency,
     )
     root.done()
     return settings, collected

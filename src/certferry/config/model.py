@@ -14,6 +14,7 @@ from certferry.config.document import Place
 from certferry.config.env_files import EnvFile
 from certferry.config.mistakes import Mistake
 from certferry.config.secrets import Resolve, SecretReference, Secrets
+from certferry.config.transparency import TransparencySettings
 from certferry.config.values import ServerAddress, TomlTable
 from certferry.core.assessment.notices import Topic
 from certferry.core.certificates.certificate import KeyType
@@ -316,6 +317,8 @@ class Settings:
     hosts: frozenset[str] = frozenset()
     #: The console, `[console]`.
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
+    #: The look at public logs, `[ct]`.
+    transparency: TransparencySettings = field(default_factory=TransparencySettings)
 
 
 class UsualAccount(Struct, frozen=True):

@@ -17,9 +17,12 @@ from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, instead_of
 from certferry.config.secrets import Resolve, SecretReference
+from certferry.config.transparency import TransparencySettings
 from certferry.config.values import Read, TomlTable
 from certferry.core.assessment.notices import USUAL, Topic
+from certferry.core.assessment.transparency import ExpectedCertificate
 from certferry.core.certificates.certificate import KeyType
+from certferry.core.certificates.names import read_pattern
 from certferry.core.desired.certificate import ExternalAccount
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -53,6 +56,37 @@ def read_monitoring(root: TomlTable, paths: Paths) -> model.Monitoring:
             table.report(name, Text("missing"))
         table.done()
     return monitoring
+
+
+def read_transparency(table: TomlTable) -> TransparencySettings:
+    """Read `[ct]`."""
+    settings = TransparencySettings(
+        watches=table.take("watch", values.flag, False),  # noqa: FBT003 - the default of a setting
+        api=table.take("api", values.https_url, None),
+        token=table.take("token", secret_reference(table), None),
+        expected=tuple(filter(None, map(_expected, table.tables("expected")))),
+    )
+    table.done()
+    return settings
+
+
+def _expected(table: TomlTable) -> ExpectedCertificate | None:
+    """Read an entry of `expected`; `None` for an entry with a mistake."""
+    issuer = table.take("issuer", values.word, None)
+    if table.holds(list, "names"):
+        names = table.take_list("names", _names_pattern, ())
+    else:
+        names = tuple(filter(None, [table.take("names", _names_pattern, None)]))
+    for key in ("issuer", "names"):
+        if key not in table:
+            table.report(key, Text("missing"))
+    table.done()
+    return ExpectedCertificate(issuer.strip(), names) if issuer and names else None
+
+
+def _names_pattern(value: object) -> str:
+    """Read a name, or a pattern with stars for names."""
+    return read_pattern(values.one_name(value))
 
 
 HTTPS_PORT = 443  # RFC 9110 §4.2.2

@@ -121,6 +121,9 @@ def _references(settings: Settings, scheme: str) -> Iterator[tuple[At, str]]:
     if settings.monitoring.heartbeat is not None:
         heartbeat = partial(mistake_at, settings.path, None, "[heartbeat]", "url")
         entries.append((heartbeat, settings.monitoring.heartbeat.written))
+    if settings.transparency.token is not None:
+        token = partial(mistake_at, settings.path, None, "[ct]", "token")
+        entries.append((token, settings.transparency.token.written))
     for at, value in entries:
         kind, _, rest = str(value).partition(":")
         if kind == scheme and rest.strip():

@@ -34,6 +34,7 @@ from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.redaction import Secret
 from certferry.errors import Reported, StateError, StateForeign
 from certferry.ports.access_store import AccessStore
+from certferry.ports.log_store import LogStore
 from certferry.ports.run_store import RunStore
 
 T = TypeVar("T")
@@ -517,6 +518,7 @@ class StateStore(
     NoticeStore,
     DeclarationStore,
     HostStore,
+    LogStore,
     RunStore,
     AccessStore,
     Protocol,

@@ -132,7 +132,7 @@ def english(template: str) -> str:
 
 
 READ_THE_FILE = (
-    "account|add|backup|check|console|discover|dns-persist|doctor|export|forget|history|hook|hosts"
+    "account|add|backup|check|console|ct|discover|dns-persist|doctor|export|forget|history|hook|hosts"
     "|notify|plan|remove|rename|restore|revoke|rollback|schedule|serve|state|status|sync|watch"
 )
 """The commands that read the configuration file, as alternatives of a regular expression."""

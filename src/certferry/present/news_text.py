@@ -136,6 +136,8 @@ def subject_of(subject: noticed.Subject) -> Text:
     if subject.lineage:
         place = of_lineage(subject.lineage, subject.target, subject.domain)
         return on_host(place, subject.host)
+    if subject.domain:
+        return verbatim(subject.domain)  # a domain whose certificates public logs show
     return Text("host {host}", host=subject.host) if subject.host else Text("the whole run")
 
 

@@ -293,7 +293,8 @@ def troubles(recorded: Recorded, voice: Voice) -> Iterator[Line]:
         message = Text(
             "since {moment}: {problem}", moment=notice.since, problem=notice.problem.message
         )
-        yield from voice.about(notice.subject.channel or notice.subject.host or "sync", message)
+        about = notice.subject
+        yield from voice.about(about.channel or about.domain or about.host or "sync", message)
         yield from voice.hint(notice.problem.hint, 2)
     if recorded.problem is not None:
         yield from voice.error(recorded.problem.message)

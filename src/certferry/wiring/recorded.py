@@ -31,6 +31,7 @@ from certferry.reconcile.run import Change
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.adapters import installed
+from certferry.wiring.transparency import with_current_alarms
 
 T = TypeVar("T")
 
@@ -219,8 +220,12 @@ def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorde
         for desired in settings.certificates
         if desired.files is not None and is_source_elsewhere(desired.lineage, state)
     )
+    notices = tuple(records.notices)
+    with suppress(StateError):  # the key is missing: `problem` says so, and the notices stay
+        notices = with_current_alarms(settings, state, records.versions)(notices)
     return replace(
         records,
+        notices=notices,
         problem=problem,
         undeclared=undeclared(settings, state, moment),
         sources_elsewhere=elsewhere,

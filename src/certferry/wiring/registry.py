@@ -1,9 +1,17 @@
-"""Choices among vendors that no adapter may make: the usual vendors, the vendors with buckets, and
-other names of vendors. Everything else about a vendor is declared by the vendor's adapter
-(`ports.adapter`).
+"""Choices among vendors that no adapter may make: the usual vendors, the vendors with buckets,
+other names of vendors, and the search of public logs. Everything else about a vendor is declared by
+the vendor's adapter (`ports.adapter`).
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from certferry.core.redaction import Secret
 from certferry.ports.adapter import DNS_GROUP, TARGET_GROUP
+from certferry.ports.log_search import LogSearch
+from certferry.ports.progress import Pause
 
 USUAL = {DNS_GROUP: "dnspod", TARGET_GROUP: "qiniu"}
 """The account type of each group used when there is no configuration file. No attribute of an
@@ -26,3 +34,12 @@ ALSO_CALLED = {
     "weixin": "wecom",
 }
 """Types by other names of the services, for mistyped types."""
+
+
+def log_search(
+    pause: Pause, now: Callable[[], datetime], api: str | None, token: Secret | None
+) -> LogSearch:
+    """Return the search of public logs at the address `api`, by default at the usual service."""
+    from certferry.adapters.certspotter.search import search_for  # imports requests
+
+    return search_for(pause, now, api, token)

@@ -36,6 +36,7 @@ from certferry.wiring.notifications import salvaged
 from certferry.wiring.recorded import lost_state, undeclared, with_undeclared
 from certferry.wiring.run_row import RunOptions, RunWriter, with_hint
 from certferry.wiring.selection import must_be_renewed_here, must_declare, select, the_one_meant
+from certferry.wiring.transparency import look_at_logs
 from certferry.wiring.workspace import Workspace, who_runs
 
 ENDING = timedelta(seconds=9)
@@ -143,6 +144,7 @@ class RunInProgress:
         else:
             engine = self._engine(confirmed)
             report = engine.sync(settings.certificates, options.wait_limit, renew=self._renews)
+        look_at_logs(settings, self.workspace.state, self.run, is_whole=options.is_whole)
         return with_undeclared(report, settings, self.workspace.state)
 
     @property

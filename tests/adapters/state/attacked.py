@@ -7,9 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from certferry.core.access import PasswordLink, Role, Session, Token, User
 from certferry.core.certificates.certificate import CertificateBundle, RenewalWindow
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
+from certferry.core.certificates.pem import digests_of_key, pkcs8_pem
 from certferry.core.observed.records import RolloutRecord, Upload
 from certferry.errors import StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
@@ -18,6 +21,10 @@ from tests.adapters.state.child_program import DIRECTORY, NOW
 
 LATER = NOW + timedelta(days=30)
 
+
+IMG_KEY = pkcs8_pem(ec.derive_private_key(7, ec.SECP256R1()))
+"""The key of the order of `img`."""
+(IMG_DIGEST,) = digests_of_key(IMG_KEY)
 
 FAR = "2299-01-01T00:00:00.000000Z"
 
@@ -48,7 +55,8 @@ def filled(store: StateStore) -> CertificateBundle:
         store.save_version(lease, stored, NOW)
         window = RenewalWindow(NOW, LATER, "https://ca.test/why")
         store.save_renewal_info(lineage, stored.certificate.fingerprint, window, LATER)
-        order = AcmeOrder(lineage, DIRECTORY, f"order/{lineage}", (lineage,), make_key(), NOW)
+        key_pem = IMG_KEY if lineage == "img" else make_key()
+        order = AcmeOrder(lineage, DIRECTORY, f"order/{lineage}", (lineage,), key_pem, NOW)
         store.save_order(lease, order)
         store.save_upload(Upload(lineage, "qiniu", lineage, "label", "ab", NOW))
         store.save_challenge_record(ChallengeRecord(lineage, f"_acme.{lineage}", "value", NOW))
@@ -79,6 +87,7 @@ OWN = {
     "upload": "lineage = 'img'",
     "challenge_record": "lineage = 'img'",
     "rollout": "lineage = 'img'",
+    "own_digest": f"digest = '{IMG_DIGEST}'",
 }
 """The row of each table that a test changes."""
 
@@ -140,6 +149,10 @@ READS: dict[str, list[Reads]] = {
         lambda store: store.remembered("img").rollouts,
         lambda store: store.remembered("gone").rollouts,
         lambda store: store.open_rollouts("command"),
+    ],
+    "own_digest": [
+        lambda store: store.own_among({IMG_DIGEST}),
+        lambda store: store.own_among({"cd" * 32}),
     ],
 }
 """The reads of that row, by its own keys and by the keys of the changed row."""

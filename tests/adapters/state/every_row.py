@@ -8,6 +8,7 @@ from certferry.core.access import PasswordLink, Role, Session, Token, User
 from certferry.core.assessment.notices import ChannelState, Notice, SentNotice, Subject, Topic
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
+from certferry.core.observed.public_logs import FoundCertificate, LoggedCertificate, WatchedDomain
 from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
 from certferry.core.observed.stored_runs import (
     RunEvent,
@@ -25,6 +26,8 @@ from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child_program import NOW
 
+WATCHED = WatchedDomain("example.com", NOW, "17", NOW, NOW, NOW, NOW, Text("{one}", one="一"), 3)
+FOUND = FoundCertificate("example.com", LoggedCertificate("17", ("shop.example.com",)), NOW)
 LIMITS = Limits(*[Allowance(1, timedelta(days=1))] * 4)
 
 
@@ -57,6 +60,7 @@ def store_everything(store: StateStore) -> None:
     store.update_notices(lambda _: (notice,))
     channel_state = ChannelState((SentNotice(*notice.key, NOW, NOW),), (NOW,))
     store.update_channel("ops", lambda *_: (channel_state, None))
+    store.save_look(None, WATCHED, [FOUND])
     store.update_account_note("qiniu", "way", lambda _: "https")
     store.save_run(NOW, succeeded=True)
     store.append_history(HistoryEntry(NOW, "img", "issued", "root", {"fingerprint": "ab"}))

@@ -129,6 +129,7 @@ CHANGES: dict[str, dict[str, str]] = {
         "repairs": f"""'["{FAR}"]'""",
         "attempts": "attempts + 1",
     },
+    "own_digest": {"digest": f"'{'cd' * 32}'"},
 }
 """A value of another program for each proven column."""
 

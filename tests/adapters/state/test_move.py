@@ -408,7 +408,7 @@ def test_rotation_of_a_key_file(origin: Address) -> None:
     key_file, old = path.with_name("secret.key"), path.with_name("secret.key").read_bytes()
     new = new_key()
 
-    assert 16 == rotate(origin, Secret(new), "web-1", NOW).count
+    assert 19 == rotate(origin, Secret(new), "web-1", NOW).count
 
     assert f"{new}\n" == key_file.read_text()
     assert 0o600 == stat.S_IMODE(key_file.stat().st_mode)

@@ -38,6 +38,7 @@ PARSED = {
     "console_user": ["seen_at"],
     "declaration": ["first_seen_at"],
     "failed_proof": ["failed_at"],
+    "found_certificate": ["found_at", "names", "not_after", "not_before"],
     "hold": ["names", "told_at", "until"],
     "host": ["seen_at"],
     "host_declaration": ["since"],
@@ -56,6 +57,7 @@ PARSED = {
     "sighting": ["lagging", "other_until", "since"],
     "told": ["at", "since", "topic"],
     "upload": ["in_use_until", "uploaded_at"],
+    "watched_domain": ["again_at", "baseline_at", "looked_at", "problem", "since", "tried_at"],
 }
 """The columns with moments, names, words and sentences, except columns under a proof."""
 
@@ -191,7 +193,7 @@ def messages_about(store: StateStore, table: str) -> list[str]:
 
 
 TABLES = [*PARSED, "account_note", "run_report", "version", "version_pem", "withdrawal"]
-TABLES += ["acme_account", "acme_order", "console_user_session", "console_user_link"]
+TABLES += ["acme_account", "acme_order", "console_user_session", "console_user_link", "own_digest"]
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from certferry.core.certificates.certificate import CertificateBundle, covered_by
 from certferry.core.certificates.pem import (
     certificate_pem,
+    digests_of_key,
+    digests_of_leaf,
     parse_bundle,
     parse_chain,
     pkcs8_pem,
@@ -373,3 +376,44 @@ def test_issuer_of_a_leaf_that_came_alone(beside: bytes) -> None:
     is_readable = b"BEGIN" not in beside
     assert (root if is_readable else leaf) == certificate_pem(completed[-1])
     assert alone == with_issuer(alone, beside)
+
+
+# --- Digests of own certificates
+
+
+def test_digests_of_a_leaf_are_those_of_the_precertificate(authority: Authority) -> None:
+    """SCTs come into the certificate after the log has seen the precertificate."""
+    begin, key = NOW.replace(microsecond=0), ec.generate_private_key(ec.SECP256R1())
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(authority.intermediate.subject)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=90))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("a.example.com")]), critical=True)
+    )
+    logged = builder.sign(key, hashes.SHA256())
+    scts = x509.UnrecognizedExtension(
+        x509.PrecertificateSignedCertificateTimestamps.oid, b"\x04\x02\x00\x00"
+    )
+    served = builder.add_extension(scts, critical=False).sign(key, hashes.SHA256())
+
+    assert hashes_of(logged) == digests_of_leaf(certificate_pem(served))
+    assert hashes_of(logged) == digests_of_leaf(certificate_pem(logged))
+    assert digests_of_key(pkcs8_pem(key)) < digests_of_leaf(certificate_pem(served))
+
+
+def hashes_of(certificate: x509.Certificate) -> set[str]:
+    key = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    parts = (key, certificate.tbs_certificate_bytes)
+    return {hashlib.sha256(part).hexdigest() for part in parts}
+
+
+def test_unreadable_key_and_certificate_have_no_digest() -> None:
+    """No CA certifies an unreadable key."""
+    assert frozenset() == digests_of_key(Secret("no key"))
+    assert frozenset() == digests_of_leaf("no certificate")

@@ -83,6 +83,7 @@ MAY_BE_LOST = frozenset(
         "console_user_link",
         "console_user_session",
         "declaration",
+        "found_certificate",  # the next look reads the list again
         "history",
         "history_head",
         "host",
@@ -95,6 +96,7 @@ MAY_BE_LOST = frozenset(
         "run_report",
         "sighting",
         "told",
+        "watched_domain",
     ]
 )
 """Tables that may lose changes. The loss costs a few requests, a line of history, or a repeated

@@ -17,9 +17,11 @@ from certferry.adapters.state.database import (
     writes,
 )
 from certferry.adapters.state.fencing import fenced
+from certferry.adapters.state.log_tables import save_own
 from certferry.adapters.state.row_proofs import ACCOUNT, CHALLENGE, ORDER
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.certificates.names import base_name, registered_domain
+from certferry.core.certificates.pem import digests_of_key
 from certferry.core.planning import limits as rate_limits
 from certferry.core.redaction import Secret
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
@@ -157,6 +159,8 @@ class OrderTables(Tables):
         sealed = self._sealing.seal(transaction, order.key_pem, *bound_to)
         row = _ORDERS.values(order, sealed_key_pem=sealed)
         ORDER.save(self._sealing, transaction, **row)
+        # Stored before the CA can issue: the public logs may show the certificate first.
+        save_own(self._sealing, transaction, digests_of_key(order.key_pem))
 
     @fenced
     def drop_order(

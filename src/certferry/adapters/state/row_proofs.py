@@ -268,6 +268,13 @@ ROLLOUT = ProofRule(
     # Targets and files are observed; only the row shows that a command ran.
     covers=lambda row: row["target"] == Kind.COMMAND,
 )
+OWN_DIGEST = ProofRule(
+    "own_digest",
+    "own digest",
+    ("digest",),
+    (),
+    Text("the digest {digest} of an own certificate"),
+)
 MOVED = ProofRule(
     "moved",
     "move",
@@ -278,6 +285,7 @@ MOVED = ProofRule(
 
 PROOF_RULES = (
     *(VERSION, WITHDRAWAL, ACCOUNT, ORDER, USER, LINK, SESSION, TOKEN, UPLOAD, CHALLENGE, ROLLOUT),
+    OWN_DIGEST,
 )
 """The rules whose proofs are sealed anew when a state is moved or its key is changed. `MOVED` is
 left out, because the mark of a moved state belongs to one state."""

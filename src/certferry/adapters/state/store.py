@@ -16,6 +16,7 @@ from certferry.adapters.state.declarations import DeclarationTables
 from certferry.adapters.state.failures import NAME_THE_NEW_ONE
 from certferry.adapters.state.host_tables import HostTables, this_machine
 from certferry.adapters.state.lasting import undone
+from certferry.adapters.state.log_tables import LogTables
 from certferry.adapters.state.notice_tables import NoticeTables
 from certferry.adapters.state.order_tables import OrderTables
 from certferry.adapters.state.row_proofs import MOVED, foreign_rows
@@ -42,6 +43,7 @@ class SqlState(
     NoticeTables,
     DeclarationTables,
     HostTables,
+    LogTables,
     RunTables,
     AccessTables,
 ):

@@ -16,12 +16,13 @@ from certferry.adapters.state import columns, lasting
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Row, Table, Transaction, writes
 from certferry.adapters.state.fencing import fenced
+from certferry.adapters.state.log_tables import save_own
 from certferry.adapters.state.order_tables import note_issued
 from certferry.adapters.state.place_tables import ROLLOUTS, UPLOADS, WITHDRAWALS, PlaceTables
 from certferry.adapters.state.row_proofs import ORDER, VERSION, WITHDRAWAL, ProofRule
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, RenewalWindow
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version, Withdrawal
-from certferry.core.certificates.pem import parse_bundle
+from certferry.core.certificates.pem import digests_of_leaf, parse_bundle
 from certferry.core.observed.records import Ordered, Remembered, RolloutRecord, Upload
 from certferry.errors import CertificateError, StateError, StateForeign
 from certferry.ports.state import Lease
@@ -259,6 +260,7 @@ class VersionTables(PlaceTables):
         version = stored[0] if stored else Version(newest + 1, leaf, now, directory=directory)
         version = version.with_pem_of(bundle)
         VERSION.save(self._sealing, transaction, **_row_of(lineage, version))
+        save_own(self._sealing, transaction, digests_of_leaf(bundle.cert_pem))
         bound_to = (_KIND, lineage, leaf.fingerprint)
         transaction.save(
             "version_pem",

@@ -20,6 +20,7 @@ from msgspec import Struct
 from certferry.core.assessment.causes import causes_of
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import ChannelState, Key, Notice, SentNotice, Topic
+from certferry.core.assessment.transparency import FOREIGN
 from certferry.core.planning.limits import NEAR
 from certferry.errors import OrderPostponed, Problem
 from certferry.text import Text
@@ -151,8 +152,8 @@ def again_after(notice: Notice, now: datetime) -> timedelta | None:
     if notice.deadline is not None and notice.deadline - now <= NEAR:
         return NEAR_AGAIN
     # The first message about a postponed order has the moment of the next order. Until then,
-    # operators can only wait.
-    return None if notice.problem.code == OrderPostponed.code else A_DAY
+    # operators can only wait. A certificate in public logs stays until the operator decides.
+    return None if notice.problem.code in {OrderPostponed.code, FOREIGN} else A_DAY
 
 
 def _to_send(

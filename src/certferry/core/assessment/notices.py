@@ -54,6 +54,9 @@ class Subject(Struct, frozen=True, order=True):
     #: The host concerned, if hosts share the state. With `lineage`, only the certificate's
     #: receivers or declaration on that host are meant.
     host: str = ""
+    #: The identity of a certificate in public logs (`core.observed.public_logs`). `domain` is then
+    #: the registered domain.
+    logged: str = ""
 
 
 OF_ALL = Subject()

@@ -224,21 +224,80 @@ def closeness(globs: Iterable[str], domain: str) -> int:
 
 _SECOND_LEVELS = {
     "cn": (
-        "ac com edu gov mil net org ah bj cq fj gd gs gx gz ha hb he hi hk hl hn jl js jx ln mo nm"
-        " nx qh sc sd sh sn sx tj tw xj xz yn zj"
+        "ac com edu gov mil net org ah bj cq fj gd gs gx gz ha hb he hi hk hl hn jl js jx ln mo"
+        " nm nx qh sc sd sh sn sx tj tw xj xz yn zj"
     ),
     "hk": "com edu gov idv net org",
     "mo": "com edu gov net org",
-    "tw": "com edu gov idv net org",
-    "au": "com edu gov net org",
-    "jp": "ac co go ne or",
-    "kr": "ac co go ne or",
-    "my": "com edu gov net org",
+    "tw": "club com ebiz edu game gov idv mil net org",
+    "ae": "ac co gov mil net org sch",
+    "ar": "com edu gob int mil net org tur",
+    "au": "asn com edu gov id net org",
+    "bd": "ac com edu gov info mil net org",
+    "br": "app art com dev eco edu eng gov ind inf net ong org",
+    "bn": "com edu gov net org",
+    "co": "com edu gov mil net nom org",
+    "cr": "ac co ed fi go or sa",
+    "cy": "ac biz com gov ltd net org",
+    "do": "com edu gob gov mil net org sld web",
+    "ec": "com edu fin gob gov info med mil net org pro",
+    "eg": "com edu gov net org",
+    "es": "com edu gob nom org",
+    "gr": "com edu gov net org",
+    "gt": "com edu gob ind mil net org",
+    "hu": "co info org",
+    "id": "ac biz co desa go mil my net or sch web",
+    "il": "ac co gov idf k12 muni net org",
+    "in": "ac co edu firm gen gov ind mil net nic org res",
+    "jp": "ac ad co ed go gr lg ne or",
+    "ke": "ac co go info me mobi ne or sc",
+    "kh": "com edu gov mil net org per",
+    "kr": "ac co es go hs kg mil ms ne or pe re sc",
+    "kz": "com edu gov mil net org",
+    "la": "com edu gov info int net org per",
+    "lk": "com edu gov net org",
+    "mm": "com edu gov net org",
+    "mx": "com edu gob net org",
+    "my": "biz com edu gov mil name net org",
+    "ng": "com edu gov mobi name net org sch",
+    "np": "com edu gov mil net org",
+    "nz": "ac co geek gen govt iwi kiwi maori mil net org school",
+    "pa": "com edu gob ing med net nom org",
+    "pe": "com edu gob mil net nom org",
+    "ph": "com edu gov mil net ngo org",
+    "pk": "com edu fam gob gok gop gos gov net org web",
+    "pl": "com edu gov info net org waw",
+    "pt": "com edu gov org",
+    "py": "com coop edu gov mil net org",
+    "ro": "com info nom org rec store www",
+    "rs": "ac co edu gov in org",
+    "sa": "com edu gov med net org pub sch",
     "sg": "com edu gov net org",
-    "uk": "ac co gov net org",
+    "th": "ac co go in mi net or",
+    "tr": "av bbs bel biz com dr edu gen gov info k12 mil name net org pol tel tsk tv web",
+    "ua": "co com edu gov in kiev kyiv net org pp",
+    "uk": "ac co gov ltd me net nhs org plc police",
+    "uy": "com edu gub mil net org",
+    "ve": "co com info net org web",
+    "vn": "ac biz com edu gov health info int name net org pro",
+    "za": "ac co edu gov law mil net nom org school web",
+    "app": "netlify vercel",
+    "com": "cn co ddnsfree de eu freemyip gleeze kozow loseyourip uk us",
+    "de": "com ddnss goip",
+    "dev": "is-a pages workers",
+    "info": "nsupdate",
+    "io": "dedyn github gitlab",
+    "kg": "us",
+    "me": "myds synology",
+    "net": "ddns dynu dynv6 jp sytes",
+    "org": "accesscam camdvr dpdns duckdns eu hopto js myftp no-ip webredirect zapto",
 }
-"""For some top-level domains, the second levels under which names are registered. The table is a
-part of the list at https://publicsuffix.org: China's and some other countries' suffixes.
+"""For some top-level domains, the second levels under which names of different owners are
+registered, by registries and by free-name services.
+
+The table is a part of the list at https://publicsuffix.org (of 2026). A suffix missing here makes a
+registered domain too wide: counts for a CA's limits become too high, and a search of the public
+logs for the domain finds strangers' certificates, or is refused.
 """
 
 

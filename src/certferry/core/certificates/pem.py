@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections.abc import Iterator
@@ -168,6 +169,43 @@ def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
             Text("the private key cannot be read"),
             hint=Text("a private key is PEM text that begins with BEGIN PRIVATE KEY"),
         ) from None
+
+
+def digests_of_key(privkey_pem: Secret) -> frozenset[str]:
+    """Return SHA-256 of the public key (SubjectPublicKeyInfo) of a private key, in lower-case hex;
+    nothing for an unreadable key, because no CA certifies an unreadable key.
+    """
+    try:
+        return frozenset({_digest(_public_der(parse_key(privkey_pem).public_key()))})
+    except CertificateError:
+        return frozenset()
+
+
+def digests_of_leaf(cert_pem: str) -> frozenset[str]:
+    """Return SHA-256 of a leaf's public key, and of the TBSCertificate without SCTs (RFC 6962
+    §3.2), in lower-case hex; nothing for an unreadable certificate.
+
+    A log shows the precertificate, the certificate or both, and both digests are the same for both.
+    """
+    try:
+        leaf = parse_certificates(cert_pem)[0]
+        with _translating_errors():
+            return frozenset({_digest(_public_der(leaf.public_key())), _digest(_tbs(leaf))})
+    except CertificateError:
+        return frozenset()
+
+
+def _tbs(certificate: x509.Certificate) -> bytes:
+    """Return the TBSCertificate without SCTs."""
+    oid = x509.PrecertificateSignedCertificateTimestamps.oid
+    has_scts = any(extension.oid == oid for extension in certificate.extensions)
+    if has_scts:
+        return certificate.tbs_precertificate_bytes
+    return certificate.tbs_certificate_bytes
+
+
+def _digest(der: bytes) -> str:
+    return hashlib.sha256(der).hexdigest()
 
 
 def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> CertificateBundle:

@@ -45,6 +45,7 @@ from certferry_sandbox.testing.contracts.state_issuance import (
     challenge,
     make_order,
 )
+from certferry_sandbox.testing.contracts.state_logs import LogsContract
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 RACERS = 8
@@ -462,6 +463,7 @@ class StateStoreContract(
     TargetsContract,
     RememberedContract,
     AccountNotesContract,
+    LogsContract,
     NoticesContract,
     SightingsContract,
     HistoryContract,

@@ -312,7 +312,7 @@ CREATE TABLE sighting (
 
 -- --- Messages
 
--- A notice: a matter for operators, stored until the matter is over. The first six columns are its topic and
+-- A notice: a matter for operators, stored until the matter is over. Its key is the topic and the
 -- subject; an empty column means that the subject has no such part.
 CREATE TABLE notice (
     topic TEXT COLLATE "C" NOT NULL,
@@ -321,12 +321,13 @@ CREATE TABLE notice (
     domain TEXT COLLATE "C" NOT NULL,
     channel TEXT COLLATE "C" NOT NULL,
     host TEXT COLLATE "C" NOT NULL,
+    logged TEXT COLLATE "C" NOT NULL,
     since TEXT COLLATE "C" NOT NULL,
     code TEXT COLLATE "C" NOT NULL,
     message TEXT COLLATE "C" NOT NULL,
     hint TEXT COLLATE "C",
     deadline TEXT COLLATE "C",
-    PRIMARY KEY (topic, lineage, target, domain, channel, host)
+    PRIMARY KEY (topic, lineage, target, domain, channel, host, logged)
 );
 
 -- A notice that was sent, or is about to be sent, to the channel `name`, and when. A run stores the row
@@ -339,10 +340,11 @@ CREATE TABLE told (
     domain TEXT COLLATE "C" NOT NULL,
     channel TEXT COLLATE "C" NOT NULL,
     host TEXT COLLATE "C" NOT NULL,
+    logged TEXT COLLATE "C" NOT NULL,
     since TEXT COLLATE "C" NOT NULL,
     at TEXT COLLATE "C" NOT NULL,
     code TEXT COLLATE "C" NOT NULL,
-    PRIMARY KEY (name, topic, lineage, target, domain, channel, host)
+    PRIMARY KEY (name, topic, lineage, target, domain, channel, host, logged)
 );
 
 -- A channel: when its last messages were sent (a list), until when its service asked to wait, and why the
@@ -354,6 +356,56 @@ CREATE TABLE channel (
     refused_since TEXT COLLATE "C",
     problem TEXT COLLATE "C",
     hint TEXT COLLATE "C"
+);
+
+-- --- Public logs (Certificate Transparency)
+
+-- A digest by which certferry recognises an own certificate in public logs: SHA-256 of the public key of an
+-- order or a certificate, or of a certificate's TBSCertificate without SCTs. The row of an order stays even if
+-- the CA's certificate never came.
+CREATE TABLE own_digest (
+    digest TEXT COLLATE "C" PRIMARY KEY,
+    proof TEXT COLLATE "C"
+);
+
+-- How far the list of a registered domain's certificates in public logs has been read. `cursor` is the service's id of the last
+-- certificate read, `baseline_at` when the first look ended, `looked_at` when a look last reached the end of the
+-- list, `again_at` until when the service asked to wait, `problem` why the last look failed (JSON), and
+-- `left_out` how many certificates were too many to store.
+CREATE TABLE watched_domain (
+    domain TEXT COLLATE "C" PRIMARY KEY,
+    since TEXT COLLATE "C" NOT NULL,
+    cursor TEXT COLLATE "C" NOT NULL,
+    baseline_at TEXT COLLATE "C",
+    looked_at TEXT COLLATE "C",
+    tried_at TEXT COLLATE "C",
+    again_at TEXT COLLATE "C",
+    problem TEXT COLLATE "C",
+    left_out BIGINT NOT NULL
+);
+
+-- A certificate for names at or below `domain` that certferry did not order, until the certificate expires.
+-- `identity` is `tbs_digest`, or `id:` and the service's id. Of the first look (`is_baseline`), no certificate
+-- raises an alarm. `other_names` counts the names left out; `is_cut` tells whether some are at or below
+-- `domain`.
+CREATE TABLE found_certificate (
+    domain TEXT COLLATE "C" NOT NULL,
+    identity TEXT COLLATE "C" NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    names TEXT COLLATE "C" NOT NULL,
+    issuer TEXT COLLATE "C" NOT NULL,
+    issuer_name TEXT COLLATE "C" NOT NULL,
+    not_before TEXT COLLATE "C",
+    not_after TEXT COLLATE "C",
+    key_digest TEXT COLLATE "C" NOT NULL,
+    tbs_digest TEXT COLLATE "C" NOT NULL,
+    link TEXT COLLATE "C" NOT NULL,
+    is_revoked BOOLEAN NOT NULL,
+    found_at TEXT COLLATE "C" NOT NULL,
+    is_baseline BOOLEAN NOT NULL,
+    other_names BIGINT NOT NULL,
+    is_cut BOOLEAN NOT NULL,
+    PRIMARY KEY (domain, identity)
 );
 
 -- --- Runs. move.py copies tables in the order of their names: a table's name follows the name of the table referred to.

@@ -303,7 +303,7 @@ CREATE TABLE sighting (
 
 -- --- Messages
 
--- A notice: a matter for operators, stored until the matter is over. The first six columns are its topic and
+-- A notice: a matter for operators, stored until the matter is over. Its key is the topic and the
 -- subject; an empty column means that the subject has no such part.
 CREATE TABLE notice (
     topic TEXT NOT NULL,
@@ -312,12 +312,13 @@ CREATE TABLE notice (
     domain TEXT NOT NULL,
     channel TEXT NOT NULL,
     host TEXT NOT NULL,
+    logged TEXT NOT NULL,
     since TEXT NOT NULL,
     code TEXT NOT NULL,
     message TEXT NOT NULL,
     hint TEXT,
     deadline TEXT,
-    PRIMARY KEY (topic, lineage, target, domain, channel, host)
+    PRIMARY KEY (topic, lineage, target, domain, channel, host, logged)
 );
 
 -- A notice that was sent, or is about to be sent, to the channel `name`, and when. A run stores the row
@@ -330,10 +331,11 @@ CREATE TABLE told (
     domain TEXT NOT NULL,
     channel TEXT NOT NULL,
     host TEXT NOT NULL,
+    logged TEXT NOT NULL,
     since TEXT NOT NULL,
     at TEXT NOT NULL,
     code TEXT NOT NULL,
-    PRIMARY KEY (name, topic, lineage, target, domain, channel, host)
+    PRIMARY KEY (name, topic, lineage, target, domain, channel, host, logged)
 );
 
 -- A channel: when its last messages were sent (a list), until when its service asked to wait, and why the
@@ -345,6 +347,56 @@ CREATE TABLE channel (
     refused_since TEXT,
     problem TEXT,
     hint TEXT
+);
+
+-- --- Public logs (Certificate Transparency)
+
+-- A digest by which certferry recognises an own certificate in public logs: SHA-256 of the public key of an
+-- order or a certificate, or of a certificate's TBSCertificate without SCTs. The row of an order stays even if
+-- the CA's certificate never came.
+CREATE TABLE own_digest (
+    digest TEXT PRIMARY KEY,
+    proof TEXT
+);
+
+-- How far the list of a registered domain's certificates in public logs has been read. `cursor` is the service's id of the last
+-- certificate read, `baseline_at` when the first look ended, `looked_at` when a look last reached the end of the
+-- list, `again_at` until when the service asked to wait, `problem` why the last look failed (JSON), and
+-- `left_out` how many certificates were too many to store.
+CREATE TABLE watched_domain (
+    domain TEXT PRIMARY KEY,
+    since TEXT NOT NULL,
+    cursor TEXT NOT NULL,
+    baseline_at TEXT,
+    looked_at TEXT,
+    tried_at TEXT,
+    again_at TEXT,
+    problem TEXT,
+    left_out INTEGER NOT NULL
+);
+
+-- A certificate for names at or below `domain` that certferry did not order, until the certificate expires.
+-- `identity` is `tbs_digest`, or `id:` and the service's id. Of the first look (`is_baseline`), no certificate
+-- raises an alarm. `other_names` counts the names left out; `is_cut` tells whether some are at or below
+-- `domain`.
+CREATE TABLE found_certificate (
+    domain TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    id TEXT NOT NULL,
+    names TEXT NOT NULL,
+    issuer TEXT NOT NULL,
+    issuer_name TEXT NOT NULL,
+    not_before TEXT,
+    not_after TEXT,
+    key_digest TEXT NOT NULL,
+    tbs_digest TEXT NOT NULL,
+    link TEXT NOT NULL,
+    is_revoked BOOLEAN NOT NULL,
+    found_at TEXT NOT NULL,
+    is_baseline BOOLEAN NOT NULL,
+    other_names INTEGER NOT NULL,
+    is_cut BOOLEAN NOT NULL,
+    PRIMARY KEY (domain, identity)
 );
 
 -- --- Runs. move.py copies tables in the order of their names: a table's name follows the name of the table referred to.
