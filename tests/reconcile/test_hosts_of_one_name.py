@@ -46,9 +46,9 @@ class OnThisDisk:
         """See `Receiver.observe`."""
         return replace(self.receiver.observe(delivered), domain=self.called)
 
-    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+    def deliver(self, lineage: str, bundle: CertificateBundle, *, again: bool = False) -> None:
         """See `Receiver.deliver`."""
-        self.receiver.deliver(lineage, bundle)
+        self.receiver.deliver(lineage, bundle, again=again)
 
 
 @dataclass

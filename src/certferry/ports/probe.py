@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from certferry.core.discovery.watched import Host
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 
 Named = Mapping[str, Sequence[str]]
@@ -16,7 +16,7 @@ NONE_NAMED: Named = MappingProxyType({})
 
 
 class Probe(Protocol):
-    """Observes domains from outside."""
+    """Observes domains and other hosts from outside."""
 
     def served(
         self, domains: Sequence[str], named: Named = NONE_NAMED
@@ -28,11 +28,7 @@ class Probe(Protocol):
         `Served` with an empty address. Raises only `Interrupted`.
         """
 
-
-class HostProbe(Probe, Protocol):
-    """Observes hosts at any port as well."""
-
     def served_by(self, hosts: Sequence[Host]) -> Mapping[Host, tuple[Served, ...]]:
-        """Do as `served`, at each host's own port. For a host given as an address, the certificate
-        must name the address.
+        """Do as `served`, at each host's own port, and at `Host.address` alone if given. For a host
+        named by an address, the certificate must name the address.
         """

@@ -24,8 +24,8 @@ class Delivered(Struct, frozen=True):
 class Receiver(Protocol):
     """Takes one certificate after the other; each new certificate replaces the last.
 
-    A receiver serves no connections, so a handshake cannot show the certificate held there:
-    `observe` reads the files or runs the check.
+    A receiver serves no connections. `observe` reads the files; handshakes with the hosts declared
+    in `serves` are the engine's work.
     """
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
@@ -36,10 +36,11 @@ class Receiver(Protocol):
         `DeployError` when the receiver cannot be observed.
         """
 
-    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+    def deliver(self, lineage: str, bundle: CertificateBundle, *, again: bool = False) -> None:
         """Deliver the certificate, and return when the delivery is complete.
 
         An implementation keeps the previous certificate whole until the new certificate is
-        complete, and carries out only the missing steps if the new certificate is in place already.
-        Raises `DeployError`; the next observation then reports the missing steps.
+        complete, and carries out only the missing steps if the new certificate is in place already;
+        with `again`, also every step that makes a server read the certificate. Raises
+        `DeployError`; the next observation then reports the missing steps.
         """

@@ -25,7 +25,7 @@ from certferry.adapters.probe.tls import (
 )
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.pem import certificate_pem
-from certferry.core.discovery.watched import Host
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.zones import Zones

@@ -83,9 +83,9 @@ class FilesReceiver:
             fullchain = receipt.digests.get(FULLCHAIN)
         return observed(DomainState.READY, leaf, drift=drift, fullchain_digest=fullchain)
 
-    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+    def deliver(self, lineage: str, bundle: CertificateBundle, *, again: bool = False) -> None:
         """Write the differing files, read all four back, run `reload`, and write the receipt. Do
-        nothing if the files and the receipt are up to date. Raises `DeployError`.
+        nothing if the files and the receipt are up to date, unless `again`. Raises `DeployError`.
         """
         with ExitStack() as held:
             with self._translating_errors(_UNTOUCHED):

@@ -15,9 +15,9 @@ from certferry.core.certificates.lineage import Version, Versions, version_for
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed import observation
 from certferry.core.planning import choice
+from certferry.core.planning.deliveries import why_deliver
 from certferry.core.planning.drift import drift_of, newer_of_ours, setting_changes
 from certferry.core.planning.plan import HeldUntil, Plan, When
-from certferry.core.planning.planner import why_deliver
 from certferry.core.planning.problems import stuck_error, stuck_since
 from certferry.core.planning.renewal import due_at, overdue, why_order
 from certferry.core.planning.report import UNDECLARED
@@ -408,9 +408,10 @@ def _standing_when_bound(
     domain: observation.ObservedDomain,
     version: Version,
 ) -> Standing:
-    if domain.kind.is_receiver:
-        is_in_order = why_deliver(target, domain, version) is None
-        return Standing.VERIFIED if is_in_order else Standing.DRIFTED
+    if domain.kind.is_receiver and why_deliver(target, domain, version) is not None:
+        return Standing.DRIFTED
+    if not target.proves(domain):
+        return Standing.VERIFIED
     addresses = target.served.get(domain.domain, ())
     if setting_changes(deployment.https, domain):
         return Standing.DRIFTED
