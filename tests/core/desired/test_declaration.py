@@ -75,7 +75,7 @@ OTHERWISE: dict[type[Any], dict[str, object]] = {
 
 HOSTS_OWN = {
     DesiredCertificate: {"offered", "offered_fullchain", "offered_issuer_end"},
-    DesiredDeployment: {"delivery"},
+    DesiredDeployment: {"delivery", "serves"},
 }
 """Fields about a host's observation, or about its own work."""
 
