@@ -235,6 +235,7 @@ def of_served(address: Served, fingerprint: str | None) -> Document:
     """
     return {
         "address": address.address,
+        **({"host": address.host} if address.host else {}),
         "fingerprint": address.fingerprint,
         "ok": address.answered and address.valid and address.fingerprint == fingerprint,
         "problem": problem_or_none(address.problem),

@@ -121,6 +121,13 @@ class DomainStatus(Struct, frozen=True):
     is_uploaded: bool = False
 
     @property
+    def word(self) -> str:
+        """The standing as people read it: without a handshake, a receiver is only delivered to."""
+        is_unseen = self.kind.is_receiver and not self.served
+        is_delivered = is_unseen and self.standing is Standing.VERIFIED
+        return "delivered" if is_delivered else self.standing.value
+
+    @property
     def severity(self) -> Severity:
         """How much the domain needs a person."""
         is_wrong = self.last_failure is not None or self.ticket

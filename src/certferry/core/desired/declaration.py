@@ -73,6 +73,16 @@ def _as_json(value: object) -> object:
     return value
 
 
+def unproven_receivers(desired: DesiredCertificate) -> frozenset[tuple[str, str]]:
+    """Return target and name of each receiver without `serves`."""
+    return frozenset(
+        (deployment.target, name)
+        for deployment in desired.deployments
+        if deployment.delivery and not deployment.serves
+        for name in deployment.domains or ()
+    )
+
+
 def only_receivers(desired: DesiredCertificate) -> DesiredCertificate:
     """Return the certificate with only the deployments to receivers, and without `files`.
 
