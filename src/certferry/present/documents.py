@@ -230,9 +230,7 @@ def of_cause(cause: Cause) -> Document:
 
 
 def of_served(address: Served, fingerprint: str | None) -> Document:
-    """Return what an address presents. `ok` is true if the certificate is valid and has this
-    `fingerprint`.
-    """
+    """Return what an address presents. `ok`: a valid certificate with this `fingerprint`."""
     return {
         "address": address.address,
         **({"host": address.host} if address.host else {}),

@@ -10,7 +10,7 @@ from certferry.core.desired.certificate import CommandDelivery, Delivery, Desire
 from certferry.core.network import Host
 from certferry.core.observed import observation
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.deliveries import DELIVERED_IN_VAIN, SERVED_WITHIN
+from certferry.core.planning.deliveries import NOT_SERVED, SERVED_WITHIN
 from certferry.core.planning.plan import Action, Deploy, Rollout
 from certferry.core.planning.report import DELIVERED, Outcome, StepOutcome
 from certferry.core.reasons import wait_for
@@ -115,7 +115,7 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
         )
         state.save_rollout(begun)
         receiver = context.ports.receiver(delivery)
-        _hand_over(receiver, context.lineage, bundle, again=step.reason == DELIVERED_IN_VAIN)
+        _hand_over(receiver, context.lineage, bundle, again=step.reason == NOT_SERVED)
     except CertferryError as error:
         # A failed delivery is not tried again in this run, because a command may be costly.
         state.save_rollout(replace(begun, failed_at=context.now))

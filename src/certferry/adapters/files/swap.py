@@ -123,7 +123,7 @@ def is_on_the_way(place: OpenDirectory, name: str) -> bool:
 
 
 def _exchange(place: OpenDirectory, names: Collection[str]) -> None:
-    """Give the files in `AFTER` their names."""
+    """Rename the files in `AFTER` to the same names in the directory, all at once."""
     with held(*_made(place, BEFORE)) as before:
         linked = [name for name in names if _link(place, before, name)]
         before.sync()

@@ -17,7 +17,7 @@ SERVED_WITHIN = timedelta(minutes=2)
 """How long the hosts of a receiver (`serves`) may take to present a delivered certificate."""
 
 NEW_CERTIFICATE = Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is coming"))
-DELIVERED_IN_VAIN = Reason(
+NOT_SERVED = Reason(
     ReasonCode.DELIVERY_UNFINISHED, Text("delivered before, but not served by every address")
 )
 
@@ -52,13 +52,13 @@ def why_deliver(
 def why_again(
     domain: observation.ObservedDomain, fingerprint: str | None, times: Times
 ) -> Reason | None:
-    """Return why a receiver needs the same delivery again, if an earlier run waited in vain until
-    the hosts of the receiver present the certificate.
+    """Return why a receiver needs the same delivery again, if the hosts of the receiver did not
+    present the certificate in an earlier run.
     """
     last = domain.last
     if last is None or last.fingerprint != fingerprint or last.failed_at is None:
         return None
-    return None if times.in_this_run(last.failed_at) else DELIVERED_IN_VAIN
+    return None if times.in_this_run(last.failed_at) else NOT_SERVED
 
 
 def change_of_issuers(domain: observation.ObservedDomain, version: Version) -> observation.Changes:

@@ -50,7 +50,7 @@ def plan_rollback(
     if previous is None:
         return None
     if domain.kind.is_receiver:
-        why = _in_vain(target, domain, record, now - timeout)
+        why = _unserved(target, domain, record, now - timeout)
         return _back_to(deployment, domain, record, previous, why)
     is_there = target.remote_of(previous.fingerprint) is not None
     if not is_there and now > target.rules.upload_deadline(previous.certificate):
@@ -87,7 +87,7 @@ def _back_to(
     )
 
 
-def _in_vain(
+def _unserved(
     target: observation.ObservedTarget,
     domain: observation.ObservedDomain,
     record: RolloutRecord,
