@@ -91,7 +91,7 @@ def test_certificate_is_delivered_and_then_seen_served(server: Server) -> None:
         str(of(report, Action.VERIFY).detail),
     )
     assert ["issued", "deployed", "verified"] == server.events()
-    assert Standing.VERIFIED is server.status().standing
+    assert (Standing.VERIFIED, "verified") == (server.status().standing, server.status().word)
     assert ["img.example.com:8443 (192.0.2.9)"] == [a.place for a in server.status().served]
     assert server.is_sighted()
 

@@ -72,6 +72,7 @@ def standing(world: ModelWorld) -> Standing:
     status = status_of(declared, observe(declared, world.ports("looker")), world.clock)
     (domain,) = status.domains
     assert (None, ()) == (domain.upload_deadline, domain.served)
+    assert (domain.word == "delivered") is (domain.standing is Standing.VERIFIED)
     return domain.standing
 
 
