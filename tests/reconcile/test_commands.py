@@ -22,8 +22,8 @@ from certferry.core.desired.certificate import (
     Kind,
     PemFiles,
     Program,
-    delivered,
 )
+from certferry.core.desired.declaration import delivered
 from certferry.core.discovery.inventory import AccountSurvey, FoundDomain, FoundZone, Survey
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity, Begun, Event, LineageEnded

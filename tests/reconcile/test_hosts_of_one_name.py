@@ -20,8 +20,8 @@ from certferry.core.desired.certificate import (
     DesiredCertificate,
     FileDelivery,
     Program,
-    delivered,
 )
+from certferry.core.desired.declaration import delivered
 from certferry.core.observed.observation import ObservedDomain
 from certferry.core.planning.report import SyncReport
 from certferry.ports.receiver import Delivered, Receiver

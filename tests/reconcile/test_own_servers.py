@@ -8,12 +8,8 @@ import pytest
 
 from certferry.core.assessment.sightings import sighted
 from certferry.core.assessment.status import DomainStatus, Standing, status_of
-from certferry.core.desired.certificate import (
-    DesiredCertificate,
-    FileDelivery,
-    OnFailure,
-    delivered,
-)
+from certferry.core.desired.certificate import DesiredCertificate, FileDelivery, OnFailure
+from certferry.core.desired.declaration import delivered
 from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 from certferry.core.planning.plan import Action, Deploy, Verify

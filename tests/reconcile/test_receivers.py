@@ -9,13 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.assessment.status import Standing, status_of
-from certferry.core.desired.certificate import (
-    DesiredCertificate,
-    DesiredHttps,
-    FileDelivery,
-    Kind,
-    delivered,
-)
+from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, FileDelivery, Kind
+from certferry.core.desired.declaration import delivered
 from certferry.core.observed.observation import Change, DomainState
 from certferry.core.planning.plan import Action, Deploy
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome

@@ -19,7 +19,7 @@ from certferry.config import values
 from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, nearest
-from certferry.config.model import AcmeSettings, ReadOptions
+from certferry.config.model import AcmeSettings, CaSettings, ReadOptions
 from certferry.config.serves import read_serves
 from certferry.config.tables import RESERVED, key_type
 from certferry.config.values import Read, TomlTable
@@ -27,6 +27,7 @@ from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired import certificate as desired
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.desired.declaration import delivered
 from certferry.core.planning.choice import AUTO
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -166,6 +167,7 @@ class CertificateReader(Struct, frozen=True):
 
     def _issued(self, table: TomlTable, lineage: str | None) -> DesiredCertificate:
         names = _names(table)
+        _must_be_issued_by_each(self.acme.authorities, table, names)
         dns, zones = read_dns_accounts(
             table, names, account_among(self.accounts), self.acme.issuance
         )
@@ -211,7 +213,7 @@ class CertificateReader(Struct, frozen=True):
             self.hosts.update(hosts if "hosts" in table else ())
             is_here = self.host in hosts
             delivery = self._delivery(target, certificate.lineage, table, is_here=is_here)
-            deployment = desired.delivered(delivery, read_serves(table, certificate.names))
+            deployment = delivered(delivery, read_serves(table, certificate.names))
             if target == Kind.FILES.value:
                 deployment = replace(deployment, on_failure=_on_failure(table))
             table.done()
@@ -470,6 +472,22 @@ def _key_mode(value: object) -> int:
     if mode & _OTHERS:
         raise ConfigError(Text("would open the private key to every user; write 0600 or 0640"))
     return mode
+
+
+def _must_be_issued_by_each(
+    authorities: Iterable[CaSettings], table: TomlTable, names: Sequence[str]
+) -> None:
+    """Report `names` that a CA of `[acme]` never issues."""
+    for ca in authorities:
+        if ca.directory not in values.ONE_NAME_ONLY:
+            continue
+        if len(names) > 1 or any(map(identifiers.is_wildcard, names)):
+            problem = Text(
+                "{ca} issues certificates for one name and without `*`: choose another CA for"
+                " `directory` or `fallback` under [acme]",
+                ca=ca.name,
+            )
+            table.report("names", problem)
 
 
 # the accounts writing the challenge records: an account, or a table of zones

@@ -354,6 +354,13 @@ def read_fallback(
         if ca.directory in seen:
             problem = Text("{name} is already listed", name=ca.name)
             table.report("fallback", problem, item=number)
+        elif ca.directory in values.NEED_EXTERNAL_ACCOUNT and ca.eab_kid is None:
+            problem = Text(
+                "{name} registers no account without `eab_kid` and `eab_hmac_key`: write both below"
+                " [acme.{name}]",
+                name=ca.name,
+            )
+            table.report("fallback", problem, item=number)
         seen.add(ca.directory)
     return authorities
 

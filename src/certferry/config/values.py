@@ -30,9 +30,19 @@ DIRECTORIES: Mapping[str, str] = MappingProxyType(
         "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
         "zerossl": "https://acme.zerossl.com/v2/DV90",
         "google": "https://dv.acme-v02.api.pki.goog/directory",
+        "litessl": "https://acme.litessl.com/acme/v2/directory",
+        "actalis": "https://acme-api.actalis.com/acme/directory",
     }
 )
 """URLs of directories, by the names known to operators, as published by the CAs (2026)."""
+
+NEED_EXTERNAL_ACCOUNT = frozenset(
+    DIRECTORIES[name] for name in ("zerossl", "google", "litessl", "actalis")
+)
+"""Directories of CAs that register an account only with an external account (RFC 8555 §7.3.4)."""
+
+ONE_NAME_ONLY = frozenset({DIRECTORIES["actalis"]})
+"""Directories of CAs that issue for a single name, and for no wildcard (2026; certd issue 545)."""
 
 STAGING: Mapping[str, str] = MappingProxyType(
     {DIRECTORIES["letsencrypt"]: DIRECTORIES["letsencrypt-staging"]}

@@ -139,13 +139,15 @@ class Process:
         self._orders = queue.SimpleQueue[_Order]()
         self._ending = threading.Event()
         self._tls: ServedCertificate | None = None
-        self.workspace = Workspace(read(), language=language)
-        self._first = console = self.workspace.settings.console
-        if console.has_certificate:
-            self._tls = ServedCertificate()
-            self._tls.load(self.workspace)
         self._listening = ExitStack()
-        self.sockets = self._listening.enter_context(listening(console, environ))
+        with ExitStack() as unused:  # closes the state again if the settings are wrong
+            self.workspace = unused.enter_context(Workspace(read(), language=language))
+            self._first = console = self.workspace.settings.console
+            if console.has_certificate:
+                self._tls = ServedCertificate()
+                self._tls.load(self.workspace)
+            self.sockets = self._listening.enter_context(listening(console, environ))
+            unused.pop_all()
         self._runner = Runner(lambda: self.workspace, follow, self._outdate)
         self.site = Site(
             lambda: self.workspace, self._runner, console.prefix, console.is_https, has_schedule
@@ -198,10 +200,12 @@ class Process:
         keep the old settings.
         """
         try:
-            workspace = Workspace(self._read(), language=self._language)
-            console = workspace.settings.console
-            if self._tls is not None and console.has_certificate:
-                self._tls.load(workspace)
+            with ExitStack() as unused:  # closes the state again if the settings are wrong
+                workspace = unused.enter_context(Workspace(self._read(), language=self._language))
+                console = workspace.settings.console
+                if self._tls is not None and console.has_certificate:
+                    self._tls.load(workspace)
+                unused.pop_all()
         except CertferryError as error:
             self.site.unread = error.problem()
             _log.warning(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from certferry.core.certificates.certificate import FULLCHAIN, CertificateBundle
-from certferry.core.desired.certificate import Delivery, PemFiles, delivered
+from certferry.core.desired.certificate import Delivery, PemFiles
+from certferry.core.desired.declaration import delivered
 from certferry.core.observed.observation import (
     Change,
     DomainState,

@@ -22,7 +22,7 @@ from certferry.adapters.acme.propagation import (
     explained,
     finder_of,
 )
-from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, Unheard
+from certferry.adapters.acme.resolvers import HttpsResolver, InvalidSignatures, Resolvers, Unheard
 from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name, challenge_name, is_wildcard
 from certferry.core.findings import Code, error, warning
@@ -120,7 +120,9 @@ class NamesLook:
 
         CAs validate signatures (docs/facts/letsencrypt.md §4.1).
         """
-        if not any(_is_bogus(name, resolver) for resolver in self.resolvers.apart()):
+        resolvers = self.resolvers.apart()
+        refused = next(filter(None, (_invalid(name, resolver) for resolver in resolvers)), None)
+        if refused is None:
             return []
         message = Text(
             "the DNSSEC signatures of {name} are invalid, and CAs have checked DNSSEC since "
@@ -131,6 +133,14 @@ class NamesLook:
             "compare the DS record at the registrar with the keys of the zone, or remove the DS "
             "record; usually an earlier DNS provider left it"
         )
+        if refused.first_end is not None:
+            message = Text("{problem}; the first signature ends at {moment}").filled(
+                problem=message, moment=refused.first_end
+            )
+            fix = Text(
+                "if the end has passed, let the DNS provider sign the zone again; else {fix}",
+                fix=fix,
+            )
         return [error(Code.DNSSEC_BROKEN, name, message, fix)]
 
     def _authorized(self, name: str) -> Iterator[Problem]:
@@ -188,11 +198,11 @@ def _allowed(records: tuple[CaaRecord, ...]) -> list[str] | Text:
     return list(allowed_by(records)) or Text("no CA")
 
 
-def _is_bogus(name: str, resolver: Resolvers) -> bool:
+def _invalid(name: str, resolver: Resolvers) -> InvalidSignatures | None:
     try:
-        return resolver.is_bogus(name)
+        return resolver.invalid_signatures(name)
     except DnsError:  # silent resolvers are reported separately
-        return False
+        return None
 
 
 class ZonesLook(Struct, frozen=True):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import KW_ONLY, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ import dns.nameserver
 import dns.rcode
 import dns.rdatatype
 import dns.resolver
+from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.http.exchange import Timeouts
@@ -58,6 +59,13 @@ class Unheard(OSError):
         super().__init__(str(problem))
         #: Why no answer came.
         self.problem = problem
+
+
+class InvalidSignatures(Struct, frozen=True):
+    """Signatures (DNSSEC) that a validating resolver refuses."""
+
+    #: The end of the signature that ends first; `None` if the zone sends no signature.
+    first_end: datetime | None
 
 
 class HttpsResolver(dns.nameserver.Nameserver):
@@ -205,20 +213,36 @@ class Resolvers:
         records = self._records(name, dns.rdatatype.TXT)
         return tuple(_text(b"".join(record.strings)) for record in records)
 
-    def is_bogus(self, name: str) -> bool:
-        """Return whether resolvers answer only if asked to skip DNSSEC checks (RFC 4035 §3.2.2)."""
+    def invalid_signatures(self, name: str) -> InvalidSignatures | None:
+        """Return a value if resolvers answer only when asked to skip DNSSEC checks (RFC 4035
+        §3.2.2), and `None` if resolvers answer anyway. Raises `DnsUnavailable` if resolvers never
+        answer.
+        """
         try:
             self._records(name, dns.rdatatype.SOA)
         except errors.DnsUnavailable:
             unchecked = copy(self._resolver)
             unchecked.set_flags(dns.flags.RD | dns.flags.CD)
-            with (
-                self._translating_errors(name),
-                suppress(dns.resolver.NXDOMAIN, dns.resolver.NoAnswer),
-            ):
-                unchecked.resolve(to_name(name), dns.rdatatype.SOA)
-            return True
-        return False
+            unchecked.use_edns(0, dns.flags.DO, PAYLOAD)
+            responses: list[dns.message.Message] = []
+            with self._translating_errors(name):
+                try:
+                    answer = unchecked.resolve(
+                        to_name(name), dns.rdatatype.SOA, raise_on_no_answer=False
+                    )
+                    responses.append(answer.response)
+                except dns.resolver.NXDOMAIN as missing:
+                    by_name = missing.responses()  # type: ignore[no-untyped-call]  # the same
+                    responses += by_name.values()
+            ends = [
+                datetime.fromtimestamp(record.expiration, UTC)
+                for response in responses
+                for records in (*response.answer, *response.authority)
+                if records.rdtype == dns.rdatatype.RRSIG
+                for record in records
+            ]
+            return InvalidSignatures(min(ends, default=None))
+        return None
 
     def apart(self) -> list[Resolvers]:
         """Return a `Resolvers` for each resolver over plain DNS. Without any, return a single

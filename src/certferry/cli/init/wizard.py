@@ -20,7 +20,12 @@ from certferry.config.certificates import MOST_NAMES
 from certferry.config.env_files import fill_in
 from certferry.config.model import Settings
 from certferry.config.propose import Preamble, text_of, with_accounts, with_keys
-from certferry.config.values import DIRECTORIES, directory_url, email_address
+from certferry.config.values import (
+    DIRECTORIES,
+    NEED_EXTERNAL_ACCOUNT,
+    directory_url,
+    email_address,
+)
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.discovery import proposal as proposing
 from certferry.core.discovery.inventory import FoundDomain
@@ -37,11 +42,6 @@ from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
 from certferry.wiring.machine import old_home
 from certferry.wiring.settings import offered
 from certferry.wiring.workspace import Workspace, who_runs
-
-NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
-"""Directories of CAs that require an external account (RFC 8555 §7.3.4). A takeover cannot keep
-such a CA, because other clients do not reveal the account's key.
-"""
 
 SIGNS_OF_LIFE = 50
 """The number of domains between two progress messages. A CDN answers for ten domains a second
@@ -546,7 +546,10 @@ def _no_such_number(answer: str) -> Text:
 
 
 def _is_usable(directory: str) -> bool:
+    """Return whether certificates taken over can stay with a CA. A CA with external accounts cannot
+    stay, because other clients do not reveal the account's key.
+    """
     try:
-        return directory_url(directory) == directory and directory not in NEEDS_ACCOUNT
+        return directory_url(directory) == directory and directory not in NEED_EXTERNAL_ACCOUNT
     except ConfigError:
         return False

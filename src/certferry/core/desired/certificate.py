@@ -16,7 +16,6 @@ from certferry.core.network import Host
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
-from certferry.values import replace
 
 MODE, KEY_MODE = 0o644, 0o600
 
@@ -43,8 +42,8 @@ class FileDelivery(Struct, frozen=True):
     """A delivery as four PEM files in a directory."""
 
     directory: str  #: The path of the directory.
-    owner: str | None = None  #: The declared owner of the files.
-    group: str | None = None  #: The declared group of the files.
+    owner: str | None = None  #: The declared owner of the files, if any.
+    group: str | None = None  #: The declared group of the files, if any.
     #: The mode of all files except the key.
     mode: int = MODE
     key_mode: int = KEY_MODE  #: The mode of the key's file.
@@ -103,7 +102,7 @@ class Issuance(Struct, frozen=True):
     profiles: tuple[str, ...] = ()
     #: The CAs, the usual CA first.
     authorities: tuple[Authority, ...] = ()
-    #: Whether to use the key of the previous certificate.
+    #: Whether to use the key of the previous certificate again.
     reuse_key: bool = False
     #: Whether to prove control by DNS records that stay (dns-persist-01).
     dns_persist: bool = False
@@ -123,7 +122,8 @@ _BASE64URL = re.compile(r"(?:[\w-]{4})*(?:[\w-]{2,4}={0,2})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ExternalAccount:
-    """The operator's account at a CA outside ACME (RFC 8555 §7.3.4).
+    """The operator's customer account at a CA. The CA binds certferry's ACME account to the
+    customer account (RFC 8555 §7.3.4).
 
     Raises `ConfigError` if the HMAC key is not base64url.
     """
@@ -168,14 +168,14 @@ class Kind(str):
 
     @property
     def is_target_specific(self) -> bool:
-        """Whether the kind is another word of the target's than `cdn`. Reports then show the kind
+        """Whether the kind is a word of the target other than `cdn`. If so, reports show the kind
         after the domain.
         """
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
 
     def is_about(self, observed: Kind) -> bool:
-        """Return whether a deployment to this kind applies to a domain of the kind `observed`. A
-        deployment to `CDN` also applies to `DCDN`.
+        """Return whether a deployment to this kind applies to a domain of the kind `observed`.
+        `AUTO`, on either side, fits every kind. A deployment to `CDN` also applies to `DCDN`.
         """
         return (
             Kind.AUTO in {self, observed}
@@ -199,7 +199,8 @@ class DesiredHttps(Struct, frozen=True):
 class DesiredDeployment(Struct, frozen=True):
     """A deployment of a certificate to domains of a target, or to a receiver.
 
-    A domain owned by another deployment is left out, even if named or matched here.
+    If several deployments name or match a domain, a single deployment owns the domain, and the
+    others leave the domain out (`core.planning.planner.Claims`).
     """
 
     #: The account's name in the configuration; for a receiver, the kind.
@@ -215,7 +216,7 @@ class DesiredDeployment(Struct, frozen=True):
     drift: DriftPolicy = DriftPolicy.REPAIR  #: The reaction to changes by other tools.
     on_failure: OnFailure = OnFailure.KEEP  #: The reaction to edges that refuse the certificate.
     serves: tuple[Host, ...] = ()  #: The hosts that must present the certificate of a receiver.
-    #: Patterns for further covered domains.
+    #: Patterns for domains besides `domains`, if the certificate covers them.
     globs: tuple[str, ...] = ()
     #: Patterns for domains to leave out.
     exclude: tuple[str, ...] = ()
@@ -224,16 +225,6 @@ class DesiredDeployment(Struct, frozen=True):
     def has_patterns(self) -> bool:
         """Whether `globs` or `exclude` choose domains."""
         return bool(self.globs or self.exclude)
-
-
-def delivered(delivery: Delivery, serves: tuple[Host, ...] = ()) -> DesiredDeployment:
-    """Return the deployment to a receiver. A receiver has no copies to remove (`retire`)."""
-    if isinstance(delivery, FileDelivery):
-        kind, name = Kind.FILES, delivery.directory
-    else:
-        kind, name = Kind.COMMAND, delivery.label
-    deployment = DesiredDeployment(kind.value, (name,), kind, delivery=delivery, serves=serves)
-    return replace(deployment, retire=Retirement.NEVER)
 
 
 class PemFiles(Struct, frozen=True):
@@ -247,12 +238,12 @@ class DesiredCertificate(Struct, frozen=True):
     """A lineage as declared."""
 
     lineage: str  #: The lineage's name.
-    #: The declared names; the first becomes the common name. With `files`, the names of `offered`.
+    #: The names; the first becomes the common name. With `files`, the names in the files.
     names: tuple[str, ...]
-    #: The account that writes challenge records, unless `dns_zones` has the accounts; or empty.
+    #: The account that writes challenge records; empty if only `dns_zones` has accounts.
     dns: str = ""
     key_type: KeyType = KeyType.EC256  #: The kind of key to order.
-    deployments: tuple[DesiredDeployment, ...] = ()  #: In the order of the file.
+    deployments: tuple[DesiredDeployment, ...] = ()  #: The deployments, in the order of the file.
     #: The files of a certificate made by another client.
     files: PemFiles | None = None
     #: The certificate read from `files`.

@@ -1,5 +1,5 @@
-"""Declarations of one lineage by several hosts: a digest for comparison, and the hosts with an
-outdated declaration.
+"""Comparison of the declarations of one lineage by several hosts. A digest shows whether two hosts
+declare alike; if not, the older declaration is outdated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from functools import cache
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
-from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, PemFiles
+from certferry.core.desired.certificate import (
+    Delivery,
+    DesiredCertificate,
+    DesiredDeployment,
+    FileDelivery,
+    Kind,
+    PemFiles,
+    Retirement,
+)
+from certferry.core.network import Host
 from certferry.errors import DeclarationOutdated
 from certferry.text import Text
 from certferry.values import replace
@@ -26,10 +35,10 @@ TOLERATED = timedelta(hours=1)
 def digest_of_declaration(desired: DesiredCertificate) -> str:
     """Return SHA-256, in lower-case hex, over everything hosts must declare alike.
 
-    Hosts must declare the same key type, issuance, accounts and targets, and the same names unless
-    another client's files give the names. Deliveries to files and commands, and the paths of
-    another client's files, differ by host. Settings at their default are left out, so a release
-    with a new setting computes the same digest.
+    Hosts must declare the same key type, issuance, accounts and targets. Hosts must declare the
+    same names, unless another client's files give the names. Deliveries to files and commands, and
+    the paths of another client's files, may differ by host. Settings at their default are left out,
+    so a release with a new setting computes the same digest.
     """
     text = json.dumps(_as_json(_common(desired)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -73,6 +82,16 @@ def _as_json(value: object) -> object:
     return value
 
 
+def delivered(delivery: Delivery, serves: tuple[Host, ...] = ()) -> DesiredDeployment:
+    """Return the deployment to a receiver. A receiver keeps no old copies to retire."""
+    if isinstance(delivery, FileDelivery):
+        kind, name = Kind.FILES, delivery.directory
+    else:
+        kind, name = Kind.COMMAND, delivery.label
+    deployment = DesiredDeployment(kind.value, (name,), kind, delivery=delivery, serves=serves)
+    return replace(deployment, retire=Retirement.NEVER)
+
+
 def unproven_receivers(desired: DesiredCertificate) -> frozenset[tuple[str, str]]:
     """Return target and name of each receiver without `serves`."""
     return frozenset(
@@ -86,8 +105,8 @@ def unproven_receivers(desired: DesiredCertificate) -> frozenset[tuple[str, str]
 def only_receivers(desired: DesiredCertificate) -> DesiredCertificate:
     """Return the certificate with only the deployments to receivers, and without `files`.
 
-    A run of an outdated declaration orders nothing, and delivers the version in force to this
-    host's receivers.
+    A run with an outdated declaration uses the result: the run orders nothing, and only delivers
+    the version in force to this host's receivers.
     """
     deployments = tuple(deployment for deployment in desired.deployments if deployment.delivery)
     return replace(desired, files=None, deployments=deployments)

@@ -62,8 +62,8 @@ def why_again(
 
 
 def change_of_issuers(domain: observation.ObservedDomain, version: Version) -> observation.Changes:
-    """Return the change if the same leaf is held with other issuers; an unknown digest counts as
-    equal.
+    """Return the change if the receiver has the version's leaf with other issuers. An unknown
+    digest counts as equal.
     """
     held, wanted = domain.fullchain_digest, version.fullchain_digest
     if held is None or wanted is None or held == wanted:
