@@ -47,6 +47,7 @@ from certferry.core.desired.certificate import (
     DesiredHttps,
     Kind,
 )
+from certferry.core.network import Host
 from certferry.core.observed.observation import ObservedTarget, Served, TargetRules
 from certferry.core.planning.planner import Claims
 from certferry.core.reasons import LONGEST
@@ -141,6 +142,10 @@ class FakeEdges:
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """See `ports.target.DeployTarget.retire`."""
         return self._target.retire(remote_id, label, unmanaged=unmanaged)
+
+    def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served_by`: no host is asked."""
+        raise NotImplementedError(hosts)
 
     def served(
         self, domains: Sequence[str], named: Named = NONE_NAMED

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from certferry.core.assessment.health import Concern, Expected, Recorded, concerns_of
 from certferry.core.assessment.notices import ChannelState
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
-from certferry.core.discovery.watched import Host
-from certferry.core.observed.observation import Served, TargetRules
+from certferry.core.observed.observation import TargetRules
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
@@ -135,16 +134,6 @@ class FakeWorkspace(Workspace):
     def certificates(self) -> tuple[DesiredCertificate, ...]:
         """The declared certificates."""
         return self._all_desired
-
-
-class CdnHosts:
-    """A `HostProbe` of the CDN's edges at any port."""
-
-    def __init__(self, cdn: MemoryCdn) -> None:
-        self.served = cdn.served
-
-    def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        return {host: self.served([host.name])[host.name] for host in hosts}
 
 
 def desired(lineage: str = "img", *domains: str) -> DesiredCertificate:

@@ -30,8 +30,9 @@ from certferry.core.discovery.inventory import (
     Wanted,
 )
 from certferry.core.discovery.proposal import Proposal
-from certferry.core.discovery.watched import Host, judged
+from certferry.core.discovery.watched import judged
 from certferry.core.findings import error, info, warning
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import (
     Damage,

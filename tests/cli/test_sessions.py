@@ -19,7 +19,7 @@ from certferry.cli.status import show_plans, show_status
 from certferry.cli.stored import show_history, write_files
 from certferry.cli.sync import show_report
 from certferry.cli.watch import Watch
-from certferry.core.discovery.watched import Host
+from certferry.core.network import Host
 from certferry.core.observed.observation import DomainState
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan
@@ -32,7 +32,7 @@ from certferry.text import Text
 from certferry.wiring.workspace import overview
 from tests.another_user import as_root, given_away
 from tests.cli.consoles import TestConsole
-from tests.cli.fakes import START, CdnHosts, FakeWorld, desired
+from tests.cli.fakes import START, FakeWorld, desired
 
 ANY = "0123456789abcdef"
 SHORT = ANY[:12]
@@ -301,7 +301,7 @@ def test_watch_shows_the_served_certificates() -> None:
     world, console = FakeWorld(), TestConsole()
     synced(world)
     hosts = [Host("img.example.com")]
-    code = Watch(CdnHosts(world.cdn), hosts, console.console, lambda: START).once()
+    code = Watch(world.cdn, hosts, console.console, lambda: START).once()
 
     assert dedent(f"""\
         HOST             ADDRESS    FINGERPRINT   CHAIN  VALID  UNTIL       LEFT

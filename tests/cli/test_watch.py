@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from certferry.cli.exits import Exit
 from certferry.cli.watch import Watch, host_of, hosts_meant
 from certferry.core.certificates.chain import EdgeProblemCode, Presented
-from certferry.core.discovery.watched import Host
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 from certferry.errors import ConfigError, Problem
 from certferry.ports.probe import NONE_NAMED, Named
@@ -91,7 +91,7 @@ Hosts = Mapping[str, tuple[Served, ...]]
 
 
 class Edges:
-    """A `HostProbe` whose answers are given, for each observation in turn."""
+    """A `Probe` whose answers are given, for each observation in turn."""
 
     def __init__(self, *observations: Hosts) -> None:
         self._looks = list(observations)

@@ -8,6 +8,7 @@ from certferry.core.certificates.certificate import Certificate, KeyType
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import Change
+from certferry.core.planning.deliveries import NEW_CERTIFICATE
 from certferry.core.planning.plan import (
     Deploy,
     Issue,
@@ -18,7 +19,6 @@ from certferry.core.planning.plan import (
     Verify,
     Weight,
 )
-from certferry.core.planning.planner import NEW_CERTIFICATE
 from certferry.core.planning.report import LineageReport, StepOutcome, SyncReport
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.errors import TargetRejected

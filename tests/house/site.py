@@ -45,7 +45,15 @@ SECTIONS = {
 }
 """The folders of docs/ that are on the site, in order; the facts are in English only."""
 FIRST = (
-    *("install", "before-production", "from-acme-sh", "dns-accounts", "monitoring", "backup"),
+    *(
+        "install",
+        "before-production",
+        "from-acme-sh",
+        "own-servers",
+        "dns-accounts",
+        "monitoring",
+        "backup",
+    ),
     *("upgrade", "errors", "config", "exit-codes", "README"),
 )
 """The pages that newcomers need, first in their sections; the others follow by name."""

@@ -18,7 +18,7 @@ import pytest
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.core.certificates.chain import EdgeProblemCode
-from certferry.core.discovery.watched import Host, judged
+from certferry.core.discovery.watched import judged
 from certferry.core.events import (
     Activity,
     Asking,
@@ -29,6 +29,7 @@ from certferry.core.events import (
     LineageEnded,
     StepEnded,
 )
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome

@@ -16,6 +16,7 @@ from certferry.core.desired.certificate import (
     Retirement,
 )
 from certferry.core.events import Event
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served, TargetRules
 from certferry.core.planning.plan import Plan
 from certferry.core.planning.planner import Claims
@@ -55,6 +56,9 @@ class FallenEdges:
         self, domains: Sequence[str], named: Named = NONE_NAMED
     ) -> dict[str, tuple[Served, ...]]:
         return dict.fromkeys(domains, (Served("192.0.2.1", "ff" * 32, valid=True),))
+
+    def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
+        return dict.fromkeys(hosts, (Served("192.0.2.1", "ff" * 32, valid=True),))
 
 
 FALLEN = FallenEdges()

@@ -19,8 +19,8 @@ from certferry.core.desired.certificate import (
     PemFiles,
     Program,
     Retirement,
-    delivered,
 )
+from certferry.core.desired.declaration import delivered
 from certferry.core.planning.planner import Claims
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld

@@ -22,11 +22,12 @@ from certferry.core.desired.certificate import (
     Kind,
     PemFiles,
     Program,
-    delivered,
 )
+from certferry.core.desired.declaration import delivered
 from certferry.core.discovery.inventory import AccountSurvey, FoundDomain, FoundZone, Survey
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity, Begun, Event, LineageEnded
+from certferry.core.network import Host
 from certferry.core.observed.observation import Change, Served
 from certferry.core.planning.plan import Action, Deploy
 from certferry.core.planning.renewal import Issuing
@@ -186,6 +187,9 @@ class Edges:
     ) -> dict[str, tuple[Served, ...]]:
         self.asked.append(len(domains))
         return {domain: (Served("192.0.2.1", "ab" * 32, valid=True),) for domain in domains}
+
+    def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
+        return {host: (Served("192.0.2.1", "ab" * 32, valid=True),) for host in hosts}
 
 
 class Desk:

@@ -23,11 +23,8 @@ import pytest
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import LENGTH, SharedState
-from certferry.core.desired.certificate import (
-    DesiredCertificate,
-    FileDelivery,
-    delivered,
-)
+from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
+from certferry.core.desired.declaration import delivered
 from certferry.core.events import Asking, Event, LineageEnded
 from certferry.core.planning.division import owns
 from certferry.core.planning.report import SEEN, LineageReport, Outcome, Result, of_lineage

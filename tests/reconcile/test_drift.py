@@ -19,6 +19,7 @@ from certferry.core.desired.certificate import (
     HttpsSettings,
     OnFailure,
 )
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 from certferry.core.planning.plan import Action, Weight
 from certferry.core.planning.report import LineageReport, Outcome
@@ -147,6 +148,9 @@ class Meanwhile:
         found = self._probe.served(domains, named)
         self._world.run(self._wanted)
         return found
+
+    def served_by(self, hosts: Sequence[Host]) -> Mapping[Host, tuple[Served, ...]]:
+        return self._probe.served_by(hosts)
 
 
 def test_drift_that_its_maker_undid_is_over() -> None:

@@ -20,8 +20,8 @@ from certferry.core.desired.certificate import (
     DesiredCertificate,
     FileDelivery,
     Program,
-    delivered,
 )
+from certferry.core.desired.declaration import delivered
 from certferry.core.observed.observation import ObservedDomain
 from certferry.core.planning.report import SyncReport
 from certferry.ports.receiver import Delivered, Receiver
@@ -46,9 +46,9 @@ class OnThisDisk:
         """See `Receiver.observe`."""
         return replace(self.receiver.observe(delivered), domain=self.called)
 
-    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+    def deliver(self, lineage: str, bundle: CertificateBundle, *, again: bool = False) -> None:
         """See `Receiver.deliver`."""
-        self.receiver.deliver(lineage, bundle)
+        self.receiver.deliver(lineage, bundle, again=again)
 
 
 @dataclass

@@ -14,8 +14,8 @@ from certferry.core.desired.certificate import (
     DesiredDeployment,
     FileDelivery,
     PemFiles,
-    delivered,
 )
+from certferry.core.desired.declaration import delivered
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Action, Weight
 from certferry.core.planning.planner import Claims

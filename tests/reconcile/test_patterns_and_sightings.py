@@ -27,8 +27,8 @@ from certferry.core.desired.certificate import (
     DesiredDeployment,
     DesiredHttps,
     FileDelivery,
-    delivered,
 )
+from certferry.core.desired.declaration import delivered
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
 from certferry.core.planning.plan import Action, Deploy, Weight
 from certferry.core.planning.planner import Claims

@@ -9,13 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.assessment.status import Standing, status_of
-from certferry.core.desired.certificate import (
-    DesiredCertificate,
-    DesiredHttps,
-    FileDelivery,
-    Kind,
-    delivered,
-)
+from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, FileDelivery, Kind
+from certferry.core.desired.declaration import delivered
 from certferry.core.observed.observation import Change, DomainState
 from certferry.core.planning.plan import Action, Deploy
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
@@ -72,6 +67,7 @@ def standing(world: ModelWorld) -> Standing:
     status = status_of(declared, observe(declared, world.ports("looker")), world.clock)
     (domain,) = status.domains
     assert (None, ()) == (domain.upload_deadline, domain.served)
+    assert (domain.word == "delivered") is (domain.standing is Standing.VERIFIED)
     return domain.standing
 
 

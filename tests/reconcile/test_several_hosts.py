@@ -26,9 +26,8 @@ from certferry.core.desired.certificate import (
     PemFiles,
     Program,
     Retirement,
-    delivered,
 )
-from certferry.core.desired.declaration import digest_of_declaration, outdated
+from certferry.core.desired.declaration import delivered, digest_of_declaration, outdated
 from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Claims
 from certferry.core.planning.renewal import Issuing

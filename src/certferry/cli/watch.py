@@ -17,9 +17,10 @@ from certferry.cli.options import CommandContext, json_option, note, number_opti
 from certferry.cli.selection import settings_or_defaults
 from certferry.config.mistakes import config_error, joined, mistake_at
 from certferry.core.certificates.names import is_address, is_wildcard, normalise
-from certferry.core.discovery.watched import Host, HostObservation, changes, judged
+from certferry.core.discovery.watched import HostObservation, changes, judged
+from certferry.core.network import Host
 from certferry.errors import ConfigError, system_words
-from certferry.ports.probe import HostProbe
+from certferry.ports.probe import Probe
 from certferry.ports.progress import Pause
 from certferry.present import discover_text
 from certferry.present.console import Console
@@ -99,7 +100,7 @@ class Watch:
     """Observes hosts, and prints the certificate that each address presents."""
 
     #: Completes a handshake with every address.
-    probe: HostProbe
+    probe: Probe
     #: The hosts to observe.
     hosts: Sequence[Host]
     #: Prints the certificates.

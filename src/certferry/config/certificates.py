@@ -20,12 +20,14 @@ from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, nearest
 from certferry.config.model import AcmeSettings, CaSettings, ReadOptions
+from certferry.config.serves import read_serves
 from certferry.config.tables import RESERVED, key_type
 from certferry.config.values import Read, TomlTable
 from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired import certificate as desired
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.desired.declaration import delivered
 from certferry.core.planning.choice import AUTO
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -40,9 +42,10 @@ COMMAND_TIMEOUT = timedelta(minutes=5)
 SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         Kind.FILES.value: (
-            *("directory", "owner", "group", "mode", "key_mode", "reload", "timeout", "hosts"),
+            *("directory", "owner", "group", "mode", "key_mode", "test", "reload", "timeout"),
+            *("serves", "on_failure", "hosts"),
         ),
-        Kind.COMMAND.value: ("command", "name", "timeout", "hosts"),
+        Kind.COMMAND.value: ("command", "name", "timeout", "serves", "hosts"),
     }
 )
 """The keys of a deployment beside `to`, for each word that `to` may have in place of an account."""
@@ -211,8 +214,11 @@ class CertificateReader(Struct, frozen=True):
             self.hosts.update(hosts if "hosts" in table else ())
             is_here = self.host in hosts
             delivery = self._delivery(target, certificate.lineage, table, is_here=is_here)
+            deployment = delivered(delivery, read_serves(table, certificate.names))
+            if target == Kind.FILES.value:
+                deployment = replace(deployment, on_failure=_on_failure(table))
             table.done()
-            return desired.delivered(delivery) if is_here else None
+            return deployment if is_here else None
         if "hosts" in table and target:
             problem = Text(
                 'only for "files" and "command": any host deploys to {target}',
@@ -231,7 +237,7 @@ class CertificateReader(Struct, frozen=True):
             https=https,
             retire=table.take("retire", _one_of(desired.Retirement), desired.Retirement.SUPERSEDED),
             drift=table.take("drift", _one_of(desired.DriftPolicy), desired.DriftPolicy.REPAIR),
-            on_failure=table.take("on_failure", _one_of(desired.OnFailure), desired.OnFailure.KEEP),
+            on_failure=_on_failure(table),
         )
         if not target:
             # `to` is missing or wrong, so the keys may be meant for `files` or `command`.
@@ -303,9 +309,13 @@ class CertificateReader(Struct, frozen=True):
     def _files(self, table: TomlTable) -> desired.FileDelivery:
         if "directory" not in table:
             table.report("directory", Text("missing: the directory for the four PEM files"))
-        if "timeout" in table and "reload" not in table:
-            table.report("timeout", Text("only together with `reload`"))
+        for key in ("timeout", "test"):
+            if key in table and "reload" not in table:
+                table.report(key, Text("only together with `reload`"))
+        if "on_failure" in table and "serves" not in table:
+            table.report("on_failure", Text("only together with `serves`"))
         reload = table.take("reload", self._arguments, None)
+        test = table.take("test", self._arguments, None)
         timeout = table.take("timeout", values.seconds, RELOAD_TIMEOUT)
         return desired.FileDelivery(
             directory=table.take("directory", self._directory, ""),
@@ -314,6 +324,7 @@ class CertificateReader(Struct, frozen=True):
             mode=table.take("mode", _mode, desired.MODE),
             key_mode=table.take("key_mode", _key_mode, desired.KEY_MODE),
             reload=self._program(reload, timeout) if reload else None,
+            test=self._program(test, timeout) if test else None,
         )
 
     def _command(self, table: TomlTable) -> desired.CommandDelivery:
@@ -402,6 +413,10 @@ def _domains(
         identifiers.domain_of(domain) for domain in left if not identifiers.is_glob(domain)
     )
     return tuple(domains), tuple(filter(identifiers.is_glob, left)), exclude
+
+
+def _on_failure(table: TomlTable) -> desired.OnFailure:
+    return table.take("on_failure", _one_of(desired.OnFailure), desired.OnFailure.KEEP)
 
 
 def _one_of(members: type[E]) -> Read[E]:

@@ -148,8 +148,10 @@ def _programs(settings: Settings) -> Iterator[tuple[At, str]]:
     for mistake, delivery in _deliveries(settings):
         if isinstance(delivery, CommandDelivery):
             yield partial(mistake, "command"), delivery.program.arguments[0]
-        elif delivery.reload is not None:
-            yield partial(mistake, "reload"), delivery.reload.arguments[0]
+            continue
+        for key, program in (("test", delivery.test), ("reload", delivery.reload)):
+            if program is not None:
+                yield partial(mistake, key), program.arguments[0]
 
 
 def _proxies(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -33,6 +33,7 @@ from certferry.core.assessment.status import DomainStatus, LineageStatus
 from certferry.core.certificates.certificate import short
 from certferry.core.certificates.chain import Presented
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.desired.declaration import unproven_receivers
 from certferry.core.observed.observation import Served
 from certferry.core.observed.stored_runs import RunKind
 from certferry.core.planning.plan import Rollback
@@ -158,6 +159,7 @@ def certificate(request: Request) -> Response:
         lineage=lineage,
         served=() if lineage is None else served_certificates(lineage.domains, places),
         most_served=MOST_SERVED,
+        unproven=frozenset() if desired is None else unproven_receivers(desired),
         since={(place.target, place.domain): place.since for place in places},
         ends={version.fingerprint: version.certificate.not_after for version in versions},
         window=None if life is None or life.window is None else window_in_words(life.window),

@@ -1,11 +1,12 @@
-"""Judgments on addresses (loopback, made up by a resolver), on this machine's clock, and on CAA
-records.
+"""Hosts to connect to, and judgments on addresses (loopback, made up by a resolver), on this
+machine's clock, and on CAA records.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
@@ -15,6 +16,23 @@ from certferry.core.certificates.names import is_wildcard
 from certferry.core.findings import Code
 from certferry.errors import ClockWrong, Problem, Severity
 from certferry.text import Text
+
+HTTPS = 443  # RFC 9110 §4.2.2
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host to connect to."""
+
+    #: A DNS name, or an IP address without brackets.
+    name: str
+    port: int = HTTPS  #: The TCP port.
+    #: The IP address to connect to; `None` for every address of the name.
+    address: str | None = None
+
+    def __str__(self) -> str:
+        name = f"[{self.name}]" if ":" in self.name else self.name
+        return name if self.port == HTTPS else f"{name}:{self.port}"
 
 
 def is_loopback(host: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from certferry.core.discovery.watched import Host
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 
 Named = Mapping[str, Sequence[str]]
@@ -18,7 +18,7 @@ NONE_NAMED: Named = MappingProxyType({})
 
 
 class Probe(Protocol):
-    """Observes domains from outside."""
+    """Observes domains and other hosts from outside."""
 
     def served(
         self, domains: Sequence[str], named: Named = NONE_NAMED
@@ -31,11 +31,8 @@ class Probe(Protocol):
         `Interrupted`.
         """
 
-
-class HostProbe(Probe, Protocol):
-    """Observes hosts at any port as well."""
-
     def served_by(self, hosts: Sequence[Host]) -> Mapping[Host, tuple[Served, ...]]:
-        """Return the certificates of hosts, as `served` does for domains, at each host's own port.
-        If the host is an IP address, a valid certificate must have the address among its names.
+        """Return the certificates of hosts, as `served` does for domains, at each host's own port,
+        and at `Host.address` alone if given. If the host is an IP address, a valid certificate must
+        have the address among its names.
         """

@@ -24,7 +24,8 @@ class Delivered(Struct, frozen=True):
 class Receiver(Protocol):
     """Takes one certificate after the other; each new certificate replaces the last.
 
-    A receiver serves no connections, so no handshake shows the installed certificate.
+    A receiver serves no connections. `observe` reads the files; handshakes with the hosts declared
+    in `serves` are the engine's work.
     """
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
@@ -36,10 +37,11 @@ class Receiver(Protocol):
         `DeployError` when the receiver cannot be observed.
         """
 
-    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+    def deliver(self, lineage: str, bundle: CertificateBundle, *, again: bool = False) -> None:
         """Deliver the certificate, and return when the delivery is complete.
 
         An implementation keeps the previous certificate complete until the new certificate is
         complete. If the new certificate is already in place, an implementation carries out only the
-        missing steps. Raises `DeployError`; the next observation then reports the missing steps.
+        missing steps; with `again`, also every step that makes a server read the certificate.
+        Raises `DeployError`; the next observation then reports the missing steps.
         """

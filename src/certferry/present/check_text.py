@@ -91,6 +91,8 @@ def document(checkup: health.Checkup, now: datetime, voice: Voice) -> Document:
         "certificates": checkup.certificates,
         "served": checkup.served,
         "places": checkup.places,
+        "delivered": checkup.delivered,
+        "receivers": checkup.receivers,
         "causes": [_of_cause(cause, numbers) for cause in causes],
         "problems": [
             _problem(concern, plugin_status_of([concern])) for concern in checkup.concerns
@@ -107,6 +109,8 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
         "certificates": None,
         "served": None,
         "places": None,
+        "delivered": None,
+        "receivers": None,
         "causes": [],
         "problems": [_problem(health.Concern(problem), PluginStatus.UNKNOWN)],
         "error": of_problem(problem),
@@ -132,7 +136,13 @@ def summary(checkup: health.Checkup, causes: Sequence[Cause], now: datetime, voi
         counted.append(
             Text("{served} of {count} served", served=checkup.served, count=checkup.places)
         )
-    elif not causes or len(causes[0].lineages) < checkup.certificates:
+    if checkup.receivers == checkup.delivered and checkup.receivers:
+        counted.append(Text("{count} delivered", count=checkup.delivered))
+    elif checkup.receivers:
+        delivered = {"delivered": checkup.delivered, "count": checkup.receivers}
+        counted.append(Text("{delivered} of {count} delivered", **delivered))
+    has_places = checkup.places or checkup.receivers
+    if not has_places and (not causes or len(causes[0].lineages) < checkup.certificates):
         counted.append(certificate_count(checkup.certificates))
     if checkup.soonest is not None:
         days = days_left(checkup.soonest.certificate.not_after, now)

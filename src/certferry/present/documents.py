@@ -230,11 +230,10 @@ def of_cause(cause: Cause) -> Document:
 
 
 def of_served(address: Served, fingerprint: str | None) -> Document:
-    """Return the certificate that an address presents. `ok` is true if the address answered with a
-    valid certificate of this `fingerprint`.
-    """
+    """Return what an address presents. `ok`: a valid certificate with this `fingerprint`."""
     return {
         "address": address.address,
+        **({"host": address.host} if address.host else {}),
         "fingerprint": address.fingerprint,
         "ok": address.answered and address.valid and address.fingerprint == fingerprint,
         "problem": problem_or_none(address.problem),

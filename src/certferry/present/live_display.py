@@ -132,7 +132,7 @@ class _Lineage:
             # A domain with a Verify but no Deploy was bound before the run.
             done = [step for step in deploys.values() if step.outcome in _WELL]
             return len(done) + len(verifies.keys() - deploys), len(deploys | verifies)
-        # A receiver's delivery has no Verify, because no handshake shows a receiver's certificate.
+        # A receiver without `serves` has no Verify, because no handshake shows its certificate.
         left = {place for place, step in deploys.items() if step.outcome not in _WELL}
         done = [step for step in verifies.values() if step.outcome in _WELL]
         return len(done), len(left | verifies.keys())

@@ -468,7 +468,7 @@ def _domain(
     empty = Span("")
     return (
         Span(f"  {_name(domain)}{in_brackets(domain.kind)}"),
-        Span(voice.word(domain.standing), _TONES.get(domain.standing.severity, Tone.PENDING)),
+        Span(voice.word(domain.word), _TONES.get(domain.standing.severity, Tone.PENDING)),
         empty if domain.not_after == status.until else _left(domain.not_after, now, voice),
         empty,
         NOTHING if deadline is None else Span(voice.day(deadline)),

@@ -28,7 +28,7 @@ from certferry.core.reasons import Waiting, applying, wait_for
 from certferry.errors import CertferryError, CopyGone, Interrupted, TargetBusy, VerificationError
 from certferry.reconcile.handing_over import without_key
 from certferry.reconcile.issue import issue
-from certferry.reconcile.receivers import deliver
+from certferry.reconcile.receivers import deliver, note_unserved
 from certferry.reconcile.removals import clean, retire, retire_unmanaged
 from certferry.reconcile.run import StepContext, StepPlace
 from certferry.text import Text
@@ -90,6 +90,7 @@ def store_waits(plan: plans.Plan, context: StepContext) -> None:
             _begin(rollout, context)
         elif isinstance(rollout.when, plans.TimedOut):
             context.record_failure(rollout.steps[0], rollout.when.error)
+            note_unserved(rollout, context)
     for drifted in plan.drifts:
         _note_drift(drifted, context)
     for target, domain in plan.unchanged:
@@ -135,7 +136,7 @@ def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
     addresses, last = seen_at(place.served), place.domain.last
     # Without a lease, another run may have changed the record first; then that run adds the event.
     if last is not None and context.ports.state.replace_rollout(
-        last, replace(last, verified_at=context.now)
+        last, replace(last, verified_at=context.now, failed_at=None)
     ):
         context.record(
             "verified",

@@ -340,10 +340,8 @@ class _TargetObserver(Struct, frozen=True):
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
             self._report(Text("checking {name}", name=name))
-            receiver = self.ports.receiver(deployment.delivery)
-            return observe_receiver(
-                receiver, self.desired.lineage, deployment, self.stored.versions, records.get(name)
-            )
+            place = (self.desired.lineage, deployment, self.stored.versions, records.get(name))
+            return observe_receiver(self.ports, deployment.delivery, *place)
         self._report(Text("asking {target} for its domains", target=deployment.target))
         try:
             return self._read(deployment)

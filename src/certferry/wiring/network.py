@@ -6,7 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from certferry.config.model import DnsSettings, Settings, VerifySettings
-from certferry.ports.probe import HostProbe
+from certferry.ports.probe import Probe
 from certferry.ports.progress import Clock, Pause
 
 if TYPE_CHECKING:
@@ -77,9 +77,7 @@ def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
     return at_urls(doh_of(dns), ANSWER_WITHIN, pause)
 
 
-def probe_for(
-    verify: VerifySettings, pause: Pause, clock: Clock, *, alone: bool = False
-) -> HostProbe:
+def probe_for(verify: VerifySettings, pause: Pause, clock: Clock, *, alone: bool = False) -> Probe:
     """Return the probe that asks edges for their certificates. `alone`: the process does no other
     work meanwhile, so the probe asks more hosts at once. Raises `ConfigError`.
     """

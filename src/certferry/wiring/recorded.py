@@ -21,7 +21,12 @@ from certferry.core.assessment.health import Expected, Recorded
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certificate
 from certferry.core.certificates.lineage import Versions
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
-from certferry.core.desired.declaration import Outdated, digest_of_declaration, outdated
+from certferry.core.desired.declaration import (
+    Outdated,
+    digest_of_declaration,
+    outdated,
+    unproven_receivers,
+)
 from certferry.core.planning.report import SyncReport, Undeclared
 from certferry.errors import ConfigError, StateError, StateMissing
 from certferry.ports.state import StateStore
@@ -274,6 +279,7 @@ def expected(settings: Settings, records: Recorded) -> tuple[Expected, ...]:
             desired.files is not None,
             least_life(desired, least),
             tuple(_gone(_files_of(desired, records, delivered))),
+            unproven_receivers(desired),
         )
         for desired in settings.certificates
     )

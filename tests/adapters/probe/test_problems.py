@@ -25,7 +25,7 @@ from certferry.adapters.probe.tls import (
 )
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.pem import certificate_pem
-from certferry.core.discovery.watched import Host
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.zones import Zones
@@ -464,6 +464,28 @@ def test_hosts_have_their_own_ports(observer: Observer, tmp_path: Path) -> None:
         for host in (first_port, second_port)
         for address in served[Host(HOST, host)]
     ]
+
+
+def test_host_with_an_address_is_asked_there_alone(observer: Observer, tmp_path: Path) -> None:
+    """The addresses in DNS are not asked; the certificate must still be valid for the name."""
+    observer.zones.seed(HOST, "A", "127.0.0.9")
+    right, wrong = CA.leaf(HOST), CA.leaf("other.example.com")
+    (tmp_path / "second").mkdir()
+
+    with (
+        serving(right.pem(CA.intermediate), tmp_path) as (address, first_port),
+        serving(wrong.pem(CA.intermediate), tmp_path / "second") as (_, second_port),
+    ):
+        hosts = [Host(HOST, port, address) for port in (first_port, second_port)]
+        served = observer.probe().served_by(hosts)
+
+    [here], [other] = (served[host] for host in hosts)
+    assert (address, fingerprint_of(right), True) == (here.address, here.fingerprint, here.valid)
+    assert (address, fingerprint_of(wrong), False) == (
+        other.address,
+        other.fingerprint,
+        other.valid,
+    )
 
 
 def fingerprint_of(leaf: Made) -> str:

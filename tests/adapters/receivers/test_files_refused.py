@@ -379,13 +379,19 @@ def test_full_disk(tmp_path: Path) -> None:
     assert [] == remaining
 
 
-@thorough
-def test_delivery_that_is_killed_anywhere(tmp_path: Path) -> None:
-    """Before any system call: every file is whole, key and certificate differ at a single position,
-    and the next run ends with the new certificate and a program that has read all files.
+@pytest.mark.parametrize(
+    ("way", "step"),
+    [
+        ("refused", 17),
+        *(pytest.param(way, 1, marks=thorough) for way in ("plain", "tested", "refused")),
+    ],
+)
+def test_delivery_that_is_killed_anywhere(tmp_path: Path, way: str, step: int) -> None:
+    """Before any system call: every file is whole, key and certificate always match, and the next
+    run ends with the new certificate and a program that has read all files.
     """
     result = subprocess.run(
-        [sys.executable, str(KILLED_DELIVERY), str(tmp_path)],
+        [sys.executable, str(KILLED_DELIVERY), str(tmp_path), way, str(step)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         capture_output=True,
@@ -394,12 +400,14 @@ def test_delivery_that_is_killed_anywhere(tmp_path: Path) -> None:
     )
 
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    assert len(lines) > 30
+    assert len(lines) > 30 / step
     states = [tuple(line["killed"].values()) for line in lines]
     assert {"A", "B"} == {owner for state in states for owner in state}
-    mixed = [line["killed"] for line in lines if mixes(line["killed"])]
-    assert [{"privkey.pem": "B", "fullchain.pem": "A", "cert.pem": "A"}] == mixed
-    assert any(len(line["keys"]) > 1 for line in lines)  # a draft beside the key
+    assert [] == [line["killed"] for line in lines if mixes(line["killed"])]
+    assert all(line["bound"] == line["killed"]["fullchain.pem"] for line in lines)
+    # A refused delivery ends with the same files as before.
+    assert (way == "refused") == lines[-1]["same"]
+    assert step > 1 or any(len(line["keys"]) > 1 for line in lines)  # a draft beside the key
     for line in lines:
         assert {"0600"} == set(line["keys"]), line
         assert {"B"} == set(line["finished"].values()), line

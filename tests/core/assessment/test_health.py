@@ -585,3 +585,18 @@ def test_certificates_of_equal_severity_are_ordered_by_their_ends() -> None:
     ordered = most_needed_first([missing, late, soon, overdue, twin])
 
     assert ["overdue", "soon", "twin", "late", "missing"] == [status.lineage for status in ordered]
+
+
+def test_receiver_without_a_proof_counts_as_delivered() -> None:
+    """Only places that handshakes prove count as served."""
+    places = [
+        Sighting("img", "files", "/proven", served=True, since=NOW),
+        Sighting("img", "files", "/unproven", served=True, since=NOW),
+        Sighting("img", "command", "push", served=False, since=NOW),
+    ]
+    unproven = frozenset({("files", "/unproven"), ("command", "push")})
+    recorded = Recorded({"img": ()}, places)
+
+    found = checkup([Expected("img", unproven=unproven)], recorded, NOW)
+
+    assert (1, 1, 1, 2) == (found.served, found.places, found.delivered, found.receivers)

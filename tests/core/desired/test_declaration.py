@@ -16,6 +16,7 @@ from certferry.core.desired.certificate import DesiredCertificate, DesiredDeploy
 from certferry.core.desired.declaration import (
     TOLERATED,
     Declaration,
+    delivered,
     digest_of_declaration,
     outdated,
 )
@@ -75,7 +76,7 @@ OTHERWISE: dict[type[Any], dict[str, object]] = {
 
 HOSTS_OWN = {
     DesiredCertificate: {"offered", "offered_fullchain", "offered_issuer_end"},
-    DesiredDeployment: {"delivery"},
+    DesiredDeployment: {"delivery", "serves"},
 }
 """Fields about a host's observation, or about its own work."""
 
@@ -110,8 +111,8 @@ def test_every_field_that_changes_a_run_changes_the_digest(whole: Any, name: str
 
 def test_fields_of_a_host_leave_the_digest() -> None:
     """Receivers, paths and contents of a source, and the name of a CA belong to a host."""
-    files = desired.delivered(desired.FileDelivery("/etc/tls", reload=PROGRAM))
-    command = desired.delivered(desired.CommandDelivery("push", PROGRAM))
+    files = delivered(desired.FileDelivery("/etc/tls", reload=PROGRAM))
+    command = delivered(desired.CommandDelivery("push", PROGRAM))
     assert digest_of_declaration(IMG) == digest_of_declaration(
         replace(IMG, deployments=(files, *IMG.deployments, command))
     )

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificates.chain import EdgeProblemCode, Presented
-from certferry.core.discovery.watched import Host, HostObservation, changes, judged
+from certferry.core.discovery.watched import HostObservation, changes, judged
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 from certferry.errors import Problem
 from certferry.text import Text

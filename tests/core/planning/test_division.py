@@ -14,12 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificates.lineage import Withdrawal
-from certferry.core.desired.certificate import (
-    DesiredCertificate,
-    DesiredDeployment,
-    FileDelivery,
-    delivered,
-)
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, FileDelivery
+from certferry.core.desired.declaration import delivered
 from certferry.core.observed.records import Ordered, Remembered, RolloutRecord
 from certferry.core.planning.division import (
     awaits_another,

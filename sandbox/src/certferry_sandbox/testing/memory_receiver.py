@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from certferry.core.certificates.certificate import FULLCHAIN, CertificateBundle
-from certferry.core.desired.certificate import Delivery, PemFiles, delivered
-from certferry.core.observed.observation import Change, DomainState, ObservedDomain, ReceiverDrift
+from certferry.core.desired.certificate import Delivery, PemFiles
+from certferry.core.desired.declaration import delivered
+from certferry.core.observed.observation import (
+    Change,
+    DomainState,
+    ObservedDomain,
+    ReceiverDrift,
+    Served,
+)
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError, CertificateError, DeployError, TargetRejected
 from certferry.ports.receiver import Delivered
@@ -47,7 +54,7 @@ class MemoryReceiver:
     `deliveries` are the fingerprints of successful deliveries, `held` is the last delivered
     fingerprint. The next `failures` deliveries fail at the end, with the certificate in place.
     While `closed`, the receiver refuses deliveries; `drifted` says that another program changed
-    the files.
+    the files. A server presents the certificate `served`; a `deaf` server does not read new files.
     """
 
     def __init__(self, delivery: Delivery) -> None:
@@ -59,6 +66,8 @@ class MemoryReceiver:
         self.failures = 0
         self.closed = False
         self.drifted = False
+        self.deaf = False
+        self.served: str | None = None
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
         """See `ports.receiver.Receiver.observe`. The receiver itself has the last fingerprint."""
@@ -76,7 +85,7 @@ class MemoryReceiver:
             fullchain_digest=self._fullchain_digest,
         )
 
-    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+    def deliver(self, lineage: str, bundle: CertificateBundle, *, again: bool = False) -> None:
         if self.closed:
             raise _closed()
         self.held, self.drifted, self._finished = bundle.certificate.fingerprint, False, False
@@ -86,6 +95,16 @@ class MemoryReceiver:
             raise DeployError(Text("the program failed with exit code 1"))
         self._finished = True
         self.deliveries.append(self.held)
+        if not self.deaf:
+            self.served = self.held
+
+    def presented(self) -> tuple[Served, ...]:
+        """Return the answer of a server that reads the certificate at each delivery, unless `deaf`.
+
+        A server without a certificate is silent.
+        """
+        is_silent = self.served is None
+        return (Served("192.0.2.9", self.served, valid=not is_silent, silent=is_silent),)
 
     def _drift(self) -> ReceiverDrift | None:
         if self.drifted:

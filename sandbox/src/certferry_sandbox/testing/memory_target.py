@@ -14,6 +14,7 @@ from certferry.core.certificates.certificate import Certificate, CertificateBund
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.lineage import label_of, owner_of, owners
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
+from certferry.core.network import Host
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
@@ -184,6 +185,8 @@ class MemoryCdn:
         self._lags = lags
         self._rules = rules or TargetRules(min_remaining=timedelta(days=30))
         self._domains: dict[str, Domain] = {}
+        #: The answers of hosts that are not edges.
+        self.servers: dict[Host, Callable[[], tuple[Served, ...]]] = {}
         self._remotes: dict[str, Remote] = {}
         self._ids: dict[str, list[str]] = {}
         self._ids_of: dict[str | None, list[str]] = {}
@@ -406,6 +409,15 @@ class MemoryCdn:
                 for number, remote_id in enumerate(self._edges(domain), start=1)
             )
             for domain in domains
+        }
+
+    def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served_by`: hosts of `servers`, and edges at any port."""
+        return {
+            host: self.servers[host]()
+            if host in self.servers
+            else self.served([host.name])[host.name]
+            for host in hosts
         }
 
     # inside

@@ -134,7 +134,7 @@ class OpenDirectory(Struct, frozen=True):
 
 def opened(path: Path, owners: Collection[int] = ()) -> AbstractContextManager[OpenDirectory]:
     """Open a directory for a `with` block. Raises `OSError` as `file_trust.open_directory` does."""
-    return _held(open_directory(path, owners), path)
+    return held(open_directory(path, owners), path)
 
 
 def opened_where_it_is(path: Path) -> AbstractContextManager[OpenDirectory]:
@@ -142,11 +142,12 @@ def opened_where_it_is(path: Path) -> AbstractContextManager[OpenDirectory]:
     `OSError`, also for a link in the path that another user could change.
     """
     with checked_path(path, exposed=True) as checked:
-        return _held(checked.open(os.O_RDONLY | os.O_DIRECTORY), path)
+        return held(checked.open(os.O_RDONLY | os.O_DIRECTORY), path)
 
 
 @contextmanager
-def _held(handle: int, path: Path) -> Iterator[OpenDirectory]:
+def held(handle: int, path: Path) -> Iterator[OpenDirectory]:
+    """Yield an open directory, and close the directory at the end of the `with` block."""
     try:
         yield OpenDirectory(handle, path)
     finally:
@@ -166,7 +167,7 @@ def made(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
         if is_new:
             os.fchmod(place.handle, _DIRECTORY)  # regardless of the umask
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            with _held(os.open("..", flags, dir_fd=place.handle), path.parent) as above:
+            with held(os.open("..", flags, dir_fd=place.handle), path.parent) as above:
                 above.sync()  # the new name lasts only once flushed
         yield place
 
@@ -471,7 +472,7 @@ def _empty(place: int) -> None:
 
 def _opened(directory: Path) -> AbstractContextManager[OpenDirectory]:
     """Open a directory to lock; closing the directory releases the lock."""
-    return _held(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), directory)
+    return held(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), directory)
 
 
 def _warn(path: Path, exc: OSError) -> None:

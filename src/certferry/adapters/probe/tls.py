@@ -20,7 +20,7 @@ from certferry.adapters.probe.trust import Trust, presented_in
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.names import is_address
-from certferry.core.discovery.watched import Host
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 from certferry.errors import Interrupted, Problem, system_words
 from certferry.ports.probe import NONE_NAMED, Named
@@ -75,7 +75,7 @@ class TlsProbe:
         return {domain: seen[host] for domain, host in hosts.items()}
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.served_by`."""
+        """See `ports.probe.Probe.served_by`."""
         return self._seen(hosts, NONE_NAMED)
 
     def _seen(self, hosts: Sequence[Host], named: Named) -> dict[Host, tuple[Served, ...]]:
@@ -116,8 +116,8 @@ class TlsProbe:
         """
         must_go_on()
         name = probed_name(host.name)
-        addresses = Addresses((name,))
-        if not is_address(name):
+        addresses = Addresses((host.address or name,))
+        if host.address is None and not is_address(name):
             addresses = resolve(name, self.resolvers, self.answer_within)
 
         def presented_by(address: str) -> Served:

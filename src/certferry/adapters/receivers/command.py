@@ -64,7 +64,7 @@ class CommandReceiver:
         reason = Reason(ReasonCode.PROGRAM_EDITED, sentence)
         return ReceiverDrift(reason, (Change("command", "edited", "run"),))
 
-    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+    def deliver(self, lineage: str, bundle: CertificateBundle, *, again: bool = False) -> None:
         """Run the program to the end. Raises `DeployError`."""
         programs.must_be_there(self.delivery.program)
         with pem_directory.handed_over(bundle, self.workspace) as directory:

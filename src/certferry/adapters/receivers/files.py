@@ -1,19 +1,19 @@
 """Delivery of four PEM files to a directory of this machine, followed by an optional program.
 
-- Each file is replaced atomically, so a reader finds the whole old file or the whole new file. The
-  files change one directly after the other. A server that reads key and fullchain in between finds
-  a mismatched pair.
-- `reload` runs after all four files are new. After a killed run, the next run completes the
-  delivery.
-- Files are opened relative to the opened directory, never by path. Only root, the caller and the
-  declared `owner` may control the path to the directory.
+- All files change in one rename (`adapters.files.swap`), so a reader finds the old or the new
+  files, whole, and a killed run leaves a key that belongs to the certificate. A server that reads
+  one file before and the other after the rename still finds a mismatched pair.
+- `test` and then `reload` run after all four files are new. If `test` fails, the files are as they
+  were before. After a killed run, the next run completes the delivery.
+- Every access goes through the opened directory. Only root, the caller and the declared `owner` may
+  control the path to the directory.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -25,9 +25,10 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from certferry.adapters.files import directory as pem
+from certferry.adapters.files import swap
 from certferry.adapters.programs import run as programs
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, CertificateBundle
-from certferry.core.desired.certificate import FileDelivery, Kind
+from certferry.core.desired.certificate import FileDelivery, Kind, Program
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, ReceiverDrift
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.redaction import Secret
@@ -85,22 +86,29 @@ class FilesReceiver:
             fullchain = receipt.digests.get(FULLCHAIN)
         return observed(DomainState.READY, leaf, drift=drift, fullchain_digest=fullchain)
 
-    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+    def deliver(self, lineage: str, bundle: CertificateBundle, *, again: bool = False) -> None:
         """Write the differing files, read all four back, run `reload`, and write the receipt. Do
-        nothing if the files and the receipt are up to date. Raises `DeployError`.
+        nothing if the files and the receipt are up to date, unless `again`. Raises `DeployError`.
         """
         with ExitStack() as held:
             with self._translating_errors(_UNTOUCHED):
                 self._must_be_usable()
                 place = held.enter_context(pem.made(self._directory, self._owners()))
-                drafts = self._prepared(place, bundle, held)
+                swap.finish(place, pem.NAMES)
+                drafts = self._prepared(place, bundle, held, again=again)
+                if drafts:
+                    self._keep_earlier(place)
             if not drafts:
                 return
             with self._translating_errors(_NEXT_RUN):
                 self._put_in_place(place, bundle, drafts)
-            # Outside `_translating_errors`: the failure of a program is no error of the directory.
-            self._reload(lineage, bundle)
+            # Outside the translation, because a failing program is not an error of the directory.
+            if self.delivery.test is not None:
+                self._test(place, partial(self._run, self.delivery.test, lineage, bundle))
+            if self.delivery.reload is not None:
+                self._run(self.delivery.reload, lineage, bundle)
             with self._translating_errors(_NEXT_RUN):
+                swap.forget(place)  # before the receipt, so no run leaves an earlier key behind
                 place.put(drafts[RECEIPT], RECEIPT)
                 place.sync()
 
@@ -118,7 +126,7 @@ class FilesReceiver:
     def _compare(
         self, place: pem.OpenDirectory, receipt: Receipt | None
     ) -> tuple[str | None, ReceiverDrift | None]:
-        leaf = _leaf(place.read(FULLCHAIN))
+        leaf = _leaf(swap.read(place, FULLCHAIN))
         if receipt is None:
             return leaf, None if leaf is None else self._unfinished(place)
         held = leaf or receipt.fingerprint
@@ -140,6 +148,8 @@ class FilesReceiver:
         """
         for name in pem.NAMES:
             file = place.observe(name)
+            if swap.is_on_the_way(place, name):
+                continue
             if file is None:
                 yield Change(name, "missing", "delivered")
             elif digests is not None and file.digest != digests.get(name):
@@ -178,8 +188,8 @@ class FilesReceiver:
         """Raise `DeployError` or `OSError` if the directory cannot take a delivery."""
         directory = self._directory
         self._access(PRIVKEY)
-        if self.delivery.reload is not None:
-            programs.must_be_there(self.delivery.reload)
+        for program in filter(None, (self.delivery.test, self.delivery.reload)):
+            programs.must_be_there(program)
         if not os.path.lexists(directory):
             # A delivery creates only the last directory of the path. If the parent is missing too,
             # the path is probably mistyped, or a disk is not mounted.
@@ -189,9 +199,9 @@ class FilesReceiver:
             with checked_path(directory, self._owners()):
                 return
         pem.must_be_writable(directory, pem.RIGHTS)
-        with pem.opened(self._directory, self._owners()):
-            pass
-        pem.must_take_files(directory, pem.NAMES)
+        with pem.opened(self._directory, self._owners()) as place:
+            names = [name for name in pem.NAMES if not swap.is_on_the_way(place, name)]
+        pem.must_take_files(directory, names)
 
     def _owners(self) -> list[int]:
         """Return the permitted owners of the directory, besides root and the caller."""
@@ -202,10 +212,10 @@ class FilesReceiver:
         return pem.translating_errors(self._directory, hint, has_owner=True)
 
     def _prepared(
-        self, place: pem.OpenDirectory, bundle: CertificateBundle, held: ExitStack
+        self, place: pem.OpenDirectory, bundle: CertificateBundle, held: ExitStack, *, again: bool
     ) -> Mapping[str, str]:
         """Write drafts of the receipt and of the files that differ. Return the drafts' names by
-        file; an empty mapping if the delivery is up to date.
+        file; an empty mapping if the delivery is up to date and not to be made `again`.
 
         If the disk is full, the error comes here, before any file changes.
         """
@@ -219,7 +229,7 @@ class FilesReceiver:
             digests={name: pem.digest(content) for name, content in wanted.items()},
             reload=None if reload is None else reload.digest,
         )
-        if not changing and receipt == Receipt.decode(place.read(RECEIPT)):
+        if not (changing or again) and receipt == Receipt.decode(place.read(RECEIPT)):
             return {}
         drafts: dict[str, str] = {}
         for name, content in {**changing, RECEIPT: receipt.encode()}.items():
@@ -231,17 +241,14 @@ class FilesReceiver:
     def _put_in_place(
         self, place: pem.OpenDirectory, bundle: CertificateBundle, drafts: Mapping[str, str]
     ) -> None:
-        """Remove the receipt, rename the drafts of the files, and read the files back. The caller
-        puts the new receipt in place after the program's success. Raises `DeployError` if a file
-        differs.
+        """Remove the receipt, give the drafts of the files their names at once, and read the files
+        back. The caller puts the new receipt in place after the programs' success. Raises
+        `DeployError` if a file differs.
         """
         must_still_hold()
         place.remove(RECEIPT)
         place.sync()
-        for name in pem.NAMES:
-            if name in drafts:
-                place.put(drafts[name], name)
-        place.sync()
+        swap.put_together(place, {name: drafts[name] for name in pem.NAMES if name in drafts})
         # Read the files back before a server loads them.
         for name, content in pem.contents(bundle).items():
             if not self._is_there(place, name, content):
@@ -250,15 +257,35 @@ class FilesReceiver:
                 hint = Text("another program writes to the same files; keep only one of the two")
                 raise DeployError(problem, hint=hint)
 
-    def _reload(self, lineage: str, bundle: CertificateBundle) -> None:
-        if self.delivery.reload is not None:
-            programs.run(
-                self.delivery.reload,
-                pem.variables(lineage, bundle, self._directory),
-                self.pause,
-                hidden=[bundle.privkey_pem, *self.hidden],
-                withheld=self.withheld,
-            )
+    def _keep_earlier(self, place: pem.OpenDirectory) -> None:
+        """Keep the present files for a failure of `test`. Without a receipt, the files kept by an
+        unfinished delivery stay, because the present files were never tested.
+        """
+        is_complete = Receipt.decode(place.read(RECEIPT)) is not None
+        if self.delivery.test is not None and (is_complete or not swap.is_kept(place)):
+            swap.keep(place, (*pem.NAMES, RECEIPT))
+
+    def _test(self, place: pem.OpenDirectory, test: Callable[[], None]) -> None:
+        """Run `test`. If the program fails, put the files and the receipt back as they were before
+        the delivery. Raises `DeployError`.
+        """
+        try:
+            test()
+        except DeployError as error:
+            with self._translating_errors(_NEXT_RUN):
+                swap.put_back(place, (*pem.NAMES, RECEIPT))
+                swap.forget(place)
+            message = Text("{problem}; the files are as before", problem=error.message)
+            raise DeployError(message, hint=error.hint, retry=error.retry) from error
+
+    def _run(self, program: Program, lineage: str, bundle: CertificateBundle) -> None:
+        programs.run(
+            program,
+            pem.variables(lineage, bundle, self._directory),
+            self.pause,
+            hidden=[bundle.privkey_pem, *self.hidden],
+            withheld=self.withheld,
+        )
 
 
 def _discard(place: pem.OpenDirectory, drafted: str) -> None:

@@ -70,6 +70,8 @@ class Expected(Struct, frozen=True):
     least_life: timedelta = timedelta(0)
     #: Paths of delivered files missing from the disk.
     gone: tuple[str, ...] = ()
+    #: Target and name of each receiver that no handshake proves.
+    unproven: frozenset[tuple[str, str]] = frozenset()
 
 
 class Recorded(Struct, frozen=True):
@@ -142,11 +144,13 @@ class Checkup(Struct, frozen=True):
     concerns: tuple[Concern, ...]
     #: The number of declared certificates.
     certificates: int
-    #: The number of places with the wanted certificate.
+    #: The number of `places` with the wanted certificate.
     served: int
-    #: The number of places observed by runs.
+    #: The number of places observed by runs, without `receivers`.
     places: int
     soonest: Soonest | None = None  #: The first certificate to end; `None` without a certificate.
+    delivered: int = 0  #: The number of `receivers` with the wanted certificate.
+    receivers: int = 0  #: The number of observed receivers that no handshake proves.
 
 
 def checkup(
@@ -165,8 +169,22 @@ def checkup(
         concerns = (_warning("none_declared", message, hint), *concerns)
     names = {certificate.lineage for certificate in expected}
     places = [place for place in recorded.sightings if place.lineage in names and place.domain]
-    served = sum(place.served for place in places)
-    return Checkup(concerns, len(expected), served, len(places), _soonest(names, recorded))
+    unproven = {
+        (certificate.lineage, *receiver)
+        for certificate in expected
+        for receiver in certificate.unproven
+    }
+    proven = [place.served for place in places if place.place not in unproven]
+    receivers = [place.served for place in places if place.place in unproven]
+    return Checkup(
+        concerns,
+        len(expected),
+        sum(proven),
+        len(proven),
+        _soonest(names, recorded),
+        sum(receivers),
+        len(receivers),
+    )
 
 
 def _soonest(names: Collection[str], recorded: Recorded) -> Soonest | None:

@@ -321,7 +321,7 @@ def end_of_served(step: StepOutcome, ends: Sequence[datetime]) -> datetime | Non
 def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
     """Yield notices about new certificates, and about places that have a new certificate.
 
-    A domain has the certificate once verified; a receiver, which has no `VERIFY`, once delivered.
+    A domain has the certificate once verified; a receiver without a `VERIFY`, once delivered.
     """
     verified = {(s.target, s.domain) for s in report.outcomes if s.action is Action.VERIFY}
     for step in report.having(Outcome.DONE):

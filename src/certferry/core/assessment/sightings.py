@@ -11,8 +11,8 @@ from msgspec import Struct
 from certferry.core.certificates.lineage import Version, Versions, version_for
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed import observation
+from certferry.core.planning.deliveries import why_deliver
 from certferry.core.planning.plan import Action
-from certferry.core.planning.planner import why_deliver
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.values import replace
 
@@ -62,7 +62,7 @@ class Sighted(Struct, frozen=True):
     places: tuple[Sighting, ...] = ()  #: The places that the pass observed.
     #: Targets that could not be read.
     unread: tuple[str, ...] = ()
-    #: The receivers among `places`.
+    #: The receivers among `places` that no handshake proves.
     receivers: tuple[Place, ...] = ()
     #: Whether the run observed only receivers.
     only_receivers: bool = False
@@ -87,7 +87,7 @@ def sighted(lineage: str, observed: observation.Observation, now: datetime) -> S
             wanted = version_for(domain.withdrawn, versions, now)
             served = wanted is not None and _has(target, domain, wanted)
             sighting = Sighting(*place, served, now, *_presented(target, domain, versions))
-            if domain.kind.is_receiver:
+            if not target.proves(domain):
                 receivers.append(place)
             elif wanted is not None and not served:
                 sighting = _with_lag(sighting, target, domain, wanted.fingerprint)
@@ -99,9 +99,11 @@ def sighted(lineage: str, observed: observation.Observation, now: datetime) -> S
 def _has(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, wanted: Version
 ) -> bool:
-    if domain.kind.is_receiver:
-        return why_deliver(target, domain, wanted) is None
-    return observation.is_served(target.served.get(domain.domain, ()), wanted.fingerprint)
+    if domain.kind.is_receiver and why_deliver(target, domain, wanted) is not None:
+        return False
+    return not target.proves(domain) or observation.is_served(
+        target.served.get(domain.domain, ()), wanted.fingerprint
+    )
 
 
 def _presented(
@@ -111,7 +113,7 @@ def _presented(
     certificate, the end of the bound certificate counts, if known.
     """
     ours = {version.fingerprint for version in versions}
-    if domain.kind.is_receiver:
+    if not target.proves(domain):
         return domain.bound if domain.bound in ours else None, None
     addresses = target.served.get(domain.domain, ())
     counts = Counter(address.fingerprint for address in addresses if address.fingerprint in ours)
@@ -139,7 +141,7 @@ def _with_lag(
         sighting,
         is_uploaded=target.remote_of(fingerprint) is not None,
         answered=len(answered),
-        lagging=tuple(a.address for a in answered if a.fingerprint != fingerprint),
+        lagging=tuple(a.place for a in answered if a.fingerprint != fingerprint),
         serves_nothing=(is_unbound or bool(answered)) and not any(a.fingerprint for a in answered),
     )
 

@@ -15,9 +15,9 @@ from certferry.core.certificates.lineage import Version, Versions, version_for
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed import observation
 from certferry.core.planning import choice
+from certferry.core.planning.deliveries import why_deliver
 from certferry.core.planning.drift import drift_of, newer_of_ours, setting_changes
 from certferry.core.planning.plan import HeldUntil, Plan, When
-from certferry.core.planning.planner import why_deliver
 from certferry.core.planning.problems import stuck_error, stuck_since
 from certferry.core.planning.renewal import due_at, overdue, why_order
 from certferry.core.planning.report import UNDECLARED
@@ -119,6 +119,13 @@ class DomainStatus(Struct, frozen=True):
     last_failure: LastFailure | None = None  #: The failure of the last try, if left by a run.
     #: Whether the target has a copy of the certificate that the domain should serve.
     is_uploaded: bool = False
+
+    @property
+    def word(self) -> str:
+        """The standing as people read it: without a handshake, a receiver is only delivered to."""
+        is_unseen = self.kind.is_receiver and not self.served
+        is_delivered = is_unseen and self.standing is Standing.VERIFIED
+        return "delivered" if is_delivered else self.standing.value
 
     @property
     def severity(self) -> Severity:
@@ -408,9 +415,10 @@ def _standing_when_bound(
     domain: observation.ObservedDomain,
     version: Version,
 ) -> Standing:
-    if domain.kind.is_receiver:
-        is_in_order = why_deliver(target, domain, version) is None
-        return Standing.VERIFIED if is_in_order else Standing.DRIFTED
+    if domain.kind.is_receiver and why_deliver(target, domain, version) is not None:
+        return Standing.DRIFTED
+    if not target.proves(domain):
+        return Standing.VERIFIED
     addresses = target.served.get(domain.domain, ())
     if setting_changes(deployment.https, domain):
         return Standing.DRIFTED

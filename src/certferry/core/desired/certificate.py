@@ -12,6 +12,7 @@ from typing import ClassVar
 from msgspec import Struct, field
 
 from certferry.core.certificates.certificate import Certificate, KeyType
+from certferry.core.network import Host
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -48,6 +49,7 @@ class FileDelivery(Struct, frozen=True):
     key_mode: int = KEY_MODE  #: The mode of the key's file.
     #: The program that makes a server read the new files.
     reload: Program | None = None
+    test: Program | None = None  #: The program that must succeed before `reload`.
 
 
 class CommandDelivery(Struct, frozen=True):
@@ -161,7 +163,7 @@ class Kind(str):
 
     @property
     def is_receiver(self) -> bool:
-        """Whether the kind is a directory or a command, which serves no connections."""
+        """Whether the kind is a directory or a command, which itself serves no connections."""
         return self in {Kind.FILES, Kind.COMMAND}
 
     @property
@@ -213,6 +215,7 @@ class DesiredDeployment(Struct, frozen=True):
     delivery: Delivery | None = None
     drift: DriftPolicy = DriftPolicy.REPAIR  #: The reaction to changes by other tools.
     on_failure: OnFailure = OnFailure.KEEP  #: The reaction to edges that refuse the certificate.
+    serves: tuple[Host, ...] = ()  #: The hosts that must present the certificate of a receiver.
     #: Patterns for domains besides `domains`, if the certificate covers them.
     globs: tuple[str, ...] = ()
     #: Patterns for domains to leave out.
@@ -222,15 +225,6 @@ class DesiredDeployment(Struct, frozen=True):
     def has_patterns(self) -> bool:
         """Whether `globs` or `exclude` choose domains."""
         return bool(self.globs or self.exclude)
-
-
-def delivered(delivery: Delivery) -> DesiredDeployment:
-    """Return the deployment to a receiver. A receiver keeps no old copies to retire."""
-    if isinstance(delivery, FileDelivery):
-        kind, name = Kind.FILES, delivery.directory
-    else:
-        kind, name = Kind.COMMAND, delivery.label
-    return DesiredDeployment(kind.value, (name,), kind, retire=Retirement.NEVER, delivery=delivery)
 
 
 class PemFiles(Struct, frozen=True):

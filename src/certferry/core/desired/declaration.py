@@ -14,7 +14,16 @@ from functools import cache
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
-from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, PemFiles
+from certferry.core.desired.certificate import (
+    Delivery,
+    DesiredCertificate,
+    DesiredDeployment,
+    FileDelivery,
+    Kind,
+    PemFiles,
+    Retirement,
+)
+from certferry.core.network import Host
 from certferry.errors import DeclarationOutdated
 from certferry.text import Text
 from certferry.values import replace
@@ -71,6 +80,26 @@ def _as_json(value: object) -> object:
     if isinstance(value, Struct):
         return {name: _as_json(setting) for name, setting in _chosen(value)}
     return value
+
+
+def delivered(delivery: Delivery, serves: tuple[Host, ...] = ()) -> DesiredDeployment:
+    """Return the deployment to a receiver. A receiver keeps no old copies to retire."""
+    if isinstance(delivery, FileDelivery):
+        kind, name = Kind.FILES, delivery.directory
+    else:
+        kind, name = Kind.COMMAND, delivery.label
+    deployment = DesiredDeployment(kind.value, (name,), kind, delivery=delivery, serves=serves)
+    return replace(deployment, retire=Retirement.NEVER)
+
+
+def unproven_receivers(desired: DesiredCertificate) -> frozenset[tuple[str, str]]:
+    """Return target and name of each receiver without `serves`."""
+    return frozenset(
+        (deployment.target, name)
+        for deployment in desired.deployments
+        if deployment.delivery and not deployment.serves
+        for name in deployment.domains or ()
+    )
 
 
 def only_receivers(desired: DesiredCertificate) -> DesiredCertificate:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
 from certferry.core.certificates.chain import EdgeProblemCode
+from certferry.core.network import Host
 from certferry.core.observed.observation import Served
 from certferry.errors import Problem, Severity
 from certferry.text import Text
 
-HTTPS = 443  # RFC 9110 §4.2.2
 SOON = timedelta(days=7)
 """If addresses serve different certificates, and a certificate other than the newest ends within
 this time, the difference is an error: the change to the newest certificate may have stopped.
@@ -25,19 +24,6 @@ _AT_CDN = Text(
     "a change at a CDN takes 8 to 15 minutes, sometimes hours: check again with --follow. If the"
     " error persists, ask the CDN's support about these addresses"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """A host to connect to."""
-
-    #: A DNS name, or an IP address without brackets.
-    name: str
-    port: int = HTTPS  #: The TCP port.
-
-    def __str__(self) -> str:
-        name = f"[{self.name}]" if ":" in self.name else self.name
-        return name if self.port == HTTPS else f"{name}:{self.port}"
 
 
 class HostProblem(Struct, frozen=True):

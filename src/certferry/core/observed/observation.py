@@ -135,6 +135,12 @@ class Served(Struct, frozen=True):
     silent: bool = False
     #: The presented certificates, leaf first.
     chain: tuple[Presented, ...] = ()
+    host: str = ""  #: For an address of a receiver, the name and port as declared (`serves`).
+
+    @property
+    def place(self) -> str:
+        """The address, after the host if declared."""
+        return f"{self.host} ({self.address})" if self.host else self.address
 
     @property
     def answered(self) -> bool:
@@ -262,6 +268,10 @@ class ObservedTarget(Struct, frozen=True):
     #: Covered domains that are switched off at the target, and that the deployment does not name.
     left_out: tuple[ObservedDomain, ...] = ()
     quota: records.Quota | None = None  #: How full the account is, after a refused upload.
+
+    def proves(self, domain: ObservedDomain) -> bool:
+        """Whether handshakes prove a domain's certificate: of a receiver, only with `serves`."""
+        return not domain.kind.is_receiver or domain.domain in self.served
 
     @property
     def is_owned_elsewhere(self) -> bool:

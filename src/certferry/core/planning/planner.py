@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from certferry.core.certificates.certificate import FULLCHAIN, short
+from certferry.core.certificates.certificate import short
 from certferry.core.certificates.lineage import Version, version_for
 from certferry.core.certificates.names import WILDCARD, closeness
 from certferry.core.desired import certificate
@@ -23,6 +23,13 @@ from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning import plan as plans
 from certferry.core.planning.choice import choice_findings, is_found, searches, why_new
+from certferry.core.planning.deliveries import (
+    NEW_CERTIFICATE,
+    change_of_issuers,
+    of_receiver,
+    why_again,
+    why_deliver,
+)
 from certferry.core.planning.drift import Drift, changes_unasked, drift_of, setting_changes
 from certferry.core.planning.limits import longest_pause, rejection_pause
 from certferry.core.planning.removals import in_one_run, superseded, unused
@@ -183,7 +190,6 @@ BINDING_UNKNOWN = Reason(
 HTTPS_OFF = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
 SERVES_PREVIOUS = Reason(ReasonCode.SERVES_PREVIOUS, Text("the domain has an old certificate"))
 SETTINGS_DRIFTED = Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
-NEW_CERTIFICATE = Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is coming"))
 
 NOT_SEEN = Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
 NOT_RECORDED = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not recorded yet"))
@@ -314,6 +320,8 @@ def _plan_domain(case: _Case) -> tuple[plans.Rollout, plans.Drifted | None]:
     """Return the domain's rollout, and another tool's change if the change stays."""
     deployment = case.deployment
     if case.domain.kind.is_receiver:
+        times = of_receiver(case.supply.times)
+        case = replace(case, supply=replace(case.supply, times=times))
         return _with_when(_delivery(case), case), None
     drift = _drift(case)
     if drift is None or deployment.drift is certificate.DriftPolicy.REPAIR:
@@ -345,11 +353,16 @@ def _rollout(
     left: observation.Changes = (),
 ) -> plans.Rollout:
     deploy = _deploy(case, https, repair=repair, left=left)
-    if deploy is not None:
-        return plans.Rollout(*case.place, (deploy, _verify(case)))
-    record = None
-    if case.fingerprint is not None and not case.supply.is_coming:
-        record = open_record(case.domain, case.fingerprint, case.supply.times.now)
+    return _verification(case) if deploy is None else _proven(deploy, case)
+
+
+def _proven(deploy: plans.Deploy, case: _Case) -> plans.Rollout:
+    return plans.Rollout(*case.place, (deploy, _verify(case)))
+
+
+def _verification(case: _Case) -> plans.Rollout:
+    """Return the rollout of a domain that needs no deployment."""
+    record = _open_record(case)
     # A served certificate counts only once the target is at rest, because an open change may fail.
     if not case.is_served or case.domain.state is observation.DomainState.PROCESSING:
         return plans.Rollout(*case.place, (_rollback(case, record) or _verify(case),))
@@ -362,6 +375,12 @@ def _rollout(
     return plans.Rollout(*case.place, (verify,))
 
 
+def _open_record(case: _Case) -> RolloutRecord | None:
+    if case.fingerprint is None or case.supply.is_coming:
+        return None
+    return open_record(case.domain, case.fingerprint, case.supply.times.now)
+
+
 def _verify(case: _Case) -> plans.Verify:
     kind, fingerprint = case.domain.kind, case.fingerprint
     return plans.Verify(*case.place, _not_seen(case), kind=kind, fingerprint=fingerprint)
@@ -371,8 +390,8 @@ def _rollback(case: _Case, record: RolloutRecord | None) -> plans.Rollback | Non
     if record is None or case.deployment.on_failure is not certificate.OnFailure.ROLLBACK:
         return None
     previous = case.supply.version_for(case.domain.withdrawn | {record.fingerprint})
-    now = case.supply.times.now
-    return plan_rollback(case.deployment, case.target, case.domain, record, previous, now)
+    times, place = case.supply.times, (case.deployment, case.target, case.domain)
+    return plan_rollback(*place, record, previous, times.now, times.timeout)
 
 
 def _with_when(rollout: plans.Rollout, case: _Case) -> plans.Rollout:
@@ -462,14 +481,20 @@ def _not_seen(case: _Case) -> Reason:
 
 def _delivery(case: _Case) -> plans.Rollout:
     reason = why_deliver(case.target, case.domain, case.version)
+    is_proven = case.target.proves(case.domain)
+    if is_proven and not case.is_served:
+        back = _rollback(case, _open_record(case))
+        if back is not None:
+            return plans.Rollout(*case.place, (back,))
+        reason = reason or why_again(case.domain, case.fingerprint, case.supply.times)
     if reason is None:
-        return plans.Rollout(*case.place, ())
+        return _verification(case) if is_proven else plans.Rollout(*case.place, ())
     changes: observation.Changes = (
         observation.Change(observation.CERTIFICATE, case.domain.bound, case.fingerprint),
     )
     if case.version is not None and case.domain.bound == case.fingerprint:
         drift = () if case.domain.drift is None else case.domain.drift.changes
-        changes = (*_change_of_issuers(case.domain, case.version), *drift)
+        changes = (*change_of_issuers(case.domain, case.version), *drift)
     step = plans.Deploy(
         *case.place,
         certificate.DesiredHttps(),
@@ -478,37 +503,7 @@ def _delivery(case: _Case) -> plans.Rollout:
         case.domain.kind,
         fingerprint=case.fingerprint,
     )
-    return plans.Rollout(*case.place, (step,))
-
-
-def why_deliver(
-    target: observation.ObservedTarget, domain: observation.ObservedDomain, version: Version | None
-) -> Reason | None:
-    """Return why a receiver needs a version, or `None` if the receiver has the version. `version`
-    is `None` while the version is still to be issued.
-    """
-    if version is None:
-        return NEW_CERTIFICATE
-    if domain.bound is None:
-        return Reason(ReasonCode.NOT_DELIVERED, Text("the certificate has not been delivered yet"))
-    if domain.bound == version.fingerprint:
-        if _change_of_issuers(domain, version):
-            sentence = Text("delivered earlier with other issuer certificates")
-            return Reason(ReasonCode.DELIVERED_PREVIOUS, sentence)
-        return None if domain.drift is None else domain.drift.reason
-    if target.fingerprint_of(domain.bound) is not None:
-        return Reason(ReasonCode.DELIVERED_PREVIOUS, Text("an earlier certificate was delivered"))
-    return Reason(ReasonCode.HOLDS_FOREIGN, Text("another certificate was delivered there"))
-
-
-def _change_of_issuers(domain: observation.ObservedDomain, version: Version) -> observation.Changes:
-    """Return the change if the receiver has the version's leaf with other issuers. An unknown
-    digest counts as equal.
-    """
-    held, wanted = domain.fullchain_digest, version.fullchain_digest
-    if held is None or wanted is None or held == wanted:
-        return ()
-    return (observation.Change(FULLCHAIN, held, wanted),)
+    return _proven(step, case) if is_proven else plans.Rollout(*case.place, (step,))
 
 
 class _Claim(NamedTuple):

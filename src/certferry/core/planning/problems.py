@@ -68,11 +68,18 @@ def without_effect(
     return DeployError(message, hint=hint)
 
 
+_OF_OWN_SERVER = Text(
+    "delivered at {since}. Read the log of the server: a server with a wrong configuration goes on"
+    " with the old certificate. Check that the server reads the delivered files, and that `serves`"
+    " names the server's addresses"
+)
+
+
 def not_served(
-    served: observation.Addresses, fingerprint: str, since: datetime
+    served: observation.Addresses, fingerprint: str, since: datetime, *, own: bool = False
 ) -> VerificationError:
     """Return the problem of a domain with only silent addresses, or with addresses that do not
-    serve the certificate.
+    serve the certificate. `own`: the addresses are of an operator's server.
     """
     answered = [address for address in served if address.answered]
     if not answered:
@@ -96,7 +103,7 @@ def not_served(
         " one. If the error persists, ask the CDN's support about the addresses",
         since=since,
     )
-    return VerificationError(message, hint=hint)
+    return VerificationError(message, hint=_OF_OWN_SERVER.filled(since=since) if own else hint)
 
 
 def _in_words(address: observation.Served, fingerprint: str) -> Text:
@@ -105,8 +112,8 @@ def _in_words(address: observation.Served, fingerprint: str) -> Text:
         None,
         fingerprint,
     }:  # another certificate is served
-        return Text("{address}", address=address.address)
-    return Text("{address}: {problem}", address=address.address, problem=problem.message)
+        return Text("{address}", address=address.place)
+    return Text("{address}: {problem}", address=address.place, problem=problem.message)
 
 
 def stuck_since(

@@ -238,7 +238,7 @@ class SyncReport(Struct, frozen=True):
 
 # how the other steps of a plan stand, beside the steps carried out now
 
-BOUND = Text("bound")
+BOUND, DELIVERED = Text("bound"), Text("delivered")
 SEEN = Text("served by every address that answers")
 
 
@@ -247,7 +247,7 @@ def seen_at(served: Iterable[Served]) -> Text:
     listed, except IPv6 addresses if this host lacks IPv6.
     """
     lacks = EdgeProblemCode.NO_IPV6
-    silent = [o.address for o in served if o.silent and (not o.problem or o.problem.code != lacks)]
+    silent = [o.place for o in served if o.silent and (not o.problem or o.problem.code != lacks)]
     return Text("{said}; no answer from {silent}", said=SEEN, silent=silent) if silent else SEEN
 
 
@@ -353,7 +353,7 @@ def _of_finding(finding: plans.PlanFinding) -> StepOutcome:
 
 def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:
     place, observed_domain = observed.locate(target, domain)
-    if observed_domain.kind.is_receiver:
+    if not place.proves(observed_domain):
         return StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
     back = previous_of(observed_domain, observed) if observed_domain.withdrawn else None
     detail = seen_at(place.served.get(domain, ()))
@@ -395,6 +395,8 @@ def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
     repaired, or the new certificate is bound.
     """
     last = domain.last
+    if domain.kind.is_receiver:
+        return DELIVERED
     previous = previous_of(domain, observed) if domain.withdrawn else None
     if previous is not None:
         until = previous.certificate.not_after

@@ -39,15 +39,19 @@ def plan_rollback(
     record: RolloutRecord,
     previous: Version | None,
     now: datetime,
+    timeout: timedelta,
 ) -> Rollback | None:
     """Return the step back to the `previous` version, after edges have refused the new certificate
-    for `CONFIRMED_AFTER`.
+    for `CONFIRMED_AFTER`, or after the hosts of a receiver have not served the certificate in time.
 
     Return `None` if the refusal is not confirmed, if not every address worked before the change, or
     if there is no `previous` version that the target takes.
     """
     if previous is None:
         return None
+    if domain.kind.is_receiver:
+        why = _unserved(target, domain, record, now - timeout)
+        return _back_to(deployment, domain, record, previous, why)
     is_there = target.remote_of(previous.fingerprint) is not None
     if not is_there and now > target.rules.upload_deadline(previous.certificate):
         return None
@@ -61,13 +65,51 @@ def plan_rollback(
         addresses=[address.address for address in _refusing(served)],
         since=record.refused_since,
     )
+    return _back_to(deployment, domain, record, previous, sentence)
+
+
+def _back_to(
+    deployment: DesiredDeployment,
+    domain: observation.ObservedDomain,
+    record: RolloutRecord,
+    previous: Version,
+    why: Text | None,
+) -> Rollback | None:
+    if why is None:
+        return None
     return Rollback(
         deployment.target,
         domain.domain,
-        Reason(ReasonCode.EDGES_REFUSE, sentence),
+        Reason(ReasonCode.EDGES_REFUSE, why),
         record.fingerprint,
         previous.certificate.not_after,
         domain.kind,
+    )
+
+
+def _unserved(
+    target: observation.ObservedTarget,
+    domain: observation.ObservedDomain,
+    record: RolloutRecord,
+    latest: datetime,
+) -> Text | None:
+    """Return the sentence on a receiver that holds the certificate since `latest` or before, and
+    whose hosts do not serve the certificate, after serving the previous one; otherwise `None`.
+    """
+    tried_at = record.failed_at or record.accepted_at
+    if tried_at is None or tried_at > latest:
+        return None
+    if not record.worked_before or domain.bound != record.fingerprint:
+        return None
+    return Text(
+        "{addresses} do not serve the new certificate delivered at {moment}, after serving the"
+        " previous one",
+        addresses=[
+            address.place
+            for address in target.served.get(domain.domain, ())
+            if address.answered and address.fingerprint != record.fingerprint
+        ],
+        moment=tried_at,
     )
 
 

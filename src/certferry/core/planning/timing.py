@@ -87,7 +87,7 @@ def _when_by_itself(
 ) -> When:
     since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
     failed = _failed_here(domain, fingerprint, times)
-    if domain.kind.is_receiver:
+    if domain.kind.is_receiver and rollout.deploy is not None:
         return failed
     if domain.state is observation.DomainState.PROCESSING:
         stuck = stuck_since(domain, times.now, times.timeout)
@@ -98,7 +98,8 @@ def _when_by_itself(
     if rollout.deploy is None:
         if observation.is_served(served, fingerprint):
             return None
-        when = wait_or_fail(not_served(served, fingerprint, since), since, times)
+        problem = not_served(served, fingerprint, since, own=domain.kind.is_receiver)
+        when = wait_or_fail(problem, since, times)
         if isinstance(when, TimedOut) and last is not None:
             return until_confirmed(last, domain, served, times.now) or when
         return when
