@@ -114,17 +114,17 @@ def verdict(**facts: object) -> OverallVerdict:
         (verdict(certificates=1), "The only certificate is in order", "ok"),
         (
             verdict(troubled=3, severity=Severity.ERROR, next=NEXT),
-            "3 certificates in trouble, 40 in order",
+            "3 certificates need attention, 40 in order",
             "error",
         ),
         (
             verdict(troubled=1, pending=2, severity=Severity.WARNING),
-            "1 certificate in trouble, 2 pending, 40 in order",
+            "1 certificate needs attention, 2 pending, 40 in order",
             "warning",
         ),
         (
             verdict(troubled=43, severity=Severity.ERROR),
-            "All 43 certificates are in trouble",
+            "All 43 certificates need attention",
             "error",
         ),
         (
@@ -139,7 +139,7 @@ def verdict(**facts: object) -> OverallVerdict:
 def test_verdict_begins_with_the_problems(
     overall: OverallVerdict, sentence: str, level: str
 ) -> None:
-    """Certificates in trouble come first in the sentence. Pending certificates, and an empty
+    """Certificates that need attention come first in the sentence. Pending certificates, and an empty
     configuration, have the level `notice`.
     """
     assert (sentence, level) == (str(sentence_of(overall)), level_of(overall))
@@ -271,7 +271,7 @@ def test_first_screen_before_the_first_run(tmp_path: Path) -> None:
     with site_in(tmp_path, tables_of(1)) as site:
         shown = words(page(site))
 
-    assert "The only certificate is in trouble" in shown
+    assert "The only certificate needs attention" in shown
     assert f"certferry --config {tmp_path / 'certferry.toml'} sync --rehearse" in shown
     assert "no certificate has been issued yet" in shown
 
@@ -367,7 +367,7 @@ def test_cause_has_a_card(tmp_path: Path) -> None:
     assert "<title>(1) Overview" in html
     assert "<title>(1) Runs" in elsewhere
     assert "icon-error.svg" in html.partition('rel="icon"')[2].partition(">")[0]
-    assert "1 certificate in trouble, 1 in order" in words(html)
+    assert "1 certificate needs attention, 1 in order" in words(html)
     [card] = cards(html)
     assert '<a class="button quiet" href="/certificates/c0">Open c0</a>' in card
     assert f'since <time datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in card
@@ -393,7 +393,7 @@ def test_cause_of_many_certificates_has_a_single_card(tmp_path: Path) -> None:
         html, viewed = page(site), page(site, role=Role.VIEWER)
 
     [card] = cards(html)
-    assert "All 12 certificates are in trouble" in words(html)
+    assert "All 12 certificates need attention" in words(html)
     assert "12 certificates, 24 domains: c0, c1, c10, and 9 more" in words(f"<main>{card}</main>")
     assert f'expires <span class="moment">{NOW + DAY:%Y-%m-%d %H:%M} UTC</span>' in card
     fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', card))

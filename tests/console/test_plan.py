@@ -273,7 +273,7 @@ def test_shown_plan_is_applied(machine: Machine, name: str) -> None:
 
     run = machine.run(**fields_of(page, APPLY))
 
-    assert "Finished without problems" in machine.get(run).text
+    assert "Finished; nothing needs attention" in machine.get(run).text
     after = shown(machine)
     assert "Nothing to do: 1 certificate is as declared." in after
     assert APPLY not in after
@@ -309,7 +309,7 @@ def test_plan_of_a_single_certificate(machine: Machine, name: str) -> None:
 
     (stored,) = machine.state.stored_runs(10)
     assert (name,) == stored.names
-    assert "Finished without problems" in machine.get(run).text
+    assert "Finished; nothing needs attention" in machine.get(run).text
     machine.get("/plan?name=other", 404)
 
 

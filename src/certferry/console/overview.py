@@ -222,8 +222,8 @@ def _counted(verdict: OverallVerdict) -> Text:
     if verdict.troubled == verdict.certificates:
         return one_or_many(
             verdict.troubled,
-            Text("The only certificate is in trouble"),
-            Text("All {count} certificates are in trouble"),
+            Text("The only certificate needs attention"),
+            Text("All {count} certificates need attention"),
         )
     if verdict.in_order == verdict.certificates:
         return one_or_many(
@@ -236,8 +236,8 @@ def _counted(verdict: OverallVerdict) -> Text:
         counted.append(
             one_or_many(
                 verdict.troubled,
-                Text("1 certificate in trouble"),
-                Text("{count} certificates in trouble"),
+                Text("1 certificate needs attention"),
+                Text("{count} certificates need attention"),
             )
         )
     if verdict.pending:

@@ -48,8 +48,8 @@ FILTERS = ("name", "host", "who")
 
 STATES = {
     RunState.RUNNING: ("notice", Text("in progress"), Text("In progress")),
-    RunState.DONE: ("ok", Text("ok"), Text("Finished without problems")),
-    RunState.FAILED: ("error", Text("failed"), Text("Finished with problems")),
+    RunState.DONE: ("ok", Text("ok"), Text("Finished; nothing needs attention")),
+    RunState.FAILED: ("error", Text("failed"), Text("Finished; something needs attention")),
     RunState.STOPPED: (
         "warning",
         Text("stopped"),
