@@ -19,6 +19,7 @@ from certferry.console import tables
 from certferry.console.observing import Found
 from certferry.console.site import Site, link, path_of, render, site_of, voice_of
 from certferry.console.tables import Cell, Row, TableView
+from certferry.core.assessment.notices import OF_ALL
 from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
@@ -220,6 +221,11 @@ def discover(request: Request) -> Response:
     latest, view, toml = latest_survey(site), None, ""
     if latest.value is not None:
         view = view_of_discovery(latest.value.discovery, request.query_params, site.now(), voice)
+        of_causes = site.stored.latest().severities
+        problems = tuple(
+            replace(problem, severity=of_causes.of(problem, OF_ALL)) for problem in view.problems
+        )
+        view = replace(view, problems=problems)
         proposal = latest.value.proposal
         if len(proposal.certificates) + len(proposal.left_out) <= MOST_TABLES:
             toml = tables_of(proposal, voice.say)

@@ -335,6 +335,7 @@ def plan(request: Request) -> Response:
         plans = latest.value.plans
         changes = () if before is None else changes_since(before, plans, voice)
         site.shown_plans.add(view.digest, plans)
+    stored = site.stored.latest()
     return render(
         request,
         "plan.html",
@@ -347,7 +348,8 @@ def plan(request: Request) -> Response:
         name=name,
         asked=urlencode({"name": name}) if name else "",
         badges=BADGES,
-        steps_of=partial(steps_of, stored=site.stored.latest(), run=(name,) if name else ()),
+        steps_of=partial(steps_of, stored=stored, run=(name,) if name else ()),
+        severity_of=lambda cause: stored.severities.of(cause.problem, cause.subject),
         left=_left(latest, site.observer.now()),
         request_id=new_request(),
     )

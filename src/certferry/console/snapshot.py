@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from certferry.config.model import Settings
 from certferry.core.assessment.agenda import Agenda, agenda_of
-from certferry.core.assessment.causes import Cause, causes_of
+from certferry.core.assessment.causes import Cause, Severities, causes_of, severities_of
 from certferry.core.assessment.health import Recorded
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.records import LastRun
@@ -37,6 +37,8 @@ class Snapshot(Struct, frozen=True):
     agenda: Agenda
     #: The causes of the needs, the worst first.
     causes: tuple[Cause, ...]
+    #: The severities of the causes, for pages that find the same problems by themselves.
+    severities: Severities
     #: The declared certificates, by lineage.
     declared: Mapping[str, DesiredCertificate]
     #: The last run of each host, latest first.
@@ -59,12 +61,14 @@ def read_snapshot(workspace: Workspace) -> Snapshot:
     now = state.now()
     records = recorded(settings, state, now)
     agenda = agenda_of(expected(settings, records), records, now)
+    causes = causes_of(agenda.checkup.concerns)
     return Snapshot(
         at=now,
         settings=settings,
         recorded=records,
         agenda=agenda,
-        causes=causes_of(agenda.checkup.concerns),
+        causes=causes,
+        severities=severities_of(causes),
         declared={desired.lineage: desired for desired in settings.certificates},
         last_runs=_last_runs(state),
     )

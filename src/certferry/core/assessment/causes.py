@@ -117,6 +117,43 @@ class Cause(Struct, frozen=True):
         return (concern.subject for concern in _first_to_end(self.everything))
 
 
+class Severities(Struct, frozen=True):
+    """The severities of known causes, for pages that find the problems of these causes by
+    themselves: a plan, an examination, the end of a run.
+    """
+
+    #: By code and by the name of what the problem is about: a domain, an account, a channel, or a
+    #: certificate.
+    by_name: Mapping[tuple[str, str], Severity]
+
+    def of(self, problem: Problem, about: Subject) -> Severity:
+        """Return the severity of the cause with the problem's code at `about`, or at the problem's
+        own subject. Without such a cause, return the severity of the problem.
+        """
+        names = [about.domain, about.target, about.channel, problem.subject]
+        if not about.domain:  # another domain of the certificate may have another cause
+            names.append(about.lineage)
+        known = (self.by_name.get((problem.code, name)) for name in names if name)
+        return next((severity for severity in known if severity is not None), problem.severity)
+
+
+def severities_of(causes: Iterable[Cause]) -> Severities:
+    """Return the severities of causes. If several causes have the same code and name, the worst
+    decides.
+    """
+    by_name: dict[tuple[str, str], Severity] = {}
+    for cause in causes:
+        for concern in cause.concerns:
+            about = concern.subject
+            names = [about.domain, about.lineage, about.channel]
+            if cause.is_of_account or not (about.lineage or about.domain):
+                names.append(about.target)
+            for key in ((concern.problem.code, name) for name in names if name):
+                before = by_name.get(key, Severity.OK)
+                by_name[key] = max(before, cause.problem.severity, key=lambda one: one.rank)
+    return Severities(by_name)
+
+
 def causes_of(concerns: Iterable[Concern]) -> tuple[Cause, ...]:
     """Return the causes of concerns, the worst first, and among equals the first to end."""
     roots = defaultdict[Key, list[Concern]](list)
@@ -148,7 +185,9 @@ def _worst_first(cause: Cause) -> tuple[object, ...]:
     first.
     """
     reach = 0 if cause.deadline else min(-len(cause.lineages), -1)
-    *urgent, subject, code = urgency(Concern(cause.problem, cause.subject, cause.deadline))
+    is_dark = any(concern.serves_nothing for concern in cause.everything)
+    concern = Concern(cause.problem, cause.subject, cause.deadline, is_dark)
+    *urgent, subject, code = urgency(concern)
     return (*urgent, reach, subject, code)
 
 
