@@ -36,6 +36,7 @@ from certferry.present.language import (
     Voice,
     at_target,
     certificate_count,
+    of_lineage,
     one_or_many,
 )
 from certferry.present.status_text import MOST_NAMED, concern_subject
@@ -316,6 +317,43 @@ def _usual_fix(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot) -> F
     return Fix(Text("Hosts"), "/hosts") if about.host else None
 
 
+# what a page has found in order
+
+
+class Recovered(Struct, frozen=True):
+    """The places of earlier causes that a page has found in order since the last run."""
+
+    #: The place, or the first certificates.
+    subject: Text
+    #: The path of the page about the certificate, or of the list.
+    page: str
+    sentence: Text
+
+
+def recovered_of(stored: Snapshot, lineage: str = "") -> Recovered | None:
+    """Return the places found in order, of one certificate or of all; `None` without such a place.
+    The sentence names the earliest of the observations.
+    """
+    places = [place for place in stored.recovered if lineage in {"", place[0]}]
+    if not places:
+        return None
+    names = list(dict.fromkeys(name for name, _, _ in places))
+    subject = Text("{names}", names=first_of(names, MOST_NAMED))
+    if lineage:
+        domains = list(dict.fromkeys(domain or target for _, target, domain in places))
+        subject = Text("{names}", names=first_of(domains, MOST_NAMED))
+    elif len(places) == 1:
+        subject = of_lineage(*places[0])
+    return Recovered(
+        subject,
+        page_of_certificate(names[0]) if len(names) == 1 else "/certificates",
+        Text(
+            "in order at the check of {moment}; the next run records this",
+            moment=min(stored.settled[place].at for place in places),
+        ),
+    )
+
+
 # the fix in a hint
 
 _COMMAND = re.compile(
@@ -398,6 +436,8 @@ class CausesView(Struct, frozen=True):
     """A page of causes, the worst first."""
 
     cards: tuple[Card, ...]
+    #: The places of earlier causes that a page has found in order since the last run.
+    recovered: Recovered | None
     #: The number of all causes.
     count: int
     #: The number of this page, from 1.
@@ -413,7 +453,7 @@ def causes(request: Request) -> Response:
     number = page_number(asked, pages)
     shown = stored.causes[(number - 1) * PAGE : number * PAGE]
     cards = tuple(cards_of(shown, stored.agenda.needs, stored, voice_of(request)))
-    return render(request, "causes.html", view=CausesView(cards, count, number, pages))
+    return render(request, "causes.html", view=CausesView(cards, recovered_of(stored), count, number, pages))
 
 
 _DIGITS = 9

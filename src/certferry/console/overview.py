@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from certferry.console.causes import Card, cards_of
+from certferry.console.causes import Card, Recovered, cards_of, recovered_of
 from certferry.console.discover import SurveyedAccounts
 from certferry.console.lives import STATES, ListView, Wanted, list_view
 from certferry.console.picture import Picture, picture_of
@@ -115,6 +115,8 @@ class View(Struct, frozen=True):
     cards: tuple[Card, ...]
     #: The number of all causes.
     causes: int
+    #: The places of earlier causes that a page has found in order since the last run.
+    recovered: Recovered | None
     #: The domains with an expired certificate that no declared certificate covers; `None` without
     #: such domains, and until an operator looks at Discover.
     unmanaged: Text | None
@@ -160,6 +162,7 @@ def view_of(
         agenda=agenda,
         cards=tuple(cards_of(causes[:MOST_CAUSES], agenda.needs, stored, voice)),
         causes=len(causes),
+        recovered=recovered_of(stored),
         unmanaged=_unmanaged(discovery, stored.at),
         looked_at=max((last.ended_at for last in ended.values()), default=None),
         before=ShownDay(first - timedelta(days=1), ()),

@@ -25,6 +25,7 @@ from certferry.console.tables import page_of_certificate
 from certferry.core.assessment.causes import Cause, causes_of
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import Subject
+from certferry.core.assessment.settled import seen_by_plans
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan, Step
 from certferry.core.reasons import Waiting
@@ -157,7 +158,11 @@ def latest_plan(
         meant = [
             desired for desired in workspace.certificates if lineage in {None, desired.lineage}
         ]
-        return whole_of(plans_of(workspace.connect(run, declares=False), meant, renew=renew))
+        begin = site.now()
+        plans = plans_of(workspace.connect(run, declares=False), meant, renew=renew)
+        if not renew:  # the plan of another certificate says nothing of the present certificate
+            site.seen.add(seen_by_plans(plans, begin))
+        return whole_of(plans)
 
     return site.observer.latest(kind, observe, anew=anew)
 

@@ -211,7 +211,7 @@ class Process:
         # Runs and pages in progress keep the earlier workspace.
         self.workspace, self.site.unread = workspace, None
         self.site.prefix, self.site.is_https = console.prefix, console.is_https
-        self.site.observer.forget()
+        self.site.forget()
         addresses = [
             (settings.listen, settings.has_certificate) for settings in (console, self._first)
         ]

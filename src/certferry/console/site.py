@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from certferry.console.following import Feeds
-from certferry.console.observing import Observer, Recent
+from certferry.console.observing import Observer, Recent, SeenPlaces
 from certferry.console.runs_in_progress import SHOWN_RUNS, RunsInProgress
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import User
@@ -85,6 +85,8 @@ class Site:
     #: The problem of the last try to read the settings again; `None` after a success.
     unread: Problem | None = None
     observer: Observer = field(init=False)
+    #: The places that pages have observed.
+    seen: SeenPlaces = field(default_factory=SeenPlaces)
     stored: Snapshots = field(init=False)
     running: RunsInProgress = field(init=False)
     #: Set when the process ends, so streams end at once.
@@ -99,12 +101,17 @@ class Site:
     def __post_init__(self) -> None:
         self.feeds = Feeds(lambda: self.workspace().state, self.closing.is_set)
         self.observer = Observer(now)  # the machine's clock works even without the state
-        self.stored = Snapshots(self.workspace)
+        self.stored = Snapshots(self.workspace, self.seen.settled_since)
         self.running = RunsInProgress(self.workspace)
 
     def now(self) -> datetime:
         """Return the time by the state's clock."""
         return self.workspace().state.now()
+
+    def forget(self) -> None:
+        """Forget every observation, because the settings have changed."""
+        self.observer.forget()
+        self.seen.forget()
 
 
 class Visitor(Struct, frozen=True):

@@ -41,7 +41,7 @@ _CHAIN = (
 )
 """The codes of consequences of an earlier failure, in the order in which they appear."""
 
-_OF_ACCOUNTS = frozenset(
+OF_ACCOUNTS = frozenset(
     error.code for error in (errors.TargetAccessDenied, errors.TargetUnavailable, errors.ClockWrong)
 )
 """The codes of failures of a target's whole account. All certificates there share one cause,
@@ -89,7 +89,7 @@ class Cause(Struct, frozen=True):
     @property
     def is_of_account(self) -> bool:
         """Whether the cause is the failure of a target's whole account."""
-        return self.problem.code in _OF_ACCOUNTS and bool(self.subject.target)
+        return self.problem.code in OF_ACCOUNTS and bool(self.subject.target)
 
     def next_end(self, now: datetime) -> Concern | None:
         """Return the concern with the first deadline, leaving out missed uploads.
@@ -255,7 +255,7 @@ def key_of(concern: Concern) -> Key:
     # A call left out after an earlier failure has a sentence around the earlier failure's sentence.
     while isinstance(earlier := message.values.get("earlier"), Text):
         message = earlier
-    is_of_account = problem.code in _OF_ACCOUNTS and bool(about.target)
+    is_of_account = problem.code in OF_ACCOUNTS and bool(about.target)
     words = None if is_of_account else _shared_words(message, (about.lineage, about.domain))
     target = "" if problem.code in _OF_STATE else about.target
     return (problem.code, target, about.host, about.channel, words)
