@@ -321,9 +321,9 @@ def test_problem_of_a_domain_ends_with_the_observation(tmp_path: Path) -> None:
 
 
 def test_observation_of_a_page_counts_on_every_page_until_the_next_run(tmp_path: Path) -> None:
-    """After a page has seen the place in order, the first screen, the list and the page of all causes
-    say so, and count the certificate as in order; the state keeps the problem. After another run,
-    the records of the run count again.
+    """After a page has seen the place in order, the first screen, the list and the page of all
+    causes say so, and count the certificate as in order; the state keeps the problem. After another
+    run, the records of the run count again.
     """
     with site_in(tmp_path, tables_of(2)) as site:
         sync(site)
@@ -344,7 +344,7 @@ def test_observation_of_a_page_counts_on_every_page_until_the_next_run(tmp_path:
     assert "1 certificate needs attention, 1 in order" in first
     assert "All 2 certificates are in order" in screens[0]
     for screen in screens:
-        assert f"c0: qiniu → {at_fault}: in order at the check of" in screen
+        assert re.search(rf"c0: qiniu → {at_fault} ?: in order at the check of", screen)
         assert "the domain still has another certificate" not in screen
     assert [] == matching
     assert left == kept, "a page stores nothing"
@@ -363,6 +363,7 @@ def test_page_of_a_certificate_does_not_lead_to_itself(tmp_path: Path) -> None:
         site.workspace().state.update_notices(
             lambda _: (Notice(Topic.TROUBLE, subject, NOW, problem),)
         )
+        cdn_of(site).denies = True  # otherwise the page's observation ends the problem
         own, first = page(site, path_of("c0")), page(site)
 
     assert ">Open c0" in first

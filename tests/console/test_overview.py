@@ -139,8 +139,8 @@ def verdict(**facts: object) -> OverallVerdict:
 def test_verdict_begins_with_the_problems(
     overall: OverallVerdict, sentence: str, level: str
 ) -> None:
-    """Certificates that need attention come first in the sentence. Pending certificates, and an empty
-    configuration, have the level `notice`.
+    """Certificates that need attention come first in the sentence. Pending certificates, and an
+    empty configuration, have the level `notice`.
     """
     assert (sentence, level) == (str(sentence_of(overall)), level_of(overall))
 

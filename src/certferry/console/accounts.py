@@ -277,9 +277,7 @@ def _last_message(state: ChannelState, voice: Voice) -> Cell:
     return Cell(words, at=max(state.sent))
 
 
-def _last_answer(
-    channel: str, state: ChannelState, severities: Severities, voice: Voice
-) -> Cell:
+def _last_answer(channel: str, state: ChannelState, severities: Severities, voice: Voice) -> Cell:
     refusal = state.refusal
     if refusal is None:
         return Cell(voice.say(Text("accepted")), "ok") if state.sent else Cell()

@@ -453,7 +453,9 @@ def causes(request: Request) -> Response:
     number = page_number(asked, pages)
     shown = stored.causes[(number - 1) * PAGE : number * PAGE]
     cards = tuple(cards_of(shown, stored.agenda.needs, stored, voice_of(request)))
-    return render(request, "causes.html", view=CausesView(cards, recovered_of(stored), count, number, pages))
+    return render(
+        request, "causes.html", view=CausesView(cards, recovered_of(stored), count, number, pages)
+    )
 
 
 _DIGITS = 9

@@ -25,7 +25,6 @@ from certferry.console.plan import BADGES, PlanView, WholePlan, latest_plan, ord
 from certferry.console.plan import view_of as view_of_plans
 from certferry.console.runs import new_request
 from certferry.console.site import Site, link, render, site_of, voice_of
-from certferry.console.snapshot import Snapshot
 from certferry.core.assessment.causes import causes_by_lineage, causes_of, shared
 from certferry.core.assessment.settled import seen_by_statuses
 from certferry.core.assessment.sightings import Sighting

@@ -86,8 +86,8 @@ def test_places_of_a_status() -> None:
 
 
 def test_places_of_a_plan() -> None:
-    """A place is in order if the run has nothing to do there, or only stores that the certificate is
-    served. A place whose target cannot be read, or with a wait, is not.
+    """A place is in order if the run has nothing to do there, or only stores that the certificate
+    is served. A place whose target cannot be read, or with a wait, is not.
     """
     wait = Waiting(Text("1 of 2 addresses"), NOW, NOW + DAY)
     waits = Verify("qiniu", "late", NOT_SEEN, when=wait)

@@ -1,7 +1,7 @@
 """Places that were found in order after the last run left trouble there.
 
-Runs store their observations. A page of the console observes, too, and stores nothing: `as_seen` joins
-such an observation with the records, as the next run will.
+Runs store their observations. A page of the console observes, too, and stores nothing: `as_seen`
+joins such an observation with the records, as the next run will.
 """
 
 from __future__ import annotations

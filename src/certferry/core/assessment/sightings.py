@@ -143,9 +143,7 @@ def _with_lag(
     )
 
 
-def serves_nothing(
-    target: observation.ObservedTarget, domain: observation.ObservedDomain
-) -> bool:
+def serves_nothing(target: observation.ObservedTarget, domain: observation.ObservedDomain) -> bool:
     """Return whether visitors of a domain get no certificate at all."""
     answered = [a for a in target.served.get(domain.domain, ()) if a.answered]
     is_unbound = domain.bound is None and not domain.binding_hidden
