@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from certferry.cli.main import program
 from certferry.console.app import pages_of
 from certferry.console.causes import pieces
-from certferry.console.discover import SurveyedAccounts
 from certferry.console.overview import (
     MOST_CAUSES,
     MOST_LIVES,
@@ -31,6 +30,7 @@ from certferry.console.overview import (
 from certferry.console.picture import picture_of
 from certferry.console.site import Site
 from certferry.console.snapshot import Snapshots
+from certferry.console.surveying import SurveyedAccounts
 from certferry.core.access import Role
 from certferry.core.assessment.agenda import Coming, Day, Life, Milestone, OverallVerdict
 from certferry.core.assessment.notices import REFUSED, Notice, Subject, Topic
@@ -39,6 +39,7 @@ from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.inventory import DiscoveredDomain, Discovery, FoundDomain
 from certferry.core.discovery.proposal import Proposal
+from certferry.core.observed.observation import Served
 from certferry.core.observed.stored_runs import RunKind, RunSource, RunState, StoredRun
 from certferry.errors import Problem, Severity, StateUnavailable, TargetAccessDenied
 from certferry.ports.state import StateStore
@@ -519,22 +520,31 @@ def test_card_without_an_own_deadline_has_that_of_its_certificates(tmp_path: Pat
 
 
 def test_expired_domain_outside_certferry(tmp_path: Path) -> None:
-    """After a survey on the page Discover, the first screen names uncovered domains with an expired
-    certificate.
+    """After a survey, the first screen and the page of all causes name uncovered domains with an
+    expired certificate, when it expired and how many addresses are valid. The headline, the level
+    and the title count the domains.
     """
     with site_in(tmp_path, tables_of(1)) as site:
         sync(site)
         before = words(page(site))
         listed = FoundDomain("old.example.com", Kind.CDN, has_https=True, not_after=NOW - DAY)
-        discovery = Discovery((), (DiscoveredDomain("qiniu", listed),))
+        dead = Served("127.0.0.2", "f1", valid=False, not_after=NOW - DAY)
+        discovery = Discovery((), (DiscoveredDomain("qiniu", listed, served=(dead,)),))
         survey = SurveyedAccounts(discovery, Proposal(), ())
         site.observer.keep("discover", survey)
-        after = words(page(site))
+        html = page(site)
+        after, everything = words(html), words(page(site, "/causes"))
 
     assert "old.example.com" not in before
     assert "as of the last run," in after
+    assert "The only certificate is in order; 1 other problem" in after
     assert "Causes old.example.com: the certificate has expired" in after
-    assert "visitors get an error" in after
+    for shown in (after, everything):
+        assert "visitors get an error (0 of 1 addresses serve a valid certificate)" in shown
+        assert re.search(rf"expired {NOW - DAY:%Y-%m-%d %H:%M} UTC", shown)
+    assert "Nothing is wrong" not in everything
+    assert '<h1 class="verdict error">' in html
+    assert "<title>(1)" in html
 
 
 def test_all_causes_have_a_page(tmp_path: Path) -> None:

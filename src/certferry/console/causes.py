@@ -23,6 +23,7 @@ from starlette.routing import Route
 from certferry.config.model import Settings
 from certferry.console.site import render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
+from certferry.console.surveying import Unmanaged
 from certferry.console.tables import address, page_of_certificate
 from certferry.core.assessment.agenda import Life, Need
 from certferry.core.assessment.causes import Cause
@@ -354,6 +355,44 @@ def recovered_of(stored: Snapshot, lineage: str = "") -> Recovered | None:
     )
 
 
+# the expired domains outside certferry
+
+
+class UnmanagedCard(Struct, frozen=True):
+    """The expired domains outside certferry, as a card."""
+
+    sentence: Text
+    #: The effect on visitors.
+    effect: Text
+    #: The earliest of the ends.
+    expired_at: datetime | None
+    surveyed_at: datetime | None
+
+
+def unmanaged_card(unmanaged: Unmanaged) -> UnmanagedCard:
+    """Return the card of the expired domains outside certferry."""
+    domains = unmanaged.domains
+    sentence = one_or_many(
+        len(domains),
+        Text("{names}: the certificate has expired, and certferry does not manage the domain"),
+        Text(
+            "{names}: the certificates have expired, and certferry does not manage the {count}"
+            " domains"
+        ),
+        names=first_of([domain.listed.domain for domain in domains], MOST_NAMED),
+    )
+    answered = [served for domain in domains for served in domain.served if served.answered]
+    effect = Text("visitors get an error; Discover has the lines for the configuration file")
+    if answered:
+        effect = Text(
+            "visitors get an error ({valid} of {count} addresses serve a valid certificate);"
+            " Discover has the lines for the configuration file",
+            valid=sum(served.valid for served in answered),
+            count=len(answered),
+        )
+    return UnmanagedCard(sentence, effect, unmanaged.expired_at, unmanaged.surveyed_at)
+
+
 # the fix in a hint
 
 _COMMAND = re.compile(
@@ -436,6 +475,8 @@ class CausesView(Struct, frozen=True):
     """A page of causes, the worst first."""
 
     cards: tuple[Card, ...]
+    #: The expired domains outside certferry, on the first page.
+    unmanaged: UnmanagedCard | None
     #: The places of earlier causes that a page has found in order since the last run.
     recovered: Recovered | None
     #: The number of all causes.
@@ -447,15 +488,16 @@ class CausesView(Struct, frozen=True):
 
 def causes(request: Request) -> Response:
     """Render a page of causes. Raises `StateError`."""
-    stored, asked = site_of(request).stored.latest(), request.query_params.get("page", "1")
+    site, asked = site_of(request), request.query_params.get("page", "1")
+    stored, unmanaged = site.stored.latest(), site.unmanaged
     count = len(stored.causes)
     pages = max(-(-count // PAGE), 1)
     number = page_number(asked, pages)
     shown = stored.causes[(number - 1) * PAGE : number * PAGE]
     cards = tuple(cards_of(shown, stored.agenda.needs, stored, voice_of(request)))
-    return render(
-        request, "causes.html", view=CausesView(cards, recovered_of(stored), count, number, pages)
-    )
+    card = unmanaged_card(unmanaged) if unmanaged is not None and number == 1 else None
+    view = CausesView(cards, card, recovered_of(stored), count, number, pages)
+    return render(request, "causes.html", view=view)
 
 
 _DIGITS = 9

@@ -17,7 +17,8 @@ from starlette.routing import Route
 from certferry.config.propose import tables_of
 from certferry.console import tables
 from certferry.console.observing import Found
-from certferry.console.site import Site, link, path_of, render, site_of, voice_of
+from certferry.console.site import SURVEY, Site, link, path_of, render, site_of, voice_of
+from certferry.console.surveying import SurveyedAccounts, Surveys
 from certferry.console.tables import Cell, Row, TableView
 from certferry.core.assessment.notices import OF_ALL
 from certferry.core.discovery.inventory import (
@@ -26,7 +27,6 @@ from certferry.core.discovery.inventory import (
     Discovery,
     Wanted,
 )
-from certferry.core.discovery.proposal import Proposal
 from certferry.errors import Problem, Severity
 from certferry.present import discover_text
 from certferry.present.language import Voice
@@ -44,22 +44,27 @@ has all tables.
 """
 
 
-class SurveyedAccounts(Struct, frozen=True):
-    """The result of surveying all accounts."""
-
-    #: The contents of the accounts.
-    discovery: Discovery
-    #: Certificates to declare for uncovered domains.
-    proposal: Proposal
-    #: The zones that could not be read.
-    unread: Sequence[Problem]
-
-
 def latest_survey(site: Site, *, anew: bool = False) -> Found[SurveyedAccounts]:
     """Return the last survey of all accounts. If it is old, or if `anew` is true, start another
     survey in the background.
     """
-    return site.observer.latest("discover", partial(_survey, site), anew=anew)
+    return site.observer.latest(SURVEY, partial(_survey, site), anew=anew)
+
+
+def surveys_of(site: Site) -> Surveys:
+    """Return the surveys that the process makes by itself."""
+
+    def last_run() -> datetime | None:
+        ends = (host.last_run for host in site.workspace().state.hosts())
+        return max((last.ended_at for last in ends if last is not None), default=None)
+
+    return Surveys(
+        lambda: site.observer.known(SURVEY),
+        lambda: latest_survey(site, anew=True),
+        last_run,
+        lambda: bool(site.running.latest()),
+        site.observer.now,
+    )
 
 
 def latest_discovery(site: Site, *, anew: bool = False) -> Found[Discovery]:
