@@ -237,6 +237,35 @@ def test_bars_are_within_the_picture(drawn: list[Life]) -> None:
         assert all(0 <= x <= 100 for x in (bar.renewal, bar.upload) if x is not None)
 
 
+def test_picture_says_what_is_not_known_or_not_served(tmp_path: Path) -> None:
+    """A certificate whose domains no run has observed has a bar of its own, with a mark in the
+    legend. A certificate that no address serves has no expiry.
+    """
+    with site_in(tmp_path, tables_of(2)) as site:
+        state = site.workspace().state
+        for number in range(2):
+            issue(state, f"c{number}", domains_of(number), age=3 * DAY, served=False)
+        state.update_sightings(
+            lambda before: tuple(
+                replace(place, serves_nothing=True) for place in before if place.lineage == "c1"
+            )
+        )
+        state.save_run(NOW, succeeded=True)
+        html = page(site)
+        listed = words(page(site, "/certificates?q=c1"))
+
+    rows = html.partition('class="table stack lives"')[2].split("<tr>")
+    bars = {row.split('title="')[1][:2]: row for row in rows if 'scope="row"' in row}
+    assert "unseen" in bars["c0"]
+    assert "unseen" not in bars["c1"].partition("</tr>")[0]
+    assert "not served" in bars["c1"].partition("</tr>")[0]
+    assert "not served" not in bars["c0"]
+    assert "not served" in listed
+    legend = html.partition('class="legend')[2].partition("</ul>")[0]
+    assert "not checked yet what the domains serve" in legend
+    assert "newer certificate, not yet in use everywhere" in legend
+
+
 @given(drawn=st.lists(lives(), min_size=1, max_size=4), minutes=st.integers(0, 60 * 24 * 366))
 def test_labels_below_the_scale_keep_their_distance(drawn: list[Life], minutes: int) -> None:
     """Each label has a third of the scale, and stays on the scale, in the order of the months."""

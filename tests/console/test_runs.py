@@ -92,7 +92,7 @@ def test_form_starts_a_run_followed_to_the_end(machine: Machine) -> None:
     """The stream has each event once, in order. Afterwards, the run's page, the list and the API
     show the run.
     """
-    fields = fields_of(machine.get("/runs").text, "Sync all now")
+    fields = fields_of(machine.get("/runs").text, "Sync all certificates now")
     page = machine.post("/runs", kind="sync", **fields).headers["Location"]
 
     with follow(machine, page) as answer:
@@ -219,7 +219,7 @@ def test_wrong_names_start_no_run(machine: Machine) -> None:
 def test_viewer_starts_no_run(host: Host) -> None:
     """The console hides the button from a viewer, and refuses to start or stop a run."""
     with console_of(host, VIEWER) as machine:
-        assert "Sync all now" not in machine.get("/runs").text
+        assert "Sync all certificates now" not in machine.get("/runs").text
         machine.post("/runs", 403, kind="sync")
         machine.post("/runs/x/stop", 403)
         assert () == machine.state.stored_runs(10)

@@ -25,7 +25,13 @@ from certferry.core.discovery.inventory import (
 )
 from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
-from certferry.errors import Problem, Severity, TargetRejected, TargetUnavailable
+from certferry.errors import (
+    Problem,
+    Severity,
+    TargetAccessDenied,
+    TargetRejected,
+    TargetUnavailable,
+)
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present import discover_text
 from certferry.present.discover_text import of_discovery
@@ -159,6 +165,24 @@ def test_each_domain_has_a_row_and_each_unused_certificate() -> None:
         36d361f1155a  ours      —        —                        —
         7 domains: 4 not covered, 1 with another owner's certificate. 3 certificates: 2 unused.
         """) == shown(FOUND, EN)
+
+
+def test_summary_names_accounts_that_could_not_be_read() -> None:
+    """Otherwise the counts would seem to be of all accounts."""
+    unread = AccountSurvey("shops", failure=TargetAccessDenied(Text("no")))
+    some = replace(FOUND, accounts=(LOOK, unread))
+
+    assert "2 unused. Not read: shops." in shown(some, EN)
+
+
+def test_declared_domain_with_a_certificate_from_elsewhere() -> None:
+    """The row of the domain alone, "ok" and "not ours", does not show that something is wrong."""
+    bound = Bound(Owner.FOREIGN, "id-9", None, (IMG,), LATER)
+    domain = DiscoveredDomain("qiniu", cdn(IMG, has_https=True), bound, ("img",), "img", (GOOD,))
+
+    assert ["the domain does not use the certificate img"] == [
+        str(remark) for remark in discover_text.remarks_on(domain)
+    ]
 
 
 def test_discovery_in_chinese() -> None:

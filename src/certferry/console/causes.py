@@ -213,7 +213,7 @@ def _card(
         event=event,
         steps=steps,
         fix=None if has_fix else _usual_fix(cause, run, stored),
-        consequences=tuple(_consequences(cause)),
+        consequences=tuple(consequences_of(cause)),
     )
 
 
@@ -293,7 +293,8 @@ def _reach(cause: Cause) -> Text | None:
     return Text("{counted}", counted=counted) if counted else None
 
 
-def _consequences(cause: Cause) -> Iterator[Consequence]:
+def consequences_of(cause: Cause) -> Iterator[Consequence]:
+    """Yield the consequences of a cause, one for each code."""
     by_code: dict[str, list[Concern]] = {}
     for concern in cause.consequences:
         by_code.setdefault(concern.problem.code, []).append(concern)

@@ -142,7 +142,7 @@ def certificate(request: Request) -> Response:
         if life
         else (),
         recovered=recovered_of(stored, name),
-        picture=None if life is None else picture_of([life], stored.at),
+        picture=None if life is None else picture_of([life], stored.at, stored.deployed),
         versions=versions[: MOST_VERSIONS + 1],
         lineage=lineage,
         served=() if lineage is None else served_certificates(lineage.domains, places),

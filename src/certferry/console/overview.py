@@ -179,7 +179,7 @@ def view_of(
         days=tuple(shown_day(day) for day in agenda.days),
         after=shown_day(agenda.after),
         listed=listed,
-        picture=picture_of(listed.lives, stored.at),
+        picture=picture_of(listed.lives, stored.at, stored.deployed),
         next_run=next_run,
         last_runs=[
             (host, ended.get(host), row_of(newest[host]) if host in newest else None)

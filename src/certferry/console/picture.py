@@ -7,13 +7,14 @@ Positions on the scale are percentages of the scale's width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from certferry.core.assessment.agenda import Life
 from certferry.core.certificates.lineage import Version
+from certferry.values import replace
 
 PAST, FUTURE = timedelta(days=120), timedelta(days=200)
 """How far the scale reaches at most before and after now. An imported certificate may be valid for
@@ -64,6 +65,8 @@ class Bar(Struct, frozen=True):
     renewal: float | None
     #: The last moment to upload the certificate.
     upload: float | None
+    #: Whether no run has observed the domains, so the certificate in use is only assumed.
+    is_unseen: bool = False
 
 
 class Picture(Struct, frozen=True):
@@ -76,8 +79,12 @@ class Picture(Struct, frozen=True):
     now: float
 
 
-def picture_of(lives: Sequence[Life], now: datetime) -> Picture | None:
-    """Return the picture of lives with a certificate; `None` if no life has a certificate."""
+def picture_of(
+    lives: Sequence[Life], now: datetime, deployed: Collection[str] = ()
+) -> Picture | None:
+    """Return the picture of lives with a certificate; `None` if no life has a certificate.
+    `deployed` are the lineages with domains, of which a run should know the certificate in use.
+    """
     drawn = [life for life in lives if life.until is not None]
     if not drawn:
         return None
@@ -95,7 +102,13 @@ def picture_of(lives: Sequence[Life], now: datetime) -> Picture | None:
             ),
         ),
     )
-    bars = tuple(_bar(life, scale, now) for life in drawn)
+    bars = tuple(
+        replace(
+            _bar(life, scale, now),
+            is_unseen=life.lineage in deployed and not (life.places or life.is_owned_elsewhere),
+        )
+        for life in drawn
+    )
     return Picture(bars, tuple(_ticks(scale)), scale.at(now))
 
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from certferry.console.causes import steps_of
+from certferry.console.causes import consequences_of, steps_of
 from certferry.console.observing import Found
 from certferry.console.refusals import PageRefused
 from certferry.console.runs import new_request, number_of, whole_seconds
@@ -353,6 +353,7 @@ def plan(request: Request) -> Response:
         name=name,
         asked=urlencode({"name": name}) if name else "",
         badges=BADGES,
+        consequences_of=consequences_of,
         steps_of=partial(steps_of, stored=stored, run=(name,) if name else ()),
         severity_of=lambda cause: stored.severities.of(cause.problem, cause.subject),
         left=_left(latest, site.observer.now()),

@@ -50,6 +50,12 @@ class Snapshot(Struct, frozen=True):
     #: The places in `settled` at which the last run left a concern.
     recovered: tuple[Place, ...] = ()
 
+    @property
+    def deployed(self) -> frozenset[str]:
+        """The declared lineages with a deployment."""
+        declared = self.declared.values()
+        return frozenset(desired.lineage for desired in declared if desired.deployments)
+
     def names(self, lineage: str) -> tuple[str, ...]:
         """Return the names of a certificate: the declared names, or else the names in the newest
         stored certificate, as for a certificate made by another client.
