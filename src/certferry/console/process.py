@@ -167,7 +167,10 @@ class Process:
         context = None if self._tls is None else self._tls.context
         server = HttpServer(console_app(self.site), self.sockets, context)
         server.start()
-        works = [self._keep_certificate, partial(self._surveys.keep, self._ending)]
+        works: list[Callable[[], None]] = [
+            self._keep_certificate,
+            partial(self._surveys.keep, self._ending),
+        ]
         if self._has_schedule:
             schedule = Schedule(lambda: self.workspace, self._runner)
             works.append(partial(schedule.keep, self._ending))
