@@ -34,8 +34,8 @@ def main() -> int:
 def begin() -> None:
     """Run the command, and end the process with the exit code.
 
-    SIGINT, SIGTERM and SIGHUP print no traceback: they end the process at once before and after
-    `cli.main`, and during `cli.main` after the command's clean-up.
+    No signal of SIGINT, SIGTERM and SIGHUP prints a traceback. Before and after `cli.main`, each
+    ends the process at once. During `cli.main`, the process ends after the command's clean-up.
     """
     _end_at_once_on_signals()
     code = STOPPED

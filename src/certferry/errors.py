@@ -6,7 +6,7 @@ ends a run without being an error.
 CertferryError                something went wrong
 ├── ConfigError               the operator must edit a file or the environment
 │   └── NoneDeclared          the file declares no certificate
-├── CertificateError          an unusable certificate or key
+├── CertificateError          a certificate or a key is unusable
 ├── PlanRefused               certferry refuses a plan, a file or a command
 │   └── PlanChanged           the plan differs from the plan that an operator confirmed
 ├── DeclarationOutdated       another host declares the certificate differently, and later
@@ -24,7 +24,7 @@ CertferryError                something went wrong
 │   ├── DnsRejected           the provider refused the change
 │   ├── DnsUnavailable        the provider or a name server failed to answer sensibly
 │   └── PropagationTimeout    some authoritative server failed to show the value in time
-├── DeployError               a target lacks the certificate
+├── DeployError               a target cannot take or serve the certificate
 │   ├── TargetAccessDenied    the target refused the credentials
 │   ├── TargetRejected        the target refused the certificate or the domain
 │   │   ├── AllExcluded       the file excludes every domain of a deployment
@@ -68,16 +68,16 @@ from certferry.text import Text, naming, own_words, verbatim
 
 
 class Severity(StrEnum):
-    """How bad a problem is, in ascending order."""
+    """How bad a problem is; the members stand in ascending order."""
 
-    OK = "ok"  #: healthy
-    NOTICE = "notice"  #: for information
-    WARNING = "warning"  #: a run may fail because of the problem
-    ERROR = "error"  #: a run fails because of the problem
+    OK = "ok"  #: There is no problem.
+    NOTICE = "notice"  #: The fact is for information.
+    WARNING = "warning"  #: A run may fail because of the problem.
+    ERROR = "error"  #: A run fails because of the problem.
 
     @property
     def rank(self) -> int:
-        """The place on the scale; a greater number is worse."""
+        """The position on the scale, from 0; a greater number is worse."""
         return _RANKS[self]
 
 
@@ -130,13 +130,13 @@ Retry.LATER = Retry(allowed=True)
 
 
 class Reported(Exception):
-    """The base of `CertferryError` and `RunEnded`: everything that certferry reports with a
-    message, a code and a hint.
+    """The common base of `CertferryError` and `RunEnded`, with a message, a code and perhaps a
+    hint.
     """
 
     #: A stable code, which appears in JSON. Derived from the class's name by default.
     code: ClassVar[str]
-    #: The retry of errors raised with the default `retry`.
+    #: The `retry` of an error that is raised without the argument `retry`.
     default_retry: ClassVar[Retry] = Retry.NEVER
 
     def __init__(
@@ -149,7 +149,7 @@ class Reported(Exception):
 
     @property
     def lasting(self) -> Text:
-        """The message for permanent storage, with "…" in place of words quoted from a service."""
+        """The message for storage, with "…" in place of words quoted from a service."""
         return own_words(self.message)
 
     def problem(
@@ -194,14 +194,14 @@ class Reported(Exception):
 
     @property
     def is_early(self) -> bool:
-        """Whether the issuance only has to wait until the moment in `retry`. Until then there is
-        nothing to fix.
+        """Whether this is an `IssuanceError` with a moment in `retry`, so the issuance only has to
+        wait until the moment.
         """
         return isinstance(self, IssuanceError) and self.retry.after is not None
 
     def __eq__(self, other: object) -> bool:
-        """Compare type, message, hint and retry, because plans and outcomes contain errors, and are
-        compared by value.
+        """Compare type, message, hint and retry. Plans and outcomes contain errors and are compared
+        by value, so errors are compared by value as well.
         """
         if not isinstance(other, Reported):
             return NotImplemented
@@ -218,23 +218,21 @@ class Reported(Exception):
 
 
 class CertferryError(Reported):
-    """Something went wrong. Other work goes on."""
+    """A failure of one piece of work. The run's other work goes on."""
 
     code: ClassVar[str] = "error"
 
 
 class RunEnded(Reported):
-    """The run must stop its current work. `except CertferryError` does not catch a `RunEnded`, so
-    a step cannot take the end of the run for a failure of the step.
+    """The end of a run's work on a lineage, or of the whole run. `except CertferryError` does not
+    catch a `RunEnded`, so no step mistakes the end of the run for a failure of the step.
     """
 
     default_retry = Retry.LATER
 
 
 class ConfigError(CertferryError):
-    """The operator must edit a file or the environment. The message may
-    contain several mistakes.
-    """
+    """The operator must edit a file or the environment. The message may list several mistakes."""
 
 
 class NoneDeclared(ConfigError):
@@ -252,7 +250,9 @@ class PlanRefused(CertferryError):
 
 
 class PlanChanged(PlanRefused):
-    """The plan differs from the plan that an operator confirmed, so none of its steps was taken."""
+    """The plan differs from the plan that an operator confirmed, so the run carried out no step of
+    the plan.
+    """
 
 
 class DeclarationOutdated(CertferryError):
@@ -272,9 +272,7 @@ class RateLimited(IssuanceError):
 
 
 class OrderPostponed(RateLimited):
-    """The CA would refuse an order before the moment in `retry`, so
-    certferry waits with the order.
-    """
+    """The CA would refuse an order before the moment in `retry`, so certferry orders only later."""
 
     code = "order_held_back"
 
@@ -299,8 +297,8 @@ class AuthorizationFailed(IssuanceError):
 
 
 class OrderFailed(IssuanceError):
-    """The CA refused an order, a request or the account, the order failed, or certferry foresaw a
-    refusal.
+    """The CA refused an order, a request or the account; or the order failed; or certferry knows
+    that the CA would refuse the order.
     """
 
 
@@ -329,8 +327,8 @@ class RecordMissing(DnsError):
 
 
 class DnsAccessDenied(DnsError):
-    """The provider refused the credentials. Only an operator can fix
-    this, so retries are useless.
+    """The provider refused the credentials. Only an operator can mend the credentials, so retries
+    are useless.
     """
 
 
@@ -351,11 +349,13 @@ class PropagationTimeout(DnsError):
 
 
 class DeployError(CertferryError):
-    """A target lacks the certificate."""
+    """A target or a receiver cannot be read, or cannot take or serve the certificate."""
 
 
 class TargetAccessDenied(DeployError):
-    """The target refused the credentials. Only an operator can fix this, so retries are useless."""
+    """The target refused the credentials. Only an operator can mend them, so retries are
+    useless.
+    """
 
 
 class TargetRejected(DeployError):
@@ -426,10 +426,12 @@ class StateError(CertferryError):
 
 
 class LeaseHeld(StateError):
-    """Another run is at work on the lineage.
+    """Another run is at work on the lineage, or on a host or a state that a command wants to
+    change.
 
-    If several hosts share the state, `host` is the other run's host, `since` the start of the
-    lease, and `until` the end of the lease unless the host renews it (aware).
+    `host` is the other run's host, if hosts share the state. `since` is the beginning of the lease
+    (aware). `until` is the end of the lease unless the holder extends the lease (aware); `None` for
+    a lease without a time limit. All three are `None` if unknown.
     """
 
     default_retry = Retry.LATER
@@ -499,8 +501,9 @@ class Interrupted(RunEnded):
 
 
 class LeaseLost(RunEnded):
-    """The run does not hold the lease of the lineage, or no longer: another run took over, or the
-    lease could not be renewed in time. Later writes of this run to the lineage are refused.
+    """The run does not hold the lease of the lineage. For example, another run took the lease over,
+    or the lease could not be renewed in time. The state refuses further writes of this run to the
+    lineage.
     """
 
 
@@ -511,7 +514,9 @@ class StateNotStored(LeaseLost):
 
 
 class StateOvertaken(StateNotStored):
-    """Another run was first to store the state that both runs had read. The other run goes on."""
+    """Two runs read one state, and the other run stored its changes first. The other run goes
+    on.
+    """
 
 
 _SYSTEM_SAYS = {
@@ -548,15 +553,15 @@ _SYSTEM_SAYS = {
         Text("No address associated with hostname"),
     )
 }
-"""Messages of the operating system as texts, so they can be translated."""
+"""Messages of the operating system as texts, so the messages have translations."""
 
 
 def system_words(error: Exception) -> Text:
-    """Return the operating system's message. For an error other than an `OSError`, return only the
-    name of the error's type, because the error's own words may quote secrets.
+    """Return the operating system's message for an `OSError`. For any other error, return only the
+    name of the error's type, because the error's words may quote secrets.
 
-    The translation is looked up by the message, because `socket.gaierror` and `ssl.SSLError` are
-    `OSError`s with numbers of their own.
+    The texts are found by the message, not by the number: `socket.gaierror` and `ssl.SSLError` are
+    `OSError`s too, with other numbers.
     """
     if not isinstance(error, OSError):
         return verbatim(type(error).__name__)

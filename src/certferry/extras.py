@@ -1,4 +1,6 @@
-"""Commands for operators that install the libraries of an extra where certferry finds them."""
+"""Advice for operators: the command that installs an extra's libraries where certferry finds
+them.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,14 @@ _MODULES = {
     "postgresql": "psycopg",
     "s3": "obstore",
 }
-"""A module of each extra, to see whether the extra is installed."""
+"""By extra, a module that is present only if the extra is installed."""
 _ADDED = {"apprise": "apprise", "keyring": "keyring", "lexicon": "dns-lexicon"}
 """The libraries of extras that the Debian package lacks, by their names in the package index."""
 
 
 def how_to_install(extra: str) -> Text:
-    """Return the advice with the command that installs an extra's libraries for this certferry.
+    """Return the advice with the command that installs an extra's libraries for this installation
+    of certferry.
 
     In a checkout's environment the command begins with this environment's Python: the `pip` of the
     PATH usually belongs to another Python, and Debian's `pip` refuses to install (PEP 668).
@@ -46,8 +49,8 @@ def how_to_install(extra: str) -> Text:
 def how_to_install_with(extra: str) -> Text:
     """Return the advice with the command that reinstalls certferry with the packages of an extra.
 
-    In a checkout's environment `scripts/install` takes the packages from the checkout in the same
-    version, with their libraries pinned by hash.
+    In a checkout's environment the command is `scripts/install`, which takes the packages from the
+    checkout, in the same version, with all libraries pinned by hash.
     """
     return _anew_with(extra) or Text(
         "run in certferry's checkout: {command}",
@@ -56,8 +59,8 @@ def how_to_install_with(extra: str) -> Text:
 
 
 def _this_installation() -> str:
-    """Return the variables, in a shell's syntax, that point `scripts/install` at this environment
-    and the folder of its command.
+    """Return, in a shell's syntax, the variables that tell `scripts/install` this environment and
+    the folder of the command `certferry`.
 
     Without the variables the script would use its default folders, and might change another
     installation.

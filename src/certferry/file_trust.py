@@ -1,11 +1,11 @@
 """Check whether a user other than root and the caller could change or replace a file.
 
 The file, and each link and directory on the path, must belong to root or the caller. Only these two
-users, or a private group, may write there. A private group has its user's name and no other member
-(Debian, Fedora). If the mode lets a group write, the access control list is read too. A sticky
-directory such as `/tmp` may be open to others on the way to a file, but is refused as a place for
-new files. sshd's StrictModes and sudo have similar rules. `checked_path` can relax two rules: it
-takes further owners, and passes exposed directories.
+users, or a private group, may write there. A private group has the name of a user and no other
+member (Debian, Fedora). If the mode lets a group write, the access control list is read too. A
+sticky directory such as `/tmp` may be open to others on the way to a file, but is refused as a
+place for new files. sshd's StrictModes and sudo have similar rules. `checked_path` can relax two
+rules: by further owners, and by passing directories that are open to others.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class NotTrusted(PermissionError):
 
 
 class PathCheck(Struct, frozen=True):
-    """A path with checked directories: the open directory of a file, and the file's name in the
-    directory. The file may be absent.
+    """A path whose directories were checked: the open directory of a file, and the file's name in
+    the directory. The file may be absent.
     """
 
     #: The open directory's descriptor; -1 for the path `/`.
@@ -64,7 +64,7 @@ class PathCheck(Struct, frozen=True):
     name: str
     #: The whole path without links, for messages.
     path: Path
-    #: The numbers of the users that may own the file.
+    #: The numbers (uids) of the users that may own the file.
     owners: frozenset[int]
     #: Whether other users may write to the directory, or replace a directory on the path.
     is_exposed: bool
@@ -72,7 +72,7 @@ class PathCheck(Struct, frozen=True):
     def open(self, flags: int = _READ, mode: int = 0o600) -> int:
         """Open the file, by default for reading, and return the descriptor. Raise `OSError`.
 
-        The file's owner and mode are checked only by `judge`.
+        This method does not check the file's owner and mode; see `judge`.
         """
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(self.name, flags, mode, dir_fd=self.directory)
@@ -111,7 +111,8 @@ def must_be_trusted(path: Path, *, makes_files: bool = False) -> None:
     """Raise `OSError`, such as `NotTrusted`, if others could change the file or directory, or if
     `path` does not exist. With `makes_files`, judge a directory for new files.
 
-    The file stays unopened, because closing the file would end SQLite's locks on the file.
+    The function does not open the file, because closing the file would end SQLite's locks on the
+    file.
     """
     with checked_path(path) as check:
         facts = os.stat(check.name, dir_fd=check.directory, follow_symlinks=False)
@@ -265,7 +266,7 @@ def _other_writers(facts: os.stat_result, trusted: frozenset[int], place: str) -
 
 
 _LIST = "system.posix_acl_access"
-_HEADER = 4  # bytes of the version before the entries
+_HEADER = 4  # the number of bytes before the entries, which hold a version
 _ENTRY, _WRITE = struct.Struct("<HHI"), 2
 _USER, _OWNING_GROUP, _GROUP = 0x02, 0x04, 0x08  # tags of entries (linux/posix_acl.h)
 
@@ -311,7 +312,9 @@ def group_name(number: int) -> str:
 
 
 def _closed(path: Path, facts: os.stat_result) -> Text:
-    """Return the advice to remove the others' right to write; only root and the owner can do so."""
+    """Return the advice to remove the right of others to write. Only root and the owner can carry
+    out the advice.
+    """
     fix = Text("run: {command}", command=f"chmod go-w {_quoted(path)}")
     if os.geteuid() in {0, facts.st_uid}:
         return fix

@@ -1,6 +1,7 @@
-"""Sentences with named places, separate from their values until a person reads the sentence.
+"""Sentences with named places. A sentence and its values stay apart until a person reads the
+sentence, so the sentence can be shown in the person's language.
 
-The core, the adapters and the errors use `Text`; the presenting code chooses the language.
+The core, the adapters and the errors make a `Text`; the room `present` chooses the language.
 
     Text("{name} expires at {moment}", name=name, moment=moment)
 """
@@ -11,13 +12,15 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 LONGEST = 10_000
-"""The most characters of a value; a longer value is cut. An adapter may quote fifty megabytes:
-searches in the quotation would keep the run busy and delay signals, and the state would store the
-quotation.
+"""The most characters of a value; a longer value is cut. An adapter may quote an answer of fifty
+megabytes. Uncut, searches in the answer would keep the run busy and delay signals, and the state
+would store the whole answer.
 """
 
 Translate = Callable[[str], str]
-"""Translates an English template into the reader's language, with the same named places."""
+"""A function that translates an English template into the reader's language. The translation has
+the same named places.
+"""
 
 
 class Text:
@@ -44,7 +47,7 @@ class Text:
         return template.format_map(shown) if shown else template
 
     def filled(self, **values: object) -> Text:
-        """Return the same template with these values only, for templates kept in tables."""
+        """Return a sentence with the same template and only these values."""
         return Text(self.template, **values)
 
     def __str__(self) -> str:
@@ -63,16 +66,17 @@ class Text:
 
 
 class Quoted(str):
-    """A service's words, safe to show (`core.redaction`). `own_words` leaves the words out of
-    permanent storage.
+    """A service's words after `core.redaction` has masked secrets. `own_words` keeps these words
+    out of the history, which is stored for ever.
     """
 
     __slots__ = ()
 
 
 class Unnamed(str):
-    """Stands for a certificate's name where the author of a sentence does not know the name, such
-    as a service's adapter. `naming` puts the name in; otherwise the reader sees NAME, as in a help.
+    """Stands for a certificate's name in a sentence whose author, such as an adapter, does not know
+    the name. `naming` replaces the `Unnamed` by the name. Without `naming`, the reader sees NAME,
+    as in the help of a command.
     """
 
     __slots__ = ()
@@ -95,7 +99,9 @@ def _named(value: object, lineage: str) -> object:
 
 
 def own_words(value: Text, instead: Text | str = "…") -> Text:
-    """Return a sentence with quotations replaced by `instead`, for permanent storage."""
+    """Return a sentence with `instead` in place of each `Quoted`, for example for the history,
+    which is stored for ever.
+    """
     return value.filled(**{name: _own(part, instead) for name, part in value.values.items()})
 
 
@@ -131,7 +137,9 @@ def show(value: object, translate: Translate, zone: tzinfo | None = UTC) -> str:
 
 
 def cut(words: str) -> str:
-    """Return words from outside, cut at LONGEST characters."""
+    """Return words from outside. Longer words than `LONGEST` are cut to `LONGEST` characters, the
+    last character being "…".
+    """
     if len(words) <= LONGEST:
         return words
     begun = words[: LONGEST - 1] + "…"
@@ -167,8 +175,8 @@ _UNITS = (
 
 
 def _duration(value: timedelta) -> Text:
-    """Return a duration in whole units of the largest unit that fits at least twice, or exactly
-    once; less than a second is 0 seconds.
+    """Return a duration in whole units: of the largest unit that fits at least twice, or equals the
+    duration. Less than a second, or a negative duration, is 0 seconds.
     """
     for unit, singular, plural in _UNITS:
         count = value // unit

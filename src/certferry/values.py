@@ -1,4 +1,4 @@
-"""`replace` for values of both kinds: msgspec's Structs, and the dataclasses of settings.
+"""The function `replace`, for both kinds of values: msgspec's Structs, and dataclasses.
 
 Values are Structs because Python defines a Struct fifty times faster than a frozen dataclass with
 slots, and a command imports some 300 classes (docs/decisions/0058). Settings are dataclasses

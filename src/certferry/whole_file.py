@@ -1,4 +1,6 @@
-"""Replace a file as a whole: a reader sees the old or the new content, also after a crash."""
+"""Functions that replace a file as a whole: a reader sees the old or the new content, also after a
+crash.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from pathlib import Path
 def replace_file(
     path: Path, content: bytes, mode: int = 0o600, *, owner: os.stat_result | None = None
 ) -> None:
-    """Replace a file completely, or leave the old file. Raise `OSError`.
+    """Replace a file's content, or leave the old file unchanged and raise `OSError`.
 
     The new file has the user and the group of `owner`, by default the caller's. Call
     `sync_directory` afterwards, so that the change survives a crash.
@@ -29,7 +31,8 @@ def draft_beside(
     """Write a draft of the file beside `path`, and return the draft's path. Raise `OSError`, after
     removing the draft.
 
-    The name is random: under a known name, a user with access to the directory could put a link.
+    The draft's name is random: if the name were known, another user with access to the directory
+    could put a link there first.
     """
     # mkstemp makes the file with 0600; a wider mode is set only when the file is complete.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -50,7 +53,9 @@ def draft_beside(
 
 
 def sync_directory(directory: Path) -> None:
-    """Make renames survive a crash: a rename is on disk once the directory is. Raise `OSError`."""
+    """Write a directory to disk, so earlier renames in the directory survive a crash. Raise
+    `OSError`.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

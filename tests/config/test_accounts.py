@@ -160,19 +160,29 @@ proxy = "https://proxy.example.com"
             "acme.fallback = ['zerosl']",
             (
                 "[acme] fallback: must be an https URL or one of letsencrypt, letsencrypt-staging,"
-                " zerossl, google; did you mean zerossl?; or the name of a table under [acme] with"
-                " a `directory`"
+                " zerossl, google, litessl, actalis; did you mean zerossl?; or the name of a table"
+                " under [acme] with a `directory`"
             ),
         ),
         ("acme.fallback = ['letsencrypt']", "[acme] fallback: letsencrypt is already listed"),
-        ("acme.fallback = ['zerossl', 'zerossl']", "[acme] fallback: zerossl is already listed"),
+        (
+            f"acme.fallback = ['{ELSEWHERE}', '{ELSEWHERE}']",
+            "[acme] fallback: ca.example.com:8443 is already listed",
+        ),
+        (
+            "acme.fallback = ['litessl']",
+            "[acme] fallback: litessl registers no account without `eab_kid` and `eab_hmac_key`",
+        ),
         ("acme.zerossl = {}", "[acme] zerossl: unknown key; known are "),
         (
             "[acme]\nfallback = ['zerossl']\n[acme.zerossl]\neab_kid = 'k'",
             "[acme.zerossl] eab_hmac_key: missing: required together with eab_kid",
         ),
         (
-            "[acme]\nfallback = ['zerossl']\n[acme.zerossl]\nemail = 'a@example.com'",
+            (
+                "[acme]\nfallback = ['zerossl']\n[acme.zerossl]\nemail = 'a@example.com'\n"
+                "eab_kid = 'k'\neab_hmac_key = 'aG1hYw'"
+            ),
             "[acme.zerossl] email: unknown key; known are directory, ca_bundle, proxy, eab_kid,",
         ),
         (
@@ -196,6 +206,31 @@ def test_wrong_ca_is_reported(refusal: Refusal, text: str, reported: str) -> Non
     [line] = refusal(text)
 
     assert line.partition(": ")[2].startswith(reported)
+
+
+@pytest.mark.parametrize("names", [["*.example.com"], ["a.example.com", "b.example.com"]])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        'directory = "actalis"',
+        "fallback = ['actalis']\n[acme.actalis]\neab_kid = 'kid'\neab_hmac_key = 'aG1hYw'",
+    ],
+)
+def test_ca_for_a_single_name(refusal: Refusal, names: list[str], settings: str) -> None:
+    """Actalis issues for a single name without `*`, so other certificates are refused when the file
+    is read.
+    """
+    [line] = refusal(f"""
+[acme]
+{settings}
+[accounts.dnspod]
+[[certificates]]
+name = "web"
+names = {names}
+dns = "dnspod"
+""")
+
+    assert "names: actalis issues certificates for one name and without `*`" in line
 
 
 @pytest.mark.parametrize("table", ["acme", "acme.zerossl"])

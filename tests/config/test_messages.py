@@ -82,13 +82,17 @@ def test_all_mistakes_are_reported_together(refusal: Refusal) -> None:
         "certferry.toml:6: [acme] eab_hmac_key: missing: required together with eab_kid",
         (
             "certferry.toml:7: [acme] directory: must be an https URL or one of letsencrypt,"
-            " letsencrypt-staging, zerossl, google; did you mean letsencrypt?"
+            " letsencrypt-staging, zerossl, google, litessl, actalis; did you mean letsencrypt?"
         ),
         (
             "certferry.toml:8: [acme] key_type: must be one of ec256, ec384, rsa2048, rsa3072,"
             " rsa4096; did you mean ec256?"
         ),
         "certferry.toml:9: [acme] email: must be a string, but is a number",
+        (
+            "certferry.toml:11: [acme] fallback: zerossl registers no account without `eab_kid` and"
+            " `eab_hmac_key`: write both below [acme.zerossl]"
+        ),
         (
             "certferry.toml:14: [dns] resolvers: 'dns.google' is not the address of a name server;"
             " write 192.0.2.1, 192.0.2.1:5353 or [2001:db8::1]:5353"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -264,6 +265,19 @@ def test_wrong_settings_are_refused(
     assert (ended.code, ended.out) == (2, "")
     assert words in " ".join(ended.err.split())
     assert "Traceback" not in ended.err
+
+
+def test_refused_settings_close_the_state(tmp_path: Path) -> None:
+    """The state was opened to look for the console's certificate; the refusal closes the state."""
+    config = write(tmp_path, 'listen = "192.0.2.1:80"\ncertificate = "ops"')
+    gc.disable()  # the collector would close the state too, at any moment
+    try:
+        assert 2 == refused(config).code
+        opened = [path.resolve() for path in Path("/proc/self/fd").iterdir()]
+    finally:
+        gc.enable()
+
+    assert [] == [path for path in opened if path.is_relative_to(tmp_path)]
 
 
 def test_wrong_address_on_the_command_line(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 
 import pytest
 
@@ -33,9 +35,9 @@ from certferry_sandbox.testing.contracts.target import (
     the_domain,
 )
 from certferry_sandbox.testing.memory_target import MemoryCdn
-from tests.adapters.aliyun.cloud import AliyunCloud, open_cloud
-from tests.adapters.qiniu.account import QiniuAccount, bundle_of, open_account
-from tests.adapters.tencentcloud.places import TencentPlaces, open_places
+from tests.adapters.aliyun.cloud import open_cloud
+from tests.adapters.qiniu.account import bundle_of, open_account
+from tests.adapters.tencentcloud.places import open_places
 from tests.sandbox import qiniu_calls
 
 
@@ -43,61 +45,20 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class QiniuWorld(TargetWorld):
-    """A strict stand-in of Qiniu, whose domains hold changes until the world is settled."""
+class VendorWorld(TargetWorld):
+    """A strict stand-in of a vendor, whose domains hold changes until the world is settled."""
 
-    def __init__(self, account: QiniuAccount) -> None:
-        self.place = account
-        self._issued: dict[str, Issued] = {}
-        self._domains: list[str] = []
+    #: The vendor's words for a domain that takes changes, and for another domain.
+    states: tuple[str, str]
 
-    def add_domain(self, name: str, *, available: bool = True) -> None:
-        at_qiniu = name.removeprefix("*")
-        self.place.service.add_domain(at_qiniu, state="success" if available else "frozen")
-        self.place.service.hold(at_qiniu)
-        self._domains.append(at_qiniu)
-        self.place.time.pause(CERTIFICATES_AGE)  # until every cached list is old
-
-    def settle(self) -> None:
-        """Release the held changes, and hold the next ones."""
-        for name in self._domains:
-            self.place.service.release(name)
-            self.place.service.domain(name)  # a look ends its change
-            self.place.service.hold(name)
-        self.place.time.pause(LIST_AGE)
-
-    def fail_next(self, name: str) -> None:
-        self.place.service.fail_next(name.removeprefix("*"))
-
-    def issue(self, *names: str) -> CertificateBundle:
-        issued = qiniu_calls.issue(*names)
-        self._issued[issued.fingerprint] = issued
-        return bundle_of(issued)
-
-    def put(self, label: str, bundle: CertificateBundle) -> str:
-        """Upload as another tool."""
-        issued = self._issued[bundle.certificate.fingerprint]
-        self.place.time.pause(10)  # until every cached list is old
-        return self.place.service.add_certificate(issued, label)
-
-    def labels(self) -> list[str]:
-        return self.place.labels()
-
-    def count_writes(self) -> int:
-        return len(self.place.service.writes())
-
-
-class AliyunWorld(TargetWorld):
-    """A strict stand-in of Alibaba Cloud, whose domains hold changes until the world is settled."""
-
-    def __init__(self, cloud: AliyunCloud) -> None:
-        self.place = cloud
+    def __init__(self, place: Any) -> None:
+        self.place = place
         self._issued: dict[str, Issued] = {}
         self._domains: list[str] = []
 
     def add_domain(self, name: str, *, available: bool = True) -> None:
         there = name.removeprefix("*")
-        self.place.service.add_domain(there, state="online" if available else "offline")
+        self.place.service.add_domain(there, state=self.states[0 if available else 1])
         self.place.service.hold(there)
         self._domains.append(there)
         self.place.time.pause(CERTIFICATES_AGE)  # until every cached list is old
@@ -125,10 +86,18 @@ class AliyunWorld(TargetWorld):
         return str(self.place.service.add_certificate(issued, label))
 
     def labels(self) -> list[str]:
-        return self.place.labels()
+        return list(self.place.labels())
 
     def count_writes(self) -> int:
         return len(self.place.service.writes())
+
+
+class QiniuWorld(VendorWorld):
+    states = ("success", "frozen")
+
+
+class AliyunWorld(VendorWorld):
+    states = ("online", "offline")
 
     def expire(self, bundle: CertificateBundle) -> None:
         """Let the time pass until a certificate has surely expired."""
@@ -136,16 +105,11 @@ class AliyunWorld(TargetWorld):
         self.place.time.pause((left + timedelta(days=2)).total_seconds())
 
 
-class TencentWorld(TargetWorld):
-    """A strict stand-in of Tencent Cloud, whose domains hold changes until the world is settled."""
-
-    def __init__(self, places: TencentPlaces) -> None:
-        self.place = places
-        self._issued: dict[str, Issued] = {}
-        self._domains: list[str] = []
+class TencentWorld(VendorWorld):
+    states = ("online", "rejected")
 
     def add_domain(self, name: str, *, available: bool = True) -> None:
-        status = "online" if available else "rejected"
+        status = self.states[0 if available else 1]
         self.place.service.add_cdn_domain(name, status=status, held=True)
         self._domains.append(name)
         self.place.time.pause(CERTIFICATES_AGE)  # until every cached list is old
@@ -159,23 +123,6 @@ class TencentWorld(TargetWorld):
 
     def fail_next(self, name: str) -> None:
         self.place.service.cdn.fail_next(name)
-
-    def issue(self, *names: str) -> CertificateBundle:
-        issued = qiniu_calls.issue(*names)
-        self._issued[issued.fingerprint] = issued
-        return bundle_of(issued)
-
-    def put(self, label: str, bundle: CertificateBundle) -> str:
-        """Upload as another tool."""
-        issued = self._issued[bundle.certificate.fingerprint]
-        self.place.time.pause(10)  # until every cached list is old
-        return self.place.service.add_certificate(issued, label)
-
-    def labels(self) -> list[str]:
-        return self.place.labels()
-
-    def count_writes(self) -> int:
-        return len(self.place.service.writes())
 
 
 class MemoryWorld(TargetWorld):
@@ -233,33 +180,49 @@ class TestMemoryCdn(DeployTargetContract):
         return cdn
 
 
-class TestQiniu(DeployTargetContract):
+class VendorContract(DeployTargetContract):
+    """The contract at a vendor's stand-in."""
+
+    #: Opens an account at the stand-in.
+    opened: ClassVar[Callable[[], AbstractContextManager[Any]]]
+    of_world: ClassVar[type[VendorWorld]]
+    #: Keys that the stand-in refuses.
+    wrong_keys: ClassVar[Mapping[str, Any]]
+
+    @pytest.fixture
+    def place(self) -> Iterator[Any]:
+        with type(self).opened() as place:
+            yield place
+
+    @pytest.fixture
+    def world(self, place: Any) -> TargetWorld:
+        return self.of_world(place)
+
+    @pytest.fixture
+    def target(self, place: Any) -> DeployTarget:
+        target: DeployTarget = place.target()
+        return target
+
+    @pytest.fixture
+    def other(self, place: Any) -> DeployTarget:
+        """Return another connection."""
+        target: DeployTarget = place.target()
+        return target
+
+    @pytest.fixture
+    def denied(self, place: Any) -> DeployTarget:
+        target: DeployTarget = place.target(**self.wrong_keys)
+        return target
+
+
+class TestQiniu(VendorContract):
     """CDN domains at the stand-in of Qiniu."""
 
-    @pytest.fixture
-    def account(self) -> Iterator[QiniuAccount]:
-        with open_account() as account:
-            yield account
-
-    @pytest.fixture
-    def world(self, account: QiniuAccount) -> TargetWorld:
-        return QiniuWorld(account)
-
-    @pytest.fixture
-    def target(self, account: QiniuAccount) -> DeployTarget:
-        return account.target()
-
-    @pytest.fixture
-    def other(self, account: QiniuAccount) -> DeployTarget:
-        """Return another connection."""
-        return account.target()
-
-    @pytest.fixture
-    def denied(self, account: QiniuAccount) -> DeployTarget:
-        return account.target(secret="wrong-secret")
+    opened, of_world = open_account, QiniuWorld
+    wrong_keys: ClassVar = {"secret": "wrong-secret"}
 
 
-class TestAliyun(DeployTargetContract):
+class TestAliyun(VendorContract):
     """CDN domains at the stand-in of Alibaba Cloud.
 
     Three promises differ. Alibaba Cloud does not say which of its products use a stored
@@ -268,27 +231,8 @@ class TestAliyun(DeployTargetContract):
     never removed.
     """
 
-    @pytest.fixture
-    def cloud(self) -> Iterator[AliyunCloud]:
-        with open_cloud() as cloud:
-            yield cloud
-
-    @pytest.fixture
-    def world(self, cloud: AliyunCloud) -> TargetWorld:
-        return AliyunWorld(cloud)
-
-    @pytest.fixture
-    def target(self, cloud: AliyunCloud) -> DeployTarget:
-        return cloud.target()
-
-    @pytest.fixture
-    def other(self, cloud: AliyunCloud) -> DeployTarget:
-        """Return another connection."""
-        return cloud.target()
-
-    @pytest.fixture
-    def denied(self, cloud: AliyunCloud) -> DeployTarget:
-        return cloud.target(access_key_secret=Secret("0" * 30))
+    opened, of_world = open_cloud, AliyunWorld
+    wrong_keys: ClassVar = {"access_key_secret": Secret("0" * 30)}
 
     def test_copy_is_retired(
         self, target: DeployTarget, other: DeployTarget, world: TargetWorld
@@ -395,30 +339,11 @@ class TestAliyun(DeployTargetContract):
         assert all(other.in_use_until == other.not_after for other in found.others)
 
 
-class TestTencentCloud(DeployTargetContract):
+class TestTencentCloud(VendorContract):
     """CDN domains at the stand-in of Tencent Cloud."""
 
-    @pytest.fixture
-    def places(self) -> Iterator[TencentPlaces]:
-        with open_places() as places:
-            yield places
-
-    @pytest.fixture
-    def world(self, places: TencentPlaces) -> TargetWorld:
-        return TencentWorld(places)
-
-    @pytest.fixture
-    def target(self, places: TencentPlaces) -> DeployTarget:
-        return places.target()
-
-    @pytest.fixture
-    def other(self, places: TencentPlaces) -> DeployTarget:
-        """Return another connection."""
-        return places.target()
-
-    @pytest.fixture
-    def denied(self, places: TencentPlaces) -> DeployTarget:
-        return places.target(secret_key=Secret("wrong-secret"))
+    opened, of_world = open_places, TencentWorld
+    wrong_keys: ClassVar = {"secret_key": Secret("wrong-secret")}
 
     def test_what_does_not_carry_the_label_is_not_retired(
         self, target: DeployTarget, world: TargetWorld

@@ -35,9 +35,7 @@ URGENT = frozenset({"warning", "error", "exception", "critical", "log"})
 NOT_LITERAL = {
     "text.py": {"self.template"},
     "cli/commands.py": {"paragraph", "what"},
-    "adapters/aliyun/errors.py": {"meaning.words", "meaning.advice"},
-    "adapters/qiniu/errors.py": {"meaning.words", "meaning.advice"},
-    "adapters/tencentcloud/errors.py": {"meaning.words", "meaning.advice"},
+    "adapters/cdn/refusals.py": {"self.words", "self.advice"},
     "config/mistakes.py": {"template"},
     "adapters/state/columns.py": {"value['text']"},
     "console/site.py": {"template"},

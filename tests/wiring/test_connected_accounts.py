@@ -259,6 +259,9 @@ def issuer_settings(tmp_path: Path) -> Settings:
     """Return settings with two CAs."""
     text = """
 acme.fallback = ["zerossl"]
+[acme.zerossl]
+eab_kid = "kid"
+eab_hmac_key = "aG1hYw"
 [accounts.dnspod]
 [[certificates]]
 names = ["img.example.com"]

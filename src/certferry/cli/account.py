@@ -1,5 +1,5 @@
-"""`certferry account`: the accounts at the CAs. `certferry dns-persist`: the DNS record of
-dns-persist-01 by which an account proves a name.
+"""`certferry account`: the accounts at the CAs. `certferry dns-persist`: the permanent DNS record
+by which an account proves a name (dns-persist-01, a draft challenge type of ACME).
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def _account_at(directory: str, workspace: Workspace) -> CaAccount:
 
 
 def _standing(workspace: Workspace, directory: str) -> tuple[Text, Tone]:
-    """Return how an account stands at the CA, and the tone for the sentence. A `CertferryError`
-    becomes the sentence, so the other accounts are shown too.
+    """Return a sentence about an account at the CA, and the sentence's tone. The message of a
+    `CertferryError` becomes the sentence, so that the other accounts are shown too.
     """
     try:
         facts = _account_at(directory, workspace).facts()

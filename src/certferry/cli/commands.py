@@ -105,8 +105,9 @@ IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 
 
 def name_file(config: Path, voice: Voice) -> None:
-    """Make `voice` add `--config` to every printed command that reads the file, unless the file is
-    the `certferry.toml` of this folder, which every command here finds.
+    """Make `voice` add `--config` to every printed command that reads the file. Add nothing if
+    `config` is the relative path `certferry.toml`, which commands in this directory read by
+    default.
     """
     from certferry.config.load import NAME
 
@@ -150,8 +151,8 @@ def _must_have_the_sandbox(name: str) -> None:
 
 
 _MOST_LISTED = 8
-"""If a group has more commands than this, the error for an unknown command does not list them: the
-list would hide the message.
+"""If a group has more commands than this number, the error for an unknown command does not list the
+commands: the list would hide the message.
 """
 
 
@@ -159,12 +160,14 @@ class Group(click.Group):
     """A group of commands whose error for an unknown command has a suggestion."""
 
     familiar: Mapping[str, str] = {}
-    """certferry's command for each word of another program."""
+    """certferry's command for each word of another program, for the suggestion."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command to run, as click does. Raise `UsageMistake` for an unknown command."""
+        """Return the command to run, as click does. Raise `UsageMistake` for an unknown command,
+        except while a shell asks for completions.
+        """
         command_names = self.list_commands(ctx)
         if args[0] not in command_names and not ctx.resilient_parsing:
             raise UsageMistake(_unknown(args, command_names, self.familiar), ctx)
@@ -228,12 +231,11 @@ def what_instead(
     familiar: Mapping[str, str] = FAMILIAR,
     more: Iterable[str] = (),
 ) -> Text | None:
-    """Return a suggestion for unknown words; return `None` if there is no suggestion and `valid` is
-    empty.
+    """Return a suggestion for unknown `words`.
 
-    The suggestion is certferry's command for another client's word, else the word of `valid` or
-    `more` that is most similar to the first of `words`. Without a similar word, the suggestion
-    lists all `valid` words.
+    If the first word is another client's, suggest certferry's command (`familiar_word`). Else
+    suggest the word of `valid` and `more` that is similar, if any. Otherwise list all `valid`
+    words, or return `None` if `valid` is empty.
     """
     others = familiar_word(words, familiar)
     meant = difflib.get_close_matches(words[0], [*valid, *more], n=1)
@@ -260,9 +262,9 @@ UNBROKEN = "\b\n"
 def click_speaks(language: str) -> Iterator[None]:
     """Make click's messages appear in `language` within a `with` block.
 
-    `gettext` reads the text domain and the variable LANGUAGE, and both belong to the whole process.
-    At the end of the block both get their old values, so that programs started later keep their
-    language.
+    click translates by `gettext`, which reads the text domain and the variable LANGUAGE of the
+    process. At the end of the block both get their old values, so that programs started later keep
+    their language.
     """
     if language == ENGLISH:
         yield
@@ -318,16 +320,16 @@ class WideFormatter(click.HelpFormatter):
 
 
 class SpokenContext(click.Context):
-    """A context in the run's language. The context adds itself to usage errors without a context,
-    so their hints name the command.
+    """A click context in the operator's language. The context adds itself to usage errors without a
+    context, so that the hints of these errors name the command.
     """
 
     formatter_class = WideFormatter
 
     @contextmanager
     def scope(self, cleanup: bool = True) -> Iterator[Self]:  # noqa: FBT001, FBT002 - click's own
-        """Enter the context, with click's messages in the run's language. click enters the context
-        to read a command line.
+        """Enter the context, with click's messages in the operator's language. click enters the
+        context to read a command line, and again to run the command.
         """
         with click_speaks(voice_of(self).language), super().scope(cleanup):
             try:
@@ -338,14 +340,17 @@ class SpokenContext(click.Context):
 
 
 def voice_of(ctx: click.Context) -> Voice:
-    """Return the voice of the run that a context belongs to, or an English voice."""
+    """Return the operator's voice from the outermost context's object, or an English voice if the
+    object has none.
+    """
     return getattr(ctx.find_root().obj, "voice", None) or Voice()
 
 
 def spoken(command: click.Command, voice: Voice) -> click.Command:
     """Return a copy of a command and its subcommands, with help in the voice's language.
 
-    Only such copies run, because click caches a command's first `--help` option in one language.
+    The original stays untranslated, because a later call may need another language. click also
+    caches a command's `--help` option, so the copy starts without the cached option.
     """
     voice = voice_in(voice.language)  # help names commands without this run's configuration file
     copied = copy.copy(command)

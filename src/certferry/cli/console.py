@@ -144,8 +144,8 @@ def _print_link(
 def _print_secret(
     context: CommandContext, event: str, message: Text, secret: str, below: Text
 ) -> Exit:
-    """Print a secret alone on stdout, where a program may read the secret. Print `message` and
-    `below` on stderr, and log only `message`.
+    """Print a secret on stdout, without other text, so that a program can read the secret. Print
+    `message` and `below` on stderr, except under `-q`. Log only `message`.
     """
     from certferry.present.progress import log_change
 
@@ -278,8 +278,8 @@ def _known_user(workspace: Workspace, name: str) -> str:
 
 
 def _the_one_called(name: str, names: list[str], unknown: Text) -> str:
-    """Return the stored spelling of a name, ignoring case. Raise
-    `ConfigError` for an unknown name.
+    """Return the first of `names` that equals `name` apart from case. Raise `ConfigError`, with the
+    sentence `unknown`, if there is none.
     """
     for stored in names:
         if stored.lower() == name.lower():

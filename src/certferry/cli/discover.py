@@ -1,5 +1,5 @@
-"""`certferry discover`: the domains of the accounts. `certferry doctor`: checks of everything
-that a run depends on.
+"""`certferry discover`: show the domains of the accounts. `certferry doctor`: check everything that
+a run depends on.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def command(
 def show_discovery(
     everything: Discovery, wanted: Wanted, console: Console, now: datetime, *, as_json: bool
 ) -> Exit:
-    """Print the domains and certificates that pass the filters in `wanted`, and return the exit
-    code for the problems.
+    """Print the domains and the unused certificates that pass the filters in `wanted`, and every
+    problem. Return the exit code for the problems (`exits.of_problems`).
     """
     shown, voice = everything.narrowed(wanted, now), console.voice
     log_problems(shown.problems, console.run_log)
@@ -110,8 +110,8 @@ def show_discovery(
 
 
 def show_tables(proposal: Proposal, problems: Sequence[Problem], context: CommandContext) -> Exit:
-    """Print the TOML tables on stdout, and everything else on stderr. Return the exit code for the
-    problems.
+    """Print the proposal as TOML tables on stdout, and the problems on stderr. Return the exit code
+    for the problems (`exits.of_problems`).
     """
     console, voice = context.console, context.voice
     tables = tables_of(proposal, voice.say)
@@ -151,8 +151,8 @@ def doctor(
 
 
 def show_survey(context: CommandContext) -> Exit:
-    """Print the report for an issue. Then raise `CertferryError` if some service answered no call
-    successfully.
+    """Print the report for an issue. Then raise `CertferryError` if one or more services answered
+    no call successfully.
     """
     settings, console = settings_with_accounts(context, from_keys), context.console
     with workspace_of(context, settings) as workspace:
@@ -174,8 +174,8 @@ def show_survey(context: CommandContext) -> Exit:
 
 
 def show_findings(findings: Sequence[Problem], context: CommandContext, *, as_json: bool) -> Exit:
-    """Print the findings, as text with `--quiet` only the errors. Return the exit code for the
-    findings.
+    """Print the findings; without `as_json`, `-q` limits the output to errors. Return the exit code
+    for the findings (`exits.of_problems`).
     """
     console = context.console
     log_findings(findings, console.run_log)

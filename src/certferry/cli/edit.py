@@ -1,7 +1,7 @@
-"""Edit the configuration file, or bring the state in line with an edit.
+"""Edit the declared certificates in the configuration file, or adapt the state to an edited file.
 
-`certferry add` and `remove` edit the file: they show the difference, ask the operator, and write
-only a file that loads. `rename` and `forget` deal with certificates that have left the file.
+`certferry add` and `remove` show the difference, ask the operator, and write only a file that
+loads. `rename` and `forget` change the state, for a name that the file no longer declares.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def remove(context: CommandContext, name: str, *, yes: bool) -> Exit:
 
 
 def _is_kept(context: CommandContext, lineage: str) -> bool:
-    """Return whether the state has a valid certificate of a lineage that left the file. Runs report
-    such a certificate.
+    """Return whether the state has a certificate of a lineage that is still valid. Without a
+    declaration in the file, runs report the certificate.
     """
     with workspace_of(context) as workspace:
         versions = workspace.state.versions_of([lineage])[lineage]
@@ -139,8 +139,8 @@ def _is_kept(context: CommandContext, lineage: str) -> bool:
 def change(
     context: CommandContext, document: Document, edited: Edited, event: str, *, yes: bool
 ) -> bool:
-    """Write the edited file if the operator agrees, or at once with `yes`. Return whether the file
-    was written.
+    """Show the difference, ask the operator, and write the edited file. With `yes` do not ask.
+    Return whether the file was written.
 
     Raise `ConfigError` if the edited file would not load, cannot be written, or was changed by
     another program meanwhile. Raise `UsageMistake` if there is no terminal to ask at.
@@ -165,7 +165,7 @@ def change(
 
 
 def _difference(edited: Edited, path: Path, voice: Voice) -> Iterator[Line]:
-    """Render the removed or added lines alone, because neighbouring lines may hold a secret."""
+    """Render only the removed or added lines: unchanged lines beside them may hold a secret."""
     tone = Tone.GOOD if edited.sign == "+" else Tone.BAD
     for number, rows in edited.blocks:
         yield line(voice.say(Text("{path}, line {line}:", path=path, line=number)))

@@ -1,13 +1,13 @@
 """The exit codes of the commands, and the rule for each. `certferry check` has the codes of a
 monitoring plugin instead (`cli.status`).
 
-0 in order · 1 something failed · 2 usage or configuration · 3 refused for safety · 4 changes
-pending (`plan --check`), or changes other than the confirmed ones (`sync --plan`) · 75 still in
-progress or locked by another run, try again later · 130 stopped by Ctrl-C or a signal to end · 141
-the reader of the output is gone.
+0 in order · 1 something failed · 2 usage, configuration, or a moved state · 3 refused for safety ·
+4 changes pending (`plan --check`), or changes other than the confirmed ones (`sync --plan`) · 75
+try again later: still in progress, locked by another run, or the state's database is away · 130
+stopped by Ctrl-C or a signal to end · 141 the reader of the output is gone.
 
-If several apply to a run, the first of 130, 1, 3, 75 and 4 wins. If another command moved the state
-during the run, only 130 wins over 2.
+If several codes apply to a run, the first of 130, 1, 3 and 75 wins. If `certferry state move` moved
+the state during the run, 2 wins over all codes but 130.
 """
 
 from __future__ import annotations
@@ -49,16 +49,18 @@ class Exit(IntEnum):
 
     OK = 0  #: In order.
     FAILED = 1  #: Something failed.
-    USAGE = 2  #: The command line or the configuration has a mistake.
+    USAGE = 2  #: The command line or the configuration has a mistake, or the state was moved away.
     REFUSED = 3  #: Refused for safety.
     PENDING = 4  #: Changes are pending, or differ from the confirmed plan.
-    TRY_LATER = 75  #: Still in progress, or locked by another run (EX_TEMPFAIL of sysexits.h).
+    #: Still in progress, locked by another run, or without the state's database (EX_TEMPFAIL of
+    #: sysexits.h).
+    TRY_LATER = 75
     STOPPED = 130  #: Stopped by a signal (128 + SIGINT, as shells count).
     NO_READER = 141  #: The reader of the output is gone (128 + SIGPIPE, as shells count).
 
 
 def of_error(error: BaseException) -> Exit:
-    """Return the exit code for an error that ended a command before the result."""
+    """Return the exit code of a command that an error ended before a result was printed."""
     if isinstance(error.__cause__, StateMoved):
         return Exit.USAGE  # the error only follows from the moved state
     match error:
@@ -77,8 +79,8 @@ def of_error(error: BaseException) -> Exit:
 
 
 def of_report(report: SyncReport) -> Exit:
-    """Return the exit code of a sync: the code of the worst outcome. If another command moved the
-    state during the run, and the run was not stopped, return USAGE.
+    """Return the exit code of a sync: the code of the worst certificate. If another command moved
+    the state during the run, and the run was not stopped, return USAGE.
     """
     from certferry.core.planning.report import Result, of_run
 
@@ -98,8 +100,8 @@ def of_report(report: SyncReport) -> Exit:
 
 
 def of_hook(report: SyncReport) -> Exit:
-    """Return the exit code of a sync that another client started. The client takes every code but 0
-    for a failure, so changes still in progress give 0.
+    """Return the exit code of a sync that another ACME client started. The client takes every code
+    but 0 for a failure, so OK replaces TRY_LATER.
     """
     code = of_report(report)
     return Exit.OK if code is Exit.TRY_LATER else code
@@ -107,10 +109,10 @@ def of_hook(report: SyncReport) -> Exit:
 
 def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
     """Return the exit code of `plan`: FAILED for an obstacle, else REFUSED for a refusal, else with
-    `check` PENDING for changes, else OK.
+    `check` PENDING for changes or a postponed order, else OK.
 
-    An obstacle that `sync` would report as a refusal counts as a refusal. A change that has
-    failed, or has waited too long, counts as an obstacle.
+    An obstacle (`Weight.BLOCKED`) that `sync` would report as a refusal counts as a refusal. A
+    change that has failed, or has waited too long, counts as an obstacle.
     """
     from certferry.core.planning.plan import Weight
 
@@ -126,8 +128,8 @@ def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
 
 
 def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
-    """Return the exit code of `status`: FAILED if a certificate needs a person, or if the state is
-    unusable, else OK.
+    """Return the exit code of `status`: OK if certificates are declared, none has an error, and the
+    state is usable; else FAILED.
     """
     from certferry.core.assessment.status import are_in_order
 
@@ -135,9 +137,8 @@ def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
 
 
 def of_problems(problems: Sequence[Problem]) -> Exit:
-    """Return the exit code for problems: FAILED for an error, else OK.
-
-    If every error says that the state's database fails to answer just now, return TRY_LATER.
+    """Return the exit code for problems: OK without an error, TRY_LATER if the only error is that
+    the state's database does not answer at present, else FAILED.
     """
     codes = {problem.code for problem in problems if problem.is_error}
     if codes == {DatabaseUnavailable.code}:
@@ -177,8 +178,10 @@ RENEW = frozenset({"renew", "renew-all", "renew_all", "renewall"})
 
 
 def familiar_word(words: Sequence[str], familiar: Mapping[str, str] = FAMILIAR) -> Text | None:
-    """Return a suggestion if the first of `words` is another client's word, else `None`. A
-    certificate's name may follow the word.
+    """Return a suggestion if the first of `words` is another client's word: a key of `familiar`, or
+    one of `RENEW` unless `familiar` is empty. Return `None` for other words.
+
+    After a word of `RENEW` the suggestion takes the certificate's name from the other `words`.
     """
     word, *rest = words
     if word in RENEW and familiar:

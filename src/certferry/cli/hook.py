@@ -36,7 +36,7 @@ class _Mode(click.Choice[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the mode or label. Raise `click.BadParameter` for any other word, and
-        `ConfigError`.
+        `ConfigError` if the configuration file cannot be loaded.
         """
         if value not in self.choices and ctx is not None:
             context: options.CommandContext = ctx.obj
@@ -120,8 +120,8 @@ def _install(context: options.CommandContext, home: Path | None, command: Sequen
 
 
 def _this_program(ctx: click.Context) -> list[str]:
-    """Return the command that starts this same certferry from any directory, with the same file and
-    global options, word by word.
+    """Return the words of a command that starts this installation of certferry from any directory,
+    with the same configuration file and global options.
     """
     console = ctx.obj.console
     file = find_file(ctx.obj.config, console.environ)

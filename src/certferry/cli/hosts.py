@@ -1,6 +1,4 @@
-"""`certferry hosts`: the hosts that share the state; `hosts forget`
-removes a host from the state.
-"""
+"""`certferry hosts`: show the hosts that share the state, or forget a host that is gone."""
 
 from __future__ import annotations
 
@@ -45,8 +43,8 @@ def command(ctx: click.Context, *, as_json: bool) -> Exit:
 
 
 def show_hosts(workspace: Workspace, context: CommandContext, *, as_json: bool) -> Exit:
-    """Print how every host stands, including this host before its first run. Return FAILED if a
-    host has a problem.
+    """Print the runs, the declarations and the problems of every host of the state, and of this
+    host even before its first run. Return FAILED if a host has a problem, else OK.
     """
     standings = standings_of_hosts(workspace.state, len(workspace.settings.declared))
     console, voice = context.console, context.voice

@@ -1,4 +1,4 @@
-"""Questions on a terminal: one line each, with editable answers and a way back."""
+"""Ask questions on a terminal. The operator can edit answers, and go back to earlier questions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RANGE = re.compile(r"(\d{1,6})(?:[-–~](\d{1,6}))?")
 
 
 class Back(Exception):
-    """The operator goes back to the previous question, or to the step called `to`."""
+    """Raised if the operator goes back to the previous question, or to the step called `to`."""
 
     def __init__(self, to: str = "") -> None:
         super().__init__(to)
@@ -46,7 +46,7 @@ class Option(Struct, frozen=True):
 
 class Interview:
     """Asks questions at the terminal. Every question raises `Interrupted` after Ctrl-C and at the
-    end of input. With `may_go_back` the answer `back` raises `Back`.
+    end of input. With `may_go_back` the answer `back` to any question raises `Back`.
     """
 
     def __init__(self, console: Console, *, may_go_back: bool = False) -> None:
@@ -76,9 +76,9 @@ class Interview:
         """Ask until `read` accepts the answer without a `ConfigError`, and return the result of
         `read`.
 
-        An empty answer returns `kept`, the value from before. Without `kept`, an empty answer
-        returns `None`, or is refused if an answer is `needed`. Of `hidden` input only the length is
-        shown.
+        An empty answer returns `kept`, an earlier result. Without `kept`, an empty answer returns
+        `None`, or is refused if an answer is `needed`. `hidden` input stays off the screen; only
+        the number of characters is printed.
         """
         if kept is not None:
             question = Text("{question} (Enter: as before)", question=question)
@@ -116,7 +116,8 @@ class Interview:
         """Show a list numbered from 1, and return the index (from 0) of the chosen option.
 
         An empty answer returns `usual`, an index or `None`. With `or_none` the operator may also
-        answer `none`, which returns `None`. `refused` describes a wrong answer.
+        answer `none`, which returns `None`. After a wrong answer, the sentence that `refused`
+        returns is printed, and the question is repeated.
         """
         self.show_list(heading, [option.label for option in options])
 
@@ -197,9 +198,10 @@ def walk(
 ) -> T:
     """Take steps in turn, and return the answers after the last step.
 
-    After `Back`, the walk goes on from the last step that asked, or from the first step called
-    `Back.to`. If no earlier step asked, the step is repeated with a message. A walk `inside` a step
-    of another walk then raises `Back` for the other walk; so does a walk without an interview.
+    If a step raises `Back`, the walk continues at the last step before that asked a question, or
+    with `Back.to` at the first step of this name. If there is no such earlier step, a message is
+    printed and the current step is taken again. A walk `inside` a step of another walk, or without
+    an interview, raises `Back` instead.
     """
     passed: list[tuple[int, T, bool]] = []
     number = 0
@@ -228,9 +230,11 @@ def walk(
 
 
 def numbers_in(answer: str, names: Sequence[str]) -> frozenset[int]:
-    """Return the numbers (from 1) of the chosen names. The answer has numbers and ranges such as
-    `1-3,7`, names and patterns such as `*.example.com`, or is `all` or `none`. Raise `ConfigError`
-    for any other answer.
+    """Return the numbers (from 1) of the names chosen in `answer`. Raise `ConfigError` for an
+    answer that is not understood.
+
+    An answer is `all`, `none`, or a list of numbers, ranges such as `1-3`, names, and patterns such
+    as `*.example.com`.
     """
     most = len(names)
     if answer.lower() in ALL:
@@ -274,8 +278,8 @@ def interview_at(console: Console, *, may_go_back: bool = False) -> Interview | 
 
 
 def _read(question: str, *, hidden: bool) -> str:
-    """Ask, and return the typed line. The operator can edit the line only if stdout is a terminal,
-    because readline prompts at stdout; a `hidden` line cannot be edited.
+    """Ask, and return the typed line. The operator can edit the line if stdout is a terminal, where
+    readline prints the question, and if the line is not `hidden`.
     """
     if hidden or sys.stdout is None or not sys.stdout.isatty():
         return str(

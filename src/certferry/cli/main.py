@@ -1,8 +1,8 @@
 """Run the command line: parse the global options, report errors and handle signals.
 
-After a signal to end, the process cleans up and ends within five seconds; `cli.serve` replaces the
-handlers and takes ten. `reconcile` handles no signals: other callers end a run by
-`reconcile.run.Run.stop`, from any thread.
+After SIGINT, SIGTERM or SIGHUP the process cleans up, and ends within five seconds. `certferry
+serve` replaces these signal handlers, and may take ten seconds. The engine, `reconcile`, handles no
+signals: another caller of the engine ends a run by `reconcile.run.Run.stop`, from any thread.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _LEVELS = {
 
 
 class _Language(click.Choice[str]):
-    """A language: its tag (`zh`, `en`), or another usual form such as zh_CN or cn."""
+    """The type of `--lang`: a language's tag (`zh`, `en`), or another usual form such as zh_CN."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """See `click.ParamType.convert`."""
@@ -122,7 +122,7 @@ def main() -> int:
     """Run the command line of this process and return the exit code."""
     # If the parent ignored SIGCHLD, the kernel would drop the exit codes of child processes.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # The memory holds keys, so a crash must write them nowhere (setrlimit(2)).
+    # A crash must not write a core dump: the dump would contain the keys in memory (setrlimit(2)).
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # Libraries warn about their input, such as a serial number below one, and Python would show
     # operators the line of the library's source. With -W or PYTHONWARNINGS developers still see the
@@ -139,9 +139,10 @@ def main() -> int:
         code = run(sys.argv[1:], console)
         console.flush()
     except OSError as error:
-        # A message is impossible: a stream is broken, and perhaps no reader is left.
+        # No message can be printed, because one of the two output streams is broken.
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):  # the interpreter would report a broken stream too
+        # At exit the interpreter flushes both streams, and would print an error for a broken one.
+        for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere, stream.fileno())
         code = exits.Exit.NO_READER if isinstance(error, BrokenPipeError) else exits.Exit.FAILED
     return code
@@ -149,7 +150,7 @@ def main() -> int:
 
 def run(arguments: Sequence[str], console: Console) -> int:
     """Run the command line, or answer a shell that asks for completions. Return the exit code.
-    Raise `OSError` for an unwritable output.
+    Raise `OSError` if the output cannot be written.
     """
     console = console.with_voice(voice_for(arguments, console.environ))
     instruction = console.environ.get(COMPLETION)
@@ -163,8 +164,9 @@ def run(arguments: Sequence[str], console: Console) -> int:
 def run_command(
     command: click.Command, name: str, arguments: Sequence[str], console: Console
 ) -> int:
-    """Run `command` under the name `name` and return the exit code. Print an error that ends the
-    command. Raise `OSError` for an unwritable output.
+    """Run `command` under the name `name` and return the exit code. If an error ends the command,
+    print the error. Raise `OSError` if the output, or the message about an error, cannot be
+    written.
     """
     try:
         code = _invoke(spoken(command, console.voice), name, arguments, console)
@@ -177,7 +179,7 @@ def run_command(
         _end_log(exits.Exit.STOPPED, console)
         console.print_stderr([line(console.voice.say(Text("stopped")))])
         return exits.Exit.STOPPED
-    # A library may call `sys.exit`; the caller still gets a message and an exit code of certferry.
+    # If a library calls `sys.exit`, the operator still gets a message and certferry's exit code.
     except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         return _complain(error, arguments, console)
     _end_log(code, console)
@@ -215,8 +217,8 @@ def _complain(error: BaseException, arguments: Sequence[str], console: Console) 
 
 
 def _command_word(arguments: Sequence[str]) -> str | None:
-    """Return the command's name, even if an option before the name has a mistake. Return None
-    without a command.
+    """Return the command's name, even if an option before the name has a mistake. Return None if
+    the arguments name no command.
     """
     options = (
         parameter
@@ -241,26 +243,28 @@ def _end_log(code: int, console: Console) -> None:
         console.print_stderr(console.voice.warning(trouble))
 
 
-AFTER_A_CALLBACK = 0.01  # seconds; a longer callback is interrupted again
+AFTER_A_CALLBACK = 0.01  # seconds until `_not_lost` raises a dropped interrupt again
 AT_LATEST = 4.8  # seconds after the first signal: within the five promised to operators
 
 
 def end_in_order() -> None:
-    """Make SIGTERM and SIGHUP (a closed terminal) end a run as Ctrl-C does: the run removes
-    challenge records and the copies of keys made for programs, and gives leases back. A run that
-    takes longer than `AT_LATEST` ends at once.
+    """Make SIGTERM and SIGHUP (a closed terminal) end a command as Ctrl-C does, by a
+    `KeyboardInterrupt`. A run then removes its challenge records and the copies of keys made for
+    programs, and gives its leases back. A process still alive `AT_LATEST` after the first signal
+    ends without further clean-up.
     """
     signals = [
         each
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        # nohup ignores SIGHUP, and a script's shell ignores SIGINT for programs in the background.
+        # Signals that the parent ignores stay ignored: nohup ignores SIGHUP, and a script's shell
+        # ignores SIGINT for programs in the background.
         if each is signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN
     ]
 
     def end(number: int, frame: FrameType | None) -> None:
-        # For a closed terminal the kernel and the shell each send a signal, and systemd sends two.
-        # The second signal must not stop the clean-up. Only Ctrl-C after Ctrl-C may: the operator
-        # is impatient.
+        # A process often gets two signals: for a closed terminal from the kernel and the shell, and
+        # at a stop from systemd. The second signal must not stop the clean-up. Only a second Ctrl-C
+        # may, because the operator does not want to wait.
         for each in signals:
             signal.signal(each, _not_again)
         if number == signal.SIGINT:
@@ -288,7 +292,7 @@ def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
         # Raised at once, the interrupt would end this hook itself, so another thread raises it
         # later.
         threading.Thread(target=_interrupt_again, daemon=True).start()
-    else:  # Python's own hook prints exceptions with the keys quoted in them.
+    else:  # Python's own hook would print the exception, which may quote keys.
         _log.debug("unexpected error", exc_info=unraisable.exc_value)
 
 
@@ -298,8 +302,8 @@ def _interrupt_again() -> None:
 
 
 def _watch(signals: frozenset[int]) -> None:
-    """Start a thread that ends the process `AT_LATEST` after one of `signals`, even if no handler
-    has run.
+    """Start a thread that ends the process `AT_LATEST` after one of `signals`, even if the signal's
+    handler has not run.
 
     Python runs a handler only between two of its instructions, so a name lookup of the system or a
     slow disk delays the handler. A signal writes to the wake-up descriptor at once.
@@ -315,6 +319,7 @@ def _end_at_last(reading: int, signals: frozenset[int]) -> None:
     while not signals & set(os.read(reading, 16)):
         pass
     threading.Event().wait(AT_LATEST)
-    # The stored state is whole, because transactions change the state. The leases end with the
-    # process, or soon after by time. The next run removes the remaining challenge records.
+    # Ending here is safe. The stored state is whole, because only transactions change the state.
+    # The leases end with the process, or soon after by time. The next run removes the remaining
+    # challenge records.
     os._exit(Exit.STOPPED)

@@ -84,8 +84,8 @@ class CommandContext(Struct, frozen=True):
 
 
 def _complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the declared certificates that begin with `incomplete`. Offer nothing if the
-    configuration file has a mistake.
+    """Offer the declared certificates whose names begin with `incomplete`. Offer nothing if the
+    configuration file is missing or has a mistake.
     """
     from certferry.config.load import load
 

@@ -1,4 +1,6 @@
-"""`certferry rollback` and `certferry revoke`: take a certificate back."""
+"""`certferry rollback`: bind the previous certificate again. `certferry revoke`: revoke the newest
+certificate at the CA.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`certferry schedule`: runs that the system starts twice a day. `certferry notify`: the channels
-that report trouble to operators, also after a killed run.
+"""`certferry schedule`: make cron or systemd start a run twice a day. `certferry notify`: test the
+channels that report trouble to operators, and report a scheduled run that was killed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ from certferry.wiring.settings import ADAPTERS, offered
 
 _PRIVATE = 0o700
 _NOT_CARRIED = {"config", "verbose", "quiet"}
-"""Global options left out of a scheduled run: the run gets its own `--config` and `--quiet`."""
+"""Global options that `options_said` leaves out: `job_for` adds `--config` and `--quiet` itself,
+and a scheduled run is never verbose.
+"""
 
 
 @click.group("schedule", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,8 +82,8 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
     timer, server, cron = all_schedulers = schedulers(environ)
     is_packaged = has_packaged_timer(environ)
     job = job_for(settings, ctx.find_root(), context.console, serves=serve)
-    # The package's timer runs as a user of its own, and could not write to directories made by
-    # root.
+    # The Debian package's timer runs certferry as a user of its own, who could not write to
+    # directories that root makes here.
     if not is_packaged:
         make_directories(job)
     usual = timer if systemd or is_packaged else cron
@@ -141,8 +143,9 @@ def show(context: CommandContext) -> Exit:
 def install_at(
     scheduler: Scheduler, job: Job, context: CommandContext, *, works: bool = True
 ) -> Scheduled:
-    """Install a job, and print and return the installed schedule. If the job does not work yet, the
-    printed sentence says so. Raise `ScheduleError`.
+    """Install a job, and print and return the installed schedule. If the operator still has steps
+    to take (`Scheduled.to_do`), or without `works`, the printed sentence says so. Raise
+    `ScheduleError`.
     """
     change, installed = scheduler.install(job)
     if not context.quiet:
@@ -156,7 +159,9 @@ def install_at(
 
 
 def remove_from(schedulers: Sequence[Scheduler], context: CommandContext) -> None:
-    """Remove the schedules of `schedulers`, and print the place of each. Raise `ScheduleError`."""
+    """Remove the schedules of `schedulers`, and print the place of each, or that there was none.
+    Raise `ScheduleError`.
+    """
     places = []
     for scheduler in schedulers:
         if (place := scheduler.remove()) is not None:
@@ -167,8 +172,8 @@ def remove_from(schedulers: Sequence[Scheduler], context: CommandContext) -> Non
 
 
 def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
-    """Print every installed schedule. Raise `ScheduleError` at the first unreadable schedule, after
-    the schedules before have been printed.
+    """Print every readable installed schedule; without any schedule, print that nothing is
+    scheduled. Then raise the `ScheduleError` of the first unreadable schedule, if any.
     """
     readable: list[Scheduled] = []
     unreadable: list[ScheduleError] = []
@@ -207,10 +212,11 @@ def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
 def job_for(
     settings: Settings, root: click.Context, console: Console, *, serves: bool = False
 ) -> Job:
-    """Return the job to schedule: a command that works in any directory, the variables and the
-    directories that the command needs, and the command to run after a failure.
+    """Return the job to schedule: a command that works in any directory, with the variables and the
+    directories that the command needs.
 
-    With `serves` the command is `certferry serve`, otherwise `certferry sync --scheduled`.
+    With `serves` the command is `certferry serve`. Otherwise the command is `certferry sync
+    --scheduled`, and `certferry notify failed` is to run after a failure.
     """
     log = root.params.get("log_file") or default_log(settings)
     logs = [log.parent] if not is_stream(log) else []
@@ -231,8 +237,8 @@ def job_for(
 
 
 def default_log(settings: Settings) -> Path:
-    """Return the path of the log of scheduled runs without `--log-file`. The runs can write there,
-    beside the state.
+    """Return the path of the log of scheduled runs without `--log-file`: the state's directory,
+    where every run can write.
     """
     return settings.state.directory / "certferry.log"
 
@@ -252,7 +258,9 @@ def make_directories(job: Job) -> None:
 
 
 def program(script: str, python: str) -> tuple[str, ...]:
-    """Return the words of the command that starts this same certferry from any directory."""
+    """Return the words of a command that starts this installation of certferry, from any directory:
+    `script` if it can be executed, else `python` with the package.
+    """
     path = Path(script).absolute()
     if path.name == PROGRAM and os.access(path, os.X_OK):
         return (str(path),)
@@ -261,8 +269,8 @@ def program(script: str, python: str) -> tuple[str, ...]:
 
 
 def program_reading(file: Path | None) -> list[str]:
-    """Return the command that starts this same certferry from any directory, with `file` as
-    configuration.
+    """Return the words of a command that starts this installation of certferry from any directory,
+    with `file`, if any, as configuration.
     """
     config = ["--config", _absolute(file)] if file else []
     return [*program(sys.argv[0], sys.executable), *config]
@@ -270,8 +278,8 @@ def program_reading(file: Path | None) -> list[str]:
 
 def options_said(root: click.Context, console: Console) -> list[str]:
     """Return the global options given on the command line or in the environment, except
-    `_NOT_CARRIED`, for a run in any directory: paths are absolute. `--lang` is added for any
-    language but English.
+    `_NOT_CARRIED`, with absolute paths for a run in any directory. If the operator's language is
+    not English, `--lang` is among the options.
     """
     given = {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
     options: list[str] = []
@@ -286,7 +294,7 @@ def options_said(root: click.Context, console: Console) -> list[str]:
 
 
 def _absolute(path: Path) -> str:
-    # Links stay unresolved: the operator may point a link elsewhere later.
+    # Symbolic links stay unresolved, because the operator may point a link elsewhere later.
     return str(path.absolute())
 
 
@@ -350,8 +358,8 @@ def failed(context: CommandContext) -> Exit:
 
 _RESULT, _STATUS = "MONITOR_SERVICE_RESULT", "MONITOR_EXIT_STATUS"
 _NO_NEWS = frozenset(str(int(c)) for c in (Exit.FAILED, Exit.REFUSED, Exit.STOPPED, Exit.TRY_LATER))
-"""Exit codes after which `notify failed` sends nothing: the run reported its failures itself, an
-operator stopped the run, or a later run continues.
+"""Exit codes after which `notify failed` sends nothing: the run has reported its failures itself,
+an operator stopped the run, or a later run continues the work.
 """
 _SIGNALS = range(129, 160)
 """A shell's exit codes for a program that a signal ended: 128 plus the signal's number."""
@@ -369,8 +377,9 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
     """Return the error that says how a failed run ended. Return `None` if the run exited with one
     of `_NO_NEWS`.
 
-    systemd 251 or later (systemd.exec(5), "$MONITOR_…") or the line in the crontab sets the two
-    variables in `environ` that say how the run ended.
+    `environ` says how the run ended, in the variables `_RESULT` and `_STATUS`. systemd sets the
+    variables from version 251 on (systemd.exec(5), "$MONITOR_…"); the crontab's line sets the
+    status alone.
     """
     result, status = environ.get(_RESULT, ""), environ.get(_STATUS, "")
     if result in {"exit-code", ""} and status in _NO_NEWS:

@@ -1,4 +1,6 @@
-"""Read the settings of a command, print warnings about the settings, and open the workspace."""
+"""Read the settings of a command, print warnings about the settings, and open the workspace: the
+settings with the state.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 def workspace_of(
     context: CommandContext, settings: Settings | None = None, *, reads_only: bool = True
 ) -> Workspace:
-    """Open a workspace, by default only for reading. Without `settings` the workspace has those of
-    the configuration file (`settings_or_defaults`).
+    """Open a workspace, by default only for reading. Without `settings` use the settings of the
+    configuration file (`settings_or_defaults`). Raise `ConfigError`.
     """
     loaded = settings_or_defaults(context) if settings is None else settings
     return Workspace(loaded, reads_only=reads_only, language=context.voice.language)
@@ -50,7 +52,9 @@ def running(
     reads_only: bool = False,
     live_only: bool = False,
 ) -> Iterator[tuple[Workspace, Run]]:
-    """Yield a workspace and a new run, and show the run's progress as `progress_on` does."""
+    """Yield a workspace and a new run, and show and log the run's progress (`progress_on`). With
+    `live_only`, do so only on a terminal, without `-q` or `-v`.
+    """
     verbosity, only = context.verbosity, live_only
     shown = progress_on(context.console, verbosity, now, changes_nothing=reads_only, live_only=only)
     with shown as progress, workspace_of(context, settings, reads_only=reads_only) as workspace:
@@ -60,7 +64,7 @@ def running(
 def observing(
     context: CommandContext, settings: Settings, *, as_json: bool
 ) -> AbstractContextManager[tuple[Workspace, Run]]:
-    """Open a workspace and a run for a command that only reads. A terminal shows the requests in
+    """Open a workspace and a run for a command that only reads. A terminal shows the run's
     progress, except with `as_json`, `-q` or `-v`.
     """
     listener = replace(context, verbosity=Verbosity.QUIET) if as_json else context
@@ -68,8 +72,8 @@ def observing(
 
 
 def choose(context: CommandContext, names: Sequence[str]) -> selection.Selection:
-    """Choose the named certificates, as `wiring.selection.choose` does. Print each name that means
-    several certificates. Raise `ConfigError`.
+    """Choose the named certificates, or all without `names` (`wiring.selection.choose`). For each
+    name that means several certificates, print them, except under `-q`. Raise `ConfigError`.
     """
     chosen = selection.choose(names, context.config, context.console.environ)
     message = Text("{name} is in several certificates: {lineages}")
@@ -80,7 +84,9 @@ def choose(context: CommandContext, names: Sequence[str]) -> selection.Selection
 
 
 def read_settings(context: CommandContext, names: Sequence[str]) -> Settings:
-    """Return the settings with the named certificates only. Raise `ConfigError`."""
+    """Return the settings with the named certificates only, or with all without `names`. Print as
+    `choose` does. Raise `ConfigError`.
+    """
     return choose(context, names).settings
 
 
@@ -96,8 +102,8 @@ def settings_of_one(context: CommandContext, name: str) -> Settings:
 def settings_of_run(context: CommandContext, names: Sequence[str], *, renew: bool) -> Settings:
     """Return the settings of a run, and warn of certificates with equal names. Raise `ConfigError`.
 
-    With `renew`, an ambiguous name is a `ConfigError`, and certificates that other clients renew
-    are treated as `warn_who_renews` does.
+    With `renew`, also raise `ConfigError` for an ambiguous name, and for the name of a certificate
+    that another client renews. Without NAMEs only print the latter certificates.
     """
     chosen = choose(context, names)
     settings = chosen.settings
@@ -111,17 +117,17 @@ def settings_of_run(context: CommandContext, names: Sequence[str], *, renew: boo
 def settings_to_sync(context: CommandContext, names: Sequence[str], wanted: RunOptions) -> Settings:
     """Return the settings of `sync`. Raise `ConfigError`.
 
-    Without NAMEs, the file's channels are notified of a wrong file or a lost state. With NAMEs an
-    operator is expected at the terminal, so the channels get nothing.
+    Without NAMEs, notify the file's channels of a wrong file, and of a lost state that is not in a
+    bucket. With NAMEs an operator is probably at the terminal, so the channels get nothing.
     """
     try:
         settings = settings_of_run(context, names, renew=wanted.kind is RunKind.RENEW)
         if not names and not settings.state.is_bucket:  # each opening of a bucket costs requests
             from certferry.wiring.runner import warn_of_state  # imports the engine
 
-            # The run would make a lost file anew, so the warning comes first, and opens a file only
-            # for reading. A shared state is opened for writing: opening never makes a shared state,
-            # and the run refuses a read replica.
+            # The run would create a lost state file anew, so the file must be examined before the
+            # run, and opened only for reading. A shared state may be opened for writing, because
+            # opening never creates a shared state.
             is_file = settings.state.path is not None
             with workspace_of(context, settings, reads_only=is_file) as workspace:
                 warn_of_state(workspace, to_channels=True)
@@ -136,8 +142,8 @@ def settings_to_sync(context: CommandContext, names: Sequence[str], wanted: RunO
 
 
 def warn_of_equal_names(settings: Settings, context: CommandContext) -> None:
-    """Warn of several declared certificates with equal names, if the command is for one of these
-    certificates. Under `-q` warn of none.
+    """Warn of declared certificates with the same names and key type, if the command is for one of
+    these certificates. Under `-q` print nothing.
     """
     meant = {frozenset(certificate.names) for certificate in settings.certificates}
     alike = [
@@ -148,8 +154,8 @@ def warn_of_equal_names(settings: Settings, context: CommandContext) -> None:
 
 
 def settings_or_defaults(context: CommandContext) -> Settings:
-    """Return the settings of the configuration file, or the defaults if the file is absent. Raise
-    `ConfigError`.
+    """Return the settings of the configuration file, or the default settings if no file is found.
+    Raise `ConfigError`.
     """
     defaults = partial(load_before, Document(None, {}), Path(NAME))
     return settings_with_accounts(context, defaults)
@@ -159,8 +165,9 @@ def settings_with_accounts(
     context: CommandContext,
     otherwise: Callable[[Mapping[str, str]], Settings] = without_certificates,
 ) -> Settings:
-    """Return the settings of the configuration file. Without a file return `otherwise(environ)`, by
-    default settings with the usual target's account and no certificates. Raise `ConfigError`.
+    """Return the settings of the configuration file. If no file is found, return
+    `otherwise(environ)`: by default, settings with an account of the usual target and without
+    certificates. Raise `ConfigError`.
     """
     environ = context.console.environ
     if find_file(context.config, environ) is None:
@@ -171,8 +178,8 @@ def settings_with_accounts(
 def warn_who_renews(
     certificates: Sequence[DesiredCertificate], names: Sequence[str], context: CommandContext
 ) -> None:
-    """Print which certificates other clients renew. With NAMEs raise `ConfigError` for the first of
-    these certificates instead.
+    """Print which of `certificates` other ACME clients renew, except under `-q`. With `names` raise
+    `ConfigError` for the first of these certificates instead.
     """
     for certificate in certificates:
         try:
@@ -184,8 +191,8 @@ def warn_who_renews(
 
 
 def may_renew_all(desired: Sequence[DesiredCertificate], context: CommandContext) -> bool:
-    """Return whether the operator agrees to order every certificate now. If certferry orders none
-    of them, return True without asking. Raise `UsageMistake` without a terminal.
+    """Return whether the operator agrees to order every certificate now. If other clients renew all
+    of them, return True without asking. Raise `UsageMistake` if there is no terminal to ask at.
     """
     count = sum(certificate.files is None for certificate in desired)
     refusal = one_or_many(

@@ -94,8 +94,8 @@ def command(context: CommandContext, *, listen: str | None, no_schedule: bool) -
 
 
 def _must_be_an_address(listen: str, environ: Mapping[str, str]) -> None:
-    """Raise `UsageMistake` for a wrong `--listen`. A `ConfigError` would go to the channels, which
-    report mistakes in the file only.
+    """Raise `UsageMistake` for a wrong `--listen`. The caller would send a `ConfigError` to the
+    channels, which are only for mistakes in the configuration file.
     """
     try:
         listening(Paths.beside(None, environ))(listen)
@@ -108,12 +108,12 @@ _ARENAS, _MAPPED = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD in glibc's malloc.
 
 
 def _keep_memory_together() -> None:
-    """Let all threads share two arenas of glibc, and return freed blocks over a megabyte to the
-    system.
+    """Make glibc use two memory arenas for all threads, and return freed blocks over a megabyte to
+    the system.
 
-    By default up to forty threads have an arena each, and memory freed by a request stays in the
-    arena. Hashing a password takes 19 MiB, which glibc would keep in every arena (mallopt(3)).
-    Other C libraries have no arenas, so nothing happens.
+    By default glibc makes an arena for each of many threads, and keeps freed memory in the arena.
+    Hashing a password takes 19 MiB, which would stay in every arena (mallopt(3)). Nothing happens
+    with another C library.
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_ARENAS, 2)
@@ -121,8 +121,8 @@ def _keep_memory_together() -> None:
 
 
 def _greet(process: Process, context: CommandContext) -> None:
-    """Print the console's address. Warn if passwords travel unencrypted, and say so if no user
-    exists yet.
+    """Print the console's address. Warn if passwords travel unencrypted to the console. Soon after,
+    say so if no user exists yet.
     """
     from certferry.console.listening import name_of
 
@@ -162,10 +162,10 @@ def _follower(context: CommandContext) -> Callable[[], Progress]:
 
 
 def _answer_signals(process: Process) -> None:
-    """Replace the handlers of `cli.main`, which end the process too early for the console.
+    """Replace the signal handlers of `cli.main`, which allow fewer seconds than the console needs.
 
-    SIGINT and SIGTERM stop the console; SIGHUP reloads the configuration, or stops the console if
-    the terminal was closed.
+    SIGINT and SIGTERM stop the console. SIGHUP stops the console if the terminal of the command was
+    closed, and otherwise reloads the configuration.
     """
     had_terminal = sys.stdin is not None and sys.stdin.isatty()
 
@@ -185,6 +185,7 @@ def _answer_signals(process: Process) -> None:
 
     signal.set_wakeup_fd(-1)
     for number, answer in ((signal.SIGINT, stop), (signal.SIGTERM, stop), (signal.SIGHUP, reload)):
-        # nohup ignores SIGHUP, and a script's shell ignores SIGINT in the background
+        # Ignored signals stay ignored: nohup ignores SIGHUP, and a script's shell ignores SIGINT
+        # for programs in the background.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, answer)

@@ -186,10 +186,10 @@ def move(context: CommandContext, url: str, key: str | None, password: str | Non
 def _table_there(
     here: StateSettings, url: str, key: str | None, password: str | None
 ) -> dict[str, str]:
-    """Return the [state] table that every host needs after the move. Without `key` the table refers
-    to the present key, and without `password`, for a server, to the present password.
+    """Return the [state] table that every host needs after the move to `url`. Without `key` the
+    table keeps the present key. Without `password` a table for a server keeps the present password.
 
-    Raise `UsageMistake` for a secret in place of a reference to a secret.
+    Raise `UsageMistake` if `key` or `password` is a secret in place of a reference to a secret.
     """
     for secret in filter(None, (key, password)):
         _reference(secret)

@@ -1,5 +1,5 @@
-"""`certferry status`, `plan` and `check`: the status of certificates and domains, the changes of
-the next run, and a plugin for monitoring.
+"""`certferry status` and `plan` observe: they print the status of certificates and domains, and the
+changes of the next run. `certferry check` is a plugin for monitoring, and reads only stored facts.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ def command(
 def show_status(
     summary: Overview, console: Console, now: datetime, *, as_json: bool, lists_all: bool = False
 ) -> Exit:
-    """Print how every certificate and domain stands, and return the exit code (`of_statuses`)."""
+    """Print the status of every certificate and domain, and return the exit code (`of_statuses`).
+
+    Without `lists_all`, print a problem that several certificates share once, as a cause.
+    """
     from certferry.core.assessment.causes import shared
     from certferry.core.assessment.status import most_needed_first
     from certferry.present import documents, news_text, status_text
@@ -108,7 +111,9 @@ def show_plan(
     renew: bool = False,
     as_json: bool = False,
 ) -> Exit:
-    """Observe, plan and print the plans. Return the exit code (`of_plans`)."""
+    """Observe the named certificates, by default all, and print their plans. Return the exit code
+    (`of_plans`). Raise `ConfigError`, and `CertferryError` if the state cannot be read.
+    """
     from certferry.cli.selection import observing, settings_of_run
     from certferry.reconcile.reads import plans_of
     from certferry.wiring.runner import warn_of_state
@@ -138,8 +143,8 @@ def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json:
 def show_plan_now(
     plans: Sequence[Plan], changed: PlanChanged, context: CommandContext, *, as_json: bool
 ) -> Exit:
-    """Print the present plans, and the error that the plan differs from the confirmed plan. Return
-    the error's exit code.
+    """Print the present plans, and the error `changed`: these plans differ from the plan that the
+    operator confirmed. Return the error's exit code.
     """
     from certferry.core.planning.digest import digest_of_plans
     from certferry.present import documents, plan_text
@@ -158,8 +163,10 @@ def show_plan_now(
 def show_rehearsal(
     context: CommandContext, names: tuple[str, ...], *, renew: bool, as_json: bool
 ) -> Exit:
-    """Rehearse the orders, and print the result and the changes of a real run; under `-q` only the
-    failures and refusals. Return the rehearsal's exit code, or the plans' after OK.
+    """Try the orders at the CA's staging directory, and print the result with the plans of a real
+    run. Without `as_json`, `-q` limits the output to failures and refusals.
+
+    Return the exit code of the rehearsal. If this code is OK, return the exit code of the plans.
     """
     from certferry.cli.selection import read_settings, running
     from certferry.core.observed.stored_runs import RunKind
@@ -186,10 +193,12 @@ def show_rehearsal(
 
 
 RUN_WITHIN = 48
-"""Hours: the default of `--run-within`, equal to `core.assessment.health.RUN_WITHIN`."""
+"""The default of `--run-within`, in hours, equal to `core.assessment.health.RUN_WITHIN`."""
 
 UNKNOWN = 3
-"""The exit code of a plugin that cannot judge (`present.check_text.PluginStatus`)."""
+"""The exit code of a monitoring plugin that cannot determine the status
+(`present.check_text.PluginStatus`).
+"""
 
 _RUN_WITHIN = "Warn if the last run ended more hours ago than this. Default: 48."
 _TEN_YEARS = 24 * 3653  # hours

@@ -61,7 +61,9 @@ def history(
 def show_history(
     workspace: Workspace, name: str | None, limit: int, console: Console, *, as_json: bool
 ) -> Exit:
-    """Print at most `limit` entries of the history. Raise `ConfigError` for an unknown name."""
+    """Print the newest entries of the history, at most `limit`. Raise `ConfigError` for an unknown
+    name.
+    """
     entries = history_of(name, limit, workspace)
     if as_json:
         console.print_json(documents.of_history(entries))
@@ -108,10 +110,10 @@ def export(context: CommandContext, name: str, directory: Path) -> Exit:
 
 
 def write_files(workspace: Workspace, name: str, directory: Path, console: Console) -> Exit:
-    """Write a lineage's newest certificate to files, and print their paths.
+    """Write the newest certificate of `name` and its key to files, and print the files' paths.
 
-    Raise `ConfigError` for an unknown name, `CertificateError` if the lineage has no certificate
-    yet, and `CertferryError` for an unwritable file.
+    Raise `ConfigError` for an unknown name, `CertificateError` if there is no certificate yet, and
+    `CertferryError` if the state cannot be read or a file cannot be written.
     """
     name = must_be_known(name, workspace)
     versions = workspace.state.versions(name)

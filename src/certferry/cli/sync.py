@@ -98,8 +98,8 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
 
 def is_first_without(workspace: Workspace, context: options.CommandContext) -> bool:
-    """Return whether this run is the only success among the last 20 runs, and no schedule starts
-    runs. Return False if the state cannot be read.
+    """Return whether exactly one of the last 20 stored runs succeeded, no schedule started any of
+    these runs, and no schedule is installed. Return False if the state cannot be read.
     """
     try:
         runs = workspace.state.stored_runs(20)
@@ -117,8 +117,9 @@ def show_report(
     as_json: bool,
     undeclared_of: str | None = None,
 ) -> Exit:
-    """Print the result of a sync, as text with `--quiet` only failures and refusals. Return the
-    exit code. `undeclared_of` names the client that issued an undeclared certificate.
+    """Print the result of a sync, and return the exit code. Without `as_json`, `--quiet` limits the
+    result to failures and refusals. `undeclared_of` names the ACME client whose certificate was
+    deployed without a declaration.
     """
     console = context.console
     log_unchanged(report, console.run_log)

@@ -65,8 +65,9 @@ def help(ctx: click.Context, words: tuple[str, ...]) -> Exit:  # noqa: A001 - it
 
 
 def _print_named(asked: str, context: CommandContext) -> bool:
-    """Print the page called `asked`, the section about a code, or the meaning of a service's
-    answer. Return `False`, and print nothing, for other words.
+    """Print the page called `asked`, else the section about the code `asked`, else the meaning of
+    this code at each service, else the pages about this answer of another program. Return `False`
+    if nothing was printed.
     """
     language = context.voice.language
     topics = pages(language)
@@ -103,8 +104,8 @@ _HEADINGS = {"help": Text("Errors"), "how-to": Text("How-tos"), "reference": Tex
 def _meant(
     code: str, meanings: Mapping[Text, CodeMeaning], context: CommandContext
 ) -> Iterator[Line]:
-    """Render the meaning and the fix of a code for each service that has the code, then the pages
-    about the code.
+    """Render the meaning and the fix of a code for each service that has the code, then the titles
+    of the pages about the code.
     """
     say = context.voice.say
     for number, (service, meaning) in enumerate(meanings.items()):
@@ -149,10 +150,11 @@ def _print_help_of(words: Sequence[str], context: CommandContext, ctx: click.Con
 
 
 def _print_part(words: Sequence[str], context: CommandContext) -> bool:
-    """Print the sections of a page whose headings have all words after the topic, else the section
-    that matches these words best.
+    """Print parts of a page. The first word is the page's topic; the other words choose the parts.
 
-    Return `False` if the first word is no topic, or if no section matches.
+    Print every section with all other words in the heading. Without one, print the section that
+    matches the other words best. Return `False` if the first word is no topic, or if no section
+    matches.
     """
     topic, *others = words
     page = pages(context.voice.language).get(topic)
@@ -168,10 +170,11 @@ def _print_part(words: Sequence[str], context: CommandContext) -> bool:
 
 
 def _print_found(words: Sequence[str], context: CommandContext, ctx: click.Context) -> bool:
-    """Search the pages and the helps of commands. If one section clearly matches the words, print
-    the section; list the other matches. Return `False` without a match.
+    """Search the pages and the help texts of commands for `words`. Return `False` without a match.
 
-    Pages in another language are searched only if nothing in the operator's language matches.
+    If one section clearly matches best, print the section. List the other matches, at most
+    `_MOST_LISTED`. For another ACME client's word, print certferry's command, and only list the
+    matches. Search pages in another language only if nothing in the operator's language matches.
     """
     own = context.voice.language
     for language in sorted(LANGUAGES, key=lambda each: each != own):
@@ -199,7 +202,7 @@ def _print_found(words: Sequence[str], context: CommandContext, ctx: click.Conte
 
 
 _MOST_LISTED = 7
-"""The maximum number of topics listed for a search: further topics match by chance."""
+"""The most topics listed for a search. Topics with a lower rank seldom answer the question."""
 
 
 def _show_parts(parts: Sequence[Section], wanted: frozenset[str], context: CommandContext) -> None:
@@ -227,7 +230,7 @@ def _others(parts: Sequence[Section], context: CommandContext, *, is_more: bool)
 
 
 def _helps(root: click.Context) -> Iterator[Section]:
-    """Yield the help of every command as a section for the search."""
+    """Yield the help of every installed command and subcommand, as sections for the search."""
     voice = root.obj.voice
     for name in COMMANDS:
         with suppress(ConfigError):  # certferry-sandbox may be absent
@@ -299,15 +302,17 @@ def _completer(
 def script(shell: str, program: click.Command) -> str:
     """Return the completion script of a shell."""
     completer = _completer(shell, program, {})
-    # The base class's `source`: bash's own would run bash on this machine to read its version.
+    # For bash, click's subclass would start bash to read the version of bash, so the base class
+    # makes the script.
     source = ShellComplete.source(completer)
     # click's script for fish cuts a command's summary at the first comma.
     return source.replace('string split "," $completion', 'string split --max 1 "," $completion')
 
 
 def answer(program: click.Command, console: Console, asked: str) -> Exit:
-    """Answer a shell: print the shell's completion script, or the words that may come next, with
-    their help. Return USAGE for an unknown shell or request.
+    """Answer a shell that set the variable `COMPLETION` to `asked`, such as `bash_complete`. Print
+    the shell's completion script, or the words that may come next, with their help. Return USAGE
+    for an unknown shell or request, else OK.
     """
     shell, _, task = asked.partition("_")
     if shell not in _SHELLS or task not in {"source", "complete"}:

@@ -96,7 +96,7 @@ def command(
 
 @dataclass(frozen=True)
 class Watch:
-    """Observes hosts, and prints the certificate presented by each address."""
+    """Observes hosts, and prints the certificate that each address presents."""
 
     #: Completes a handshake with every address.
     probe: HostProbe
@@ -116,8 +116,8 @@ class Watch:
         return of_looks(self._begin(follows=False))
 
     def follow(self, pause: Pause, every: float) -> Exit:
-        """Observe the hosts every `every` seconds, and print changes, until `pause` raises because
-        the run was stopped.
+        """Observe the hosts, print the result, and then every `every` seconds observe again and
+        print the changes. The loop ends with the error that `pause` raises once the run is stopped.
         """
         looks = self._begin(follows=True)
         while True:
@@ -158,7 +158,8 @@ class Watch:
 
 def hosts_meant(words: Sequence[str], file: str | None, port: int) -> list[Host]:
     """Return the hosts of `words` and of the file, each host once; `port` is the default port.
-    Raise `ConfigError` with every mistake in `words`, or else with every mistake in the file.
+    Raise `ConfigError` with every mistake in `words`; without any, with every mistake in the file,
+    or for a file that is unreadable or empty.
     """
     hosts, wrong = _read(enumerate(words), port)
     if wrong:
@@ -180,7 +181,7 @@ def hosts_meant(words: Sequence[str], file: str | None, port: int) -> list[Host]
 def _read(
     words: Iterable[tuple[int, str]], port: int
 ) -> tuple[list[Host], list[tuple[int, ConfigError]]]:
-    """Return the hosts, and the number and the error of each wrong word."""
+    """Return the hosts in numbered `words`, and the number and the error of each wrong word."""
     hosts: list[Host] = []
     wrong: list[tuple[int, ConfigError]] = []
     for number, word in words:
@@ -203,7 +204,9 @@ def _lines(file: str) -> Iterator[tuple[int, str]]:
 
 
 def host_of(text: str, port: int) -> Host:
-    """Return the host in a name, address or URL. Raise `ConfigError`, also for a wildcard."""
+    """Return the host that a name, an address or a URL means; `port` is the default port. Raise
+    `ConfigError` for other text and for a wildcard.
+    """
     authority = re.split(r"[/?#]", _SCHEME.sub("", text.strip(), count=1))[0]
     match = _HOST.fullmatch(authority.rpartition("@")[2])
     bracketed, name, own_port, other = match.groups() if match else (None,) * 4

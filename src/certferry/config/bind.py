@@ -1,8 +1,8 @@
-"""Read an account's table into the settings of the account's adapter, make the questions that ask
-an operator for the settings, and read the options that a target declares for deployments.
+"""Read an account's table into the settings of the account's adapter. Also make the questions that
+ask an operator for these settings, and read the options that a target declares for deployments.
 
-The adapter declares a frozen dataclass. The fields are the keys of the account's table; a field
-without a default is required. The field's type decides the allowed values:
+The adapter declares its settings as a frozen dataclass. The fields are the keys of the account's
+table; a field without a default is required. The field's type decides the allowed values:
 
 - `Secret`: a reference to a secret, or a literal in a file that no other user can read
 - `Secret | str`: a reference to a secret, or a plain string
@@ -65,7 +65,7 @@ FURTHER = Mapping[str, Secret | str]
 """The type of the field that takes all keys without a field of their own."""
 _KNOWN = (Secret, Secret | str, timedelta, tuple[str, ...], Path, FURTHER, *_READERS)
 _AS_JSON = (bool, int, float, timedelta)
-"""Types that TOML and JSON write in the same way."""
+"""Types whose values look alike in TOML and JSON, so an answer can be read as JSON."""
 
 
 class _Setting(Struct, frozen=True):
@@ -98,9 +98,11 @@ def bind(
     resolve: Resolve,
     variables: Collection[Variable] = (),
 ) -> T:
-    """Return the adapter's settings in an account's table. The message for a missing key names the
-    key's variable among `variables`. Raises `ConfigError` with all mistakes, and `TypeError` as
-    `may_be_written` does.
+    """Read an account's table, and return the adapter's settings. Raises `ConfigError` with all
+    mistakes, and `TypeError` as `may_be_written` does.
+
+    `variables` are the environment variables that may hold keys; the message for a missing key
+    names the key's variable.
     """
     may_be_written(settings_class)
     mistakes: list[Mistake] = []
@@ -127,8 +129,8 @@ def bind(
 
 
 def _missing(key: str, variables: Collection[Variable]) -> Text:
-    """Return a message for a missing key. If a variable may hold the key, the message shows the
-    line that refers to the variable.
+    """Return the message for a missing key. If one of `variables` may hold the key, the message
+    shows the line to write, which refers to the variable.
     """
     for names in (
         variable.names for variable in variables if variable.key == key and variable.names
@@ -144,8 +146,8 @@ def _missing(key: str, variables: Collection[Variable]) -> Text:
 
 
 def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Return the keys that an account's table may have. Raises `TypeError` for a field whose type
-    operators cannot write.
+    """Return the keys of an account's table that have a field. Raises `TypeError` for a field whose
+    type is not in the module's list.
     """
     settings = _settings_of(settings_class)
     for setting in settings:
@@ -212,7 +214,9 @@ def _plain_reader(setting: _Setting) -> Read[Any]:
 
 
 def _further(table: TomlTable, resolve: Resolve) -> dict[str, Secret | str]:
-    """Return the values of all keys without a field of their own."""
+    """Return the values of all keys of an account's table without a field of their own. Mistakes
+    are reported to `table`.
+    """
     options: dict[str, Secret | str] = {}
     for key in table.unknown:
         is_key = names_a_secret(key.replace("-", "_"))
@@ -270,7 +274,8 @@ class Question(Struct, frozen=True):
     key: str
     #: The meaning of the key.
     what: Text
-    #: Variables for a secret; the answer is stored under the first name. Empty: not a secret.
+    #: The environment variables that may hold the answer. A typed answer is stored under the first
+    #: name, and the file refers to it. Empty: the answer is written into the file itself.
     names: tuple[str, ...] = ()
     #: Returns the value to write in the file, or raises `ConfigError`; used for keys without
     #: variables.
@@ -284,8 +289,8 @@ class Question(Struct, frozen=True):
 
 
 def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Return the questions for an account: for the keys with variables in the environment, then for
-    the other required keys.
+    """Return the questions for an account: for each key with an environment variable, then for each
+    other required key.
     """
     questions: list[Question] = []
     kinds = {setting.key: setting.type for setting in _settings_of(adapter.Settings)}
@@ -310,8 +315,8 @@ def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
 
 
 def questions_of_channel(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Return the questions for a channel: for the required keys, then for optional strings and
-    secrets that are empty by default.
+    """Return the questions for a channel: for each required key, then for each string or secret
+    that is empty by default. The latter may be left empty.
     """
     settings = _settings_of(adapter.Settings)
     must = (setting for setting in settings if setting.is_required)
@@ -331,8 +336,8 @@ def _asked_for(
         usual = Text("{key} of the account at {service}", key=setting.key, service=adapter.SERVICE)
         meaning = known_meanings.get(setting.key, usual)
         if setting.type in (Secret, Secret | str):
-            # The adapter names no variable for the secret, so the variable is named after the type
-            # and key.
+            # The adapter names no environment variable for this secret, so a name is made of the
+            # account's type and the key.
             variable = "".join(
                 character if character.isalnum() else "_" for character in f"{type_}_{setting.key}"
             ).upper()
@@ -363,8 +368,9 @@ _HTTPS = DesiredHttps.__struct_fields__
 
 
 def deployment_settings(settings_class: Any) -> tuple[str, ...]:
-    """Return the names of the options that a target declares. Raises `TypeError` for an option that
-    no deployment has, an option without a default, and a kind of domain that is a receiver.
+    """Return the names of the options that a target declares for deployments. Raises `TypeError` if
+    the target declares an option that deployments lack, an option without a default, or a `kind`
+    that stands for a receiver (files, a command).
     """
     types = get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
@@ -379,15 +385,18 @@ def deployment_settings(settings_class: Any) -> tuple[str, ...]:
 
 
 def choices(written_type: Any) -> tuple[str, ...]:
-    """Return the words that a field's type allows; a type without `Literal` has no such words."""
+    """Return the words that a field's type lists in `Literal`, also inside another type. Return an
+    empty tuple for a type without `Literal`.
+    """
     if get_origin(written_type) is Literal:
         return get_args(written_type)
     return tuple(member for part in get_args(written_type) for member in choices(part))
 
 
 def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, DesiredHttps]:
-    """Return the kind and the HTTPS settings in a deployment's table. If the class defines `wrong`,
-    also report the problems that `options.wrong(written_keys)` returns, by key.
+    """Return the kind and the HTTPS settings in a deployment's table. `settings_class` is the
+    target's dataclass of options. If the class has a method `wrong`, the method gets the keys in
+    the table, and the problems that it returns by key are reported.
     """
     types = get_type_hints(settings_class)
     names = deployment_settings(settings_class)

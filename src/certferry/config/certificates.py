@@ -1,4 +1,4 @@
-"""Readers of `[[certificates]]`, and of `[[certificates.deploy]]` below each certificate."""
+"""Read `[[certificates]]`, and `[[certificates.deploy]]` below each certificate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from certferry.config import values
 from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, nearest
-from certferry.config.model import AcmeSettings, ReadOptions
+from certferry.config.model import AcmeSettings, CaSettings, ReadOptions
 from certferry.config.tables import RESERVED, key_type
 from certferry.config.values import Read, TomlTable
 from certferry.core.certificates import names as identifiers
@@ -45,11 +45,11 @@ SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         Kind.COMMAND.value: ("command", "name", "timeout", "hosts"),
     }
 )
-"""The further keys of a deployment, by the word that `to` has in place of an account."""
+"""The keys of a deployment beside `to`, for each word that `to` may have in place of an account."""
 
 _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
 _COMMON = frozenset({"to", "domains", "exclude", "retire", "drift", "on_failure"})
-"""The keys of a deployment to any target."""
+"""The keys that a deployment to any account may have. The account's adapter may declare more."""
 
 _OPERATORS = frozenset({"&&", "||", "|", "&", ";", ">", ">>", "<", "2>", "2>&1", "&>"})
 _MODE = re.compile(r"0?[0-7]{3}")
@@ -84,8 +84,9 @@ def with_equal_names(
 
 
 class CertificateReader(Struct, frozen=True):
-    """Reads the certificates, and the deployments that `host` carries out. A wrong value is
-    reported to its table, and the result has a default instead; the caller raises the error.
+    """Reads the certificates with the deployments that this host carries out. A wrong value is
+    reported as a mistake and replaced by a default, so reading continues; the caller raises the
+    error for all mistakes.
     """
 
     #: The labels of the declared accounts.
@@ -94,15 +95,15 @@ class CertificateReader(Struct, frozen=True):
     acme: AcmeSettings
     #: The starts of relative paths.
     paths: Paths
-    #: Returns the reader of a deployment's options, by the target's label or type; `None` if
-    #: unknown.
+    #: Returns the reader of a deployment's options for an account's label or type, or `None` for an
+    #: unknown type.
     options_of: Callable[[str], ReadOptions | None]
     #: This host's name in the state.
     host: str
-    #: The lineage deployed to a domain, by account and domain.
+    #: The lineage of the certificate deployed to a domain, by account and domain.
     named: dict[tuple[str, str], str] = field(default_factory=dict)
-    #: The place of each receiver in the file: of a directory by ("files", path), of a command by
-    #: (lineage, name).
+    #: The place in the configuration file of each directory, by ("files", path), and of each
+    #: command, by (lineage, name): no other deployment may use these.
     taken: dict[tuple[str, str], Place] = field(default_factory=dict)
     #: Every host named in a deployment.
     hosts: set[str] = field(default_factory=set)
@@ -146,8 +147,8 @@ class CertificateReader(Struct, frozen=True):
         return replace(certificate, deployments=tuple(deployment for deployment, _ in here))
 
     def _report_twice_named(self, table: TomlTable, certificate: DesiredCertificate) -> None:
-        """Report a domain named in two deployments: each deployment would replace the certificate
-        of the other, again and again.
+        """Report a domain that two deployments name. Otherwise each deployment would replace the
+        other's certificate at the domain, in every run.
         """
         for deployment in certificate.deployments:
             if deployment.delivery is not None:  # `_must_be_free` reports shared receivers
@@ -164,6 +165,7 @@ class CertificateReader(Struct, frozen=True):
 
     def _issued(self, table: TomlTable, lineage: str | None) -> DesiredCertificate:
         names = _names(table)
+        _must_be_issued_by_each(self.acme.authorities, table, names)
         dns, zones = read_dns_accounts(
             table, names, account_among(self.accounts), self.acme.issuance
         )
@@ -177,8 +179,8 @@ class CertificateReader(Struct, frozen=True):
         )
 
     def _imported(self, table: TomlTable, lineage: str | None) -> DesiredCertificate:
-        """Read a certificate made by another client. Without a `name`, the lineage is named after
-        the directory.
+        """Read a certificate that another ACME client writes to files. Without a `name`, the
+        lineage has the name of the files' directory.
         """
         for key in {"fullchain", "privkey"}.difference(table.written):
             table.report(key, Text("missing: a certificate from files also needs its key"))
@@ -200,7 +202,7 @@ class CertificateReader(Struct, frozen=True):
     def _deployment(
         self, table: TomlTable, certificate: DesiredCertificate
     ) -> DesiredDeployment | None:
-        """Read a deployment; `None` if other hosts carry out the deployment."""
+        """Return a deployment, or `None` if only other hosts carry out the deployment (`hosts`)."""
         if "to" not in table:
             table.report("to", Text("missing: the account that serves the certificate"))
         target = table.take("to", self._target, "")
@@ -256,15 +258,16 @@ class CertificateReader(Struct, frozen=True):
             raise ConfigError(problem.filled(problem=unknown.message)) from None
 
     def _options(self, table: TomlTable, target: str) -> tuple[Kind, desired.DesiredHttps]:
-        """Read the options of the deployment's target. For a misspelt target, read the options of
-        the target probably meant.
+        """Return the kind and the HTTPS settings, read by the target's adapter. For a misspelt
+        target, use the adapter of the target probably meant. For an unknown target, return
+        defaults.
         """
         given = target or str(table.take("to", lambda given: given, ""))
         target = target or nearest(given, self.accounts) or ""
         beside = [key for key in table.written if key not in _COMMON]
         reader = self.options_of(target) if beside else None
         if reader is None:
-            table.allow(*beside)  # the unknown adapter is reported instead
+            table.allow(*beside)  # the unknown target is reported, so its keys need no mistakes
             return Kind.AUTO, desired.DesiredHttps()
         return reader(table)
 
@@ -273,8 +276,8 @@ class CertificateReader(Struct, frozen=True):
     ) -> desired.FileDelivery | desired.CommandDelivery:
         if to == Kind.FILES.value:
             files = self._files(table)
-            # A directory holds a single certificate, so the directory's real path is compared,
-            # whatever links lead there and whatever lineage is delivered.
+            # A directory holds the files of one certificate only. Real paths are compared, because
+            # several symbolic links may lead to the same directory.
             place = files.directory and os.path.realpath(files.directory)
             problem = Text("line {line} already uses {name}; choose another directory")
             if is_here:
@@ -328,8 +331,8 @@ class CertificateReader(Struct, frozen=True):
         return os.path.normpath(self.paths.resolve(values.word(value)))
 
     def _arguments(self, value: object) -> tuple[str, ...]:
-        """Read a command: a list, or a string to split as a shell does. A program with a slash
-        becomes an absolute path.
+        """Read a command: a list of arguments, or a string that is split as a shell splits it. If
+        the program's name has a slash, the name becomes an absolute path.
         """
         words = _listed(value) if isinstance(value, list) else _split(value)
         program = values.word(words[0])
@@ -366,8 +369,8 @@ def _names(table: TomlTable) -> tuple[str, ...]:
 def _domains(
     table: TomlTable, names: tuple[str, ...]
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...], tuple[str, ...]]:
-    """Read `domains` and `exclude`. Return the domains, the globs and the exclusions, as in
-    `DesiredDeployment`. `names` is empty if the certificate's names are unknown.
+    """Read `domains` and `exclude`. Return `domains`, `globs` and `exclude` of `DesiredDeployment`.
+    `names` are the certificate's names; empty if the names are unknown.
     """
 
     def pattern(value: object) -> str:
@@ -458,15 +461,33 @@ def _key_mode(value: object) -> int:
     return mode
 
 
+def _must_be_issued_by_each(
+    authorities: Iterable[CaSettings], table: TomlTable, names: Sequence[str]
+) -> None:
+    """Report `names` that a CA of `[acme]` never issues."""
+    for ca in authorities:
+        if ca.directory not in values.ONE_NAME_ONLY:
+            continue
+        if len(names) > 1 or any(map(identifiers.is_wildcard, names)):
+            problem = Text(
+                "{ca} issues certificates for one name and without `*`: choose another CA for"
+                " `directory` or `fallback` under [acme]",
+                ca=ca.name,
+            )
+            table.report("names", problem)
+
+
 # the accounts writing the challenge records: an account, or a table of zones
 
 
 def read_dns_accounts(
     table: TomlTable, names: Sequence[str], read: Read[str], issuance: desired.Issuance
 ) -> tuple[str, Zones]:
-    """Read `dns`: the label of an account, or a table of zones and accounts. Return the label and
-    the zones, of which one is empty. Both are empty after a mistake, and if `dns` is absent because
-    lasting records (dns-persist-01) prove the names.
+    """Read `dns`: the label of an account, or a table with an account for each zone. Return the
+    label and the zones, of which at most one is not empty.
+
+    Both are empty after a mistake. Both are also empty if `dns` is absent because permanent records
+    (dns-persist-01) prove the names.
     """
     has_fallback = len(issuance.authorities) > 1
     if "dns" not in table and not issuance.dns_persist:
@@ -514,7 +535,9 @@ def _zones(table: TomlTable, read: Read[str]) -> Zones:
 
 
 def account_among(accounts: Collection[str]) -> Read[str]:
-    """Make a reader of an account's label."""
+    """Make a reader of an account's label, which raises `ConfigError` unless the label is among
+    `accounts`.
+    """
 
     def read(value: object) -> str:
         label = values.word(value)

@@ -1,4 +1,4 @@
-"""Reader of `[console]`: the address to listen at, the console's URL, the certificate to serve."""
+"""Read `[console]`: the address to listen at, the console's URL, the certificate to serve."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ _SET_BY_OTHERS = re.compile(
     "|user-agent|x-real-ip|x-forwarded-(for|host|port|proto|prefix|server)"
     "|(accept|access-control|content|if|proxy|sec|upgrade)(-.*)?"
 )
-"""Headers set by browsers, HTTP or proxies (RFC 9110; Fetch, "forbidden request-header", of
-2026-11). A browser could set a user name in such a header, or the header has another meaning.
+"""Headers that cannot carry the user's name from a proxy: browsers, HTTP libraries or proxies set
+them for other purposes (RFC 9110; Fetch, "forbidden request-header", of 2026-11).
 """
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
-"""The allowed form of the URL's path: only text that no proxy, browser or cookie rewrites."""
+"""The allowed form of the URL's path: only characters that proxies, browsers and cookies leave as
+they are.
+"""
 
 _FILES = ("fullchain", "privkey")
 
@@ -63,7 +65,9 @@ def read_console(table: TomlTable, paths: Paths, lineages: Collection[str]) -> C
 def wrong_listening(
     console: ConsoleSettings, *, has_certificate: bool
 ) -> Iterator[tuple[str, Text]]:
-    """Yield the settings that do not fit the address to listen at, as key and problem."""
+    """Yield the key and the problem of each setting that does not fit the address to listen at. Any
+    setting fits a unix socket.
+    """
     if console.address is None:
         return
     host, _ = console.address
@@ -83,7 +87,9 @@ def wrong_listening(
 
 
 def listening_elsewhere(console: ConsoleSettings, listen: str, paths: Paths) -> ConsoleSettings:
-    """Return the settings with `listen` as the address to listen at. Raises `ConfigError`."""
+    """Return the settings with `listen` as the address to listen at. Raises `ConfigError` for a
+    wrong address, and for an address that does not fit the other settings.
+    """
     settings = replace(console, listen=listening(paths)(listen))
     for _, problem in wrong_listening(settings, has_certificate=settings.has_certificate):
         raise ConfigError(problem)
@@ -139,8 +145,8 @@ def _url(value: object) -> str:
 
 
 def _file(paths: Paths) -> Read[str]:
-    # The file may be missing now, because the first run may write the file. `certferry serve`
-    # checks for the file.
+    # The file is not opened here, because the first run may still have to write it. `certferry
+    # serve` checks for the file.
     return lambda value: str(paths.resolve(values.word(value)))
 
 

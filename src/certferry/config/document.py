@@ -1,4 +1,4 @@
-"""The configuration file as read, and the places in the file that messages name."""
+"""Read the configuration file as TOML, and find the lines of its tables and keys for messages."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ class Document:
     path: Path | None
     #: The values as `tomllib` returns them; may hold secrets, so never printed.
     values: Mapping[str, object] = field(repr=False)
-    #: The text, in which `line` looks; empty without a text.
+    #: The text of the file, for line numbers; empty if the document was put together in memory.
     text: str = field(default="", repr=False)
     #: Whether other users can read the file, so a literal secret in the file is refused.
     readable_by_others: bool = False
@@ -216,8 +216,8 @@ class Document:
         return {label: table for label, table in inside if isinstance(table, dict)}
 
     def line(self, trail: Trail) -> int | None:
-        """Return the line (from 1) of a value, or of the nearest table around the value; `None` if
-        the text has neither.
+        """Return the line (from 1) of a value, or of the nearest table or list around the value.
+        Return `None` if the text has neither.
         """
         while trail:
             if trail in self._lines:
@@ -231,7 +231,7 @@ class Document:
 
 
 class Place(Struct, frozen=True):
-    """A table of a document, for reporting mistakes in the table."""
+    """The position of a table in a document, for messages about mistakes in the table."""
 
     #: The document with the table.
     document: Document
@@ -272,7 +272,9 @@ class Place(Struct, frozen=True):
 
 
 def read_document(path: Path) -> Document:
-    """Read a configuration file. Raises `ConfigError`, with the line of a mistake in the text."""
+    """Read a configuration file. Raises `ConfigError` for a file that cannot be read or is not
+    TOML, in the latter case with the line.
+    """
     try:
         data, mode = read_file(path)
         text = decode_text(path, data)
@@ -305,8 +307,8 @@ def _parse(path: Path, text: str) -> dict[str, object]:
 
 
 def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
-    """Return the parser's message as a mistake with the line, and if known the column. The parser
-    quotes at most single characters of the text, so the message shows no secret.
+    """Return a mistake for a text that is not TOML, with the line, from the parser's `message`. The
+    parser quotes at most single characters of the text, so the mistake shows no secret.
     """
     place = _TOML_PLACE.search(message)
     words = message[: place.start()] if place else message
@@ -324,8 +326,9 @@ def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
     else:
         line = int(place[1])
         problem = Text("is not TOML at column {column}: {problem}", column=place[2], problem=reason)
-    # For an unclosed string or list, the parser names a later line. Quoted text and comments may
-    # hold any character.
+    # A likely cause is a full-width character in place of a TOML character. The parser names the
+    # line after an unclosed string or list, so the line before is searched too. Quoted text and
+    # comments are left out, because they may hold any character.
     for number in (line, line - 1):
         row = "".join(text.split("\n")[number - 1 : number])
         match = _FULL_WIDTH.search(_QUOTED_OR_COMMENT.sub("", row))

@@ -1,8 +1,7 @@
-"""Read environment files: lines `KEY=value`, with quotes, comments, `export`, a byte order mark or
-Windows line ends.
+"""Read environment files: lines `KEY=value`, as a shell reads them, but without running anything.
 
-Text that a shell would replace or run is an error. If a name is assigned twice, the last assignment
-counts.
+Quotes, comments, `export`, a byte order mark and Windows line ends are allowed. Text that a shell
+would replace or run is a mistake. If a name is assigned twice, the last assignment counts.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ class EnvFile:
 
 
 def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, str]:
-    """Return `environ` with the variables set in files. Only unset and empty variables get values
-    from files; an earlier file counts before a later file.
+    """Return `environ` with the variables set in files. Variables with a value keep the value. If
+    several files set a variable, the earliest file counts.
     """
     filled = dict(environ)
     for file in files:
@@ -76,8 +75,8 @@ def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> 
 
 
 def take_env_files(root: TomlTable, paths: Paths) -> tuple[EnvFile, ...]:
-    """Read the environment files named in a document. An unreadable file is reported to `root` and
-    left out. Mistakes inside a file are in the file's `mistakes`.
+    """Read the environment files that `env_files` names. Report an unreadable file to `root`, and
+    leave it out. Mistakes inside a file are in the file's `EnvFile.mistakes`.
     """
     return root.take_list(
         "env_files", lambda value: read_env_file(paths.resolve(word(value))), (), empty=True
@@ -85,8 +84,8 @@ def take_env_files(root: TomlTable, paths: Paths) -> tuple[EnvFile, ...]:
 
 
 def read_env_file(path: Path) -> EnvFile:
-    """Read a file. Raises `ConfigError` if the file cannot be read, is not UTF-8 text, or has wrong
-    permissions.
+    """Read an environment file. Raises `ConfigError` if the file cannot be read, is not UTF-8 text,
+    or is open to other users. Mistakes in lines are in the result.
     """
     try:
         text = decode_text(path, read_file(path, private=True)[0])

@@ -1,5 +1,5 @@
-"""Read regular files named by an operator, and check whether other users can change the files.
-Opening a file never waits, for example for the writer of a FIFO.
+"""Read regular files named by an operator, and check whether other users can change the files. A
+FIFO or a device is refused without waiting for it.
 """
 
 from __future__ import annotations
@@ -60,10 +60,12 @@ def home_directory(environ: Mapping[str, str]) -> Path:
 
 
 def read_file(path: Path, *, private: bool = False) -> tuple[bytes, int]:
-    """Return the content and the mode of a regular file. Other users must not be able to change the
-    file, nor to read a `private` file. A service's group may read the file (`group_that_reads`),
-    and the returned mode leaves out this right. Raises `ConfigError` with a message that continues
-    the file's name.
+    """Return the content and the mode of a regular file. Raises `ConfigError` if the file cannot be
+    read, if other users can change the file, or if they can read a `private` file. The error's
+    message is to stand after the file's name.
+
+    The group of a service may read the file (`group_that_reads`). The returned mode leaves out this
+    group's right.
     """
     try:
         with checked_path(path) as check:
@@ -94,8 +96,8 @@ def read_untrusted_file(path: Path) -> bytes:
 
 
 def decode_text(path: Path, data: bytes) -> str:
-    """Decode a file as UTF-8, with or without a byte order mark. Raises `ConfigError` with a
-    message that continues the file's name.
+    """Decode the content of a file as UTF-8, with or without a byte order mark. Raises
+    `ConfigError`, with a message that is to stand after the file's name.
     """
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     if b"\0" in data and not is_utf16:
@@ -106,7 +108,7 @@ def decode_text(path: Path, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        # Chinese editors write GBK.
+        # Editors on Chinese Windows often save files as GBK.
         source, quoted = ("utf-16" if is_utf16 else "gbk"), shlex.quote(str(path))
         command = f"iconv -f {source} -t utf-8 {quoted} > {shlex.quote(f'{path}.utf8')}"
         hint = Text("save the file as UTF-8; if the encoding is {encoding}: {command}")

@@ -52,7 +52,9 @@ def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return the places to search, in order. Root skips a current directory writable by others."""
+    """Return the paths to search for a configuration file, in order. For root, leave out a current
+    directory in which other users could put a file.
+    """
     home = home_directory(environ) / ".config"
     chosen = environ.get("XDG_CONFIG_HOME") or str(home)
     folders = dict.fromkeys([Path(chosen), home, Path("/etc")])
@@ -87,9 +89,12 @@ NAMES_WITHOUT_FILE = Text(
 def load(
     path: Path | None, environ: Mapping[str, str], adapters: Adapters = NO_ADAPTERS
 ) -> Settings:
-    """Read the settings from the file of `find_file`. Raises `ConfigError` with all mistakes, a
-    line each. `adapters` checks the accounts' settings only if there are other mistakes; without
-    other mistakes, connecting an account reports the account's mistakes.
+    """Read the settings from the file of `find_file`. Raises `ConfigError` if there is no file, or
+    with all mistakes, a line each.
+
+    If there are mistakes, `adapters` also checks the tables of channels and of used accounts, so
+    the error lists the mistakes there too. Otherwise such a table is checked when the account or
+    channel is connected.
     """
     file = find_file(path, environ)
     if file is None:
@@ -100,9 +105,9 @@ def load(
 def load_state(
     chosen: Path | None, environ: Mapping[str, str], other: Mapping[str, str] | None = None
 ) -> Settings:
-    """Read only the settings of the state, and everything that the state's references need.
-    `other`, if given, replaces the keys of [state]. Without a file, use defaults. Raises
-    `ConfigError`.
+    """Read only the settings of the state, and the settings that `[state]` refers to: environment
+    files, and accounts for a bucket. All other settings have defaults. `other`, if given, stands
+    for the table `[state]`. Without a file, use defaults. Raises `ConfigError`.
     """
     file = find_file(chosen, environ)
     document = _NO_FILE if file is None else read_document(file)
@@ -124,8 +129,8 @@ def load_state(
 def _wanted(
     values: Mapping[str, object], keys: tuple[str, ...], state: object
 ) -> dict[str, object]:
-    """Return the values of these keys, and the accounts if the state is in a bucket of an
-    account.
+    """Return the values of these keys. If `state` names a bucket whose keys an account has, also
+    return the accounts.
     """
     if isinstance(state, Mapping) and tables.has_account(state.get("url")):
         keys = (*keys, "accounts")
@@ -149,8 +154,8 @@ def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> S
 def from_environment(
     names: Sequence[str], environ: Mapping[str, str], usual: model.UsualAccounts, adapters: Adapters
 ) -> Settings:
-    """Make settings for one certificate with these names and the usual accounts. Raises
-    `ConfigError`.
+    """Make settings without a file: for one certificate with these names, and with the usual
+    accounts, whose keys are in the environment. Raises `ConfigError`, such as for missing keys.
     """
     dns, target = usual.dns, usual.target
     certificate = {"names": list(names), "dns": dns.type, "deploy": [{"to": target.type}]}
@@ -166,10 +171,12 @@ def from_client(
     given: Settings | None,
     adapters: Adapters,
 ) -> Settings:
-    """Make settings for a certificate renewed by another client and deployed to the usual target.
+    """Make settings for a certificate that another ACME client renews, and that certferry deploys
+    to the usual target.
 
-    `given` are the settings of a file that declares no certificate; the result has the file's other
-    settings. Without `given` no file is read. Raises `ConfigError`, such as for missing keys.
+    `given` are the settings of a file that declares no certificates; the result has the file's
+    settings and this certificate. Without `given` the keys come from the environment. Raises
+    `ConfigError`, such as for missing keys.
     """
     labels, document = [target.type], _NO_FILE
     if given is not None and given.path is not None:
@@ -197,20 +204,22 @@ def from_client(
 def without_certificates(
     environ: Mapping[str, str], accounts: Iterable[model.UsualAccount], adapters: Adapters
 ) -> Settings:
-    """Make settings with only the usual accounts, without a file. Raises `ConfigError`."""
+    """Make settings without a file and without certificates, with accounts whose keys are in the
+    environment. Raises `ConfigError`, such as for missing keys.
+    """
     return _declared(
         None, {account.type: account.variables for account in accounts}, environ, adapters
     )
 
 
 OF_THE_SYSTEM = Path("/var/lib/certferry")
-"""The directory of the state, for root and for the Debian package's user."""
+"""The default directory of the state for root, and for the user that the Debian package creates."""
 
 
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
-    """Return the default directory of the state: below `$XDG_DATA_HOME` if set. Otherwise root, and
-    a user whose home is `OF_THE_SYSTEM` (the Debian package's user), get `OF_THE_SYSTEM`, and other
-    users get a directory below their home.
+    """Return the default directory of the state for a user id. If `$XDG_DATA_HOME` is set, the
+    directory is there. Otherwise it is `OF_THE_SYSTEM` for root and for a user with this home, and
+    a directory below the home for other users.
     """
     chosen = environ.get("XDG_DATA_HOME")
     if chosen:
@@ -241,9 +250,12 @@ def _declared(
     adapters: Adapters,
     document: Document = _NO_FILE,
 ) -> Settings:
-    """Make settings from a document without certificates, and at most one certificate. `needed` has
-    the variables of each needed account; the account refers to these variables for missing keys.
-    Raises `ConfigError`.
+    """Make settings from the document's values, with only the given `certificate`, if any, as
+    declared certificate.
+
+    `needed` has the environment variables for the keys of accounts, by the account's label. A key
+    that the account lacks becomes a reference to its variable. Raises `ConfigError`, also for a
+    missing variable.
     """
     accounts = {label: dict(table) for label, table in document.tables("accounts").items()}
     mistakes: list[Mistake] = []
@@ -272,8 +284,8 @@ def _read(
     adapters: Adapters = NO_ADAPTERS,
     checked_by: Adapters = NO_ADAPTERS,
 ) -> Settings:
-    """Return the settings after checking everything. Raises a single `ConfigError` for all
-    mistakes.
+    """Return the settings of a document. Raises a single `ConfigError` for all mistakes. If there
+    are any, `checked_by` checks the tables of accounts and channels too.
     """
     settings, collected = as_far_as_read(document, environ, mistakes, beside, adapters)
     acme, env_files = settings.acme, settings.env_files
@@ -284,8 +296,8 @@ def _read(
     collected += [mistake for file in env_files for mistake in file.mistakes]
     if collected:
         wrong = config_error(collected, _hint(document, collected, env_files))
-        # Accounts are checked only if every env file was read: an unread file may set their
-        # variables.
+        # Accounts are checked only if every environment file was read: an unread file may set the
+        # variables to which the accounts refer.
         named = document.values.get("env_files", [])
         is_known = isinstance(named, list) and len(named) == len(env_files)
         raise joined([wrong, *(wrong_accounts(settings, checked_by) if is_known else ())])
@@ -299,7 +311,9 @@ def as_far_as_read(
     beside: Path | None = None,
     adapters: Adapters = NO_ADAPTERS,
 ) -> tuple[Settings, list[Mistake]]:
-    """Return the settings, with defaults in place of wrong values, and the mistakes."""
+    """Return the settings of a document, with defaults in place of wrong values, and the mistakes:
+    `mistakes` and those in the document.
+    """
     collected = list(mistakes)
     root = TomlTable(document.values, Place(document), collected)
     paths = Paths.beside(beside or document.path, environ)
@@ -338,8 +352,8 @@ def as_far_as_read(
             paths,
             references=_references(accounts, acme, channels, monitoring, state),
             usual=partial(adapters.variables, {account.type for account in accounts.values()}),
-            # Every variable, even if the environment overrides the variable: a program may read the
-            # env file itself.
+            # All variables of the environment files, also those that the environment overrides:
+            # programs may read the files themselves, so their output may hold these secrets.
             files=[file.values for file in env_files],
         ),
         env_files=env_files,
@@ -356,8 +370,8 @@ def as_far_as_read(
 def _with_keys(
     account: model.AccountTable, environ: Mapping[str, str], adapters: Adapters
 ) -> model.AccountTable:
-    """Return an account with the environment's keys, if the table has no secret and no reference to
-    a secret. Return any other account unchanged.
+    """Return an account with references to keys in the environment, if the account's table has no
+    secret and no reference. Return any other account unchanged.
     """
     strings = {key: value for key, value in account.values.items() if isinstance(value, str)}
     if any(
@@ -376,8 +390,8 @@ def _references(
     monitoring: model.Monitoring,
     state: model.StateSettings,
 ) -> list[SecretReference]:
-    """Return all references, and literals that are secrets. A webhook's address counts as a
-    secret.
+    """Return all references to secrets in the settings, and the secrets written out. The `url` of a
+    channel counts as a secret.
     """
     tables = [(account, False) for account in accounts.values()]
     tables += [(channel.account, True) for channel in channels.values()]
@@ -394,8 +408,8 @@ def _references(
 
 
 def is_a_secrets_key(key: str) -> bool:
-    """Return whether a key of an account holds a secret, whatever the adapter. `id` counts as a
-    secret, because an id is one half of a token.
+    """Return whether a key of an account's table holds a secret, judging by the key's name alone.
+    `id` counts as a secret, because an id is one half of a token.
     """
     return key == "id" or names_a_secret(key)
 
@@ -425,20 +439,20 @@ _NO_STATE = Path(os.devnull, "state.db")
 
 
 class Salvaged(Struct, frozen=True):
-    """The readable settings of a faulty file."""
+    """The settings that can still be read from a faulty file."""
 
-    #: The channels, the heartbeat, and the state.
+    #: The channels, the heartbeat and the state; all other settings have defaults.
     settings: Settings
     #: Whether other users cannot have written the file.
     is_trusted: bool
-    #: Whether the settings name the state in use; if not, they name a place without a state.
+    #: Whether `settings.state` is the state in use; if not, it is a path where no state can exist.
     has_state: bool
 
 
 def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
-    """Read the channels and the heartbeat from a faulty file; return `None` if there is no file or
-    the file cannot be read. The place of the state is read only from a file that other users cannot
-    have written.
+    """Read the channels, the heartbeat and the state from a faulty file. Return `None` if there is
+    no file or the file cannot be read. The place of the state counts only in a file that other
+    users cannot have written.
     """
     file = find_file(path, environ)
     if file is None:
@@ -457,9 +471,9 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
     text = data.decode("utf-8-sig", errors="replace")
     values, may_lack_state = _values(text)
     wanted = _wanted(values, _WANTED, values.get(_STATE))
-    # `readable_by_others` stays False, so the channels' secrets are used even from a file open to
-    # others: the message to send reports the open file. The document has no text, because lines
-    # cannot be counted in broken TOML.
+    # `readable_by_others` stays False. Otherwise the channels' secrets in a file open to others
+    # would be refused, and no message could report the open file. The document has no text, because
+    # lines cannot be counted in broken TOML.
     settings, mistakes = as_far_as_read(Document(file, wanted), environ)
     settings = replace(settings, monitoring=model.Monitoring(settings.monitoring.heartbeat))
     is_wrong = may_lack_state or any(mistake.table == "[state]" for mistake in mistakes)
@@ -471,8 +485,9 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
 
 
 def _values(text: str) -> tuple[dict[str, object], bool]:
-    """Return the values of a text, and whether the text may have lost or misspelt `[state]`. Broken
-    TOML is read table by table.
+    """Return the values of a text, and whether a table `[state]` may be missing from the values:
+    because its name is misspelt, or because it stands in broken TOML. Broken TOML is read table by
+    table.
     """
     with suppress(ValueError, RecursionError):
         values = tomllib.loads(text)
@@ -495,7 +510,7 @@ def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:
 
 
 def _unused(settings: Settings) -> list[model.AccountTable]:
-    """Return the accounts used by no certificate, except accounts with an unreadable type."""
+    """Return the accounts that no certificate uses, except accounts whose `type` has a mistake."""
     named = set().union(*_named_by(settings.certificates).values())
     return [
         account
@@ -505,8 +520,8 @@ def _unused(settings: Settings) -> list[model.AccountTable]:
 
 
 def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigError]:
-    """Yield an error for each channel with wrong settings, and for each such account that a
-    certificate uses. Runs no program.
+    """Yield an error for each channel with wrong settings, and for each account with wrong settings
+    that a certificate uses. Runs no program to resolve secrets.
     """
     named = [
         (settings.accounts[label], group)

@@ -14,8 +14,8 @@ REFERENCE = Text("`certferry help config` explains every setting")
 
 class Mistake(Problem, frozen=True):
     """The problem of one setting. `subject` is the setting's place, such as `certferry.toml:12:
-    [accounts.mine] token`. `hint` is given only if neither the message nor the reference says how
-    to correct the setting.
+    [accounts.mine] token`. `hint` is given only if neither the message nor `certferry help config`
+    says how to correct the setting.
     """
 
     #: The file; `None` for the environment.
@@ -43,8 +43,8 @@ def mistake_at(
     message: Text,
     hint: Text | None = None,
 ) -> Mistake:
-    """Return the mistake of a key. `path` is `None` for the environment; `table` is written as in
-    the file, and is empty for keys above the first table.
+    """Return a mistake with a `subject` made from `path`, `line`, `table` and `key`, which mean the
+    same as in `Mistake`.
     """
     location = ":".join(str(part) for part in (path, line) if part is not None)
     setting = " ".join(part for part in (table, key) if part)
@@ -56,8 +56,8 @@ def mistake_at(
 
 
 def config_error(mistakes: Iterable[Mistake], hint: Text = REFERENCE) -> ConfigError:
-    """Return one error for all mistakes, file by file in the order of lines. `hint` is shown if a
-    mistake has no hint of its own.
+    """Return one error for all mistakes, file by file in the order of lines. The error has the
+    mistakes' own hints, and also `hint` unless every mistake has a hint of its own.
     """
     listed = list(mistakes)
     files = list(dict.fromkeys(mistake.path for mistake in listed))
@@ -86,8 +86,8 @@ _SET_FIRST = Text(
 
 
 def said_below(hint: Text | None) -> bool:
-    """Return whether to print a hint once below all mistakes, rather than after each mistake. Only
-    hints of `set_first` stand below.
+    """Return whether to print a hint once below all mistakes, rather than after its own mistake.
+    This is so for hints that contain a hint of `set_first`.
     """
     return hint is not None and _SET_FIRST.template in _templates(hint)
 
@@ -134,7 +134,9 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 
 
 def instead_of(word: str, words: Sequence[str]) -> Text:
-    """Return the word probably meant; if no word is similar, the list of words."""
+    """Return a hint on a wrong word: the word probably meant, or the list of `words` if none is
+    similar.
+    """
     meant = nearest(word, words)
     if meant is not None:
         return Text("did you mean {word}?", word=meant)

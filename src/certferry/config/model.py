@@ -1,4 +1,4 @@
-"""The settings as the rest of certferry sees them: frozen, complete, in certferry's own words."""
+"""The settings as other rooms get them: frozen, complete with defaults, independent of TOML."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class AcmeSettings:
 
     @property
     def issuance(self) -> desired.Issuance:
-        """How certificates are ordered."""
+        """How certificates are ordered, as every declared certificate has it."""
         authorities = tuple(desired.Authority(ca.name, ca.directory) for ca in self.authorities)
         return desired.Issuance(self.profiles, authorities, self.reuse_key, self.dns_persist)
 
@@ -149,7 +149,7 @@ class DnsSettings:
     resolvers: tuple[ServerAddress, ...]
     #: Time limit for challenge records to be visible.
     propagation_timeout: timedelta
-    #: The port of authoritative servers.
+    #: The port of authoritative DNS servers.
     port: int
     #: URLs of HTTPS resolvers; `None` if the file does not set `doh`.
     doh: tuple[str, ...] | None = None
@@ -319,13 +319,13 @@ class Settings:
 
 
 class UsualAccount(Struct, frozen=True):
-    """An account used without a file."""
+    """An account that certferry uses if there is no configuration file."""
 
     #: The account's type and label.
     type: str
     #: The service's name in sentences.
     service: str
-    #: Variables of the environment for the keys.
+    #: The environment variables that hold the account's keys.
     variables: tuple[Variable, ...]
 
 
@@ -343,21 +343,24 @@ ReadOptions = Callable[[TomlTable], tuple[desired.Kind, desired.DesiredHttps]]
 
 
 class Adapters:
-    """What the adapters say about accounts before connecting. This base class stands for no adapter
-    and checks nothing; `wiring.settings.InstalledAdapters` asks the installed adapters.
+    """Answers questions about accounts that need the accounts' adapters, without connecting. This
+    base class knows no adapter and checks nothing; `wiring.settings.InstalledAdapters` asks the
+    installed adapters.
     """
 
-    #: Words before `://` in a bucket's address; empty: any word may stand there.
+    #: The words allowed before `://` in a bucket's address; empty: any word is allowed.
     buckets: Collection[str] = ()
 
     def variables(self, types: Collection[str]) -> Collection[str]:
-        """Return the variables with keys for accounts of these types and for usual accounts."""
+        """Return the names of the environment variables that may hold keys, for accounts of these
+        types and for usual accounts.
+        """
         del types
         return ()
 
     def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
-        """Return references to keys in the environment, for an account without keys in the
-        table.
+        """Return references to the account's keys in the environment, by key of the account's
+        table. The caller asks only for an account without keys in the table.
         """
         del environ, account
         return {}

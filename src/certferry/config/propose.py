@@ -1,8 +1,9 @@
-"""Make the text of a configuration file for a proposal. In an existing text, add or remove a
-certificate and keep all other lines, except blank lines beside. The functions write no file.
+"""Make the text of a new configuration file, or change the text of an existing file: add or remove
+certificates. The functions write no file.
 
-A changed text is parsed again and compared with the intended values, so the functions need not know
-every spelling of TOML.
+A change keeps all other lines, except blank lines beside the certificate. The changed text is
+parsed again and compared with the intended values, so the functions need not know every spelling
+of TOML.
 """
 
 from __future__ import annotations
@@ -30,15 +31,17 @@ from certferry.values import replace
 Say = Callable[[Text], str]
 
 _SHORT = 72
-"""Maximum number of characters of a list on one line."""
+"""The most characters of a list that is written on one line. A longer list has a line for each
+item.
+"""
 
 
 class NewAccount(Struct, frozen=True):
-    """An account to declare."""
+    """A table to write into the file: an account, new or with more keys, or a channel."""
 
-    #: The account's name in the file.
+    #: The name of the account or channel in the file.
     label: str
-    #: The name of the account's adapter.
+    #: The name of the adapter.
     type: str
     #: References to secrets, or plain values, by key.
     settings: Mapping[str, object]
@@ -46,21 +49,21 @@ class NewAccount(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Preamble:
-    """The part of a file above the certificates."""
+    """The part of a new file above the certificates."""
 
-    #: Text of the operator's own settings.
+    #: The text of settings that the operator has written already (`init --settings`).
     settings: str = field(default="", repr=False)
-    #: Paths of environment files.
+    #: The paths of environment files.
     env_files: tuple[str, ...] = ()
-    #: The CA's directory; `None` if `settings` has the directory.
+    #: The URL of the CA's directory; `None` if `settings` has a table `[acme]`.
     directory: str | None = None
     #: The operator's mail address for the CA; `None` if unknown, or if `settings` has the address.
     email: str | None = None
-    #: The accounts to declare.
+    #: The accounts that `settings` does not declare.
     accounts: tuple[NewAccount, ...] = ()
-    #: The channel for notifications, as an account.
+    #: The channel for notifications, if any.
     channel: NewAccount | None = None
-    #: A reference to the heartbeat's address.
+    #: A reference to the heartbeat's URL; empty: no heartbeat.
     heartbeat: str = ""
 
 
@@ -87,8 +90,8 @@ def text_of(preamble: Preamble, proposal: proposals.Proposal, say: Say) -> str:
 
 
 def tables_of(proposal: proposals.Proposal, say: Say) -> str:
-    """Return the certificates' tables, and the domains left out as comments. Empty if there are
-    neither.
+    """Return the tables of the proposed certificates in TOML, then comments with the names that
+    were left out. Return "" if the proposal is empty.
     """
     parts = [
         *(_certificate(certificate, say) for certificate in proposal.certificates),
@@ -98,8 +101,8 @@ def tables_of(proposal: proposals.Proposal, say: Say) -> str:
 
 
 def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
-    """Return the operator's text, with the settings of `accounts` added to those accounts that the
-    text declares. Raises `ConfigError` if such an account has no table of its own.
+    """Return the text of `settings`, with more keys for the accounts that the text declares. Other
+    `accounts` are ignored. Raises `ConfigError` if an account to change has no table of its own.
     """
     lines = settings.text.splitlines()
     below: dict[int, list[str]] = {}
@@ -120,8 +123,8 @@ def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
 
 
 def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Document:
-    """Return the operator's settings with `accounts` in the values: new accounts, and the keys of
-    declared accounts. The text stays unchanged.
+    """Return the document with `accounts` among its values: new accounts, and more keys for
+    accounts that the document declares. The document's text stays unchanged.
     """
     tables = {label: dict(table) for label, table in settings.tables("accounts").items()}
     for account in accounts:
@@ -131,8 +134,8 @@ def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Documen
 
 
 def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) -> Document:
-    """Return the operator's settings with more tables among the values, as a document without a
-    file.
+    """Return the document with more tables among its values, and without a path, so error messages
+    name no file.
     """
     return replace(settings, path=None, values={**settings.values, **tables})
 
@@ -269,7 +272,7 @@ _CERTIFICATES = "certificates"
 
 
 class Edited(Struct, frozen=True):
-    """A changed text."""
+    """A configuration file's text after a change."""
 
     #: The whole text after the change.
     text: str
@@ -280,8 +283,9 @@ class Edited(Struct, frozen=True):
 
 
 def with_certificates(document: Document, tables: str) -> Edited:
-    """Return the text with the certificates of `tables` (TOML) below the text's certificates.
-    Raises `ConfigError`.
+    """Return the document's text with the certificates of `tables` (TOML) added below the last
+    certificate, or at the end. Raises `ConfigError` if the text declares certificates in a form
+    that cannot be extended.
     """
     rows = document.text.split("\n")
     ends = [
@@ -306,8 +310,8 @@ def with_certificates(document: Document, tables: str) -> Edited:
 
 
 def without_certificate(document: Document, number: int) -> Edited:
-    """Return the text without certificate `number` (from 0), its deployments, and the comments
-    directly above. Raises `ConfigError` if the certificate has no table.
+    """Return the document's text without certificate `number` (from 0), its deployments, and the
+    comments directly above. Raises `ConfigError` if the certificate is not in a table of its own.
     """
     rows = document.text.split("\n")
     blocks = list(_blocks(rows, document, number))
@@ -327,8 +331,8 @@ def without_certificate(document: Document, number: int) -> Edited:
 
 
 def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tuple[int, int]]:
-    """Yield the blocks of lines of certificate `number`, each with the comments directly above: the
-    first line (from 0), and the end (excluded).
+    """Yield the range of each block of lines of certificate `number`, with the comments directly
+    above the block: the index of the first line (from 0), and the index after the last line.
     """
     in_order = LineIndex(document.text).tables
     for belongs, tables in groupby(
@@ -343,8 +347,8 @@ def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tu
 
 
 def _end(rows: Sequence[str], last: int) -> int:
-    """Return the number of lines up to the end of a table whose last line (from 1) is `last`.
-    Comments after the table belong to the table, unless another table follows them directly.
+    """Return the last line (from 1) of a table whose last value is on line `last`. Comments
+    directly below belong to the table, unless another table follows the comments directly.
     """
     end = last
     while end < len(rows) and _is_comment(rows[end]):
@@ -395,8 +399,8 @@ def already_declared(settings: Settings, domains: Sequence[str]) -> bool:
 
 
 def covered_already(settings: Settings, domains: Sequence[str]) -> Iterator[Text]:
-    """Yield a sentence for each domain covered by a declared wildcard, because the domain may need
-    no certificate.
+    """Yield a sentence for each domain and each declared certificate that covers the domain: the
+    domain may need no other certificate.
     """
     for name in dict.fromkeys(map(normalise, domains)):
         for desired in settings.declared:
@@ -411,11 +415,11 @@ def covered_already(settings: Settings, domains: Sequence[str]) -> Iterator[Text
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Chooses an account: the account named by the operator, or else the only account in
-    `labels`.
+    """Chooses an account for `certferry add`: the account named by the operator, or else the only
+    account in `labels`.
     """
 
-    #: The option by which operators name the account.
+    #: The command's option that names the account, such as `--dns`.
     option: str
     #: The labels of the possible accounts.
     labels: Sequence[str]
@@ -425,7 +429,9 @@ class Choice:
     wrong_kind: Text
 
     def account(self, settings: Settings) -> str:
-        """Return the account; "" if there is none. Raises `ConfigError`."""
+        """Return the label of the account, or "" if `labels` is empty and no account is named.
+        Raises `ConfigError` for a wrong name, and for several accounts without a name.
+        """
         if self.named in settings.accounts.keys() - self.labels and self.labels:
             raise ConfigError(self.wrong_kind.filled(name=self.named, accounts=self.labels))
         if self.named is not None:
@@ -444,8 +450,8 @@ class Choice:
 def additions(
     settings: Settings, domains: Sequence[str], dns: Choice, to: Choice, *, each: bool
 ) -> tuple[ProposedCertificate, ...]:
-    """Return the certificates to declare: one for all domains together, or, with `each`, one for
-    each domain. Raises `ConfigError`.
+    """Return the certificates to declare: one certificate for all domains, or with `each` one for
+    each domain. Raises `ConfigError`, such as for a domain that is declared already.
     """
     names = tuple(dict.fromkeys(map(normalise, domains)))
     for name in names:

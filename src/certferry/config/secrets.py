@@ -1,5 +1,7 @@
-"""References to secrets (`env:`, `file:`, `command:`, `keyring:SERVICE/USER`), and literal
-secrets.
+"""Resolve references to secrets: `env:NAME`, `file:PATH`, `command:PROGRAM`,
+`keyring:SERVICE/USER`.
+
+A setting may also hold the secret itself: a literal.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ class Secrets:
     #: The starts of relative paths; programs run in `paths.directory`.
     paths: Paths
     _: KW_ONLY
-    #: Every reference in the settings.
+    #: Every reference to a secret in the settings, and every literal secret.
     references: Collection[SecretReference] = ()
     #: Returns the names of variables that hold secrets even without a reference to the variable.
     usual: Callable[[], Collection[str]] = frozenset
@@ -93,7 +95,9 @@ class Secrets:
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """The names of the environment variables with secrets: those referred to, and `usual`."""
+        """The names of the environment variables with secrets: the variables in `references`, and
+        the variables that `usual` returns.
+        """
         referred = {
             reference.place
             for reference in self.references
@@ -102,8 +106,8 @@ class Secrets:
         return frozenset(self.usual()) | referred
 
     def withheld(self) -> frozenset[str]:
-        """Return the names of the variables to hide from every program run by certferry:
-        `variables`, and each variable that contains a copy of a secret of the settings.
+        """Return the names of the environment variables to hide from every program that certferry
+        runs: `variables`, and each variable that contains a copy of a secret known so far.
         """
         ours = {Secret(key.strip()) for key in self._ours()}
         copies = {name for name, value in self.environ.items() if repeats(value, ours)}
@@ -120,19 +124,21 @@ class Secrets:
 
     def resolve_at_rest(self, reference: SecretReference) -> Secret:
         """Return the secret of a literal, a variable or a file. For a program or a key ring, return
-        a stand-in and run nothing. Raises `ConfigError`.
+        a placeholder, and neither run the program nor open the key ring. Raises `ConfigError`.
         """
         return self.resolve(reference) if reference.is_at_rest else Secret("not looked at")
 
     def known(self) -> frozenset[Secret]:
         """Return the secrets to mask in other programs' output: resolved secrets, literals, the
-        contents of files referred to, `variables`, and other variables that look like secrets.
-        Runs no program.
+        contents of files in `references`, and the values of `variables` and of other environment
+        variables that look like secrets. Runs no program.
         """
         return frozenset(map(Secret, (*self._referred(), *self._held()))) | self._given
 
     def _ours(self) -> Iterator[str]:
-        """Yield the secrets of the settings, except secrets too short to be recognised."""
+        """Yield the secrets of the settings that are known without running a program, or resolved
+        already. Secrets too short to be recognised are left out.
+        """
         named = (
             environ[name]
             for environ in (self.environ, *self.files)
@@ -147,7 +153,8 @@ class Secrets:
                 yield reference.written
             elif reference.scheme == "file":
                 with suppress(ConfigError, ValueError):
-                    # A file readable by others, or not text, still holds a secret.
+                    # A file that others can read, or that is not text, is read too. `resolve`
+                    # refuses such a file, but the file holds a secret to mask.
                     data, _ = read_file(self.paths.resolve(reference.place))
                     yield _without_final_newline(data.decode(errors="surrogateescape"))
 
@@ -232,8 +239,8 @@ class Secrets:
 
 
 def _is_guessed(name: str, value: str) -> bool:
-    """Return whether a variable's name and value suggest a secret rather than the path of a
-    secret.
+    """Return whether a variable's name and value suggest that the value is a secret, rather than
+    the path of a file with the secret.
     """
     if not names_a_secret(name) or not may_be_a_secret(value):
         return False
@@ -242,8 +249,8 @@ def _is_guessed(name: str, value: str) -> bool:
 
 
 def _literal(text: str) -> str:
-    """Return a literal secret. Raises `ConfigError` for text looking like a reference with a
-    misspelled scheme.
+    """Return a literal secret unchanged. Raises `ConfigError` for text that looks like a reference
+    with a misspelled scheme, such as `evn:NAME`.
     """
     scheme, colon, _ = text.partition(":")
     meant = nearest(scheme.strip(), SCHEMES) if colon else None

@@ -1,4 +1,4 @@
-"""Readers of the settings' tables, a function for each table: known keys, types, defaults."""
+"""Read the tables of the configuration file, with a function for each table, and add defaults."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_monitoring(root: TomlTable, paths: Paths) -> model.Monitoring:
 
     def address(value: object) -> SecretReference:
         reference = secret_reference(heartbeat)(value)
-        if reference.is_literal:  # the target of any other reference is checked by the first ping
+        if reference.is_literal:  # the first ping checks the URL behind any other reference
             values.https_url(value)
         return reference
 
@@ -60,7 +60,7 @@ PROPAGATION_TIMEOUT = timedelta(minutes=5)
 VERIFY_TIMEOUT = timedelta(hours=1)
 
 RESERVED = ("files", "command")
-"""Words for `to` in a deployment without an account."""
+"""The words that `to` of a deployment has in place of an account's label."""
 
 _OF_A_CHANNEL = ("type", "on", "language")
 _LANGUAGES = ("zh", "en")
@@ -70,8 +70,8 @@ SERVERS = ("postgresql://", "postgres://")
 _DATABASES = ("sqlite", "postgresql")
 _BUCKET = re.compile(r"(?!sqlite:|postgres(ql)?:)[a-z][a-z0-9]*://[^/?#@:]+(/[^?#]*)?(\?[^#]*)?")
 _WITHOUT_ACCOUNT = "s3://"
-"""The beginning of a bucket's address, if the bucket's keys come from the environment. Any other
-bucket takes the keys of an account.
+"""The beginning of the address of a bucket whose keys come from the environment. A bucket with any
+other beginning takes the keys of an account.
 """
 _OPTIONS = {"endpoint", "region"}
 _PASSWORD = "PGPASSWORD"  # noqa: S105 - a variable's name (libpq, "Environment Variables")
@@ -84,8 +84,9 @@ def read_state(
     environ: Mapping[str, str],
     buckets: Collection[str] = (),
 ) -> model.StateSettings:
-    """Read `[state]`. `directory` is the default directory of the database. If the state is not a
-    file, `directory` only holds this machine's own files. `buckets`: see `model.Adapters`.
+    """Read `[state]`. `directory` is the default directory of the database file; for a state on a
+    server or in a bucket, it holds only this machine's own files. `environ` may have the password
+    of the database (PGPASSWORD). `buckets` is as in `model.Adapters`.
     """
     address = table.take("url", _database(paths, buckets), None)
     database = address or directory / "state.db"
@@ -139,7 +140,7 @@ def read_dns(table: TomlTable) -> model.DnsSettings:
 
 
 def read_verify(table: TomlTable, paths: Paths, dns: model.DnsSettings) -> model.VerifySettings:
-    """Read `[verify]`. Without `resolvers`, the resolvers of `[dns]` are used."""
+    """Read `[verify]`. If `resolvers` is absent, take the resolvers of `[dns]`."""
     settings = model.VerifySettings(
         resolvers=table.take_list("resolvers", values.server_address, dns.resolvers, empty=True),
         port=table.take("port", values.port, HTTPS_PORT),
@@ -151,7 +152,9 @@ def read_verify(table: TomlTable, paths: Paths, dns: model.DnsSettings) -> model
 
 
 def read_accounts(accounts: TomlTable) -> dict[str, model.AccountTable]:
-    """Read the part of `[accounts.…]` common to all adapters."""
+    """Read the label and the type of each `[accounts.…]`. The account's adapter reads the other
+    keys later.
+    """
     tables: dict[str, model.AccountTable] = {}
     for label, table, pairs in accounts.named_tables("mine"):
         if label in RESERVED:
@@ -167,7 +170,9 @@ def read_accounts(accounts: TomlTable) -> dict[str, model.AccountTable]:
 
 
 def read_channels(channels: TomlTable) -> dict[str, model.ChannelTable]:
-    """Read the part of `[notify.…]` common to all adapters."""
+    """Read the name, `type`, `on` and `language` of each `[notify.…]`. The channel's adapter reads
+    the other keys later.
+    """
     tables: dict[str, model.ChannelTable] = {}
     for name, table, pairs in channels.named_tables("ops"):
         others = {key: value for key, value in pairs.items() if key not in _OF_A_CHANNEL}
@@ -183,7 +188,7 @@ def read_channels(channels: TomlTable) -> dict[str, model.ChannelTable]:
 
 _EC, _RSA = KeyType.EC256.value, KeyType.RSA2048.value
 _FAMILIES = {"rsa": _RSA, "ec": _EC, "ecc": _EC, "ecdsa": _EC}
-"""The usual key type of each family of keys."""
+"""The usual key type of each family of key types."""
 
 
 def key_type(value: object) -> KeyType:
@@ -232,7 +237,7 @@ def has_account(database: object) -> bool:
 
 
 def must_be_of_a_bucket(url: str, buckets: Collection[str]) -> None:
-    """Raise `ConfigError` for an address with an unknown scheme."""
+    """Raise `ConfigError` if the scheme of an address is not among `buckets`."""
     beginning = url.partition("://")[0]
     if beginning not in buckets:
         schemes = [*_DATABASES, *buckets]
@@ -276,7 +281,7 @@ def _of_a_bucket(url: str) -> str:
     """
     parts = urlsplit(url)
     options = parse_qs(parts.query, keep_blank_values=True)
-    # Some libraries resolve `.` and `..` in a path, others refuse the path.
+    # HTTP libraries differ: some resolve `.` and `..` in a path, others refuse the path.
     if {".", ".."} & set(parts.path.split("/")):
         raise ConfigError(Text("is not an address"))
     allowed = set[str]() if has_account(url) else _OPTIONS
@@ -333,8 +338,8 @@ def read_authority(
 def read_fallback(
     table: TomlTable, paths: Paths, usual: model.CaSettings
 ) -> tuple[model.CaSettings, ...]:
-    """Read the CAs of `fallback`. A table under [acme] with a CA's name, if present, has the
-    settings of the CA.
+    """Read the CAs of `fallback`. An item is the name of a table under [acme] with the CA's
+    settings, or else a directory's short name or URL.
     """
 
     def read(value: object) -> model.CaSettings:
@@ -353,6 +358,13 @@ def read_fallback(
     for number, ca in enumerate(authorities):
         if ca.directory in seen:
             problem = Text("{name} is already listed", name=ca.name)
+            table.report("fallback", problem, item=number)
+        elif ca.directory in values.NEED_EXTERNAL_ACCOUNT and ca.eab_kid is None:
+            problem = Text(
+                "{name} registers no account without `eab_kid` and `eab_hmac_key`: write both below"
+                " [acme.{name}]",
+                name=ca.name,
+            )
             table.report("fallback", problem, item=number)
         seen.add(ca.directory)
     return authorities
@@ -373,8 +385,9 @@ def called(directory: str) -> str:
 
 
 def wrong_bindings(acme: model.AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Mistake]:
-    """Yield a mistake for each external account key that cannot be right. A key that cannot be read
-    without a program or a key ring, or cannot be read now, is checked only when needed.
+    """Yield a mistake for each external account (`eab_kid`, `eab_hmac_key`) whose key has a wrong
+    form. Skip a key that needs a program or a key ring, and a key that cannot be resolved now:
+    these keys are checked when the CA is asked.
     """
     for number, ca in enumerate(acme.authorities):
         if ca.eab_kid is None or ca.eab_hmac_key is None or not ca.eab_hmac_key.is_at_rest:
@@ -391,8 +404,9 @@ def wrong_bindings(acme: model.AcmeSettings, place: Place, resolve: Resolve) -> 
 def _must_have_one_key(
     table: TomlTable, key: SecretReference | None, key_file: Path | None, *, is_file: bool
 ) -> None:
-    """Report `key` and `key_file` set together. Unless the state is a SQLite file (`is_file`), also
-    report `key_file`, because a file belongs to one host, and a missing `key`.
+    """Report a mistake if both `key` and `key_file` are set. Unless the state is a SQLite file
+    (`is_file`), also report `key_file`, because several hosts need the same key, and a missing
+    `key`.
     """
     if key_file is not None and key is not None:
         table.report("key_file", Text("cannot be combined with `key`; remove one of the two"))
@@ -431,7 +445,9 @@ def read_acme(table: TomlTable, paths: Paths) -> model.AcmeSettings:
 def unseen_records(
     acme: model.AcmeSettings, dns: model.DnsSettings, place: Place
 ) -> Iterator[Mistake]:
-    """Yield a mistake if `dns_persist` is set although `wait` of `[dns]` forbids lookups."""
+    """Yield a mistake if both `dns_persist` and `wait` of `[dns]` are set: `dns_persist` needs
+    lookups of DNS records, and `wait` replaces lookups by a fixed time.
+    """
     if acme.dns_persist and dns.wait is not None:
         problem = Text(
             "not with `wait` under [dns]: certferry looks the records up before an order"

@@ -1,5 +1,5 @@
-"""Find the variables and programs that a run started by cron or systemd would lack: both start
-programs with almost no environment.
+"""Find the environment variables and programs that a run started by cron or systemd would lack.
+Both start programs with almost no environment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from certferry.core.desired.certificate import CommandDelivery, Delivery, FileDe
 from certferry.text import Text
 
 At = Callable[[Text], Mistake]
-"""Makes a mistake from a problem, at a fixed place in the settings."""
+"""Makes a mistake of a problem, with the place of one setting."""
 
 _PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 _PROXY_NAMES = (*_PROXIES, *map(str.upper, _PROXIES))
@@ -25,8 +25,8 @@ _OTHER_NAMES = ("XDG_DATA_HOME", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CE
 
 
 def lost_secrets(settings: Settings) -> list[Mistake]:
-    """Return a mistake for each reference to a variable that a scheduled run lacks: only variables
-    in the files of `env_files` are certain to be set.
+    """Return a mistake for each reference to an environment variable that a scheduled run may lack:
+    each variable that no file of `env_files` sets.
     """
     provided = fill_in({}, settings.env_files)
     return [
@@ -52,8 +52,9 @@ def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> 
 
 
 def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables to hand to a scheduled run: an unusual home, the state's place, CA
-    bundles, and proxies without a user.
+    """Return the present environment variables that a scheduled run needs too: HOME if the password
+    database has another home, XDG_DATA_HOME for the state's place, CA bundles, and proxies without
+    a user.
     """
     home = environ.get("HOME")
     needed = {"HOME": home} if home and Path(home) != home_directory({}) else {}
@@ -78,8 +79,8 @@ def runs_programs(settings: Settings) -> bool:
 
 
 def directories_filled(settings: Settings) -> list[Path]:
-    """Return the directories for certificate files and for metrics that a run writes to. For a
-    missing directory, return the nearest existing parent.
+    """Return the directories of the certificate files and of the metrics file that a run writes. In
+    place of a missing directory, return the nearest existing parent.
     """
     deliveries = (delivery for _, delivery in _deliveries(settings))
     wanted = [
@@ -99,8 +100,8 @@ def _deliveries(settings: Settings) -> Iterator[tuple[Callable[[str, Text], Mist
 
 
 def _references(settings: Settings, scheme: str) -> Iterator[tuple[At, str]]:
-    """Yield for each reference with this scheme a function that makes mistakes at the reference's
-    place, and the text after the scheme.
+    """Yield for each reference with this scheme, such as `env`, a function that makes a mistake at
+    the reference's place, and the text after the scheme.
     """
     entries: list[tuple[At, object]] = [
         (partial(account.place.mistake, key), value)

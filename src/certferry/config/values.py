@@ -1,5 +1,5 @@
-"""Readers of single values, which raise `ConfigError`, and `TomlTable`, which reads a table and
-collects mistakes.
+"""Read values of the configuration file. A function here checks one value, and returns the value or
+raises `ConfigError`. `TomlTable` reads a table by such functions, and collects the errors.
 """
 
 from __future__ import annotations
@@ -30,15 +30,27 @@ DIRECTORIES: Mapping[str, str] = MappingProxyType(
         "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
         "zerossl": "https://acme.zerossl.com/v2/DV90",
         "google": "https://dv.acme-v02.api.pki.goog/directory",
+        "litessl": "https://acme.litessl.com/acme/v2/directory",
+        "actalis": "https://acme-api.actalis.com/acme/directory",
     }
 )
-"""URLs of directories, by the names known to operators, as published by the CAs (2026)."""
+"""URLs of ACME directories, by the short names that operators may write, as published by the CAs
+(2026).
+"""
+
+NEED_EXTERNAL_ACCOUNT = frozenset(
+    DIRECTORIES[name] for name in ("zerossl", "google", "litessl", "actalis")
+)
+"""Directories of CAs that register an account only with an external account (RFC 8555 §7.3.4)."""
+
+ONE_NAME_ONLY = frozenset({DIRECTORIES["actalis"]})
+"""Directories of CAs that issue for a single name, and for no wildcard (2026; certd issue 545)."""
 
 STAGING: Mapping[str, str] = MappingProxyType(
     {DIRECTORIES["letsencrypt"]: DIRECTORIES["letsencrypt-staging"]}
 )
-"""The URL of the CA's directory for rehearsals, by the URL of the usual directory, as published by
-the CAs.
+"""The URL of a CA's staging directory, by the URL of the CA's usual directory, as published by the
+CA.
 """
 
 _SERVER = re.compile(
@@ -77,7 +89,7 @@ def server_address(value: object) -> ServerAddress:
 
 
 def email_address(value: object) -> str:
-    """Read a mail address that CAs and vendors accept."""
+    """Read a mail address: a name, `@`, and a host with a dot. Spaces and colons are refused."""
     text = word(value)
     name, at, host = text.rpartition("@")
     if not (name and at and "." in host) or " " in text or ":" in text:
@@ -86,8 +98,8 @@ def email_address(value: object) -> str:
 
 
 def https_url(value: object) -> str:
-    """Read an https URL. Plain http is allowed only on loopback, where other machines cannot listen
-    in.
+    """Read an https URL without user and password. Plain http is allowed only to a loopback
+    address, because no other machine can read this traffic.
     """
     text = word(value)
     parts = split_url(text)
@@ -100,8 +112,8 @@ def https_url(value: object) -> str:
 
 
 def proxy_url(value: object) -> str:
-    """Read the URL of a proxy. Plain http is fine, because requests through the proxy are encrypted
-    to their destination.
+    """Read the URL of an HTTP proxy, without user and password. Plain http is allowed, because
+    requests through the proxy are encrypted up to their destination.
     """
     text = word(value)
     scheme = text.partition("://")[0].lower()
@@ -175,12 +187,12 @@ def wrong_type(wanted: Text, value: object) -> ConfigError:
 
 
 def _items_of(text: str) -> list[str]:
-    """Return the items of a string with commas, semicolons or spaces between the items."""
+    """Split a string at commas, semicolons and spaces, also Chinese ones, into its items."""
     return [item for item in re.split(r"[\s,;，；、]+", text) if item]
 
 
 def _typed(kind: type[T], wanted: Text) -> Read[T]:
-    """Make a reader of one type. True and false are not numbers."""
+    """Make a reader of values of one type. True and false do not count as whole numbers."""
 
     def read(value: object) -> T:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -197,8 +209,8 @@ _a_table: Read[Mapping[str, object]] = _typed(dict, Text("a table"))
 
 
 def one_name(value: object) -> str:
-    """Read the string of one name. For several names in a string, the error shows the correct way
-    to write them.
+    """Read a string with one name. If the string has several names, the error shows how to write
+    the names as a list.
     """
     text = string(value)
     items = _items_of(text)
@@ -333,7 +345,9 @@ class TomlTable:
         return [key for key in self._values if key not in self._known]
 
     def take(self, key: str, read: Read[T], default: D) -> T | D:
-        """Return the key's value; the default if the key is absent or the value is wrong."""
+        """Return the key's value as read by `read`. If the key is absent, return the default. If
+        `read` refuses the value, report the mistake and return the default.
+        """
         self.allow(key)
         if key not in self._values:
             return default
@@ -346,9 +360,11 @@ class TomlTable:
     def take_list(
         self, key: str, read: Read[T], default: D, *, instead: str = "", empty: bool = False
     ) -> tuple[T, ...] | D:
-        """Return the items of a list. Wrong items are left out and reported at their lines. If the
-        key is absent, has the word `instead`, or has no proper list, return the default. `empty`
-        allows an empty list.
+        """Return the items of a list, each as read by `read`. Report wrong items at their lines,
+        and leave them out.
+
+        If the key is absent or has the word `instead`, return the default. If the value is no list,
+        or an empty list without `empty`, report the mistake and return the default.
         """
         values = self.take(key, _list_or(instead, empty=empty), None)
         if values is None:
@@ -383,8 +399,11 @@ class TomlTable:
             yield TomlTable(values, self.place.below(key, number), self._mistakes)
 
     def named_tables(self, usual: str) -> Iterator[tuple[str, TomlTable, Mapping[str, object]]]:
-        """Yield each key holding a table, with a reader of the table and the table's values as
-        written. A table without a name is reported, with `usual` as an example of a name.
+        """Yield each table inside this table: the name, a reader of the table, and the table's
+        values as written. Report keys with other values.
+
+        If this table has a `type` itself, the operator has left out the name: report that with
+        `usual` as an example of a name, and yield nothing.
         """
         if "type" in self._values and not isinstance(self._values["type"], dict):
             header = self.place.below(usual).title
@@ -405,7 +424,7 @@ class TomlTable:
         self._mistakes.append(self.place.mistake(key, problem, item=item))
 
     def _complain(self, key: str, exc: ConfigError, item: int | None = None) -> None:
-        """Store a reader's error as a mistake of a key, with the error's hint."""
+        """Store the error of a reading function as a mistake of a key, with the error's hint."""
         if said_below(exc.hint):
             mistake = self.place.mistake(key, exc.message, item=item)
             self._mistakes.append(replace(mistake, hint=exc.hint))

@@ -1,5 +1,5 @@
-"""Write the operator's files completely or not at all, and check the files' permissions. Only the
-owner can read a new file, except in the case of `_mode_in`.
+"""Write the operator's files completely or not at all, and check the permissions of files. A new
+file can be read by its owner, and by a service's group only in the case of `_mode_in`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def examine_files(settings: Settings) -> Iterator[Problem]:
-    """Yield the problems with the permissions of the configuration, the env files, the key file and
-    the state.
+    """Yield the problems with the permissions of the configuration file, the environment files, the
+    key file and the state's file.
     """
     paths = [settings.path, *(file.path for file in settings.env_files)]
     for path in filter(None, paths):
@@ -44,9 +44,9 @@ def examine_files(settings: Settings) -> Iterator[Problem]:
 
 
 def _written(state: Path) -> Iterator[Problem]:
-    """Yield a problem if a run could not write the state, or could not make a missing state. SQLite
-    also makes a file beside the state at each write (sqlite.org/tempfiles.html, "Rollback
-    Journals").
+    """Yield a problem if certferry's user may not write the state's file, or may not make files
+    beside it. SQLite makes a file beside the state at each write (sqlite.org/tempfiles.html,
+    "Rollback Journals").
     """
     beside = next(folder for folder in state.absolute().parents if folder.exists())
     for path in (state, beside):
@@ -60,8 +60,8 @@ def _written(state: Path) -> Iterator[Problem]:
 
 def _judged(path: Path, *, private: Severity | None) -> Iterator[Problem]:
     """Yield a problem if other users can change a file, or if the file cannot be checked. Yield
-    nothing for a missing file. `private` is the severity of the problem that others have any right
-    to the file; with `None` others may read the file.
+    nothing for a missing file. For a file that others must not read either, `private` is the
+    severity of this problem.
     """
     try:
         facts = path.stat()
@@ -91,7 +91,7 @@ _NOTHING_CHANGED = Text("choose another place with --output FILE; nothing was ch
 
 
 class Draft(Struct, frozen=True):
-    """A complete file on the disk, written beside its final place."""
+    """A complete file on the disk, not yet under its final path but in the same directory."""
 
     #: The path of the written file.
     draft: Path
@@ -99,13 +99,13 @@ class Draft(Struct, frozen=True):
     place: Path
 
     def put(self) -> None:
-        """Move the file to the place. Raises `ConfigError`."""
+        """Move the file to `place`, and replace any file there. Raises `ConfigError`."""
         with _translating_errors(self.place, _ANOTHER_PLACE):
             self.draft.replace(self.place)
             sync_directory(self.place.parent)
 
     def put_new(self) -> None:
-        """Link the file to the place. Raises `ConfigError`, also if a file is already there."""
+        """Link the file to `place`. Raises `ConfigError`, also if a file is already there."""
         with _translating_errors(self.place, _ANOTHER_PLACE):
             try:
                 os.link(self.draft, self.place)
@@ -118,9 +118,9 @@ class Draft(Struct, frozen=True):
 
 @contextmanager
 def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterator[Draft]:
-    """Write a draft beside `path`, or beside the target of a link at `path`, with mode 0600 (see
-    `_mode_in`). The `with` block may put the draft into its place; any other draft is removed.
-    Raises `ConfigError` for any failure to write.
+    """Write a draft of the file at `path`, with the mode of `_mode_in`. If `path` is a symbolic
+    link, the draft is for the link's target. The `with` block may put the draft into its place;
+    otherwise the draft is removed. Raises `ConfigError` if the draft cannot be written.
     """
     place = path.resolve()
     with _translating_errors(path, hint):
@@ -136,9 +136,9 @@ def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterat
 
 
 def _mode_in(directory: Path) -> int:
-    """Return the mode of a new file: 0600. If root writes to a directory that root has given to a
-    group (setgid), return 0640, because a service in the group reads the file. The Debian package's
-    /etc/certferry is such a directory.
+    """Return the mode of a new file in a directory: usually 0600. If root writes to a directory of
+    root with the setgid bit, such as the Debian package's /etc/certferry, return 0640: a service in
+    the directory's group has to read the file.
     """
     facts = directory.stat()
     gives_group = facts.st_uid == 0 == os.geteuid() and facts.st_mode & stat.S_ISGID
@@ -146,8 +146,9 @@ def _mode_in(directory: Path) -> int:
 
 
 def change_file(path: Path, before: str, after: str) -> None:
-    """Replace the text of a file, and keep owner, mode, link and byte order mark. Raises
-    `ConfigError`, also if the file's text is no longer `before`, the text as read earlier.
+    """Replace the text `before` of a file by `after`, and keep owner, mode, symbolic link and byte
+    order mark. Raises `ConfigError` if the file cannot be written, or has another text than
+    `before` by now.
     """
     place = path.resolve()
     with _translating_errors(path, Text("nothing was changed")):
@@ -174,8 +175,8 @@ def drafted_copy(path: Path, copy: Path) -> AbstractContextManager[Draft]:
 
 
 def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:
-    """Return the text of an environment file, new or existing, with `values` added. Raises
-    `ConfigError`.
+    """Return the text of the environment file at `path`, if any, with `values` added. Raises
+    `ConfigError` for a file that cannot be read, or a value that cannot be written.
     """
     before = ""
     if path.exists():

@@ -1,5 +1,5 @@
-"""Pages of accounts at services and CAs, channels, and the hosts of the state. The pages show where
-a key is configured, such as the name of a variable, never the key.
+"""Pages of the accounts at services and CAs, of the channels, and of the hosts that share the
+state. The pages show where a key is configured, such as the name of a variable, never the key.
 """
 
 from __future__ import annotations
@@ -55,20 +55,25 @@ _PLACES = {
 
 
 class AccountView(Struct, frozen=True):
-    """An account at a service, as shown."""
+    """An account at a service, with everything that the page shows about the account."""
 
+    #: The label in the configuration file.
     label: str
     #: The type in the configuration file.
     type: str
+    #: The name of the service.
     service: Text
+    #: The uses of such an account: for DNS, as a target, or both.
     uses: tuple[Text, ...]
-    #: The place of each key.
+    #: Where each key is configured.
     keys: tuple[Text, ...]
-    #: How many certificates use the account, and how many places runs have observed there.
+    #: The number of certificates that use the account.
     certificates: int
+    #: The number of domains at the account that runs have observed for these certificates.
     places: int
-    #: The class and the word of the badge for the last use.
+    #: The class of the badge for the last use.
     tone: str
+    #: The word in the badge.
     last_use: Text
     #: The end of the last run; `None` before the first run, and if no certificate uses the account.
     used_at: datetime | None
@@ -79,7 +84,9 @@ class AccountView(Struct, frozen=True):
 def views_of_accounts(
     settings: Settings, recorded: Recorded, causes: Sequence[Cause]
 ) -> tuple[AccountView, ...]:
-    """Return the accounts of the file. Accounts with causes of trouble come first."""
+    """Return the views of the accounts in the configuration file. Accounts with causes of trouble
+    come first.
+    """
     views = [
         _account(account, settings, recorded, causes) for account in settings.accounts.values()
     ]
@@ -89,8 +96,10 @@ def views_of_accounts(
 def causes_at(
     account: AccountTable, settings: Settings, causes: Sequence[Cause]
 ) -> tuple[Cause, ...]:
-    """Return the causes at an account: the causes with the account as their target, and problems of
-    DNS without a target, if they concern certificates whose names the account proves.
+    """Return the causes of trouble at an account.
+
+    These are the causes whose target is the account. Causes of DNS have no target; these count if
+    the account proves names of one of their certificates.
     """
     proven = {
         desired.lineage for desired in settings.declared if account.label in desired.dns_accounts
@@ -112,7 +121,7 @@ _DENIES = frozenset(
         *(errors.DnsAccessDenied, errors.DnsUnavailable),
     )
 )
-"""The codes of failures of a whole account."""
+"""The codes of problems that stop all uses of an account."""
 
 
 def _account(
@@ -148,8 +157,8 @@ def _account(
 
 
 def _needing(sentences: Sequence[Text | None], problems: Sequence[Problem], voice: Voice) -> Cell:
-    """Return a cell with the sentences and the badge of the worst problem. Without a problem, the
-    cell says "none".
+    """Return a cell with the sentences, and the severity of the worst problem as a badge. If there
+    are no problems, the cell says "none".
     """
     if not problems:
         return Cell(voice.say(Text("none")), "ok")
@@ -168,15 +177,17 @@ def _service(account: AccountTable, families: Sequence[adapters.Family]) -> Text
 
 
 def _variables(account: AccountTable, families: Sequence[adapters.Family]) -> Iterator[Variable]:
-    """Yield the variables of an account's adapters; none of a broken or missing adapter."""
+    """Yield the environment variables that an account's adapters name for keys. Skip broken and
+    missing adapters.
+    """
     for family in families:
         with suppress(adapters.BrokenAdapter, KeyError):
             yield from adapters.installed().find(family, account.type).adapter.ENVIRONMENT
 
 
 def _keys(account: AccountTable, families: Sequence[adapters.Family]) -> Iterator[Text]:
-    """Yield the place of each key of an account, such as the name of a variable, never the key.
-    Keys in the configuration file come last, in one sentence.
+    """Yield a sentence for each key of an account that says where the key is configured, such as in
+    which variable. Keys written into the configuration file come last, in one sentence.
     """
     values = {key: value for key, value in account.values.items() if isinstance(value, str)}
     references = {key: SecretReference(value) for key, value in values.items()}
@@ -194,8 +205,9 @@ def _keys(account: AccountTable, families: Sequence[adapters.Family]) -> Iterato
 def view_of_authorities(
     authorities: Sequence[CaSettings], urls: Mapping[str, str | None], voice: Voice
 ) -> TableView:
-    """Return a row for each CA of the file, and for each other CA with an account. `urls` are the
-    accounts' URLs, by directory; a URL is `None` if the CA has not answered yet.
+    """Return a row for each CA of the configuration file, and for each other CA at which the state
+    has an account. `urls` has the account's URL by the CA's directory, or `None` if the
+    registration of the account was interrupted.
     """
     names = {ca.directory: ca.name for ca in authorities}
     without, interrupted = (
@@ -247,8 +259,8 @@ def view_of_channels(
     *,
     may_try: bool,
 ) -> TableView:
-    """Return a row for each channel. Refusing channels come first; `severities` are those of the
-    known causes. With `may_try`, each row has a button that sends a test message.
+    """Return a row for each channel. Channels that refuse messages come first. `severities` are
+    those of the known causes. With `may_try`, each row has a button that sends a test message.
     """
     names = sorted(channels, key=lambda name: states[name].refusal is None)
     rows = [
@@ -293,8 +305,8 @@ def _last_answer(channel: str, state: ChannelState, severities: Severities, voic
 
 
 def channels(request: Request) -> Response:
-    """Show the channels, each with its last message and result, and the answers to test messages
-    sent from the console.
+    """Show the channels, each with the last message and the result. Also show the answers to test
+    messages that were sent from the console.
     """
     site, voice = site_of(request), voice_of(request)
     workspace = site.workspace()
@@ -317,9 +329,9 @@ def channels(request: Request) -> Response:
 
 
 def try_channel(request: Request) -> Response:
-    """Send a message through a channel, as `certferry notify test` does. Store the answer for the
-    page of channels, and redirect there. Raises `HTTPException` for a viewer and for an unknown
-    channel.
+    """Send a test message through a channel, as `certferry notify test` does. Keep the answer for
+    the page of channels, and redirect to this page. Raises `HTTPException` for a viewer and for an
+    unknown channel.
     """
     site, name = site_of(request), request.path_params["name"]
     workspace = site.workspace()

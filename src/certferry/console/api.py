@@ -1,5 +1,5 @@
-"""The API: the documents printed by `--json`, and the start of runs. `OPERATIONS` lists every
-operation; the routes and the OpenAPI document are made from the list.
+"""The API: it returns the documents of `--json`, and starts runs. `OPERATIONS` lists every
+operation; the routes and the OpenAPI document are made from this list.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ WITHIN = 60.0
 """The most seconds that a request waits for services."""
 
 AGAIN_AFTER = 30
-"""After how many seconds a client should ask again, if the services have not answered."""
+"""The seconds after which a client should repeat a request, if services have not answered."""
 
 _EACH = 0.25
 _HOUR = timedelta(hours=1)
@@ -58,20 +58,23 @@ def _not_found(error: ConfigError) -> PageRefused:
 
 
 class ApiRequest(Struct, frozen=True):
-    """A request of the API."""
+    """A request to the API."""
 
+    #: The HTTP request.
     request: Request
+    #: The site that answers.
     site: Site
-    #: The language of the answer.
+    #: The voice in the language of the answer.
     voice: Voice
-    #: The parameters, read and checked.
+    #: The checked values of the parameters in the query and in the path, by name.
     values: Mapping[str, Any]
+    #: The body; empty for an operation without a body.
     body: bytes = b""
 
     @property
     def lineages(self) -> Sequence[str]:
-        """The certificates named in the request, or all if none is named. Raises `PageRefused` for
-        an unknown name.
+        """The lineages of the certificates named in the request, or of all if none is named. Raises
+        `PageRefused` for an unknown name.
         """
         try:
             selected = select(self.site.workspace().settings.certificates, self.values["name"])
@@ -84,7 +87,9 @@ class ApiRequest(Struct, frozen=True):
 
 
 def check(asked: ApiRequest) -> Document:
-    """Return the document of `certferry check`, from the records of past runs."""
+    """Return the document of `certferry check`, made from the records in the state. Raises
+    `PageRefused` for an unknown name.
+    """
     workspace, meant = asked.site.workspace(), asked.lineages
     declared, state = workspace.settings.certificates, workspace.state
     chosen = tuple(desired for desired in declared if desired.lineage in meant)
@@ -95,7 +100,9 @@ def check(asked: ApiRequest) -> Document:
 
 
 def hosts(asked: ApiRequest) -> Document:
-    """Return the hosts sharing the state, with each host's problems."""
+    """Return the document of `certferry hosts`: the hosts that share the state, with the problems
+    of each host.
+    """
     workspace = asked.site.workspace()
     standings = standings_of_hosts(workspace.state, len(workspace.settings.declared))
     return documents.of_hosts(standings)
@@ -128,8 +135,8 @@ def runs(asked: ApiRequest) -> Document:
 
 
 def run(asked: ApiRequest) -> Document:
-    """Return a run with its events, and the document printed by the run. Raises `PageRefused` if
-    the run does not exist.
+    """Return a run with its events and the document of its result. Raises `PageRefused` if the run
+    does not exist.
     """
     site, name = asked.site, asked.values["run"]
     stored_run = stored(site, name)
@@ -141,7 +148,9 @@ def run(asked: ApiRequest) -> Document:
 
 
 def plan(asked: ApiRequest) -> Found[Document]:
-    """Return the last plan of `sync`, for the certificates named in the request."""
+    """Return the last plan of `sync`, limited to the certificates named in the request. Raises
+    `PageRefused` for an unknown name.
+    """
     meant = asked.lineages
     alone = meant[0] if len(asked.values["name"]) == len(meant) == 1 else None
     latest = latest_plan(asked.site, alone, renew=asked.values["renew"])
@@ -154,7 +163,9 @@ def plan(asked: ApiRequest) -> Found[Document]:
 
 
 def latest_standings(site: Site) -> Found[Overview]:
-    """Return how each certificate and domain stands, observed once for all visitors."""
+    """Return the last status of each certificate and domain. If the status is old, observe again in
+    the background, once for all visitors.
+    """
 
     def observe() -> Overview:
         workspace = site.workspace()
@@ -167,7 +178,9 @@ def latest_standings(site: Site) -> Found[Overview]:
 
 
 def status(asked: ApiRequest) -> Found[Document]:
-    """Return how certificates and domains stand, for the certificates named in the request."""
+    """Return the last status of the certificates named in the request, with their domains and
+    causes. Raises `PageRefused` for an unknown name.
+    """
     meant = asked.lineages
     return _document_of(
         latest_standings(asked.site),
@@ -181,7 +194,7 @@ def status(asked: ApiRequest) -> Found[Document]:
 
 
 def discover(asked: ApiRequest) -> Found[Document]:
-    """Return the contents of the accounts."""
+    """Return the last discovery: the contents of the accounts."""
     latest = latest_discovery(asked.site)
     return _document_of(latest, discover_text.of_discovery)
 
@@ -206,16 +219,20 @@ class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
     names: Annotated[
         list[str], Meta(description="certificates, or domains of them; none: all")
     ] = []
+    #: Whether to order a new certificate, due or not.
     renew: bool = False
     plan: Annotated[
         str | None, Meta(description="a digest: if it is another now, the run fails")
     ] = None
+    #: The kind of run; `None`: a sync, or a renewal with `renew`.
     kind: RunKind | None = None
     request: Annotated[str | None, Meta(description="sent twice, it starts one run")] = None
 
 
 def start(asked: ApiRequest) -> Document:
-    """Start a run, and return its id. Raises `PageRefused` and `StateError`."""
+    """Start a run, and return the run's id. Raises `PageRefused` for a wrong body, and the errors
+    of `started`.
+    """
     try:
         wanted = msgspec.json.decode(asked.body, type=RunRequest)
     except msgspec.DecodeError as error:
@@ -243,7 +260,7 @@ def _mistaken(message: Text) -> PageRefused:
 
 
 async def answered(operation: Operation, request: Request) -> Response:
-    """Answer a request with an operation. Raises `PageRefused` and `CertferryError`."""
+    """Answer a request by an operation. Raises `PageRefused` and `CertferryError`."""
     body = await request.body() if operation.body else b""
     asked = asked_by(request, operation, body)
     if operation.observes:
@@ -253,8 +270,8 @@ async def answered(operation: Operation, request: Request) -> Response:
 
 
 def asked_by(request: Request, operation: Operation, body: bytes) -> ApiRequest:
-    """Read the parameters of a request. The parameter `lang` sets the request's language. Raises
-    `PageRefused` for an unknown parameter or a wrong value.
+    """Read and check the parameters of a request. The parameter `lang` sets the language of the
+    answer. Raises `PageRefused` for an unknown parameter or a wrong value.
     """
     given = request.query_params
     parameters = {parameter.name: parameter for parameter in operation.parameters}
@@ -277,9 +294,11 @@ def asked_by(request: Request, operation: Operation, body: bytes) -> ApiRequest:
 async def _when_observed(
     find: Callable[[ApiRequest], Found[Document]], asked: ApiRequest
 ) -> Response:
-    """Answer with a result at most a minute old. If services take longer than `WITHIN`, or the
-    process ends, answer with the last result. The header `Age` tells the result's age. If the
-    observation failed, answer with its problem. Raises `PageRefused` if there is no result.
+    """Answer with the result of an observation, and with the result's age in the header `Age`.
+
+    Wait for an observation in progress, but at most `WITHIN`, and not if the process ends; then
+    answer with the result before. If the last observation failed, answer with the problem. Raises
+    `PageRefused` if there is no result.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + WITHIN
@@ -322,8 +341,8 @@ EVENT = Parameter("after", "after this event", Annotated[int, Meta(ge=0, le=2**3
 def _get(
     path: str, description: str, answer: Any, *parameters: Parameter, observes: bool = False
 ) -> Operation:
-    """Describe a GET operation. The path is also the name of the document, except that the document
-    of a single run is `run`.
+    """Return a GET operation. The name of its document is the path without the slash, except for a
+    single run (`run`).
     """
     schema = "run" if "{" in path else path.strip("/")
     return Operation(path, description, schema, answer, (*parameters, LANG), observes=observes)

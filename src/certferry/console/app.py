@@ -1,7 +1,8 @@
-"""The application: every route, and the guard in front.
+"""Build the console's web application: the routes of all pages and of the API, with the guard in
+front of them.
 
-The function of most routes is synchronous. Starlette runs such a function in a thread, because the
-engine and the state block. Only `guard` decides which routes need a session or a token.
+The functions of most routes are synchronous, because the engine and the state block; Starlette runs
+these functions in threads. Only the guard (`guard.py`) decides which routes need a login.
 """
 
 from __future__ import annotations
@@ -71,9 +72,7 @@ ROUTES: Sequence[BaseRoute] = (
 )
 
 _EXPECTED = {HTTPException: refusal, PageRefused: refusal, CertferryError: refusal}
-"""The handlers of exceptions that a page may raise. Starlette looks up a handler by the exception's
-class.
-"""
+"""The handlers of exceptions that a page may raise, by class. Subclasses have the same handler."""
 
 
 def console_app(site: Site) -> AccessGuard:

@@ -1,8 +1,8 @@
-"""Causes as cards: what is wrong, what the cause touches, since when, until when, and the fix; and
-the page of all causes.
+"""Make a card for each cause of trouble: the problem, the touched certificates, the beginning, the
+deadline, and the fix. Also the page of all causes.
 
-A hint names commands. `steps_of` puts a button or a link in place of each command that the console
-can do.
+A hint names commands. `steps_of` puts a button or a link in place of each command whose work the
+console can do.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from certferry.text import Text, verbatim
 from certferry.values import replace
 
 PAGE = 20
-"""Cards on a page of all causes."""
+"""The number of cards on each page of the list of all causes."""
 
 MOST_IN_RUN = 10
-"""A button starts a run of at most this many certificates by name. A fix of more certificates is a
-run of all, so the form stays small.
+"""The most certificates that a button names for a run. For more certificates the button starts a
+run of all certificates, so the form stays small.
 """
 
 MOST_ON_BUTTON = 2
-"""A button names at most this many certificates."""
+"""The most certificates in the label of a button."""
 
 _PAGES = {
     "discover": Text("Discover"),
@@ -62,56 +62,64 @@ _PAGES = {
     "hosts": Text("Hosts"),
     "plan": Text("Plan"),
 }
-"""The commands with a page of the same name."""
+"""The commands for which the console has a page of the same name."""
 
 
 class Fix(Struct, frozen=True):
-    """A button or a link that does the fix, or leads to the fix."""
+    """A button that does a fix, or a link that leads to a fix."""
 
+    #: The words on the button or link.
     label: Text
     #: The path of the page, or the path to which the form posts.
     path: str
     #: The fields of the form; `None` for a link.
     fields: tuple[tuple[str, str], ...] | None = None
-    #: Whether only operators may do the fix.
+    #: Whether the fix starts something, which viewers may not do.
     acts: bool = False
-    #: What the fix is for; read by screen readers only.
+    #: The subject of the fix, which only screen readers read.
     about: Text | None = None
 
 
 class Step(Struct, frozen=True):
-    """A part of a hint: words, or a command with the fix that the console offers instead."""
+    """A part of a hint: other words, or a command."""
 
+    #: The words or the command.
     words: str
+    #: Whether `words` are a command.
     is_command: bool = False
+    #: The fix that the console offers in place of the command, if any.
     fix: Fix | None = None
 
 
 class Consequence(Struct, frozen=True):
-    """The consequences of a cause that have one code."""
+    """The consequences of a cause that have the same code."""
 
-    #: The consequence with the first deadline.
+    #: The first of the consequences, in the order of the cause.
     concern: Concern
+    #: The subject of `concern`.
     subject: Text
     #: The number of further consequences with the code.
     more: int
 
 
 class Card(Struct, frozen=True):
-    """A cause as shown."""
+    """A cause of trouble, with everything that a page shows about the cause."""
 
+    #: The severity.
     level: Severity
     #: The certificate, target, channel or host; `None` if the sentence names the subject.
     subject: Text | None
     #: The path of the page about the subject; empty without such a page.
     page: str
+    #: The problem.
     sentence: Text
     #: The numbers of certificates and of domains that the cause touches, each only if above one.
     reach: Text | None
     #: The first certificates, if the cause touches several.
     names: Text | None
-    #: What the cause means for visitors and operators now; `None` if the sentence says so.
+    #: The present effect on visitors or operators; `None` if the sentence says enough.
     effect: Text | None
+    #: The beginning of the trouble; `None` if unknown.
     since: datetime | None
     #: The next end of a certificate, or the last moment of an upload; `None` without a certificate.
     deadline: datetime | None
@@ -119,8 +127,9 @@ class Card(Struct, frozen=True):
     event: Text
     #: The parts of the hint.
     steps: tuple[Step, ...]
-    #: The fix if no step has a fix.
+    #: The fix, if no step has one.
     fix: Fix | None
+    #: The consequences, one entry for each code.
     consequences: tuple[Consequence, ...]
 
 
@@ -131,9 +140,10 @@ def cards_of(
     voice: Voice,
     page_of: str = "",
 ) -> Iterator[Card]:
-    """Yield a card for each cause. `needs` tell which causes a run ends. If `page_of` is the name
-    of a certificate, the cards are for its page: they do not name the certificate as the subject,
-    and offer no fix that leads to the page.
+    """Yield a card for each cause. `needs` tell which causes a run ends (`Need.run`).
+
+    If `page_of` is the name of a certificate, the cards are for the certificate's page. Such a card
+    names only the target and domain as the subject, and offers no fix that leads to the same page.
     """
     runs = {id(need.concern): need.run for need in needs}
     lives = {life.lineage: life for life in stored.agenda.lives}
@@ -171,7 +181,10 @@ End = tuple[datetime, Text]
 
 
 def _end_of(life: Life, now: datetime) -> End | None:
-    """Return the next deadline of a certificate, for a cause whose concerns have none."""
+    """Return the next deadline of a certificate: the last moment for an upload, or else the end of
+    the certificate. Return `None` if neither is known. If a domain of the certificate has no HTTPS
+    now, the end does not count.
+    """
     if life.upload_until is not None and life.upload_until > now:
         return life.upload_until, Text("must be uploaded by")
     if life.until is None or any(place.serves_nothing for place in life.places):
@@ -238,7 +251,9 @@ def _deadline_of(
 
 
 def _effect(cause: Cause, stored: Snapshot) -> Text | None:
-    """Return what a cause means now, for causes whose sentence names a technical failure alone."""
+    """Return the present effect of a cause, if the sentence of the cause names only a technical
+    failure: lost messages, domains without HTTPS, or an unusable account. Otherwise return `None`.
+    """
     if channel := cause.subject.channel:
         refused = {n.subject.channel for n in stored.recorded.notices if n.problem.code == REFUSED}
         others = [name for name in stored.settings.channels if name not in {channel, *refused}]
@@ -304,8 +319,8 @@ def consequences_of(cause: Cause) -> Iterator[Consequence]:
 
 
 def _usual_fix(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot) -> Fix | None:
-    """Return the fix of a cause whose hint names no command that the console can do; `None` if the
-    console has no fix.
+    """Return the fix to offer for a cause if no command in the hint has a fix: a run that ends the
+    cause, a test message, or a page about the subject. Return `None` if there is none of these.
     """
     about = cause.subject
     if run is not None:
@@ -403,8 +418,8 @@ _COMMAND = re.compile(
 
 
 def pieces(sentence: str) -> list[tuple[bool, str]]:
-    """Split a sentence into commands of certferry (`True`) and other words (`False`). A command is
-    in backquotes, or follows a colon at the end of the sentence.
+    """Split a sentence into commands of certferry and other words. A part is `True` with a command,
+    or `False` with words. A command is in backquotes, or follows a colon at the sentence's end.
     """
     parts, begin = list[tuple[bool, str]](), 0
     for match in _COMMAND.finditer(sentence):
@@ -422,7 +437,7 @@ def steps_of(hint: str, stored: Snapshot, run: tuple[str, ...] | None) -> Iterat
 
 
 def _fix_of(command: str, stored: Snapshot, run: tuple[str, ...] | None) -> Fix | None:
-    """Return the fix that the console offers in place of a command; `None` if there is none."""
+    """Return the fix that the console offers in place of a command, or `None`."""
     try:
         _, *words = shlex.split(command)
     except ValueError:  # a name with quotes
@@ -473,8 +488,9 @@ def _sync(names: Sequence[str]) -> Fix:
 
 
 class CausesView(Struct, frozen=True):
-    """A page of causes, the worst first."""
+    """A page of the list of causes, the worst first."""
 
+    #: The causes on this page.
     cards: tuple[Card, ...]
     #: The expired domains outside certferry, on the first page.
     unmanaged: UnmanagedCard | None
@@ -484,11 +500,12 @@ class CausesView(Struct, frozen=True):
     count: int
     #: The number of this page, from 1.
     number: int
+    #: The number of pages.
     pages: int
 
 
 def causes(request: Request) -> Response:
-    """Render a page of causes. Raises `StateError`."""
+    """Render a page of the list of all causes. Raises `StateError`."""
     site, asked = site_of(request), request.query_params.get("page", "1")
     stored, unmanaged = site.stored.latest(), site.unmanaged
     count = len(stored.causes)

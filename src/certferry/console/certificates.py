@@ -1,5 +1,5 @@
-"""The list of certificates, the page of a certificate, and the page with the effect of an
-action.
+"""Pages of certificates: the list, the page of a certificate, and the page with the effect of an
+action that an operator may start.
 """
 
 from __future__ import annotations
@@ -45,12 +45,10 @@ from certferry.text import Text
 from certferry.values import replace
 
 PAGE = 100
-"""Certificates per page."""
+"""The number of certificates on a page of the list."""
 
 MOST_VERSIONS, MOST_EVENTS = 10, 20
-"""A certificate's page shows at most this many earlier certificates, and this many history
-entries.
-"""
+"""The most earlier certificates, and the most entries of the history, on a certificate's page."""
 
 
 def certificates(request: Request) -> Response:
@@ -61,7 +59,7 @@ def certificates(request: Request) -> Response:
     view = list_view(stored, wanted, asked.get("page", "1"), PAGE)
     causes = causes_by_lineage(stored.causes)
     found = {life.lineage: causes[life.lineage] for life in view.lives if life.lineage in causes}
-    # By identity: a hash of a cause would read all of the cause's concerns.
+    # Causes are compared by `id()`, because hashing a cause would read all of its concerns.
     several = shared({id(cause): cause for cause in found.values()}.values())
     numbers = {id(cause): number for number, cause in enumerate(several, 1)}
     return render(
@@ -168,34 +166,36 @@ def _history_of(lineage: str, state: StateStore, voice: Voice) -> GroupedTable:
 
 
 class ServedCertificate(Struct, frozen=True):
-    """A certificate that addresses of a lineage's domains serve, with its chain."""
+    """A certificate that addresses of a lineage's domains serve, with the chain."""
 
-    #: As served, leaf first; empty if the certificate cannot be read.
+    #: The chain as served, leaf first; empty if the certificate cannot be read.
     chain: tuple[Presented, ...]
+    #: The fingerprint of the leaf.
     fingerprint: str
     #: Each address with its domain, in words.
     addresses: tuple[str, ...]
     #: Whether all domains of these addresses should serve the certificate.
     is_expected: bool
-    #: Since when runs have seen the domains served like this: the earliest moment if the domains
-    #: differ, `None` if unknown.
+    #: The moment since which runs have seen the domains as expected, or not as expected. If the
+    #: domains differ, this is the earliest moment; `None` if unknown.
     since: datetime | None
 
     @property
     def anchor(self) -> str:
-        """The id of the certificate's HTML element on the page."""
+        """The id of the HTML element that describes the certificate on the page."""
         return f"served-{short(self.fingerprint)}"
 
 
 MOST_SERVED = 10
-"""The page describes at most this many served certificates."""
+"""The most served certificates that the page describes."""
 
 
 def served_certificates(
     domains: Sequence[DomainStatus], places: Sequence[Sighting]
 ) -> tuple[ServedCertificate, ...]:
-    """Return the different certificates that addresses serve, the most common first. The same leaf
-    with other issuers is another certificate here, because clients judge the chain.
+    """Return the different certificates that addresses of `domains` serve, the most common first.
+    The same leaf with another chain counts as another certificate, because clients verify the
+    chain.
     """
     sightings = {(place.target, place.domain): place for place in places}
     served = dict[tuple[str, tuple[str, ...]], list[tuple[DomainStatus, Served]]]()
@@ -226,9 +226,9 @@ def served_certificates(
 
 
 def fullchain(request: Request) -> Response:
-    """Return a certificate of the lineage with its issuers as PEM, without the key: the certificate
-    with the `fingerprint` of the query, else the newest. Raises `HTTPException` without such a
-    certificate.
+    """Return a certificate of the lineage with its chain as PEM, without the key. The query's
+    `fingerprint` chooses the certificate; without it, return the newest. Raises `HTTPException` if
+    the state has no such certificate.
     """
     state, name = site_of(request).workspace().state, request.path_params["name"]
     wanted = request.query_params.get("fingerprint", "")
@@ -257,7 +257,7 @@ class ManualAction(Struct, frozen=True):
 
     #: The label of the button.
     name: Text
-    #: The effect of the action.
+    #: The effect of the action, in sentences.
     about: Text
     #: Whether the action is possible for a certificate that another client issues.
     is_of_clients: bool = True
@@ -292,14 +292,12 @@ ACTIONS = {
         ),
     ),
 }
-"""The actions, by the kind of run. For a certificate that another client issues, the actions that
-order a certificate are not possible.
-"""
+"""The actions, by the kind of run that each starts."""
 
 
 def action(request: Request) -> Response:
-    """Render the effect of an action, with the form that starts the action. Changes nothing. Raises
-    `HTTPException` for an unknown action or certificate.
+    """Render the effect of an action, with the form that starts the action. Start nothing. Raises
+    `HTTPException` for an unknown action, and for a name that the file does not declare.
     """
     kind = _kind_of(request)
     site, desired = _declared(request)
@@ -334,8 +332,9 @@ def _kind_of(request: Request) -> RunKind:
 
 
 def look(request: Request) -> Response:
-    """Start a new observation of the certificate in the background. Then redirect to the page of
-    the action named by the query's `of`, or else to the certificate's page.
+    """Start a new observation of the certificate in the background. Redirect to the page of the
+    action in the query's `of`, or else to the certificate's page. Raises `HTTPException` for a name
+    that the file does not declare.
     """
     site, desired = _declared(request)
     name, of = desired.lineage, request.query_params.get("of", "")

@@ -1,6 +1,6 @@
-"""Pages about services: the contents of the accounts (`discover`), and the examination of
-everything that runs rely on (`doctor`). Pages show the last result; observing again happens in the
-background.
+"""Two pages whose facts come from services: the contents of the accounts (`discover`), and the
+examination of everything that a run depends on (`doctor`). A page shows the last result, and a new
+observation takes place in the background.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from certferry.wiring.doctor import examine
 from certferry.wiring.machine import schedulers
 
 MOST_TABLES = 100
-"""The page shows the tables to paste only if there are at most this many. `/discover.toml` always
-has all tables.
+"""If there are more TOML tables to paste than this, the page leaves the tables out. The file
+`/discover.toml` has all tables in any case.
 """
 
 
 def latest_survey(site: Site, *, anew: bool = False) -> Found[SurveyedAccounts]:
-    """Return the last survey of all accounts. If it is old, or if `anew` is true, start another
-    survey in the background.
+    """Return the last survey of all accounts. If the survey is old, or if `anew` is true, start
+    another survey in the background.
     """
     return site.observer.latest(SURVEY, partial(_survey, site), anew=anew)
 
@@ -68,15 +68,15 @@ def surveys_of(site: Site) -> Surveys:
 
 
 def latest_discovery(site: Site, *, anew: bool = False) -> Found[Discovery]:
-    """Return the discovery of the last survey, without the proposal. See `latest_survey`."""
+    """Return the discovery in the last survey (`latest_survey`)."""
     survey = latest_survey(site, anew=anew)
     value = None if survey.value is None else survey.value.discovery
     return Found(value, survey.at, survey.since, survey.problem)
 
 
 def latest_findings(site: Site, *, anew: bool = False) -> Found[Sequence[Problem]]:
-    """Return the last findings of `doctor`. If they are old, or if `anew` is true, start another
-    examination in the background.
+    """Return the last findings of `doctor`. If the findings are old, or if `anew` is true, start
+    another examination in the background.
     """
     return site.observer.latest("doctor", partial(_examine, site), anew=anew)
 
@@ -98,9 +98,9 @@ def _examine(site: Site) -> Sequence[Problem]:
 
 
 _ASKED = ("account", "state", "name", "uncovered", "unused", "page")
-"""Parameters of the page's URL. The filters are the `account`, the `state`, letters in the `name`,
-and only `uncovered` domains. `unused` shows unused certificates instead of domains, and `page` is
-the number of the page.
+"""The parameters of the page's URL. `account` is a label, `state` the domain's state at the CDN,
+and `name` a part of the domain's name; `uncovered` leaves out covered domains. `unused` shows
+unused certificates in place of domains, and `page` is the number of the page.
 """
 
 
@@ -118,16 +118,19 @@ def _narrowed(everything: Discovery, asked: Mapping[str, str], now: datetime) ->
 
 
 class Discovered(Struct, frozen=True):
-    """The page of a discovery."""
+    """The view of a discovery: a table of domains or of unused certificates."""
 
-    #: The filters.
+    #: The value of each parameter in `_ASKED`; "" if absent.
     asked: Mapping[str, str]
+    #: The page of the table.
     table: TableView
+    #: The numbers of domains and certificates, in a sentence.
     summary: str
     #: The accounts to choose from, each as the value and the word shown.
     accounts: tuple[tuple[str, str], ...]
     #: The states to choose from, each as the value and the word shown.
     states: tuple[tuple[str, str], ...]
+    #: The problems with reading the accounts.
     problems: tuple[Problem, ...]
 
     @property
@@ -150,7 +153,7 @@ _CERTIFICATES = (
 def view_of_discovery(
     everything: Discovery, query: Mapping[str, str], now: datetime, voice: Voice
 ) -> Discovered:
-    """Return the page that a URL's query asks for, in the order of the discovery."""
+    """Return the view of a discovery for the query of a URL, with rows in the discovery's order."""
     asked = {key: query.get(key, "") for key in _ASKED}
     narrowed = _narrowed(everything, asked, now)
     names_account = len(everything.accounts) > 1
@@ -182,9 +185,9 @@ def _domain(domain: DiscoveredDomain, now: datetime, voice: Voice, *, names_acco
     if hint is not None and lineage is not None:
         hint = naming(hint, lineage)
     if domain.problem is not None and state.tone == "notice":
-        state = replace(state, tone="error")  # the problem does not pass by itself
+        state = replace(state, tone="error")  # unlike a change in progress, a problem stays
     elif state.tone == "ok":
-        state = replace(state, tone="")  # says nothing about the certificate
+        state = replace(state, tone="")  # a green badge would seem to judge the certificate
     return (
         replace(name, tone=""),
         Cell(domain.account if names_account else ""),
@@ -243,8 +246,8 @@ def _shown_again(request: Request) -> Response:
 
 
 def discover_toml(request: Request) -> Response:
-    """Return all tables to paste, as a file. Before the first survey has ended, redirect to the
-    page.
+    """Return the TOML tables for all uncovered domains, as a file. Before the end of the first
+    survey, redirect to the page.
     """
     survey = latest_survey(site_of(request)).value
     if survey is None:
@@ -268,8 +271,8 @@ SEVERITIES = {
 def view_of_findings(
     findings: Sequence[Problem], severity: str, page: str, voice: Voice
 ) -> TableView:
-    """Return a page of the findings of a severity, in the given order. An empty `severity` means
-    all findings.
+    """Return a page of the findings of a severity, in the given order. With an empty `severity`,
+    take all findings. `page` has the number of the page.
     """
     shown = [finding for finding in findings if severity in {"", finding.severity.value}]
     return tables.page_of(_FINDINGS, shown, page, lambda finding: _finding(finding, voice))
@@ -287,8 +290,8 @@ def _finding(finding: Problem, voice: Voice) -> Row:
 
 
 def doctor(request: Request) -> Response:
-    """Show the findings. A POST starts another examination in the background, and redirects to the
-    page.
+    """Show the findings of `doctor`. A POST starts another examination in the background, and
+    redirects to the page.
     """
     site, voice = site_of(request), voice_of(request)
     if request.method == "POST":

@@ -1,5 +1,5 @@
-"""Live events of runs. For each watched run, a single task asks the state for new events. Browsers
-get the events as server-sent events (HTML Standard, "Server-sent events").
+"""Pass on the events of runs in progress to browsers, as server-sent events (HTML Standard,
+"Server-sent events"). For each watched run, a single task asks the state for new events.
 """
 
 from __future__ import annotations
@@ -18,34 +18,45 @@ from certferry.ports.run_store import RunStore
 
 ASK_EVERY = 0.5
 BEAT_EVERY = 15.0
-"""Seconds between two questions to the state, and seconds of silence until a stream sends a beat. A
-beat shows proxies that the stream is alive (the HTML Standard advises 15 seconds).
+"""The seconds between two queries of the state, and the seconds without news after which a stream
+sends a beat: an event that shows proxies that the stream is alive (the HTML Standard advises 15
+seconds).
 """
 
 AT_ONCE = 1000
-"""The most events read by one query, and the most events of a run held for its watchers."""
+"""The most events that one query reads. Also the most events of a run that are kept in memory for
+the streams.
+"""
 
 MOST_OF_ONE = 20
-"""The most streams of a viewer at once. Each stream holds one of the server's 300 connections. A
-browser opens at most six streams, and a page that loses its stream still works.
+"""The most streams of a user at once, because each stream holds one of the server's 300
+connections. A browser opens at most six streams, and a page without its stream still works.
 """
 
 
 @dataclass(eq=False)
 class Feed:
-    """The events of a run. Belongs to the event loop; only the state is asked in a thread."""
+    """The events of a watched run. Only the event loop's thread uses this class; the state is
+    queried in other threads.
+    """
 
+    #: The id of the run.
     run: str
+    #: Returns the store of runs.
     runs: Callable[[], RunStore]
     #: Returns whether the process is ending.
     is_closing: Callable[[], bool]
+    #: The number of streams that watch the run.
     watchers: int = 0
+    #: Whether the run has ended, and all of its events are read.
     has_ended: bool = False
     #: How many certificates are done, and of how many.
     progress: tuple[int | None, int | None] = (None, None)
+    #: The last events read.
     _recent: deque[RunEvent] = field(default_factory=lambda: deque(maxlen=AT_ONCE))
     #: The number of the last event read.
     _asked: int = 0
+    #: Wakes the streams that wait for news.
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def after(
@@ -54,9 +65,11 @@ class Feed:
         progress: tuple[int | None, int | None],
         is_over: Callable[[], bool],
     ) -> Sequence[RunEvent]:
-        """Return the events after a number, or some of them if there are many. If there are none,
-        first wait for an event, for other progress, for the time of a beat, or for the end of the
-        run, the stream or the process. Then there may still be no event to return.
+        """Return the events after a number, at most `AT_ONCE`.
+
+        If there are none, first wait: for an event, for other progress than `progress`, for the end
+        of the run, of the stream (`is_over`) or of the process, but at most `BEAT_EVERY`. So the
+        result may be empty.
         """
         if self._recent and number < self._recent[0].number - 1:
             return await run_in_threadpool(self._read, number)
@@ -70,8 +83,8 @@ class Feed:
         return is_news or self.has_ended or self.is_closing()
 
     async def ask(self) -> None:
-        """Ask the state for events until the run has ended, or the process ends. If the state does
-        not answer, ask again.
+        """Query the state for events again and again, until the run has ended or the process ends.
+        Errors of the state are ignored.
         """
         while not (self.has_ended or self.is_closing()):
             is_more = False
@@ -82,7 +95,7 @@ class Feed:
         await self.notify()
 
     async def notify(self) -> None:
-        """Wake every stream of the run to check for news."""
+        """Wake every stream of the run, so that the stream checks for news."""
         async with self._news:
             self._news.notify_all()
 
@@ -97,7 +110,8 @@ class Feed:
         return is_more
 
     def _read_news(self) -> tuple[StoredRun | None, Sequence[RunEvent]]:
-        # The end is stored after the last event, so reading in this order misses no event.
+        # The run is read before the events. Since a run stores its end after its last event, the
+        # events are complete if the run has ended.
         return self.runs().stored_run(self.run), self._read(self._asked)
 
     def _read(self, number: int) -> Sequence[RunEvent]:
@@ -106,10 +120,11 @@ class Feed:
 
 @dataclass(eq=False)
 class Viewing:
-    """A stream following a run."""
+    """A stream that follows a run."""
 
+    #: The events of the run.
     feed: Feed
-    #: Whether the stream must end because the viewer has opened too many streams since.
+    #: Whether the stream must end, because the user has opened too many streams since.
     is_displaced: bool = False
     #: The progress that the stream has shown.
     _progress: tuple[int | None, int | None] = (None, None)
@@ -120,7 +135,9 @@ class Viewing:
         return self.is_displaced or self.feed.has_ended
 
     async def after(self, number: int) -> Sequence[RunEvent]:
-        """See `Feed.after`. Other progress is news once."""
+        """Return the events after a number, as `Feed.after` does. Wait for other progress than the
+        progress at the last call.
+        """
         events = await self.feed.after(number, self._progress, lambda: self.is_displaced)
         self._progress = self.feed.progress
         return events
@@ -128,21 +145,23 @@ class Viewing:
 
 @dataclass(eq=False)
 class Feeds:
-    """The runs watched at this moment."""
+    """The runs that are watched at this moment."""
 
+    #: Returns the store of runs.
     runs: Callable[[], RunStore]
+    #: Returns whether the process is ending.
     is_closing: Callable[[], bool]
-    #: By run.
+    #: The events of each watched run, by the run's id.
     _feeds: dict[str, Feed] = field(default_factory=dict)
-    #: The task asking the state, by run.
+    #: The task that queries the state, by the run's id.
     _asking: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    #: The streams of each viewer, oldest first.
+    #: The streams of each user, oldest first.
     _watches: dict[str, list[Viewing]] = field(default_factory=lambda: defaultdict(list))
 
     @asynccontextmanager
     async def watching(self, run: str, viewer: str) -> AsyncIterator[Viewing]:
-        """Follow a run for a `with` block. The first watcher starts asking the state, and the last
-        watcher stops asking. If the viewer has too many streams, the oldest stream ends.
+        """Follow a run within a `with` block. The state is queried as long as at least one stream
+        follows the run. If the user `viewer` has too many streams, the user's oldest stream ends.
         """
         feed = self._feeds.get(run)
         if feed is None:

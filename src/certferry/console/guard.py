@@ -1,11 +1,13 @@
-"""The guard before every route: identifies the user, refuses requests from foreign pages, and adds
-headers to every answer.
+"""The guard before every route: it identifies the user, refuses requests sent from foreign pages,
+and adds headers to every answer.
 
-Every route except `OPEN` needs a login: a session, a user named by the proxy at the unix socket, or
-a token for the API. The user and role are read from the state at each request. A change by a
-browser needs our own `Origin` and the session's form token. A change needs the role of an operator,
-unless it concerns only the visitor's account (`FOR_VIEWERS`). A proxy's headers count only from a
-trusted peer.
+Routes need a login, except `OPEN`, and `/metrics` in the case of `_may_read_metrics`. A login is a
+session, a user named by the proxy at the unix socket, or a token for the API. The user and the role
+are read from the state at each request.
+
+A change by a browser needs the console's own `Origin`, and after the login also the form token of
+the session. After the login a change needs the role of an operator, unless it concerns only the
+visitor's account (`FOR_VIEWERS`). A proxy's headers count only from a trusted proxy.
 """
 
 from __future__ import annotations
@@ -35,12 +37,12 @@ from certferry.present.language import ENGLISH, LANGUAGES
 from certferry.text import Text
 
 OPEN = ("/login", "/welcome/", "/healthz", "/static/")
-"""Paths answered without a login. A path that ends with `/` includes all paths below. `/metrics`
-has its own rule (`_may_read_metrics`).
+"""Paths that need no login. A path that ends with `/` stands for all paths below. `/metrics` has a
+rule of its own (`_may_read_metrics`).
 """
 
 FOR_VIEWERS = ("/logout", "/account/")
-"""Paths where a viewer may make changes, all to the viewer's own account."""
+"""Paths where a viewer may make changes, because they concern only the viewer's own account."""
 
 READING = frozenset({"GET", "HEAD"})
 LARGEST_BODY = 256 * 1024  # bytes; enough for a run naming 5,000 certificates
@@ -65,10 +67,12 @@ _HEADERS = {
 
 
 def cookie_name(site: Site, purpose: str = "") -> str:
-    """Return the name of a cookie of the console. Browsers accept a `__Host-` cookie only by HTTPS
-    and from exactly this host (draft-ietf-httpbis-rfc6265bis). All ports of a host share cookies
-    (RFC 6265 §8.5), and the cookie's path is `/`. The name contains our port and prefix, so two
-    consoles on a host have different cookies.
+    """Return the name of a cookie of the console. The cookie without a `purpose` has the session.
+
+    The name contains the console's port and prefix: all ports of a host share cookies (RFC 6265
+    §8.5), and two consoles on a host need different cookies. With HTTPS the name begins with
+    `__Host-`: browsers accept such a cookie only by HTTPS and from exactly this host
+    (draft-ietf-httpbis-rfc6265bis).
     """
     port = urlsplit(site.workspace().settings.console.base).port
     parts = ("certferry", purpose, str(port or ""), *site.prefix.split("/"))
@@ -76,10 +80,11 @@ def cookie_name(site: Site, purpose: str = "") -> str:
 
 
 def set_cookie(response: Response, site: Site, purpose: str, value: str, seconds: int) -> None:
-    """Make the browser store a cookie for this many seconds, or delete the cookie if they are 0.
+    """Make the browser store a cookie for `seconds`, or delete the cookie if `seconds` is 0.
 
-    The cookie is `Lax`, so a link in a message opens the page rather than the login. From a foreign
-    page the browser sends the cookie only with a navigation by GET, and a GET changes nothing.
+    The cookie is `Lax`, so a link in a message opens the page without a new login. From a foreign
+    page the browser sends a `Lax` cookie only when the user follows a link (GET), which changes
+    nothing.
     """
     name = cookie_name(site, purpose)
     response.set_cookie(name, value, seconds, secure=site.is_https, httponly=True, samesite="lax")
@@ -91,7 +96,9 @@ def start_session(response: Response, request: Request, secret: str) -> None:
 
 
 def form_token(secret: str) -> str:
-    """Return the token in a session's forms. A foreign page cannot know the token."""
+    """Return the token for the forms of a session. A foreign page does not know the token, because
+    it does not know the session's secret.
+    """
     return hmac.new(secret.encode(), b"forms", sha256).hexdigest()
 
 
@@ -99,7 +106,7 @@ def form_token(secret: str) -> str:
 
 
 class Peer(Struct, frozen=True):
-    """The other end of a connection."""
+    """The client that sent a request, as far as the connection and trusted headers show."""
 
     #: The client's address; `None` if the connection uses the unix socket and no header names an
     #: address.
@@ -118,8 +125,8 @@ def _networks(
 
 
 _WITH_PORT = re.compile(r"^(?:([\d.]+):\d+|\[([^\]]*)\](?::\d+)?)$")
-"""Matches an address with a port, as some proxies write addresses. The port is dropped, because it
-differs from connection to connection.
+"""Matches an address with a port, as some proxies write addresses. The port is dropped, because
+each connection of a client has another port.
 """
 
 
@@ -133,9 +140,11 @@ def _is_proxy(address: str, console: ConsoleSettings) -> bool:
 
 
 def peer_of(request: Request, console: ConsoleSettings) -> Peer:
-    """Return the peer of a request. Behind trusted proxies, its address is the last one in
-    `X-Forwarded-For` that does not belong to a trusted proxy. A proxy at the unix socket is
-    trusted, because the socket's permissions decide who connects.
+    """Return the peer of a request. Behind trusted proxies, the peer's address is the last address
+    in `X-Forwarded-For` that belongs to no trusted proxy.
+
+    A proxy is trusted if its address is in `trusted_proxies`, or if it uses the unix socket: the
+    socket's permissions decide who connects.
     """
     server = request.scope.get("server")
     is_unix = server is not None and server[1] is None
@@ -158,9 +167,9 @@ def _origin(scheme: str, host: str) -> str:
 
 
 def _must_be_our_host(request: Request, console: ConsoleSettings, peer: Peer) -> None:
-    """Refuse a request whose `Host` is neither the host in `url` nor an address at which the
-    console listens. From a trusted proxy, `X-Forwarded-Host` counts too. A foreign page could
-    otherwise make its own name resolve to this machine (DNS rebinding). Raises `PageRefused`.
+    """Raise `PageRefused` for a request whose `Host` is neither the host in `url` nor an address at
+    which the console listens. From a trusted proxy, `X-Forwarded-Host` counts too. Otherwise a
+    foreign page could make its own name resolve to this machine (DNS rebinding).
     """
     ours = urlsplit(console.base)
     names = {_origin(ours.scheme, ours.netloc), *_listened_at(request, ours.scheme)}
@@ -182,8 +191,9 @@ def _listened_at(request: Request, scheme: str) -> frozenset[str]:
 
 
 def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
-    """Refuse a change sent from a foreign page, with `PageRefused`. If the file has no `url`, the
-    names of the address at which the console listens are ours too.
+    """Raise `PageRefused` for a change sent from a foreign page: a change whose `Origin` is not the
+    console's URL. If the file has no `url`, the address at which the console listens counts as
+    well, also under the name localhost.
     """
     ours = urlsplit(console.base)
     origins = {_origin(ours.scheme, ours.netloc)}
@@ -205,8 +215,9 @@ def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
 
 
 def _user_of_proxy(request: Request, console: ConsoleSettings, peer: Peer) -> User | None:
-    """Return the user named by the proxy at the unix socket; `None` if there is no such proxy, or
-    it names no user. Raises `PageRefused` for an unknown user, and for several names.
+    """Return the user that the proxy at the unix socket names in `user_header`. Return `None` for
+    another connection, without this setting, and without a name. Raises `PageRefused` for an
+    unknown user, and for several names.
     """
     if console.user_header is None or not peer.is_unix:
         return None
@@ -224,8 +235,10 @@ def _user_of_proxy(request: Request, console: ConsoleSettings, peer: Peer) -> Us
 
 
 def _by_browser(request: Request, console: ConsoleSettings, peer: Peer) -> Visitor | None:
-    """Return the user named by the proxy, or else the user of the browser's session; `None` without
-    both. A browser with a user from the proxy gets a cookie with a secret for its forms.
+    """Return the user named by the proxy, or else the user of the browser's session, or `None`.
+
+    A browser whose user the proxy names needs no session. Such a browser gets a cookie with a
+    secret, from which the token of its forms is made.
     """
     site = site_of(request)
     secret = request.cookies.get(cookie_name(site), "")
@@ -255,8 +268,9 @@ def _by_token(request: Request, secret: str) -> Visitor | None:
 
 
 def _may_read_metrics(request: Request, console: ConsoleSettings, peer: Peer) -> bool:
-    """Return whether a program of this machine asks directly, and may so read `/metrics` without a
-    token. A proxy on this machine may pass on requests from anywhere, so proxies are refused.
+    """Return whether `/metrics` may be read without a token: by a program of this machine that
+    sends the request itself. A request that a proxy may have passed on is refused, because a proxy
+    on this machine may pass on requests from anywhere.
     """
     passes_on = {"forwarded", "via", "x-forwarded-for", "x-real-ip"} & {*request.headers}
     is_local = peer.address is not None and is_loopback(peer.address)
@@ -264,8 +278,8 @@ def _may_read_metrics(request: Request, console: ConsoleSettings, peer: Peer) ->
 
 
 def who_asks(request: Request) -> Visitor | None:
-    """Return the visitor, with the role now in the state; `None` without a login. A stream asks
-    again before it sends events. Raises `StateError`, and `PageRefused` for an unknown user.
+    """Return the visitor of a request, with the role now in the state; `None` without a login.
+    Raises `StateError`, and `PageRefused` if the proxy names an unknown user.
     """
     console = site_of(request).workspace().settings.console
     peer = peer_of(request, console)
@@ -278,8 +292,8 @@ def who_asks(request: Request) -> Visitor | None:
 
 
 def is_still_in(request: Request) -> bool:
-    """Return whether the visitor may still read: still logged in, not removed, and with the same
-    role.
+    """Return whether the visitor of a stream may still read: the visitor is still logged in, and
+    has the role that the visitor had at the beginning of the stream.
     """
     before, now = request.state.visitor, who_asks(request)
     return now is not None and (now.user.name, now.user.role) == (
@@ -300,8 +314,8 @@ def is_open(path: str) -> bool:
 
 
 def language_of(request: Request, user: User | None) -> str:
-    """Return the language of the answer: the language chosen in this browser, else the user's, else
-    the one that the browser prefers.
+    """Return the language of the answer: the language chosen in this browser (a cookie), else the
+    language stored for the user, else the language that the browser prefers.
     """
     chosen = request.cookies.get(cookie_name(site_of(request), "language"))
     for language in (chosen, None if user is None else user.language):
@@ -330,8 +344,8 @@ def preferred(accepted: str) -> str:
 
 
 def own_page(app: Starlette, address: str) -> str | None:
-    """Return the address, a path with a query, if the path leads to a page of the console.
-    Otherwise return `None`, so a redirect never leads to another site.
+    """Return `address`, a path with a query, if the path leads to a page of the console that needs
+    a login. Otherwise return `None`, so a redirect never leads to another site.
     """
     path, _, query = address.partition("?")
     path = unquote(path)
@@ -346,7 +360,7 @@ def own_page(app: Starlette, address: str) -> str | None:
 
 
 def within(path: str, prefix: str) -> str:
-    """Return a path without our prefix. A proxy may already have removed the prefix."""
+    """Return a path without the console's prefix, which a proxy may already have removed."""
     if prefix and (path == prefix or path.startswith(f"{prefix}/")):
         path = path.removeprefix(prefix)
     return path or "/"
@@ -356,14 +370,14 @@ def within(path: str, prefix: str) -> str:
 
 
 class AccessGuard:
-    """The application with the guard in front."""
+    """The application with the guard in front, as an ASGI application."""
 
     def __init__(self, app: Starlette, site: Site) -> None:
         self.app = app
         self.site = site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it. See the ASGI specification."""
+        """Answer a request, or refuse the request. See the ASGI specification."""
         if scope["type"] != "http":
             return
         path = within(scope["path"], self.site.prefix)
@@ -373,7 +387,7 @@ class AccessGuard:
         answering = _Answering(request, send)
         try:
             body = b"" if request.method in READING else await _body_of(request)
-            if path == "/healthz":  # in the event loop, because slow pages may hold every thread
+            if path == "/healthz":  # not in a thread, because slow pages may hold every thread
                 instead = self._admit(request, body)
             else:
                 instead = await run_in_threadpool(self._admit, request, body)
@@ -390,8 +404,8 @@ class AccessGuard:
                 await refusal(request, error)(scope, receive, answering.send)
 
     def _admit(self, request: Request, body: bytes) -> Response | None:
-        """Identify the visitor, and check that the request is allowed. Return the answer to give
-        instead of the page, or None to show the page. Raises `PageRefused` and `StateError`.
+        """Identify the visitor, and check that the request is allowed. Return a redirect to send in
+        place of the page, or `None` to answer by the page. Raises `PageRefused` and `StateError`.
         """
         path, console = path_of(request), self.site.workspace().settings.console
         peer = peer_of(request, console)
@@ -420,7 +434,9 @@ class AccessGuard:
         return None
 
     def _in_language(self, request: Request, language: str) -> Response:
-        """Make the browser store a language, and redirect to the same page."""
+        """Return a redirect to the same page, or else to the first page, and make the browser store
+        the language.
+        """
         query = request.query_params.multi_items()
         rest = urlencode([(name, value) for name, value in query if name != "lang"])
         path = quote(path_of(request))
@@ -431,8 +447,8 @@ class AccessGuard:
         return response
 
     def _to_login(self, request: Request) -> Response:
-        """Redirect a person to the login, which leads back to the page. Raises `PageRefused` for a
-        program.
+        """Return a redirect to the login, which leads back to the page afterwards. Raises
+        `PageRefused` on a path for programs.
         """
         path = path_of(request)
         if is_for_programs(path):
@@ -452,8 +468,8 @@ class AccessGuard:
 
 
 def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_token: bool) -> None:
-    """Refuse a browser's change without the session's form token, and a change that a viewer may
-    not make. Raises `PageRefused`.
+    """Raise `PageRefused` for a browser's change without the form token of the session, and for a
+    change that a viewer may not make.
     """
     if not is_by_token:
         sent = request.headers.get("x-csrf-token") or _field(request, body, "csrf")
@@ -503,7 +519,9 @@ async def _body_of(request: Request) -> bytes:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Return the application's `receive`: first the body already read, then the later messages."""
+    """Return a `receive` for the application, which gives the body already read, and then the later
+    messages of the connection.
+    """
     waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def next_message() -> Message:

@@ -1,4 +1,6 @@
-"""Answers for monitors over HTTP: whether certferry works, and the metrics."""
+"""Answer monitors over HTTP: `/healthz` says whether this host's certferry works, and `/metrics`
+has the metrics.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,12 @@ from certferry.wiring.workspace import Workspace
 METRICS = "text/plain; version=0.0.4"
 """The format of Prometheus (docs/facts/receivers.md §3)."""
 
-LONGEST = 10  # seconds
+LONGEST = 10  # seconds that `ask_healthz` waits for the console
 
 
 def ask_healthz(console: ConsoleSettings) -> None:
-    """Ask the console listening at the address in the settings. Raises `CertferryError` unless the
-    console answers that certferry works.
+    """Query `/healthz` of the console at the address in the settings. Raises `CertferryError`
+    unless the console answers that certferry works.
     """
     try:
         with closing(_connect(console)) as connection:
@@ -58,8 +60,9 @@ def ask_healthz(console: ConsoleSettings) -> None:
 
 
 def _connect(console: ConsoleSettings) -> HTTPConnection:
-    """Return a connection to the console on this machine. The console's certificate is not checked,
-    because it is for a name, and the connection is to an address.
+    """Return a connection to the console on this machine. The console's certificate is not
+    verified: the certificate is for a name, and the connection goes to an address. Raises
+    `OSError`.
     """
     connection = HTTPConnection("localhost", timeout=LONGEST)
     if console.address is None:
@@ -80,24 +83,26 @@ def _connect(console: ConsoleSettings) -> HTTPConnection:
 
 
 class Health:
-    """Finds out whether certferry works. The examination has its own thread, so monitors need not
-    wait while slow pages hold all other threads. Belongs to the event loop.
+    """Examines whether certferry works on this host. The examination has a thread of its own, so
+    monitors get an answer even while slow pages hold all other threads. Only the event loop's
+    thread may use this class.
     """
 
     def __init__(self) -> None:
         self._latest: Future[bool] | None = None
 
     async def is_well(self, workspace: Workspace) -> bool:
-        """Return whether this host works. Concurrent callers share an examination."""
+        """Return whether certferry works on this host (`_is_well`). Concurrent callers share one
+        examination.
+        """
         if self._latest is None or self._latest.done():
             self._latest = in_thread(partial(_is_well, workspace), "health")
         return await asyncio.shield(asyncio.wrap_future(self._latest))
 
 
 async def healthz(request: Request) -> Response:
-    """Answer 200 if a run can use the state and this host's last run is at most 26 hours old (a run
-    in progress counts from its start), else 503. The path needs no login, so the answer gives no
-    details.
+    """Answer 200 if certferry works on this host (`_is_well`), else 503. The path needs no login,
+    so the answer gives no details.
     """
     health: Health = request.app.state.health
     is_well = await health.is_well(site_of(request).workspace())
@@ -105,8 +110,8 @@ async def healthz(request: Request) -> Response:
 
 
 def _is_well(workspace: Workspace) -> bool:
-    """Return whether this host works: a run can use the state, and this host's last run is recent
-    enough (`away_since`).
+    """Return whether certferry works on this host: the state answers and its key fits, and the last
+    run ended at most 26 hours ago (`away_since`). The start of a run in progress counts as well.
     """
     state = workspace.state
     try:
@@ -119,7 +124,7 @@ def _is_well(workspace: Workspace) -> bool:
 
 
 def metrics(request: Request) -> Response:
-    """Answer with the content of the metrics file."""
+    """Answer with the present metrics, in the format of the metrics file. Raises `StateError`."""
     workspace = site_of(request).workspace()
     text = metrics_of(workspace.settings, workspace.state, {})
     return PlainTextResponse(text, media_type=METRICS)

@@ -1,7 +1,7 @@
-"""The history of changes, newest first: a page of entries grouped by run, and all matching entries
-as CSV or JSON.
+"""Show the history of changes, newest first: a page with the entries grouped by run, and downloads
+of all matching entries as CSV or JSON.
 
-The history of certificates and the history of the console's users and tokens are two lists.
+There are two histories: of certificates, and of the console's users and tokens.
 """
 
 from __future__ import annotations
@@ -47,29 +47,35 @@ from certferry.wiring.selection import history_of
 from certferry.wiring.workspace import Workspace
 
 IN_A_PORTION = 1000
-"""How many entries of a download are read at a time, so memory use does not grow with the history.
+"""The number of entries that a download reads at a time. So the memory in use does not grow with
+the history.
 """
 
 _LONG = 19
 """The number of an entry has fewer digits than this. Databases refuse longer numbers."""
 MOST_NAMED = 10
-"""A row of several entries with the same cause names at most this many certificates."""
+"""The most certificates that a row of several entries with the same cause names."""
 USERS = "users"
 """The value of `about` for the history of users and tokens."""
 
 
 class Filters(Struct, frozen=True):
-    """The filters of a history page, as in the URL."""
+    """The filters of a page of the history, as written in the URL. An empty filter leaves nothing
+    out.
+    """
 
+    #: The certificate's lineage, or a domain of the certificate.
     name: str = ""
+    #: The host that made the entry.
     host: str = ""
+    #: The person or program that made the change.
     who: str = ""
-    #: A moment, or a day in UTC. The page's script sends moments, for days of the viewer's time
-    #: zone.
+    #: The first moment, or a day in UTC. The page's script sends moments: the beginnings of days in
+    #: the viewer's time zone.
     since: str = ""
-    #: As `since`. If it is a day, the whole day is included.
+    #: The moment at which the entries end, or the last day in UTC, which is included.
     until: str = ""
-    #: The number of an entry.
+    #: The number of an entry: only entries before it.
     before: str = ""
     #: An event of `EVENTS` or `ACCESS_EVENTS`.
     event: str = ""
@@ -79,7 +85,7 @@ class Filters(Struct, frozen=True):
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Filters:
         """Read the filters from the query of a URL. NUL characters are replaced, because databases
-        refuse them.
+        refuse NUL characters.
         """
         keys = ("name", "host", "who", "from", "until", "before", "event", "about")
         return cls(
@@ -96,7 +102,7 @@ class Filters(Struct, frozen=True):
 
     @property
     def is_set(self) -> bool:
-        """Whether a filter leaves entries out."""
+        """Whether a filter other than `before` and `about` leaves entries out."""
         return bool(any((self.name, self.event, self.host, self.who, self.since, self.until)))
 
     @property
@@ -105,16 +111,16 @@ class Filters(Struct, frozen=True):
         return self.about == USERS or self.name == ACCESS
 
     def entries(self, workspace: Workspace, limit: int) -> tuple[HistoryEntry, ...]:
-        """Return at most `limit` matching entries, newest first. Raises `ConfigError` for an
-        unreadable filter, and for an unknown name.
+        """Return at most `limit` matching entries, newest first. Raises `ConfigError` for a filter
+        that cannot be read, and for an unknown name.
         """
         if self.is_about_users:
             return workspace.state.history(ACCESS, limit, self.number(), self.which())
         return history_of(self.name or None, limit, workspace, self.number(), self.which())
 
     def which(self) -> HistoryFilter:
-        """Return the filter for the store, without name and number. Raises `ConfigError` for an
-        unreadable moment.
+        """Return the filters for the state, except `name` and `before`. Raises `ConfigError` for a
+        moment that cannot be read.
         """
         since, until = _moment(self.since), _moment(self.until, after=timedelta(days=1))
         without = None if self.is_about_users else ACCESS
@@ -123,8 +129,8 @@ class Filters(Struct, frozen=True):
         )
 
     def number(self) -> int | None:
-        """Return the number in `before`; `None` if `before` is empty. Raises `ConfigError` if it is
-        not the number of an entry.
+        """Return the number in `before`; `None` if `before` is empty. Raises `ConfigError` for text
+        that cannot be the number of an entry.
         """
         if self.before and not (self.before.isdecimal() and len(self.before) < _LONG):
             raise ConfigError(Text("{word} is not the number of an entry", word=self.before))
@@ -132,8 +138,9 @@ class Filters(Struct, frozen=True):
 
 
 def _moment(word: str, after: timedelta = timedelta(0)) -> datetime | None:
-    """Return the moment in a filter; for a day, the beginning of the day plus `after`; `None` for
-    an empty filter. Without a zone, UTC counts. Raises `ConfigError`.
+    """Return the moment in a filter. For a day, return the beginning of the day plus `after`; for
+    an empty filter, return `None`. A moment without an offset is in UTC. Raises `ConfigError` for
+    other text.
     """
     if not word:
         return None
@@ -160,8 +167,9 @@ _TONES = {FAILED: "error", REFUSED: "error", "verified": "ok", "drift found": "w
 def _row(
     entry: HistoryEntry, filters: Filters, voice: Voice, others: Sequence[HistoryEntry] = ()
 ) -> Row:
-    """Make a row of an entry, and of `others` with the same cause. The certificate, person and host
-    link to their own histories. A table of a single certificate does not repeat the name.
+    """Make a row of an entry, and of `others` with the same cause. The certificate, the person and
+    the host are links that add a filter. In a history of a single certificate, the row leaves out
+    the name.
     """
     is_known = filters.is_about_users or filters.name == entry.lineage
     host, lineage = entry.host or "", "" if is_known else entry.lineage
@@ -185,7 +193,9 @@ def _named(lineage: str, cause: Cause | None, filters: Filters, voice: Voice) ->
 
 
 def _concern_of(entry: HistoryEntry) -> Concern | None:
-    """Return a failed or refused attempt as a concern; `None` for another entry."""
+    """Return the concern of an entry about a run that failed or was refused. Return `None` for any
+    other entry.
+    """
     problem = entry.facts.get("problem")
     if entry.event not in {FAILED, REFUSED} or not isinstance(problem, Text):
         return None
@@ -194,13 +204,15 @@ def _concern_of(entry: HistoryEntry) -> Concern | None:
 
 
 def _cause_of(entry: HistoryEntry) -> Hashable:
-    """Return a value that consecutive entries with the same cause share."""
+    """Return a value that is equal for entries with the same cause."""
     concern = _concern_of(entry)
     return entry.number if concern is None else key_of(concern)
 
 
 def _joined(entry: HistoryEntry, cause: Cause | None) -> HistoryEntry:
-    """Return an entry with the sentence of a cause of several entries."""
+    """Return an entry with the facts of the cause that several entries share, if any: target,
+    domain and problem.
+    """
     if cause is None:
         return entry
     where = {"target": cause.subject.target, "domain": cause.subject.domain}
@@ -211,23 +223,26 @@ def _joined(entry: HistoryEntry, cause: Cause | None) -> HistoryEntry:
 class Group(Struct, frozen=True):
     """Consecutive entries of a run, or consecutive entries outside runs."""
 
-    #: `None` for entries outside runs, and for entries of runs that are no longer stored.
+    #: The run; `None` for entries outside runs, and for entries of runs that are no longer stored.
     run: RunRow | None
+    #: The rows of the entries.
     rows: tuple[Row, ...]
 
 
 class GroupedTable(Struct, frozen=True):
     """Entries of the history in a table, grouped by run."""
 
+    #: The table, with the rows of all groups.
     table: TableView
+    #: The groups, in the order of the table.
     groups: tuple[Group, ...]
 
 
 def grouped_table(
     entries: Sequence[HistoryEntry], filters: Filters, store: RunStore, voice: Voice
 ) -> GroupedTable:
-    """Return a table of entries, which must be newest first, grouped by run. Consecutive entries
-    with the same cause share a row.
+    """Return a table of entries, grouped by run. The entries must be newest first. Consecutive
+    entries with the same run and cause share a row.
     """
     with_runs = zip(_runs_of(entries, store), entries, strict=True)
     alike = [
@@ -246,8 +261,8 @@ def grouped_table(
 
 
 def _runs_of(entries: Sequence[HistoryEntry], store: RunStore) -> list[StoredRun | None]:
-    """Return, for each entry, the run that made the entry: the newest run of the entry's host,
-    person and certificate that was in progress at the entry's moment; `None` without such a run.
+    """Return for each entry the run that probably made the entry, or `None`. This is the newest run
+    of the entry's host, person and certificate that was in progress at the entry's moment.
     """
     if not entries:
         return []
@@ -307,14 +322,14 @@ def history(request: Request) -> Response:
 
 _COLUMNS = ("at", "name", "event", "who", "host", "number", "target", "domain", "fingerprint")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""The first characters by which spreadsheets recognise a formula, and their wide forms, which some
-spreadsheets accept.
+"""The first characters by which a spreadsheet takes a cell for a formula. Some spreadsheets also
+accept the full-width forms.
 """
 
 
 def csv_of(entries: Sequence[HistoryEntry]) -> str:
-    """Return entries as rows of CSV (RFC 4180), without the heading. Facts without a column of
-    their own are in the last column (`facts`), as `KEY=VALUE`.
+    """Return entries as rows of CSV (RFC 4180), without the heading. The last column, `facts`, has
+    the facts without a column of their own, as `KEY=VALUE`.
     """
     output = io.StringIO()
     csv.writer(output).writerows([*map(_harmless, _cells(entry))] for entry in entries)
@@ -330,7 +345,9 @@ def _cells(entry: HistoryEntry) -> Iterator[str]:
 
 
 def _harmless(words: str) -> str:
-    """Return a cell that spreadsheets take for text: a formula gets an apostrophe in front."""
+    """Return a cell that spreadsheets take for text: words like a formula get an apostrophe in
+    front.
+    """
     return f"'{words}" if words.startswith(_FORMULA) else words
 
 
@@ -373,8 +390,8 @@ def _download(
     written: Callable[[Sequence[HistoryEntry]], str],
     closing: str = "",
 ) -> Response:
-    """Return all matching entries as a file, sent in portions. Unreadable filters return the page
-    with the mistake.
+    """Return all matching entries as a file, sent in portions. If a filter cannot be read, return
+    the page of the history with the mistake.
     """
     filters, workspace = Filters.read(request.query_params), site_of(request).workspace()
     portions = map(written, _portions(filters, workspace))

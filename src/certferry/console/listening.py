@@ -1,5 +1,5 @@
-"""The sockets of the console (a port, a unix socket, or sockets opened by systemd), and the
-certificate served there, which can be replaced without a restart.
+"""Open the sockets at which the console listens: a port, a unix socket, or sockets passed by
+systemd. Also serve the console's certificate there, and replace the certificate without a restart.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _FIRST = 3
 """The first descriptor passed by systemd (sd_listen_fds(3))."""
 
 _MODE = 0o660
-"""The mode of the unix socket: only the owner and the group can connect, because a proxy at the
-socket names the user who is logged in.
+"""The mode of the unix socket: only the owner and the group can connect. A program at the socket
+can act as any user, because the proxy there names the user.
 """
 
 _BACKLOG = 128
@@ -43,8 +43,9 @@ _IS_NO_NAME = re.compile(r"localhost|[0-9.]+|.*:.*")
 def listening(
     console: ConsoleSettings, environ: MutableMapping[str, str]
 ) -> Iterator[tuple[socket.socket, ...]]:
-    """Listen for a `with` block: at the sockets passed by systemd, or else at the address in the
-    settings. Raises `ConfigError`. At the end, close the sockets, and remove our own unix socket.
+    """Listen within a `with` block, at the sockets passed by systemd, or else at the address in the
+    settings. At the end, close the sockets, and remove a unix socket made here. Raises
+    `ConfigError` if the console cannot listen there.
     """
     sockets, path = _handed_over(console, environ), None
     if not sockets:
@@ -64,8 +65,8 @@ def _handed_over(
     console: ConsoleSettings, environ: MutableMapping[str, str]
 ) -> tuple[socket.socket, ...]:
     """Return the sockets passed by systemd; `()` if there are none. Programs that certferry starts
-    inherit neither these sockets nor systemd's variables. Raises `ConfigError` if a setting does
-    not fit the address of a socket.
+    inherit neither these sockets nor systemd's variables. Raises `ConfigError` if a setting of the
+    console does not fit the address of a socket.
     """
     asked, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     if asked != str(os.getpid()) or not count.isdigit():
@@ -128,8 +129,8 @@ def _at_path(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket left by a process that was killed. Raises `ConfigError` if the path is
-    another kind of file, or a process listens at the socket.
+    """Remove the unix socket that a killed process has left. Raises `ConfigError` if the path is
+    another kind of file, or if a process listens at the socket.
     """
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
@@ -162,8 +163,8 @@ def name_of(listener: socket.socket) -> str:
 
 
 class ServedCertificate:
-    """The certificate served by the console. `context` is for the sockets; each handshake uses the
-    certificate loaded last.
+    """The certificate that the console serves. The server uses `context` for its sockets; in each
+    handshake, `context` presents the certificate loaded last.
     """
 
     def __init__(self) -> None:
@@ -174,9 +175,10 @@ class ServedCertificate:
         self.context.sni_callback = self._choose
 
     def load(self, workspace: Workspace) -> bool:
-        """Serve the certificate that the settings name: from files, or the newest in the state that
-        is not revoked. Return whether it differs from the certificate served before. Raises
-        `ConfigError` if it is missing, cannot be read, or does not cover the name in `url`.
+        """Serve the certificate that the settings name, from now on: from files, or from the state
+        the newest certificate that is not revoked. Return whether another certificate was served
+        before. Raises `ConfigError` if the certificate is missing, cannot be read, or does not
+        cover the host in `url`.
         """
         console = workspace.settings.console
         bundle = self._bundle(workspace)
@@ -185,7 +187,7 @@ class ServedCertificate:
             return False
         context = _new_context()
         _load(context, bundle)
-        # Replaced as a whole, because another thread may be in a handshake.
+        # The context is replaced as a whole, because another thread may be in a handshake.
         self._current, self._served = context, bundle.fullchain_digest
         return True
 
@@ -219,8 +221,8 @@ def _new_context() -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, bundle: CertificateBundle) -> None:
-    """Load a certificate with its key. Python's `ssl` reads both only from a file, so the file is
-    in memory (memfd_create(2)).
+    """Load a certificate with its key. Python's `ssl` reads both only from a file, so write a file
+    in memory (memfd_create(2)): the key must not get onto a disk.
     """
     with os.fdopen(os.memfd_create("certificate"), "w") as file:
         file.write(bundle.fullchain_pem + bundle.privkey_pem.reveal())

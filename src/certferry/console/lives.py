@@ -1,4 +1,6 @@
-"""Lists of certificates: the state of each, the filters, and the pages."""
+"""Make lists of certificates: filter the certificates, divide them into pages, and give each
+certificate a state in a word or two.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +27,16 @@ _DAY = timedelta(days=1)
 
 
 class State(Struct, frozen=True):
-    """How a certificate stands."""
+    """The state of a certificate, as a badge."""
 
     #: The class of the badge.
     level: str
-    #: The standing in a word or two.
+    #: The state in a word or two.
     word: Text
 
 
 def state_of(life: Life) -> State:
-    """Return how a certificate stands, judged from the stored records alone."""
+    """Return the state of a certificate, judged by the stored records alone."""
     if life.concerns:
         return State(life.severity, Text("needs attention"))
     if life.is_owned_elsewhere:
@@ -47,32 +49,34 @@ def state_of(life: Life) -> State:
 class Wanted(Struct, frozen=True):
     """A filter of certificates. Empty values filter nothing."""
 
-    #: One of `STATES`.
+    #: A key of `STATES`: only certificates in this state.
     state: str = ""
-    #: Words in a name or domain.
+    #: Words: only certificates with each word in a name or domain.
     words: str = ""
-    #: The moment at which a day begins. The certificate has a milestone on that day.
+    #: The beginning of a day: only certificates with a milestone within 24 hours from then.
     day: datetime | None = None
-    #: The label of an account. The certificate uses the account, for DNS or as a target.
+    #: The label of an account: only certificates that use the account, for DNS or as a target.
     account: str = ""
 
 
 class ListView(Struct, frozen=True):
-    """A page of matching certificates, the first to end at the top."""
+    """A page of the certificates that match a filter, the first to end at the top."""
 
+    #: The certificates on this page.
     lives: Sequence[Life]
     #: The number of all matching certificates.
     count: int
     #: The number of this page, from 1.
     number: int
+    #: The number of pages.
     pages: int
     #: The position of this page's first certificate, from 1.
     first: int
 
 
 def list_view(stored: Snapshot, wanted: Wanted, asked: str, size: int) -> ListView:
-    """Return the page `asked` of the matching certificates, or the nearest page, with `size`
-    certificates a page.
+    """Return a page of the certificates that match `wanted`, with `size` certificates a page.
+    `asked` has the number of the page (see `page_number`).
     """
     words = wanted.words.casefold().split()
     matching = [
@@ -121,7 +125,9 @@ def _has(words: Sequence[str], life: Life, stored: Snapshot) -> bool:
 
 
 def day_of(asked: str) -> datetime | None:
-    """Return the moment in a query; `None` if the text is not a usable moment with a zone."""
+    """Return the moment in a query; `None` if the text is no moment with an offset from UTC, or if
+    a calculation with the moment could overflow.
+    """
     try:
         moment = datetime.fromisoformat(asked)
     except ValueError:

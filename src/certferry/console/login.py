@@ -1,8 +1,8 @@
 """Login, logout, the link for choosing a password, and a user's own account.
 
-Every guess is counted before verifying, by address and by name. An attacker who guesses anna's
-password also blocks anna's logins. Anna's sessions go on, and the link of `certferry console user
-reset` still works.
+Every password that is sent for verification is counted first, as a guess: by the client's address
+and by the user's name. So an attacker who tries passwords for anna also blocks anna's own logins.
+Anna's sessions go on, and the link of `certferry console user reset` still works.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from certferry.wiring.passwords import hashed, is_password, keep_access
 _log = logging.getLogger(__name__)
 
 PER_ADDRESS, PER_NAME = 20, 10
-"""The most guesses within `WAIT` from an address, and for a name. An office may share one
-address.
+"""The most guesses within `WAIT` from an address, and for a name. More are allowed from an address,
+because an office may share one address.
 """
 
 WAIT = timedelta(minutes=15)
 REFUSED_FOR = timedelta(seconds=30)
-"""How long further guesses are refused without asking the state, because runs need the state
-too.
+"""How long further guesses are refused without asking the state, after a guess above the maximum:
+many guesses must not slow down the runs, which need the state too.
 """
 
 AT_ONCE, MOST_WAITING = 2, 20
-"""The most passwords verified at once (each takes memory and a core), and the most requests that
-wait for a turn: about a second's work. Requests wait in the event loop, so pages keep their
-threads.
+"""The most passwords verified at once, because each takes memory and a core; and the most requests
+that wait for a turn or have one, about a second's work. Requests wait in the event loop, so other
+pages keep their threads.
 """
 
 
@@ -54,7 +54,7 @@ threads.
 
 
 class Guesses:
-    """Counts guesses, and refuses further guesses above the maximum. Safe to use from any
+    """Counts guesses in the state, and refuses guesses above the maximum. Safe to use from any
     thread.
     """
 
@@ -63,14 +63,16 @@ class Guesses:
         self._guard = threading.Lock()
 
     def count(self, request: Request, whose: dict[str, int]) -> datetime:
-        """Count a guess under each key of `whose`, and return the time of the guess. The value of a
-        key is its maximum. Raises `PageRefused` if a count is above the maximum. If that was so
-        within `REFUSED_FOR`, it raises without counting.
+        """Count a guess under each key of `whose`, and return the time of the guess. The values of
+        `whose` are the maximum counts.
+
+        Raises `PageRefused` if a count is above its maximum. For `REFUSED_FOR` after such a
+        refusal, guesses under the key are refused without counting.
         """
         now = site_of(request).now()
         state = site_of(request).workspace().state
         if not any(self._is_refused(key, now) for key in whose):
-            # A list, so every key is counted even after a key above the maximum.
+            # A list, so that every key is counted, also after a key above the maximum.
             over = [key for key, most in whose.items() if state.count_guess(key, now) > most]
             with self._guard:
                 self._refused |= dict.fromkeys(over, now + REFUSED_FOR)
@@ -94,7 +96,9 @@ class Guesses:
 
 
 class Turns:
-    """Limits how many passwords are verified at once. Belongs to the event loop."""
+    """Limits how many passwords are verified at once. Only the event loop's thread may use this
+    class.
+    """
 
     def __init__(self) -> None:
         self._verifying = asyncio.Semaphore(AT_ONCE)
@@ -120,8 +124,8 @@ class Turns:
 def with_password(
     page: Callable[[Request, FormData], Response],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Make a route from a function that verifies or stores a password. The function runs when its
-    turn comes.
+    """Make a route of a function that verifies or stores a password. The function gets the request
+    and its form, and runs in a thread when its turn comes (`Turns`).
     """
 
     async def route(request: Request) -> Response:
@@ -134,8 +138,9 @@ def with_password(
 
 
 def counted_as(address: str | None) -> str:
-    """Return the key under which an address's guesses are counted. An IPv6 address counts as its
-    /64 network, because a single host may use every address of the network.
+    """Return the key under which the guesses from an address are counted. An IPv6 address counts as
+    its /64 network, because a single host may use every address of the network. `None` stands for
+    the unix socket.
     """
     try:
         parsed = ipaddress.ip_address(address or "")
@@ -148,8 +153,8 @@ def counted_as(address: str | None) -> str:
 
 
 def _is_right(request: Request, name: str, password: str, user: access.User | None) -> bool:
-    """Count a guess, and return whether the password is right. If it is, take the guess back, and
-    forget all guesses of the name. Raises `PageRefused` above the maximum.
+    """Count a guess, and return whether the password is the user's. If so, take the guess back from
+    the address, and forget all guesses for the name. Raises `PageRefused` above a maximum.
     """
     address = counted_as(request.state.address)
     named = f"name {name.lower() if access.is_name(name) else ''}"
@@ -168,7 +173,9 @@ def _is_right(request: Request, name: str, password: str, user: access.User | No
 
 
 def login(request: Request) -> Response:
-    """Show the login form. A logged-in user is redirected."""
+    """Show the login form. A logged-in user is redirected to the page named in the query's `next`,
+    or else to the first page.
+    """
     back = own_page(request.app, request.query_params.get("next", "")) or "/"
     if request.state.visitor is not None:
         return RedirectResponse(link(request, back), 303)
@@ -196,14 +203,14 @@ def _user_in(request: Request, form: FormData) -> access.User | None:
 
 
 def log_in(request: Request, form: FormData) -> Response:
-    """Begin a session if the name and password match; otherwise show the form again. Raises
-    `PageRefused` after too many guesses.
+    """Begin a session if the name and the password match, and redirect; otherwise show the form
+    again. Raises `PageRefused` after too many guesses.
     """
     name, password = _words(form, "name").strip(), _words(form, "password")
     back = own_page(request.app, _words(form, "next")) or "/"
     user = _user_in(request, form)
     if not _is_right(request, name, password, user) or user is None:
-        # The log omits the name, because users sometimes type a password into that field.
+        # The log omits the name, because users sometimes type the password into the name's field.
         _log.warning(Text("login refused from {address}", address=request.state.address or "unix"))
         return _login_form(request, back, name, Text("wrong user name or password"))
     return _begun(request, user, back)
@@ -215,7 +222,7 @@ def _words(form: FormData, name: str) -> str:
 
 
 def _begun(request: Request, user: access.User, back: str) -> Response:
-    """Begin a session of a user, replacing the browser's earlier session."""
+    """Begin a session in place of the browser's earlier session, and redirect to `back`."""
     site, secret = site_of(request), secrets.token_urlsafe(32)
     now, state = site.now(), site.workspace().state
     earlier = request.cookies.get(cookie_name(site))
@@ -248,8 +255,8 @@ def log_out(request: Request) -> Response:
 
 
 def welcome(request: Request) -> Response:
-    """Show the form for choosing a password. Showing the form does not use up the link. Raises
-    `PageRefused` if the link is over.
+    """Show the form for choosing a password. The link still works afterwards. Raises `PageRefused`
+    if the link no longer works.
     """
     return _welcome_form(request, _user_of_link(request))
 
@@ -280,8 +287,9 @@ def _welcome_form(request: Request, name: str, problem: Text | None = None) -> R
 
 
 def choose_password(request: Request, form: FormData) -> Response:
-    """Store the chosen password, which uses up the link, and log in. A password that cannot be
-    chosen shows the form again. Raises `PageRefused` if the link is over.
+    """Store the chosen password, after which the link no longer works, and log the user in. For a
+    password that cannot be chosen, show the form again. Raises `PageRefused` if the link no longer
+    works.
     """
     name, chosen = _user_of_link(request), _words(form, "password")
     problem = _why_not(chosen, _words(form, "again"), name)
@@ -332,9 +340,11 @@ def _account_page(
 
 
 def change_password(request: Request, form: FormData) -> Response:
-    """Store another password, end all sessions of the user, and begin a new session in this
-    browser: an earlier cookie may have been copied. A wrong or unsuitable password changes nothing,
-    and the page says so. Raises `PageRefused` for a user of the proxy, and after many guesses.
+    """Store another password of the user, end all sessions of the user, because a cookie may have
+    been copied, and begin a new session in this browser.
+
+    If the current password is wrong, or the new password cannot be chosen, change nothing and say
+    so on the page. Raises `PageRefused` for a user named by the proxy, and after too many guesses.
     """
     visitor, site = visitor_of(request), site_of(request)
     if visitor.session is None:
@@ -353,7 +363,9 @@ def change_password(request: Request, form: FormData) -> Response:
 
 
 def change_language(request: Request, form: FormData) -> Response:
-    """Store the user's language; an empty choice means the browser's language."""
+    """Store the language chosen for the user. With an empty choice, store none: then the browser's
+    language counts.
+    """
     chosen = _words(form, "language")
     stored = chosen if chosen in dict(LANGUAGE_NAMES) else None
     site = site_of(request)

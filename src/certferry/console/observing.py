@@ -1,6 +1,6 @@
-"""Observations for pages that ask services, such as a plan, discover and doctor. An observation may
-take minutes, so it runs in a background thread, once for all visitors. A page shows the last result
-and the time of the result.
+"""Observe services for pages such as the plan, discover and doctor. An observation may take
+minutes, so it runs in a background thread, once for all visitors. A page shows the last result,
+with its time.
 """
 
 from __future__ import annotations
@@ -30,32 +30,33 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 FRESH = timedelta(minutes=1)
-"""A result is current up to this age. Later, the next request observes again."""
+"""The age up to which a result is current. The first request after that starts another observation.
+"""
 
 AT_ONCE = 4
-"""The most observations at once. Even a program that opens a thousand pages starts only this many
-threads. The pace of each account limits the requests to services anyway.
+"""The most observations at once, each in a thread: a program that opens a thousand pages must not
+start a thousand threads.
 """
 
 _log = logging.getLogger(__name__)
 
 
 class Found(Struct, Generic[T], frozen=True):
-    """The last result of an observation."""
+    """The last result of a kind of observation, and the progress of an observation of this kind."""
 
-    #: `None` before the first success.
+    #: The last successful result; `None` before the first success.
     value: T | None = None
-    #: When `value` was observed.
+    #: The moment when `value` was observed.
     at: datetime | None = None
-    #: Start of the observation now in progress; `None` if there is none.
+    #: The start of the observation now in progress; `None` if there is none.
     since: datetime | None = None
-    #: The failure of the last observation; `value` is then older. `None` after a success.
+    #: The failure of the last observation; `None` if the last observation succeeded.
     problem: Problem | None = None
-    #: End of the last observation, failed or not; `None` if the result counts as old.
+    #: The end of the last observation, failed or not; `None` if the result counts as old.
     tried_at: datetime | None = None
-    #: Things observed so far by the observation in progress, if counted.
+    #: The number of certificates observed so far by the observation in progress, if counted.
     done: int = 0
-    #: Things to observe, if counted.
+    #: The number of all certificates to observe, if counted.
     count: int = 0
 
     @property
@@ -70,21 +71,23 @@ class Observer:
     thread.
     """
 
+    #: Returns the time by the machine's clock.
     now: Callable[[], datetime]
     #: The last result, by kind.
     _known: dict[Hashable, Found[object]] = field(default_factory=dict)
+    #: Guards all other fields.
     _guard: threading.Lock = field(default_factory=threading.Lock)
-    #: How often `forget` or `outdate` was called. The result of an observation begun before the
-    #: last call counts as old.
+    #: The number of calls of `forget` and `outdate`. The result of an observation that was
+    #: requested before the last call counts as old.
     _times_forgotten: int = 0
     #: Observations that still wait for a thread.
     _waiting: deque[Callable[[], None]] = field(default_factory=deque)
-    #: The number of threads now observing.
+    #: The number of threads that observe now.
     _workers: int = 0
 
     def latest(self, kind: Hashable, observe: Callable[[], T], *, anew: bool = False) -> Found[T]:
-        """Return the last result. If the result is old, or if `anew` is true, start an observation
-        in the background, unless one is already in progress.
+        """Return the last result of a kind. If the result is old, or if `anew` is true, start an
+        observation by `observe` in the background, unless one of this kind is in progress.
         """
         with self._guard:
             latest: Found[T] = self._known.get(kind, Found())  # type: ignore[assignment]  # by kind
@@ -112,13 +115,13 @@ class Observer:
             observe()
 
     def known(self, kind: Hashable) -> Found[object]:
-        """Return the last result without observing."""
+        """Return the last result of a kind, and start no observation."""
         with self._guard:
             return self._known.get(kind, Found())
 
     def counter(self, kind: Hashable) -> Progress:
-        """Return a listener for the events of an observation of this kind. It counts the finished
-        certificates in `done`, and all in `count`.
+        """Return a listener for the events of a run that observes for this kind. The listener
+        counts the finished certificates in `Found.done`, and all certificates in `Found.count`.
         """
 
         def count(event: Event) -> None:
@@ -140,10 +143,11 @@ class Observer:
             self._known[kind] = Found(value, now, tried_at=now)
 
     def forget(self) -> None:
-        """Forget every result, because the settings have changed. The entry of an observation in
-        progress is kept until the observation ends. Its result counts as old, because the
-        observation may have begun before the change: the first request after its end observes
-        again.
+        """Forget every result, because the settings have changed.
+
+        The entry of an observation in progress stays until the observation ends. The result of this
+        observation counts as old, because it may have begun before the change, so the first request
+        after its end starts another observation.
         """
         with self._guard:
             self._times_forgotten += 1
@@ -152,9 +156,9 @@ class Observer:
             }
 
     def outdate(self) -> None:
-        """Mark every result as old, because a run has changed something. Pages show the old result
-        with its age until the next observation ends. The result of an observation in progress
-        counts as old too.
+        """Mark every result as old, because a run may have changed something. The result of an
+        observation in progress counts as old too. Pages show an old result, with its age, until the
+        next observation ends.
         """
         with self._guard:
             self._times_forgotten += 1
@@ -216,7 +220,7 @@ class SeenPlaces:
 
 
 class Recent(Generic[K, V]):
-    """The values added last, limited in number. Safe to use from any thread."""
+    """Keeps the values added last, up to a number. Safe to use from any thread."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -224,7 +228,7 @@ class Recent(Generic[K, V]):
         self._guard = threading.Lock()
 
     def add(self, key: K, value: V) -> None:
-        """Keep a value. Above the limit, the value that was added first goes."""
+        """Keep a value. Above the limit, drop the value that was added earliest."""
         with self._guard:
             self._values[key] = value
             self._values.move_to_end(key)
@@ -232,6 +236,6 @@ class Recent(Generic[K, V]):
                 self._values.popitem(last=False)
 
     def get(self, key: K) -> V | None:
-        """Return the value of a key; `None` if the value was never added, or has gone."""
+        """Return the value of a key; `None` if the value was never added, or was dropped."""
         with self._guard:
             return self._values.get(key)

@@ -1,5 +1,5 @@
-"""The OpenAPI document of the API (OpenAPI 3.1.1), made from the operations and from the packaged
-schemas of `--json`.
+"""Make the OpenAPI document of the API (OpenAPI 3.1.1) from the list of operations and from the
+packaged schemas of the documents of `--json`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ _FAILURES = {
 
 
 class Parameter(Struct, frozen=True):
-    """A parameter of a query."""
+    """A parameter in the query of a request."""
 
+    #: The name in the query.
     name: str
     #: The parameter's description.
     what: str
@@ -46,8 +47,9 @@ class Parameter(Struct, frozen=True):
         return get_origin(self.type) is list
 
     def read(self, words: Sequence[str]) -> Any:
-        """Return the parameter's value, or the list of its values, from the words in the query.
-        Without words return the default, or an empty list. Raises `msgspec.ValidationError`.
+        """Return the parameter's value, or the list of values, from the words in the query. Without
+        words return the default, or an empty list for a list. Raises `msgspec.ValidationError` for
+        a wrong value.
         """
         if not words and not self.is_list:
             return self.default
@@ -61,25 +63,29 @@ class Parameter(Struct, frozen=True):
 class Operation(Struct, frozen=True):
     """An operation of the API: a method at a path."""
 
+    #: The path below `BASE`, with the names of its parts in braces.
     path: str
     #: The operation's description.
     what: str
     #: The name of the answer's document.
     schema: str
-    #: The function that answers.
+    #: The function that makes the answer of an `ApiRequest`.
     answer: Callable[..., Any]
+    #: The parameters in the query.
     parameters: tuple[Parameter, ...] = ()
+    #: The HTTP method.
     method: str = "GET"
+    #: The HTTP status of a success.
     status: HTTPStatus = HTTPStatus.OK
-    #: The type of the request's body.
+    #: The type of the request's body; `None` without a body.
     body: type | None = None
-    #: Whether the operation asks services, and so may take a minute.
+    #: Whether the operation observes services, and so may take a minute.
     observes: bool = False
 
 
 def document(operations: Sequence[Operation], server: str, cookie: str) -> Schema:
-    """Return the OpenAPI document. `server` is the URL or path in front of the operations' paths;
-    `cookie` is the name of the session's cookie.
+    """Return the OpenAPI document. `server` is the URL or path in front of the operations' paths,
+    and `cookie` the name of the session's cookie.
     """
     schemas_used = _Schemas()
     paths: dict[str, Schema] = {}
@@ -168,14 +174,18 @@ def _json(schema: Schema) -> Schema:
 
 
 class _Schemas:
-    """The schemas of documents and of their parts. A part has the same name in every document."""
+    """Collects the schemas of documents and of their parts as components of the OpenAPI document. A
+    part has the same name in every document.
+    """
 
     def __init__(self) -> None:
         self.components: dict[str, Schema] = {}
         self._files = schemas()
 
     def reference(self, name: str) -> Schema:
-        """Return a reference to a document's schema. Adds the schema to the components."""
+        """Return a reference to the schema of the document `name`. Add the schema to the
+        components.
+        """
         component = f"{name}_document"
         if component not in self.components:
             whole = json.loads(self._files[name].read_text(encoding="utf-8"))
@@ -186,8 +196,8 @@ class _Schemas:
         return {"$ref": f"#/components/schemas/{component}"}
 
     def of_type(self, kind: type) -> Schema:
-        """Return a reference to the schema of a type. Adds the schemas of the type's parts to the
-        components.
+        """Return a reference to the schema of a type. Add the schemas of the type and of its parts
+        to the components.
         """
         [reference], parts = msgspec.json.schema_components(
             [kind], ref_template="#/components/schemas/{name}"

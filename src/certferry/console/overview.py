@@ -1,5 +1,5 @@
-"""The first screen: whether all certificates are healthy, what needs an operator, what happens
-next, the lives of the certificates, and the last run of each host.
+"""The console's first screen: a verdict on all certificates, the causes of trouble, the events of
+the next days, the lives of the certificates, and the last run of each host.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 MOST_CAUSES, MOST_LIVES, MOST_HOSTS = 10, 8, 3
-"""The first screen shows at most this many causes, lives of certificates, and hosts. Links lead to
-the rest.
+"""The most causes, lives of certificates, and hosts on the first screen. Links lead to the others.
 """
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -74,8 +73,9 @@ COUNTED = {
 
 
 class Entry(Struct, frozen=True):
-    """All milestones of one kind on a day."""
+    """All milestones of one kind on a day, such as the renewals."""
 
+    #: The kind.
     milestone: Milestone
     #: The number of certificates.
     count: int
@@ -87,14 +87,16 @@ class Entry(Struct, frozen=True):
 
 
 class ShownDay(Struct, frozen=True):
-    """A day in UTC with an entry for each kind of milestone."""
+    """A day in UTC, with an entry for each kind of milestone on this day."""
 
+    #: The date in UTC.
     date: date
+    #: The entries; empty for a day without milestones.
     entries: tuple[Entry, ...]
 
 
 def shown_day(day: Day) -> ShownDay:
-    """Return a day as shown."""
+    """Return a day with its milestones grouped by kind."""
     by_kind: dict[Milestone, list[Coming]] = {}
     for coming in day.coming:
         by_kind.setdefault(coming.milestone, []).append(coming)
@@ -102,7 +104,8 @@ def shown_day(day: Day) -> ShownDay:
 
 
 def _entry(milestone: Milestone, coming: Sequence[Coming]) -> Entry:
-    # A certificate may expire twice on a day: in use, and the newest.
+    # A certificate may have the same milestone twice on a day, such as the expiry of the version in
+    # use and of the newest version. The certificate counts once, at the earlier moment.
     first = {one.lineage: one.at for one in reversed(coming)}
     quarters = Counter((at - EPOCH) // _QUARTER for at in first.values())
     counts = " ".join(f"{quarter}:{count}" for quarter, count in sorted(quarters.items()))
@@ -113,10 +116,11 @@ def _entry(milestone: Milestone, coming: Sequence[Coming]) -> Entry:
 class View(Struct, frozen=True):
     """The first screen."""
 
-    #: The verdict in words.
+    #: The verdict on all certificates, in words.
     verdict: Text
     #: The class of the verdict's badge.
     level: str
+    #: The facts behind the screen.
     agenda: Agenda
     #: The first causes.
     cards: tuple[Card, ...]
@@ -141,7 +145,7 @@ class View(Struct, frozen=True):
     picture: Picture | None
     #: The next scheduled run of this process; `None` if another program starts the runs.
     next_run: datetime | None
-    #: Each host, with the end of its last reconciliation and its last stored run.
+    #: The first hosts, each with the end of its last run (`LastRun`) and with its last stored run.
     last_runs: Sequence[tuple[str, LastRun | None, RunRow | None]]
 
 
@@ -159,7 +163,7 @@ def view_of(
     certferry, and `next_run` is the next scheduled run of this process.
     """
     agenda, ended = stored.agenda, dict(stored.last_runs)
-    # Without a certificate in the file, the next step says so already.
+    # If no certificate is declared, the page itself says so and names the next step.
     causes = stored.causes if agenda.lives else ()
     listed = list_view(stored, Wanted(state), number, MOST_LIVES)
     first, verdict = agenda.days[0].date, agenda.verdict
@@ -189,7 +193,7 @@ def view_of(
 
 
 def sentence_of(verdict: OverallVerdict) -> Text:
-    """Return the verdict in one sentence."""
+    """Return the verdict on all certificates in one sentence."""
     if not verdict.certificates:
         return Text("No certificates are configured yet")
     sentence = _counted(verdict)
@@ -241,14 +245,14 @@ def _counted(verdict: OverallVerdict) -> Text:
 
 
 def day_in_words(day: date) -> Text:
-    """Return a day in words; for a moment, the day in UTC."""
+    """Return a day in words: weekday, day and month, without the year."""
     month, weekday = MONTHS[day.month - 1], WEEKDAYS[day.weekday()]
     return Text("{weekday} {day} {month}", weekday=weekday, day=day.day, month=month)
 
 
 def level_of(verdict: OverallVerdict) -> str:
-    """Return the class of the verdict's badge: the severity, or NOTICE instead of OK if a
-    certificate is pending, or if there are no certificates.
+    """Return the class of the verdict's badge. The class is the severity, but NOTICE if there are
+    no certificates, or if the severity is OK and a certificate is pending.
     """
     is_on_the_way = verdict.severity is Severity.OK and bool(verdict.pending)
     is_empty = not verdict.certificates
@@ -261,7 +265,8 @@ def overview(request: Request) -> Response:
     stored, runs = site.stored.latest(), site.workspace().state
     hosts = [host for host, _ in stored.last_runs[:MOST_HOSTS]]
     newest = {run.host: run for host in hosts for run in runs.stored_runs(1, host=host)}
-    # A host may have a stored run without a last run: the run ended before reconciling anything.
+    # Add the newest stored run of all, because its host may have no `LastRun`: the run has not
+    # ended, or ended before any work.
     newest |= {run.host: run for run in runs.stored_runs(1) if run.host not in newest}
     asked = request.query_params
     state = asked.get("state", "")

@@ -1,8 +1,8 @@
-"""The lives of certificates as a picture: a bar for each certificate in use, from issue to expiry,
-and beside the bar the newer certificate that is not in use everywhere. All bars have the same time
+"""Draw the lives of certificates: a bar for each certificate in use, from issue to expiry, and
+beside this bar the newer certificate that is not in use everywhere. All bars have the same time
 scale. A template draws the bars as SVG in the cells of a table.
 
-Positions on the scale are percentages of the scale's width.
+Positions and widths on the scale are percentages of the scale's width.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from certferry.core.certificates.lineage import Version
 from certferry.values import replace
 
 PAST, FUTURE = timedelta(days=120), timedelta(days=200)
-"""How far the scale reaches at most before and after now. An imported certificate may be valid for
-years.
+"""How far the scale reaches at most before and after now. Without a limit, an imported certificate
+that is valid for years would make all other bars tiny.
 """
 
 _DAY = timedelta(days=1)
@@ -31,11 +31,14 @@ label of seven characters takes 50 pixels there.
 class Tick(Struct, frozen=True):
     """A mark on the scale at the beginning of a month."""
 
+    #: The position.
     x: float
+    #: The beginning of the month.
     at: datetime
-    #: Whether there is room for a label. The label begins at the tick, or ends there if
-    #: `is_at_end`.
+    #: Whether there is room for a label.
     is_labelled: bool = False
+    #: Whether the label ends at the tick, near the end of the scale. Otherwise the label begins at
+    #: the tick.
     is_at_end: bool = False
 
 
@@ -43,23 +46,24 @@ class Stretch(Struct, frozen=True):
     """A part of the scale."""
 
     x: float  #: The left end.
-    width: float
+    width: float  #: The width.
 
 
 class Bar(Struct, frozen=True):
-    """The bar of a certificate. Stretches are cut at the ends of the scale. A moment outside the
-    scale is `None`.
+    """The bar of a certificate. Stretches are cut off at the ends of the scale. The position of a
+    moment outside the scale is `None`.
     """
 
+    #: The facts behind the bar.
     life: Life
     #: The certificate in use, from issue to expiry; `None` if no place has a certificate. If the
-    #: issue is unknown, as with another client's certificate, the stretch begins with the scale.
+    #: issue is unknown, the stretch begins with the scale.
     used: Stretch | None
     #: The part of `used` before now.
     passed: Stretch | None
     #: The newest certificate, if it is not the certificate in use.
     newer: Stretch | None
-    #: When the CA wants the certificate replaced.
+    #: The window of time in which the CA wants the certificate renewed.
     window: Stretch | None
     #: The planned renewal.
     renewal: float | None
@@ -72,6 +76,7 @@ class Bar(Struct, frozen=True):
 class Picture(Struct, frozen=True):
     """The bars of certificates, in the order of the given lives."""
 
+    #: The bars.
     bars: tuple[Bar, ...]
     #: The beginnings of months.
     ticks: tuple[Tick, ...]
@@ -82,7 +87,7 @@ class Picture(Struct, frozen=True):
 def picture_of(
     lives: Sequence[Life], now: datetime, deployed: Collection[str] = ()
 ) -> Picture | None:
-    """Return the picture of lives with a certificate; `None` if no life has a certificate.
+    """Return the picture of the lives that have a certificate; `None` if there are none.
     `deployed` are the lineages with domains, of which a run should know the certificate in use.
     """
     drawn = [life for life in lives if life.until is not None]
@@ -118,8 +123,8 @@ def _versions(life: Life) -> Iterator[Version]:
 
 
 class _Scale(Struct, frozen=True):
-    begin: datetime
-    end: datetime
+    begin: datetime  #: The moment at the left end.
+    end: datetime  #: The moment at the right end.
 
     def at(self, moment: datetime) -> float:
         share = (moment - self.begin) / (self.end - self.begin)
@@ -155,7 +160,9 @@ def _bar(life: Life, scale: _Scale, now: datetime) -> Bar:
 
 
 def _ticks(scale: _Scale) -> Iterator[Tick]:
-    """Yield a tick for each month. Labels keep their distance, so no label covers another one."""
+    """Yield a tick for each month. A tick gets a label only if the label would not cover another
+    label.
+    """
     free_from = 0.0
     for month in _months(scale):
         x = scale.at(month)

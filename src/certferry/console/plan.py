@@ -1,5 +1,5 @@
-"""The page of the plan, for all certificates or for one, as a diff with reasons. The button *Apply*
-starts a run that carries out exactly this plan.
+"""The page of the plan, for all certificates or for one: the changes that a run would make, with
+the reasons. The button *Apply* starts a run that carries out exactly this plan.
 """
 
 from __future__ import annotations
@@ -51,30 +51,32 @@ BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}
 
 
 class PlanKind(Struct, frozen=True):
-    """The plans with the same steps for the same reasons, which a page shows as one card."""
+    """The plans of certificates with the same steps for the same reasons. A page shows these plans
+    as one card.
+    """
 
-    #: Names the kind in the page's URL.
+    #: The kind's name in the page's URL.
     id: str
+    #: The plans, one for each certificate.
     plans: tuple[Plan, ...]
 
 
 class WholePlan(Struct, frozen=True):
-    """The plans of some certificates, with the facts that are the same for all languages and
-    visitors.
-    """
+    """The plans of some certificates, with facts that all visitors and languages share."""
 
+    #: The plans, one for each certificate.
     plans: Sequence[Plan]
     #: The plans with something to show, by kind.
     kinds: tuple[PlanKind, ...]
     #: The number of all steps, in words.
     count: Text
-    #: The digest of the plans. A run started with the digest carries out only these plans.
+    #: The digest of the plans. A run that is started with the digest carries out only these plans.
     digest: str
     #: Whether a run would change something.
     has_changes: bool
     #: Whether a step is blocked, refused or stuck.
     is_hindered: bool
-    #: Why steps are blocked or refused.
+    #: The causes of blocked and refused steps.
     obstacles: tuple[Cause, ...]
 
 
@@ -102,12 +104,13 @@ def _obstacles(plans: Sequence[Plan]) -> tuple[Cause, ...]:
 
 
 _DIGITS = 12
-"""How many hex digits of a digest name a kind."""
+"""The number of hex digits in the id of a kind."""
 
 
 def _kind_of(plan: Plan) -> str:
-    """Return the id of a plan's kind. The names, domains and moments of a plan do not count, so the
-    number of kinds does not grow with the number of certificates.
+    """Return the id of a plan's kind: a hash of the actions, targets, reasons, waits and findings.
+    Names, domains and moments are left out of the hash, so the number of kinds does not grow with
+    the number of certificates.
     """
     steps = {
         f"{step.action} {getattr(step, 'target', '')} {step.reason.code} {_wait_of(step)}"
@@ -138,7 +141,7 @@ def _is_hindered(plan: Plan) -> bool:
 
 
 def orders_of(whole: WholePlan) -> WholePlan:
-    """Return a plan with only the orders, which are the part that a rehearsal tries."""
+    """Return a plan with only the orders: the steps that a rehearsal tries."""
     return whole_of(
         [Plan(planned.lineage, planned.names, issue=planned.issue) for planned in whole.plans]
     )
@@ -147,9 +150,11 @@ def orders_of(whole: WholePlan) -> WholePlan:
 def latest_plan(
     site: Site, lineage: str | None = None, *, renew: bool = False, anew: bool = False
 ) -> Found[WholePlan]:
-    """Return the last plan of `sync` for all certificates, or for a single lineage; `renew` as in
-    `plans_of`. If it is old, or if `anew` is true, plan again in the background, once for all
-    visitors. The workspace in force is used, so plans share the pace of each account with runs.
+    """Return the last plan of `sync` for all certificates, or for a single lineage. If the plan is
+    old, or if `anew` is true, plan again in the background, once for all visitors. `renew` is as in
+    `plans_of`.
+
+    The plan is made in the workspace in force, so plans and runs share the pace of each account.
     """
     kind = ("plan", lineage, renew)
 
@@ -172,13 +177,14 @@ class PlannedCertificate(Struct, frozen=True):
 
     name: str  #: The lineage.
     why: str  #: The headline of the plan.
-    entries: tuple[PlanEntry, ...]
+    entries: tuple[PlanEntry, ...]  #: The first entries.
     more: int = 0  #: The number of further entries.
 
 
 class PlannedKind(Struct, frozen=True):
-    """The certificates whose plans have the same steps for the same reasons."""
+    """A card: the certificates whose plans have the same steps for the same reasons."""
 
+    #: See `PlanKind`.
     id: str
     #: The first certificates.
     certificates: tuple[PlannedCertificate, ...]
@@ -188,47 +194,52 @@ class PlannedKind(Struct, frozen=True):
     count: Text
     #: The headline of all plans; `None` if the headlines differ.
     why: str | None
-    #: All names, if the plans have obstacles and nothing else.
+    #: The lineages of all certificates, if the plans have obstacles and nothing else.
     blocked: tuple[str, ...] = ()
 
 
 class PlanView(Struct, frozen=True):
     """A page of a `WholePlan`."""
 
+    #: The cards on this page.
     kinds: tuple[PlannedKind, ...]
+    #: The number of steps, in words.
     count: Text
+    #: See `WholePlan`.
     digest: str
+    #: See `WholePlan`.
     has_changes: bool
     #: The class of the count's badge.
     level: str
-    #: From 1.
+    #: The number of this page, from 1.
     page: int
     #: The number of the last page.
     last: int
-    #: Why steps are blocked or refused, and the number of further reasons. A plan of a single
-    #: certificate has the reasons at the steps.
+    #: The first causes of blocked and refused steps. Empty after the first page, and in a plan of a
+    #: single certificate, whose entries show the causes.
     obstacles: tuple[Cause, ...] = ()
+    #: The number of further causes.
     more_obstacles: int = 0
 
     @property
     def certificates(self) -> tuple[PlannedCertificate, ...]:
-        """The certificates of all kinds."""
+        """The certificates on all cards of this page."""
         return tuple(planned for kind in self.kinds for planned in kind.certificates)
 
 
 ON_A_PAGE = 20
-"""Kinds on a page, or certificates on the page of a kind."""
+"""The number of kinds on a page of the plan, and of certificates on a page of a kind."""
 
 FOLDED, FOLDED_ENTRIES, MOST_ENTRIES = 10, 3, 20
-"""A card of several certificates has at most this many of them, each with at most this many
-entries; a card of one certificate has at most this many entries, unless the page is about that
+"""The most certificates on a card of several certificates, the most entries of each, and the most
+entries on a card of one certificate. The last number does not count if the plan has only one
 certificate.
 """
 
 
 def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
-    """Return the page of a plan with the number `page`, or the nearest page. Only the plan of a
-    single certificate shows all entries. The first page has the obstacles.
+    """Return a page of a plan, with a card for each kind. For a number without a page, take the
+    nearest page. Only the plan of a single certificate shows all entries.
     """
     page, last, shown = _page_of(whole.kinds, page)
     most = None if len(whole.plans) == 1 else MOST_ENTRIES
@@ -246,8 +257,8 @@ def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
 
 
 def view_of_kind(whole: WholePlan, kind: str, voice: Voice, page: int) -> PlanView | None:
-    """Return a page of the certificates of a kind, each by itself; `None` if the plan has no such
-    kind any more.
+    """Return a page of the certificates of a kind, with a card for each certificate. Return `None`
+    if the plan no longer has the kind. For a number without a page, take the nearest page.
     """
     alike = next((known.plans for known in whole.kinds if known.id == kind), None)
     if alike is None:
@@ -294,7 +305,7 @@ def _planned(plan: Plan, voice: Voice, most_entries: int | None) -> PlannedCerti
 class ChangedPlan(Struct, frozen=True):
     """The difference between two plans of a certificate."""
 
-    name: str
+    name: str  #: The lineage.
     gone: tuple[PlanEntry, ...]  #: Entries only in the earlier plan.
     new: tuple[PlanEntry, ...]  #: Entries only in the later plan.
 
@@ -302,7 +313,7 @@ class ChangedPlan(Struct, frozen=True):
 def changes_since(
     before: Sequence[Plan], now: Sequence[Plan], voice: Voice
 ) -> tuple[ChangedPlan, ...]:
-    """Return the differences between two plans, by certificate."""
+    """Return the difference between the plans `before` and `now` of each certificate, if any."""
     were = {plan.lineage: tuple(entries(plan, voice)) for plan in before}
     are = {plan.lineage: tuple(entries(plan, voice)) for plan in now}
     changes = (
@@ -317,7 +328,7 @@ def changes_since(
 
 
 MOST_CHANGED = 20
-"""The page shows the differences of at most this many certificates."""
+"""The most certificates whose differences the page shows."""
 
 
 def plan(request: Request) -> Response:
@@ -365,8 +376,9 @@ _SHORT = timedelta(seconds=10)
 
 
 def _left(latest: Found[WholePlan], now: datetime) -> Text | None:
-    """Return how many certificates are planned, and an estimate of the remaining time; `None`
-    unless planning has taken some seconds and is part done.
+    """Return how many certificates are planned so far, and an estimate of the remaining time.
+    Return `None` unless planning is in progress, has taken ten seconds (`_SHORT`), and is partly
+    done.
     """
     if latest.since is None or now - latest.since < _SHORT or not 0 < latest.done < latest.count:
         return None

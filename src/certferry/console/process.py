@@ -1,6 +1,6 @@
-"""The process of `certferry serve`: the server, two runs a day if wanted, and settings that can be
-read again without a restart. The caller installs the signal handlers, which call `stop` and
-`reload`.
+"""The process of `certferry serve`: it runs the HTTP server, starts two runs a day if wanted, and
+can read the settings again without a restart. The caller installs the signal handlers, which call
+`Process.stop` and `Process.reload`.
 """
 
 from __future__ import annotations
@@ -34,17 +34,19 @@ from certferry.wiring.runner import Runner
 from certferry.wiring.workspace import Workspace, who_runs
 
 TICK = timedelta(seconds=5)
-"""The time between two checks whether a scheduled run is due, and the longest wait for an order."""
+"""The time between two checks whether a scheduled run should begin. Also the longest time after
+which `Process.run` reports to systemd that it works.
+"""
 LOADS = timedelta(minutes=1)
-"""The time between two loads of the console's own certificate, because another certificate may be
-in force.
+"""The time between two loads of the certificate that the console serves: a renewal may have
+replaced it.
 """
 RUNS_END, SERVER_ENDS = timedelta(seconds=6), timedelta(seconds=3)
 """How long runs, and then the server, may take to end. The whole process must end within ten
 seconds.
 """
 TRIED_AGAIN = timedelta(minutes=10)
-"""The delay after a scheduled run could not begin, until the next try."""
+"""The time until the next try, after a scheduled run could not begin."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,11 +60,15 @@ class _Order(Enum):
 class Schedule:
     """Makes the runs of `certferry sync --scheduled` twice a day while the process lives."""
 
+    #: Returns the workspace in force.
     workspace: Callable[[], Workspace]
+    #: Starts the runs.
     starter: Starter
+    #: Returns the time by the machine's clock, in the machine's time zone.
     now: Callable[[], datetime] = lambda: now().astimezone()
-    #: A run is due at the first scheduled moment after this: the beginning of the last run made
-    #: here, or the first look at a state with a recent run; `None` before.
+    #: A run should begin at the first scheduled moment after this moment, which is the beginning of
+    #: the last run begun here. Before, it is the moment when a recent run was read from the state,
+    #: or `None`.
     _begun_at: datetime | None = field(default=None, init=False)
     #: After a run could not begin, the moment of the next try.
     _not_before: datetime | None = field(default=None, init=False)
@@ -79,12 +85,12 @@ class Schedule:
             ending.wait(TICK.total_seconds())
 
     def begin_scheduled(self) -> bool:
-        """Begin a run if the schedule wants one now. Return whether a run was begun. If it cannot
-        begin, log the problem, notify the channels, and try again only after `TRIED_AGAIN`.
+        """Begin a run if a scheduled moment has come (`_is_time`), and return whether a run was
+        begun. If the run cannot begin, log the problem and notify the channels; calls within
+        `TRIED_AGAIN` then do nothing.
         """
         moment = self.now()
-        # If `_not_before` is further ahead than `TRIED_AGAIN`, the clock was set back, and it is
-        # ignored.
+        # A `_not_before` further ahead than `TRIED_AGAIN` is ignored: the clock was set back.
         if self._not_before is not None and moment < self._not_before <= moment + TRIED_AGAIN:
             return False
         workspace = self.workspace()
@@ -118,8 +124,8 @@ class Schedule:
 
 
 class Process:
-    """The whole of `certferry serve`. Listens at `sockets` from the start; `run` serves until
-    `stop`.
+    """The process of `certferry serve`. The process listens at `sockets` from the start, and `run`
+    answers requests until `stop` is called.
     """
 
     def __init__(
@@ -140,13 +146,15 @@ class Process:
         self._orders = queue.SimpleQueue[_Order]()
         self._ending = threading.Event()
         self._tls: ServedCertificate | None = None
-        self.workspace = Workspace(read(), language=language)
-        self._first = console = self.workspace.settings.console
-        if console.has_certificate:
-            self._tls = ServedCertificate()
-            self._tls.load(self.workspace)
         self._listening = ExitStack()
-        self.sockets = self._listening.enter_context(listening(console, environ))
+        with ExitStack() as unused:  # closes the state again if the settings are wrong
+            self.workspace = unused.enter_context(Workspace(read(), language=language))
+            self._first = console = self.workspace.settings.console
+            if console.has_certificate:
+                self._tls = ServedCertificate()
+                self._tls.load(self.workspace)
+            self.sockets = self._listening.enter_context(listening(console, environ))
+            unused.pop_all()
         self._runner = Runner(lambda: self.workspace, follow, self._outdate)
         self.site = Site(
             lambda: self.workspace, self._runner, console.prefix, console.is_https, has_schedule
@@ -199,21 +207,23 @@ class Process:
         return None
 
     def _read_anew(self) -> None:
-        """Read the settings again and put the settings in force. If the new settings are wrong,
-        keep the old settings.
+        """Read the settings again, and put the new settings in force. If the new settings are
+        wrong, log the problem and keep the old settings.
         """
         try:
-            workspace = Workspace(self._read(), language=self._language)
-            console = workspace.settings.console
-            if self._tls is not None and console.has_certificate:
-                self._tls.load(workspace)
+            with ExitStack() as unused:  # closes the state again if the settings are wrong
+                workspace = unused.enter_context(Workspace(self._read(), language=self._language))
+                console = workspace.settings.console
+                if self._tls is not None and console.has_certificate:
+                    self._tls.load(workspace)
+                unused.pop_all()
         except CertferryError as error:
             self.site.unread = error.problem()
             _log.warning(
                 Text("the previous configuration stays in use: {problem}", problem=error.message)
             )
             return
-        # Runs and pages in progress keep the earlier workspace.
+        # Runs and requests in progress go on with the earlier workspace.
         self.workspace, self.site.unread = workspace, None
         self.site.prefix, self.site.is_https = console.prefix, console.is_https
         self.site.forget()
@@ -228,7 +238,7 @@ class Process:
         self.site.observer.outdate()
 
     def _keep_certificate(self) -> None:
-        """Load the console's certificate again and again while the process lives."""
+        """Load the console's own certificate again, once in `LOADS`, until the process ends."""
         while self._tls is not None and not self._ending.wait(LOADS.total_seconds()):
             try:
                 if self.workspace.settings.console.has_certificate:
@@ -241,8 +251,8 @@ class Systemd:
     """Reports the process's state to systemd, if systemd started the process (sd_notify(3))."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        # The variables are removed, so programs started by certferry cannot report for this
-        # process.
+        # The variables are removed, so that programs started by certferry do not report to systemd
+        # in place of this process.
         self._address = environ.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)
         asked = environ.pop("WATCHDOG_USEC", "")
         environ.pop("WATCHDOG_PID", None)
@@ -250,12 +260,13 @@ class Systemd:
 
     @property
     def interval(self) -> timedelta:
-        """Maximum time between calls of `say_alive`."""
+        """The most time that may pass between two calls of `say_alive`."""
         return TICK if self._limit is None else self._limit / 3
 
     def say_alive(self, heard: float) -> None:
-        """Report that the process works, if the server worked recently. `heard` is when the server
-        last worked, by the monotonic clock.
+        """Report to systemd's watchdog that the process works, if systemd asked for this and the
+        server worked within the watchdog's limit. `heard` is the last moment at which the server
+        worked, by the monotonic clock.
         """
         if self._limit is not None and time.monotonic() - heard < self._limit.total_seconds():
             self.say("WATCHDOG=1")

@@ -1,5 +1,5 @@
-"""Refuse a request: with a page in the visitor's language, or with the API's JSON. Both say what is
-wrong and what to do, and never show a traceback.
+"""Refuse a request, with a page in the visitor's language, or with a JSON document on a path for
+programs. Both name the problem and the fix, and never show a traceback.
 """
 
 from __future__ import annotations
@@ -55,18 +55,20 @@ _SAID: Mapping[int, tuple[Text, Text | None]] = {
 
 @dataclass(eq=False)
 class PageRefused(Exception):
-    """A request is refused with the HTTP status `status`. Without a `message`, the status's message
-    in `_SAID` is shown, else the message of 400.
-    """
+    """Raised to refuse a request with an HTTP status."""
 
+    #: The HTTP status.
     status: int
+    #: The problem; `None`: the problem in `_SAID` for the status, or else for 400.
     message: Text | None = None
+    #: The fix. Without a `message`, `None` means the fix in `_SAID`.
     hint: Text | None = None
+    #: Further headers of the answer.
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def problem(self) -> Problem:
-        """The refusal as a problem: what is wrong, and what to do."""
+        """The refusal as a problem, with the message and the hint to show."""
         code = HTTPStatus(self.status).name.lower()
         message, hint = _SAID.get(self.status, _SAID[400])
         if self.message is None:
@@ -75,8 +77,8 @@ class PageRefused(Exception):
 
 
 def is_for_programs(path: str) -> bool:
-    """Return whether a path is for programs: a refusal there is JSON, never a redirect to the
-    login.
+    """Return whether a path is for programs. On such a path a refusal is JSON, and a request
+    without a login gets no redirect.
     """
     return path.startswith("/api/") or path in {"/api", "/metrics", "/healthz"}
 
@@ -102,13 +104,13 @@ def refusal(request: Request, error: Exception) -> Response:
 def as_document(
     request: Request, document: Document, status: int, headers: Mapping[str, str]
 ) -> Response:
-    """Return an answer with a document, in the language of the request."""
+    """Return an answer with a JSON document, its sentences in the language of the request."""
     body = as_json(document, voice_of(request).say)
     return Response(body, status, headers, "application/json")
 
 
 def answer(request: Request, status: int, problem: Problem, headers: Mapping[str, str]) -> Response:
-    """Return a problem as a page, or as the API's document."""
+    """Return an answer with a problem: a JSON document on a path for programs, otherwise a page."""
     if is_for_programs(path_of(request)):
         return as_document(request, of_end(problem), status, headers)
     number = f"{status} {HTTPStatus(status).phrase}"

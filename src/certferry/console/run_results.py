@@ -1,5 +1,5 @@
-"""The results of a run as its page shows them: how many certificates have each result, the
-certificates with problems, and the others, each by pages.
+"""Make the view of a run's results: how many certificates have each result, then two lists, each by
+pages: the certificates with problems, and the certificates without.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from certferry.present.language import Voice
 from certferry.text import Text, verbatim
 
 SHOWN_CAUSES, SHOWN_PROBLEMS, SHOWN_STEPS, SHOWN_IN_ORDER = 20, 20, 10, 50
-"""A page shows at most this many causes of several certificates, certificates with other problems,
-steps of each certificate, and certificates without problems. So the page stays below 200 kB in a
+"""The most causes that several certificates share, certificates with other problems, steps of a
+certificate, and certificates without problems, on one page. So the page stays below 200 kB for a
 run of any size. Links lead to the other certificates.
 """
 
@@ -37,40 +37,49 @@ RESULTS = {
     CHANGED: ("ok", Text("changed"), Text("{count} changed")),
     UNCHANGED: ("", Text("unchanged"), Text("{count} unchanged")),
 }
-"""For each result of a certificate, worst first: the class of the badge, the word, and the
-sentence of a count. A certificate in order is changed or unchanged.
+"""For each result of a certificate, worst first: the class of the badge, the word in the badge, and
+the words of a count. The result `IN_ORDER` of `Result` is divided into changed and unchanged.
 """
 
 
 class CertificateResult(Struct, frozen=True):
-    """The result of a certificate, as a run's page shows it."""
+    """The result of a certificate in a run, for the run's page."""
 
+    #: The certificate's lineage.
     name: str
-    #: The badge.
+    #: The class of the badge.
     tone: str
+    #: The word in the badge.
     word: Text
-    #: The first steps, those with problems first.
+    #: The first steps, after sorting: steps with problems come first.
     steps: tuple[Document, ...]
     #: The number of steps that are not shown.
     more: int
 
 
 class ResultsPage(Struct, frozen=True):
-    """A page of certificates."""
+    """A page of one of the two lists of certificates."""
 
+    #: The certificates on this page.
     certificates: tuple[CertificateResult, ...] = ()
-    #: The number of this page, from 1, and of the last page.
+    #: The number of this page, from 1.
     number: int = 1
+    #: The number of the last page.
     last: int = 1
     #: The number of certificates on all pages.
     count: int = 0
 
 
 class SharedCause(Struct, frozen=True):
-    """Why steps of several certificates are not done: explained once for all."""
+    """A cause for which steps of several certificates failed, were refused or wait. The page
+    explains the cause once.
+    """
 
+    #: The problem.
     message: str
+    #: The fix, or "".
     hint: str
+    #: The lineages of the certificates.
     certificates: tuple[str, ...]
     #: The problem, to find the cause in the state if the cause still stands.
     problem: Problem
@@ -78,24 +87,28 @@ class SharedCause(Struct, frozen=True):
 
 
 class ReportView(Struct, frozen=True):
-    """A report as shown, made from the document printed by the command."""
+    """The view of a run's report, made of the stored document (the JSON document of `sync`)."""
 
     #: How many certificates have each result, worst first; `None` without a certificate.
     counts: Text | None = None
-    #: The problem of the run itself, and the hint.
+    #: The problem of the run itself, or "".
     problem: str = ""
+    #: The hint on `problem`, or "".
     hint: str = ""
-    #: The causes of several certificates.
+    #: The causes that several certificates share.
     causes: tuple[SharedCause, ...] = ()
-    #: The certificates with further problems, and the certificates without problems.
+    #: A page of the certificates with problems that `causes` do not explain.
     problems: ResultsPage = ResultsPage()
+    #: A page of the certificates without problems.
     in_order: ResultsPage = ResultsPage()
 
 
 def report_view(
     document: Mapping[str, object] | None, voice: Voice, problems: int = 1, in_order: int = 1
 ) -> ReportView:
-    """Return how a report is shown, with the pages of these numbers, or the nearest pages."""
+    """Return the view of a report. `problems` and `in_order` are the numbers of the pages of the
+    two lists; for a number without a page, take the nearest page.
+    """
     whole = document or {}
     entries = cast("list[Document]", whole.get("certificates") or [])
     result_of = {id(entry): _result_of(entry) for entry in entries}
@@ -140,8 +153,8 @@ def _names_of(cause: Document) -> Sequence[str]:
 
 
 def _is_explained(entry: Document, explained: Collection[tuple[str, object]]) -> bool:
-    """Return whether shared causes explain all problems of a certificate; `explained` are the names
-    and codes in these causes.
+    """Return whether shared causes explain all problems of a certificate. `explained` has a pair of
+    name and code for each certificate of these causes.
     """
     fine = {Outcome.DONE.value, Outcome.UNCHANGED.value}
     open_steps = [step for step in _steps_of(entry) if step["outcome"] not in fine]

@@ -1,5 +1,5 @@
-"""Pages of runs: the list, a run with its events (live while the run goes on), and the form that
-starts a run.
+"""Pages of runs: the list of runs, and the page of a run with its events, live while the run is in
+progress. Also the forms that start and stop runs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from certferry.text import Text
 
 ON_A_PAGE = 50
 SHOWN_EVENTS = 100
-"""A run's page shows at most this many events."""
+"""The most events that a run's page shows at a time."""
 
 FILTERS = ("name", "host", "who")
 
@@ -61,7 +61,7 @@ STATES = {
         Text("Interrupted, because its process ended; the next run continues from here"),
     ),
 }
-"""For each state of a run: the class of the badge, the word, and the sentence."""
+"""For each state of a run: the class of the badge, the word in the badge, and a sentence."""
 
 TONES = {
     Outcome.DONE.value: "ok",
@@ -70,33 +70,39 @@ TONES = {
     Outcome.REFUSED.value: "error",
     Outcome.SKIPPED.value: "warning",
 }
-"""The class of the badge, by outcome. Other outcomes have no badge."""
+"""The class of the badge for a step's outcome. Other outcomes have no badge."""
 
 
 def runs_of(site: Site) -> StateStore:
-    """Return the state, which stores the runs."""
+    """Return the store of runs, which is the state."""
     return site.workspace().state
 
 
 class RunRow(Struct, frozen=True):
-    """A run as shown."""
+    """A run, with the words that pages show."""
 
+    #: The run.
     run: StoredRun
-    #: The badge.
+    #: The class of the badge.
     tone: str
+    #: The word in the badge.
     state: Text
+    #: The state in a sentence.
     sentence: Text
+    #: The kind of run, in a word.
     kind: Text
+    #: Who or what started the run, in a word or two.
     source: Text
     #: The duration; `None` before the run's end.
     took: Text | None
-    #: How many certificates are done; `None` after the run's end.
+    #: How many certificates are done; `None` before the run has counted, and after its end.
     progress: Text | None
+    #: Whether the run is in progress.
     is_running: bool
 
 
 def row_of(run: StoredRun) -> RunRow:
-    """Return how a run is shown."""
+    """Return a run with the words that pages show."""
     took = None
     if run.ended_at is not None:
         took = Text("{words}", words=whole_seconds(run.ended_at - run.started_at))
@@ -113,7 +119,7 @@ def whole_seconds(time: timedelta) -> timedelta:
 
 
 def listed(request: Request) -> Response:
-    """Show runs, newest first, a page at a time."""
+    """Show a page of the list of runs, newest first, with the filters of the query."""
     site = site_of(request)
     chosen = {name: request.query_params.get(name, "").strip() for name in FILTERS}
     stored_runs = runs_of(site).stored_runs(
@@ -142,7 +148,9 @@ def listed(request: Request) -> Response:
 
 
 def new_request() -> str:
-    """Return an id for a form, so that a form sent twice starts only one run."""
+    """Return a new id for a form. A form that is sent twice has the same id twice, and so starts
+    only one run.
+    """
     return secrets.token_urlsafe(16)
 
 
@@ -152,15 +160,17 @@ def _elapsed(began: datetime, event: RunEvent) -> str:
 
 
 def running(request: Request) -> Response:
-    """Render the runs in progress for the top of another page, which asks again and again."""
+    """Render the runs in progress, for the top of another page. The script of the page asks for
+    this part again and again.
+    """
     query = request.query_params
     return render(request, "running.html", of=query.get("of", ""), lineage=query.get("name", ""))
 
 
 def one_run(request: Request) -> Response:
-    """Show a run: who started it, the events, and the end. With `after` in the query, the events
-    after this number are shown, otherwise the latest events. Raises `PageRefused` if the run does
-    not exist.
+    """Show a run: who started the run, the events, and the results. With a number `after` in the
+    query show the events after this number, otherwise the latest events. Raises `PageRefused` if
+    the run does not exist.
     """
     site, name = site_of(request), request.path_params["run"]
     runs, run, after = runs_of(site), stored(site, name), request.query_params.get("after")
@@ -221,8 +231,10 @@ class Again(Struct, frozen=True):
 
 
 def _again(run: StoredRun) -> Again | None:
-    """Return how to start a run again; `None` if only a command can. A run that may replace a
-    certificate that works, or that carries out a confirmed plan, first shows its effect.
+    """Return how to start an ended run again; `None` if the console cannot start such a run.
+
+    A renewal or a rollback of one certificate may replace a working certificate, so the page of the
+    effect comes first. The same holds for a run that carried out a confirmed plan.
     """
     if run.plan is not None:
         return Again(f"/plan?{_plan_now(run)}")
@@ -234,9 +246,11 @@ def _again(run: StoredRun) -> Again | None:
 
 
 def again(request: Request, form: FormData) -> Response:
-    """Start a run like an earlier one, and redirect to the new run's page. The names come from the
-    stored run, because a page has no room for thousands. Raises `PageRefused` if the effect must be
-    shown first.
+    """Start a run like an earlier run, and redirect to the new run's page. The names come from the
+    stored run, because a form has no room for thousands of names.
+
+    Raises `PageRefused` if the run does not exist, if a page must show the effect first, and as
+    `started` does.
     """
     run = stored(site_of(request), request.path_params["run"])
     if _again(run) != Again():
@@ -251,8 +265,8 @@ PLAN_CHANGED = "plan_changed"
 
 
 def _plan_now(run: StoredRun) -> str:
-    """Return the query of the page with the differences from the plan of a run. A run for a single
-    certificate has the plan of this certificate.
+    """Return the query for the page of the present plan with the differences from a run's plan. For
+    a run of a single certificate, this is the plan of the certificate.
     """
     alone = {"name": run.names[0]} if len(run.names) == 1 else {}
     return urlencode({"since": run.plan or "", **alone})
@@ -275,8 +289,9 @@ def events_of(site: Site, run: str, after: int) -> list[RunEvent]:
 
 
 async def follow(request: Request) -> Response:
-    """Stream a run's events as server-sent events, starting after the header `Last-Event-ID`, or
-    else after the number in the query's `after`.
+    """Stream a run's events as server-sent events. The stream begins after the number in the header
+    `Last-Event-ID`, or else in the query's `after`, or else with the first event. Raises
+    `PageRefused` if the run does not exist.
     """
     site = site_of(request)
     run = await run_in_threadpool(stored, site, request.path_params["run"])
@@ -294,7 +309,7 @@ _DIGITS = 10
 
 
 def number_of(word: str, otherwise: int) -> int:
-    """Return the number sent by a client; `otherwise` if the text is not a number, or too long."""
+    """Return the number in a client's text; `otherwise` if the text is no number or very long."""
     is_number = word.isascii() and word.isdecimal() and len(word) < _DIGITS
     return int(word) if is_number else otherwise
 
@@ -305,7 +320,8 @@ async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterato
     async with site.feeds.watching(run.id, visitor_of(request).user.name) as watch:
         while True:
             events = await watch.after(number)
-            # If the session has ended meanwhile, the browser must not get further events.
+            # The session may have ended while this function waited. Then the browser must not get
+            # the events.
             if site.closing.is_set() or not await run_in_threadpool(is_still_in, request):
                 return
             for event in events:
@@ -321,7 +337,7 @@ async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterato
 
 
 def _standing(site: Site, run: StoredRun) -> RunInProgress | None:
-    # A cached answer may be older than the news that the stream has just got.
+    # Ask the state, because a cached answer may be older than the news that the stream just got.
     return in_progress(runs_of(site), stored(site, run.id))
 
 
@@ -338,7 +354,9 @@ def _fragment(request: Request, template: str, **view: Any) -> str:
 
 
 def start(request: Request, form: FormData) -> Response:
-    """Start the run described in a form, and redirect to the run's page. Raises `PageRefused`."""
+    """Start the run described in a form, and redirect to the run's page. Raises `PageRefused` for
+    an unknown kind, and as `started` does.
+    """
     kind = str(form.get("kind", ""))
     if kind not in set(RunKind):
         raise PageRefused(400)
@@ -364,8 +382,8 @@ def started(
     form: str | None,
     renews: bool = False,
 ) -> StoredRun:
-    """Start a run for the visitor. `form` is the id of the form or request: the same id starts only
-    one run. Raises `PageRefused` for a viewer and for wrong values, and `StateError`.
+    """Start a run for the visitor. Several calls with the same `form` (an id, if any) start only
+    one run. Raises `PageRefused` for a viewer and for wrong values, and `CertferryError`.
     """
     visitor = visitor_of(request)
     if not visitor.may_start:
@@ -380,8 +398,8 @@ def started(
 
 
 def stop(request: Request) -> Response:
-    """Ask a run to stop at a safe point, and redirect to its page. Raises `PageRefused` for a
-    viewer, and if this process does not carry out the run.
+    """Ask a run to stop at a safe point, and redirect to the run's page. Raises `PageRefused` for a
+    viewer, for an unknown run, and if this process does not carry out the run.
     """
     run, site = request.path_params["run"], site_of(request)
     if not visitor_of(request).may_start:

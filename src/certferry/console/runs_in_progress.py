@@ -1,5 +1,5 @@
-"""The runs in progress, for the top of every page: who started each run, for how long the run goes
-on, how many certificates are done, and what the run does now.
+"""Read the runs in progress, for the top of every page: who started each run, since when the run is
+in progress, how many certificates are done, and the present work of the run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ searched.
 """
 
 STALE = 1.0
-"""The seconds after which the next page asks the state again. All visitors share the answer."""
+"""The age in seconds after which the runs are read again. All visitors share one reading."""
 
 KINDS = {
     RunKind.SYNC: Text("Sync"),
@@ -46,14 +46,17 @@ SOURCES = {
 
 
 class RunInProgress(Struct, frozen=True):
-    """A run in progress as shown."""
+    """A run in progress, with the words that pages show."""
 
+    #: The run.
     run: StoredRun
+    #: The kind of run, in a word.
     kind: Text
+    #: Who or what started the run, in a word or two.
     source: Text
     #: The time since the run's start.
     elapsed: timedelta
-    #: The events whose activity or wait goes on, the last event first.
+    #: The events of the activities and waits that have not ended, the last event first.
     work: tuple[RunEvent, ...]
 
     @property
@@ -72,13 +75,13 @@ class RunInProgress(Struct, frozen=True):
         return f"/runs/{self.run.id}"
 
     def concerns(self, lineage: str) -> bool:
-        """Whether the run is for this certificate."""
+        """Return whether the run works on this certificate."""
         return not self.run.names or lineage in self.run.names
 
 
 def clock(duration: timedelta) -> str:
-    """Return a duration as `0:07` or `1:02:03`. A negative duration, which differing clocks may
-    give, counts as zero.
+    """Return a duration as `0:07` or `1:02:03`. A negative duration counts as zero: the clocks of
+    two hosts may differ.
     """
     minutes, seconds = divmod(max(int(duration.total_seconds()), 0), 60)
     hours, minutes = divmod(minutes, 60)
@@ -104,7 +107,8 @@ def present_work(events: Iterable[RunEvent]) -> tuple[RunEvent, ...]:
     going_on: dict[tuple[str, str | None, str | None], RunEvent] = {}
     for event in events:
         place = (event.lineage, event.target, event.domain)
-        # A certificate has one activity at a time, and each step of the certificate ends it.
+        # A certificate has one activity at a time. Any later event of the certificate ends the
+        # activity.
         going_on.pop((event.lineage, None, None), None)
         going_on.pop(place, None)
         if event.event == "activity" or event.outcome == Outcome.WAITING:
@@ -113,7 +117,9 @@ def present_work(events: Iterable[RunEvent]) -> tuple[RunEvent, ...]:
 
 
 def in_progress(state: StateStore, run: StoredRun) -> RunInProgress | None:
-    """Return how a run in progress is shown; `None` for another run. Raises `StateError`."""
+    """Return a run in progress with the words that pages show; `None` for a run that is not in
+    progress. Raises `StateError`.
+    """
     if run.state is not RunState.RUNNING:
         return None
     return RunInProgress(
@@ -126,7 +132,7 @@ def in_progress(state: StateStore, run: StoredRun) -> RunInProgress | None:
 
 
 class RunsInProgress:
-    """The runs in progress of a workspace. Safe to use from any thread."""
+    """Keeps the runs in progress of a workspace for a second. Safe to use from any thread."""
 
     def __init__(self, workspace: Callable[[], Workspace]) -> None:
         self._workspace = workspace
@@ -135,8 +141,8 @@ class RunsInProgress:
         self._asked_at = -STALE
 
     def latest(self) -> tuple[RunInProgress, ...]:
-        """Return the runs, newest first, from an answer of the state at most `STALE` seconds old.
-        If the state does not answer, return none: the page itself reports that.
+        """Return the runs in progress, newest first, read at most `STALE` seconds ago. If the state
+        does not answer, return no run: the page itself reports the problem.
         """
         with self._guard:
             if time.monotonic() - self._asked_at >= STALE:

@@ -1,5 +1,5 @@
-"""The HTTP server: uvicorn's protocol over h11, in an event loop with its own thread. Limits keep
-connections cheap before login.
+"""The HTTP server of the console: uvicorn's protocol over h11, in an event loop with a thread of
+its own. Limits on size, time and number keep a client without a login from using up the server.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from certferry.console.refusals import PageRefused
 from certferry.present.language import LANGUAGES, voice_in
 from certferry.text import Text
 
-LARGEST_BODY = 1_000_000  # bytes; the largest form of the console has a few hundred
+LARGEST_BODY = 1_000_000  # bytes; the guard's own limit (`guard.LARGEST_BODY`) is lower
 MOST_HEADERS = 100
 LARGEST_HEADERS = 16 * 1024  # bytes, including the request's line
 MOST_CONNECTIONS = 300
-FOR_HEADERS, FOR_BODY = 10.0, 15.0  # seconds for the whole, so slow drips end too
+FOR_HEADERS, FOR_BODY = 10.0, 15.0  # seconds for all headers, and for the whole body
 KEEP_ALIVE = 75  # seconds; longer than proxies keep connections, so a proxy never uses a closed one
 LINGERING = 2.0
-"""How many seconds the rest of a refused request is read and discarded. A socket closed at once
-would send a reset, and the client would not see the answer.
+"""The seconds for which the rest of a refused request is read and discarded. If the server closed
+the socket at once, the client would get a reset in place of the answer.
 """
 GOODBYE = 3.0  # seconds for answers in progress when the server ends
 
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Requests(h11.Connection):
-    """Reads requests, and refuses requests that are malformed or too large."""
+    """Parses requests, and refuses requests that are malformed or too large."""
 
     #: The status with which the request is refused.
     refused = HTTPStatus.BAD_REQUEST
@@ -77,7 +77,8 @@ class _Requests(h11.Connection):
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             names = {name for name, _ in event.headers}
             if {b"content-length", b"transfer-encoding"} <= names:
-                # A proxy in front may see the end of the request elsewhere (RFC 9112 §6.1).
+                # With both headers, a proxy in front may take another byte for the end of the
+                # request (RFC 9112 §6.1).
                 self._refuse(HTTPStatus.BAD_REQUEST)
             length = next(
                 (
@@ -117,12 +118,14 @@ class _Requests(h11.Connection):
 
 
 class Connection(H11Protocol):
-    """A connection. A request that arrives too slowly ends the connection. Above the maximum, a new
-    connection (it may be a person's or a monitor's) closes the connection that has waited longest
-    for a request. If no connection waits, the connection whose answer has lasted longest is closed,
-    such as a stream.
+    """A connection of a client. A request that arrives too slowly ends the connection.
+
+    If there are more than `MOST_CONNECTIONS`, a new connection is accepted all the same, because it
+    may be a person's or a monitor's. In exchange, the connection that has waited longest for a
+    request is closed, or else the connection whose answer has lasted longest, such as a stream.
     """
 
+    #: The parser of requests.
     conn: _Requests
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -180,8 +183,8 @@ class Connection(H11Protocol):
         self._keep_time(is_awaited=bool(self.conn.trailing_data[0]))
 
     def _keep_time(self, *, is_awaited: bool) -> None:
-        """Limit the time for receiving a request's headers, and the time for the body. Each limit
-        is for the whole: otherwise a client could send byte by byte for ever.
+        """Limit the time for receiving all headers of a request, and the time for the whole body.
+        A limit between two bytes alone would let a client send byte by byte for ever.
         """
         if self._is_refused:
             return
@@ -211,7 +214,9 @@ class Connection(H11Protocol):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse the request with our own answer instead of uvicorn's, and end the connection."""
+        """Refuse the request with certferry's answer in place of uvicorn's, and end the
+        connection.
+        """
         del msg
         self._is_refused = True
         if self._late is not None:
@@ -240,8 +245,8 @@ class Connection(H11Protocol):
 
 
 def _refusal_text(status: HTTPStatus, accepted: str) -> str:
-    """Return the problem and the hint in the language that the client prefers, or in every language
-    if the client names none.
+    """Return the problem and the hint for an HTTP status, in the language that the client prefers.
+    If the client sent no `Accept-Language`, return both in every language.
     """
     problem = PageRefused(status).problem
     sentences = [problem.message] if problem.hint is None else [problem.message, problem.hint]
@@ -252,7 +257,7 @@ def _refusal_text(status: HTTPStatus, accepted: str) -> str:
 
 class HttpServer:
     """Serves an application at listening sockets, in a thread of its own. `alive_at` is the last
-    moment at which the thread's loop worked, by the monotonic clock.
+    moment, by the monotonic clock, at which the event loop of the thread ran.
     """
 
     def __init__(
@@ -275,7 +280,7 @@ class HttpServer:
         self._ending = asyncio.Event()
         self.alive_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
-        # uvicorn warns of malformed requests, which any client may send.
+        # uvicorn's warnings of malformed requests are dropped: any client could fill the log.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
     def start(self) -> None:
@@ -284,7 +289,7 @@ class HttpServer:
         self._thread.start()
 
     def stop(self, within: timedelta) -> None:
-        """Ask the server to end its answers and stop, and wait at most `within` for the end."""
+        """Ask the server to finish its answers and stop, and wait at most `within` for the end."""
         with suppress(RuntimeError):  # the loop has already ended
             self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(within.total_seconds())

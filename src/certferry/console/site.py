@@ -1,5 +1,5 @@
-"""Everything that pages share: the settings in force, the state, the starter of runs, the request's
-user and language, and the rendering of templates.
+"""Everything that the console's pages share: the settings in force, the state, the start of runs,
+the user and the language of a request, and the rendering of templates.
 """
 
 from __future__ import annotations
@@ -78,28 +78,35 @@ class Starter(Protocol):
 class Site:
     """Everything that the console serves."""
 
-    #: Returns the workspace in force: another one after the settings are read again.
+    #: Returns the workspace (settings and state) in force. After a reload of the settings this is
+    #: another workspace.
     workspace: Callable[[], Workspace]
+    #: Starts and stops runs.
     starter: Starter
     #: The path of the console's URL, without a slash at the end.
     prefix: str = ""
+    #: Whether browsers reach the console by HTTPS.
     is_https: bool = False
     #: Whether this process makes the runs twice a day.
     has_schedule: bool = False
     #: The problem of the last try to read the settings again; `None` after a success.
     unread: Problem | None = None
+    #: Observes services in the background, and keeps the results.
     observer: Observer = field(init=False)
     #: The places that pages have observed.
     seen: SeenPlaces = field(default_factory=SeenPlaces)
+    #: The facts stored in the state, with what pages have seen since.
     stored: Snapshots = field(init=False)
+    #: The runs in progress on all hosts.
     running: RunsInProgress = field(init=False)
-    #: Set when the process ends, so streams end at once.
+    #: Set when the process ends, so that streams end at once.
     closing: threading.Event = field(default_factory=threading.Event)
+    #: The events of runs that browsers watch.
     feeds: Feeds = field(init=False)
-    #: Plans shown to operators, by digest. The page of a later plan shows the differences from a
-    #: shown plan.
+    #: The last plans shown to operators, by digest, to show the differences of a later plan.
     shown_plans: Recent[str, Sequence[Plan]] = field(default_factory=lambda: Recent(20))
-    #: The views of ended runs' reports, by run, language and the pages of both lists.
+    #: The views of ended runs' reports (`ReportView`), by run, language, and the page numbers of
+    #: the report's two lists.
     reports: Recent[tuple[str, str, int, int], object] = field(default_factory=lambda: Recent(50))
 
     def __post_init__(self) -> None:
@@ -132,10 +139,11 @@ class Site:
 
 
 class Visitor(Struct, frozen=True):
-    """The user of a request."""
+    """The user of a request, or the API token that stands for a user."""
 
+    #: The user; for an API token, a user made of the token's name and role.
     user: User
-    #: The token in forms; empty for a program with a token.
+    #: The secret token in the forms of the user's session; empty for a program with an API token.
     csrf: str
     #: The digest of the session's secret; `None` without a session.
     session: str | None = None
@@ -159,8 +167,8 @@ def visitor_of(request: Request) -> Visitor:
 
 
 def path_of(request: Request) -> str:
-    """Return the path below our prefix. Do not use `request.url`, which contains the `Host` sent by
-    the client.
+    """Return a request's path below the console's prefix. Do not use `request.url`, which contains
+    the `Host` sent by the client.
     """
     path: str = request.scope["path"]
     return path
@@ -169,8 +177,8 @@ def path_of(request: Request) -> str:
 def with_form(
     page: Callable[[Request, FormData], Response],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return a route that calls `page` with the request and its form. `page` runs in a thread, like
-    other routes.
+    """Make a route of a function that takes the request and its form. The function runs in a
+    thread, like the functions of other routes.
     """
 
     async def route(request: Request) -> Response:
@@ -181,9 +189,9 @@ def with_form(
 
 
 def voice_of(request: Request) -> Voice:
-    """Return the voice for answering a request. For a logged-in visitor, each command shown on a
-    page names the configuration file (see `voice_beside`). The API's answers name no file, because
-    the answers equal the output of `--json`.
+    """Return the voice for answering a request. For a logged-in visitor, each command on a page
+    names the configuration file (`voice_beside`). Commands in the API's answers do not, so that the
+    answers equal the output of `--json`.
     """
     is_page = not path_of(request).startswith("/api/")
     path = None
@@ -200,13 +208,13 @@ def _voice(language: str, path: Path | None) -> Voice:
 
 
 def link(request: Request, path: str) -> str:
-    """Return the address of a page of the console for a browser: `path` below our prefix."""
+    """Return the address of a page for a browser: `path` with the console's prefix in front."""
     return site_of(request).prefix + path
 
 
 @cache
 def asset_digest(name: str) -> str:
-    """Return the digest of a static file that its URL contains."""
+    """Return the digest of a static file, as it stands in the file's URL."""
     return hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:16]
 
 

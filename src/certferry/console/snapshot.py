@@ -1,5 +1,6 @@
-"""The stored facts of all certificates, read for all visitors together: again after two seconds, or
-after a run. Places that a page has found in order since the last run count as in order.
+"""Read the facts that the state stores about all certificates, once for all visitors together, and
+again after two seconds or after a run. Places that a page has found in order since the last run
+count as in order.
 """
 
 from __future__ import annotations
@@ -31,13 +32,16 @@ STALE = timedelta(seconds=2)
 class Snapshot(Struct, frozen=True):
     """The records in the state at a moment, and the conclusions from the records."""
 
+    #: The moment of reading, by the state's clock.
     at: datetime
+    #: The settings in force at the moment.
     settings: Settings
     #: The records of all certificates, as runs stored them.
     recorded: Recorded
-    #: The needs for a person, and the next events, with the places in `settled` as in order.
+    #: The matters that need a person, and the next events, with the places in `settled` as in
+    #: order.
     agenda: Agenda
-    #: The causes of the needs, the worst first.
+    #: The causes of trouble, the worst first.
     causes: tuple[Cause, ...]
     #: The severities of the causes, for pages that find the same problems by themselves.
     severities: Severities
@@ -57,8 +61,9 @@ class Snapshot(Struct, frozen=True):
         return frozenset(desired.lineage for desired in declared if desired.deployments)
 
     def names(self, lineage: str) -> tuple[str, ...]:
-        """Return the names of a certificate: the declared names, or else the names in the newest
-        stored certificate, as for a certificate made by another client.
+        """Return the names of a certificate: the declared names. For an undeclared certificate, and
+        for one that another client issues, return the names in the newest stored certificate, or
+        none.
         """
         versions = self.recorded.versions.get(lineage, ())
         desired = self.declared.get(lineage)
@@ -119,8 +124,8 @@ def _last_runs(state: StateStore) -> tuple[tuple[str, LastRun], ...]:
 
 
 class Snapshots:
-    """The last snapshot of a workspace. Safe to use from any thread: a single thread reads, the
-    others wait.
+    """Keeps the last snapshot of a workspace. Safe to use from any thread: while one thread reads
+    the state, the others wait.
     """
 
     def __init__(
@@ -146,7 +151,8 @@ class Snapshots:
         workspace, asked_at = self._workspace(), time.monotonic()
         with self._guard:
             if self._failure is not None and asked_at < self._failed_at:
-                raise self._failure  # threads that waited for a failing database do not wait again
+                # The reading failed while this thread waited, so do not wait for another failure.
+                raise self._failure
             try:
                 return self._read(workspace)
             except CertferryError as error:

@@ -30,13 +30,13 @@ _log = logging.getLogger(__name__)
 
 
 class SurveyedAccounts(Struct, frozen=True):
-    """The result of surveying all accounts."""
+    """The result of reading the contents of all accounts."""
 
     #: The contents of the accounts.
     discovery: Discovery
     #: Certificates to declare for uncovered domains.
     proposal: Proposal
-    #: The zones that could not be read.
+    #: A problem for each DNS account whose zones could not be read.
     unread: Sequence[Problem]
 
 

@@ -1,4 +1,4 @@
-"""Tables of pages: cells in the tones of the command line, and a hundred rows a page."""
+"""Make the tables of the console's pages: cells with badges and links, a hundred rows a page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from certferry.values import replace
 T = TypeVar("T")
 
 ROWS = 100
-"""The most rows on a page, so a page stays well below 150 kB (`benchmarks/console.py`)."""
+"""The most rows on a page. So a page stays well below 150 kB (`benchmarks/console.py`)."""
 
 _LONG = 9
 """A page number has fewer digits than this. Longer numbers are not parsed, because that takes
@@ -35,15 +35,15 @@ class Cell(Struct, frozen=True):
 
     #: The text; each line end begins a new line in the cell.
     words: str = ""
-    #: The class of a badge, or `faint`, or `code`.
+    #: The class of a badge, or `faint`, or `code`; empty for plain text.
     tone: str = ""
     #: A moment shown after the words.
     at: datetime | None = None
-    #: Show the moment with its seconds.
+    #: Whether the moment is shown with its seconds.
     to_the_second: bool = False
-    #: The page to link to.
+    #: The path of the page to which the words link.
     path: str | None = None
-    #: Show the words as a button posting to this path.
+    #: The path to which a button with the words posts.
     post: str | None = None
     #: The severity shown as a badge before the words, if the words need a person.
     need: Severity | None = None
@@ -54,7 +54,7 @@ _EMPTY = (Cell(), Cell(NOTHING.words), Cell(NOTHING.words, "faint"))
 
 
 def of_span(span: Span) -> Cell:
-    """Make a cell from words in a tone."""
+    """Make a cell of words with a tone of the command line."""
     return Cell(span.words, _TONES.get(span.tone, span.tone.value))
 
 
@@ -65,9 +65,11 @@ def lines_of(sentences: Sequence[Text | None], voice: Voice) -> Cell:
 
 
 class TableView(Struct, frozen=True):
-    """A page of rows under headings. Empty columns are left out."""
+    """A page of a table, without empty columns."""
 
+    #: The heading of each column.
     headings: tuple[Text, ...]
+    #: The rows of this page.
     rows: tuple[Row, ...]
     #: Whether the last cell of each row stands below the others, as long sentences do.
     is_last_below: bool = False
@@ -82,7 +84,7 @@ class TableView(Struct, frozen=True):
 def table_of(
     headings: Sequence[Text], rows: Sequence[Row], *, is_last_below: bool = False
 ) -> TableView:
-    """Make a table on one page, without empty columns."""
+    """Make a table with all `rows` on one page, without empty columns."""
     kept = [any(row[place] not in _EMPTY for row in rows) for place in range(len(headings))]
     shown = tuple(tuple(compress(row, kept)) for row in rows)
     is_last_below = is_last_below and kept[-1]
@@ -97,8 +99,8 @@ def page_of(
     *,
     is_last_below: bool = False,
 ) -> TableView:
-    """Make the page with the number in `asked`, or the nearest page; the first page if `asked` is
-    not a number. `row` makes the row of an entry.
+    """Make a page of a table, whose rows `row` makes of `entries`. `asked` has the number of the
+    page. For another number take the nearest page, and for other text the first page.
     """
     last = max(1, -(-len(entries) // ROWS))
     is_number = asked.isdecimal() and len(asked) < _LONG

@@ -128,7 +128,9 @@ def digest_of_secret(secret: str) -> str:
 # --- The rules for passwords
 
 _FEWEST_SURPRISES = 5
-"""The least result of `_surprises` for a password: attackers guess simpler passwords first."""
+"""The least result of `_surprises` for an accepted password. Attackers guess simpler passwords
+first.
+"""
 
 _RUNS = (
     "abcdefghijklmnopqrstuvwxyz 01234567890 qwertyuiop[] asdfghjkl; zxcvbnm,./ !@#$%^&*()"
@@ -173,12 +175,12 @@ _SUGGESTED = """
 certferry certificate letsencrypt admin operator viewer root user guest
 login console server system service test demo default changeme temp company
 """
-# Words that come to mind at the login of a server, or of certferry.
+# Words that come to mind at the login page of a server or of certferry.
 
 _COMMON = sorted(f"{_FREQUENT} {_SUGGESTED}".split(), key=len, reverse=True)
 _MOST_WORDS_CUT = 2
-"""The most different words that are cut from a password before `_surprises` counts the rest. Of a
-sentence with more words, enough remains for a good password.
+"""How many different words are cut from a password at most, before `_surprises` counts the rest. If
+the password is a sentence of more words, enough remains for a good password.
 """
 
 

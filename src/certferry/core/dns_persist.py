@@ -41,7 +41,7 @@ class Offer(Struct, frozen=True):
 
 
 class Holder(Struct, frozen=True):
-    """The ACME account named in a record."""
+    """The ACME account that a record must name."""
 
     url: str  #: The account's URL at the CA.
     #: The thumbprints of the account's keys (RFC 7638, SHA-256, base64url), the key in force first.
@@ -68,8 +68,8 @@ class PersistRecord(Struct, frozen=True):
 
 
 class Fault(Enum):
-    """Why the records at a name prove nothing. The less is wrong with a record, the earlier the
-    fault stands here; of several records, the earliest fault counts (`judge`).
+    """Why the records at a name prove nothing. The faults stand in order, the smallest first. If
+    several records have faults, `judge` returns the smallest fault.
     """
 
     OVER = Text("the record at {place} has ended (persistUntil)")
@@ -87,7 +87,7 @@ class Verdict(Struct, frozen=True):
 
     #: Why the records prove nothing; `None` if they prove the name.
     fault: Fault | None
-    #: The end of the proof, or of an ended record; `None` without an end, and for other faults.
+    #: The end of the proof; `None` for a proof without an end. `judge` returns no end with a fault.
     until: datetime | None = None
 
 
@@ -117,8 +117,8 @@ def record_for(name: str, offer: Offer, holder: Holder, *, wildcard: bool) -> Pe
 
 
 def account_uri(name: str, prefix: str, url: str, thumbprint: str) -> str:
-    """Return the account URI for the record of a name; with the name `*`, the URI is good for every
-    name (§4.1).
+    """Return the account URI for the record of a name. A URI made for the name `*` is good for
+    every name (§4.1).
     """
     hashed = sha256(bytes([len(name)]) + f"{name}{thumbprint}{url}".encode()).digest()
     return f"{prefix}sha-256/{urlsafe_b64encode(hashed).decode().rstrip('=')}"
@@ -129,8 +129,9 @@ def judge(
 ) -> Verdict:
     """Return the verdict on the TXT values for a name without `*.`, by the CA's rules (§4.2).
 
-    If several records prove the name, the longest proof counts. Without a proof, the verdict has
-    the earliest `Fault` among the records for this CA.
+    If several records prove the name, the verdict has the proof with the latest end. Without a
+    proof, the verdict has the first `Fault`, in the order of `Fault`, among the records for this
+    CA.
     """
     taken = {
         account_uri(asked, offer.prefix, holder.url, thumbprint)

@@ -12,7 +12,7 @@ from certferry.text import Text
 
 
 class Activity(Struct, frozen=True):
-    """The present activity of a lineage, reported at every beginning or change."""
+    """The present work on a lineage, reported whenever the work begins or changes."""
 
     lineage: str  #: The lineage's name.
     #: The activity in words.
@@ -22,7 +22,9 @@ class Activity(Struct, frozen=True):
 
 
 class StepEnded(Struct, frozen=True):
-    """The outcome of a step of a lineage. A step that waits for a later pass ends as `WAITING`."""
+    """The outcome of a step of a lineage. A step left to a later pass of the run has the outcome
+    `WAITING`.
+    """
 
     lineage: str  #: The lineage's name.
     outcome: StepOutcome  #: How the step ended.
@@ -40,7 +42,7 @@ class Happened(Struct, frozen=True):
 class Begun(Struct, frozen=True):
     """The beginning of a run."""
 
-    #: The number of certificates, or of other things to observe.
+    #: The number of certificates, or of other subjects of the run.
     count: int
 
 

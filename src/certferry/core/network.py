@@ -38,15 +38,15 @@ leaves the network unused.
 """
 
 _NOWHERE = (ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_network("::/128"))
-"""Networks without hosts (RFC 1122 §3.2.1.3). Resolvers that block a name answer with addresses
-from these networks.
+"""Networks without hosts (RFC 1122 §3.2.1.3). Resolvers answer with addresses from these networks
+to block a name.
 """
 
 
 def is_made_up(address: str, *, at_home: bool = False) -> bool:
     """Return whether a proxy or a blocking resolver made up an address.
 
-    A loopback address is genuine only if the target is on loopback (`at_home`), as a sandbox is.
+    A loopback address is genuine only if the target is on loopback (`at_home`), as in the sandbox.
     Raises `ValueError` for any text but an IP address.
     """
     ip = ipaddress.ip_address(address)
@@ -93,7 +93,9 @@ def judge_clock(subject: str, service: str, ahead: timedelta) -> Problem | None:
 
 
 def must_be_right(service: str, ahead: timedelta) -> None:
-    """Raise `ClockWrong` if the clocks differ by more than `REFUSED`: services refuse requests."""
+    """Raise `ClockWrong` if the clocks differ by more than `REFUSED`, so services refuse
+    requests.
+    """
     problem = judge_clock(service, service, ahead)
     if problem is not None and problem.severity is Severity.ERROR:
         raise ClockWrong(problem.message, hint=problem.hint)
@@ -102,7 +104,7 @@ def must_be_right(service: str, ahead: timedelta) -> None:
 def must_not_be_behind(service: str, ahead: timedelta) -> None:
     """Raise `ClockWrong` if this machine's clock is more than `REFUSED` behind the service's clock.
 
-    By a slow clock, the validity of a certificate issued now may not have begun yet.
+    With such a clock, a certificate issued now would look not yet valid.
     """
     problem = judge_clock(service, service, ahead)
     if problem is not None and problem.severity is Severity.ERROR and ahead > timedelta(0):
@@ -132,7 +134,7 @@ class CaaRecord(Struct, frozen=True):
     flags: int  #: The octet of flags.
     #: The tag in lower case.
     tag: str
-    value: str  #: For `issue` and `issuewild`, see `_parsed`.
+    value: str  #: The value; `_parsed` reads the values of `issue` and `issuewild`.
 
 
 class Applicant(Struct, frozen=True):
@@ -147,8 +149,8 @@ class Applicant(Struct, frozen=True):
 
 
 def why_forbidden(name: str, records: Sequence[CaaRecord], ca: Applicant) -> CaaRefusal | None:
-    """Return why the CAA records in force for a name forbid the CA to issue; `None` if the CA may
-    issue (RFC 8659 §4.3).
+    """Return why the CAA records in force for a name forbid the CA to issue (RFC 8659 §4.3). Return
+    `None` if the CA may issue.
     """
     if any(record.flags & _CRITICAL and record.tag not in _KNOWN for record in records):
         return CaaRefusal.UNKNOWN_TAG

@@ -1,4 +1,6 @@
-"""Reasons why a step is planned or refused, and waits for a change with the next pass's moment."""
+"""The reasons why a step is planned or refused, and waits until a run's next pass observes
+again.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from certferry.text import Text
 
 
 class ReasonCode(StrEnum):
-    """The codes of reasons. Programs read these words in JSON, so they never change."""
+    """The codes of reasons. Programs read the codes in JSON, so a code never changes."""
 
     # why a certificate is issued
     MISSING = "missing"
@@ -24,7 +26,7 @@ class ReasonCode(StrEnum):
     FILES_CHANGED = "files_changed"
     REVOKED = "revoked"
     ROLLED_BACK = "rolled_back"
-    # why another client's certificate needs the operator's attention
+    # why another client's certificate needs an operator
     OVERDUE = "overdue"
     # why a domain is deployed to
     NEW_CERTIFICATE = "new_certificate"
@@ -66,8 +68,8 @@ class ReasonCode(StrEnum):
 class Reason(Struct, frozen=True):
     """A code for programs and a sentence for people."""
 
-    code: ReasonCode  #: for programs
-    message: Text  #: for people
+    code: ReasonCode  #: The code, for programs.
+    message: Text  #: The sentence, for people.
 
 
 Usual = tuple[timedelta, timedelta]
@@ -85,11 +87,11 @@ FIRST = timedelta(milliseconds=250)
 LONGEST = timedelta(minutes=2)
 """The longest time from one pass to the next."""
 STEP, SLACK = 12, timedelta(seconds=0.8)
-"""The next pass comes after a twelfth of the wait so far (1/`STEP`) plus `SLACK`, and within the
-first three seconds after a third of the wait so far.
+"""The time to the next pass is a twelfth (1/`STEP`) of the wait so far plus `SLACK`. In the first
+three seconds of a wait, the time is a third of the wait so far.
 
-The aim is to see a change at most a tenth of the wait plus a second late. The difference between a
-twelfth and a tenth allows for the age of a target's list.
+The aim is to see a change late by at most a tenth of the wait plus a second. `STEP` is a twelfth,
+not a tenth, because a target's list may already be some seconds old.
 """
 
 
@@ -113,8 +115,8 @@ def wait_for(
     deadline: datetime | None = None,
     usual: Usual | None = None,
 ) -> Waiting:
-    """Return a wait with the moment of the next pass: soon at first, then after longer and longer
-    intervals up to `LONGEST`, and at the deadline at the latest.
+    """Return a wait with the moment of the next pass. The times between passes grow from `FIRST` to
+    `LONGEST`, and the last pass comes at the deadline.
     """
     waited = now - since
     growing = max(min(waited / 3, waited / STEP + SLACK), FIRST)

@@ -4,8 +4,8 @@
 - `redacted` masks private keys in PEM, headers and tokens that prove an identity, and given
   secrets. Use the function for a program's output (before any splitting, cutting or quoting), for
   sentences, and for the records of the log.
-- `quoted` prepares a service's words for a sentence. `speech` does so for a service that has
-  private keys.
+- `quoted` prepares a service's words for a sentence. `speech` does the same more strictly, for a
+  service that was sent private keys.
 
     message = Text("{service} refused", service=quoted(words, [token]))
 """
@@ -39,8 +39,8 @@ _SHORTEST_GUESSED = 8
 `API_KEY`.
 """
 _LONGER_THAN_WORDS = 12
-"""The fewest characters of a secret without letters or without digits, in such a variable: the word
-`production` has fewer, a generated password has more.
+"""The fewest characters of a secret without letters or without digits, in a variable with a name
+such as `API_KEY`. The word `production` has fewer, a generated password has more.
 """
 
 
@@ -126,7 +126,7 @@ _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 _SHORTEST = 4
 """The fewest characters of a masked secret: a shorter secret could equal any word by chance."""
 _SHORTEST_WITHIN = 8
-"""The fewest characters of a secret that is masked inside a word, or of a masked beginning."""
+"""The fewest characters of a secret that is also masked inside a word, or if its end is cut off."""
 _SHORTEST_LINE = 16
 """The fewest characters of a masked line of a secret: shorter lines are like `fi` or `=`."""
 
@@ -134,8 +134,8 @@ _BETWEEN_LINES = re.compile(r"[\r\n]+|\\n")  # a key on a single line has `\n` f
 _FRAME = "-----"  # PEM's frame, which is public
 _KEY = "PRIVATE KEY"
 
-# The frame of RFC 7468, of PGP (a BLOCK), and of SSH2 (four hyphens). Atomic and possessive
-# groups: otherwise the pattern would try each `PRIVATE KEY` of a long line as the last.
+# The frames of RFC 7468, of PGP (a BLOCK), and of SSH2 (four hyphens). The groups are atomic and
+# possessive. Other groups would try each `PRIVATE KEY` of a long line as the last.
 _BEGIN, _END = (
     rf"-{{4,5}} ?{edge} (?>[^-\r\n]*?{_KEY})[^-\r\n]*+-{{4,5}}" for edge in ("BEGIN", "END")
 )
@@ -147,8 +147,9 @@ _VALUE = (
 )
 
 _HEADER_BEGINS = r"(?:^[ \t]*|[\"'{\[,<>][ \t]*|\\[rn])"
-"""The characters before a header's name: none at the beginning of a line, a quote, a bracket. After
-other characters the word is part of a sentence, such as "Failed authorization: DNS problem".
+"""The places in which a header's name stands: at the beginning of a line, or after a quote or a
+bracket. In other places the word `authorization` is part of a sentence, such as "Failed
+authorization: DNS problem".
 """
 
 _SIGNED = r"[\w-]+:[\w-]+="
@@ -184,9 +185,10 @@ _Spans = Iterator[tuple[int, int]]
 def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
     """Return words with `•••` over the matches of `_MASKED`, and over the occurrences of secrets.
 
-    An occurrence is a spelling of a secret (`_spellings`, also of the proofs in an address), or the
-    beginning of a spelling that the end of the words or `…` cuts off. One mask covers overlapping
-    occurrences. If the rest still holds a piece of a secret (`hold_pieces`), the result is `•••`.
+    A secret occurs in each of the spellings of `_spellings`. If a secret is an address, the parts
+    of `_proofs_in` count as secrets, too. If the end of the words or `…` cuts a spelling off, the
+    beginning of the spelling counts. One mask covers overlapping occurrences. If the masked words
+    still hold a piece of a secret (`hold_pieces`), the result is `•••` alone.
     """
     distinct = set(secrets)
     spans = sorted({*_patterns(words), *_repeated(words, distinct)})
@@ -277,8 +279,9 @@ _FRAMED = re.compile(rf"{_BEGIN}(.*?){_END}", re.DOTALL)
 def hold_pieces(words: str, secrets: Iterable[Secret]) -> bool:
     """Return whether words hold a piece of a secret, see `_pieces_of`.
 
-    A piece is recognised with signs and blanks in between, backwards, in Base64, and as numbers; a
-    piece of a PEM key also with numbered characters. An encrypted piece is not recognised.
+    A piece is also recognised with signs and blanks in between, backwards, in Base64, and as
+    numbers. A piece of a PEM key is recognised with digits in between as well. An encrypted piece
+    is not recognised.
     """
     sought = [secret.pieces for secret in secrets]
     if not any(sought):
@@ -295,10 +298,14 @@ def hold_pieces(words: str, secrets: Iterable[Secret]) -> bool:
 def _pieces_of(value: str) -> Iterator[str]:
     """Yield the pieces of a secret in lower case, forwards and backwards.
 
-    A PEM key has every piece of the text between the frames. Another secret has only the pieces
-    with both letters and digits: other pieces may be plain words or numbers. An address has only
-    the pieces of the proofs in the address. A text of fewer than 16 letters and digits has no
-    pieces. In the notations of `_as_numbers`, a piece begins at every eighth character.
+    A piece has `_PIECE` or `_LONGER_PIECE` characters in a row, without signs and blanks.
+
+    - A PEM key has all pieces of the text between the frames.
+    - Another secret has only the pieces with both letters and digits, because other pieces may be
+      plain words or numbers.
+    - An address has only the pieces of the parts in `_proofs_in`.
+    - A text of fewer than 16 letters and digits has no pieces.
+    - In the notations of `_as_numbers`, a piece begins at every eighth character.
     """
     framed = _FRAMED.search(value)
     parts = [value] if "://" not in value else [*_proofs_in(value)]
@@ -350,8 +357,8 @@ def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
 
 
 def _proofs_in(value: str) -> Iterator[str]:
-    """Yield the parts of an address (a URL) that may prove an identity, such as UUIDs; nothing for
-    other values.
+    """Yield the parts of an address (a URL) that may be secrets, such as a password or a UUID.
+    Yield nothing for other values.
     """
     authority, _, rest = value.partition("://")[2].partition("/")
     path, _, query = rest.partition("?")
@@ -377,7 +384,7 @@ def _spans(words: str, spelling: str) -> _Spans:
     words or `…` cuts off.
     """
     if spelling[:_SHORTEST_WITHIN] not in words:
-        return  # the usual case, decided cheaply
+        return  # decides the usual case, no occurrence, cheaply
     yield from _whole(words, spelling)
     for end in (len(words), *(cut.start() for cut in _CUT.finditer(words))):
         if length := _begun_before(end, words, spelling):
@@ -398,7 +405,8 @@ def _stands_alone(words: str, start: int, end: int) -> bool:
 
 
 def _spellings(value: str) -> Iterator[str]:
-    """Yield the long lines of a secret, and the spellings of a secret of a single line in programs'
+    """Yield the strings by which `redacted` recognises a secret: each line of at least
+    `_SHORTEST_LINE` characters, and for a secret of a single line also the spellings in programs'
     output and in a shell's trace.
     """
     value = value.strip("\r\n")
@@ -409,7 +417,7 @@ def _spellings(value: str) -> Iterator[str]:
     if len(value) >= _SHORTEST and not {"\r", "\n"} & set(value):
         # The value itself, and bash's and dash's quoting under `set -x`.
         yield from (value.replace("'", shown) for shown in ("'", r"'\''", "'\"'\"'"))
-        yield repr(value)[1:-1]  # in the message of a KeyError
+        yield repr(value)[1:-1]  # as the message of a KeyError shows the value
         yield from _encoded(value.encode(errors="surrogatepass"))
 
 
@@ -433,7 +441,7 @@ def _begun_before(end: int, words: str, spelling: str) -> int:
 LONGEST = 1000
 """How many characters of a service's words are kept."""
 _READ = 2 * LONGEST
-"""How many characters of a service's words are read at all."""
+"""How many characters of a service's words are read; the rest is dropped."""
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 """Unicode's categories of characters that control a terminal, reverse the writing, are surrogates,
@@ -494,11 +502,12 @@ _MOST_OTHERS, _MOST_NUMBERS = 3, 3
 
 
 def speech(message: object) -> Quoted:
-    """Return the words of a service that has private keys: only natural words and small numbers.
+    """Return the words of a service that was sent private keys: only natural words and small
+    numbers.
 
-    `•••` replaces each other word, and all words if there are more than three other words or more
-    than three numbers. The mask depends on no key, so a key of another run is masked as well, in
-    most spellings.
+    `•••` replaces each word that is not natural. If there are more than three of these words, or
+    more than three numbers, `•••` replaces everything. The function compares with no key, so a key
+    of another run is masked as well, in most spellings.
     """
     words = quoted(message)
     alone = _ALONE.findall(words)

@@ -13,9 +13,10 @@ from certferry.core.observed.records import LastRun
 from certferry.text import Text
 
 NIGHT_HOURS = 6
-"""The hours after midnight in which the first run of a day begins: at night a CDN's change disturbs
-the fewest visitors. The second run follows half a day later (Let's Encrypt asks for two runs, at a
-random second: docs/facts/letsencrypt.md §3.1)."""
+"""The number of hours after midnight in which the first run of a day may begin. At night a CDN's
+change disturbs the fewest visitors. The second run comes half a day later, because Let's Encrypt
+asks for two runs a day, at a random second (docs/facts/letsencrypt.md §3.1).
+"""
 
 _MINUTES, _SECONDS = 59, 60
 NIGHT_MOMENTS = NIGHT_HOURS * _MINUTES * _SECONDS
@@ -27,8 +28,8 @@ _HALF_A_DAY = 12  # hours
 
 
 def night_time(number: int) -> time:
-    """Return the time of day of the `NIGHT_MOMENTS` with this number, by the machine's clock. After
-    the last moment, the numbers go on with the first.
+    """Return the time of day of a night moment, by the machine's clock. `number` counts the
+    `NIGHT_MOMENTS` from 0; a number beyond the last moment begins again with the first.
     """
     minutes, second = divmod(number % NIGHT_MOMENTS, _SECONDS)
     hour, minute = divmod(minutes, _MINUTES)
@@ -44,7 +45,9 @@ def twice(moment: time) -> tuple[time, time]:
 
 
 MISSED = timedelta(hours=13)
-"""If the last run is older than this, a run was missed, for example because the machine was off."""
+"""If the last run is older than this time, a run was missed, for example because the machine was
+off.
+"""
 
 
 def moments_of(host: str) -> tuple[time, time]:
@@ -64,7 +67,9 @@ def last_scheduled(moments: tuple[time, time], now: datetime) -> datetime:
 
 
 def next_scheduled(moments: tuple[time, time], now: datetime) -> datetime:
-    """Return the first of the daily moments (half a day apart) after `now`, in its time zone."""
+    """Return the first of the daily moments after `now`, in the time zone of `now`. The moments
+    must lie half a day apart.
+    """
     return last_scheduled(moments, now + timedelta(hours=_HALF_A_DAY))
 
 
@@ -100,7 +105,7 @@ class Scheduled(Struct, frozen=True):
     place: Text
     command: str  #: The command line.
     when: Text  #: The moments of the runs, in words.
-    next_run: datetime | None  #: `None` if unknown.
+    next_run: datetime | None  #: The moment of the next run; `None` if unknown.
     #: The operator's remaining step before the job can start, if any.
     to_do: Text | None
     #: The job's PATH.
@@ -112,29 +117,31 @@ MOST = 5
 
 
 def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
-    """Return whether a ping may be sent now: at most `MOST` in a `MINUTE`, and the last of the
-    `MOST` only for the end of a run (`ends`).
+    """Return whether a heartbeat may be sent to a monitor now. In a `MINUTE`, at most `MOST`
+    heartbeats are sent, and the last of these only to report the end of a run (`ends`). `sent` are
+    the moments of earlier heartbeats.
     """
     return len(recent(sent, now)) < (MOST if ends else MOST - 1)
 
 
 class Beat(Struct, frozen=True):
-    """The last heartbeat that a host of a shared state took upon itself to send."""
+    """The last heartbeat that a host decided to send to a monitor, if hosts share the state."""
 
     #: The host that sent the heartbeat.
     host: str
     #: When the host's run began, or failed.
     at: datetime
-    #: False if the heartbeat reports a failed run; true from the beginning of a run.
+    #: False if the heartbeat reports a failed run. True at the beginning of a run.
     succeeded: bool = True
 
 
 def sends_beat(host: str, last: Beat | None, last_run: LastRun | None) -> bool:
-    """Return whether a host sends the heartbeat of a run that begins, after the host's `last_run`.
+    """Return whether a host that begins a run sends the run's heartbeat. Usually a single host
+    sends.
 
-    The host of the last heartbeat goes on. Another host takes over only if the last heartbeat is
-    not newer than the end of the other host's `last_run`: the sending host may be gone. After the
-    heartbeat of a failed run, any host sends.
+    Return true without a last heartbeat, after this host's own heartbeat, and after the heartbeat
+    of a failed run. After another host's heartbeat, return true only if no heartbeat was sent since
+    the end of this host's `last_run`: the other host may be gone.
     """
     if last is None or last.host == host or not last.succeeded:
         return True
@@ -142,5 +149,7 @@ def sends_beat(host: str, last: Beat | None, last_run: LastRun | None) -> bool:
 
 
 def recent(sent: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Return the pings of the last minute, without pings that a wrong clock dated in the future."""
+    """Return the moments in the last minute. A moment in the future comes from a wrong clock and is
+    left out.
+    """
     return tuple(moment for moment in sent if now - MINUTE < moment <= now)

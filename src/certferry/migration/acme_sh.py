@@ -29,17 +29,17 @@ _COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
 
 _PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
 _VARIABLES = ("CERT_PATH", "CERT_KEY_PATH", "CERT_FULLCHAIN_PATH", "Le_Domain")
-"""The words in a command that show a need for acme.sh's variables; `_PLACES` show a need for
-acme.sh's directory.
+"""A command that contains one of these words needs acme.sh's variables. A command that contains one
+of `_PLACES` needs acme.sh's directory.
 """
 
 
 class _Entry(Struct, frozen=True):
-    """A directory of acme.sh's home with a `.conf` named like the directory."""
+    """A directory of acme.sh's home for one certificate, with a `.conf` named after the domain."""
 
     #: The directory.
     directory: Path
-    #: The name in certferry of the certificate there.
+    #: The name that the certificate gets in certferry.
     lineage: str
 
     @property
@@ -60,8 +60,8 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
 def read(
     home: Path, usual: Path, source: CertificateSource, variables: Mapping[str, str]
 ) -> old_home.OldHome:
-    """Read acme.sh's home; `usual` is the default directory. `variables` maps certferry's name of a
-    variable to the name in acme.sh's hooks.
+    """Read acme.sh's home. `usual` is acme.sh's default directory. `variables` maps certferry's
+    environment variable of a key to the variable of acme.sh's hooks.
 
     Raise `ConfigError` if `home` is absent or unreadable.
     """
@@ -80,7 +80,9 @@ def read(
 
 
 def parse_conf(text: str) -> dict[str, str]:
-    """Read assignments, and skip other lines. The last assignment of a name counts."""
+    """Return the values that a `.conf` assigns, by name, and skip other lines. If a name is
+    assigned twice, the last assignment counts.
+    """
     assignments = filter(None, map(_ASSIGNMENT.fullmatch, text.split("\n")))
     return {
         assignment[1]: _decoded(old_home.unquoted(assignment[2].strip()))
@@ -100,9 +102,9 @@ def _decoded(value: str) -> str:
 
 
 def _entries(home: Path) -> Iterator[_Entry]:
-    """Yield each directory with a `.conf` named like the directory.
+    """Yield each directory with a `.conf` named after the domain.
 
-    A domain may have two directories, the second with the suffix `_ecc`.
+    A domain may have two directories; the directory of an ECDSA certificate has the suffix `_ecc`.
     """
     taken: set[str] = set()
     for path in old_home.children(home):
@@ -125,7 +127,8 @@ def _read(
     conf = parse_conf(old_home.text_of(entry.conf))
     if not conf.get("Le_Domain"):
         raise CertificateError(Text("{path}: contains no domain", path=entry.conf))
-    # `--revoke` removes only the leaf's file; the next issuance writes the file again.
+    # acme.sh's `--revoke` leaves this file, and removes the leaf's file. The next issuance writes
+    # the leaf's file again.
     revoked = entry.directory / f"{entry.domain}.key.revoked"
     if revoked.exists() and not (entry.directory / f"{entry.domain}.cer").exists():
         raise CertificateError(Text("the certificate has been revoked"))
@@ -148,8 +151,8 @@ def _read(
 
 
 def _program(home: Path, usual: Path) -> tuple[str, ...]:
-    """Return the first words of a command that runs acme.sh from `home`, or else from the PATH.
-    They name `home` unless `home` is the default directory.
+    """Return the first words of a command that runs acme.sh: the program in `home`, if there, or
+    else `acme.sh` from the PATH. Add the option `--home` unless `home` is the default directory.
     """
     own = home.absolute() / "acme.sh"
     words = (str(own),) if own.is_file() else ("acme.sh",)
@@ -168,7 +171,7 @@ def _keys(
     noted: list[dict[str, str]], variables: Mapping[str, str]
 ) -> Iterator[tuple[str, Secret]]:
     for variable, theirs in variables.items():
-        # acme.sh stores some variables with the prefix, others without.
+        # acme.sh stores some variables with the prefix `SAVED_`, others without the prefix.
         names = (f"SAVED_{theirs}", theirs)
         value = next((v[name] for v in noted for name in names if v.get(name)), "")
         if value and value.isprintable():
@@ -176,21 +179,22 @@ def _keys(
 
 
 def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> old_home.Installed:
-    """Return how acme.sh installs a certificate, by the notes in `conf`. `directory` in acme.sh's
-    home holds the certificate's files.
+    """Return the copies and commands that `conf` notes for a certificate. `directory` is the
+    certificate's directory in acme.sh's home.
     """
     fullchain, privkey = conf.get("Le_RealFullChainPath", ""), conf.get("Le_RealKeyPath", "")
     others = tuple(conf[name] for name in _OTHER_COPIES if conf.get(name))
     if not (fullchain.startswith("/") and privkey.startswith("/")):
-        # A relative path depends on the directory where acme.sh was started, which acme.sh forgets.
+        # A relative path starts at the directory where acme.sh was called, which acme.sh does not
+        # note.
         others = (*filter(None, (fullchain, privkey)), *others)
         fullchain = privkey = ""
     deployed = conf.get("Le_DeployHook", "").split(",")
     hooks = [name for name in deployed if name and name != PLACE.stem]
     hooks += [conf[name] for name in _COMMANDS if conf.get(name)]
     reload = conf.get("Le_ReloadCmd", "")
-    # A command with these words depends on acme.sh's variables or files, which certferry neither
-    # sets nor renews.
+    # A command with one of these words needs acme.sh's variables, which certferry does not set, or
+    # acme.sh's files, which are no longer renewed.
     files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
     if any(word in reload for word in (*files, *_PLACES, *_VARIABLES)):
         reload, hooks = "", [reload, *hooks]
@@ -201,8 +205,8 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> old_h
 
 
 def _real(path: str) -> str:
-    """Return a copy's path with the real directory, because links can give a directory several
-    names.
+    """Return a copy's path with symbolic links in the directory resolved, so that equal directories
+    have equal paths.
     """
     return str(Path(path).parent.resolve() / Path(path).name) if path else ""
 
@@ -210,8 +214,9 @@ def _real(path: str) -> str:
 PLACE = Path("deploy") / "certferry.sh"
 
 _AT_HOME = ("account.conf", "acme.sh")
-"""Files that mark a home. acme.sh's installer makes both; with a distribution's package, a home has
-only the first."""
+"""Files that show that a directory is acme.sh's home. acme.sh's installer makes both files; with a
+distribution's package, a home has only the first.
+"""
 
 _HOOK = """\
 #!/usr/bin/env sh
@@ -233,8 +238,9 @@ _MODE = 0o644  # acme.sh sources the file instead of executing it, and the file 
 
 
 def install(home: Path, command: Sequence[str], exported: Sequence[str]) -> tuple[Path, bool]:
-    """Write the deploy hook, which runs `command` with the variables named by `exported`. Return
-    the hook's path, and whether the file changed. Raise `ConfigError`.
+    """Write acme.sh's deploy hook, which exports the variables named in `exported` and runs
+    `command`. Return the hook's path, and whether the file changed. Raise `ConfigError` if `home`
+    is no home of acme.sh, or the file cannot be written.
     """
     if not any((home / name).is_file() for name in _AT_HOME):
         raise ConfigError(
@@ -251,7 +257,8 @@ def install(home: Path, command: Sequence[str], exported: Sequence[str]) -> tupl
         must_be_trusted(path.parent, makes_files=True)
         replace_file(path, content, _MODE)
     except NotTrusted as error:
-        # Another user could turn the write to another place, and certferry may run as root.
+        # Another user could replace the directory by a link, and certferry, perhaps as root, would
+        # write somewhere else.
         problem = Text("{path} {problem}", path=error.path, problem=error.problem)
         raise ConfigError(problem, hint=_AS_ITS_USER) from error
     except OSError as error:

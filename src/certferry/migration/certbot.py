@@ -1,4 +1,6 @@
-"""Read the home of certbot: `renewal/NAME.conf` for each certificate, files in `live/NAME/`."""
+"""Read the home of certbot: the settings of each certificate in `renewal/NAME.conf`, the PEM files
+in `live/NAME/`.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
-    """Read certbot's home. Raise `ConfigError` if a directory there is absent or unreadable."""
+    """Read certbot's home. Raise `ConfigError` if the directory `renewal` is absent or unreadable,
+    or if a directory of hooks is unreadable.
+    """
     del usual
     confs = [
         path for path in old_home.children(home.absolute() / "renewal") if path.suffix == ".conf"
@@ -66,9 +70,9 @@ def _read(
         lineage=old_home.lineage_of(conf.stem, taken),
         bundle=old_home.bundle_in(files, source),
         files=files,
-        # certbot reads *.conf only, so a renamed file ends the renewals. The alternatives are
-        # worse: `reconfigure --no-autorenew` needs certbot 2.3, and the timer has another name in
-        # each package, and renews all certificates.
+        # certbot reads *.conf only, so renaming the file ends the renewals of this certificate. The
+        # alternatives are worse. `reconfigure --no-autorenew` needs certbot 2.3. The timer renews
+        # all certificates, and has another name in each package.
         stop=shlex.join(["mv", str(conf), f"{conf}.off"]),
         directory=settings.get("server", ""),
         installed=old_home.Installed(hooks=(*hooks, *hooks_of_all)),

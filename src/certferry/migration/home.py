@@ -1,4 +1,6 @@
-"""The home of another ACME client: certificates, commands run at renewals, and keys."""
+"""The home directory of another ACME client: its certificates, the commands that it runs at
+renewals, and its keys for DNS services.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ E = TypeVar("E")
 def each(
     entries: Iterable[E], called: Callable[[E], str], read: Callable[[E], OldCertificate]
 ) -> tuple[tuple[OldCertificate, ...], tuple[Unreadable, ...]]:
-    """Read each entry. Return the certificates, and the unreadable entries with the reason."""
+    """Read each entry by `read`. Return the certificates, and for each entry that cannot be read
+    the name (`called`) and the reason.
+    """
     readable: list[OldCertificate] = []
     unreadable: list[Unreadable] = []
     for entry in entries:
@@ -40,9 +44,10 @@ def each(
 
 
 def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
-    """Read a certificate and its key, as `CertificateSource.read` does.
+    """Read a certificate and its key by `CertificateSource.read`.
 
-    Raise `PlanRefused`, and `CertificateError`, also if a name is not a domain name.
+    Raise `PlanRefused` as that method does. Raise `CertificateError` for unusable files, and for a
+    certificate with a name that is not a domain name.
     """
     bundle = source.read(files)
     names = bundle.certificate.names
@@ -73,8 +78,8 @@ def text_of(path: Path) -> str:
 
 
 def doubt_about(path: Path) -> Text | None:
-    """Return a sentence if a user besides root and the caller could change the client's settings.
-    Return None otherwise, and for an unreadable file.
+    """Return a sentence if a user besides root and the caller could change the file of the client's
+    settings at `path`. Return None otherwise, and for an unreadable file.
     """
     try:
         must_be_trusted(path)
@@ -87,7 +92,8 @@ def doubt_about(path: Path) -> Text | None:
 
 def as_owner_of(path: Path) -> tuple[str, ...]:
     """Return the words to put before a command, so that root runs the command as the owner of
-    `path`. Return no words for other users, and for root's own file.
+    `path`. Return no words if the caller is not root, or if root owns the file. Raise `OSError` if
+    the file is absent.
     """
     owner = path.stat().st_uid
     return ("sudo", "-u", user_name(owner)) if os.geteuid() == 0 and owner != 0 else ()
@@ -114,8 +120,8 @@ def lineage_of(wanted: str, taken: set[str]) -> str:
 
 
 def access_to(fullchain: str, privkey: str) -> Access:
-    """Return who may read the copies. If a copy is missing or cannot be examined, return the
-    default.
+    """Return owner, group and modes of the copies that the client made. If a copy is missing or
+    cannot be examined, return the default.
     """
     if not (fullchain and privkey):
         return Access()
@@ -146,7 +152,7 @@ def children(directory: Path) -> list[Path]:
 
 _OUR_HOOK = re.compile(r"\bcertferry\b.*\bhook\b", re.DOTALL)
 _NEXT_COMMAND = re.compile(r";|&&|\|\||\n")
-# A word with `=` or a quote may hold a key, so only a plain first word is shown.
+# A first word with `=` or a quote may hold a key, so only a plain first word is shown.
 _PROGRAM = re.compile(r"[\w./@~-]+(?=[\s;&|]|$)")
 
 
@@ -159,8 +165,8 @@ class OldClient(StrEnum):
 
 
 class OldHook(Struct, frozen=True):
-    """A command, or the name of a client's own hook, run at a renewal. The class examines the text,
-    and runs nothing.
+    """A command that the client runs at a renewal, or the name of one of the client's own hooks.
+    The class only examines the text.
     """
 
     #: The text of the command, or the name of the hook.
@@ -168,8 +174,8 @@ class OldHook(Struct, frozen=True):
 
     @property
     def program(self) -> str:
-        """The first word, which identifies the hook, or "…" if the first word may contain a key, as
-        later words may.
+        """The first word of the command, for messages. Any other word may contain a key; if the
+        first word may contain a key too, this is "…".
         """
         match = _PROGRAM.match(self.command.strip())
         return match[0] if match else "…"
@@ -200,7 +206,9 @@ class OldHook(Struct, frozen=True):
 
 
 class Installed(Struct, frozen=True):
-    """The places of copies of a certificate's files, and the commands run at a renewal."""
+    """The copies that the client makes of a certificate's files, and the commands that the client
+    runs at a renewal.
+    """
 
     #: The absolute path of the fullchain's copy.
     fullchain: str = ""
@@ -208,26 +216,24 @@ class Installed(Struct, frozen=True):
     privkey: str = ""
     #: The command run after copying.
     reload: str = ""
-    #: The other copies: of parts of the files, or at relative paths.
+    #: The paths of other copies: of the certificate alone, of the chain alone, or relative paths.
     others: tuple[str, ...] = ()
     #: The other commands, and the names of the client's own hooks.
     hooks: tuple[str, ...] = ()
-    #: The users and groups that may read the copies.
+    #: Owner, group and modes of the copies.
     access: Access = field(default_factory=Access)
 
     @property
     def directory(self) -> str:
-        """The directory of copies with certferry's file names, or ""."""
+        """The directory of the copies, if both have certferry's file names there; otherwise ""."""
         directory, _, fullchain = self.fullchain.rpartition("/")
         beside, _, privkey = self.privkey.rpartition("/")
         fits = (fullchain, privkey) == (FULLCHAIN, PRIVKEY) and directory == beside
         return directory if fits else ""
 
     def not_followed(self) -> Installed:
-        """Return the same copies and commands as `others` and `hooks`.
-
-        certferry mentions `others` and `hooks` to the operator, but neither makes these copies nor
-        runs these commands.
+        """Return all copies as `others`, and all commands as `hooks`. certferry only tells the
+        operator about `others` and `hooks`: it makes no such copies, and runs no such command.
         """
         return Installed(others=self.copies, hooks=tuple(hook.command for hook in self.runs))
 
@@ -238,20 +244,21 @@ class Installed(Struct, frozen=True):
 
     @property
     def runs(self) -> tuple[OldHook, ...]:
-        """All commands."""
+        """All commands, `reload` first."""
         return tuple(map(OldHook, filter(None, (self.reload, *self.hooks))))
 
 
 class OldCertificate(Struct, frozen=True):
     """A certificate of another client."""
 
-    #: The name in certferry.
+    #: The name of the certificate's lineage in certferry.
     lineage: str
     #: The certificate with its chain and key.
     bundle: CertificateBundle
     #: The client's own files.
     files: PemFiles
-    #: The command that ends the renewals; see `OldHome.renews_by_itself`.
+    #: The command that ends the renewals. If the client does not renew by itself, the command that
+    #: renews, which must no longer run (`OldHome.renews_by_itself`).
     stop: str
     #: The URL of the CA's directory, or "".
     directory: str = ""
@@ -262,14 +269,12 @@ class OldCertificate(Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names in the certificate. The names in the client's settings may have changed since
-        the issuance.
-        """
+        """The names in the certificate. The client's settings may have other names by now."""
         return self.bundle.certificate.names
 
     @property
     def key_type(self) -> str:
-        """The type of the key."""
+        """The type of the key, such as `ec256`."""
         return self.bundle.certificate.key_type
 
 
@@ -293,17 +298,17 @@ class OldHome(Struct, frozen=True):
     certificates: tuple[OldCertificate, ...]
     #: The entries that could not be read.
     unreadable: tuple[Unreadable, ...]
-    #: The keys in the home, by certferry's name of the variable.
+    #: The keys in the home, by the environment variable in which certferry expects the key.
     keys: Mapping[str, Secret] = field(default_factory=dict)
-    #: The contact at the CA.
+    #: The email address that the CA has as contact, if known.
     email: str | None = None
-    #: Whether the client renews without the operator. If not, `stop` of each certificate is a
-    #: command that the operator must no longer run.
+    #: Whether the client renews by a schedule of its own. If not, a crontab or a script of the
+    #: operator runs the command in `OldCertificate.stop`.
     renews_by_itself: bool = True
 
     def taken_over_by(self, proposal: Proposal) -> tuple[OldCertificate, ...]:
-        """Return the certificates that the client must stop renewing, because certferry issues each
-        of them, or another certificate for the same names.
+        """Return the certificates that the client must stop renewing. For each, certferry issues
+        the certificate itself, or another certificate for the same names.
         """
         left_out = (
             entry.certificate for entry in proposal.left_out if entry.certificate is not None

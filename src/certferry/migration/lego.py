@@ -1,4 +1,6 @@
-"""Read the home of lego: `certificates/NAME.crt` and `.key`. lego stores no DNS provider there."""
+"""Read the home of lego: `certificates/NAME.crt` and `NAME.key`. The home has no keys for DNS
+services.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
-    """Read lego's home. Raise `ConfigError` if a directory there is absent or unreadable."""
+    """Read lego's home. Raise `ConfigError` if the directory `certificates` is absent or
+    unreadable.
+    """
     del usual
     entries = [
         path

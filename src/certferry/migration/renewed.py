@@ -1,8 +1,7 @@
-"""The environment variables that other ACME clients set when they call `certferry hook` after a
-renewal, and the choice of the declared certificates for the renewed files.
+"""Read the environment variables by which another ACME client, after a renewal, tells `certferry
+hook` about the renewed files. Choose the declared certificates for these files.
 
-acme.sh sets the paths of its own files, certbot the lineage's directory, lego the paths of the
-certificate and the key.
+acme.sh and lego set the paths of the certificate and of the key, certbot the directory of both.
 """
 
 from __future__ import annotations
@@ -40,7 +39,8 @@ class Renewed(Struct, frozen=True):
 class HookCaller(Struct, frozen=True):
     """How a client calls the hook."""
 
-    #: The variables that hold the name, the fullchain and the key.
+    #: The environment variables with the name, the fullchain's path and the key's path; for
+    #: certbot, the variable with the directory of both files.
     variables: tuple[str, ...]
     #: The command that makes the client call the hook, for messages.
     called_by: str
@@ -66,7 +66,9 @@ CLIENTS: Mapping[str, HookCaller] = {
 
 
 def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
-    """Read a client's variables. Raise `ConfigError` if the client has not set all of them."""
+    """Return the certificate that a client's variables name. Raise `ConfigError` if the client has
+    not set all of the variables.
+    """
     caller = CLIENTS[client]
     missing = [name for name in caller.variables if not environ.get(name)]
     if missing:
@@ -85,8 +87,8 @@ def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
 
 
 def renewed_by_any(environ: Mapping[str, str]) -> Renewed | None:
-    """Read the variables of the first client whose variables are all set; return `None` if no
-    client has set its variables.
+    """Return the certificate that a client's variables name, for the first client in `CLIENTS`
+    whose variables are all set. Return `None` if there is no such client.
     """
     for client, caller in CLIENTS.items():
         if all(environ.get(name) for name in caller.variables):
@@ -106,16 +108,17 @@ def declared_for(
 ) -> tuple[DesiredCertificate, ...]:
     """Return the declared certificates for which a client's renewed files are meant, perhaps none.
 
-    The first of these cases counts:
+    The first of these cases that has declarations counts:
 
-    1. declarations with the same fullchain; the files are then not read;
-    2. declarations whose files hold the same certificate;
-    3. declarations with exactly the same names that certferry itself would issue. They are returned
-       with the client's files instead.
+    1. declarations with the path of the same fullchain. In this case no file is read;
+    2. declarations whose files hold the renewed certificate;
+    3. declarations with exactly the renewed certificate's names, for which certferry issues the
+       certificate itself. They are returned with the client's files.
 
-    Raise `CertificateError` and `PlanRefused` if the files are unusable, if key type or age refuses
-    the third case, or if no case fits and declared files cannot be read. Raise `ConfigError` if
-    declared files hold another certificate for the same names.
+    Raise `CertificateError` or `PlanRefused` if the renewed files are unusable, or if declared
+    files are unusable and no case fits. Raise `PlanRefused` in the third case for another key type
+    than declared, and if the state has a later certificate. Raise `ConfigError` if declared files
+    hold another certificate for the same names.
     """
     same_files = tuple(
         certificate for certificate in declared if _is_same(certificate.files, files)
@@ -151,14 +154,16 @@ def declared_for(
 
 
 def how_to_declare(files: PemFiles) -> Text:
-    """Return the advice to declare a client's files."""
+    """Return the advice to declare a client's files, as a part of a hint."""
     return Text(
         'declare it under [[certificates]]: fullchain = "{fullchain}" and privkey = "{privkey}"'
     ).filled(fullchain=files.fullchain, privkey=files.privkey)
 
 
 def _is_same(declared: PemFiles | None, files: PemFiles) -> bool:
-    """Compare only the fullchain: a key declared at another path may be a copy."""
+    """Return whether both name the same fullchain. The paths of the keys do not count: a key at
+    another path may be a copy.
+    """
     return declared is not None and PurePath(declared.fullchain) == PurePath(files.fullchain)
 
 
@@ -169,8 +174,8 @@ def _are_same(names: Collection[str], others: Collection[str]) -> bool:
 def _held(
     declared: Sequence[DesiredCertificate], source: CertificateSource
 ) -> tuple[list[tuple[DesiredCertificate, Certificate]], list[CertificateError | PlanRefused]]:
-    """Return each declaration with readable files and the certificate there, and the errors of
-    unusable files.
+    """Return each declaration with usable files, together with the certificate in the files. Also
+    return the errors of unusable files.
     """
     held = []
     broken: list[CertificateError | PlanRefused] = []
@@ -188,8 +193,8 @@ def _held(
 
 
 def _must_be_as_desired(desired: DesiredCertificate, renewed: Certificate) -> None:
-    """Raise `PlanRefused` for a key type other than the declared type: otherwise each run would
-    replace the hook's certificate, and each hook the run's.
+    """Raise `PlanRefused` for a key type other than the declared type. Otherwise each run would
+    replace the certificate that the hook deployed, and each hook the certificate of the run.
     """
     if renewed.key_type != desired.key_type:
         problem = Text("{lineage}: the key is {had}; declared: {wanted}")
@@ -207,8 +212,8 @@ def _must_be_as_desired(desired: DesiredCertificate, renewed: Certificate) -> No
 def _must_be_the_newest(
     desired: DesiredCertificate, renewed: Certificate, files: PemFiles, versions: Versions
 ) -> None:
-    """Raise `PlanRefused` if the state has a later certificate: a repeated old hook would undo a
-    renewal.
+    """Raise `PlanRefused` if the state has a later certificate. Otherwise a hook that is called
+    again for old files would undo a renewal.
     """
     latest = max((v.certificate.not_before for v in versions(desired.lineage)), default=None)
     if latest is not None and latest > renewed.not_before:

@@ -1,4 +1,6 @@
-"""Propose declarations for another client's certificates, and adopt the certificates."""
+"""Propose declarations for the certificates of another ACME client, and store (adopt) the
+certificates in certferry's state.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ from certferry.values import replace
 def one_for_each_directory(
     certificates: Sequence[proposals.ProposedCertificate],
 ) -> list[proposals.ProposedCertificate]:
-    """Return the certificates with each directory left only to the youngest certificate copied
-    there, because the youngest was copied last. The others get a remark.
+    """Return the certificates, with only one deployment to each directory. If the client copied
+    several certificates into a directory, the youngest keeps the deployment, because the client
+    copied it last. The others lose the deployment, and get a remark.
     """
     owners = {
         deployment.directory: certificate
@@ -47,8 +50,9 @@ def one_for_each_directory(
 def without_duplicates(
     certificates: Sequence[proposals.ProposedCertificate], places: proposals.Places
 ) -> proposals.Proposal:
-    """Propose the certificates. If several certificates have the same names and a target is known,
-    leave out those without a deployment, except the best.
+    """Return a proposal with the certificates. Of several certificates with the same names, leave
+    out each without a deployment, unless it is the best (`_rank`). Leave out none if no target is
+    known.
     """
     first = {
         frozenset(certificate.covered): certificate
@@ -94,9 +98,11 @@ def propose_takeover(
     *,
     keep_client: bool,
 ) -> proposals.Proposal:
-    """Propose that certferry issues another client's certificates or, if `keep_client`, deploys the
-    client's files. A certificate whose names certferry cannot prove is always deployed from the
-    client's files. The deployments serve the `wanted` domains; None: all domains.
+    """Propose that certferry issues another client's certificates from now on. With `keep_client`,
+    propose that certferry only deploys the client's files. A certificate whose names certferry
+    cannot prove is deployed from the client's files in any case.
+
+    The deployments serve the `wanted` domains; None: all domains.
     """
     certificates = [
         _imported(certificate, places, client)
@@ -171,8 +177,9 @@ def _why_not_issued(certificate: OldCertificate, places: proposals.Places) -> Te
 
 
 def _in_files(theirs: Installed, directory: str, reload: str) -> proposals.ProposedDeployment:
-    """Return a deployment that writes the client's copies with the same owner, group and modes, but
-    without rights that certferry refuses.
+    """Return a deployment that writes the files which the client copied to `directory` until now.
+    Owner, group and modes stay, without rights that certferry refuses, and with the owner's right
+    to read.
     """
     access = replace(
         theirs.access,
@@ -183,8 +190,9 @@ def _in_files(theirs: Installed, directory: str, reload: str) -> proposals.Propo
 
 
 def _changes_of_access(theirs: Installed, reload: str) -> Iterator[Text]:
-    """Yield a remark if users lose access to the key, and a remark if the program of `reload` now
-    gets certferry's variables.
+    """Yield a remark if other users can no longer read the key. Yield a remark about the program of
+    `reload`, which from now on gets certferry's variables, unless the program only controls
+    services.
     """
     if theirs.access.key_mode & _OTHERS:
         message = Text("every user could read {path}: from now on only the owner and the group can")
@@ -212,10 +220,10 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
 
 
 def _reload(theirs: Installed, places: proposals.Places) -> str:
-    """Return the reload command to keep, or "".
+    """Return the client's reload command if the deployment should keep the command, else "".
 
-    Drop a command that calls certferry's own hook, and a command that deploys to the service of a
-    target account.
+    A command is not kept if it calls certferry's own hook, or deploys to the service of a target
+    account.
     """
     hook = OldHook(theirs.reload)
     ends = hook.calls_certferry or hook.destination(places.services) is not None
@@ -252,10 +260,10 @@ def adopt(
     now: datetime,
     who: str,
 ) -> bool:
-    """Store a certificate, unless the lineage has an equally new or newer version. Return whether
-    the certificate was stored.
+    """Store a certificate as a version of a lineage, unless the lineage has an equally new or newer
+    certificate. Return whether the certificate was stored.
 
-    Raise `LeaseHeld` and `StateError`.
+    Raise `LeaseHeld` if another run works on the lineage, and `StateError`.
     """
     certificate = bundle.certificate
     with lease(lineage) as held:
@@ -271,9 +279,11 @@ def adopt(
 def as_remembered(
     certificates: Sequence[OldCertificate], state: StateStore
 ) -> tuple[OldCertificate, ...]:
-    """Return the certificates, each under a lineage that stores the certificate already, because a
-    run would upload the certificate again under a new name. A certificate keeps its lineage if no
-    such lineage is free.
+    """Return the certificates with changed lineages: a certificate that the state stores already
+    gets the lineage from the state. Under a new lineage, a run would upload the certificate again.
+
+    A certificate keeps its lineage if the state lacks the certificate, or if another of the
+    certificates has the lineage from the state.
     """
     remembered = state.versions_of(state.lineages())
     named: list[OldCertificate] = []

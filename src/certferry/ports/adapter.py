@@ -1,4 +1,4 @@
-"""The description of an adapter: the settings, the environment variables and the connection.
+"""The parts of an adapter: the settings, the environment variables and the connection.
 
 An adapter is a module with the attributes of `Adapter`. A package declares the module as an entry
 point, for example
@@ -90,9 +90,9 @@ def json_object(raw: bytes) -> dict[str, Any] | None:
 
 
 def is_ctrl_c(error: BaseException) -> bool:
-    """Return whether an error is a `KeyboardInterrupt` that a signal may have raised. Python
-    handles signals only in the main thread, so another thread's `KeyboardInterrupt` is a mistake of
-    the package that raises the error.
+    """Return whether an error is a `KeyboardInterrupt` in the main thread, so that Ctrl-C may have
+    raised the error. Python handles signals only in the main thread, so in another thread a package
+    raised the `KeyboardInterrupt` by mistake.
     """
     is_main = threading.current_thread() is threading.main_thread()
     return is_main and isinstance(error, KeyboardInterrupt)
@@ -123,11 +123,11 @@ class Http(Protocol):
     ) -> Answer:
         """Send a request and return the answer, whatever the status.
 
-        A repeatable request is repeated after transport errors and statuses 5xx. Any request is
-        repeated if the server certainly did nothing: the connection failed, or the service answered
-        "too many requests". A channel's requests are never repeated. Every wait has a limit;
-        redirects and cookies are ignored. Raises `NoAnswer`, and `Interrupted` when the run is
-        stopped.
+        A `repeatable` request is sent again after transport errors and statuses 5xx. Any request is
+        sent again if the server certainly did nothing: the connection failed, or the service
+        answered "too many requests". A channel's requests are sent only once. The number of tries
+        and every wait are limited. Redirects and cookies are ignored. Raises `NoAnswer`, and
+        `Interrupted` when the run is stopped.
         """
 
 
@@ -135,17 +135,18 @@ class Pace(Protocol):
     """The pace of an account's requests. Callers wait for a turn before each request."""
 
     def wait(self) -> None:
-        """Wait until the next request may be sent. Raises the errors of `Pause`, and `StateError`
-        where hosts share the pace through a common state.
+        """Wait until the next request may be sent. Raises `Interrupted` when the run is stopped,
+        and `StateError` if the pace is kept in a state that fails.
         """
 
 
 OpenPace = Callable[[str, float], Pace]
-"""Return the pace of an account's requests to a URL, from the requests per second of all runs
-together. Hosts sharing a state share the pace."""
+"""A function that returns the pace of an account's requests to a URL. The number is the requests
+per second of all runs together. Hosts that share a state share the pace.
+"""
 
 OpenHttp = Callable[[float], Http]
-"""Open connections to one service, from the requests per second allowed to this process."""
+"""A function that opens connections to one service. The number is the requests per second."""
 
 
 DNS_GROUP = "certferry.dns"
@@ -154,33 +155,34 @@ NOTIFY_GROUP = "certferry.notify"
 
 
 class Variable(Struct, frozen=True):
-    """A key of the settings with the environment variables that may hold the value."""
+    """A key of the settings, and the environment variables that may hold the key's value."""
 
     #: The field of `Settings`.
     key: str
-    #: Names of environment variables; the first variable that is set counts.
+    #: Names of environment variables that may hold the value; the first variable that is set
+    #: counts.
     names: tuple[str, ...]
     #: The description in questions and in messages on a missing key: "the API token of …".
     description: Text
     #: Whether the value alone proves nothing, such as the id of a token. A public value is echoed
     #: while typed. Hosts compare the value's digest to recognise a shared account.
     is_public: bool = False
-    #: A regular expression matching the whole value, where every value has the same form.
+    #: A regular expression that matches every whole value; empty if values have no common form.
     pattern: str = ""
     #: The variable under which acme.sh stores the key, if acme.sh has a hook for the service.
     acme_sh: str = ""
 
 
 class CodeMeaning(Struct, frozen=True):
-    """Advice on a code in a service's answers, and the meaning of the code."""
+    """The meaning of a code in a service's answers, and the advice."""
 
     advice: Text  #: The fix, for the operator.
     meaning: Text | None = None  #: The meaning in words; `None` if the message itself is enough.
 
 
 class CommonNameRule(Struct, frozen=True):
-    """A target refuses certificates without a common name. If a profile makes certificates without
-    a common name, certferry refuses the profile when reading the file.
+    """The rule of a target that refuses certificates without a common name. If the CA makes such
+    certificates under the declared profile, certferry refuses the profile when reading the file.
     """
 
     #: The name of the boolean setting with which an account accepts certificates without a common
@@ -192,8 +194,8 @@ class CommonNameRule(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The services that a run offers to an adapter, in place of clocks, sleeps and sockets of the
-    adapter's own.
+    """The services that a run offers to an adapter. An adapter uses these services, and no clock,
+    sleep or socket of its own.
 
     A port uses the services like this:
 
@@ -202,30 +204,30 @@ class Context:
         context.pause(2)  # between two reads of a slow service
     """
 
-    #: Wait some seconds. `Interrupted`, raised when the run is stopped, must reach the caller.
+    #: Waits some seconds. The adapter must pass on `Interrupted`, which ends a stopped run.
     pause: Pause
-    #: Return this moment, an aware datetime in UTC.
+    #: Returns the present moment, as an aware datetime in UTC.
     now: Callable[[], datetime]
     #: Short notes of the account, kept between runs.
     memory: AccountMemory
-    #: Open connections to a service; `Http` describes their limits and retries.
+    #: Opens connections to a service; `Http` describes the limits and retries.
     http: OpenHttp
-    #: Report an event to the run's listeners.
+    #: Reports an event to the run's listeners.
     progress: Progress
-    #: Run one of the operator's programs.
+    #: Runs one of the operator's programs.
     run: RunProgram
     #: A mail address that a service may write to, or empty.
     contact: str = ""
     #: The language of the person reading the messages, `en` or `zh`.
     language: str = "en"
-    #: The account's pace, for adapters with an HTTP client of their own; `None` for a channel of
-    #: notifications. These adapters also call `ports.state.must_still_hold` immediately before
+    #: Opens the account's pace, for an adapter with an HTTP client of its own; `None` for a channel
+    #: of notifications. Such an adapter also calls `ports.state.must_still_hold` immediately before
     #: sending anything.
     pace: OpenPace | None = None
 
 
 class Adapter(Protocol):
-    """A kind of account. A module with these names implements the protocol."""
+    """The description of a kind of account. A module with the names below is such a description."""
 
     @property
     def SERVICE(self) -> str:  # noqa: N802 - a module's constant
@@ -241,7 +243,8 @@ class Adapter(Protocol):
     @property
     def Settings(self) -> type[Any]:  # noqa: N802 - a module's class
         """A frozen dataclass with the keys of an account as fields. A field without a default is
-        required; `config.bind` lists the types a field may have. A `Secret` never prints.
+        required. `config.bind` lists the types that a field may have. Fields for keys have the type
+        `Secret`, which never prints the key.
         """
 
     def connect(self, settings: Any, context: Context, /) -> Any:

@@ -23,18 +23,18 @@ class DnsProvider(Protocol):
         value.
 
         Must keep other values under the name, because a wildcard and the name without `*.` share a
-        TXT name (RFC 8555 §8.4). Must be idempotent, also after a lost answer. Raises
-        `ZoneNotFound`, `DnsAccessDenied`, `DnsRejected` or `DnsUnavailable`.
+        TXT name (RFC 8555 §8.4). Must be idempotent, also if the answer to an earlier call was
+        lost. Raises `ZoneNotFound`, `DnsAccessDenied`, `DnsRejected` or `DnsUnavailable`.
         """
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         """Remove exactly this value, and return whether the value was there. An absent value is
         success.
 
-        Without a handle, the record is searched by name and value. A handle from another process
-        must be checked first: read the record and compare name, type and value, because the stored
-        handle may have been altered. A service without removal, where newer values push out older
-        values, returns True: the next run has nothing to search for.
+        Without a handle, an implementation searches the record by name and value. With a handle
+        from another process, an implementation first reads the record and compares name, type and
+        value, because the stored handle may have been altered. If the service cannot remove values,
+        and newer values push out older values, return true, so the next run does not search.
 
         Raises the errors of `add_txt`.
         """
@@ -42,9 +42,9 @@ class DnsProvider(Protocol):
 
 @runtime_checkable
 class SharedOut(DnsProvider, Protocol):
-    """Several accounts acting as one provider."""
+    """Several accounts that act as one provider."""
 
     def at(self, name: str) -> DnsProvider:
-        """Return the account that writes records for a name. Raises `DnsError` if every account
-        lacks the zone.
+        """Return the account that writes records for a name. Raises `DnsError` if no account has
+        the zone.
         """

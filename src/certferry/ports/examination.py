@@ -18,17 +18,18 @@ from certferry.text import Text
 
 @runtime_checkable
 class Examined(Protocol):
-    """An account that can be examined: the keys, their permissions, the quotas."""
+    """An account that can examine itself: the keys, the keys' permissions, the quotas."""
 
     def examine(self, account: str) -> tuple[Problem, ...]:
-        """Examine the account with this label by reading calls only. A refused call becomes a
-        problem in the result. Raises `CertferryError` if the service could not be asked at all.
+        """Examine the account, whose label is `account`, by reading calls only. Return the problems
+        found; a refused call is a problem. Raises `CertferryError` if the service could not be
+        asked at all.
         """
 
 
 @runtime_checkable
 class Timed(Protocol):
-    """A service that puts the time into answers."""
+    """A service whose answers contain the time."""
 
     def clock_ahead(self) -> timedelta | None:
         """Return how far the service's clock is ahead of ours; `None` if unknown. Works without
@@ -41,7 +42,9 @@ class Delegated(Protocol):
     """A DNS account that knows the name servers of the account's zones."""
 
     def name_servers(self, zone: str) -> frozenset[str]:
-        """Return the name servers to delegate a zone to, if known. Raises `DnsError`."""
+        """Return the name servers to which a zone must be delegated; empty if unknown. Raises
+        `DnsError`.
+        """
 
 
 @runtime_checkable
@@ -66,7 +69,7 @@ class AccountReport(Struct, frozen=True):
 
 @runtime_checkable
 class Reporting(Protocol):
-    """An account that can report test calls for an issue."""
+    """An account that can make test calls, for a report in an issue."""
 
     def report(self) -> AccountReport:
         """Make a few reading calls and return the answers. Raises `Interrupted`."""

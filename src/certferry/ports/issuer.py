@@ -1,4 +1,4 @@
-"""The port to a CA."""
+"""The ports to a CA: orders of certificates, and certferry's account."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class IssueRequest(Struct, frozen=True):
     #: The names to order, at most 100; the first name becomes the common name.
     names: tuple[str, ...]
     key_type: KeyType  #: The kind of key of the certificate.
-    #: The leaf to be replaced. The order names the leaf if the CA supports ARI (RFC 9773).
+    #: The certificate to be replaced, in PEM. The order names the certificate if the CA supports
+    #: renewal information (RFC 9773).
     replaced_pem: str | None = None
     #: Profiles in order of preference; empty leaves the choice to the CA.
     profiles: tuple[str, ...] = ()
     #: The URL of the CA's directory; empty for the default CA.
     directory: str = ""
-    #: The key for the new certificate, used if the key has the type `key_type`.
+    #: A key to use again for the new certificate, if the key has the type `key_type`.
     reused_key: Secret | None = None
     #: The label of the account that writes the challenge records.
     dns: str = ""
@@ -43,7 +44,7 @@ class IssueRequest(Struct, frozen=True):
 
     @property
     def wanted(self) -> PlannedOrder:
-        """The order as counted against the CA's limits."""
+        """The order in the form that is counted against the CA's limits."""
         return PlannedOrder(self.names, self.renews, self.exempt)
 
 
@@ -54,17 +55,17 @@ class Issuer(Protocol):
         """Raise `DnsError` for an obstacle that would certainly stop an order: refused credentials,
         or a name outside every zone of the account. Zones are compared only if the provider can
         list or find zones (`ports.survey`). Return the names, without `*.`, that a permanent record
-        proves already. These names need no account.
+        (`core.dns_persist`) already proves. These names need no DNS account.
 
-        Only reads. The lookup of permanent records asks the CA for the directory, and may raise
-        `IssuanceError`. `issue` calls this method before ordering.
+        Changes nothing. If permanent records are allowed, the method also asks the CA for the
+        directory, and may raise `IssuanceError`. `issue` calls this method before ordering.
         """
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
         """Return why this order must wait, and until when; `None` if the order may be made now.
 
-        Limits are checked against stored orders, Retry-After against stored answers of the CA.
-        Continuing an order does not count against a limit. Sends no request.
+        The answer comes from stored orders, refusals and requests of the CA to wait. Continuing an
+        order does not count against a limit. Sends no request.
         """
 
     def issue(
@@ -84,22 +85,26 @@ class Issuer(Protocol):
         6. leave the order open in the state: saving the version closes the order;
         7. after `DnsAccessDenied`, ask the account before ordering again.
 
-        Raises `IssuanceError` (`OrderPostponed` among them) or `DnsError`.
+        Raises `IssuanceError` (`OrderPostponed` among them), `DnsError`, and `ClockWrong` if this
+        machine's clock is too far behind the CA's clock. Raises `StateError` if the state cannot be
+        used.
         """
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
         """Ask the CA at `directory` (empty: the default CA) when a certificate should be renewed.
-        A CA without the service gives an empty `RenewalInfo`.
+        Return an empty `RenewalInfo` if the CA does not offer the service, or if the certificate
+        lacks the facts for the query.
 
-        Costs one request, sometimes two. Raises `IssuanceError` when the CA cannot be asked.
+        Usually sends one request; the first query of a run also reads the CA's directory. Raises
+        `IssuanceError` when the CA cannot be asked.
         """
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
-        """Remove the challenge records left by an interrupted run of the lineage, each through the
-        first account with the record's zone.
+        """Remove the challenge records that an interrupted run of the lineage left. For each
+        record, the first account with the record's zone removes the record.
 
-        Raises `DnsError` when a record may still exist. A record older than a week is forgotten if
-        every account lacks the zone.
+        If every account lacks the zone, a record older than a week is deleted from the state only.
+        Raises `DnsError` when any other record may still exist.
         """
 
 
@@ -107,8 +112,7 @@ class AccountFacts(Struct, frozen=True):
     """An account as shown by the CA."""
 
     url: str | None  #: The account's URL; `None` if unknown.
-    #: As in RFC 8555 §7.1.2; `None` if unknown.
-    status: str | None
+    status: str | None  #: The account's status (RFC 8555 §7.1.2); `None` if unknown.
     contacts: tuple[str, ...] = ()  #: The contact URLs, such as `mailto:` addresses.
 
 
@@ -129,11 +133,11 @@ class CaAccount(Protocol):
         """Deactivate the account at the CA for good, and delete the account from the state."""
 
     def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
-        """Revoke a certificate. The account signs the request. The certificate's own key signs if
-        there is no account, or if the CA does not let the account revoke the certificate.
+        """Revoke a certificate. The account signs the request. If there is no account, or if the CA
+        does not let the account revoke the certificate, the certificate's own key signs.
 
-        Nothing is raised if the certificate was already revoked. Raises `CertificateError` if the
-        certificate's key is needed, but cannot be read or cannot sign requests.
+        A certificate that was already revoked counts as success. Raises `CertificateError` if the
+        certificate's key has to sign, and cannot be read or cannot sign requests.
         """
 
 

@@ -16,7 +16,7 @@ class Sent(Struct, frozen=True):
 
 
 class RefusedForGood(Struct, frozen=True):
-    """The service refused the message and would refuse the message again."""
+    """The service refused the message, and would refuse another try."""
 
     problem: Text  #: The service's reason in words.
     hint: Text | None = None  #: The adapter's advice, if any.
@@ -25,7 +25,7 @@ class RefusedForGood(Struct, frozen=True):
 
 
 class AgainAt(Struct, frozen=True):
-    """The service did not take the message now, and may take the message later."""
+    """The service did not take the message now. A later try may succeed."""
 
     #: The earliest moment for the next try, aware.
     moment: datetime
@@ -41,7 +41,8 @@ class Notifier(Protocol):
     def send(self, message: Message, /) -> Answered:
         """Send one message, shortened to the service's limit, and return the result.
 
-        Judge the answer by the body, because services refuse inside HTTP 200. Send once, wait a
-        few seconds at most, and ignore redirects. Keep secrets and webhook addresses out of the
-        result. Raises `Interrupted` when the run is stopped.
+        An implementation judges an answer by its body, because some services refuse a message with
+        status 200. An implementation sends once, waits a few seconds at most, ignores redirects,
+        and keeps secrets and webhook addresses out of the result. Raises `Interrupted` when the run
+        is stopped.
         """

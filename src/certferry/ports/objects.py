@@ -11,15 +11,15 @@ from certferry.text import Text
 MOST_OBJECTS = 100_000
 """The most objects listed under a prefix; a state has about fifty."""
 
-LONGEST_OBJECT = 256 * 2**20  # bytes of an object to read
+LONGEST_OBJECT = 256 * 2**20  # the most bytes of an object that are read
 
 
 class ObjectStore(Protocol):
-    """The objects under one prefix of a bucket; names are given without the prefix. After a failure
-    all methods raise `StateUnavailable` if a later try may succeed, else `ConfigError`.
+    """The objects under one prefix of a bucket. Names of objects lack the prefix. After a failure
+    every method raises `StateUnavailable` if a later try may succeed, else `ConfigError`.
     """
 
-    #: The bucket's name in messages: the URL without options.
+    #: The bucket's name in messages: the URL of the bucket without options.
     place: str
 
     def names(self) -> Sequence[str]:
@@ -27,7 +27,8 @@ class ObjectStore(Protocol):
 
     def read(self, name: str) -> bytes:
         """Return the content of an object. Raises `StateUnavailable` for an absent object: callers
-        read listed names, and a service may take a moment to serve a listed object.
+        read only listed objects, and a service may return a listed object a moment later. Raises
+        `ConfigError` for an object longer than `LONGEST_OBJECT`.
         """
 
     def create(self, name: str, content: bytes) -> bool:

@@ -1,4 +1,6 @@
-"""The port to the handshakes that show which certificates the edges serve."""
+"""The port to TLS handshakes, which show the certificates that the edges (the addresses of a
+domain) serve.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
 
 Named = Mapping[str, Sequence[str]]
-"""Addresses of edges by domain, named by the domain's target."""
+"""By domain, addresses of edges that the domain's target names."""
 
 NONE_NAMED: Named = MappingProxyType({})
 
@@ -24,8 +26,9 @@ class Probe(Protocol):
         """Make one TLS handshake with every address of each domain: the addresses in DNS and the
         `named` addresses. Return the certificates served.
 
-        A silent address becomes a `Served` with a problem. A domain without addresses becomes one
-        `Served` with an empty address. Raises only `Interrupted`.
+        By domain, the result has a `Served` for each address. A silent address has a `Served` with
+        a problem. A domain without addresses has one `Served` with an empty address. Raises only
+        `Interrupted`.
         """
 
 
@@ -33,6 +36,6 @@ class HostProbe(Probe, Protocol):
     """Observes hosts at any port as well."""
 
     def served_by(self, hosts: Sequence[Host]) -> Mapping[Host, tuple[Served, ...]]:
-        """Do as `served`, at each host's own port. For a host given as an address, the certificate
-        must name the address.
+        """Return the certificates of hosts, as `served` does for domains, at each host's own port.
+        If the host is an IP address, a valid certificate must have the address among its names.
         """

@@ -11,15 +11,17 @@ from datetime import datetime, timedelta
 from certferry.core.events import Event
 
 Progress = Callable[[Event], None]
-"""Called from the working thread; must return at once and must not raise."""
+"""A listener to a run's events. The working thread calls the listener, so the listener must return
+at once, and must not raise.
+"""
 
 Clock = Callable[[], datetime]
-"""Return this moment, an aware datetime in UTC."""
+"""A function that returns the present moment, as an aware datetime in UTC."""
 
 
 def passed() -> float:
-    """Return the seconds of a clock that ignores changes of the system time. The clock also runs
-    while the machine sleeps, if the system has such a clock.
+    """Return the seconds of a clock that ignores changes of the system time. If the system has a
+    clock that also runs while the machine sleeps, return the seconds of that clock.
     """
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
@@ -31,9 +33,10 @@ def set_now(by: Clock) -> Clock:
 
 
 Pause = Callable[[float], None]
-"""Wait this many seconds. Raises `Interrupted` as soon as the run is stopped, or at the thread's
-next wait. Later waits of the thread belong to the clean-up: these waits last as long as asked until
-the run's time for cleaning up is used. A wait beyond that time raises `Interrupted` again.
+"""A function that waits a number of seconds. The function raises `Interrupted` as soon as the run
+is stopped, or at the thread's next wait. After `Interrupted` the thread cleans up, and waits last
+as long as asked, until the run's time for cleaning up is over. Then a wait raises `Interrupted`
+again.
 """
 
 

@@ -11,25 +11,25 @@ from certferry.core.observed.observation import ObservedDomain
 
 
 class Delivered(Struct, frozen=True):
-    """The last delivery to a receiver, as stored. `None` means unknown."""
+    """The last delivery to a receiver, as stored. A field is `None` if unknown."""
 
     #: The leaf's fingerprint.
     fingerprint: str
     #: The digest of leaf and issuers.
     fullchain_digest: str | None = None
-    #: The digest of the arguments of the program that was run.
+    #: The `Program.digest` of the program that was run.
     program_digest: str | None = None
 
 
 class Receiver(Protocol):
     """Takes one certificate after the other; each new certificate replaces the last.
 
-    A receiver serves no connections, so a handshake cannot show the certificate held there:
-    `observe` reads the files or runs the check.
+    A receiver serves no connections, so no handshake shows the installed certificate.
     """
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Return the certificate held there, and every difference from the delivery. Only reads.
+        """Return the installed certificate, and every difference from the last delivery. Changes
+        nothing.
 
         `delivered` is the last delivery, if the delivery succeeded and is still stored. A receiver
         unable to take a certificate is reported as `UNAVAILABLE` with the reason. Raises
@@ -39,7 +39,7 @@ class Receiver(Protocol):
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Deliver the certificate, and return when the delivery is complete.
 
-        An implementation keeps the previous certificate whole until the new certificate is
-        complete, and carries out only the missing steps if the new certificate is in place already.
-        Raises `DeployError`; the next observation then reports the missing steps.
+        An implementation keeps the previous certificate complete until the new certificate is
+        complete. If the new certificate is already in place, an implementation carries out only the
+        missing steps. Raises `DeployError`; the next observation then reports the missing steps.
         """

@@ -1,4 +1,4 @@
-"""The port to stored runs. Every run is stored, for the console's pages and the API."""
+"""The port to the store of runs, which the console's pages and the API show."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from certferry.core.observed.stored_runs import RunEvent, RunReport, RunState, S
 
 
 class RunStore(Protocol):
-    """Runs with events. All methods may raise `StateError`."""
+    """Stores runs with the runs' events and reports. All methods may raise `StateError`."""
 
     def save_run_begin(self, run: StoredRun, request: str | None = None) -> StoredRun:
         """Store that a run begins, and return the run. If an earlier run began with the same
-        `request`, return the earlier run, so a form sent twice starts one run.
+        `request`, store nothing and return the earlier run, so a form that is sent twice starts a
+        single run.
 
-        Delete the oldest runs beyond `KEPT_RUNS`, and the events of ended runs beyond the newest
-        `KEPT_WHOLE`.
+        Keep the newest `KEPT_RUNS` runs, and delete older runs. Keep the events of the newest
+        `KEPT_WHOLE` runs, and delete the events of older runs that have ended.
         """
 
     def append_run_events(self, run: str, events: Sequence[RunEvent]) -> None:
@@ -31,9 +32,9 @@ class RunStore(Protocol):
     def save_run_end(
         self, run: str, state: RunState, ended_at: datetime, report: RunReport | None
     ) -> None:
-        """Store how a run ended, with the run's report; the first stored end stays. Call before
-        `LeaseStore.end_run`: a run without a stored end counts as died once `end_run` has freed
-        `StoredRun.number`.
+        """Store how a run ended, with the run's report. Ignore an unknown run, and a run with a
+        stored end. Call this method before `LeaseStore.end_run`: after `end_run`, a run without a
+        stored end counts as died.
         """
 
     def stored_run(self, run: str) -> StoredRun | None:
@@ -64,11 +65,11 @@ class RunStore(Protocol):
         """Return at most `limit` of a run's last events, in order."""
 
     def run_report(self, run: str) -> RunReport | None:
-        """Return a run's report, or `None`."""
+        """Return a run's report; `None` for an unknown run, and for a run without a report."""
 
 
 KEPT_RUNS, KEPT_WHOLE = 1000, 100
 EVENTS_OF_A_RUN = 20_000
-"""How many runs are kept, how many with events, and the most events of one run; a longer run loses
-the oldest events. An event takes about 250 bytes, so events take half a gigabyte at most.
+"""How many runs are kept, how many of the runs with events, and how many events of a run. A longer
+run loses the oldest events. An event takes about 250 bytes, so events take half a gigabyte at most.
 """

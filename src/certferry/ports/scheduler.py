@@ -11,13 +11,14 @@ from certferry.text import Text
 class Scheduler(Protocol):
     """The system's crontab, or another way to start programs by the clock.
 
-    certferry's entry carries a mark; every other entry stays unchanged, byte for byte. Every method
-    may raise `ScheduleError`.
+    certferry recognises its own entry by a mark. Every other entry stays unchanged, byte for byte.
+    Every method may raise `ScheduleError`.
     """
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """Install the job, twice a day, and return the installed entry. Keep the time chosen by an
-        earlier installation. If the same job is installed already, write nothing.
+        """Install the job for two runs a day. Return whether an entry was written, and the
+        installed entry. Keep the time of day of an earlier installation. If the same job is already
+        installed, write nothing.
         """
 
     def remove(self) -> Text | None:

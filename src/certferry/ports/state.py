@@ -8,10 +8,10 @@ Rules for every method:
 - Several threads and processes may call at once.
 - Moments are aware datetimes.
 - `StateError` (`StateUnavailable`, `StateTooNew`) says that the store cannot be used.
-- A method taking a lease, except `release`, raises `LeaseLost`, and changes nothing, once the lease
-  has ended.
-- A method may call a function argument again after another writer came first, so the function must
-  be free of side effects and must not call a store.
+- Once a lease has ended, a method with the lease as argument changes nothing and raises `LeaseLost`
+  (except `release`).
+- If another writer comes first, a method calls its function argument again. So the function must be
+  free of side effects, and must not call a store.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ from certferry.ports.run_store import RunStore
 T = TypeVar("T")
 
 Edit = Callable[[str | None], str | None]
-"""Return the new text of a note from the present text; `None` means no note."""
+"""A function from a note's present text to the new text. `None` means no note."""
 
 
 class AccountMemory(Protocol):
-    """Short notes about one account. Notes hold no secrets, and losing notes costs a few requests:
-    an adapter also works without notes, and trusts the service more than a note.
+    """Short notes of an adapter about one account, kept between runs. Notes hold no secrets. An
+    adapter must also work without its notes, at the price of some requests, and must trust the
+    service more than a note.
     """
 
     def note(self, name: str) -> str | None:
@@ -63,24 +64,24 @@ class Lease(Struct, frozen=True):
     """The right to work on a lineage."""
 
     lineage: str  #: The lineage's name.
-    holder: str  #: A word that identifies the holder.
-    #: Grows with every new holder (fencing).
+    holder: str  #: A word that identifies the holder; new for each acquisition.
+    #: A number that grows with every new holder, so writes of earlier holders can be refused.
     token: int
-    #: The lease's end by the store's clock, unless extended; `None` for a lease that ends with the
-    #: holder's process.
+    #: The end of the lease as taken, by the store's clock; extending moves the end in the store.
+    #: `None` for a lease that ends with the holder's process.
     until: datetime | None = None
 
 
 _HELD: ContextVar[tuple[tuple[Lease, Callable[[Lease], None]], ...]] = ContextVar(
     "held", default=()
 )
-"""The leases needed by the work in progress, each with the store's `must_hold`."""
+"""The leases on which the work in progress depends, each with the store's `must_hold`."""
 
 
 @contextmanager
 def holding(store: LeaseStore, lease: Lease) -> Iterator[None]:
-    """Bind the work of a `with` block to a lease: everything sent, written and run there, in the
-    thread itself and in threads started with a copy of the context.
+    """Bind the work of a `with` block to a lease: everything that the block sends, writes and runs.
+    The work of a thread started in the block is bound only if the thread has a copy of the context.
     """
     before = _HELD.set((*_HELD.get(), (lease, store.must_hold)))
     try:
@@ -90,9 +91,9 @@ def holding(store: LeaseStore, lease: Lease) -> Iterator[None]:
 
 
 def must_still_hold() -> None:
-    """Raise `LeaseLost` if a lease needed by this work may have ended. Every adapter calls this
-    function immediately before sending anything, writing a file or running a program. A call
-    usually costs a comparison; see `LeaseStore.must_hold`.
+    """Raise `LeaseLost` if a lease on which this work depends may have ended. Every adapter calls
+    this function immediately before sending anything, writing a file or running a program. A call
+    usually costs only a comparison (`LeaseStore.must_hold`).
 
     A process that freezes just after the check still sends, writes or runs once after waking up.
     """
@@ -101,7 +102,7 @@ def must_still_hold() -> None:
 
 
 def held_leases() -> tuple[Lease, ...]:
-    """Return the leases needed by the work in progress."""
+    """Return the leases on which the work in progress depends."""
     return tuple(lease for lease, _ in _HELD.get())
 
 
@@ -110,11 +111,11 @@ class AcmeAccount(Struct, frozen=True):
 
     directory: str  #: The URL of the CA's directory.
     key_pem: Secret  #: The account's private key in PEM.
-    #: The account's URL; `None` until the CA has answered the registration. After a kill in
-    #: between, the next run registers the same key again.
+    #: The account's URL; `None` until the CA has answered the registration. If the run is killed
+    #: before the answer, the next run registers the same key again.
     url: str | None = None
-    #: The key that is to replace `key_pem`, stored from before the request to the CA until the
-    #: CA's answer.
+    #: The key that is to replace `key_pem`. The key is stored before the CA is asked for the
+    #: replacement, and stays until the CA's answer.
     next_key_pem: Secret | None = None
 
     def has_only(self, key_pem: Secret) -> bool:
@@ -129,11 +130,11 @@ class AcmeOrder(Struct, frozen=True):
     directory: str  #: The URL of the CA's directory.
     url: str  #: The order's URL.
     names: tuple[str, ...]  #: The ordered names.
-    #: The certificate's key, stored before the CA is asked to finalize, so the next run can still
-    #: use the issued certificate.
+    #: The certificate's private key. The key is stored before the CA can issue, so a run after a
+    #: crash can still use the certificate.
     key_pem: Secret
     created_at: datetime  #: When the order was made.
-    #: `None` in orders stored by a release that did not store the key type.
+    #: The ordered kind of key; `None` in orders of a release that did not store the kind.
     key_type: KeyType | None = None
 
 
@@ -144,9 +145,9 @@ class ChallengeRecord(Struct, frozen=True):
     name: str  #: The absolute name of the TXT record, without a final dot.
     value: str  #: The TXT value.
     created_at: datetime  #: When the value was stored.
-    #: The handle of `ports.dns`; `None` until the provider has answered.
+    #: The result of `DnsProvider.add_txt`; `None` until the provider has answered.
     handle: str | None = None
-    #: False if another program wrote or changed the row; then the row must not lead to a removal.
+    #: False if another program wrote or changed the row. Such a row must not lead to a removal.
     is_ours: bool = True
 
 
@@ -158,26 +159,29 @@ class LeaseStore(Protocol):
         of this process, has the lease.
 
         A lease ends when the holder releases the lease, closes the store, or dies, whatever the
-        host's clock says. Each store decides how a lease ends with the process: by a lock of the
-        operating system, or by a time limit that the store extends. With a time limit, the lease of
-        a frozen process ends as well.
+        host's clock says. In some stores a lock of the operating system ends with the process.
+        Other stores give a lease a time limit, and extend the limit as long as the process runs;
+        there the lease of a frozen process ends as well.
         """
 
     def extend(self, lease: Lease) -> None:
-        """Check that a lease is in force, and extend the lease. Raises `LeaseLost`."""
+        """Check that a lease is in force, and extend the lease's time limit, if any. Raises
+        `LeaseLost`.
+        """
 
     def must_hold(self, lease: Lease) -> None:
-        """Raise `LeaseLost` if a lease may have ended since the last extension, judged by a clock
-        that ignores changes of the system time, without a query. A store that keeps writes in
-        memory first stores everything that must not be lost, and may raise `StateNotStored`.
+        """Raise `LeaseLost` if a lease with a time limit may have ended since the last extension.
+        The method sends no query, and uses a clock that ignores changes of the system time. A store
+        that keeps writes in memory first stores everything that must not be lost, and may raise
+        `StateNotStored`.
         """
 
     def release(self, lease: Lease) -> None:
         """Release a lease. Releasing a lost lease does nothing."""
 
     def begin_run(self, now: datetime) -> records.BegunRun:
-        """Store that a run of this host is in progress, with the machine, the release and the
-        clock. Delete the host's `unended_runs`.
+        """Store that a run of this host is in progress, with the machine, the release and the error
+        of the clock. Delete the records of the host's `unended_runs`.
         """
 
     def end_run(self, run: records.BegunRun) -> None:
@@ -194,42 +198,45 @@ class VersionStore(Protocol):
         """Return every lineage with at least one version, sorted by name."""
 
     def remembered(self, lineage: str) -> records.Remembered:
-        """Return everything stored of a lineage; rollouts at receivers are those of this host."""
+        """Return a lineage's records. The rollouts at receivers are those of this host's
+        receivers.
+        """
 
     def remembered_of(self, lineages: Sequence[str]) -> Mapping[str, records.Remembered]:
-        """Return everything stored of several lineages at one moment. A single read fetches all,
-        because each query costs a round trip to the database.
+        """Return the records of several lineages at one moment. The number of queries does not grow
+        with the number of lineages, because each query costs a round trip to the database.
         """
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
         """Return the versions of a lineage, newest first, without keys. Raises `StateForeign` if
-        another program wrote or changed a version; `remembered`, `bundle` and every method changing
-        a version do the same.
+        another program wrote or changed a version. `remembered`, `bundle` and the methods that
+        change a version also raise `StateForeign` for such a version.
         """
 
     def versions_of(self, lineages: Iterable[str]) -> Mapping[str, tuple[Version, ...]]:
-        """Return the versions of several lineages, for comparison only. A lineage for which
-        `versions` would raise `StateForeign` has an empty tuple.
+        """Return the versions of several lineages. A lineage for which `versions` would raise
+        `StateForeign` has an empty tuple, so callers must not take an empty tuple for a lineage
+        without versions.
         """
 
     def versions_in_use(self) -> Mapping[str, tuple[Version, ...]]:
-        """Return, for every lineage and newest first, the newest version, the versions last seen
-        at a place, and the versions with an unfinished revocation, all in a single read. A lineage
-        with a row of another program has an empty tuple.
+        """Return some versions of every lineage, newest first: the newest version, the versions
+        last seen at a place, and the versions with an unfinished revocation. If another program
+        wrote or changed one of these rows, the lineage has an empty tuple.
         """
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
-        """Return the version with a number, with the key. Raises `StateError` if the key cannot be
-        read.
+        """Return the certificate of a version with the chain and the key. Raises `StateError` if
+        there is no such version, or if the key cannot be read.
         """
 
     def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:
-        """Store a new certificate and delete the order that led to the certificate, in one
-        transaction.
+        """Store a certificate as the newest version, and delete the lineage's order in progress, in
+        one transaction.
 
-        If a version with the certificate's fingerprint is stored, return the stored version, with
-        the new files if `Version.should_replace`. The directory of a new version is the order's
-        directory, if the order was for the certificate's names.
+        If a version with the certificate's fingerprint is stored, add no version: replace the files
+        if `Version.should_replace`, and return the stored version. The directory of a new version
+        is the deleted order's directory, if the order was for the certificate's names.
         """
 
     def save_revocation(self, lease: Lease, number: int, revocation: Revocation | None) -> None:
@@ -246,7 +253,9 @@ class VersionStore(Protocol):
 
 
 class OrderStore(Protocol):
-    """Accounts, orders, challenge records, and the log of orders counted against a CA's limits."""
+    """Accounts at CAs, orders, challenge records, and the events that count against a CA's
+    limits.
+    """
 
     def account(self, directory: str) -> AcmeAccount | None:
         """Return the account at a directory, or `None`."""
@@ -255,10 +264,13 @@ class OrderStore(Protocol):
         """Return every account, sorted by directory."""
 
     def save_account(self, account: AcmeAccount) -> AcmeAccount:
-        """Store an account and return the account in force: the first stored key wins."""
+        """Store an account if the directory has none, and return the account in force. If the
+        stored account has the same key, store the account's URL. If the key differs, change
+        nothing.
+        """
 
     def forget_account(self, directory: str, key_pem: Secret) -> None:
-        """Delete an account unknown to the CA, if `key_pem` is the account's only key."""
+        """Delete an account that the CA does not know, if `key_pem` is the account's only key."""
 
     def replace_account(self, before: AcmeAccount, after: AcmeAccount | None) -> bool:
         """Replace an account, or delete the account (`after` is `None`), if the stored account
@@ -272,8 +284,9 @@ class OrderStore(Protocol):
         """Store the order in progress in place of an earlier order."""
 
     def drop_order(self, lease: Lease, *, issued_at: datetime | None = None) -> None:
-        """Delete the order in progress. If the order led to a certificate that is not stored,
-        `issued_at` is the moment of issuance, which counts against the CA's limits.
+        """Delete the order in progress. Without `issued_at`, the order counts as given up.
+        `issued_at` is the moment of issuance of a certificate that is not stored, but counts
+        against the CA's limits.
         """
 
     def save_issue_try(
@@ -285,40 +298,48 @@ class OrderStore(Protocol):
         rejected: bool = False,
         by_ca: bool = False,
     ) -> None:
-        """Store when a certificate was ordered or adopted, and how the try ended.
+        """Store when a try to order or adopt a certificate ended, and how.
 
-        `failed`: the try failed; failures are counted until a certificate comes. `rejected`: the
-        certificate was refused because the CA issued something else. `by_ca`: a CA failed.
+        `failed`: the try failed. The store counts failures until a try succeeds. `rejected`:
+        certferry refused the certificate, which differed from the order. `by_ca`: the try failed
+        because of a CA.
         """
 
     def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
-        """Return the lineage's TXT values that may still be in DNS, oldest first."""
+        """Return the lineage's TXT values that may still be in DNS, oldest first. Rows of another
+        program are included, with `is_ours` false.
+        """
 
     def lineages_in_challenge_records(self) -> tuple[str, ...]:
         """Return every lineage with a TXT value that may still be in DNS, sorted by name."""
 
     def save_challenge_record(self, record: ChallengeRecord) -> None:
-        """Store a TXT value or the value's handle. A handle is stored even without the lease:
-        the value is in DNS by then and would be orphaned.
+        """Store a TXT value, or the handle of a stored value. A handle is stored even after the
+        loss of the lease: the value is in DNS by then, and a later run must find the value.
         """
 
     def drop_challenge_record(self, record: ChallengeRecord) -> None:
         """Delete a TXT value that has been removed from DNS."""
 
     def spent(self, directory: str, wanted: PlannedOrder) -> Spent:
-        """Return the stored orders, failed proofs and holds that count against this order."""
+        """Return the stored orders, failed proofs and requests to wait that count against an
+        order.
+        """
 
     def claim_order(
         self, lease: Lease, directory: str, wanted: PlannedOrder, limits: Limits, now: datetime
     ) -> None:
-        """Store that an order is about to be made, in place of the lineage's earlier order at the
-        directory. Saving the version marks the order as issued. Raises `OrderPostponed`, and writes
-        nothing, if the limits forbid an order now (`core.planning.limits.rate_limit_hold`). Runs
-        that claim at the same moment stay within the limits together.
+        """Store that an order is about to be made, unless `wanted` is exempt from limits. The
+        lineage's earlier unfinished order at the directory counts as given up. `save_version` marks
+        the order as issued. Raises `OrderPostponed`, and writes nothing, if the limits forbid an
+        order now (`core.planning.limits.rate_limit_hold`). Runs that claim at the same moment stay
+        within the limits together.
         """
 
     def save_failed_proofs(self, directory: str, names: tuple[str, ...], now: datetime) -> None:
-        """Store the names with refused proofs; a wildcard counts as the base name."""
+        """Store that a CA refused the proofs of these names. A wildcard is stored as the base
+        name.
+        """
 
     def save_hold(self, directory: str, hold: Hold) -> None:
         """Store the CA's request to wait, in place of an earlier request for these names."""
@@ -328,7 +349,9 @@ class PlaceStore(Protocol):
     """Uploads, rollouts and sightings. Rows about a receiver are visible to this host alone."""
 
     def uploads(self, lineage: str, target: str) -> tuple[records.Upload, ...]:
-        """Return the lineage's copies at a target, without retired copies, newest first."""
+        """Return the stored uploads of a lineage at a target, newest first. Retired copies are not
+        stored any more.
+        """
 
     def save_upload(self, upload: records.Upload) -> None:
         """Store an upload under the target and the remote id."""
@@ -337,7 +360,9 @@ class PlaceStore(Protocol):
         """Delete a retired upload."""
 
     def open_rollouts(self, target: str) -> tuple[records.RolloutRecord, ...]:
-        """Return every lineage's rollouts at a target with a certificate not seen served yet."""
+        """Return the rollouts of all lineages at a target whose certificate was not seen served
+        yet.
+        """
 
     def save_rollout(self, rollout: records.RolloutRecord) -> None:
         """Store a rollout under lineage, target and domain, in place of an earlier rollout."""
@@ -350,7 +375,9 @@ class PlaceStore(Protocol):
         """
 
     def save_withdrawal(self, withdrawal: Withdrawal) -> None:
-        """Store that a certificate must not be bound to a domain again."""
+        """Store that a certificate must not be bound to a domain again. An earlier withdrawal of
+        the certificate from the domain stays.
+        """
 
     def drop_withdrawal(self, withdrawal: Withdrawal) -> None:
         """Delete a withdrawal that could not be carried out."""
@@ -391,15 +418,15 @@ class NoticeStore(Protocol):
         """Change a note of this host in one transaction, and return the new text."""
 
     def save_run(self, ended_at: datetime, *, succeeded: bool) -> None:
-        """Store when a run of this host ended, and whether the run left no failure behind."""
+        """Store when a run of this host ended. `succeeded` says that the run left no failure."""
 
     def last_run(self) -> records.LastRun | None:
         """Return the end of this host's last run; `None` before the first run."""
 
     def append_history(self, entry: records.HistoryEntry) -> None:
-        """Store an event for good, sealed together with the lineage's earlier entries. Raises
-        `StateError` without the key: an entry without a seal would look like the entry of another
-        program.
+        """Store an event for ever. A seal joins the entry to the lineage's earlier entries. Raises
+        `StateError` without the state's key, because an entry without a seal would look like an
+        entry of another program.
         """
 
     def history(
@@ -409,13 +436,14 @@ class NoticeStore(Protocol):
         before: int | None = None,
         which: records.HistoryFilter = records.UNFILTERED,
     ) -> tuple[records.HistoryEntry, ...]:
-        """Return at most `limit` entries that match `which`, newest first: of a lineage (`None`: of
-        all), and older than the entry with the number `before` (`None`: from the newest on).
+        """Return at most `limit` entries that match `which`, newest first. `lineage` restricts the
+        entries to one lineage, and `before` to entries older than the entry with this number;
+        `None` restricts nothing.
         """
 
     def verify_history(self, lineage: str | None = None) -> records.VerifiedHistory:
-        """Return the result of a search for entries changed, removed or added by other programs, in
-        one lineage or (`None`) in all. Raises `StateError` without the key.
+        """Search for entries that other programs changed, removed or added, in one lineage or
+        (`None`) in all, and return the result. Raises `StateError` without the state's key.
         """
 
 
@@ -425,21 +453,21 @@ class DeclarationStore(Protocol):
     def declare(
         self, digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool]
     ) -> None:
-        """Store the lineages' digests as declared by a file of this host, in place of the file's
-        earlier declarations. Delete the declarations of this host's files for which `is_gone`
-        returns True.
+        """Store the digest of each lineage that a file of this host declares, in place of the
+        file's earlier declarations. Also delete the declarations of every other file of this host
+        for which `is_gone` returns true.
         """
 
     def contested(self, digests: Mapping[str, str]) -> tuple[Declaration, ...]:
-        """Return every host's declarations of the lineages for which another host's declaration may
-        count instead of this host's. This host's declarations are taken from `digests`.
+        """Return the declarations of all hosts for those lineages for which another host's
+        declaration may supersede this host's. The `digests` are this host's declarations.
         """
 
     def declared_among(
         self, lineages: Collection[str], besides: str = ""
     ) -> Mapping[str, tuple[str, ...]]:
-        """Return those of `lineages` that a host declares, each with the declaring hosts. Ignore
-        the declarations in this host's file `besides`.
+        """Return those of `lineages` that any host declares, each with the declaring hosts, sorted.
+        Ignore the declarations in this host's file `besides`.
         """
 
 
@@ -452,29 +480,32 @@ class HostStore(Protocol):
     is_shared: bool
 
     def now(self) -> datetime:
-        """Return this moment by the state's clock, the clock of every stored moment: the
-        database's clock in a shared state, else the machine's clock.
+        """Return the present moment by the state's clock: the database's clock in a shared state,
+        else the machine's clock. All stored moments are by this clock.
         """
 
     def clock_ahead(self) -> timedelta:
-        """Return how far the machine's clock is ahead of the state's; 0 if both are the same."""
+        """Return how far the machine's clock is ahead of the state's clock; 0 if both are the same
+        clock.
+        """
 
     def other_machine_seen_at(self) -> datetime | None:
-        """Return when the last run under this host's name began, if the run was another machine's;
-        else `None`.
+        """Return when the last run under this host's name began, if another machine made the run;
+        else `None`. In a state for one host, return `None`.
         """
 
     def hosts(self) -> tuple[records.HostRecord, ...]:
         """Return every host, sorted by name."""
 
     def work_of_hosts(self) -> Mapping[str, records.HostWork]:
-        """Return each active host's work: declared, outdated and leased lineages. The call is slow,
-        because the store counts every declaration; runs do not use the call.
+        """Return, by host, the declared, outdated and leased lineages. A host without declarations
+        and leases is left out. The call is slow, because the store counts every declaration; runs
+        do not use the call.
         """
 
     def forget_host(self, name: str) -> tuple[str, ...]:
-        """Delete a host with all rows of the host; return the sorted lineages held by the host's
-        receivers. Raises `LeaseHeld` while a run of the host is in progress.
+        """Delete a host with all rows of the host. Return the sorted lineages that were delivered
+        to the host's receivers. Raises `LeaseHeld` while a run of the host is in progress.
         """
 
 
@@ -493,9 +524,9 @@ class StateStore(
     """The whole state, as seen by one host."""
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
-        """Reserve `count` requests of an account to the service `name`, `interval` apart, after all
-        requests that any process has reserved, by the store's clock. Return the time until the
-        first of the requests; `None` if the store takes no reservations, so each process keeps a
+        """Reserve the times for `count` requests of an account to the service `name`, `interval`
+        apart, after all times that any process has reserved. Return the time until the first
+        request. Return `None` if the store takes no reservations now; then each process keeps a
         pace of its own.
         """
 
@@ -506,20 +537,21 @@ class StateStore(
         """
 
     def is_sealed(self) -> bool:
-        """Return whether the state has a key: a value is sealed with the key, or `certferry state
-        init` made the state.
+        """Return whether the state has a key. The first sealed value and `certferry state init`
+        give the state a key.
         """
 
     def unopened(self) -> tuple[tuple[str, StateError], ...]:
-        """Try to open every stored key. Return the lineage, or the CA's directory, of each key that
-        cannot be opened, with the error. Raises `StateUnavailable`.
+        """Try to open every stored private key. Return the lineage, or the CA's directory, of each
+        key that cannot be opened, with the error. Keys in rows of another program are left to
+        `foreign`. Raises `StateUnavailable`.
         """
 
     def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
-        """Return the faults that another program made: a row bound by the key that differs from the
-        row that certferry wrote, a row that cannot be read, and a fact of the history that was
-        undone. Each fault has the lineage, or another name of the subject, and an error that names
-        the row.
+        """Return the faults that another program made: a row that differs from the row that
+        certferry wrote and proved with the key, a row that cannot be read, and a row that
+        contradicts the history. Each fault has the lineage, or another name of the subject, and an
+        error that names the row.
         """
 
     def damage(self) -> tuple[Reported, ...]:
@@ -528,9 +560,11 @@ class StateStore(
         """
 
     def flush(self) -> None:
-        """Write pending changes, in a store that delays changes that may be lost. Raises
-        `StateError`, `ConfigError` and `StateOvertaken`, each error once per cause.
+        """Write pending changes. Only a store that delays some writes has pending changes. Raises
+        `StateError`, `ConfigError` and `StateOvertaken`, each only once for one cause.
         """
 
     def close(self) -> None:
-        """Flush, then release every resource and lease. The store must not be used afterwards."""
+        """Write pending changes, then release every lease and resource. The store must not be used
+        afterwards.
+        """

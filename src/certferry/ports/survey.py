@@ -10,17 +10,19 @@ from typing import Protocol, runtime_checkable
 from certferry.core.discovery.inventory import FoundZone, Survey
 
 Looked = Callable[[int, int], None]
-"""Called after each domain with the number of domains read, and the number of all domains."""
+"""A listener, called after each domain with the number of domains read and the number of all
+domains.
+"""
 
 
 @runtime_checkable
 class Surveyed(Protocol):
-    """A target able to list domains, for `init` and `discover`."""
+    """A target that can list its domains, for `certferry init` and `certferry discover`."""
 
     def survey(self, looked: Looked) -> Survey:
         """Return every domain with the bound certificate, and every certificate of the account. If
-        another part of the account cannot be read, the result has the error (`Survey.unread`). Only
-        reads. Raises `DeployError` when the domains cannot be read.
+        a part of the account other than the list of domains cannot be read, the result has the
+        error (`Survey.unread`). Only reads. Raises `DeployError` when the domains cannot be listed.
         """
 
 

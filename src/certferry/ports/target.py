@@ -50,7 +50,7 @@ class DeployTarget(Protocol):
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Ask the target to serve the certificate under the domain. Return as soon as the target
-        accepts, with the target's own id of the request, if any.
+        accepts the change. The result is the target's own id of the request, if any.
 
         Must keep every setting of the domain that `https` leaves open. Must be idempotent. Must
         raise `TargetBusy` instead of writing while an earlier change is carried out. Raises
@@ -68,7 +68,9 @@ class DeployTarget(Protocol):
 
 @runtime_checkable
 class LimitedTarget(Protocol):
-    """A target that remembers how full the account was when the service refused another copy."""
+    """A target that, after a refused upload, remembers how full the account was, and counts the
+    account as full for some time.
+    """
 
     def forget_refusal(self) -> None:
-        """Forget the refusal, because the operator says that the account has room again."""
+        """Forget the refused upload, because the operator says that the account has room again."""

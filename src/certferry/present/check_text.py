@@ -24,15 +24,15 @@ from certferry.text import Text
 SERVICE = "CERTFERRY"
 
 MOST_DETAILS = 25
-"""The most concerns that get a line of detail. Nagios takes 8,192 bytes of output
-(`MAX_PLUGIN_OUTPUT_LENGTH`), and NRPE may take less.
+"""The most concerns that get a line of detail: Nagios reads only 8,192 bytes of output
+(`MAX_PLUGIN_OUTPUT_LENGTH`), and NRPE may read less.
 """
 
 _DAY = timedelta(days=1)
 
 
 class PluginStatus(Enum):
-    """A plugin's exit code (Monitoring Plugins' guidelines, "Plugin Return Codes")."""
+    """A monitoring plugin's exit code (Monitoring Plugins' guidelines, "Plugin Return Codes")."""
 
     OK = 0
     WARNING = 1
@@ -41,9 +41,8 @@ class PluginStatus(Enum):
 
 
 def plugin_status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
-    """Return the exit code for all concerns together. An error gives CRITICAL. Without an error, a
-    concern that makes all other judgments uncertain gives UNKNOWN, and any other concern gives
-    WARNING. Without a concern, the code is OK.
+    """Return the exit code for all concerns together: CRITICAL if one is an error, else UNKNOWN if
+    one makes the other judgments uncertain, else WARNING for any concern, else OK.
     """
     listed = list(concerns)
     if any(concern.problem.is_error for concern in listed):
@@ -115,9 +114,11 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
 
 
 def summary(checkup: health.Checkup, causes: Sequence[Cause], now: datetime, voice: Voice) -> str:
-    """Return the checkup on one line: the worst cause if there is one, a count of served places or
-    of certificates, and the first certificate to end. `causes` are the causes of the checkup, the
-    worst first.
+    """Return the checkup on one line. `causes` are the causes of the checkup, the worst first.
+
+    The line has the worst cause, if any, and the first certificate to end. Between them it has the
+    number of served places, or else of certificates; the latter only if the worst cause does not
+    touch all certificates.
     """
     counted: list[Text] = []
     for worst in causes[:1]:
@@ -174,7 +175,7 @@ def _detail(concern: health.Concern, voice: Voice) -> str:
 
 
 def _with_reach(cause: Cause) -> Text:
-    """Return a cause in one sentence, with the number of certificates if there are several."""
+    """Return a cause in one sentence, with the number of its certificates if there are several."""
     sentence, count = cause_in_words(cause), len(cause.lineages)
     if count > 1:
         certificates = certificate_count(count)
@@ -183,8 +184,8 @@ def _with_reach(cause: Cause) -> Text:
 
 
 def _of_cause(cause: Cause, numbers: Mapping[int, int]) -> Document:
-    """Return a cause for programs. `numbers` has each concern's position in the document's list of
-    problems, by the concern's `id()`.
+    """Return a cause as a document. `numbers` has the position of each concern in the document's
+    list of problems, by the `id()` of the concern's object.
     """
     return {
         **of_cause(cause),
@@ -194,9 +195,7 @@ def _of_cause(cause: Cause, numbers: Mapping[int, int]) -> Document:
 
 
 def _harmless(words: str) -> str:
-    """Replace control characters, and characters that would begin the plugin's performance data or
-    a new line.
-    """
+    """Replace control characters, line ends, and bars: a bar begins a plugin's performance data."""
     return visible(words.replace("|", "/").replace("\n", " "))
 
 
@@ -240,8 +239,9 @@ def metrics(
     steps: Steps,
     host: str = "",
 ) -> str:
-    """Return metrics in the text format of Prometheus: of the expected certificates, of the causes
-    of trouble, and of runs and steps. If `host` is not empty, each sample has `host` as a label.
+    """Return metrics in the text format of Prometheus: about the expected certificates and their
+    domains, the causes of trouble, runs and steps. If `host` is not empty, each sample has the
+    label `host`.
     """
     names = {certificate.lineage for certificate in expected}
     last = recorded.last_run

@@ -30,12 +30,17 @@ class Verbosity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """The two output streams, the environment, the voice for both streams, and the run's log."""
+    """The two output streams of a command, with its environment, voice and log."""
 
+    #: The stream for the command's data.
     stdout: TextIO
+    #: The stream for everything else.
     stderr: TextIO
+    #: The environment variables; may hold secrets, so never printed.
     environ: Mapping[str, str] = field(repr=False)
+    #: The voice for both streams.
     voice: Voice = field(default_factory=Voice)
+    #: The log file, open or not.
     run_log: RunLog = field(default_factory=lambda: RunLog(Voice()))
 
     def with_voice(self, voice: Voice) -> Console:
@@ -53,9 +58,9 @@ class Console:
         self.print(self._folded(self.stdout, lines))
 
     def print_table(self, table: layout.TextTable, below: Iterable[layout.Line] = ()) -> None:
-        """Write a table for people to read. On a terminal, the table is laid out to fit the width
-        if possible. If there are remarks (`below`), write an empty line and the remarks after the
-        table.
+        """Write a table for a person to stdout. On a terminal, the table is laid out to fit the
+        width if possible. If there are remarks (`below`), write an empty line and the remarks after
+        the table.
         """
         self.print(_as_wide_as(self.stdout, table))
         remarks = list(below)
@@ -92,8 +97,8 @@ class Console:
         return stream.isatty() and self.environ.get("TERM", "") not in _DUMB
 
     def _folded(self, stream: TextIO, lines: Iterable[layout.Line]) -> Iterator[layout.Line]:
-        """Break lines that are wider than the terminal. If the stream is not such a terminal,
-        return the lines as given.
+        """Break lines that are wider than the terminal. If the stream is not a terminal for
+        `draws_on`, return the lines as given.
         """
         if not self.draws_on(stream):
             return iter(lines)
@@ -107,8 +112,9 @@ class Console:
 
 
 def standard_console(environ: Mapping[str, str]) -> Console:
-    """Return the console of this process's streams. Also change the streams: a character unknown to
-    a stream's encoding becomes an escape. Output for a closed stream is discarded.
+    """Return the console of this process's stdout and stderr. Output for a closed stream is
+    discarded. Also change both streams, so that a character unknown to the stream's encoding is
+    written as an escape.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,8 +1,8 @@
 """Render the results of `discover`, `watch` and `doctor`.
 
-`discover` shows a row for each domain and each unused certificate, the problems and the counts.
-`watch` shows a row for each address of a host, and the problems. `doctor` shows each finding with
-the fix.
+`discover` shows a row for each domain and for each unused certificate, then the problems and the
+numbers. `watch` shows a row for each address of a host, then the problems. `doctor` shows each
+finding with the fix.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _CERTIFICATES = (Text("CERTIFICATE"), Text("OWNER"), Text("LEFT"), Text("NAME"),
 
 _OWNERS = {Owner.OURS: Tone.GOOD, Owner.FOREIGN: Tone.PLAIN, Owner.FREE: Tone.PENDING}
 _AT_REST = "success"
-"""The state of a domain that the CDN is not changing at the moment."""
+"""The state of a domain whose last change at the CDN is complete."""
 
 
 def domains(discovery: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
-    """Render a row for each domain; with several accounts each row names the account."""
+    """Render a row for each domain. If there are several accounts, each row names the account."""
     rows = [
         (domain(discovered, now, voice), discovered.account) for discovered in discovery.domains
     ]
@@ -53,7 +53,9 @@ def domains(discovery: inventory.Discovery, now: datetime, voice: Voice) -> Text
 
 
 def unused(discovery: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
-    """Render a row for each certificate that no domain is bound to."""
+    """Render a row for each unused certificate: no listed domain is bound to the certificate. If
+    there are several accounts, each row names the account.
+    """
     rows = [
         (certificate(discovered, now, voice), discovered.account) for discovered in discovery.unused
     ]
@@ -73,9 +75,7 @@ def _table(
 
 
 def remarks(discovery: inventory.Discovery, voice: Voice) -> Iterator[Line]:
-    """Render the problems of domains and of their edges, and why a covering certificate is not
-    deployed.
-    """
+    """Render the remarks on each domain (`remarks_on`), after the domain's name."""
     for discovered in discovery.domains:
         name = discovered.listed.domain
         for remark in remarks_on(discovered):
@@ -159,8 +159,9 @@ def state_word(state: str, voice: Voice) -> str:
 
 
 def _https(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
-    """Render a domain's HTTPS settings: `301` if HTTP is redirected to HTTPS, `h2` for HTTP/2; `on`
-    without these settings. Without HTTPS render `off`, or a dash if the target hides the binding.
+    """Render a domain's HTTPS settings: `301` if HTTP is redirected to HTTPS, `h2` for HTTP/2, and
+    `on` if HTTPS has neither. Without HTTPS render `off`, or a dash if the target does not show
+    which certificate is bound.
     """
     found_domain = discovered.listed
     if not found_domain.has_https:
@@ -196,8 +197,9 @@ def _covered(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
 
 
 def _served(addresses: Sequence[Served], voice: Voice) -> Span:
-    """Render how many of the answering addresses present a valid certificate. Addresses that this
-    machine cannot reach for lack of IPv6 do not count if another address answers.
+    """Render how many of the answering addresses present a valid certificate, and how many
+    addresses are silent. Addresses that this machine cannot reach for lack of IPv6 do not count,
+    unless no address answers.
     """
     counted = within_reach(addresses)
     right = sum(address.answered and address.valid for address in counted)
@@ -207,8 +209,8 @@ def _served(addresses: Sequence[Served], voice: Voice) -> Span:
 
 
 def remarks_on(discovered: inventory.DiscoveredDomain) -> Iterator[Text]:
-    """Yield the problems of a domain and of its edges, and why a covering certificate is not
-    deployed or not used there.
+    """Yield the domain's problem, a remark if a declared certificate covers the domain and is not
+    deployed to it or not used there, and the problems of the domain's addresses.
     """
     if discovered.problem is not None:
         yield discovered.problem.message
@@ -222,7 +224,7 @@ def remarks_on(discovered: inventory.DiscoveredDomain) -> Iterator[Text]:
         yield Text(
             "the domain does not use the certificate {lineage}", lineage=discovered.deployed_by
         )
-    # Silent addresses are only counted, unless all addresses are silent.
+    # The problem of a silent address is left out, unless all addresses are silent.
     counted = within_reach(discovered.served)
     shown = [address for address in counted if address.answered] or counted
     yield from dict.fromkeys(a.problem.message for a in shown if a.problem is not None)
@@ -334,7 +336,7 @@ def hosts(looks: Sequence[HostObservation], now: datetime, voice: Voice) -> Text
 
 
 def below(looks: Sequence[HostObservation], voice: Voice) -> Iterator[Line]:
-    """Render the problems of addresses and of hosts, then each hint once."""
+    """Render the problems of each host and its addresses, then each hint once."""
     hints = dict[Text, None]()
     for look in looks:
         problems = [(_where(look, address), address.problem) for address in look.served]
@@ -348,8 +350,8 @@ def below(looks: Sequence[HostObservation], voice: Voice) -> Iterator[Line]:
 
 
 def news(changes: Changes, look: HostObservation, now: datetime, voice: Voice) -> Iterator[Line]:
-    """Render each address with another answer. If the problems of the host have changed, also
-    render all its problems, or that it has none.
+    """Render a line for each address whose answer has changed. If the problems of the addresses
+    together have changed, also render all these problems, or that there are none.
     """
     at = voice.say(Text("{moment}", moment=now))
     for address, before in changes.addresses:
@@ -361,13 +363,17 @@ def news(changes: Changes, look: HostObservation, now: datetime, voice: Voice) -
 
 
 def of_looks(looks: Sequence[HostObservation], now: datetime) -> Document:
-    """Return the document of `watch --json`. `ok` is true if every host is healthy."""
+    """Return the document of `watch --json`. `ok` is true if `HostObservation.ok` is true for every
+    host.
+    """
     documents = [_host(look, now) for look in looks]
     return {"ok": all(look.ok for look in looks), "at": moment(now), "hosts": documents}
 
 
 def of_change(look: HostObservation, now: datetime) -> Document:
-    """Return the line of `watch --follow --json` for a host after a change."""
+    """Return the document of `watch --follow --json` for a host, at the beginning and after each
+    change.
+    """
     return {"at": moment(now), **_host(look, now)}
 
 
@@ -447,8 +453,8 @@ def _address(address: Served, now: datetime) -> Document:
 
 
 _ELSEWHERE = frozenset({Code.WAYS, Code.LAST_RUN, Code.LAST_CHANGE})
-"""Codes of findings that, as notices, only `doctor --json` shows. `discover`, `status` and
-`history` show people the same facts.
+"""Codes of findings that the text of `doctor` leaves out if they are notices; `doctor --json` has
+them. For people, `discover`, `status` and `history` show the same facts.
 """
 FIX = Text("fix: ")
 _INDENT = 2
@@ -512,8 +518,8 @@ LIBRARIES = ("acme", "cryptography", "dnspython", "msgspec", "requests", "urllib
 
 
 def report(reports: Iterable[AccountReport], now: datetime, voice: Voice) -> Iterator[Line]:
-    """Write a report to paste into an issue, in Markdown: the versions of certferry, Python and
-    libraries, and the answers of each account.
+    """Write the report of `doctor --report`, in Markdown, to paste into an issue: the versions of
+    certferry, Python and libraries, and the answers of each account's service.
     """
     heading = Text("certferry {version}, report of {moment}", version=__version__, moment=now)
     yield line("## ", voice.say(heading))

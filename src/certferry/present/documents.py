@@ -1,8 +1,8 @@
-"""Most JSON documents of commands and of the API. (`check_text` and `discover_text` have the
-others.) Keys may be added, but not renamed or removed.
+"""Make the JSON documents of commands and of the API, except those in `check_text` and
+`discover_text`. Keys may be added to a document, but not renamed or removed.
 
 Moments are RFC 3339 in UTC. Fingerprints are SHA-256 over the DER leaf, in lower-case hex.
-Sentences stay values (`Text`) until `layout.as_json` or `rendered` writes a document.
+Sentences are values of type `Text`, until `layout.as_json` or `rendered` translates a document.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def of_report(report: reported.SyncReport) -> Document:
 
 
 _WEIGHTS = {Severity.NOTICE: "info"}
-"""The severities for which the document of `doctor` has another word than the severity's value."""
+"""The words of the document of `doctor` that differ from the value of a severity."""
 
 
 def of_findings(findings: Sequence[Problem]) -> Document:
@@ -150,8 +150,8 @@ def _last_run(last: LastRun) -> Document:
 
 
 def of_persist_record(record: PersistRecord) -> Document:
-    """Return the document of `dns-persist`. The value is one string, even if DNS must split it into
-    several.
+    """Return the document of `dns-persist`. The record's value is one string, even if DNS must
+    store it as several strings.
     """
     return {"name": record.name, "type": record.rtype, "value": record.value}
 
@@ -179,14 +179,14 @@ def _outcome(step: reported.StepOutcome) -> Document:
     }
     if step.outcome is reported.Outcome.ELSEWHERE:
         document |= {"host": step.host, "since": moment(step.since)}
-    # The ticket is for the target's support, so it is in the support's language.
+    # The ticket is for the target's support, so its text is in the support's language.
     return (
         document | {"ticket": ticket(error.ticket)} if isinstance(error, TargetStuck) else document
     )
 
 
 def of_reason(reason: Reason) -> Document:
-    """Return the reason for an action or a refusal."""
+    """Return the code and the sentence of the reason for an action or a refusal."""
     return {"code": reason.code.value, "message": reason.message}
 
 
@@ -201,8 +201,8 @@ def of_problem(problem: Problem) -> Document:
 
 
 def of_subject(subject: Subject, lineage: str) -> Document:
-    """Return the subject of a problem. `lineage` is the key for the lineage. Parts that the subject
-    lacks are null, except the host: without a host, there is no key `about_host`.
+    """Return the subject of a problem. `lineage` is the name of the key for the subject's lineage.
+    Parts that the subject lacks are null. Without a host the key `about_host` is absent.
     """
     return {
         lineage: subject.lineage or None,
@@ -230,8 +230,8 @@ def of_cause(cause: Cause) -> Document:
 
 
 def of_served(address: Served, fingerprint: str | None) -> Document:
-    """Return what an address presents. `ok` is true if the certificate is valid and has this
-    `fingerprint`.
+    """Return the certificate that an address presents. `ok` is true if the address answered with a
+    valid certificate of this `fingerprint`.
     """
     return {
         "address": address.address,
@@ -311,7 +311,7 @@ def _place(finding: _Placed) -> Document:
 
 
 def of_rehearsal(report: reported.SyncReport, plans: Sequence[planned.Plan]) -> Document:
-    """Return the document of `sync --rehearse`: the document of `sync`, with the plan added."""
+    """Return the document of `sync --rehearse`: that of `sync`, with that of `plan` inside."""
     return {**of_report(report), "rehearsed": True, "plan": of_plans(plans)}
 
 
@@ -350,7 +350,7 @@ def _step(step: planned.Step) -> Document:
 
 
 def _issued_later(step: planned.Issue | None) -> Document | None:
-    """Return why an order is needed, the error that holds it back, and until when, or `None`."""
+    """Return an order's reason, the error that holds the order back, and until when; or `None`."""
     if step is None or not isinstance(step.when, planned.HeldUntil) or step.when.error is None:
         return None
     return {
@@ -361,8 +361,8 @@ def _issued_later(step: planned.Issue | None) -> Document | None:
 
 
 def _diff(changes: Sequence[Change]) -> Document:
-    """Return the value of each setting before and after. A certificate's values are fingerprints;
-    `remote_id` is the target's id of the certificate bound before.
+    """Return each changed setting's value before and after. The values of a certificate are
+    fingerprints, beside `remote_id`, the target's id of the certificate bound before.
     """
     return {
         change.setting: {"before": change.before, "after": change.after}
@@ -476,7 +476,7 @@ def _domain_status(domain: DomainStatus, current: str | None) -> Document:
 
 
 def _last_failure(failure: LastFailure | None) -> Document | None:
-    """Return the last failure; `since` is the first failure, and `again_at` the next try."""
+    """Return the last failure. `since` is the time of the first, `again_at` of the next try."""
     if failure is None:
         return None
     return {
@@ -488,8 +488,8 @@ def _last_failure(failure: LastFailure | None) -> Document | None:
 
 
 def of_channels(states: Mapping[str, ChannelState]) -> list[Document]:
-    """Return each channel for programs. `problem` is null unless the channel refused its last
-    message.
+    """Return each channel as a document. `problem` and `since` are null unless the channel refused
+    its last message.
     """
     return [
         {
@@ -546,7 +546,7 @@ def of_runs(runs: Sequence[StoredRun]) -> Document:
 def of_run(
     run: StoredRun, events: Sequence[RunEvent], report: RunReport | None, voice: Voice
 ) -> Document:
-    """Return a run for the API, with its events and the document that the run printed."""
+    """Return a run for the API, with its events, and the document of its result or null."""
     return {
         **_run(run),
         "events": [_run_event(event) for event in events],

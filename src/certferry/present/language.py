@@ -1,8 +1,8 @@
-"""The language of a run, the voice that renders each `Text`, and the words and phrases of all
-outputs, so one thing has one name everywhere.
+"""Choose the language of a run, and render each `Text` in this language (`Voice`). The module also
+has words and phrases that several outputs share, so one thing has one name everywhere.
 
-`--lang` decides, then `CERTFERRY_LANG`, then the locale as POSIX reads it: the first non-empty of
-`LC_ALL`, `LC_MESSAGES` and `LANG`. Locales of other languages get English.
+The language comes from `--lang`, else from `CERTFERRY_LANG`, else from the locale as POSIX reads
+it: the first non-empty of `LC_ALL`, `LC_MESSAGES` and `LANG`. Any other locale gets English.
 
 Rules of the voice, beside those of STYLE.md:
 
@@ -67,7 +67,7 @@ EVENTS = {
     "revoked": Text("revoked"),
     "undeclared": Text("undeclared"),
     "forgotten": Text("forgotten"),
-    # A run could not do its work, and did not begin a step.
+    # A run could not do its work for a certificate, and began no step.
     "failed": Text("failed"),
     "refused": Text("refused"),
 }
@@ -140,7 +140,9 @@ READ_THE_FILE = (
 _COMMAND = re.compile(rf"\bcertferry (?=(?:{READ_THE_FILE})\b)")
 
 EVERYWHERE = Path("/etc/certferry/certferry.toml")
-"""The configuration file that every command finds, whatever its current directory and user."""
+"""The configuration file that commands of every user find by default, unless the user has a file,
+or the current directory has one (`config.load.usual_places`).
+"""
 
 _OPTIONS = "\ufdd0"
 """A placeholder for the options of a printed command: a character that Unicode reserves for use
@@ -148,13 +150,15 @@ inside programs.
 """
 
 _seen_before = lru_cache(1000)(redacted)
-"""Redacts sentences without values, with a cache, because a report may repeat such a sentence a
-thousand times.
+"""Removes secrets from sentences without values. A cache keeps the results, because a report may
+repeat a sentence a thousand times.
 """
 
 
 class Voice:
-    """Translates texts into one language, and moments into `zone`, by default the machine's."""
+    """Renders texts in one language, with moments in the time zone `zone`, by default the
+    machine's.
+    """
 
     def __init__(
         self, translate: Translate = english, language: str = "en", zone: tzinfo | None = None
@@ -162,24 +166,26 @@ class Voice:
         self._translate = translate
         self._zone = zone
         self.language = language
-        # The options after `certferry` in printed commands, so these commands read the same file.
+        # The options written after `certferry` in printed commands, so that these commands read the
+        # configuration file of this run.
         self.options = ""
 
     def read_by(self, config: Path) -> None:
-        """From now on, add `--config` to each command in a sentence, if the command reads the
-        configuration file. So the command works when pasted.
+        """From now on, add `--config` with `config` to each command in a sentence that reads the
+        configuration file, so that a pasted command reads the same file.
         """
         translate = self._translate
-        # The template is marked, because values may quote other programs' words. The mark is
-        # replaced in the whole sentence, because a path may contain braces.
+        # Commands are found in the template, because values may quote other programs' words. The
+        # template gets only a placeholder, because a path in the template could contain braces;
+        # `say` replaces the placeholder in the finished sentence.
         self._translate = lambda template: _COMMAND.sub(
             f"certferry{_OPTIONS} ", translate(template)
         )
         self.options = f" --config {shlex.quote(str(config))}"
 
     def command(self, words: str) -> str:
-        """Return a command line of certferry without secrets. After `read_by`, a command that reads
-        the configuration file has `--config`.
+        """Return a command line of certferry without secrets. After `read_by`, add `--config` to a
+        command that reads the configuration file.
         """
         return redacted(_COMMAND.sub(lambda _: f"certferry{self.options} ", words))
 
@@ -193,12 +199,12 @@ class Voice:
         return " ".join(self.say(text).splitlines())
 
     def day(self, moment: datetime) -> str:
-        """Return the day of a moment, by the voice's zone."""
+        """Return the date of a moment in the voice's time zone, such as `2026-12-01`."""
         return f"{moment.astimezone(self._zone):%Y-%m-%d}"
 
     def clock(self, moment: datetime, now: datetime) -> str:
-        """Return the time of a moment with the offset from UTC, and with the date unless the moment
-        is today.
+        """Return the time of a moment in the voice's time zone, with the offset from UTC. Add the
+        date unless the moment is today.
         """
         local, today = moment.astimezone(self._zone), now.astimezone(self._zone).date()
         form = "%H:%M" if local.date() == today else "%Y-%m-%d %H:%M"
@@ -209,20 +215,20 @@ class Voice:
         return self.say(WORDS[word]) if word in WORDS else word
 
     def error(self, message: Text | str) -> Iterator[Line]:
-        """Write an error after the label."""
+        """Write an error after the label `error:`."""
         return labelled(self.say(Text("error: ")), Tone.BAD, self._said(message))
 
     def warning(self, message: Text | str) -> Iterator[Line]:
-        """Write a warning after the label."""
+        """Write a warning after the label `warning:`."""
         return labelled(self.say(Text("warning: ")), Tone.PENDING, self._said(message))
 
     def hint(self, hint: Text | None, indent: int = 0) -> Iterator[Line]:
-        """Write a hint after the label. Write nothing if `hint` is `None`."""
+        """Write a hint after the label `hint:`. Write nothing if `hint` is `None`."""
         if hint is not None:
             yield from labelled(self.say(Text("hint: ")), Tone.FAINT, self.say(hint), indent)
 
     def problem(self, problem: Problem) -> Iterator[Line]:
-        """Write a problem with its subject, as an error or as a warning, and the hint."""
+        """Write a problem with its subject, as an error or else as a warning, and the hint."""
         words = self.say(problem.message)
         if problem.subject:
             words = f"{problem.subject}: {once(problem.subject, words)}"
@@ -236,8 +242,8 @@ class Voice:
             yield from (line(), *self.hint(problem.hint))
 
     def about(self, name: str, message: Text | str) -> Iterator[Line]:
-        """Write a name, then a sentence about the thing with this name. If the sentence begins with
-        the name and a colon, these are left out.
+        """Write a name, a colon, and a sentence about the thing with this name. If the sentence
+        itself begins with the name and a colon, write both only once.
         """
         return labelled(f"{name}: ", Tone.STRONG, once(name, self._said(message)))
 
@@ -256,8 +262,8 @@ class Voice:
 
 
 def voice_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Voice:
-    """Return the voice of a run. Mistakes in the run's command line are
-    reported in this voice too.
+    """Return the voice of a run, by the command line and the environment. A wrong `--lang` or
+    `CERTFERRY_LANG` is passed over here, and reported later.
     """
     in_force = next(filter(None, map(environ.get, _LOCALE)), "")
     from_environment = language_of(environ.get(VARIABLE, "")) or language_of(in_force)
@@ -280,9 +286,9 @@ def must_be_spoken(environ: Mapping[str, str]) -> None:
 
 
 def voice_beside(config: Path | None, language: str, zone: tzinfo | None = None) -> Voice:
-    """Return the voice for a message or a page. The reader may paste commands from it into any
-    shell, so each command that reads the configuration file names the file. The file is not named
-    if it is `EVERYWHERE`, which every command finds, or if `config` is `None`.
+    """Return the voice for a message or a page of the console. The reader may paste a command into
+    any shell, so each command that reads the configuration file gets `--config`. Commands get no
+    `--config` if the file is `EVERYWHERE`, or if `config` is `None`.
     """
     voice = voice_in(language, zone)
     if config is not None and config.absolute() != EVERYWHERE:
@@ -291,7 +297,9 @@ def voice_beside(config: Path | None, language: str, zone: tzinfo | None = None)
 
 
 def voice_in(language: str, zone: tzinfo | None = None) -> Voice:
-    """Return the voice of a language, for moments in a zone. English needs no catalogue."""
+    """Return the voice of a language, with moments in the time zone `zone`, by default the
+    machine's.
+    """
     translate = english if language == ENGLISH else _catalogue(language).gettext
     return Voice(translate, language, zone)
 
@@ -306,8 +314,8 @@ def _catalogue(language: str) -> NullTranslations:
 
 
 def _asked_for(arguments: Sequence[str]) -> str | None:
-    """Return the language of `--lang`; `None` without the option or for a wrong value. The parsing
-    of the options reports a wrong value later.
+    """Return the language of `--lang` in a command line. Return `None` without the option, and for
+    a wrong value, which is reported when the options are parsed.
     """
     words = iter(arguments)
     for word in words:
@@ -336,9 +344,9 @@ _MINUTE = timedelta(minutes=1)
 
 
 def relative(moment: datetime, now: datetime) -> Text:
-    """Return how far a moment is from now: "in 9 days", "20 minutes ago". Seconds are shown below a
-    minute only. The pages' script (`console.js`, `relativeTo`) writes the same words as time
-    passes.
+    """Return how far a moment is from now: "in 9 days", "20 minutes ago". Seconds are shown only
+    for less than a minute. In the console's pages a script (`console.js`, `relativeTo`) updates
+    these words as time passes.
     """
     distance = abs(moment - now)
     if distance < timedelta(seconds=1):
@@ -375,7 +383,7 @@ def on_host(subject: Text, host: str) -> Text:
 
 
 def of_lineage(lineage: str, target: str, domain: str) -> Text:
-    """Name a certificate, or one place of a certificate: `img: cdn → img.example.com`."""
+    """Name a certificate, or a target or domain of a certificate: `img: cdn → img.example.com`."""
     if not target:
         return verbatim(lineage)
     return Text("{lineage}: {where}", lineage=lineage, where=at_target(target, domain))

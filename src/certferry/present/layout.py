@@ -1,4 +1,6 @@
-"""Lay out words for a terminal: lines with tones, and tables, aligned and wrapped by cell width."""
+"""Lay out lines and tables for a terminal. Widths are counted in cells: a Chinese character takes
+two.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from certferry.text import Text
 
 
 class Tone(Enum):
-    """The meaning of words, shown as a colour. The words carry the meaning too."""
+    """The meaning of words, which a terminal shows as a colour. The words alone have the meaning
+    too.
+    """
 
     PLAIN = "plain"
     STRONG = "strong"
@@ -26,8 +30,8 @@ class Tone(Enum):
 
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Matches a character that moves the cursor or reverses text, except the line end: C0, C1 and bidi
-controls, and line separators.
+"""Matches a character that could move the cursor or reverse text: C0, C1 and bidi controls, and
+line separators, but no line end.
 """
 
 
@@ -36,9 +40,11 @@ _CODES = {Tone.STRONG: 1, Tone.FAINT: 2, Tone.BAD: 31, Tone.GOOD: 32, Tone.PENDI
 
 
 class Span(Struct, frozen=True):
-    """Words in one tone."""
+    """A part of a line, in one tone."""
 
+    #: The text.
     words: str
+    #: The meaning, for the colour.
     tone: Tone = Tone.PLAIN
 
 
@@ -104,12 +110,14 @@ _CLOSING = "，。；：、？！）」』》”’…"
 _UNBROKEN = re.compile(
     rf"\s+|[{_OPENING}]*(?:[\u2e80-\u9fff\uff00-\uffef]|[^\s\u2e80-\u9fff\uff00-\uffef]+)[{_CLOSING}]*"
 )
-"""Matches an unbreakable piece: a word or one Chinese character, with its punctuation."""
+"""Matches a piece of text that stays on one line: a word or one Chinese character, with the
+punctuation beside it.
+"""
 
 
 def wrapped(words: str, cells: int) -> list[str]:
-    """Break words into lines of at most `cells`, never before closing punctuation or inside a word.
-    A word that is wider has a line of its own.
+    """Break text into lines of at most `cells`, never before closing punctuation or inside a word.
+    A word that is wider than `cells` gets a line of its own.
     """
     rows, row = list[str](), ""
     for piece in _UNBROKEN.findall(words):
@@ -130,12 +138,15 @@ _ON_ONE_LINE = re.compile(
     r"[^\s`\u2e80-\u9fff\uff00-\uffef]*`[^`]*`[^\s`\u2e80-\u9fff\uff00-\uffef]*"
     rf"[{_CLOSING}]*|{_UNBROKEN.pattern}"
 )
-"""Matches an unbreakable piece of a sentence: a command in backquotes stays whole, for copying."""
+"""Matches a piece of a sentence that stays on one line: as `_UNBROKEN`, but a command in backquotes
+stays whole, so that people can copy the command.
+"""
 
 
 def folded(row_line: Line, cells: int) -> list[Line]:
-    """Break a line that is wider than `cells`, unless the line contains line ends. Further lines
-    align below the last span, or are only indented if too little room is left there.
+    """Break a line that is wider than `cells`, unless the line contains line ends. The second and
+    later lines align with the last span of the line. If too little room is left there, they are
+    indented by two cells more than the line.
     """
     words = plain(row_line)
     if width(words) <= cells or "\n" in words:
@@ -152,7 +163,7 @@ def folded(row_line: Line, cells: int) -> list[Line]:
         if breaks and has_words and used + taken > cells:
             rows.append(row)
             row, used, has_words = [Span(" " * column)], column, False
-        # a further line must not begin with the space at the break
+        # The space at a break is dropped, because the next line must not begin with a space.
         if taken or has_words or not rows:
             row.append(piece)
             used += width(piece.words)
@@ -160,8 +171,8 @@ def folded(row_line: Line, cells: int) -> list[Line]:
 
 
 def _pieces(row: Line) -> Iterator[tuple[Span, bool]]:
-    """Yield the words and spaces of a line, and for each whether the line may be broken before
-    it.
+    """Yield the pieces of a line (words, spaces), and for each piece whether the line may be broken
+    before the piece.
     """
     breaks = False
     for span in row:
@@ -185,7 +196,7 @@ def _joined(spans: Sequence[Span]) -> Line:
 
 
 def labelled(label: str, tone: Tone, words: str, indent: int = 0) -> Iterator[Line]:
-    """Write words after a label. Further lines align with the first word."""
+    """Write text after a label. Further lines of the text align with the text's first word."""
     first, *rest = words.split("\n")
     yield line(" " * indent, Span(label, tone), first)
     yield from (line(" " * (indent + width(label)), more) for more in rest)
@@ -197,15 +208,17 @@ GAP = "  "
 class TextTable(Struct, frozen=True):
     """Rows of cells under headers."""
 
+    #: The header of each column.
     headers: tuple[str, ...]
+    #: The rows, with a cell for each column.
     rows: tuple[tuple[Span, ...], ...]
-    #: Whether, in a table wider than the terminal, a wide first cell gets a line of its own.
+    #: Whether a wide first cell gets a line of its own, if the table is wider than the terminal.
     hangs: bool = False
 
 
 def without_empty(table: TextTable, nothing: str, keeping: int) -> TextTable:
-    """Remove columns without content, except the first `keeping` columns.
-    `nothing` marks an empty cell.
+    """Remove columns in which every cell is empty or has the text `nothing`. The first `keeping`
+    columns stay.
     """
     kept = [
         place < keeping or any(row[place].words not in {"", nothing} for row in table.rows)
@@ -236,8 +249,8 @@ def columns(rows: Sequence[tuple[Span, ...]], indent: str = "") -> list[Line]:
 
 
 def hanging(table: TextTable, cells_wide: int) -> list[Line]:
-    """Write a table for a width of `cells_wide`. A first cell that is too wide gets its own line.
-    The table is still too wide if the other columns are.
+    """Write a table for a width of `cells_wide`. A first cell that is too wide gets a line of its
+    own. If the other columns are too wide, so is the result.
     """
     below = aligned(TextTable(table.headers[1:], tuple(row[1:] for row in table.rows)))
     firsts = [Span(table.headers[0], Tone.STRONG), *(row[0] for row in table.rows)]
@@ -267,8 +280,8 @@ def stacked(table: TextTable) -> Iterator[Line]:
 
 
 def fitted(table: TextTable, cells_wide: int) -> list[Line]:
-    """Write a table as columns if they fit into `cells_wide`. If they do not, write a table that
-    hangs as `hanging` does, if this fits; otherwise write the table as `stacked` does.
+    """Write a table in the first way that fits into a width of `cells_wide`: as `aligned`, else as
+    `hanging` if the table may hang, else as `stacked`.
     """
     ways = [aligned(table)]
     if table.hangs:

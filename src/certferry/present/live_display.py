@@ -1,9 +1,9 @@
 """Show a run live on the terminal.
 
-For each certificate in progress, the display shows the steps, and the current wait: on which
+For each certificate in progress, the display shows the steps and the current wait: for which
 service, since when, and until when at most. If a certificate has many steps, waiting steps come
-first, and equal steps share a line. The display never exceeds the terminal, and disappears at the
-end.
+first, and equal steps share a line. The display is never higher than the terminal, and disappears
+at the end of the run.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ from certferry.text import Text
 from certferry.values import replace
 
 _REFRESHES = 4
-"""Redraws per second: enough to see the waiting time advance."""
+"""Redraws per second: enough to see the seconds of a wait advance."""
 
 _NARROW = 60
 """A width in cells. On a narrower terminal, details go below the step's name instead of beside it.
 """
 
 _FEW = 8
-"""Up to this many steps of a certificate are shown one by one. If there are more, equal steps share
-a line with their number.
+"""Up to this many steps of a certificate each get a line. If there are more, equal steps share a
+line that gives their number.
 """
 
 _FEW_DOMAINS = 3
-"""In a run with more domains than this, a line counts the finished domains until all are finished.
+"""In a run with more domains than this, a line at the bottom counts the finished domains, until all
+are finished.
 """
 
 _NAMED = 3
-"""The most domains named on the line of equal steps; more are counted."""
+"""The most domains named below a line of equal steps. The others are only counted."""
 
 _NARROW_INDENT = 2 * len(INDENT)
 
@@ -71,7 +72,8 @@ def live_display(
     run's events. With `changes_nothing`, the display does not say that the next run continues.
     """
     display = Display(console.voice, now, changes_nothing=changes_nothing)
-    # rich's `no_color` keeps bold and dim, unlike the tables beside the display.
+    # Without a colour system, rich writes no codes at all, as `Console` does under NO_COLOR. rich's
+    # own option `no_color` would keep bold and dim.
     in_colour = not console.environ.get("NO_COLOR")
     screen = Screen(file=console.stderr, color_system="auto" if in_colour else None)
     with Live(
@@ -91,11 +93,13 @@ _WELL = {Outcome.DONE, Outcome.UNCHANGED, Outcome.ELSEWHERE}
 @dataclass(slots=True)
 class _Lineage:
     activity: Activity | None = None
+    """The current activity, such as a wait for DNS, if any."""
     counted: Counted | None = None
-    """Progress of the current activity."""
+    """The progress of the current activity."""
     asking: tuple[Asking, datetime] | None = None
-    """The current request, and the moment when the event arrived."""
+    """The current request to a service, and the moment when the event arrived."""
     steps: dict[StepKey, StepOutcome] = field(default_factory=dict)
+    """The last reported outcome of each step."""
 
     @property
     def is_busy(self) -> bool:
@@ -117,9 +121,9 @@ class _Lineage:
         self.activity, self.counted, self.asking = activity, None, None
 
     def of(self, action: Action | None) -> tuple[int, int]:
-        """Return two counts for an action: the finished domains, and all domains. A domain bound
-        before the run counts as deployed. An action other than DEPLOY, and `None`, counts as
-        VERIFY.
+        """Return for DEPLOY, or else for VERIFY, the number of domains with this step finished and
+        the number of all domains. A domain bound before the run counts as deployed. Any `action`
+        but DEPLOY means VERIFY.
         """
         by_key = {(step.action, step.target, step.domain): step for step in self.steps.values()}
         deploys = {key[1:]: step for key, step in by_key.items() if key[0] is Action.DEPLOY}
@@ -135,8 +139,8 @@ class _Lineage:
 
 
 class Display:
-    """The state of a run, as the display draws it. Many threads report events; another thread
-    draws.
+    """Keeps the state of a run by the events, and draws the state. Several threads report events,
+    and another thread draws, so a lock guards the state.
     """
 
     def __init__(
@@ -173,8 +177,8 @@ class Display:
                     self._done += 1
 
     def __rich_console__(self, screen: Screen, options: ConsoleOptions) -> Iterator[RichText]:
-        """Draw as much as fits. If the lines below the certificates would fill the terminal, they
-        are left out.
+        """Draw the certificates, and below them the counts and the footer. If the counts and the
+        footer alone would fill the terminal, leave out both.
         """
         width, height = options.max_width, max(screen.size.height - 1, 1)
         with self._lock:
@@ -187,8 +191,9 @@ class Display:
         yield from footer
 
     def _rows(self, screen: Screen, width: int, most: int) -> list[RichText]:
-        """Return at most `most` rows: for each busy certificate that fits, all its rows or a single
-        row, and then a row that counts the other busy certificates.
+        """Return at most `most` rows for the busy certificates. A certificate gets all its rows, or
+        one row if they do not fit. A last row counts the certificates that do not fit at all. The
+        rows of a single busy certificate are cut off instead.
         """
         busy = [(name, lineage) for name, lineage in self._lineages.items() if lineage.is_busy]
         rows: list[RichText] = []
@@ -275,7 +280,7 @@ class Display:
     def _wait_of(self, steps: Sequence[StepOutcome]) -> Iterator[tuple[Line, Line]]:
         wait = _longest(steps)
         if wait is not None:
-            if "least" in steps[0].detail.values:  # the sentence itself names the usual time
+            if "least" in steps[0].detail.values:  # the detail already gives the usual duration
                 wait = replace(wait, usual=None)
             yield line(" " * BELOW), line(Span(self._voice.say(self._times(wait)), Tone.FAINT))
 
@@ -309,8 +314,8 @@ class Display:
         return message
 
     def _counts(self) -> Line | None:
-        """Render how many domains are deployed and how many are verified, and since when the
-        longest wait lasts. Return `None` for few domains (`_FEW_DOMAINS`), and if all are finished.
+        """Render how many domains are deployed and how many are verified, and the wait of
+        `_longest`. Return `None` for few domains (`_FEW_DOMAINS`), and once all are finished.
         """
         lineages = self._lineages.values()
         counts = []
@@ -356,9 +361,9 @@ def _and_more(count: int) -> Text:
 
 
 def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:
-    """Return one wait that stands for the waits of several steps; `None` if no step waits. It is
-    the earliest wait with a usual time, or else the earliest wait. Its deadline is the latest
-    deadline of all the waits.
+    """Return one wait to show for the waits of several steps, or `None` if no step waits. Take the
+    earliest wait with a usual duration, or else the earliest wait, and give it the latest deadline
+    of all the waits.
     """
     waits = [step.waiting for step in steps if step.waiting is not None]
     if not waits:
@@ -379,8 +384,8 @@ def _rich(row_line: Line) -> RichText:
 
 
 def _fitted(head: Line, body: Line, screen: Screen, width: int) -> list[RichText]:
-    """Return `head` and `body` as rows of at most `width` cells. The body is wrapped, and stands to
-    the right of the head. On a narrow terminal the body stands below a long head.
+    """Return `head` and `body` as rows of at most `width` cells. The body is wrapped to the right
+    of the head. On a narrow terminal, the body stands below a long head.
     """
     first, rows = _rich(head), list[RichText]()
     indent = first.cell_len
@@ -396,8 +401,8 @@ def _fitted(head: Line, body: Line, screen: Screen, width: int) -> list[RichText
 
 
 def _elapsed(duration: timedelta) -> str:
-    """Return a duration with seconds, so the operator sees the time
-    advance: 0:07, 12:34, 1:02:03.
+    """Return a duration with seconds, such as 0:07, 12:34 or 1:02:03, so that the operator sees the
+    time advance.
     """
     seconds = max(int(duration.total_seconds()), 0)
     minutes, seconds = divmod(seconds, 60)

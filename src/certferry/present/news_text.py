@@ -1,4 +1,4 @@
-"""Render notifications: as a message for an operator, and as events for a program."""
+"""Render the messages of channels: as text for an operator, and as events for a program."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from certferry.text import Text, verbatim
 def answer_lines(
     answers: Mapping[str, Answered], services: Mapping[str, Text], voice: Voice
 ) -> Iterator[Line]:
-    """Write a line for each channel that was tried, and a hint below a refusal. `services` are the
-    names of the channels' services.
+    """Write a line for each channel that was tried, and the hint below a refusal. `services` has
+    the name of each channel's service, by channel.
     """
     for name, answer in answers.items():
         label = f"{name} ({voice.say(services[name])})"
@@ -44,7 +44,9 @@ def answer_lines(
 
 
 def remarks(states: Mapping[str, noticed.ChannelState], voice: Voice) -> Iterator[Line]:
-    """Write a line and the hint for each channel that refused its last message."""
+    """Write a line and the hint for each channel that refused its last message. Other channels get
+    no line.
+    """
     for name, state in states.items():
         refusal = state.refusal
         if refusal is not None:
@@ -55,7 +57,9 @@ def remarks(states: Mapping[str, noticed.ChannelState], voice: Voice) -> Iterato
 
 
 MOST_EVENTS = 100
-"""A document for a program has at most this many events, and the number of the others."""
+"""A document for a program has at most this many events, and under `omitted` the number of the
+others.
+"""
 _MOST_LISTED = 10
 
 TOPICS = {
@@ -77,7 +81,7 @@ def _codes(kind: type[CertferryError]) -> Iterator[str]:
 
 
 OF_DNS = frozenset(_codes(DnsError))
-"""Codes of problems at a DNS service that stop an issuance."""
+"""Codes of problems with DNS, which stop an issuance."""
 _OF_ISSUING = frozenset({*_codes(IssuanceError), *OF_DNS, ClockWrong.code})
 """Codes of problems that stop an issuance."""
 _TEST = Text("a message of `certferry notify test`; nothing needs attention")
@@ -90,10 +94,8 @@ def message(
     run: str,
     services: Mapping[str, Text] = MappingProxyType({}),
 ) -> noticed.Message:
-    """Return one message for several notifications, with the paragraphs of `dispatch.paragraphs`.
-    There must be a notification.
-
-    `services` are the names of targets' services that people know, by target.
+    """Return one message for one or more notifications, with the paragraphs of
+    `dispatch.paragraphs`. `services` has the name of each target's service, by target.
     """
     counts = Counter(voice.say(_heading(notification)) for notification in notifications)
     topics = [Text("{what} ({count})", what=topic, count=n) for topic, n in counts.items()]
@@ -161,8 +163,10 @@ def _lines(group: Sequence[Notification], services: Mapping[str, Text]) -> Itera
 
 
 def _whom(notices: Sequence[noticed.Notice], services: Mapping[str, Text]) -> object:
-    """Name the subjects of notices of one topic. If there are many, name the first, and count all
-    certificates with one cause, or the further subjects.
+    """Name the subjects of notices of one topic.
+
+    If trouble or a recovery touches many certificates, return their number with the first names.
+    For any other long list, return the first subjects and the number of the others.
     """
     topic, target = notices[0].topic, notices[0].subject.target
     names = list(dict.fromkeys(n.subject.lineage for n in notices if n.subject.lineage))
@@ -187,8 +191,8 @@ def _whom(notices: Sequence[noticed.Notice], services: Mapping[str, Text]) -> ob
 
 
 def _what_is_in_order(notice: noticed.Notice, services: Mapping[str, Text]) -> Text:
-    """Name the part of a certificate's work that is healthy again: the lineage alone would not say
-    enough.
+    """Name the part of a certificate's work that is healthy again: a deployment or the issuance.
+    For other subjects, name the subject alone.
     """
     lineage, target, domain = notice.subject.lineage, notice.subject.target, notice.subject.domain
     if lineage and target:
@@ -205,7 +209,9 @@ def _what_is_in_order(notice: noticed.Notice, services: Mapping[str, Text]) -> T
 
 
 def _event(notification: Notification, voice: Voice, host: str, run: str) -> Document:
-    """Return an event as in docs/reference/schema/event.json; unknown values are null."""
+    """Return a notification as a document for programs (docs/reference/schema/event.json). Unknown
+    values are null.
+    """
     notice = notification.notice
     return {
         "event": notice.topic.value,

@@ -1,7 +1,7 @@
 """Search for words in the sections of pages and in the help of commands, for `certferry help`.
 
-A search reads all given texts, which takes a tenth of a second for half a megabyte. There is no
-stored index, which would have to be built, shipped and kept up to date.
+A search reads all given texts, which takes a tenth of a second for half a megabyte. A stored index
+would be faster, but would have to be built, shipped and kept up to date.
 """
 
 from __future__ import annotations
@@ -69,17 +69,19 @@ _ENDINGS = ("ing", "ed", "es", "s", "e")
 _LEAST_STEM = 3
 """The fewest letters left after removing an ending."""
 _ENOUGH = 2 / 3
-"""The share of the searched terms that a page must have. Not all, because pasted words include the
-operator's own names.
+"""The share of the searched terms that a page must have. The share is below 1, because pasted words
+include the operator's own names.
 """
 _IN_HEADING = 3
-"""A term in a section's names (`Section.named`) counts as this many further mentions."""
+"""The number of mentions that a term in a section's names (`Section.named`) counts for, beside the
+mentions in the text.
+"""
 _HALF = 1.5
 """The number of mentions of a term for which a section gets half of the term's weight. Each further
 mention adds less.
 """
 _FEW_ROWS = 6
-"""A table with more rows shows only the rows with the most of the searched terms."""
+"""Of a table with more rows than this, only the rows with the most searched terms are shown."""
 _OF_A_TEST = "`tests/"
 """The text before a test's name in a table. Tables of tests are for developers, so the search skips
 them.
@@ -92,17 +94,19 @@ class Section:
     """A part of a page, from a heading to the next, or the help of a command."""
 
     topic: str
-    """The word after `certferry help` for the whole page."""
+    """The word or words after `certferry help` for the whole page, or for the command's help."""
     title: str
+    """The page's title; for a command, the first sentence of its help."""
     heading: str
     """The section's heading; for the first section, the page's title."""
     blocks: Sequence[Sequence[str]]
     """Paragraphs, tables and code blocks as lines of Markdown; the first block is the heading."""
     is_command: bool = False
+    """Whether the section is the help of a command."""
 
     @cached_property
     def words(self) -> str:
-        """Return the section's text in the form in which phrases are searched."""
+        """Return the section's words in lower case, as `search` compares them with a phrase."""
         return _words("\n".join(row for block in self.blocks for row in block))
 
     @cached_property
@@ -125,7 +129,9 @@ class Section:
         return counted
 
     def about(self, wanted: frozenset[str]) -> str:
-        """Return the section as Markdown, with only the best rows of a long table."""
+        """Return the section as Markdown. Of a long table, only the rows with the most terms of
+        `wanted` stay (`_FEW_ROWS`).
+        """
         return "\n\n".join("\n".join(_cut(block, wanted)) for block in self.blocks)
 
 
@@ -135,14 +141,15 @@ class Matches(Struct, frozen=True):
     #: The best section of each topic, the best first.
     sections: Sequence[Section]
     is_clear: bool
-    """Whether the first section has every word, and is the only match or beats the second by its
-    name or the exact phrase.
+    """Whether the first section clearly matches: it has every searched term, and it is the only
+    section or beats the second by its names or the exact phrase.
     """
 
 
 _Fit = tuple[int, bool, float]
-"""How well a section fits, compared in this order: how many of its two names (`called` and `named`)
-have all searched terms, whether it has the exact phrase, and the weighted counts of terms.
+"""How well a section fits a search. Three values, compared in this order: how many of `called` and
+`named` have all searched terms, whether the section has the exact phrase, and the weighted count of
+terms.
 """
 
 
@@ -160,8 +167,8 @@ def terms(words: str) -> list[str]:
 
 
 def search(asked: str, sections: Iterable[Section]) -> Matches:
-    """Return the best section of each topic whose sections together have enough of the operator's
-    words (`_ENOUGH`).
+    """Return the sections that match the words `asked`, the best first: of each topic the best
+    section. A topic matches if its sections together have enough of the terms (`_ENOUGH`).
     """
     everything = list(sections)
     wanted, phrase = frozenset(terms(asked)), _words(asked)
@@ -226,7 +233,7 @@ def _stem(word: str) -> str:
 
 
 def _weight(term: str, sections: Sequence[Section]) -> float:
-    """Return the weight of a term: the fewer sections have the term, the more it weighs."""
+    """Return the weight of a term: the fewer sections have the term, the greater is the weight."""
     having = sum(term in section.counts for section in sections)
     return math.log(1 + len(sections) / (1 + having))
 

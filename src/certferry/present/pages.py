@@ -1,5 +1,5 @@
-"""The packaged pages in each language: the reference, the how-tos, and help for other programs'
-answers. A checkout uses the pages in `docs/`.
+"""Read the packaged pages of documentation, and render them on a terminal: the reference, the
+how-tos, and help for other programs' answers. In a checkout these are the pages in `docs/`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def lines(text: str, cells: int) -> Iterator[Line]:
 
 
 def blocks(text: str) -> Iterator[list[str]]:
-    """Split a page at empty lines outside code blocks, and drop asides."""
+    """Split a page at empty lines outside code blocks. Leave out comments for authors, and the link
+    to the other language.
+    """
     return (block for block in _blocks(text) if not _ASIDE.match(block[0]))
 
 
@@ -69,7 +71,7 @@ def _block(rows: Sequence[str], cells: int) -> Iterator[Line]:
 
 
 def _paragraphs(rows: Sequence[str], cells: int) -> Iterator[Line]:
-    """Write running text. Each item of a list begins a new line."""
+    """Write a block of running text, or the items of a list, each on a new line."""
     begun = list[str]()
     for row in [*rows, "- "]:
         item = _ITEM.match(row)
@@ -82,7 +84,9 @@ def _paragraphs(rows: Sequence[str], cells: int) -> Iterator[Line]:
 
 
 def _joined(rows: Sequence[str]) -> str:
-    """Join lines with spaces, without a space between Chinese characters."""
+    """Join lines into one line, with a space between them unless both neighbours are Chinese
+    characters.
+    """
     words = ""
     for row in map(str.strip, rows):
         between = " " if words and not (_is_wide(words[-1]) and _is_wide(row[0])) else ""
@@ -118,8 +122,8 @@ def _hanging(words: str, cells: int, indent: int, *, first: int = 0) -> Iterator
 
 
 def _plain(words: str) -> str:
-    """Remove Markdown's marks of bold, emphasis and links. A link to another page becomes the
-    link's words and the command that shows that page.
+    """Remove Markdown's marks of bold, emphasis and links. After the words of a link to another
+    page, write the command that shows this page; after any other web link, its address.
     """
     words = _BOLD.sub(r"\1", _LINK.sub(_linked, words))
     return _SOFT.sub(r"\1", words)
@@ -147,12 +151,14 @@ _PASTED = re.compile(r"`([^`]+)`")
 class Page(Struct, frozen=True):
     """A page, and the topic under which an operator asks for the page."""
 
+    #: The word after `certferry help`.
     topic: str
+    #: The file, in Markdown.
     path: Path
 
     @property
     def folder(self) -> str:
-        """Return the folder of the page, one of `FOLDERS`."""
+        """The name of the page's folder, one of `FOLDERS`."""
         return self.path.parent.name
 
     @property
@@ -168,7 +174,9 @@ class Page(Struct, frozen=True):
 
     @property
     def pasted(self) -> tuple[str, ...]:
-        """Words that operators paste: the code in the title and the first paragraph."""
+        """The answers of other programs that the page explains, as operators paste them: the text
+        in backquotes in the title and the first paragraph.
+        """
         title, first, *_ = blocks(self.text)
         return tuple(_PASTED.findall(_joined([*title, *first])))
 
@@ -186,8 +194,8 @@ def schemas() -> Mapping[str, Path]:
 
 
 def about_code(code: str, language: str) -> str | None:
-    """Return the rows about a code, each with the heading of its section and of its table, or None
-    for an unknown code.
+    """Return the table rows about a code of certferry, each below the headings of its section and
+    its table. Return None for an unknown code.
     """
     text = pages(language)["codes"].text
     parts = [part for part in text.split("\n## ")[1:] if code in _CODE.findall(part)]
@@ -195,8 +203,8 @@ def about_code(code: str, language: str) -> str | None:
 
 
 def about_words(words: str, language: str) -> list[Page]:
-    """Return the pages about another program's answer, found by words or
-    a number in that answer.
+    """Return the help pages about another program's answer: each page with a text in `Page.pasted`
+    that `words` contain.
     """
     asked = words.casefold()
     return [

@@ -1,4 +1,4 @@
-"""Render a plan for a person: the steps and reasons, the obstacles, and the counts."""
+"""Render plans for a person: the steps with their reasons, the findings, and the counts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ _BELOW = len(INDENT) + VERB + 1
 
 
 def lines(plans: Sequence[planned.Plan], voice: Voice, digest: str | None = None) -> Iterator[Line]:
-    """Write plans, and a conclusion. With `digest`, also write the command that carries out exactly
-    these plans, unless a run would change nothing. Plans with nothing to show are only counted.
+    """Write plans, and a conclusion with the counts. Plans with nothing to show are only counted.
+
+    With `digest`, also write the command that carries out exactly these plans, unless a run would
+    change nothing.
     """
     for plan in plans:
         if not is_only_counted(plan):
@@ -45,34 +47,38 @@ def lines(plans: Sequence[planned.Plan], voice: Voice, digest: str | None = None
 
 
 def is_only_counted(plan: planned.Plan) -> bool:
-    """Return whether a plan has nothing to show beside the count."""
+    """Return whether a plan is only counted, because it has no steps, findings or remarks."""
     beside = plan.findings or plan.drifts or plan.rolled_back or plan.owned_elsewhere
     return plan.is_settled and not (plan.steps or beside)
 
 
 def headline(plan: planned.Plan, voice: Voice) -> str:
-    """Return the reasons for a plan's steps. Without steps, return how the certificate stands."""
+    """Return the reasons for a plan's steps on one line. For a plan without steps, say how the
+    certificate stands.
+    """
     return voice.say_on_one_line(Text("{reasons}", reasons=_reasons(plan)))
 
 
 class PlanEntry(Struct, frozen=True):
-    """A line of a plan."""
+    """A line of a plan, with details below."""
 
-    #: The line's first word, as in JSON: an action, an outcome or a kind of finding.
+    #: The line's first word, untranslated: an action, an outcome or a kind of finding.
     word: str
     #: The rest of the line.
     said: str
+    #: The tone of the first word.
     tone: Tone = Tone.PENDING
-    #: The settings that change.
+    #: The settings that change, for lines below.
     changes: Sequence[Change] = ()
+    #: The hint, for a line below.
     hint: Text | None = None
     #: A line below: the names that permanent records prove.
     below: Text | None = None
 
 
 def entries(plan: planned.Plan, voice: Voice) -> Iterator[PlanEntry]:
-    """Yield the lines of a plan: the steps, the findings, and everything that a run leaves as it
-    is.
+    """Yield the lines of a plan: the steps, the findings, and everything that differs from the
+    declaration and that a run leaves unchanged.
     """
     reasons = _reasons(plan)
     for step in plan.steps:
@@ -135,7 +141,7 @@ def _entry(
     *,
     hint: Text | None = None,
 ) -> PlanEntry:
-    """Return an entry about a target, a domain there, or neither."""
+    """Return an entry whose line begins with `where`, if given: a target, or a domain there."""
     words = message if isinstance(message, str) else voice.say(message)
     words = words if where is None else f"{voice.say(where)}: {words}"
     return PlanEntry(word, words, tone, hint=hint)
@@ -151,9 +157,12 @@ def _entry_lines(entry: PlanEntry, voice: Voice) -> Iterator[Line]:
 
 
 def _reasons(plan: planned.Plan) -> list[Text]:
-    """Return the reason for issuing the certificate, else the reasons of the rollouts, else of the
-    remaining steps. Rollouts with different reasons give a single sentence, which refers to the
-    reasons below. Without steps, say how the certificate stands.
+    """Return the reasons for a plan's steps. If the certificate is issued, return the reason for
+    this alone. Else return the reasons of the rollouts, or of the other steps if there are no
+    rollouts.
+
+    If rollouts have different reasons, return one sentence that refers to the reasons below. For a
+    plan without steps, say how the certificate stands.
     """
     issue = plan.issue_now or plan.issue_later
     if issue is not None:
@@ -172,14 +181,14 @@ def _reasons(plan: planned.Plan) -> list[Text]:
         unread = Text("as declared, as far as readable")
         return [unread if plan.having(planned.Weight.UNREAD) else Text("as declared")]
     if len(dict.fromkeys(firsts)) > 1:
-        # A list of reasons would not assign the reasons to domains.
+        # A list of the reasons would not show which reason belongs to which domain.
         return [Text("not as declared, for the reasons below")]
     return list(dict.fromkeys(reasons)) or [Text("cannot be done as configured")]
 
 
 def _subject(step: planned.Step, reasons: Sequence[Text], voice: Voice) -> str:
     match step:
-        # the order may go to another CA than the usual one
+        # If the order may go to several CAs, name the CAs.
         case planned.Issue(authorities=[first, *others]) if others:
             names, ca = voice.say(Text("{names}", names=step.names)), first.name
             message = Text(" (at {ca}; if that fails, at {others})")
@@ -208,8 +217,8 @@ def copy_at(label: str | None, target: str | None) -> Text:
 
 
 def _copy(step: planned.Retire) -> Text:
-    """Name the copy to remove. An unmanaged copy has its id in the target's console and the time
-    left in brackets.
+    """Name the copy to remove. For a copy that certferry does not manage, add in brackets the id in
+    the target's console, and the time that the copy is still valid.
     """
     if not step.unmanaged:
         return copy_at(step.label, step.target)
@@ -223,8 +232,8 @@ def _copy(step: planned.Retire) -> Text:
 
 
 def _why(reason: Reason, reasons: Sequence[Text], voice: Voice) -> str:
-    """Return the reason of a step in brackets. Return "" if the headline has the reason, or if the
-    reason is the new certificate.
+    """Return the reason of a step in brackets, after a space. Return "" if the plan's headline has
+    the reason, or if the reason is the new certificate.
     """
     if reason.code is ReasonCode.NEW_CERTIFICATE or reason.message in reasons:
         return ""
@@ -243,7 +252,9 @@ def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
 
 
 def conclusion(plans: Sequence[planned.Plan]) -> Text:
-    """Return a sentence with the counts of changes, and with the next command if one is useful."""
+    """Return a sentence with the counts of changes, and with the next command if there is one to
+    run.
+    """
     if not plans:
         return Text("No certificate is declared; `certferry add DOMAIN` declares one.")
     if all(map(_is_as_declared, plans)):
@@ -277,8 +288,9 @@ def _is_as_declared(plan: planned.Plan) -> bool:
 
 
 def is_nothing_to_run(plan: planned.Plan) -> bool:
-    """Return whether a run would change nothing. Stuck rollouts do not count. Removals from an
-    account with a stuck rollout do not count either, because a run keeps the old copies there.
+    """Return whether a run would change nothing. Stuck rollouts (`Plan.timed_out`) do not count,
+    because a run only reports them. Removals from an account with a stuck rollout do not count,
+    because a run keeps the old copies there.
     """
     stuck = {step for rollout in plan.timed_out for step in rollout.steps}
     accounts = {rollout.target for rollout in plan.timed_out}
@@ -287,8 +299,8 @@ def is_nothing_to_run(plan: planned.Plan) -> bool:
 
 
 def _counts(plans: Sequence[planned.Plan]) -> list[Text]:
-    """Return a count with words for each kind of change or finding that occurs. A Verify after a
-    Deploy counts with the Deploy.
+    """Return a count with words for each kind of change or finding that occurs. The Deploy and the
+    Verify of one domain count as one deployment.
     """
     rollouts = [
         rollout for plan in plans for rollout in plan.rollouts if rollout not in plan.timed_out

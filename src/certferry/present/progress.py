@@ -1,5 +1,5 @@
-"""Show a run in progress, live or as plain lines, and log it. Lines and log entries do not repeat
-an event that has not changed.
+"""Show a run in progress, live or as plain lines, and log the run. Also log the results of other
+commands. Lines and log entries do not repeat an event that has not changed.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def progress_on(
     changes_nothing: bool = False,
     live_only: bool = False,
 ) -> Iterator[Progress]:
-    """Show and log a run within a `with` block, which gets the listener for the run's events. The
-    run is shown live on a terminal, else as lines.
+    """Show and log a run within a `with` block, which gets the listener for the run's events. A
+    terminal shows the run live; any other stderr gets lines.
 
-    With -v a terminal gets lines too, and with -q nothing is shown. With `live_only`, a run that is
-    not shown live is neither shown nor logged. `changes_nothing` marks a run that no later run
-    continues.
+    With `-v` a terminal gets lines too. With `-q` the run is logged, but not shown. With
+    `live_only`, a run that is not shown live is not logged either. `changes_nothing` marks a run
+    that only reads, so no later run continues it.
     """
     if verbosity is Verbosity.NORMAL and console.draws_on(console.stderr):
         from certferry.present.live_display import live_display
@@ -58,8 +58,8 @@ def progress_on(
 
 
 def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
-    """Return a listener for a run that another ACME client has started through the hook. Lines go
-    to stdout, because such clients show stderr as an error. With -q no lines are written.
+    """Return a listener that shows and logs a run of `certferry hook`. Lines go to stdout, because
+    the ACME clients that call the hook show stderr as an error. With `-q` no lines are written.
     """
     shown = _lines_unless_quiet(replace(console, stderr=console.stdout), verbosity)
     return _also_logged(shown, console.run_log)
@@ -69,8 +69,7 @@ def progress_lines(console: Console) -> Progress:
     """Return a listener that prints a run on stderr: a line for each activity and each ended step,
     except unchanged steps and repetitions.
 
-    If one cause keeps many certificates from being done, such as a lost state, only the first line
-    reports the cause.
+    If many steps are not done because the state is unavailable, only the first of them gets a line.
     """
     reported: set[Key] = set()
 
@@ -122,9 +121,9 @@ def _also_logged(shown: Progress, run_log: RunLog) -> Progress:
 
 
 class _Once:
-    """Passes on an activity or an ended step if its words are new for the certificate or the step.
-    So a wait is passed on when it begins or changes, not at each observation. Other events are
-    dropped.
+    """Passes on an activity if its words differ from the certificate's last activity, and an ended
+    step if its words differ from the same step before. So a wait is passed on once, although each
+    observation reports it. Other events are dropped.
     """
 
     def __init__(
@@ -145,7 +144,7 @@ class _Once:
                 | events.Counted()
                 | events.LineageEnded()
             ):
-                return  # part of a step, or only for a display
+                return  # events inside a step, and counts for the live display
             case events.Activity():
                 subject: Hashable = (event.lineage, None)
                 words = f"{event.lineage}: {self._voice.say_on_one_line(event.what)}"
@@ -168,8 +167,8 @@ def of_event(event: events.Event, at: datetime, voice: Voice) -> dict[str, objec
 
 
 def entry_of(event: events.Event, words: str | None = None) -> Entry:
-    """Return an event as a log entry. `words` describe an activity or an ended step in one line for
-    a person.
+    """Return an event as a log entry. `words` are the line for a person, for an activity or an
+    ended step.
     """
     match event:
         case events.Activity():
@@ -204,8 +203,8 @@ def log_event(event: events.Activity | events.StepEnded, words: str, log: RunLog
 
 
 def log_unchanged(report: SyncReport, log: RunLog) -> None:
-    """Log each certificate for which nothing had to change: bound and served everywhere as
-    declared, not only stored here. After a stopped run, log none.
+    """Log each certificate for which the run observed that nothing had to change, at any place of
+    the certificate. After a stopped run, log none.
     """
     message, outcome = Text("certificate unchanged, sync skipped"), Outcome.UNCHANGED.value
     for lineage in report.lineages if report.complete else ():
@@ -215,7 +214,7 @@ def log_unchanged(report: SyncReport, log: RunLog) -> None:
 
 
 def log_plans(plans: Sequence[Plan], log: RunLog) -> None:
-    """Log the findings of plans, the refusals for safety first."""
+    """Log the findings of plans; the findings of a plan begin with the refusals for safety."""
     for plan in plans:
         for weight in sorted(Weight, key=lambda weight: weight is not Weight.REFUSED):
             level, event = _LEVELS.get(weight.severity, Level.INFO), f"plan.{weight.value}"
@@ -247,8 +246,8 @@ def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
 
 
 def log_look(look: HostObservation, log: RunLog, *, has_changed: bool = False) -> None:
-    """Log the problems at a host. With `has_changed`, also log that a host without problems is
-    healthy again.
+    """Log the problems at a host. With `has_changed`, also log if every address of the host within
+    reach presents a valid certificate again.
     """
     host, name = str(look.host), look.host.name
     problems: list[tuple[Problem | None, str, dict[str, object]]] = [
@@ -271,7 +270,9 @@ def log_look(look: HostObservation, log: RunLog, *, has_changed: bool = False) -
 
 
 def log_problems(problems: Sequence[Problem], log: RunLog) -> None:
-    """Log each problem with reading an account: an error, or a part that could not be read."""
+    """Log each problem of `discover` with an account: an error, or a part of the account that could
+    not be read.
+    """
     for problem in problems:
         event = "discover.failed" if problem.is_error else "discover.unread"
         log.write(replace(_entry(event, problem, problem.subject, log), target=problem.subject))
@@ -294,7 +295,7 @@ def log_export(lineage: str, paths: Sequence[Path], fingerprint: str, log: RunLo
 
 
 def log_change(event: str, message: Text, log: RunLog, lineage: str | None = None) -> None:
-    """Log that a command has changed something on this machine."""
+    """Log a change that a command has made, under the event's name."""
     words = log.voice.say_on_one_line(message)
     log.write(Entry(event, message, lineage=lineage, outcome="done", words=words))
 

@@ -27,13 +27,13 @@ from certferry.present.status_text import of_causes
 from certferry.text import Text, verbatim
 
 _FEW = 3
-"""Up to this many certificates with the same result, or domains of a certificate with the same
-details, each get lines of their own. More are written together.
+"""Up to this many certificates with the same result each get lines of their own; if there are more,
+they share a line. The same holds for domains of a certificate with the same details.
 """
 
 _ROLLOUT = {Action.DEPLOY, Action.VERIFY}
 _USUAL = (reports.BOUND, reports.SEEN)
-"""The details of steps that ended as usual. Such steps need no lines of their own."""
+"""The details of steps that ended as usual: the domain is bound, or the certificate is served."""
 
 OUTCOME = 9
 """The width, in cells, of the column for the outcome. The longest is `unchanged`."""
@@ -56,15 +56,17 @@ _TONES = {
 def lines(
     report: reports.SyncReport, voice: Voice, undeclared_of: str | None = None
 ) -> Iterator[Line]:
-    """Write a report. `undeclared_of` names the client that issued an undeclared certificate."""
+    """Write a report. `undeclared_of` names the ACME client whose certificate was deployed without
+    a declaration.
+    """
     yield from lineages(report, voice)
     yield from _not_written_down(report, voice)
     yield line(voice.say(_conclusion(report, undeclared_of)))
 
 
 def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
-    """Write the steps of each lineage, then each cause that several lineages share. Many lineages
-    that went well are counted together, and so are many lineages left to other hosts.
+    """Write the steps of each lineage, then each cause that several lineages share. If more than
+    `_FEW` lineages went well, count them instead. Do the same for lineages left to other hosts.
     """
     well = [lineage for lineage in report.lineages if _is_plainly_well(lineage)]
     left = [lineage for lineage in report.lineages if lineage.ok and lineage.is_elsewhere]
@@ -84,7 +86,9 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
 
 
 def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
-    """Write only failures and refusals, with their hints."""
+    """Write only failures and refusals, with their hints. A cause that several lineages share is
+    written once.
+    """
     yield from _not_written_down(report, voice)
     causes = [cause for cause in shared(causes_of_run(report)) if cause.problem.is_error]
     below = {concern for cause in causes for concern in cause.everything}
@@ -98,8 +102,8 @@ def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
 
 
 def outcome_of(step: reports.StepOutcome, voice: Voice) -> str:
-    """Return the word for a step's outcome; "not done" if only the unavailable state stopped the
-    step.
+    """Return the word for a step's outcome. The word is "not done" if the step failed only because
+    the state was unavailable.
     """
     return voice.say(_NOT_DONE) if is_not_done(step) else voice.word(step.outcome)
 
@@ -108,7 +112,7 @@ _NOT_DONE = Text("not done")
 
 
 def _not_written_down(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
-    # If the same problem kept certificates from being done, the report shows the problem there.
+    # If steps were not done because of the same problem, the report shows the problem there.
     steps = [step for each in report.lineages for step in each.outcomes if is_not_done(step)]
     if report.problem is not None and report.problem.code not in {step.code for step in steps}:
         message = Text("could not record the end of the run: {problem}")
@@ -117,7 +121,9 @@ def _not_written_down(report: reports.SyncReport, voice: Voice) -> Iterator[Line
 
 
 def in_one_line(lineage: str, step: reports.StepOutcome, voice: Voice) -> str:
-    """Return the outcome of a step as one line: `img: deploy waiting: cdn → img.example.com: …`."""
+    """Return a step's lineage, action, outcome, subject and detail on one line: `img: deploy
+    waiting: cdn → img.example.com: …`.
+    """
     detail = once(lineage, subject_and_detail(step, voice)).replace("\n", " ")
     if step.outcome is reports.Outcome.ELSEWHERE:
         return f"{lineage}: {voice.word(step.outcome)}: {detail}"
@@ -125,13 +131,13 @@ def in_one_line(lineage: str, step: reports.StepOutcome, voice: Voice) -> str:
 
 
 def head_of(step: reports.StepOutcome, voice: Voice) -> Line:
-    """Return a step's action and outcome, in columns."""
+    """Return a step's action and outcome, each padded to the width of its column."""
     outcome = Span(f"{padded(outcome_of(step, voice), OUTCOME)} ", _TONES[step.outcome])
     return line(f"{INDENT}{padded(voice.word(step.word), VERB)} ", outcome)
 
 
 def subject_and_detail(step: reports.StepOutcome, voice: Voice) -> str:
-    """Return the subject of a step, then the result."""
+    """Return the subject of a step (a domain, a target or a copy), if any, and the detail."""
     detail = once(step.domain or step.target, voice.say(step.detail))
     subject = _subject(step)
     return detail if subject is None else f"{voice.say(subject)}: {detail}"
@@ -163,7 +169,7 @@ def _lines(
                 yield (*head_of(step, voice), Span(words))
             continue
         first, *rest = subject_and_detail(step, voice).split("\n")
-        # The words contain the outcome already; `look skipped` would say less.
+        # The details of these steps contain the outcome, so the two columns are left out.
         is_left = step.outcome is reports.Outcome.ELSEWHERE
         head = line(INDENT) if is_left or _was_stopped(step) else head_of(step, voice)
         yield (*head, Span(first))
@@ -176,7 +182,9 @@ def _was_stopped(step: reports.StepOutcome) -> bool:
 
 
 def _is_plainly_well(lineage: reports.LineageReport) -> bool:
-    """Return whether a lineage has nothing to report beyond the usual."""
+    """Return whether every step of a lineage ended well and as usual, so the lineage can be counted
+    with others.
+    """
     return (
         lineage.ok
         and bool(lineage.outcomes)
@@ -207,8 +215,8 @@ def _together(well: Sequence[reports.LineageReport], voice: Voice) -> Iterator[L
 
 
 def _left_together(left: Sequence[reports.LineageReport], voice: Voice) -> Iterator[Line]:
-    """Write how many certificates are left to other hosts, and each such host with the names of the
-    first of these certificates.
+    """Write how many certificates are left to other hosts. Then write, for each of these hosts, the
+    names of the first certificates left to it.
     """
     of_host: dict[str | None, list[str]] = {}
     for lineage in left:
@@ -230,8 +238,8 @@ def _domains(domains: Sequence[object], details: Sequence[str]) -> Text:
 def _by_details(
     steps: Sequence[reports.StepOutcome], voice: Voice
 ) -> dict[tuple[str, ...], list[list[reports.StepOutcome]]]:
-    """Return the Deploy and Verify steps that went well or wait, domain by domain. Domains with the
-    same details are grouped under these details. Steps with a hint are left out.
+    """Return the domains whose Deploy and Verify steps went well or wait, grouped by the details of
+    these steps. A domain is the list of its steps. Steps with a hint are left out.
     """
     by_domain: dict[reports.StepKey, list[reports.StepOutcome]] = {}
     for step in steps:
@@ -252,8 +260,9 @@ def _by_details(
 def _folded(
     steps: Sequence[reports.StepOutcome], voice: Voice
 ) -> dict[reports.StepKey, str | None]:
-    """Return, by step, the words that replace the step's line: at the last step of a group of equal
-    domains the words for the group, at the group's other steps None.
+    """Return, by step, the words that replace the step's line. If more than `_FEW` domains have the
+    same details, the last step of these domains gets words for all of them, and each other step of
+    these domains gets None: no line.
     """
     words: dict[reports.StepKey, str | None] = {}
     for details, domains in _by_details(steps, voice).items():
@@ -268,8 +277,8 @@ def _folded(
 
 
 def worst_of(outcomes: Sequence[reports.StepOutcome]) -> reports.Outcome:
-    """Return the outcome that matters most among the steps that are not notices; UNCHANGED if there
-    are none.
+    """Return the worst outcome (by the order of `_TONES`) among the steps that are not notices.
+    Return UNCHANGED if there are no such steps.
     """
     outcomes_found = {step.outcome for step in outcomes if not step.notice} or {
         reports.Outcome.UNCHANGED

@@ -1,7 +1,7 @@
-"""The log file of a run, and the records of Python's `logging` on stderr and in that file.
+"""Write the log file of a run, and send records of Python's `logging` to stderr and to that file.
 
-The log file has one line for each event, for people or as JSON. Both forms have the same events. A
-line for people:
+The log file has one line for each event, as text for people or as JSON. Both forms have the same
+events. A line for people:
 
     [2026-11-24 20:00:00] img: deploy waiting: cdn → img.example.com: …
 
@@ -58,7 +58,7 @@ class LogFile:
     def try_out(self) -> None:
         """Open or create the file. Raise `ConfigError` if the file is unwritable.
 
-        A stream stays open, because the reader of a FIFO takes a closed stream for the end.
+        A stream stays open: if certferry closed a FIFO, its reader would take this for the end.
         """
         stays_open = is_stream(self.path)
         try:
@@ -71,8 +71,8 @@ class LogFile:
             os.close(descriptor)
 
     def add(self, line: str) -> None:
-        """Append a line, in one piece if the system takes it at once (`O_APPEND`). Raise `OSError`
-        if the file is unwritable.
+        """Append a line. Lines of several processes do not mix if the system writes each line at
+        once (`O_APPEND`). Raise `OSError` if the file is unwritable.
         """
         descriptor = self._open() if self._stream is None else self._stream
         left = (line + "\n").encode("utf-8", "backslashreplace")
@@ -87,7 +87,8 @@ class LogFile:
         inherited = _inherited(self.path)
         if inherited is not None:
             return os.dup(inherited)
-        # The system's log directory may belong to the logger's user and group.
+        # `exposed` allows a directory in which other users can write, such as the system's log
+        # directory, which may belong to the logger's user and group.
         with checked_path(self.path, exposed=True) as check:
             descriptor = _opened(check, stream=is_stream(self.path))
             facts = os.fstat(descriptor)
@@ -106,7 +107,8 @@ class LogFile:
 
 def _opened(check: PathCheck, *, stream: bool) -> int:
     if stream:
-        # Opening a FIFO without a reader fails at once; later the log waits for a slow reader.
+        # Without blocking, opening a FIFO that has no reader fails at once. Later, writing blocks
+        # until a slow reader has read.
         descriptor = check.open(_FLAGS)
         os.set_blocking(descriptor, True)
         return descriptor
@@ -115,7 +117,7 @@ def _opened(check: PathCheck, *, stream: bool) -> int:
         # the process's umask may have removed the group's right to read
         os.fchmod(descriptor, _MODE)
         return descriptor
-    # Another program may move the file away at this moment.
+    # Another program may have moved the file away since, so the file is created again if needed.
     return check.open(_FLAGS | os.O_CREAT, _MODE)
 
 
@@ -133,11 +135,11 @@ def is_stream(path: Path) -> bool:
 
 
 def _inherited(path: Path) -> int | None:
-    """Return the open descriptor that a path names: by its number, or because the path is the same
-    file as stdout or stderr, also through links. Return `None` for any other path.
+    """Return the open descriptor that a path names: by its number, or because the path leads to the
+    same file as stdout or stderr. Return `None` for any other path.
 
-    The path must not be opened again: that fails for a socket or another user's pipe, and a file
-    would be written at two positions.
+    Such a path must not be opened again. Opening fails for a socket or another user's pipe, and a
+    file opened twice would be written at two positions.
     """
     if numbered := _NUMBERED.fullmatch(str(path)):
         return int(numbered[1])
@@ -187,18 +189,21 @@ class Entry(Struct, frozen=True):
     event: str
     #: The message.
     detail: Text
+    #: The importance of the event.
     level: Level = Level.INFO
-    #: The certificate.
+    #: The certificate's lineage, if the event is about one.
     lineage: str | None = None
+    #: The target, if the event is about one.
     target: str | None = None
+    #: The domain, if the event is about one.
     domain: str | None = None
     #: How the step ended, or how the thing stands.
     outcome: str | None = None
     #: The advice for the reader.
     hint: Text | None = None
-    #: The line for a person; None stands for the lineage and the detail.
+    #: The line for a person; `None`: the lineage and the detail.
     words: str | None = None
-    #: Further lines of text, such as a traceback; empty for none.
+    #: Further lines for a person, such as a traceback; may be empty.
     below: str = ""
     #: Further keys of the JSON line.
     more: Mapping[str, object] = field(default_factory=dict)
@@ -221,7 +226,9 @@ class Entry(Struct, frozen=True):
         }
 
     def line(self, at: datetime, voice: Voice) -> str:
-        """Return the entry for people, with the time by the machine's clock."""
+        """Return the entry for people, with the time in the machine's time zone. The entry has
+        several lines if `below` has text.
+        """
         say = voice.say_on_one_line
         words = self.words
         if words is None:
@@ -229,7 +236,7 @@ class Entry(Struct, frozen=True):
             words = detail if self.lineage is None else f"{self.lineage}: {detail}"
         if self.hint is not None:
             words = say(Text("{said} (hint: {hint})", said=words, hint=self.hint))
-        # Indentation sets a traceback off from the entry's line.
+        # Further lines, such as a traceback, are indented, so each unindented line is an entry.
         first, *rest = redacted(f"{words}\n{self.below}".rstrip("\n")).split("\n")
         first = f"[{at.astimezone():%Y-%m-%d %H:%M:%S}] {visible(first)}"
         return "\n".join([first, *(f"    {visible(row)}" for row in rest)])
@@ -255,8 +262,8 @@ class RunLog:
     def open(self, path: Path, format_: Format = Format.TEXT, *, is_needed: bool = True) -> None:
         """Begin to write the log.
 
-        Raise `ConfigError` if the log is unwritable. But if the log is not needed, or the disk is
-        full, broken or read-only, the run goes on, and `trouble` has the reason.
+        Raise `ConfigError` if the log is unwritable. If the log is not needed, or if the disk is
+        full, broken or read-only, raise nothing, and keep the reason in `trouble`.
         """
         file = LogFile(path)
         try:
@@ -269,8 +276,8 @@ class RunLog:
         self._file, self._format = file, format_
 
     def write(self, entry: Entry) -> None:
-        """Write an entry. If the log has become unwritable, the run goes on, and `trouble` has the
-        reason.
+        """Write an entry. If the log has become unwritable, raise nothing, and keep the reason in
+        `trouble`.
         """
         file = self._file
         if file is None:
@@ -299,11 +306,11 @@ class RunLog:
         self.write(Entry("run.ended", message, more={"exit_code": int(code)}))
 
     def stop(self) -> None:
-        """Log that the run was stopped."""
+        """Log that a signal stopped the command."""
         self.write(Entry("run.stopped", Text("stopped"), Level.WARNING))
 
     def complain(self, code: str, message: Text, hint: Text | None) -> None:
-        """Log the error that ended a run without a result."""
+        """Log the error that ended a command without a result."""
         words = self.voice.say_on_one_line(Text("error: {message}", message=message))
         more = {"code": code}
         self.write(Entry("run.failed", message, Level.ERROR, hint=hint, words=words, more=more))
@@ -325,9 +332,11 @@ _LEVELS = {logging.DEBUG: Level.DEBUG, logging.INFO: Level.INFO, logging.WARNING
 
 
 class DiscreetFormatter(logging.Formatter):
-    """Formats records without secrets and control characters, with UTC times, and with further
-    lines indented. With `for_operators`, a warning in certferry's own words (`Text`) is instead
-    written as commands write their warnings, without a time.
+    """Formats records for stderr, with times in UTC, without secrets and control characters. The
+    second and later lines of a record are indented.
+
+    With `for_operators`, a warning in certferry's own words (`Text`) looks like the warnings of
+    commands: without a time.
     """
 
     converter = staticmethod(time.gmtime)
@@ -356,10 +365,9 @@ class DiscreetFormatter(logging.Formatter):
 
 
 class Ours(logging.Filter):
-    """Passes certferry's records and, if `with_warnings`, the warnings and errors of libraries.
-
-    Other records of libraries are dropped: `urllib3`, `requests` and `acme` log URLs,
-    bodies, nonces and signatures.
+    """Passes certferry's records and, with `with_warnings`, the warnings and errors of libraries.
+    Other records of libraries are dropped, because `urllib3`, `requests` and `acme` log URLs,
+    bodies, nonces and signatures there.
     """
 
     def __init__(self, *, with_warnings: bool) -> None:
@@ -373,17 +381,17 @@ class Ours(logging.Filter):
 
 
 class StderrHandler(logging.Handler):
-    """Writes to the current stderr, because a live display replaces `sys.stderr`."""
+    """Writes records to the `sys.stderr` of the moment, which a live display may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record. An unwritable stderr stops nothing."""
+        """Write a record. Errors of writing are ignored."""
         with suppress(OSError, ValueError):
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
 
 
 class RunLogHandler(logging.Handler):
-    """Writes records of a level or above, and all output of programs, into the log file."""
+    """Writes records of a level or above, and the output of programs, into the log file."""
 
     def __init__(self, run_log: RunLog, level: int) -> None:
         super().__init__()
@@ -410,11 +418,11 @@ class RunLogHandler(logging.Handler):
 
 
 def begin_logging(level: int, run_log: RunLog | None = None) -> None:
-    """Send certferry's records of `level` or above to stderr; at DEBUG also the warnings and errors
-    of libraries. Replace the handlers that were set before.
+    """Send certferry's records of `level` or above to stderr. At DEBUG, also send the warnings and
+    errors of libraries. Replace the handlers of `logging` that were set before.
 
-    An open log file gets the same records, and always certferry's warnings and the output of
-    programs.
+    If `run_log` is open, it gets the same records, certferry's warnings and errors at any `level`,
+    and the output of programs.
     """
     voice = None if run_log is None else run_log.voice
     to_stderr = StderrHandler(level)
@@ -433,7 +441,7 @@ def begin_logging(level: int, run_log: RunLog | None = None) -> None:
 
 
 def said_by(record: logging.LogRecord, voice: Voice) -> str:
-    """Return a record's message. A `Text` is said in the reader's language; another message is
+    """Return a record's message. A `Text` is rendered in the voice's language. Any other message is
     shortened if very long.
     """
     if isinstance(record.msg, Text):

@@ -1,4 +1,4 @@
-"""Render an installed schedule, and the concerns about it, for a person."""
+"""Render an installed schedule for a person, and the concerns about the schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from certferry.present.layout import Line, Span, Tone, line
 from certferry.text import Text, offset, verbatim
 
 Concern = tuple[Sequence[Text], Text | None]
-"""Problems of one kind, and a hint."""
+"""Problems of one kind, perhaps none, and the hint for them."""
 
 OUTCOMES = {
     Installation.INSTALLED: Text("Installed: {when}."),
@@ -23,8 +23,8 @@ OUTCOMES = {
 
 
 def lines(scheduled: Scheduled, voice: Voice) -> list[Line]:
-    """Render an installed schedule: the place, then the known facts. Times are by the machine's
-    clock.
+    """Render an installed schedule: the place, then the known facts. Times are in the machine's
+    time zone.
     """
     next_run = scheduled.next_run.astimezone() if scheduled.next_run else None
     begins = f"{next_run:%Y-%m-%d %H:%M} {offset(next_run)}" if next_run else ""
@@ -51,8 +51,8 @@ LOGROTATE = """\
     # certferry makes the new file itself, 0640.
     nocreate
 }}"""
-"""A configuration for logrotate that rotates the log. certferry need not be told, because it opens
-the file again for each line.
+"""A configuration for logrotate that rotates the log. The configuration sends no signal to
+certferry, because certferry opens the file again for each line.
 """
 
 
@@ -70,13 +70,12 @@ LOST = Text(
     " secrets from file: or command: in place of env:"
 )
 """The hint for secrets that a scheduled run would not find."""
-# The hint does not name `env_files`: these are for secrets, and libraries never see their
-# variables.
+# The hint does not name `env_files`: libraries do not see the variables of these files.
 WITHHELD = Text(
     "set the variable for the run yourself: above the line in `crontab -e`, or in a file that"
     " only you can read, with EnvironmentFile= in a drop-in of certferry.service"
 )
-"""The hint for variables that a run needs and certferry does not store."""
+"""The hint for variables that a scheduled run needs, and that `install` does not store."""
 MISSED = Text("write the full path of each; the run looks for programs only in {path}")
 """The hint for programs that a scheduled run would not find."""
 
@@ -94,7 +93,7 @@ _WRITABLE = (Path("/var/lib/certferry"), Path("/var/log/certferry"))
 
 
 def beyond_package(job: Job) -> Concern:
-    """Return the concern about needs of a job that the package's units do not meet."""
+    """Return the concern about needs of a job that the Debian package's units do not meet."""
     problems: list[Text] = []
     if _CONFIGURATION not in job.command:
         problems.append(Text("the package's timer reads only {path}", path=_CONFIGURATION))
@@ -117,8 +116,8 @@ def beyond_package(job: Job) -> Concern:
 
 
 def not_needed(starts: Sequence[Text]) -> Concern:
-    """Return the concern that several schedules start certferry. It has no problem for a single
-    schedule.
+    """Return the concern that several schedules start certferry. For at most one schedule in
+    `starts`, the concern has no problem.
     """
     message = Text("certferry is started by {places}", places=starts)
     return [message] if len(starts) > 1 else [], Text(
@@ -128,8 +127,8 @@ def not_needed(starts: Sequence[Text]) -> Concern:
 
 
 def undone(scheduled: Scheduled) -> Concern:
-    """Return the concern that an operator must do something before the system starts the runs. It
-    has no problem if there is nothing to do.
+    """Return the concern that an operator must take a step before the system starts the runs. If no
+    step is left, the concern has no problem.
     """
     message = Text("{place}: to do: {to_do}", place=scheduled.place, to_do=scheduled.to_do)
     return [message] if scheduled.to_do else [], None

@@ -1,5 +1,5 @@
-"""Render how certificates, domains and hosts stand, for a person: a table, then the problems. Also
-render the history, and the console's users and tokens.
+"""Render tables for a person: the status of certificates, domains and hosts, each table followed by
+the problems. Also render the history, and the console's users and tokens.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ _HEADERS = (
 )
 
 _ALWAYS = 3
-"""The number of columns, from the left, that are shown even if empty: of certificates the name, the
-state and the time left, of hosts the name, the version and the last run.
+"""The number of columns, from the left, that a table keeps even if they are empty: for certificates
+the name, the state and the time left; for hosts the name, the version and the last run.
 """
 
 _TONES = {Severity.OK: Tone.GOOD, Severity.ERROR: Tone.BAD}
-"""The tones of two severities; every other severity has the tone `PENDING`."""
+"""The tones of these severities. Every other severity has the tone `PENDING`."""
 
 _CERTIFICATES = {
     assessed.Standing.VALID: (Text("valid"), Tone.GOOD),
@@ -82,7 +82,7 @@ _CERTIFICATES = {
 }
 
 _OfAccount = tuple[str, Text, Text | None]
-"""An account, the account's problem, and the problem of the last try; `None` if no try failed."""
+"""An account, the problem of its domains, and the problem of the last failed try, if any."""
 
 _LONG = timedelta(minutes=1)
 """If at least this much time lies between the first and the last failure, the time of the first is
@@ -90,16 +90,16 @@ shown too.
 """
 
 _LEFT_ALONE = {TargetStuck.code, ReasonCode.FOUGHT_OVER.value}
-"""Codes of problems that make runs leave the domain alone. For these no next try is announced: the
-hint says how the problem ends.
+"""Codes of problems after which runs try nothing more at the domain. So no next try is announced;
+the hint says how to end the problem.
 """
 
 _ON_ITS_WAY = {assessed.Standing.PENDING, assessed.Standing.PROCESSING}
 
 
 def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voice) -> TextTable:
-    """Write a row for each certificate and for each of its domains, without empty columns (except
-    the first, see `_ALWAYS`).
+    """Write a row for each certificate, followed by a row for each of its domains. Empty columns
+    are left out, except the first columns (`_ALWAYS`).
     """
     rows = [
         row
@@ -114,8 +114,8 @@ def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voic
 
 
 def concern_subject(concern: Concern) -> Text:
-    """Name the subject of a concern: a certificate or a place of it, a channel, a host, or else
-    certferry itself.
+    """Name a concern's subject: a certificate, perhaps with target and domain, a channel, a host,
+    or else certferry itself.
     """
     about = concern.subject
     if about.lineage:
@@ -124,14 +124,14 @@ def concern_subject(concern: Concern) -> Text:
 
 
 def concern_in_words(concern: Concern) -> Text:
-    """Return the subject of a concern, and the message."""
+    """Return the subject of a concern and the problem's message, in one sentence."""
     message = concern.problem.message
     return Text("{subject}: {message}", subject=concern_subject(concern), message=message)
 
 
 def cause_in_words(cause: Cause) -> Text:
-    """Return the subject of a cause (a certificate, channel, account or host, or else certferry
-    itself), and the message.
+    """Return the subject of a cause and the message of its first concern, in one sentence. The
+    subject is a certificate, a channel, an account, a host, or else certferry itself.
     """
     first, about = cause.concerns[0], cause.subject
     if about.lineage:
@@ -141,12 +141,12 @@ def cause_in_words(cause: Cause) -> Text:
 
 
 MOST_NAMED = 3
-"""The most certificates named with a cause."""
+"""The most certificates that are named with a cause."""
 
 
 def of_causes(causes: Iterable[Cause], voice: Voice) -> Iterator[Line]:
-    """Write each of these causes, which several certificates share: the message, the certificates,
-    the moments and the hint.
+    """Write causes that several certificates share. A cause has the message, the number and first
+    names of the certificates, the beginning and the first deadline if known, and the hint.
     """
     for cause in causes:
         count, since, deadline = len(cause.lineages), cause.problem.since, cause.deadline
@@ -165,9 +165,10 @@ def of_causes(causes: Iterable[Cause], voice: Voice) -> Iterator[Line]:
 def remarks(
     statuses: Sequence[assessed.LineageStatus], voice: Voice, reported: Collection[Subject] = ()
 ) -> Iterator[Line]:
-    """Write the problems of certificates and of domains, why certificates are due, and notices.
+    """Write the problems of certificates and of domains, the reasons of renewals, and notices.
 
-    Failures of the subjects in `reported` are left out, because their causes are written already.
+    The last failures of the subjects in `reported` are left out, because the caller has written
+    the causes of these failures.
     """
     statuses = [_without_reported(status, reported) for status in statuses]
     domains = _shown(statuses)
@@ -211,8 +212,8 @@ def _without_reported(
 
 
 def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assessed.DomainStatus]]:
-    """Return, by lineage, the domains that get lines of their own. If several domains have the same
-    problem of their account, one entry for the whole account replaces them.
+    """Return, by lineage, the domains that get lines of their own. If several domains of an account
+    are unknown because of the same problem, one entry for the whole account replaces them.
     """
     shared = Counter(_of_account(domain) for status in statuses for domain in status.domains)
     named: set[_OfAccount] = set()
@@ -230,8 +231,8 @@ def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assesse
 
 
 def _of_account(domain: assessed.DomainStatus) -> _OfAccount | None:
-    """Return a domain's account, problem and last failure, to find domains with the same problem;
-    `None` unless the standing is unknown because of a problem.
+    """Return a domain's account, problem and last failure, which are equal for domains with the
+    same trouble. Return `None` unless the domain's standing is unknown because of a problem.
     """
     problem, failure = domain.problem, domain.last_failure
     if domain.standing is not assessed.Standing.UNKNOWN or problem is None:
@@ -258,8 +259,8 @@ def _of_certificate(status: assessed.LineageStatus, voice: Voice) -> Iterator[Li
 
 
 def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
-    """Write problems of the state and of runs, and the times of the last
-    run and the last success.
+    """Write the problems of `troubles`, then the times of the last run and of the last success. If
+    no run has ended, say so instead of the times.
     """
     yield from troubles(recorded, voice)
     last = recorded.last_run
@@ -282,7 +283,9 @@ def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
 
 
 def troubles(recorded: Recorded, voice: Voice) -> Iterator[Line]:
-    """Write problems of the state and of runs, and certificates that have left the file."""
+    """Write the certificates that the file no longer declares, and the problems of runs and of the
+    state.
+    """
     for gone in recorded.undeclared:
         yield from voice.warning(gone.problem.message)
         yield from voice.hint(gone.problem.hint, 2)
@@ -305,7 +308,7 @@ _OF_HOSTS = (
 
 
 def hosts(standings: Sequence[HostStanding], voice: Voice) -> TextTable:
-    """Write a row for each host, without empty columns (except the first, see `_ALWAYS`)."""
+    """Write a row for each host. Empty columns are left out, except the first (`_ALWAYS`)."""
     rows = tuple(host(standing, voice) for standing in standings)
     whole = TextTable(tuple(map(voice.say, _OF_HOSTS)), rows, hangs=True)
     return without_empty(whole, NOTHING.words, _ALWAYS)
@@ -361,8 +364,9 @@ def of_hosts(standings: Sequence[HostStanding], voice: Voice) -> Iterator[Line]:
 
 
 def host(standing: HostStanding, voice: Voice) -> tuple[Span, ...]:
-    """Write a host's row: name, version, last run, last success, certificates, clock, start of the
-    current run, certificates that the host works on, and certificates with an older declaration.
+    """Write a host's row: name, version, last run, last success, number of declared certificates,
+    difference of the clock, start of the current run, certificates that the host works on, and
+    certificates whose declaration on the host is older than another host's.
     """
     record, work, last = standing.record, standing.work, standing.record.last_run
     ahead = record.clock_ahead or timedelta(0)
@@ -417,7 +421,7 @@ def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[
 
 def _edge_problems(domain: assessed.DomainStatus) -> Iterator[Text]:
     """Yield each problem of a domain's addresses once, with the number of addresses that have the
-    problem. Yield nothing while the deployment is pending or processing.
+    problem. Yield nothing while a deployment to the domain is pending or in progress.
     """
     served = within_reach(() if domain.standing in _ON_ITS_WAY else domain.served)
     wrong = [address.problem.message for address in served if address.problem is not None]
@@ -435,7 +439,7 @@ def _name(domain: assessed.DomainStatus) -> str:
 def _certificate(status: assessed.LineageStatus, now: datetime, voice: Voice) -> tuple[Span, ...]:
     name = Span(status.lineage, Tone.STRONG)
     empty = Span("")
-    # The client that writes the files renews the certificate.
+    # Without `renew_at`, another client renews the certificate, or there is no certificate yet.
     renewal = NOTHING if status.renew_at is None else Span(voice.day(status.renew_at))
     words, tone = _CERTIFICATES[status.standing]
     if status.standing is assessed.Standing.EXPIRED and status.until is not None:
@@ -457,8 +461,8 @@ def _domain(
     current = None if version is None else version.fingerprint
     current = domain.fingerprint or current
     right = sum(a.answered and a.valid and a.fingerprint == current for a in domain.served)
-    # After an upload the deadline no longer matters; once past, it would look overdue until the
-    # renewal.
+    # After an upload the deadline no longer matters. If the past deadline were shown until the
+    # renewal, the upload would look overdue.
     deadline = None if domain.is_uploaded else domain.upload_deadline
     empty = Span("")
     return (
@@ -475,8 +479,9 @@ def _domain(
 def served_by_addresses(
     right: int, addresses: Sequence[Served], voice: Voice, tone: Tone = Tone.PLAIN
 ) -> Span:
-    """Render that `right` of the answering addresses are right, and how many addresses were silent;
-    a dash without addresses.
+    """Render `right` (the number of addresses with the right certificate), the number of answering
+    addresses, and the number of silent addresses if there are any. Render a dash if there are no
+    addresses.
     """
     if not addresses:
         return NOTHING
@@ -488,13 +493,13 @@ def served_by_addresses(
 
 
 _FOUND = re.compile(r"(\w+): ([^,]+)")
-"""Matches one change by another tool (`SETTING: VALUE`) in the text of
-`core.observed.observation.in_one_line`.
+"""Matches one change of a setting by another tool, `SETTING: VALUE`, in the history's fact `found`
+(made by `core.observed.observation.in_one_line`).
 """
 
 
 def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
-    """Render entries of the history in the given order, or say that nothing has happened."""
+    """Render entries of the history in the given order; for none, say that nothing has happened."""
     if not entries:
         return [line(voice.say(Text("Nothing has happened yet.")))]
     return columns(
@@ -512,8 +517,8 @@ def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
 
 
 def verified(verification: VerifiedHistory, voice: Voice) -> list[Line]:
-    """Render the first damage in each damaged history. If no history is damaged, render the numbers
-    of entries and of certificates.
+    """Render the damages found by `verification`. If there are none, render the numbers of entries
+    and of certificates.
     """
     whole = Text("{entries}, unbroken", entries=_verified_entries(verification))
     return [
@@ -542,7 +547,7 @@ def _entry_count(count: int) -> Text:
 
 
 def history_break(damage: HistoryBreak) -> Text:
-    """Return where and how a history was damaged."""
+    """Return a sentence that says where and how a history was damaged."""
     entry = Text("entry {number} of {at}", number=damage.number, at=damage.at or "?")
     if damage.number is None:
         entry = Text("the first entry")
@@ -562,9 +567,9 @@ _DAMAGE = {
 
 
 def facts_of(entry: HistoryEntry, voice: Voice) -> Text:
-    """Return the facts of an entry on one line: the place, the ids, then the other facts. All facts
-    except the place and the problem have labels, because a certificate and an upload both have ids
-    of hex digits.
+    """Return the facts of an entry on one line: the target and domain, the ids, then the other
+    facts. Ids have labels, because certificates and uploads both have ids of hex digits; other
+    facts have labels too, except a problem.
     """
     facts = {
         name: voice.say_on_one_line(fact) if isinstance(fact, Text) else fact

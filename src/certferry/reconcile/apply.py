@@ -1,10 +1,10 @@
 """Carry out the ready steps of a plan, and store since when the other steps wait.
 
-The failure of a CA, a DNS service, a target or a receiver becomes the step's outcome, so the other
-domains and certificates go on. Most errors of the state end the pass.
+An error of a CA, a DNS service, a target or a receiver becomes the step's outcome, and the other
+steps go on. An error of the state usually ends the pass.
 
-`carry_out` is the entry. This module holds the steps of a rollout at a target; other modules hold
-the other steps:
+`carry_out` carries out every kind of step. This module has the steps of a rollout at a target, and
+other modules have the other steps:
 
 - `deploy` uploads a missing certificate to a target, and binds the certificate to a domain;
 - `verify` stores that every answering address serves the certificate;
@@ -48,7 +48,9 @@ _STOPPED_DURING = {
 def carry_out(  # noqa: C901 - a case for each kind of step
     steps: Sequence[plans.Step], context: StepContext
 ) -> Iterator[StepOutcome]:
-    """Carry out ready steps; yield outcomes. Raises `LeaseLost`, `Interrupted`, `StateError`."""
+    """Carry out ready steps, the removals of unmanaged copies last, and yield the outcomes. Raises
+    `LeaseLost`, `Interrupted` and `StateError`.
+    """
     unmanaged: list[plans.Retire] = []
     for step in steps:
         try:
@@ -77,8 +79,9 @@ def carry_out(  # noqa: C901 - a case for each kind of step
 
 
 def store_waits(plan: plans.Plan, context: StepContext) -> None:
-    """Store since when the plan waits for each rollout, and each drift left in place or now over.
-    Add the rollouts that timed out to the history. Rollouts at unread targets are left out.
+    """Store since when each rollout waits, and add each rollout that timed out to the history.
+    Rollouts at unread targets are left out. Store each change of another tool that stays, and
+    delete the stored change once the change is undone. Raises `StateError`.
     """
     for rollout in plan.rollouts:
         if rollout.unread:
@@ -104,7 +107,7 @@ def _begin(rollout: plans.Rollout, context: StepContext) -> None:
     (verify,) = (step for step in rollout.steps if isinstance(step, plans.Verify))
     place = context.at(verify)
     if place.domain.seen_at(verify.fingerprint) is not None:
-        return  # the record stays as seen, so a later binding by another tool counts as drift
+        return  # keep the record as verified, so a later binding by another tool counts as drift
     record = context.begin(verify, place)
     if record.worked_before:  # a rollback mends only edges that worked before
         after = with_refusal(record, place.domain, place.served, context.now)
@@ -113,7 +116,9 @@ def _begin(rollout: plans.Rollout, context: StepContext) -> None:
 
 
 def _note_drift(drifted: plans.Drifted, context: StepContext) -> None:
-    """Store a drift left in place, and add the drift to the history once."""
+    """Store another tool's change in the domain's record, and add the change to the history. Do
+    nothing if the record has the change already, or if the domain has no record.
+    """
     last = context.last_of(drifted.target, drifted.domain)
     changes = in_one_line(drifted.changes)
     if last is None or last.drift == changes:
@@ -123,10 +128,12 @@ def _note_drift(drifted: plans.Drifted, context: StepContext) -> None:
 
 
 def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
-    """Store that every answering address serves the certificate; return the outcome."""
+    """Store in the domain's record, if any, that every answering address serves the certificate.
+    Return the outcome, always done. Raises `StateError`.
+    """
     place = context.at(step)
     addresses, last = seen_at(place.served), place.domain.last
-    # A run without a lease may be overtaken by another run, which then records the event.
+    # Without a lease, another run may have changed the record first; then that run adds the event.
     if last is not None and context.ports.state.replace_rollout(
         last, replace(last, verified_at=context.now)
     ):
@@ -160,8 +167,8 @@ _RETURNING = Text("the previous certificate is bound again")
 def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
     """Upload the step's version if the target lacks a copy, and bind the version to the domain.
 
-    Return the outcome: waiting for the accepted change or for a busy target, or failed. Raises
-    `LeaseLost`, `Interrupted` and `StateError`.
+    Return the outcome: waiting for the accepted change, waiting for a busy target, or failed.
+    Raises `LeaseLost`, `Interrupted` and `StateError`.
     """
     place = context.at(step)
     detail = applying(step.target, place.target.rules.usual_change)
@@ -190,9 +197,10 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
 
 
 def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext) -> RolloutRecord:
-    """Return the record. If a rollback is declared and every answering address presents a
-    certificate before the change, the returned record has `worked_before`, and is stored. Only
-    edges that worked before the change refuse the certificate because of the change.
+    """Return the record, after asking the edges if the deployment declares a rollback.
+
+    If every answering address presents a certificate, set `worked_before` and store the record. A
+    refusal by these addresses after the change is then a reason for the rollback.
     """
     may_roll_back = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
@@ -209,9 +217,11 @@ def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext)
 
 
 def _bind(step: plans.Deploy, place: StepPlace, context: StepContext) -> tuple[str, str | None]:
-    """Bind the version; return the bound remote id, and the id of the request if the target has
-    one. A missing copy is uploaded first, and a copy gone from the target is uploaded again. Raises
-    `DeployError`; `CopyGone` if the target refuses a copy and returns the same copy at the upload.
+    """Bind the version, after an upload if the target lacks a copy. Return the remote id of the
+    copy, and the target's id of the request, or `None`.
+
+    If the target says that the copy has gone, upload the version again. Raises `DeployError`; for
+    example `CopyGone`, if the second upload returns the refused copy.
     """
     target, kind, https = context.ports.targets[step.target], place.domain.kind, step.https
     context.renew_lease()
@@ -230,7 +240,9 @@ def _bind(step: plans.Deploy, place: StepPlace, context: StepContext) -> tuple[s
 
 
 def _stored_copy(place: StepPlace, context: StepContext) -> str | None:
-    """Return the remote id of a listed copy, else of an upload in `LISTED_WITHIN`, else `None`."""
+    """Return the remote id of the version's copy in the target's list, or else of an upload within
+    the last `LISTED_WITHIN`. Return `None` without a copy.
+    """
     label, fingerprint = place.target.label, place.version.fingerprint
     listed = place.target.remote_of(fingerprint)
     if listed is not None:
@@ -264,14 +276,13 @@ def _store_acceptance(
     record: RolloutRecord,
     context: StepContext,
 ) -> datetime:
-    """Store that the target accepted the change, with the domain's earlier problem and settings.
-
-    Return the moment.
+    """Store that the target accepted the change, with the domain's problem and settings before the
+    change. Return the moment stored.
     """
     now, sent = context.now, step.https
     if record.sent is not None:
-        # Settings left as drift keep the earlier sent value, so later runs recognise the drift and
-        # leave the settings alone.
+        # If another tool's change to a setting stays, store the value that certferry sent before.
+        # A later run then sees the difference, and leaves the setting alone.
         left = {change.setting: getattr(record.sent, change.setting) for change in step.left}
         sent = replace(sent, **left)
     context.ports.state.save_rollout(
@@ -297,8 +308,9 @@ def _wait(result: StepOutcome, why: Text, since: datetime, context: StepContext)
 
 
 def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcome]:
-    """Withdraw a certificate refused by edges. Yield two outcomes: the failed rollout, and the
-    waiting deployment of the previous certificate, for which the next pass comes within a second.
+    """Withdraw a certificate refused by edges. Yield two outcomes: the failed rollout, and a
+    waiting deployment. The next pass follows at once and binds the previous certificate. Raises
+    `LeaseLost` and `StateError`.
     """
     context.renew_lease()
     withdraw(step, context)
@@ -319,8 +331,8 @@ def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcom
 
 
 def withdraw(step: plans.Rollback, context: StepContext, *, by_hand: bool = False) -> None:
-    """Store that a certificate must not be bound to a domain again; `by_hand` if an operator asked
-    for the withdrawal.
+    """Store that the step's certificate must not be bound to the domain again, and add the
+    withdrawal to the history. `by_hand`: an operator asked for the withdrawal.
     """
     place = (step.target, step.domain, step.fingerprint)
     context.ports.state.save_withdrawal(

@@ -1,8 +1,8 @@
-"""Failed and refused attempts of runs in the history of each certificate.
+"""Adds the failed and refused steps of a run to the history of each certificate.
 
-Orders and deployments store their own failures (`StepContext.record_failure`). This module stores
-the other failures: an account that refuses the key, a rule that forbids a step, a failed removal,
-or a failed pass.
+Orders and deployments add their failures at once. At the end of the run, this module adds the
+other failures: an account that refuses the key, a rule that forbids a step, a failed removal, or a
+failed pass.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from certferry.text import Text, own_words
 
 _EVENTS = {Outcome.FAILED: FAILED, Outcome.REFUSED: REFUSED}
 _NEWEST = 100
-"""How many of a lineage's newest entries are searched for the newest entry about a place."""
+"""How many of a lineage's newest entries are searched for the newest entry about a place (a target
+with a domain)."""
 
 
 _AGAIN = timedelta(hours=23)
@@ -33,8 +34,12 @@ again: runs that try again every few minutes would fill the history, which is ke
 def record_attempts(
     report: SyncReport, state: StateStore, now: datetime, progress: Progress
 ) -> None:
-    """Report the failed and refused steps of a run for the history, except a problem that is the
-    place's newest entry (`_AGAIN`), and except lineages that failed only because of the state.
+    """Report an event for each failed or refused step of a run; a listener stores the event in the
+    history.
+
+    A problem is left out if the newest entry about the target and the domain has the same problem
+    (`_AGAIN`). A lineage is left out if every failure comes from an unusable state. If the state
+    cannot be read, return without the remaining lineages.
     """
     for result in report.lineages:
         steps = [step for step in result.outcomes if step.outcome in _EVENTS]

@@ -40,10 +40,14 @@ def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertif
     """Withdraw the certificate in force from every domain that has a previous certificate to go
     back to.
 
-    Return the declaration for `go_back`. Raises `PlanRefused` if no domain has a previous
-    certificate, if a target cannot be read, or if safety refuses a previous certificate. Raises
-    `DeclarationOutdated` if another host's file counts, `LeaseHeld`, and `StateError` for a lost
-    key. In these cases nothing was changed.
+    Return the declaration for `go_back`. Each of these errors comes before any change:
+
+    - `PlanRefused`: no domain has or had a previous certificate to go back to, a target cannot be
+      read, or safety refuses a previous certificate;
+    - `DeclarationOutdated`: another host has a newer declaration of the lineage;
+    - `LeaseHeld`: another run is at work on the lineage.
+
+    Raises `StateError`, `LeaseLost` and `Interrupted`, perhaps after some withdrawals.
     """
     ports.state.must_unseal()
     if desired.lineage in ports.outdated:
@@ -58,8 +62,8 @@ def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertif
 
 
 def steps_back(ports: Ports, desired: DesiredCertificate) -> list[Rollback]:
-    """Return the steps that `withdraw_by_hand` would carry out now. Raises `PlanRefused` and
-    `DeclarationOutdated` as `withdraw_by_hand`, and `StateError`. Changes nothing.
+    """Return the steps that `withdraw_by_hand` would carry out now. Changes nothing. Raises
+    `PlanRefused`, `DeclarationOutdated`, `StateError` and `Interrupted`.
     """
     if desired.lineage in ports.outdated:
         raise ports.outdated[desired.lineage].error
@@ -68,8 +72,9 @@ def steps_back(ports: Ports, desired: DesiredCertificate) -> list[Rollback]:
 
 
 def go_back(ports: Ports, desired: DesiredCertificate, wait_limit: WaitLimit) -> SyncReport:
-    """Bind the previous certificate at the domains with a withdrawal, and return the run's report.
-    Drop withdrawals that a target refused (`give_up_where_refused`).
+    """Carry out a run that binds the previous certificate at the domains with a withdrawal. Drop
+    the withdrawals at domains that refused that certificate (`give_up_where_refused`), and return
+    the report. Raises `StateError` and `StateNotStored`.
     """
     report = Reconciler(ports).run([desired], wait_limit, Issuing.NEVER)
     for lineage in report.lineages:
@@ -78,8 +83,8 @@ def go_back(ports: Ports, desired: DesiredCertificate, wait_limit: WaitLimit) ->
 
 
 def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
-    """Drop an operator's withdrawals where the target refused the previous certificate, so later
-    runs keep the newest certificate there.
+    """Drop an operator's withdrawals at domains whose target refused the previous certificate, so
+    later runs keep the newest certificate there. Raises `StateError`.
     """
     refused = {
         (step.target, step.domain)
@@ -93,8 +98,8 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
             continue
         if withdrawal.by_hand and withdrawal.fingerprint == report.fingerprint:
             facts = {"target": withdrawal.target, "domain": withdrawal.domain}
-            # The history comes first: a missing row of a withdrawal counts as removed by another
-            # program, unless the history has this event.
+            # The event is stored before the row is deleted. Without the event, a missing row of a
+            # withdrawal counts as deleted by another program.
             ports.progress(Happened(report.lineage, "rollback refused", facts))
             ports.state.drop_withdrawal(withdrawal)
 
@@ -104,8 +109,9 @@ def _steps_back(
 ) -> list[Rollback]:
     """Return a rollback for each domain with a previous certificate to go back to.
 
-    The list is empty if every such domain has gone back already. Raises `PlanRefused` if a target
-    could not be read, if no domain can go back or has gone back, or if safety refuses a step.
+    The list is empty if no domain is left to go back, but some domain has gone back already. Raises
+    `PlanRefused` if a target could not be read, if no domain can go back or has gone back, or if
+    safety refuses a step.
     """
     current = observed.current
     if current is None:
@@ -145,7 +151,7 @@ def _nothing_to_go_back_to(desired: DesiredCertificate) -> errors.PlanRefused:
 def _must_be_possible(
     steps: Sequence[Rollback], desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> None:
-    """Raise `PlanRefused` if safety refuses a step of the plan that follows the rollbacks."""
+    """Plan as after the rollbacks; raise `PlanRefused` if safety refuses a step of this plan."""
     withdrawn = {(step.target, step.domain): step.fingerprint for step in steps}
     targets = tuple(
         replace(
@@ -171,9 +177,9 @@ def _must_be_possible(
 
 
 def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) -> None:
-    """Copy the uploads and rollouts of a certificate from lineage `old` to lineage `new`.
-
-    Does nothing if `new` has a later certificate.
+    """Move the stored uploads of a certificate from lineage `old` to `new`, and copy the rollout
+    records. A rollout record of `new` stays. Do nothing if `new` has a later certificate. Raises
+    `StateError`.
     """
     if any(v.certificate.not_before > certificate.not_before for v in state.versions(new)):
         return
@@ -189,11 +195,13 @@ def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) 
 def to_revoke(
     lineage: str, reason: lineages.RevocationReason, state: StateStore, now: datetime
 ) -> list[lineages.Version]:
-    """Return the versions to revoke: all with a begun revocation, or else the newest.
+    """Return the versions to revoke: all versions with an unfinished revocation, or else the newest
+    version.
 
-    If the key is compromised, add all valid versions with the key of the first returned version.
-    Return an empty list if no revocation is begun and the newest version is revoked already. Raises
-    `PlanRefused` without a valid certificate, and `StateError`.
+    If the key is compromised, add every other valid version with the key of the first returned
+    version, unless the version is revoked already. Return an empty list if no revocation is
+    unfinished and the newest version is revoked already. Raises `PlanRefused` without a valid
+    certificate, and `StateError`.
     """
     versions = state.versions(lineage)
     begun = _begun(versions, now)
@@ -246,8 +254,8 @@ class Revocations(Struct, frozen=True):
     def revoke(self, lineage: str, reason: lineages.RevocationReason) -> list[lineages.Version]:
         """Revoke the versions returned by `to_revoke`, and return these versions.
 
-        Raises the errors of `to_revoke`, `LeaseHeld`, `LeaseLost`, `IssuanceError` and
-        `CertificateError`.
+        Raises the errors of `to_revoke`, `LeaseHeld`, `LeaseLost`, `Interrupted`, `IssuanceError`
+        and `CertificateError`.
         """
         with held_lease(self.state, self.now, lineage) as lease:
             versions = to_revoke(lineage, reason, self.state, self.now())
@@ -257,8 +265,8 @@ class Revocations(Struct, frozen=True):
     def finish(self, names: Collection[str]) -> None:
         """Finish the revocations that a killed process left unfinished for these lineages.
 
-        Errors of a CA are only logged, and the next run asks again. A lineage with a lease held by
-        another run is left out. Raises `StateError`.
+        An error of a CA, or an unusable certificate, is only logged; the next run asks again. A
+        lineage is left out if another run has the lease. Raises `StateError` and `Interrupted`.
         """
         for lineage, in_use in self.state.versions_in_use().items():
             if lineage not in names or not _begun(in_use, self.now()):
@@ -267,8 +275,8 @@ class Revocations(Struct, frozen=True):
                 with held_lease(self.state, self.now, lineage) as lease:
                     # Another process may have ended the revocations meanwhile.
                     begun = _begun(self.state.versions(lineage), self.now())
-                    # All begun revocations have the same reason: each call of `revoke` stores its
-                    # reason for all.
+                    # All unfinished revocations have the same reason, because each revocation
+                    # stores the reason in all unfinished versions.
                     for reason in {
                         version.revocation.reason for version in begun[:1] if version.revocation
                     }:
@@ -299,8 +307,9 @@ class Revocations(Struct, frozen=True):
                 self.account_at(version.directory).revoke(bundle, reason)
             except (errors.IssuanceError, errors.CertificateError, errors.PlanRefused) as refusal:
                 if not isinstance(refusal, errors.CaUnavailable):
-                    # Restore the records of the versions not yet revoked. A revocation begun by an
-                    # earlier run is restored as begun: the CA may have carried out that request.
+                    # For the versions not yet revoked, restore the record from before this call.
+                    # A revocation begun by an earlier run stays begun, because the CA may have
+                    # carried out that run's request.
                     for remaining in versions[done:]:
                         state.save_revocation(lease, remaining.number, remaining.revocation)
                 raise

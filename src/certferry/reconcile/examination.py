@@ -114,8 +114,8 @@ def _unfinished(check: Check) -> Problem:
 
 
 def examine_account(label: str, port: object) -> Iterator[Problem]:
-    """Yield the findings of the examinations that an account's adapter (`port`) offers: of the
-    clock, and of the account. Raises `CertferryError`.
+    """Examine an account, and this machine's clock against the service's clock, as far as the
+    account's adapter (`port`) can. Yield the findings. Raises `CertferryError`.
     """
     if isinstance(port, Timed):
         yield from examine_clock(label, port.clock_ahead())
@@ -126,7 +126,7 @@ def examine_account(label: str, port: object) -> Iterator[Problem]:
 def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
     """Yield the problem of this machine's clock, if any.
 
-    `ahead` is how far a service's clock is ahead; `None` if unknown.
+    `ahead` is how far a service's clock is ahead of this machine's clock; `None` if unknown.
     """
     problem = None if ahead is None else judge_clock(subject, subject, ahead)
     yield from () if problem is None else (problem,)
@@ -135,8 +135,8 @@ def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
 def cnames_of(
     label: str, port: object, certificates: Sequence[DesiredCertificate]
 ) -> Mapping[str, str]:
-    """Return, by declared domain of an account, the CNAME that should stand in DNS; empty if the
-    adapter (`port`) knows none. Raises `DeployError`.
+    """Return, by domain, the CNAMEs that the declared domains of the account `label` should have in
+    DNS. Empty if the adapter (`port`) reports no CNAMEs. Raises `DeployError`.
     """
     cnames = port.cnames() if isinstance(port, PointedAt) else {}
 
@@ -180,7 +180,8 @@ def examine_records(
     is_bucket: bool = False,
 ) -> Iterator[Problem]:
     """Yield `doctor`'s findings about the state: an unusable state, the advice to back up, the last
-    run, failures in the `history` (newest first), and undeclared certificates.
+    run, the newest change and the failures in the `history` (newest first), and undeclared
+    certificates.
 
     `place` and `key` name the state and the state's key in sentences. A file is named by the path,
     a server or a bucket by the address, and a key outside a file by the setting with the key.
@@ -239,7 +240,8 @@ def examine_schedule(
     each schedule.
 
     With `is_serving`, this process makes the runs. `begun_at` is when the last scheduled run began,
-    if recently: without an installed schedule, another `certferry serve` may have started the run.
+    or `None` if long ago. A recent run without an installed schedule means that another program
+    starts the runs, such as another `certferry serve`.
     """
     has_schedule = is_serving
     if is_serving:
@@ -327,8 +329,8 @@ _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verifi
 def _failed(entry: HistoryEntry, recorded: Recorded) -> Problem:
     """Return a finding for a failed try.
 
-    The sentence in the history lacks quotations. If the trouble still stands with the same
-    sentence, the finding has the whole sentence and the hint of the trouble's notice.
+    The history has the failure's sentence without the words quoted from a service. If a standing
+    notice has the same sentence, the finding takes the whole sentence and the hint from the notice.
     """
     target, domain = (str(entry.facts.get(name, "")) for name in _PLACE)
     problem = entry.facts.get("problem", entry.event)
@@ -348,8 +350,8 @@ _WEIGHTS = {
 
 
 def examine_lineage(desired: DesiredCertificate, ports: Ports) -> Iterator[Problem]:
-    """Yield findings on a lineage, observed as for a plan: the certificate, the targets and the
-    domains. Raises `StateError` and `Interrupted`.
+    """Observe a lineage as `certferry plan` does, and yield findings on the certificate, the
+    targets and the domains. Raises `StateError` and `Interrupted`.
     """
     if desired.lineage in ports.outdated:
         old = ports.outdated[desired.lineage].error

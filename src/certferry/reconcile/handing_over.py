@@ -1,8 +1,7 @@
 """Removal of the private key from the error of a failed upload or delivery.
 
-A service may quote the sent key in any spelling, and masks recognise only known spellings.
-Therefore a service's words are withheld entirely, and an adapter's own sentences are searched for
-the key.
+A service may quote the key in a spelling that a search for the key misses. Therefore all words
+quoted from a service are withheld. The other sentences are searched for the key.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ _MESSAGE = Text("the message is withheld: it quotes the private key")
 
 
 def without_key(error: CertferryError, key: Secret, *, withholds_words: bool) -> CertferryError:
-    """Return a copy of the error in which every sentence with a piece of the key is replaced.
+    """Return a copy of the error. A fixed sentence replaces every sentence with a piece of the key.
 
-    With `withholds_words`, as for services, all quoted words are removed as well. The words of an
-    operator's own program are kept.
+    With `withholds_words`, quoted words are replaced first. Callers set the flag for services, and
+    not for an operator's own files and programs.
     """
 
     def worded(sentence: Text) -> Text:

@@ -32,15 +32,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class ZoneRouter:
-    """A `ports.dns.SharedOut` over several DNS accounts."""
+    """A `DnsProvider` that writes each record through the DNS account with the name's zone."""
 
     #: Zones with their accounts, the longest zone first.
     accounts: Sequence[tuple[str, DnsProvider]]
 
     def at(self, name: str) -> DnsProvider:
-        """See `ports.dns.SharedOut.at`. If the name is outside all declared zones, as after a
-        CNAME, ask the accounts for the zone; if no account has the zone for certain, return the
-        first account that cannot tell.
+        """Return the account that writes records for a name.
+
+        A name outside all declared zones, such as the target of a CNAME, is looked for at the
+        accounts. If no account certainly has the zone, return the first account that cannot tell.
+        Raises `ZoneNotFound` if every account lacks the zone, and other errors of DNS.
         """
         for zone, account in self.accounts:
             if is_within(name, zone):
@@ -71,8 +73,8 @@ class ZoneRouter:
 
 
 def has_zone_for(name: str, account: DnsProvider) -> bool:
-    """Return whether an account certainly has a zone for a name; `False` if the account cannot
-    tell. Raises `ZoneNotFound` if the account has none, and `DnsError`.
+    """Return `True` if an account certainly has a zone for a name, `False` if the account cannot
+    tell. Raises `ZoneNotFound` if the account lacks the zone, and other errors of DNS.
     """
     if isinstance(account, ZoneFinder):
         account.zone_of(name)
@@ -84,7 +86,9 @@ def has_zone_for(name: str, account: DnsProvider) -> bool:
 
 
 def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]) -> DnsProvider:
-    """Return the writer of a certificate's challenge records: an account, or a router of zones."""
+    """Return the writer of a certificate's challenge records: the only declared account, or a
+    `ZoneRouter` over several accounts.
+    """
     if desired.dns:
         return accounts[desired.dns]
     return ZoneRouter([(zone, accounts[account]) for zone, account in desired.dns_zones])
@@ -93,9 +97,11 @@ def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]
 def within_rate_limits(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
-    """Return the order, with only the CAs whose limits allow the order now. If no CA of the order
-    does, and the wait is too long for the certificate in force, the other declared CAs are tried
-    (`may_pass_over`). If no CA allows the order, return the order held until the first CA is free.
+    """Return the order, limited to the CAs that accept the order now under their rate limits.
+
+    If no CA of the order accepts, and the certificate in force cannot wait (`may_pass_over`), the
+    other declared CAs are considered. If no CA accepts, return the order held until the first CA
+    accepts again. Sends no request. Raises `StateError`.
     """
     free: list[Authority | None] = []
     holds: list[errors.OrderPostponed] = []
@@ -156,9 +162,11 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
 
 
 def _obtain(step: Issue, context: StepContext) -> tuple[CertificateBundle, str | None]:
-    """Return the certificate in the files, or a certificate from the first CA that issues, with the
-    CA's name or `None`. If all CAs fail, raises an error with the messages of all; an error of DNS
-    is raised at once.
+    """Return the certificate, and the name of the CA; `None` for files and for the default CA.
+
+    The certificate comes from the declared files, or from the step's CAs, asked in turn until a CA
+    issues. Raises `CertificateError`, `DnsError` and `StateError` at once, and `IssuanceError` with
+    the messages of all CAs if every CA fails.
     """
     if context.desired.files is not None:
         return context.ports.source.read(context.desired.files), None
@@ -183,8 +191,9 @@ def _all_failed(failures: Sequence[tuple[Authority, errors.IssuanceError]]) -> e
         message = Text(
             "{before}; {ca}: {problem}", before=message, ca=authority.name, problem=error.message
         )
-    # A rejected certificate stops orders for a day at all CAs, so a rejection gives the joined
-    # error its type and hint. Next comes an error of a CA that has named no moment to come back.
+    # One failure gives the joined error its type, hint and retry. A rejected certificate comes
+    # first, because a rejection stops orders at all CAs for a day. Next comes a failure without a
+    # moment for the next try.
     rejected = (error for _, error in failures if isinstance(error, errors.CertificateRejected))
     wrong = (error for _, error in failures if not error.is_early)
     decisive = next(rejected, None) or next(wrong, first)

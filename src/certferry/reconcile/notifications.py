@@ -1,5 +1,5 @@
-"""Messages to operators: a run sends each channel at most one message with all news, and waits a
-few seconds for the answers.
+"""Messages to operators. A run sends each channel a single message with all new notices, or none,
+and waits at most `LONGEST` for the answers.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class Notifications:
     longest: timedelta = LONGEST
 
     def notify(self, change: Change) -> Mapping[str, Answered]:
-        """Store the changed notices, and send each channel the news. Return the answers by the
-        names of the channels that were sent a message.
+        """Store the changed notices, and send each channel the notices that are new to the channel.
+        Return the answers by channel; a channel without a message is left out.
 
-        Before sending, wait for a quiet moment (`until_quiet`). Raises `StateError` and
-        `Interrupted`.
+        Before sending, wait until the busy minutes of the services are over (`until_quiet`). Raises
+        `StateError` and `Interrupted`.
         """
         end = time.monotonic() + self.longest.total_seconds()
         self.state.update_notices(change)
@@ -88,8 +88,8 @@ class Notifications:
     def try_out(self, messages: Mapping[str, notice_rules.Message]) -> Mapping[str, Answered]:
         """Send each channel its message from `messages`, and return the answers by name.
 
-        A channel with a service that asked for a wait of more than `AGAIN` is sent nothing; the
-        channel's answer is then the wait. Raises `StateError` and `Interrupted`.
+        If a channel's service has asked certferry to wait, and more than `AGAIN` of the wait is
+        left, send nothing and return the wait as the answer. Raises `StateError` and `Interrupted`.
         """
         end = time.monotonic() + self.longest.total_seconds()
         held = {name: self._pausing(name) for name in messages}
@@ -101,8 +101,8 @@ class Notifications:
         return {name: held[name] or answers[name] for name in messages}
 
     def _has_news(self) -> bool:
-        """Return whether a channel's records must change: for a message to send, or for a
-        `SentNotice` to drop. Writes nothing.
+        """Return whether `notify` would change the records of a channel: there is a message to
+        send, or a `SentNotice` to drop. Writes nothing.
         """
         notices, now = self.state.notices(), self.now()
         states = {name: self.state.channel(name) for name in self.channels}
@@ -112,8 +112,8 @@ class Notifications:
         )
 
     def _claimed(self, channel: Channel) -> tuple[Dispatch, notice_rules.ChannelState]:
-        """Store the notifications to send as sent, so no other run sends them; return the
-        notifications with the channel's earlier records.
+        """Choose the notifications to send, and store them as sent already, so no other run sends
+        them. Return the notifications, and the channel's records from before.
         """
 
         def change(
@@ -127,10 +127,10 @@ class Notifications:
     def _sent(
         self, messages: Mapping[str, notice_rules.Message], end: float
     ) -> dict[str, Answered]:
-        """Send all messages in parallel, and return an answer for each. `end` is the end of the
-        wait in seconds of the monotonic clock.
+        """Send all messages in parallel, and return an answer for each channel. `end` is the end of
+        the wait in seconds of the monotonic clock.
 
-        A channel without an answer by then gets the answer to try again. Raises `Interrupted`.
+        For a channel that has not answered at `end`, return an `AgainAt`. Raises `Interrupted`.
         """
         answers: queue.SimpleQueue[tuple[str, Answered] | None] = queue.SimpleQueue()
 
@@ -161,8 +161,8 @@ class Notifications:
         notifications: Sequence[Notification],
         before: notice_rules.ChannelState,
     ) -> None:
-        """Store the answer to a message, with a notice if the channel failed. Unless the message
-        was sent at least in part, take the `notifications` back, so a later run sends them again.
+        """Store the answer to a message, with a notice if the channel failed. If the channel took
+        no part of the message, mark the `notifications` as not sent, so a later run sends them.
         """
         now = self.now()
         problem = None if isinstance(answer, Sent) else answer.problem
@@ -203,7 +203,7 @@ class Notifications:
 
 
 def _answer(channel: Channel, message: notice_rules.Message, now: Clock) -> Answered:
-    """Send a message, and return the answer. Every error becomes an answer, so a run goes on."""
+    """Send a message, and return the answer. An exception becomes an answer, so the run goes on."""
     try:
         answer: object = channel.connect().send(message)
     except ConfigError as wrong:

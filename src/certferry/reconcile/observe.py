@@ -44,7 +44,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 _SOURCES = "[sources]"
-"""In place of an account's label: each note under this name says which host has the files of a
+"""The name, in place of an account's label, of the notes that say which host has the files of a
 certificate made by another client.
 """
 
@@ -52,10 +52,11 @@ _log = logging.getLogger(__name__)
 
 
 def without_remembered(target: ObservedTarget, lineage: str, ports: Ports) -> ObservedTarget:
-    """Drop from `unremembered` the copies labelled as a stored version of this lineage, or of a
-    lineage with a name that labels cut to the same text.
+    """Return the target without the `unremembered` copies that have the label of a stored version.
 
-    The versions are read after the target, because another run may have uploaded a copy in between.
+    A label has only the beginning of a lineage's name. Therefore versions of other lineages with
+    the same beginning count as well. The versions are read after the target, because another run
+    may have uploaded a copy in between.
     """
     same = [name for name in {lineage, *ports.state.lineages()} if owners(name) & owners(lineage)]
     labels = {
@@ -69,9 +70,10 @@ def without_remembered(target: ObservedTarget, lineage: str, ports: Ports) -> Ob
 
 
 def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertificate:
-    """Return `desired` with the names and the certificate in the declared files; with the stored
-    names if another host has the files (`_offered`); unchanged without declared files. Raises
-    `CertificateError`, `PlanRefused` and `StateError`.
+    """Return the declaration with the names and the certificate from the declared files. If another
+    host has the files (`_offered`), take the names of the newest stored version. Without declared
+    files, return the declaration unchanged. Raises `CertificateError`, `PlanRefused` and
+    `StateError`.
     """
     if desired.files is None:
         return desired
@@ -94,8 +96,8 @@ def _offered(
 ) -> CertificateBundle | None:
     """Return the certificate in this host's files.
 
-    If another host has the files and a version is stored, return `None`, unless the certificate in
-    this host's files begins later than the newest version.
+    If another host has the files and a version is stored, return `None`, unless this host's files
+    have a certificate that begins later than the newest version.
     """
     is_elsewhere = is_source_elsewhere(desired.lineage, ports.state)
     versions = ports.state.versions(desired.lineage) if is_elsewhere else ()
@@ -126,10 +128,11 @@ def store_source(desired: DesiredCertificate, state: StateStore) -> None:
 def as_known(
     desired: DesiredCertificate, source: CertificateSource, state: StateStore, *, read: bool
 ) -> DesiredCertificate:
-    """Return `desired` with the names of the certificate in the declared files, if any.
+    """Return the declaration with the names of the certificate in the declared files. Without
+    declared files, return the declaration unchanged. Raises `StateError`.
 
-    With `read`, or if no names are stored, the names come from the files, otherwise from the state.
-    If the files are unreadable, the names are the stored names, if any. Raises `StateError`.
+    The names come from the state. With `read`, or if no names are stored, the names come from the
+    files, and from the state only if the files are unreadable.
     """
     if desired.files is None:
         return desired
@@ -194,9 +197,12 @@ def observe(
     """Return an observation of everything that one lineage touches. Changes nothing. Raises
     `StateError` and `Interrupted`; a target that cannot be read is in the observation.
 
-    Edges are asked for domains bound to the certificate that the domain should serve, and for
-    domains with a hidden binding, because other domains have nothing to verify yet. `every_edge`
-    asks all edges. `anew` ignores cached lists. `remembered`: the lineage's records, if just read.
+    The edges of a domain are asked if the domain is bound to the certificate that the domain should
+    serve, or if the target hides the binding. Other domains have nothing to verify yet.
+
+    - `every_edge`: ask the edges of every domain.
+    - `anew`: ignore cached lists.
+    - `remembered`: the lineage's records, if just read.
 
     The order is:
 
@@ -265,11 +271,12 @@ def with_remembered(
 def with_renewal_info(
     desired: DesiredCertificate, observed: Observation, ports: Ports
 ) -> Observation:
-    """Return the observation with the CA's answer about when to renew.
+    """Return the observation with the CA's answer about when to renew, after asking the CA if the
+    last answer is too old (`ask_after`).
 
-    The CA is asked once in each half of a day, unless Retry-After says otherwise (`ask_after`), and
-    not about a certificate to be replaced. If the query fails, the last answer counts. Raises
-    `StateError`.
+    The CA is not asked about a certificate that is due already, that another client made, or that
+    serves no domain because other lineages serve all. If the query fails, the last answer counts.
+    Raises `StateError`.
     """
     version, now = observed.current, ports.now()
     if version is None or desired.files is not None or observed.is_owned_elsewhere:
@@ -312,7 +319,9 @@ class _TargetObserver(Struct, frozen=True):
     doubted: frozenset[tuple[str, str]]
 
     def observe(self, deployment: DesiredDeployment) -> ObservedTarget:
-        """Return a deployment's target or receiver with the state's records, or a `failure`."""
+        """Observe a deployment's target or receiver, and return the observation with the state's
+        records. An account that cannot be read has a `failure`.
+        """
         label, remembered = deployment.target, self.stored.remembered
         records = {r.domain: r for r in remembered.rollouts if r.target == label}
         target = self._found(deployment, records)
@@ -372,7 +381,7 @@ class _TargetObserver(Struct, frozen=True):
         return without_claimed(target, self.desired.lineage, deployment.target, self.ports)
 
     def _owned_only(self, target: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
-        """Drop domains owned by another lineage or deployment, and add the names of the owners."""
+        """Replace domains owned by another lineage or deployment by the names of the owners."""
         lineage, claims = self.desired.lineage, self.ports.claims
 
         def owned_of(domains: tuple[ObservedDomain, ...]) -> tuple[ObservedDomain, ...]:
@@ -389,7 +398,7 @@ class _TargetObserver(Struct, frozen=True):
         return replace(target, domains=owned, owned_elsewhere=tuple(owned_elsewhere))
 
     def _with_uploads(self, target: ObservedTarget, label: str) -> ObservedTarget:
-        """Add from the state our copies missing in the target's list, and until when in use."""
+        """Add our stored copies that the target's list lacks, and until when copies are in use."""
         uploads = [upload for upload in self.stored.remembered.uploads if upload.target == label]
         if target.remotes_hidden:
             target = inferred.with_remembered_remotes(target, self.stored.versions, uploads)

@@ -1,4 +1,4 @@
-"""Work outside a run: plans, status and surveys, which only read, and the rehearsal of orders."""
+"""Work outside `sync`: plans, statuses and surveys, which only read, and rehearsals of orders."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def statuses_of(
 
 
 def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -> LineageStatus:
-    """Return the status. A certificate from another client's files is judged by the files; if the
-    files are unreadable, by the certificate last adopted.
+    """Return the status of a lineage and its domains. If the certificate comes from another
+    client's files, the names are the files' names, or the stored names if the files are unreadable.
     """
     unreadable, desired = None, ports.part_of(desired)
     try:
@@ -138,14 +138,14 @@ def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -
         status = with_hold(status, LineageReconciler(desired, ports).plan(observed))
     if all(subject.lineage != desired.lineage for subject in recorded.troubles):
         return status
-    # The plan of a scheduled run has the steps that wait after a failure, and until when.
+    # Plan as a scheduled run does. Only such a plan says until when a step waits after a failure.
     plan = LineageReconciler(desired, ports, RunRules(keeps_pauses=True)).plan(observed)
     return with_failures(status, recorded, observed, plan)
 
 
 def recorded(state: StateStore) -> Recorded:
-    """Return the records of all certificates and of runs. An unusable key is the returned
-    `problem`. Raises `StateError` if the records cannot be read.
+    """Return the records of all certificates and of runs. If the state's key is unusable, the
+    returned records have a `problem`. Raises `StateError` if the records cannot be read.
     """
     problem = None
     try:
@@ -185,8 +185,9 @@ def _here(notice: Notice, host: str) -> Notice:
 
 
 def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> tuple[Plan, Plan]:
-    """Return two plans of one lineage: with the refusals that follow an adoption, and without. The
-    plans are equal if the lineage adopts no certificate.
+    """Return two plans of one lineage. If a certificate is to be adopted from files, the first plan
+    has the refusals that will follow the adoption, and the second plan lacks these refusals.
+    Otherwise the plans are equal.
     """
     desired = ports.part_of(desired)
     try:
@@ -230,15 +231,18 @@ class Proofs:
 
     #: The DNS accounts and the CA to ask.
     ports: Ports
+    #: By account, the error about the clock; `None` for a right clock.
     _clocks: dict[str, errors.CertferryError | None] = field(default_factory=dict, init=False)
+    #: Protects `_clocks`.
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
-        """Return the plan; add a finding if an error would stop the plan's order. For an order that
-        nothing stops, add the names already proven by permanent records. Raises `Interrupted`.
+        """Return the plan with the results for the plan's order. Raises `Interrupted`.
 
-        If all targets of a plan without an order lack a domain, add a finding if the DNS account
-        lacks a zone for the names as well.
+        - An error would stop the order: add the error as a finding.
+        - Nothing would stop the order: add the names already proven by permanent records.
+        - The plan has no order, because no target has a domain for the certificate: add a finding
+          if the DNS accounts lack a zone for the names as well.
         """
         step, accounts = plan.issue_now, ", ".join(desired.dns_accounts)
         if step is None and _is_for_nothing(plan) and accounts:
@@ -268,7 +272,8 @@ class Proofs:
         """Return the error if this machine's clock differs from the clock of the account's service,
         or if the service cannot be asked; otherwise `None`.
 
-        Services refuse requests from a wrong clock, and the keys would seem wrong.
+        Services refuse requests with a wrong time, and the refusal looks like a refusal of the
+        keys.
         """
         dns = self.ports.dns[label]
         with self._guard:
@@ -284,7 +289,7 @@ class Proofs:
 
 
 def _is_for_nothing(plan: Plan) -> bool:
-    """Return whether all targets lack a domain for the certificate."""
+    """Return whether the plan has no domain for the certificate, and a target said why."""
     blocked = [finding.error for finding in plan.having(Weight.BLOCKED) if finding.domain is None]
     is_refused = any(isinstance(error, errors.TargetRejected) for error in blocked)
     return is_refused and not (plan.rollouts or plan.unchanged)
@@ -307,8 +312,8 @@ class Rehearsed(Struct, frozen=True):
 def rehearse(
     ports: Ports, certificates: Sequence[DesiredCertificate], issuer: Issuer, *, renew: bool
 ) -> Rehearsed:
-    """Have `issuer` issue test certificates for the orders of `sync` (with `renew`, of `sync
-    --renew`), also for orders that wait, and return the results. Raises `StateError`,
+    """Have `issuer` issue a test certificate for each order that `sync` would make now or after a
+    wait (with `renew`: `sync --renew`), and return the results. Raises `StateError`,
     `StateNotStored` and `Interrupted`.
     """
     plans = plans_of(ports, certificates, renew=renew)
@@ -324,8 +329,8 @@ def rehearse(
 
 
 def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> LineageReport:
-    """Have the ports' issuer issue a test certificate, drop the certificate, and return the report:
-    done, waiting or failed. Raises `Interrupted` and `StateNotStored`.
+    """Have the issuer in `ports` issue a test certificate, and discard the certificate. Return the
+    report: done, waiting or failed. Raises `Interrupted` and `StateNotStored`.
     """
     request = IssueRequest(
         lineage=desired.lineage,
@@ -421,9 +426,9 @@ def survey_accounts(
 
 
 def _served(survey: Survey, probe: Probe, now: Clock, say: Say) -> dict[str, tuple[Served, ...]]:
-    """Return, by domain, the certificates at the edges, without domains known to lack HTTPS.
+    """Return the certificates at the edges, by domain. Domains known to lack HTTPS are not asked.
 
-    The edges of a few domains are asked at a time, so that progress can be reported in between.
+    The domains are asked in groups, and progress is reported before each group.
     """
     names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
     served: dict[str, tuple[Served, ...]] = {}
@@ -436,8 +441,8 @@ def _served(survey: Survey, probe: Probe, now: Clock, say: Say) -> dict[str, tup
 
 
 def _count(say: Say, counted: Text, now: Clock, begun: datetime, count: int, total: int) -> None:
-    """Report the number of finished domains, and the time left at the same pace; only at every
-    `_apart`-th domain before the last.
+    """Report the number of finished domains, with the expected time left if at least `LONG`. Report
+    only at every `_apart`-th domain, and not at the last domain.
     """
     if count % _apart(total) or count == total:
         return

@@ -24,10 +24,10 @@ def observe_receiver(
     versions: tuple[Version, ...],
     last: RolloutRecord | None,
 ) -> observation.ObservedTarget:
-    """Return a receiver as an observed target, with one domain that stands for the receiver. A
-    receiver that cannot be observed has an `UNAVAILABLE` domain with the error.
+    """Return a receiver as an observed target with a single domain, which stands for the receiver.
+    If the receiver cannot be observed, the domain is `UNAVAILABLE` and has the error.
 
-    The receiver compares its content with the `last` delivery, if that delivery succeeded.
+    The receiver gets the `last` delivery for comparison, if that delivery succeeded.
     """
     delivered = None
     if last is not None and last.verified_at is not None:
@@ -53,7 +53,7 @@ def observe_receiver(
 
 
 def deliver(step: Deploy, context: StepContext) -> StepOutcome:
-    """Deliver the certificate to a receiver, and store that the rollout was verified or has failed.
+    """Deliver the certificate to a receiver, and store the success or the failure.
 
     Return the outcome: done or failed. Raises `LeaseLost`, `Interrupted` and `StateError`.
     """
@@ -73,7 +73,7 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
         )
         begun = replace(
             begun,
-            # A directory keeps the digest of its program in a receipt of its own.
+            # For a directory, the receiver itself stores the program's digest, in a receipt.
             program_digest=delivery.program.digest
             if isinstance(delivery, CommandDelivery)
             else None,
@@ -82,7 +82,7 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
         state.save_rollout(begun)
         _hand_over(context.ports.receiver(delivery), context.lineage, bundle)
     except CertferryError as error:
-        # A failed delivery is not tried again in this run, because a command may be costly.
+        # The failure keeps this run from trying again, because a command may be costly.
         state.save_rollout(replace(begun, failed_at=context.now))
         context.record_failure(step, error)
         return result.with_error(error)

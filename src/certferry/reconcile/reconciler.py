@@ -1,7 +1,7 @@
 """The main job: for each lineage, observe the world, compare with the declaration, carry out the
 difference, and observe again until the certificate is served.
 
-Each pass over a lineage observes and plans anew, so a run may be killed in the middle of a step.
+Each round of this work, a pass, observes and plans anew, so a run may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ _log = logging.getLogger(__name__)
 def plan_lineage(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> plans.Plan:
-    """Return the plan without refused steps, and without an order that no target could take."""
+    """Return the plan without the steps that safety refuses. An order is left out as well if
+    deployments are declared and none could take the certificate.
+    """
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
     could_take_it = plan.rollouts or plan.unchanged or plan.drifts
@@ -76,9 +78,9 @@ def plan_lineage(
 def plan_outdated(
     plan: plans.Plan, outdated: Outdated, now: datetime, *, renews: bool
 ) -> plans.Plan:
-    """Return the plan with a finding that says why this host only delivers to receivers, and
-    without other findings about the whole certificate. The finding is a refusal if the operator of
-    this run asked for a renewal (`renews`).
+    """Return the plan of an outdated declaration, by which this host only delivers to receivers. A
+    finding says why, and replaces the findings about the whole certificate. The finding is a
+    refusal if the operator asked for a renewal (`renews`). The plan cleans no challenge records.
     """
     weight = plans.Weight.SKIPPED if outdated.is_tolerated(now) else plans.Weight.BLOCKED
     weight = plans.Weight.REFUSED if renews else weight
@@ -88,7 +90,7 @@ def plan_outdated(
 
 
 class Outcomes:
-    """The latest outcome of each step of a lineage, for reports and for when to pass again."""
+    """The latest outcome of each step of a lineage, and the waits until the next pass."""
 
     def __init__(self, lineage: str, progress: Progress) -> None:
         self._lineage = lineage
@@ -99,7 +101,7 @@ class Outcomes:
         self.has_looked = False
 
     def begin_pass(self) -> None:
-        """Forget the waits and the trouble of the last pass: the new pass finds both anew."""
+        """Forget the last pass's waits, and the error that stopped the last pass (`trouble`)."""
         self._trouble = None
         self._waits.clear()
 
@@ -114,13 +116,13 @@ class Outcomes:
             self._progress(StepEnded(self._lineage, outcome))
 
     def note_plan(self, plan: plans.Plan, observed: Observation) -> None:
-        """Store how each step stands that this pass does not carry out; drop obsolete outcomes."""
+        """Store outcomes for the steps not carried out in this pass, and drop obsolete outcomes."""
         self.has_looked = True
         unread = {(rollout.target, rollout.domain) for rollout in plan.rollouts if rollout.unread}
         earlier = {key: _under(past, plan, observed) for key, past in self._latest.items()}
         after = {key: past for key, past in earlier.items() if past is not None}
         for standing in reports.standings(plan, observed):
-            # A change in progress at an unread target stands as the run last reported.
+            # An unread target hides how far the change is, so a waiting deployment stays waiting.
             is_unread = (standing.target, standing.domain) in unread
             outcome = self._as_begun(standing) if is_unread else standing
             last = after.get(outcome.key)
@@ -273,10 +275,9 @@ class LineageReconciler:
         return self._outcomes.next_look()
 
     def _left_to_host(self, held: errors.LeaseHeld, since: datetime) -> reports.StepOutcome:
-        """Return the outcome for a lineage left to the host at work on the lineage.
-
-        If the host has not renewed the lease since the pass before, the host may be dead. The run
-        then waits for the end of the lease, and goes on.
+        """Return the outcome for a lineage left to the host with the lease. If the host has not
+        extended the lease since this run's previous pass, the host may be dead: the outcome then
+        has a wait for the end of the lease, so another pass follows.
         """
         left = reports.StepOutcome(None, reports.Outcome.ELSEWHERE, held.message)
         left = replace(left, host=held.host, since=held.since)
@@ -299,7 +300,7 @@ class LineageReconciler:
                 self._work_unless_another_does(remembered)
                 return
         observed, plan = self._observe_and_plan(remembered)
-        # Without a lease, write to no target and report no doubts: another run may be the cause.
+        # A doubt (drift, a time-out) may come from another run's work, so a doubt needs the lease.
         is_open = (
             self._lease_busy_since is not None or plans.doubts_in(plan, observed) - self._certain
         )
@@ -311,8 +312,8 @@ class LineageReconciler:
             self._work(*self._recheck(observed, plan, anew=bool(is_open)), lease)
 
     def _work_unless_another_does(self, before: Remembered) -> None:
-        """Take the lease; work, unless another host has the work. If another run holds the lease,
-        `LeaseHeld` is raised before any service is asked.
+        """Take the lease, and make the pass unless another host has done the work or will do it.
+        Raises `LeaseHeld` before any service is asked if another run has the lease.
         """
         with self._ports.lease(self.desired.lineage) as lease:
             remembered = self._ports.state.remembered(self.desired.lineage)
@@ -345,9 +346,8 @@ class LineageReconciler:
         self._follow(plan, observed, lease)
 
     def _must_be_confirmed(self, plan: plans.Plan) -> None:
-        """Raise `PlanChanged` if the first plan differs from the confirmed plan, if any.
-
-        Later plans are cut to the first plan (`plan`).
+        """Raise `PlanChanged` if an operator has confirmed a plan and the first plan differs. Keep
+        the first plan, which limits all later plans (see `plan`).
         """
         if self._digest is not None and self._confirmed is None:
             must_be_confirmed([plan], self._digest)
@@ -355,8 +355,9 @@ class LineageReconciler:
 
     @property
     def _is_left_to_others(self) -> bool:
-        """Whether the run may leave the lineage to another host. Only a scheduled run may, until
-        the run has observed the lineage; an operator who starts a run wants this host to observe.
+        """Whether the run may leave the lineage to another host: in a scheduled run over a shared
+        state, until the run has observed the lineage. An operator who starts a run wants this host
+        to observe.
         """
         by_itself = self._rules.keeps_pauses and self._issuing is Issuing.IF_DUE
         return by_itself and self.seen is None and self._ports.state.is_shared
@@ -375,7 +376,9 @@ class LineageReconciler:
         return self.awaits_another
 
     def _was_verified_by_another(self, remembered: Remembered) -> bool:
-        """Return whether another host verified all domains since the run began; report if so."""
+        """Report every domain as verified if another host has verified all since the run began.
+        Return whether another host has.
+        """
         standing = verified_since(self.desired, remembered, self._begun)
         if standing:
             self._versions = remembered.versions
@@ -386,7 +389,7 @@ class LineageReconciler:
     def _recheck(
         self, before: Observation, plan: plans.Plan, *, anew: bool
     ) -> tuple[Observation, plans.Plan]:
-        """Observe and plan under the lease; in case of changes or doubts, without cached lists."""
+        """Observe and plan under the lease; if changes or doubts appear, repeat without caches."""
         observed = self._observe(anew=anew)
         if observed != before:
             plan = self.plan(observed)
@@ -409,7 +412,7 @@ class LineageReconciler:
         return observed
 
     def plan(self, observed: Observation) -> plans.Plan:
-        """Return the plan. In a run under a digest, later plans only write as the first plan."""
+        """Return the plan. If a plan was confirmed, the result has only writes of that plan."""
         plan, confirmed = self._plan(observed, self._issuing), self._confirmed
         if confirmed is None:
             return plan
@@ -418,7 +421,7 @@ class LineageReconciler:
         return only_confirmed(plan, confirmed)
 
     def _plan(self, observed: Observation, issuing: Issuing) -> plans.Plan:
-        """Return the plan. If the CA's limits forbid an order now, the order waits."""
+        """Return the plan. If CAs' limits forbid an order, the order waits and the rest goes on."""
         times = Times(
             now=self._ports.now(),
             begun=self._begun,
@@ -461,8 +464,8 @@ class LineageReconciler:
 def lease_busy(
     error: errors.LeaseHeld | errors.LeaseLost, ports: Ports, since: datetime
 ) -> reports.StepOutcome:
-    """Return the outcome of a pass without the lease: a wait for the other run, or a failure after
-    too long a wait, because the other run may hang. `since` is when the lease was first refused.
+    """Return the outcome of a pass that did not get the lease, or lost the lease: a wait for the
+    other run, or a failure after too long a wait. `since` is when the waiting began.
     """
     now, longest = ports.now(), max(ports.verify_timeout, AT_LEAST)
     deadline = since + longest
@@ -498,9 +501,9 @@ class Reconciler:
         scheduled: bool = False,
         before: reports.SyncReport | None = None,
     ) -> reports.SyncReport:
-        """Reconcile the certificates, store the run's end, and return the report, with any error of
-        storing the end. The stored end also counts `before`, the report of earlier tries. A
-        `scheduled` run keeps pauses. Raises `StateError` and `StateNotStored`.
+        """Reconcile the certificates, store the run's end, and return the report. If storing fails,
+        the report has the error. `before`: the report of the run's earlier tries. A `scheduled` run
+        keeps the pauses after failures. Raises `StateError` and `StateNotStored`.
         """
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
@@ -525,7 +528,7 @@ class Reconciler:
         return report
 
     def _store_sightings(self, report: reports.SyncReport) -> None:
-        """Store the run's sightings, for commands that ask no service."""
+        """Store which places had the certificate, for commands that ask no service."""
         after = partial(after_run, seen=with_delivered(self._seen, report.lineages))
         before = self.ports.state.sightings()
         if after(before) != before:

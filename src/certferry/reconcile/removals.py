@@ -72,11 +72,11 @@ def keep(step: Retire, context: StepContext) -> None:
 
 
 def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[StepOutcome]:
-    """Remove copies of unknown origin, and yield the outcomes: one for each copy removed or failed,
-    and one for all copies that stay at a target.
+    """Remove copies of unknown origin, and yield an outcome for each copy removed or failed, and a
+    single outcome for all copies that stay at a target. Raises as `retire`.
 
-    After a refusal of access, the account's remaining copies are left alone in this run, as are
-    copies beyond the run's limit.
+    Copies beyond the run's limit are left alone. If an account refuses access, the account's
+    remaining copies are left alone in this run.
     """
     for target in dict.fromkeys(step.target for step in steps):
         if target in context.keeping:
@@ -87,8 +87,8 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
                 continue
             result = retire(step, context)
             if isinstance(result.error, TargetRejected):
-                # No operator asked for this removal. Without the pause, every run would try again
-                # and fail.
+                # The refusal is not a failure, because no operator named this copy. The stored
+                # pause keeps every run from trying the removal again.
                 keep(step, context)
                 result = replace(result, outcome=Outcome.UNCHANGED)
             if result.outcome is Outcome.UNCHANGED:
@@ -126,9 +126,11 @@ lineage, the time is the time-out of the verification.
 def without_claimed(
     observed: ObservedTarget, lineage: str, target: str, ports: Ports
 ) -> ObservedTarget:
-    """Drop from `others` the copies owned by lineages: all copies of other declared lineages, and
-    the copies of the newest versions of stored lineages. Add until when each other copy counts as
-    in use, and since when a change of another lineage is open at the target.
+    """Return the target with only those copies in `others` that a run may remove.
+
+    Two kinds of copies are dropped: the copies of other declared lineages, and valid copies of the
+    two newest versions of the remaining stored lineages. Two facts are added: until when each copy
+    counts as in use, and since when another lineage's change is open at the target.
     """
     declared = ports.claims.lineages - {lineage}
     found_owners = {owner_of(other.label) for other in observed.others}
@@ -149,8 +151,9 @@ def without_claimed(
 
 
 def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
-    """Return when the newest open change of another lineage was accepted by the target, or else
-    begun; `None` without such a change.
+    """Return when the target accepted the newest open change of another lineage, or else when that
+    change began; `None` without an open change. A failed change is not open, nor is a change older
+    than `SETTLING` (for a lineage that no file declares: than the time limit of verification).
     """
     now, rollouts = ports.now(), ports.state.open_rollouts(target)
     elsewhere = ports.state.declared_among({record.lineage for record in rollouts})
@@ -158,7 +161,7 @@ def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None
     def is_arriving(record: RolloutRecord) -> bool:
         is_declared = record.lineage in ports.claims.lineages or record.lineage in elsewhere
         time = SETTLING if is_declared else ports.verify_timeout
-        # A beginning in the future comes from a clock that was ahead.
+        # A moment in the future comes from a clock that was ahead, and does not count.
         return record.failed_at is None and now - time < record.asked_at <= now
 
     arriving = [
@@ -184,11 +187,11 @@ def clean(step: Clean, context: StepContext) -> StepOutcome:
 def without_order(
     observed: Observation, lineage: str, ports: Ports, lease: Lease | None
 ) -> Observation:
-    """Delete the stored order, and return the observation without the order. The order no longer
-    fits the declaration, for example because a mistyped name was corrected.
+    """Delete an order that no longer fits the declaration, for example because a mistyped name was
+    corrected. Return the observation without the order.
 
-    If `lease` is `None`, the lease is taken for the call. Raises `LeaseHeld` if another run has the
-    lease.
+    If `lease` is `None`, take the lease for the call. Raises `LeaseHeld` if another run has the
+    lease, `LeaseLost` and `StateError`.
     """
     with ports.lease(lineage) if lease is None else nullcontext(lease) as held:
         ports.state.drop_order(held)

@@ -1,9 +1,8 @@
-"""A scheduled run with retries: the run tries failed lineages again after the pauses that Let's
-Encrypt asks for, if a pause is at most 100 minutes.
+"""A scheduled run with retries: the run tries failed lineages again after a pause, if the pause is
+at most `LONGEST_IN_A_RUN`. Let's Encrypt recommends the lengths of the pauses.
 
-Without retries a failure would last until the next scheduled run. A run without failures ends
-after the first try. If the run is killed during a pause, the next scheduled run goes on: the state
-has the moments of the failures.
+Without retries a failure would last until the next scheduled run. If the run is killed during a
+pause, the next scheduled run keeps the pause, because the state has the moment of the failure.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class ScheduledRun:
         return report
 
     def _next_tries(self, report: SyncReport) -> dict[str, datetime]:
-        """Return, for each lineage to try again in this run, the moment of the next try."""
+        """Return the lineages to try again in this run, each with the moment of the next try."""
         now = self._ports.now()
         tries = ((each.lineage, self._next_try(each, now)) for each in report.lineages)
         return {
@@ -84,7 +83,8 @@ class ScheduledRun:
         paused = [
             s.error for s in report.having(Outcome.WAITING) if s.error and s.error.retry.after
         ]
-        # Refused keys need an operator, because services lock accounts after repeated tries.
+        # If services refused the credentials, an operator has to act. Repeated tries would make
+        # the services lock the accounts.
         refused = [
             isinstance(error, errors.DnsAccessDenied | errors.TargetAccessDenied)
             for error in failed
@@ -98,7 +98,7 @@ class ScheduledRun:
             if not any(error.retry.allowed for error in failed) or pause > LONGEST_IN_A_RUN:
                 return None
             ends = now + pause
-        # If a service asks for a later moment than our own pause, the service's moment counts.
+        # If a service asked for a later moment than the end of the pause, that moment counts.
         by_ca = [
             error
             for error in paused

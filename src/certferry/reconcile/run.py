@@ -113,8 +113,8 @@ class Run:
 
     def pause(self, seconds: float) -> None:
         """Wait (`ports.progress.Pause`). If the run is stopped before or during a wait, the wait
-        raises `Interrupted`. The same thread's later waits are for cleaning up: together they may
-        last `_cleaning_up` seconds, and a longer wait raises again.
+        raises `Interrupted`. The thread may then still wait to clean up, for `_cleaning_up` seconds
+        in total. A wait beyond that total raises `Interrupted` at once.
         """
         left: float | None = getattr(self._interrupted, "left", None)
         if left is None:
@@ -148,10 +148,10 @@ def stopped() -> Interrupted:
 
 @contextmanager
 def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[BegunRun | None]:
-    """Store, for a `with` block, that a run is in progress. Yield the run, or `None` if the state
-    cannot be used; only the debug log has the error.
+    """Store that a run is in progress, until the end of the `with` block. Yield the run, or `None`
+    if the state cannot be used; that error appears only in the debug log.
 
-    Also log warnings about earlier runs without an end, and about problems of this host.
+    Also log warnings about killed runs, and about problems of this host's clock and name.
     """
     begun = None
     with ExitStack() as ending:
@@ -194,8 +194,8 @@ def _end(state: StateStore, run: BegunRun) -> None:
 
 
 def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:
-    """Return a notice for each of this host's runs that died since the last run began; an empty
-    tuple if the state cannot tell. Changes nothing.
+    """Return a notice for each of this host's runs that was killed since the last run began; an
+    empty tuple if the state cannot tell. Changes nothing.
     """
     try:
         unended = state.unended_runs()
@@ -218,7 +218,7 @@ def _words(run: BegunRun) -> Text:
 
 
 class Ports(Struct, frozen=True):
-    """The ports of one run."""
+    """The connections of one run to the outside: services, edges, files, state and clock."""
 
     issuer: Issuer  #: The CAs.
     source: CertificateSource  #: The files of other clients.
@@ -226,7 +226,7 @@ class Ports(Struct, frozen=True):
     targets: Mapping[str, DeployTarget]  #: Accounts at targets, by label.
     receiver: Callable[[Delivery], Receiver]  #: Returns the receiver of a delivery.
     probe: Probe  #: Asks edges for their certificates.
-    state: StateStore
+    state: StateStore  #: The records kept between runs.
     now: Clock  #: The only clock of the run.
     progress: Progress  #: Takes events, also for the history (`history_keeper`).
     #: The time within which a domain should serve the bound certificate.
@@ -238,7 +238,7 @@ class Ports(Struct, frozen=True):
     outdated: Mapping[str, Outdated] = struct_field(default_factory=dict)
 
     def part_of(self, desired: DesiredCertificate) -> DesiredCertificate:
-        """Return the certificate, cut to this host's receivers if another host's file counts."""
+        """Return the certificate, limited to this host's receivers if `outdated` has it."""
         return only_receivers(desired) if desired.lineage in self.outdated else desired
 
     def lease(self, lineage: str) -> AbstractContextManager[Lease]:
@@ -310,11 +310,11 @@ class StepPlace(Struct, frozen=True):
 
 
 class StepContext(Struct, frozen=True):
-    """Everything that carrying out a step needs."""
+    """The facts and ports with which a pass carries out its steps."""
 
     desired: DesiredCertificate  #: The declaration of the lineage.
     observed: Observation  #: The observation behind the plan.
-    ports: Ports
+    ports: Ports  #: The ports of the run.
     lease: Lease | None = None  #: `None` in a pass that writes to no service.
     #: Accounts that refuse to remove copies in this run.
     keeping: set[str] = struct_field(default_factory=set)
@@ -369,16 +369,16 @@ class StepContext(Struct, frozen=True):
     def begin(
         self, step: Deploy | Verify, place: StepPlace, *, repairing: bool = False
     ) -> RolloutRecord:
-        """Return the open rollout record for the step's version and domain, or a new record. If the
-        step repairs drift, the record says so; `repairing` counts the repair. A new or changed
-        record is stored, unless another run has stored a record meanwhile.
+        """Return the open rollout record for the step's version and domain, or a new record. For a
+        step that undoes another tool's change, note the change in the record; with `repairing`,
+        count a repair. Store a new or changed record unless another run was first.
         """
         now, last, fingerprint = self.now, place.domain.last, place.version.fingerprint
         record = open_record(place.domain, fingerprint, now)
         if record is None:
             record = RolloutRecord(self.lineage, step.target, step.domain, fingerprint, now)
             if last is not None:
-                # Repairs under the previous certificate do not count for the new certificate.
+                # Repairs during the previous certificate's rollout do not count for the new one.
                 repairs = last.repairs if last.fingerprint == fingerprint else ()
                 before = last.settings_before
                 record = replace(record, sent=last.sent, settings_before=before, repairs=repairs)
@@ -440,12 +440,11 @@ class _NextPass(Generic[W]):
 
 
 class WorkQueue(Generic[W]):
-    """Carries out work in at most `workers` threads until all work has ended. Work is dropped, and
-    does not count as ended, if its next pass would come after `limit`.
+    """Carries out work in at most `workers` threads until all work has ended. `ended` is called for
+    each work that has ended. Work with a next pass after `limit` is dropped without the call.
 
-    `ended` is called for each piece of work that has ended. First passes and due later passes take
-    turns: ten thousand orders must not delay the verification of one certificate, and many slow
-    verifications must not delay orders.
+    First passes and due later passes take turns: ten thousand orders must not delay the
+    verification of a single certificate, and many slow verifications must not delay orders.
     """
 
     def __init__(
@@ -504,8 +503,8 @@ class WorkQueue(Generic[W]):
             self._changed.notify_all()
 
     def _await_need(self, pool: ThreadPoolExecutor) -> None:
-        """Wait once. If a pass is due, and no thread is busy or no pass ended during the wait,
-        start another thread. Raises `Interrupted`, or the error of a pass.
+        """Wait once. Then start a thread, up to `_workers`, if a pass is due, and no thread is busy
+        or no pass ended during the wait. Raises `Interrupted`, or the error of a pass.
         """
         if self._run.is_stopped:
             raise stopped()
@@ -564,7 +563,7 @@ class WorkQueue(Generic[W]):
 
 
 def in_thread(work: Callable[[], T], name: str | None = None) -> Future[T]:
-    """Begin work in a thread that cannot keep the process alive; return the future result."""
+    """Begin work in a daemon thread, and return the future result."""
     coming: Future[T] = Future()
 
     def carry_out() -> None:
@@ -578,7 +577,7 @@ def in_thread(work: Callable[[], T], name: str | None = None) -> Future[T]:
 
 
 class _Reading(Generic[S, T]):
-    """A call of a reader, as work that ends after one pass."""
+    """A `Work` with a single pass, which calls a function and keeps the result."""
 
     def __init__(self, reader: Callable[[S], T], subject: S) -> None:
         self._read = reader

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class AccountNotes:
-    """An `AccountMemory` of one account, kept in the state."""
+    """Short notes about one account (`AccountMemory`), stored in the state if `is_kept`."""
 
     #: Returns the state; called only when a note is read or written.
     state: Callable[[], StateStore]
@@ -70,9 +70,9 @@ class AccountNotes:
 
 
 class Paces:
-    """The pace of each account at each service. The runs of this process keep one pace together.
-    With a `state` that takes reservations, all processes and hosts using the state keep the pace
-    together. `is_shared` says that hosts share the state.
+    """Limits the requests per second of each account at each service. All runs of this process
+    share a limit. If a `state` is given and takes reservations, all processes and hosts that use
+    the state share the limit. `is_shared`: several hosts use the state.
     """
 
     def __init__(
@@ -101,15 +101,16 @@ class Paces:
         state: Callable[[], StateStore], key: tuple[str, str, float], count: int
     ) -> timedelta | None:
         account, service, per_second = key
-        # Rounded up, so a second never holds one request more than `per_second`.
+        # Rounded up, so no second has more than `per_second` requests.
         interval = timedelta(microseconds=math.ceil(10**6 / per_second))
         return state().reserve(account, service, interval, count)
 
     def called(self, account: AccountTable, described: adapters.Described, settings: object) -> str:
-        """Return the name under which the state counts an account's requests. Usually the name is
-        the account's label. In a state shared by hosts the name is a digest of the public parts of
-        the account's keys (`ports.adapter.Variable`), because hosts may give one account different
-        labels. An account without public parts keeps the label.
+        """Return the name under which the state counts an account's requests.
+
+        Usually the name is the account's label. If hosts share the state, the name has a digest of
+        the public parts of the account's keys (`ports.adapter.Variable`), because hosts may give
+        the same account different labels. An account without public parts keeps the label.
         """
         public = [variable.key for variable in described.adapter.ENVIRONMENT if variable.is_public]
         parts = [part for key in public if (part := getattr(settings, key, None))]
@@ -122,8 +123,8 @@ class Paces:
 
 @dataclass(eq=False)
 class VendorAccounts:
-    """The accounts of the settings, for one run. Each returned port is connected anew, and
-    connecting sends nothing.
+    """Connects the accounts of the settings for one run. Each call connects anew, and connecting
+    sends nothing.
     """
 
     #: The settings with the accounts and the certificates.
@@ -140,9 +141,9 @@ class VendorAccounts:
     table: adapters.AdapterTable = field(default_factory=adapters.installed)
 
     def meant(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
-        """Return the ports of the accounts used by certificates: DNS providers and targets, by
-        label. If an adapter is broken, every call of the account's port fails. Raises one
-        `ConfigError` for all mistakes.
+        """Connect the accounts used by certificates. Return two mappings by label, the DNS
+        providers and the targets. An account with a broken adapter gets a port whose calls all
+        fail. Raises one `ConfigError` for all mistakes.
         """
         certificates, errors = self.settings.certificates, list[ConfigError]()
         served = [
@@ -172,7 +173,9 @@ class VendorAccounts:
         return ports
 
     def labels(self, family: adapters.Family) -> tuple[str, ...]:
-        """Return the labels of a family's accounts, unknown types included. Imports nothing."""
+        """Return the labels of the accounts in a family (DNS providers, or targets). Accounts of an
+        unknown type are included. Imports nothing.
+        """
         accounts = self.settings.accounts.values()
         others = [other for other in adapters.FAMILIES.values() if other != family]
         return tuple(
@@ -204,8 +207,8 @@ class VendorAccounts:
         return objects
 
     def survey_of(self, label: str) -> Callable[[Looked], Survey]:
-        """Return the function that surveys a target. For a target that cannot list domains, the
-        survey holds only this failure. Raises `ConfigError`.
+        """Return the function that surveys a target. If the target cannot list domains, the
+        function returns a survey without domains and with an error. Raises `ConfigError`.
         """
         target = self.target(label)
         if isinstance(target, Surveyed):
@@ -222,9 +225,10 @@ class VendorAccounts:
         return account.zones() if isinstance(account, ZoneKeeper) else None
 
     def credentials_work(self, label: str) -> bool:
-        """Test an account's credentials by calls that only read; return whether the adapter has
-        such a call. Raises `CertferryError` if the service refuses the credentials or cannot be
-        asked, unless the adapter returns the refusal as a problem (`Examined.examine`).
+        """Test an account's credentials by calls that only read. Return whether a test was made:
+        `False` means that the adapter has no call for a test. Raises `CertferryError` if the
+        service refuses the credentials or cannot be asked. A refusal that the adapter returns as a
+        problem (`Examined.examine`) is not raised.
         """
         type_, has_called = self.settings.accounts[label].type, False
         if self.table.is_known(adapters.DNS_PROVIDERS, type_):

@@ -1,8 +1,8 @@
 """The adapters of certferry and of other packages, all found through entry points.
 
-An adapter is imported when an account of the adapter's type is first used, so a package that cannot
-be imported fails only the accounts using the package. If a call to another package's port ends with
-an unexpected exception, the exception counts as a failure of that package.
+An adapter is imported when an account of the adapter's type is first used. Therefore a package that
+cannot be imported fails only the accounts using the package. If a call to another package's adapter
+raises an unexpected exception, the call fails with an error that names the package (`Guard`).
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Described:
             return timedelta(0)
         usual = {field.name: field.default for field in dataclasses.fields(self.adapter.Settings)}
         days = written.get(name, usual[name])
-        # Connecting the account reports a value that is not a number.
+        # A value that is not a number counts as zero. Connecting the account reports the value.
         return timedelta(days=days) if isinstance(days, int) else timedelta(0)
 
 
@@ -185,8 +185,8 @@ def in_short(error: BaseException) -> str:
 
 
 def _mistakes(description: Described, module: str) -> Iterator[Text]:
-    """Yield the mistakes in an adapter's module. Only the first mistake is of use: after a missing
-    name, the next check may raise.
+    """Yield the mistakes in an adapter's module. The caller must stop after the first mistake: the
+    next check may raise, for example because of a missing name.
     """
     names: Any = description.adapter
     missing = [name for name in _MUST_HAVE if not hasattr(names, name)]
@@ -287,7 +287,9 @@ class Family(Struct, frozen=True):
 
 
 def _is_a(answer: object, kind: Any) -> bool:
-    """Return whether a port's answer has this type, members of a collection included."""
+    """Return whether a port's answer has the type `kind`. In a collection, each member must have
+    the type of the members as well.
+    """
     if not isinstance(answer, get_origin(kind) or kind):
         return False
     members = {member for member in get_args(kind) if member is not Ellipsis}
@@ -403,8 +405,8 @@ class AdapterTable:
         ]
 
     def meanings_of(self, code: str) -> Mapping[Text, adapters.CodeMeaning]:
-        """Return the meanings of a code, by service. If a service does not know the whole code, the
-        meaning of the longest known part before a dot counts.
+        """Return the meanings of a code, by service. If a service has no meaning for the whole
+        code, parts after the last dot are cut off until the service has a meaning.
         """
         meanings: dict[Text, adapters.CodeMeaning] = {}
         for family in (*FAMILIES.values(), CHANNELS):
@@ -483,10 +485,11 @@ class Guard(Struct, frozen=True):
 
     @contextmanager
     def over(self, refused: _Raised, lost: _Raised, *, has_key: bool = False) -> Iterator[None]:
-        """Replace exceptions of the block: `NoAnswer` by `lost`, and any other foreign exception,
-        `sys.exit` included, by `refused`. certferry's own errors and Ctrl-C pass. `has_key`: a
-        private key is among the call's arguments, so the log shows where the exception was raised,
-        but not the exception's message.
+        """Replace exceptions of the `with` block: `NoAnswer` by `lost`, and any other foreign
+        exception, `sys.exit` included, by `refused`. certferry's own errors and Ctrl-C pass.
+
+        `has_key`: a private key is among the call's arguments. The debug log then has the type and
+        the traceback of the exception, without the message.
         """
         try:
             yield
@@ -506,8 +509,9 @@ class Guard(Struct, frozen=True):
             raise refused(failed.message, hint=failed.hint) from exc
 
     def connecting(self, required: tuple[str, ...], connect: Callable[[], object]) -> object:
-        """Connect within the time limit, and return the port. Raises `BrokenAdapter`, also if the
-        port lacks a required method; errors of certferry's own, such as `ConfigError`, pass.
+        """Connect within the time limit, and return the port. Raises `BrokenAdapter` if connecting
+        fails or takes too long, or if the port lacks a required method. certferry's own errors,
+        such as `ConfigError`, pass.
         """
 
         def guarded() -> object:

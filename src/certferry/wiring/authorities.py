@@ -103,8 +103,8 @@ def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
         ca_bundle=ca.ca_bundle,
         proxy=ca.proxy,
         preferred_chain=acme.preferred_chain,
-        # A fallback CA may lack the profile: when that CA is asked, any certificate is better than
-        # none.
+        # A fallback CA may lack the profile. A certificate without the profile is better than no
+        # certificate.
         must_have_profile=ca is acme.usual,
         external=external,
         limits=limits_at(ca.directory),
@@ -156,8 +156,8 @@ def directory_of(name: str | None, settings: Settings) -> str:
 def persist_record_of(
     name: str, settings: Settings, state: StateStore, pause: Pause
 ) -> PersistRecord:
-    """Return the dns-persist-01 record for a name. The record also covers the wildcard of the name,
-    if the wildcard is asked for or declared.
+    """Return the dns-persist-01 record for a name. If `name` is a wildcard, or the file declares
+    the wildcard of the name, the record also covers the wildcard.
     """
     from certferry.adapters.acme.issuer import persist_record
     from certferry.core.certificates.names import base_name
@@ -189,8 +189,8 @@ def revocations(settings: Settings, state: StateStore, run: Run) -> Revocations:
 
 
 def finish_revocations(settings: Settings, ports: Ports) -> None:
-    """Finish the revocations begun by a `certferry revoke` that was killed. If the state is broken,
-    leave the revocations unfinished, and let the run go on.
+    """Finish the revocations that a killed `certferry revoke` left unfinished. An error of the
+    state is ignored, because the run itself reports the error.
     """
     names = {desired.lineage for desired in settings.certificates}
     with suppress(StateError):  # the run itself reports a broken state

@@ -22,7 +22,8 @@ def objects_of(settings: Settings) -> ObjectStore:
     parts = urlsplit(str(settings.state.database))
     prefix = parts.path.strip("/")
     if BUCKETS.get(parts.scheme):
-        # Accounts remember facts in the state, but the state is not open yet.
+        # An account's notes belong in the state. The state is not open yet, so the notes stay in
+        # memory.
         accounts = VendorAccounts(
             settings,
             lambda label: AccountNotes(empty_state, label, is_kept=False),

@@ -1,4 +1,6 @@
-"""The channels of notifications: find adapters, read settings, connect when a message is due."""
+"""The channels that bring messages to operators. A channel's adapter is found, configured and
+connected when a message has to be sent.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ class Channels:
     message_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def notify(self, change: Change) -> Mapping[str, Answered]:
-        """Change the stored notices and send the news: see
+        """Change the stored notices and send the new ones. See
         `reconcile.notifications.Notifications.notify`.
         """
         return self._notifications().notify(change)
@@ -143,15 +145,15 @@ def check(settings: Settings, adapters: AdapterTable | None = None) -> None:
 
 def check_one(account: AccountTable, adapters: AdapterTable) -> None:
     """Raise `ConfigError` for the mistakes in a channel's table."""
-    # A broken adapter is reported when a message is due: a broken channel does not fail a run.
+    # A broken channel must not fail a run. The broken adapter is reported when a message is sent.
     with suppress(BrokenAdapter):
         described = adapters.of_account(CHANNELS, account)
         bound(described, account, lambda _: Secret("not looked at"))
 
 
 def short_http(pause: Pause, service: str, per_second: float) -> Http:
-    """Open connections for messages with short timeouts and a single attempt. Errors name only the
-    service, because a channel's URL is a secret.
+    """Return an HTTP client for messages, with short timeouts and a single attempt. The client's
+    errors name only the service, because a channel's URL is a secret.
     """
     from certferry.adapters.http.exchange import Timeouts
     from certferry.adapters.http.http_client import HttpClient, Pacer

@@ -17,7 +17,7 @@ def now() -> datetime:
 
 
 def clock_of(run: Run, state: StateStore) -> Clock:
-    """Return the clock of a run: the state's clock if hosts share the state, or else the run's own.
-    Neither clock jumps if the machine's time is set later.
+    """Return the clock of a run: the state's clock if hosts share the state, or else `Run.now`. If
+    the machine's time is set during the run, neither clock jumps.
     """
     return state.now if state.is_shared else run.now

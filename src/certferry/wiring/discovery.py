@@ -30,8 +30,8 @@ from certferry.wiring.workspace import Workspace
 
 def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -> tuple[str, ...]:
     """Return the labels of the accounts in `named`, or of all accounts with domains if `named` is
-    empty. Raises `ConfigError` for a label that is not an account with domains, and for a file
-    without such accounts.
+    empty. Raises `ConfigError` if a label is not an account with domains, or if the file has no
+    account with domains.
     """
     labels = accounts.labels(TARGETS)
     for account in named:
@@ -50,7 +50,9 @@ def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -
 
 
 def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discovery:
-    """Return everything found in these accounts. Raises the errors of `must_be_read`."""
+    """Survey the accounts, and return the domains and certificates with their owners. Raises the
+    errors of `must_be_read`, `StateError` and `Interrupted`.
+    """
     settings, state = workspace.settings, workspace.state
     with_names = partial(as_known, source=PemFileSource(), state=state, read=True)
     declared = tuple(map(with_names, settings.declared))
@@ -96,8 +98,8 @@ def proposed(
 
 
 def must_be_read(discovery: Discovery) -> None:
-    """Raise one `ConfigError` if every account has wrong settings. If there is only one account,
-    raise the account's failure, if any.
+    """Raise one `ConfigError` if every account has wrong settings. If only one account was read and
+    failed, raise the account's error.
     """
     failures = [look.failure for look in discovery.accounts if look.failure is not None]
     wrong = [error for error in failures if isinstance(error, ConfigError)]

@@ -48,8 +48,9 @@ if TYPE_CHECKING:
 def examine(
     workspace: Workspace, run: Run, schedulers: Iterable[Scheduler], *, is_serving: bool = False
 ) -> tuple[Problem, ...]:
-    """Examine everything that a run relies on. `is_serving`: this process starts the scheduled runs
-    itself. Changes nothing. Raises `ConfigError`.
+    """Examine the files, accounts and services that a run needs, and return the findings, heaviest
+    first. `is_serving`: this process starts the scheduled runs itself. Changes nothing at services.
+    Raises `ConfigError`.
     """
     try:
         ports = workspace.connect(run, declares=False)
@@ -60,8 +61,9 @@ def examine(
 
 
 def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
-    """Return the reports of all accounts that offer a report, each made when needed. Raises
-    `ConfigError` if no account offers a report, or for wrong settings of an account.
+    """Return an iterator over the reports of all accounts that offer a report. Each report is made
+    when the caller takes the report. Raises `ConfigError` if no account offers a report, or if an
+    account has wrong settings.
     """
     accounts, reporting = workspace.accounts(run), list[Reporting]()
     for family, connect in ((TARGETS, accounts.target), (DNS_PROVIDERS, accounts.dns)):
@@ -81,7 +83,7 @@ def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
 
 
 class CheckedRun(Struct, frozen=True):
-    """The subject of an examination."""
+    """The settings, ports and schedulers that the checks examine."""
 
     settings: Settings  #: The settings of the file.
     ports: Ports  #: The ports of a run with the settings.
@@ -131,8 +133,8 @@ def without_state(
     *,
     is_serving: bool = False,
 ) -> tuple[Problem, ...]:
-    """Return the problem of a state that cannot be opened, and the problems of the files, the
-    schedule and the channels.
+    """Return the findings that need no state: `error`, which says why the state cannot be opened,
+    and the findings about the files, the schedule and the channels.
     """
     is_gone = isinstance(error, DatabaseUnavailable)
     code = Code.DATABASE_UNAVAILABLE if is_gone else Code.STATE_UNUSABLE
@@ -227,8 +229,8 @@ def _directory(run: CheckedRun) -> Client:
 
 
 def _standing(run: CheckedRun) -> frozenset[str]:
-    """Return the names proven by records of dns-persist-01. Return an empty set if the file does
-    not use the method or forbids lookups, or if the CA does not answer.
+    """Return the names that permanent records (dns-persist-01) prove. Return an empty set if the
+    file does not use permanent records or forbids lookups, or if the CA does not answer.
     """
     resolvers = resolvers_for(run.settings, run.pause)
     if run.settings.acme.dns_persist and resolvers is not None:

@@ -52,9 +52,9 @@ def _workspace(settings: Settings) -> Path:
 
 
 def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler, Scheduler]:
-    """Return the systemd timer, the systemd service and the user's crontab. Root gets units of the
-    system, as does the Debian package's user if the package's units are in use; any other user gets
-    units of that user.
+    """Return the systemd timer, the systemd service and the user's crontab. The units are those of
+    the system for root, and for the Debian package's user if the package's units are in use. Any
+    other user gets the user's own units.
     """
     from certferry.adapters.schedule import cron, systemd
 
@@ -74,8 +74,8 @@ def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler, Schedu
 
 
 def has_packaged_timer(environ: Mapping[str, str]) -> bool:
-    """Return whether the Debian package's systemd units start the scheduled runs of this user. Most
-    containers have no systemd, so the units do nothing there.
+    """Return whether the Debian package's systemd units start the scheduled runs of this user:
+    root or the package's user, on a machine with systemd. Most containers lack systemd.
     """
     from certferry.adapters.schedule import systemd
 
@@ -86,8 +86,8 @@ def has_packaged_timer(environ: Mapping[str, str]) -> bool:
 def install_deploy_hook(
     home: Path | None, command: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[Path, bool]:
-    """Install the hook in `home`, or else in acme.sh's usual home. Returns as
-    `migration.acme_sh.install`.
+    """Install acme.sh's deploy hook for certferry in `home`, or else in acme.sh's usual home.
+    Return the result of `migration.acme_sh.install`.
     """
     from certferry.migration import acme_sh
 
@@ -109,7 +109,9 @@ def old_home(client: OldClient, home: Path | None, environ: Mapping[str, str]) -
 
 
 def acme_sh_variables(*families: Family) -> Mapping[str, str]:
-    """Return the accounts' variables that acme.sh has too: certferry's name, and acme.sh's."""
+    """Return the names of the environment variables that acme.sh has too: certferry's name with
+    acme.sh's name.
+    """
     table, names = installed(), dict[str, str]()
     for family in families:
         for type_ in table.names(family):

@@ -1,5 +1,5 @@
-"""Notify the monitors of a run: ping a heartbeat, and write a file of metrics. Failures here do not
-fail the run.
+"""Notify the monitors of a run: ping a heartbeat (a URL that expects regular requests), and write a
+file of metrics. A failure to notify does not fail the run.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class Monitor:
         self._sends = True
 
     def begin(self) -> None:
-        """Ping the start of the run, if this run pings. Does not wait for the answer."""
+        """Ping the start of the run, without waiting for the answer. Do nothing if no heartbeat is
+        declared, if the run is not for every certificate, or if another host pings.
+        """
         if not self._beats:
             return
         try:
@@ -106,22 +108,22 @@ class Monitor:
             self._starting = in_thread(self._heartbeat.start)
 
     def fail(self, error: Reported) -> None:
-        """Write the metrics, and ping the error of a run that ended before making a report."""
+        """Write the metrics, and report by a ping the error that ended the run without a report."""
         self._write_metrics({})
         if self._beats:
             message = self._voice.say(Text("error: {message}", message=error.message))
             self._end(message, succeeded=isinstance(error, _LATER))
 
     def end(self, report: SyncReport) -> None:
-        """Write the metrics, and ping the run's result unless the run was stopped."""
+        """Write the metrics, and report the run's result by a ping unless the run was stopped."""
         self._write_metrics(counted(report))
         if self._beats and report.complete:
             lines = map(plain, report_text.lines(report, self._voice))
             self._end("\n".join(lines) + "\n", succeeded=_is_no_alarm(report))
 
     def _end(self, message: str, *, succeeded: bool) -> None:
-        """Ping the run's end, wait up to `longest` for the answer, and store the ping's result.
-        Store nothing if another host pings, or if the minute's pings are used up.
+        """Ping the run's end, wait about `longest` for the answer, and store the ping's result. Do
+        not ping, and store nothing, if another host pings or the minute's pings are used up.
         """
         missed, heartbeat = self._wrong, self._heartbeat
         end = time.monotonic() + self.longest.total_seconds()
@@ -142,9 +144,9 @@ class Monitor:
         self._note(HEARTBEAT, missed)
 
     def _sends_beat(self, *, failed: bool = False) -> bool:
-        """Return whether this host pings. If hosts share the state, only one of the hosts pings its
-        successes, and claims the heartbeat in the state. A failed run (`failed`) always pings. If
-        the state is unusable, ping.
+        """Return whether this host pings. If hosts share the state, a single host claims the
+        heartbeat in the state and pings its successes; every host pings a failed run (`failed`). If
+        the state is unusable, return `True`.
         """
         if not may_be_there(self.settings.state):
             return True
@@ -163,8 +165,8 @@ class Monitor:
             return True
 
     def _may_ping(self, *, ends: bool) -> bool:
-        """Claim a ping from the minute's allowance in the state; return whether to ping. If the
-        state is unusable, ping.
+        """Claim a ping from the number of pings allowed in a minute, which the state counts. Return
+        whether to ping. If the state is unusable, return `True`.
         """
         moment = self._now()
         if not may_be_there(self.settings.state):
@@ -254,8 +256,8 @@ def _heartbeat(settings: Settings, pause: Pause) -> Heartbeat | None:
 
 
 def metrics_of(settings: Settings, state: StateStore, counts: Mapping[tuple[str, str], int]) -> str:
-    """Return the metrics of all declared certificates. `counts` (steps of this run) are added to
-    the stored counts. Raises `StateError`.
+    """Return the text of the metrics of all declared certificates. Add `counts`, the steps of this
+    run, to the stored counts. Raises `StateError`.
     """
     steps = _added(state, counts)
     settings = replace(settings, certificates=settings.declared)
@@ -276,8 +278,8 @@ def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tup
 
 
 def _counts(note: str | None) -> dict[tuple[str, str], int]:
-    """Read the stored number of steps by activity and outcome. Unreadable numbers start again at
-    zero, as Prometheus counters may.
+    """Return the stored numbers of steps, by activity and outcome; empty if the note is unreadable.
+    The counters then start again at zero, as Prometheus allows.
     """
     return read_note(
         note,

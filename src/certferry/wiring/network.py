@@ -24,8 +24,8 @@ have addresses in place of names, because the resolvers are needed when DNS does
 
 
 def propagation_for(settings: Settings, pause: Pause, now: Clock) -> Propagation:
-    """Return the object that waits until challenge records are seen by lookups, or for the fixed
-    time in `wait` of `[dns]`.
+    """Return the object that waits for challenge records to appear in DNS: until lookups show the
+    records, or for the fixed time in `wait` of `[dns]`.
     """
     from certferry.adapters.acme.propagation import DnsPropagation, FixedWait
 
@@ -61,8 +61,8 @@ def chosen_for(settings: Settings, pause: Pause) -> tuple[HttpsResolver, ...]:
 
 
 def doh_of(dns: DnsSettings) -> tuple[str, ...]:
-    """Return the URLs of HTTPS resolvers: `doh` of `[dns]` if set, otherwise `USUAL_DOH`. A network
-    that names a resolver with a private address gets no public HTTPS resolvers by default.
+    """Return the URLs of HTTPS resolvers: `doh` of `[dns]` if set, otherwise `USUAL_DOH`. If `doh`
+    is not set and `[dns]` names a resolver with a private address, return an empty tuple.
     """
     if dns.doh is not None:
         return dns.doh
@@ -80,8 +80,8 @@ def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
 def probe_for(
     verify: VerifySettings, pause: Pause, clock: Clock, *, alone: bool = False
 ) -> HostProbe:
-    """Return the probe of edges. `alone`: this process does nothing else meanwhile, so the probe
-    asks more hosts at once. Raises `ConfigError`.
+    """Return the probe that asks edges for their certificates. `alone`: the process does no other
+    work meanwhile, so the probe asks more hosts at once. Raises `ConfigError`.
     """
     from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, HOSTS_AT_ONCE, TlsProbe
 

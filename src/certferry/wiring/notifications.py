@@ -141,8 +141,8 @@ class RunNotifications:
         return change
 
     def _remember_last_message(self, state: StateStore) -> None:
-        """Store in the state the last message that was sent while the state could not be used. The
-        channels then also hear of the end of that problem.
+        """Store in the state the last message that was sent while the state could not be used
+        (`notify_unremembered`). The channels then also hear when that problem is over.
         """
         stamp = self._stamp
         last = stamp.last()
@@ -289,10 +289,11 @@ def salvaged(
 
 
 def _harmless(settings: Settings, adapters: AdapterTable | None) -> Settings:
-    """Return the part of the settings that does no harm even if written by another user. A channel
-    is kept if the adapter declares `ONLY_SENDS` and no setting refers to a secret. The heartbeat is
-    kept unless a program or a key ring gives the address: the address is the heartbeat's secret,
-    and goes to no other address.
+    """Return the part of the settings that does no harm even if another user has written the file.
+
+    A channel is kept if the adapter declares `ONLY_SENDS` and no setting refers to a secret. The
+    heartbeat is kept unless a program or a key ring gives the heartbeat's URL. The URL is the only
+    secret of a heartbeat, and a ping sends the URL to no other place.
     """
     channels = {
         name: channel

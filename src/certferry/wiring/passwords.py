@@ -46,8 +46,8 @@ def hashed(password: str) -> str:
 
 
 def is_password(password: str, stored: str | None) -> bool:
-    """Return whether a password matches the `stored` hash. For an unknown user (`stored` is None)
-    the answer takes equally long, so timing does not reveal user names.
+    """Return whether a password matches the `stored` hash; `False` for an unknown user (`stored` is
+    None). Both answers take equally long, so timing does not reveal user names.
     """
     try:
         Argon2id.verify_phc_encoded(_bytes(password), stored or _of_no_user())
@@ -63,7 +63,7 @@ def _of_no_user() -> str:
 
 
 def _bytes(password: str) -> bytes:
-    # Keyboards differ in how they compose ä (RFC 8265 §4.2.2).
+    # Some keyboards send ä as a single character, others as two characters (RFC 8265 §4.2.2).
     return unicodedata.normalize("NFC", password).encode(errors="replace")
 
 

@@ -1,10 +1,9 @@
-"""Join the records of certificates with the settings and the disk. Remember which file declares
-which certificate, to find certificates no longer declared.
+"""Compare the stored records with the declared certificates and the files on the disk. Store which
+file declares which certificate, to find certificates that are no longer declared.
 
-Several files may use one state. Each run for all certificates of a file stores a note that these
-lineages belong to the file. If hosts share the state, each run instead stores the file's
-declarations. A lineage claimed by no other file or host counts as belonging to the file of the
-present run.
+Several files may use the same state. Each run for all certificates of a file stores a note that
+these lineages belong to the file. If hosts share the state, each run instead stores the file's
+declarations. A lineage without another file or host counts as belonging to the present run's file.
 """
 
 from __future__ import annotations
@@ -42,7 +41,8 @@ _FORGOTTEN = ""
 
 def outdated_in(settings: Settings, state: StateStore, *, writes: bool) -> Mapping[str, Outdated]:
     """Return the lineages for which another host's declaration is newer than the declaration in
-    this file. In a shared state, also store this file's declarations if the run `writes`.
+    this file; empty if the state is not shared. With `writes`, store this file's declarations in a
+    shared state. Raises `StateError`.
     """
     if not state.is_shared:
         return {}
@@ -53,8 +53,8 @@ def outdated_in(settings: Settings, state: StateStore, *, writes: bool) -> Mappi
 
 
 def domains_elsewhere(settings: Settings, state: StateStore) -> Mapping[tuple[str, str], str]:
-    """Return the lineages declared only in other hosts' files, by target and domain. A domain is
-    found only after a run of another host has observed the domain.
+    """Return the lineages declared only in other hosts' files, by target and domain. Domains that
+    no run has observed yet are missing. Empty if the state is not shared.
     """
     if not state.is_shared:
         return {}
@@ -107,8 +107,8 @@ def forget(lineage: str, state: StateStore) -> None:
 
 
 def undeclared(settings: Settings, state: StateStore, moment: datetime) -> tuple[Undeclared, ...]:
-    """Return the certificates no longer declared in this file. Return nothing without a file, or if
-    only some certificates were chosen.
+    """Return the valid certificates that belong to this file and are no longer declared. Return an
+    empty tuple without a file, or if only some certificates were chosen.
     """
     if settings.path is None or settings.certificates != settings.declared:
         return ()
@@ -275,7 +275,7 @@ def expected(settings: Settings, records: Recorded) -> tuple[Expected, ...]:
 
 
 def least_life(desired: DesiredCertificate, of_accounts: Mapping[str, timedelta]) -> timedelta:
-    """Return the validity that a new certificate needs to be accepted by all its targets."""
+    """Return the remaining validity that a new certificate needs so that all targets accept it."""
     wanted = [
         of_accounts.get(deployment.target, timedelta(0)) for deployment in desired.deployments
     ]

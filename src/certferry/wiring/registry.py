@@ -1,7 +1,6 @@
-"""The only names of vendors outside the vendors' folders: choices that no adapter may make.
-
-Everything else about a vendor is declared by the vendor's adapter (`ports.adapter`). These three
-tables stay together, so a reader sees every such choice at once.
+"""Choices among vendors that no adapter may make: the usual vendors, the vendors with buckets, and
+other names of vendors. Everything else about a vendor is declared by the vendor's adapter
+(`ports.adapter`).
 """
 
 from certferry.ports.adapter import DNS_GROUP, TARGET_GROUP

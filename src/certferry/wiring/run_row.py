@@ -61,7 +61,7 @@ class RunOptions:
 
 class RunWriter:
     """Writes the row of a run: the beginning, the events (see `SOON`), and the end. If the state
-    refuses a write, the run goes on, except at `begin`.
+    refuses a write, the run goes on. Only `begin` raises the error.
     """
 
     def __init__(
@@ -174,8 +174,8 @@ class RunWriter:
         with self._guard:
             match event:
                 case events.Begun(count):
-                    # A scheduled run sends another `Begun` for the certificates to try again; a
-                    # smaller count keeps the certificates already done.
+                    # A scheduled run sends another `Begun` for the certificates to try again. If
+                    # that count is smaller, the certificates already done still count.
                     if count >= self._count:
                         self._done.clear()
                     self._count = max(self._count, count)
@@ -190,8 +190,8 @@ class RunWriter:
         in_thread(self._write_on, "progress of a run")
 
     def _must_begin_writing(self) -> bool:
-        """Return whether the caller must start a thread that writes; the thread then counts as
-        started. Return False while a thread writes, and after the run's end.
+        """Return whether the caller must start a thread that writes. After `True`, the thread
+        counts as started. Return `False` while a thread writes, and after the run's end.
         """
         if self._is_writing or self._over.is_set():
             return False
@@ -224,8 +224,8 @@ class RunWriter:
         in_thread(self._write_on, "events of a run")
 
     def _write_on(self) -> None:
-        """Write events and progress until `SOON` passes without news. The run's own thread never
-        waits for the state.
+        """Write events and progress in a thread of this object, until `SOON` passes without a new
+        event or progress. The run's threads need not wait for the state.
         """
         while not self._over.wait(SOON):
             with self._guard:

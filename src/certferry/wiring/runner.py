@@ -102,7 +102,7 @@ class RunInProgress:
 
     def roll_back(self) -> SyncReport:
         """Bind the previous certificate again, notify of the result, and return the report. Raises
-        the errors of `withdraw_by_hand`, of which channels are not notified.
+        the errors of `withdraw_by_hand`; channels are not notified of these errors.
         """
         with self.recorded() as ended:
             ports = self._connect()
@@ -150,8 +150,8 @@ class RunInProgress:
         return self.options.renews or self.options.kind is stored_runs.RunKind.RENEW
 
     def _connect(self, *, declares: bool = True) -> Ports:
-        """Connect the ports. The first run of an installation makes the state here, so only now can
-        the run's row be stored.
+        """Connect the ports, and store the beginning of the run if not stored yet. In the first run
+        of an installation, there is no state to store the beginning in until the ports connect.
         """
         ports = self.workspace.connect(self.run, declares=declares)
         self.writer.try_to_begin()
@@ -167,8 +167,8 @@ class RunInProgress:
 
     @contextmanager
     def recorded(self) -> Iterator[Callable[..., None]]:
-        """Store the run carried out in a `with` block. The block passes the run's report to the
-        yielded function.
+        """Store the beginning and the end of the run carried out in a `with` block. The block
+        passes the run's report to the yielded function. If the block raises, store the error.
         """
         try:
             self.writer.try_to_begin()
@@ -347,9 +347,9 @@ def fail_of_wrong_file(
     *,
     language: str,
 ) -> None:
-    """Report a wrong configuration file by the settings that can still be read from the file, if
-    any: ping the heartbeat, and notify the channels. If the file still names the state, store a
-    failed run; otherwise notify the channels at most once a day.
+    """Report a wrong configuration file to the heartbeat and the channels that can still be read
+    from the file. If the file still names the state, store a failed run; otherwise notify the
+    channels at most once a day. Do nothing if no settings can be read.
     """
 
     def ends() -> SyncReport:

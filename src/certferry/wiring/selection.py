@@ -44,8 +44,9 @@ class Selection(Struct, frozen=True):
 
 
 def choose(names: Sequence[str], path: Path | None, environ: Mapping[str, str]) -> Selection:
-    """Read the file and choose the named certificates; all certificates if `names` is empty.
-    Without a file, declare a certificate for `names`. Raises `ConfigError`.
+    """Read the file and choose the named certificates; all certificates if `names` is empty. If
+    there is no file, return settings that declare a certificate for `names`. Raises `ConfigError`,
+    also if there is neither a file nor a name.
     """
     if names and find_file(path, environ) is None:
         return Selection(from_environment(names, environ), {})
@@ -90,7 +91,7 @@ def lineages_meant(name: str, certificates: Sequence[DesiredCertificate]) -> lis
 
 def _names_of(desired: DesiredCertificate) -> Sequence[str]:
     """Return a certificate's names. For another client's certificate, read the names from the
-    files; unreadable files give no names, and the certificate's pass reports why.
+    files. Unreadable files give no names; the run reports the error.
     """
     if desired.files is None:
         return desired.names
@@ -112,7 +113,7 @@ def _meant(name: str, names_by_lineage: Mapping[str, Sequence[str]]) -> list[str
 
 def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
     """Return the certificate of this name, or the only certificate covering this domain. Raises
-    `ConfigError`.
+    `ConfigError` if no certificate or several match.
     """
     matches = select(certificates, [name])
     must_be_one(name, [desired.lineage for desired in matches])
@@ -171,8 +172,9 @@ def history_of(
     before: int | None = None,
     which: HistoryFilter = UNFILTERED,
 ) -> tuple[HistoryEntry, ...]:
-    """Return the history of a lineage, of the lineage covering a domain, or of all lineages; see
-    `NoticeStore.history`. Raises `ConfigError` for an unknown name.
+    """Return at most `limit` entries of the history, as `NoticeStore.history`. `name` is a lineage,
+    a domain covered by a lineage, or `None` for all lineages. Raises `ConfigError` for an unknown
+    or ambiguous name, and `StateError`.
     """
     state = workspace.state
     entries = state.history(name, limit, before, which)
@@ -227,8 +229,8 @@ def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Mean
     renewed certificate if no file declares certificates. Raises `ConfigError`.
 
     `mode` is the name of the client that has renewed the certificate, a type of accounts, or an
-    account's label. With a type or label, the run is for every declared certificate with a
-    deployment to such an account.
+    account's label. For a type or a label, the run is for every declared certificate with a
+    deployment to an account of the type or with the label.
     """
     is_client = mode in renewals.CLIENTS
     renewed = renewals.renewed_by(mode, environ) if is_client else renewals.renewed_by_any(environ)

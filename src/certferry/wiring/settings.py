@@ -1,5 +1,5 @@
-"""Read settings with the facts known only to adapters, or make settings without a file. Before any
-order, check that the chosen certificate profile fits the names and the targets.
+"""Read the file with the help of the adapters, or make settings without a file. Check that the
+chosen certificate profile fits the names and the targets, so that no order is wasted.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class InstalledAdapters(model.Adapters):
         return names
 
     def keys_in(self, environ: Mapping[str, str], account: model.AccountTable) -> Mapping[str, str]:
-        """See `Adapters.keys_in`. An optional key is taken from the environment only if the
-        account's table is empty.
+        """See `Adapters.keys_in`. A key that the adapter does not require is taken from the
+        environment only if the account's table is empty.
         """
         with suppress(adapters.BrokenAdapter):  # connecting the account reports the broken adapter
             needed = needed_by(account.type, self._table())
@@ -168,15 +168,15 @@ class Service:
     name: str  #: The service's name in any language.
     called: Text  #: The service's name for people.
     questions: tuple[bind.Question, ...]  #: The settings to ask the operator for.
-    where_keys_are: Text | None = None
+    where_keys_are: Text | None = None  #: How operators find the keys, if the adapter says so.
     command_words: tuple[str, ...] = ()  #: See `ports.adapter`; for a target.
 
 
 def offered(
     family: adapters.Family, table: adapters.AdapterTable | None = None
 ) -> tuple[Service, ...]:
-    """Return the types of accounts (or channels) of a family: the usual type first, then the others
-    by rank. A type with a broken adapter is left out, with a warning in the log.
+    """Return the types of accounts or channels of a family: the usual type (`USUAL`) first, then
+    the others by rank. A type with a broken adapter is left out, with a warning in the log.
     """
     table = table or adapters.installed()
     ranked: list[tuple[bool, float, Service]] = []
@@ -215,7 +215,7 @@ def without_certificates(environ: Mapping[str, str]) -> model.Settings:
 
 def from_keys(environ: Mapping[str, str]) -> model.Settings:
     """Make settings without a file and without certificates. The accounts are the usual accounts
-    with keys in the environment, or else all usual accounts.
+    (`USUAL`) with a key in the environment, or else all usual accounts.
     """
     usual = [_account(adapters.TARGETS), _account(adapters.DNS_PROVIDERS)]
     names = {
@@ -271,14 +271,14 @@ _Unfit = tuple[Mistake, Text | None]
 
 
 def load_checked(path: Path | None, environ: Mapping[str, str]) -> model.Settings:
-    """Read a file. Raises `ConfigError`, also for a certificate with no fitting profile."""
+    """Read the settings file, and return the settings as `checked` does. Raises `ConfigError`."""
     return checked(load.load(path, environ, ADAPTERS))
 
 
 def checked(settings: model.Settings) -> model.Settings:
-    """Return the settings with only the profiles that fit the names and the targets. Raises
-    `ConfigError` for a wrong channel, for a domain named for two accounts (`named_for_two`), and
-    for a certificate with no fitting profile.
+    """Return the settings with only those profiles of each certificate that fit the certificate's
+    names and targets. Raises `ConfigError` for a wrong channel, for a domain named for two accounts
+    (`named_for_two`), and for a certificate whose profiles all do not fit.
     """
     if settings.channels:
         from certferry.wiring.channels import check

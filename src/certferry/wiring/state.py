@@ -38,8 +38,8 @@ _log = logging.getLogger(__name__)
 
 
 def act_as_owner(state: StateSettings) -> None:
-    """If the process runs as root and the state belongs to the Debian package's user, go on as that
-    user. A file of root's in the state would make the next scheduled run fail.
+    """If the process runs as root, and the state's directory belongs to the Debian package's user,
+    go on as that user. A file owned by root there would make the next scheduled run fail.
     """
     if state.path is None or os.geteuid() != 0:
         return
@@ -55,7 +55,7 @@ def act_as_owner(state: StateSettings) -> None:
 
 @contextmanager
 def as_caller() -> Iterator[None]:
-    """Write with the rights of the user who started the process, in a `with` block, even after
+    """In a `with` block, act with the rights of the user who started the process, even after
     `act_as_owner`.
     """
     user, group = os.geteuid(), os.getegid()
@@ -82,8 +82,8 @@ def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
 
 @contextmanager
 def closed_in_order(state: StateStore) -> Iterator[StateStore]:
-    """Close a state after a `with` block. If the block raised, the block's error is raised and an
-    error of closing is only logged.
+    """Close a state after a `with` block. If the block raised, raise the block's error, and at most
+    log an error of closing.
     """
     try:
         yield state
@@ -248,8 +248,8 @@ def foreign_rows(state: StateStore) -> Iterator[Problem]:
 
 
 def broken_history(state: StateStore) -> Iterator[Problem]:
-    """Yield a problem for the first break in each certificate's history, and one problem if whole
-    histories were deleted. The cause is another program that changed or removed entries.
+    """For each certificate's history that another program changed, yield a problem that names the
+    first change. If another program deleted whole histories, yield a single problem for all.
 
     If the state's key cannot be used, yield only that problem. Raises `StateUnavailable`.
     """

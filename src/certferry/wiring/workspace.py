@@ -95,11 +95,13 @@ class Workspace:
         )
 
     def connect(self, run: Run, *, declares: bool = True) -> Ports:
-        """Connect the ports of a run, anew for each run. Unless the workspace only reads, remove
-        files that a killed run left for commands, and with `declares` store the file's declarations
-        in a shared state. Raises `StateError` and one `ConfigError`.
+        """Connect and return the ports of a run. Raises `StateError`, and a single `ConfigError`
+        with all mistakes in the accounts.
+
+        Unless the workspace only reads, remove files that a killed run left for commands. With
+        `declares`, also store the file's declarations in a shared state.
         """
-        # First, so a mistake in the settings stops the run before an empty state is made.
+        # The accounts come first, so wrong settings stop the run before an empty state is made.
         dns, targets = self.accounts(run).meant()
         settings, state, source = self.settings, self.state, PemFileSource()
         now = clock_of(run, state)
@@ -133,12 +135,12 @@ class Workspace:
         return concerns_of(expected(self.settings, records), records, self.state.now())
 
     def notifications(self, run: Run) -> RunNotifications:
-        """Return the notifier of operators and monitors for a run."""
+        """Return the object that notifies operators and monitors of a run."""
         return RunNotifications(self.settings, lambda: self.state, run=run, language=self.language)
 
     def adopt(self, lineage: str, bundle: CertificateBundle, who: str) -> bool:
-        """Store another client's certificate, unless a stored version is as new. Return whether the
-        certificate was stored. Raises the errors of `migration.takeover.adopt`.
+        """Store another client's certificate, unless a stored version is as new or newer. Return
+        whether the certificate was stored. Raises the errors of `migration.takeover.adopt`.
         """
         state = self.state
         lease = partial(held_lease, state, state.now)
@@ -155,8 +157,8 @@ class Overview(Struct, frozen=True):
 
 
 def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
-    """Return how everything declared in the workspace stands. Changes nothing at services; connects
-    as `Workspace.connect`. Raises `ConfigError`, `StateError` and `Interrupted`.
+    """Observe everything declared in the workspace, and return the standing. Changes nothing at
+    services. Raises `ConfigError`, `StateError` and `Interrupted`.
     """
     from certferry.reconcile.reads import statuses_of
 

@@ -344,6 +344,18 @@ def test_broken_dnssec(named_world: NameServers) -> None:
     )
 
 
+def test_end_of_invalid_signatures_is_named(named_world: NameServers) -> None:
+    """A signature that ran out needs another fix than a DS record that an earlier provider left."""
+    named_world.resolver.bogus.add("example.com")
+    named_world.resolver.signed_until = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+    resolvers = Resolvers([(RESOLVER, named_world.port)], ANSWER_WITHIN)
+
+    for name in ("example.com", "img.example.com", "missing.example.com"):
+        [finding] = NamesLook(resolvers, US).look([name])
+        assert "the first signature ends at 2026-11-30 12:00 UTC" in str(finding.message)
+        assert "let the DNS provider sign the zone again" in str(finding.hint)
+
+
 def test_single_validating_resolver_is_enough(named_world: NameServers) -> None:
     """A resolver without validation must not hide the broken signature."""
     named_world.resolver.bogus.add("example.com")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from certferry import errors
-from certferry.adapters.tencentcloud.errors import CODES, MEANINGS, Refusal, explain_refusal
+from certferry.adapters.cdn.refusals import Refusal
+from certferry.adapters.tencentcloud.errors import CODES, MEANINGS, explain_refusal
 from certferry.core.certificates.names import WILDCARD
 from certferry.core.desired.certificate import Kind
 from certferry.ports.target import Scope
@@ -45,7 +46,7 @@ KINDS: tuple[tuple[str, type[errors.DeployError]], ...] = (
 
 def refused(code: str, words: str = "its words", host: str = "cdn.tencentcloudapi.com") -> Refusal:
     request_id = "0f0b43bc-9f3c-4b14-a8e4-0a1b2c3d4e5f"
-    return Refusal(Text("the list of CDN domains"), host, code, words, request_id)
+    return Refusal(Text("the list of CDN domains"), code, words, request_id, host)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from certferry.core.certificates.certificate import (
     RenewalWindow,
     ask_after,
     covered_by,
+    has_names,
     is_overdue,
     may_ask,
     plausible_window,
@@ -316,6 +317,17 @@ def test_certificate_of_the_first_day() -> None:
     bundle = replace(ORDERED, certificate=certificate)
 
     assert not is_plausible(bundle, NOW)
+
+
+def test_www_added_by_the_ca() -> None:
+    """A certificate with `www.` added to an ordered name is kept, and orders no other certificate.
+    A certificate with any other added name is refused.
+    """
+    certificate = replace(ORDERED.certificate, names=(*NAMES, f"www.{NAMES[0]}"))
+
+    assert is_plausible(replace(ORDERED, certificate=certificate), NOW)
+    assert not has_names(("www.example.com",), ("example.com",))
+    assert not has_names(("example.com", "evil.example.com"), ("example.com",))
 
 
 def test_certificate_with_an_expired_issuer() -> None:

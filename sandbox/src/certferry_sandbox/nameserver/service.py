@@ -10,11 +10,13 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
 import dns.exception
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
@@ -181,6 +183,7 @@ class Resolver(DnsServer):
     - `negative_caching`: the seconds for which a missing name stays cached (RFC 2308 §5).
     - `bogus`: zones with invalid signatures. The resolver answers for a name at or below such a
       zone only if the query turns checking off (RFC 4035 §3.2.2).
+    - `signed_until`: the end of the signatures of `bogus` zones; `None` if the zones have none.
     - `invented`: the address of every missing name, as from resolvers that advertise.
     - `faked`: the address of every name, as from proxies that answer DNS themselves.
     - `denies`: no name exists, as for a company's resolver that knows the company's names only.
@@ -198,6 +201,7 @@ class Resolver(DnsServer):
         super().__init__(address)
         self.negative_caching = negative_caching
         self.bogus: set[str] = set()
+        self.signed_until: datetime | None = None
         self.invented: str | None = None
         self.faked: str | None = None
         self.denies = False
@@ -218,6 +222,9 @@ class Resolver(DnsServer):
         if self.denies or is_unseen:
             return answer_recursively(query, lambda _: Found(rcode=dns.rcode.NXDOMAIN))
         response = answer_recursively(query, self._follow)
+        wants_signatures = bool(query.ednsflags & dns.flags.DO)
+        if not checks and wants_signatures and self.signed_until is not None:
+            response.authority.append(_signature(query.question[0].name, self.signed_until))
         if self.faked is not None and query.question[0].rdtype == dns.rdatatype.A:
             response.answer.clear()
             _invent(response, self.faked)
@@ -229,6 +236,7 @@ class Resolver(DnsServer):
         """End every fault."""
         super().recover()
         self.bogus.clear()
+        self.signed_until = None
         self.invented = None
         self.faked = None
         self.denies = False
@@ -310,6 +318,12 @@ class DnsService:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _signature(name: dns.name.Name, end: datetime) -> dns.rrset.RRset:
+    """Return a signature (RFC 4034 §3) that ends at a moment, and that no key made."""
+    of_soa = f"SOA 13 2 300 {end:%Y%m%d%H%M%S} 20260101000000 1 example.com. c2lnbmF0dXJl"
+    return dns.rrset.from_text(name, 300, "IN", "RRSIG", of_soa)
 
 
 def _invent(response: dns.message.Message, address: str) -> None:

@@ -42,9 +42,10 @@ _NOT_OURS = {"unauthorized", "accountDoesNotExist"}
 
 
 class AccountKeeper:
-    """The account at one directory, shared by every run on every host that shares the state.
+    """The account at one directory, shared by all runs on all hosts that use the state.
 
-    A run holds the account's own lease while the run registers the account or replaces the key.
+    The account has a lease of its own. A run holds that lease while the run registers the account
+    or replaces the account's key.
     """
 
     def __init__(
@@ -81,8 +82,8 @@ class AccountKeeper:
         return None
 
     def sign_in(self, client: Client) -> AcmeAccount:
-        """Have the client sign requests for the account, and return the account; register the
-        account first if needed.
+        """Register the account if needed, have the client sign requests for the account, and return
+        the account. Raises `IssuanceError` and `StateError`.
         """
         account = self._state.account(self._directory)
         if account is None or account.url is None or account.next_key_pem is not None:
@@ -94,7 +95,7 @@ class AccountKeeper:
         return account
 
     def sign_in_if_known(self, client: Client) -> AcmeAccount | None:
-        """Have the client sign requests for the stored account, and return the account; return
+        """Have the client sign requests for the stored account, and return the account. Return
         `None` if the state has no registered account.
         """
         account = self._state.account(self._directory)
@@ -106,7 +107,7 @@ class AccountKeeper:
         return account
 
     def is_unknown(self, client: Client, account: AcmeAccount, refused: Refused) -> bool:
-        """Return whether the CA refused a request because the CA no longer has the account."""
+        """Return whether a request was refused because the CA has no valid account for the key."""
         if refused.kind == "accountDoesNotExist":
             return True
         return refused.kind == "unauthorized" and not client.knows(account_key(account))
@@ -121,7 +122,8 @@ class AccountKeeper:
         except Refused as refused:
             if not self.is_unknown(client, account, refused):
                 raise
-        # Another run may have replaced the account, or the CA may already have the next key.
+        # The state may have another account by now, stored by another run. The CA may have the next
+        # key already.
         if account.next_key_pem is None:
             self._state.forget_account(account.directory, account.key_pem)
         elif self._settled(client, account) == account:
@@ -142,8 +144,8 @@ class AccountKeeper:
         return self._state.account(account.directory) or account
 
     def _new(self) -> AcmeAccount:
-        # The key is stored before the CA is asked: after a run killed during registration, the next
-        # run finds the account by the key.
+        # The key is stored before the CA is asked. If the run is killed during the registration,
+        # the next run finds the account at the CA by the key.
         account = AcmeAccount(self._directory, csr.new_key(KeyType.EC256))
         return self._state.save_account(account)
 
@@ -186,7 +188,8 @@ class AcmeCaAccount:
             try:
                 client.change_key(account.url or "", account_key(account), new_key)
             except Refused as refused:
-                # The CA also refuses if an earlier try succeeded and the answer was lost.
+                # An earlier try may have succeeded although the answer was lost. The CA then
+                # refuses this try, and knows the new key.
                 if not client.knows(new_key):
                     if refused.is_final:
                         self._keep(account, replace(account, next_key_pem=None))
@@ -230,11 +233,11 @@ class AcmeCaAccount:
             yield client, account
 
     def _with_next_key(self, account: AcmeAccount) -> AcmeAccount:
-        """Store a new key and the old key's thumbprint, before the CA gets the new key. Return the
-        account with both keys. A new key stored earlier is used again.
+        """Store a new key, and the thumbprint of the present key, before the CA gets the new key.
+        Return the account with both keys. If an earlier try stored a new key, use that key.
 
-        A dns-persist-01 record that names the old key stays valid
-        (draft-ietf-acme-dns-persist-02 §4.2).
+        The thumbprint is kept because a dns-persist-01 record that names the present key stays
+        valid afterwards (draft-ietf-acme-dns-persist-02 §4.2).
         """
         if account.next_key_pem is not None:
             return account
@@ -261,7 +264,8 @@ def _at_work(directory: str) -> StateUnavailable:
 
 
 def holder_in(state: StateStore, directory: str) -> Holder | None:
-    """Return the account's URL and the key thumbprints that a dns-persist-01 record may name.
+    """Return the URL of the account at a directory, and the thumbprints of all keys that the
+    account has or had: a dns-persist-01 record may name any of these keys.
 
     Return `None` if no account is registered. Raises `StateError`.
     """

@@ -147,7 +147,9 @@ class Client(ClientV2):
 
     @classmethod
     def at(cls, directory_url: str, network: Network) -> Self:
-        """Read the directory: anew for each order, because addresses may change at any time."""
+        """Read the directory at a URL, and return the client. Callers read the directory anew for
+        each order, because the CA may change addresses at any time.
+        """
         response = network.get(directory_url)
         client = cls(_read(_directory, response), network)
         addresses = client.directory.to_partial_json().values()
@@ -255,7 +257,9 @@ class Client(ClientV2):
         return _read(partial(_order, url, response), response)
 
     def has(self, url: str) -> bool:
-        """Return whether a URL is at a host of the CA; `True` also for text that is not a URL."""
+        """Return whether a URL is at a host of the CA. Text that is not a URL names no host, so the
+        answer is `True`.
+        """
         return _origins_of([url]) <= self.origins
 
     def order(self, url: str) -> Order:
@@ -289,8 +293,8 @@ class Client(ClientV2):
         return super()._post(url, *args, **kwargs)
 
     def _must_be_here(self, url: str) -> None:
-        """Raise `CaUnavailable` for a URL at another host, or without https: a tampered order could
-        name an internal service.
+        """Raise `CaUnavailable` for a URL at a host outside `origins`, or without https. A tampered
+        order could otherwise send requests to an internal service.
         """
         must_be_private(url)
         for elsewhere in _origins_of([url]) - self.origins:
@@ -341,8 +345,8 @@ class Client(ClientV2):
 
 @contextlib.contextmanager
 def opened(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Iterator[Client]:
-    """Read a CA's directory, and yield the client; close the connections on exit. Errors of the
-    ACME library, also in the block, are raised as `IssuanceError`.
+    """Read a CA's directory, yield the client for a `with` block, and close the connections
+    afterwards. Errors of the ACME library, also in the block, are raised as `IssuanceError`.
     """
     with opened_network(settings, pause, now) as network:
         yield Client.at(settings.directory, network)
@@ -360,8 +364,9 @@ def _origins_of(values: Iterable[object]) -> frozenset[str]:
     return frozenset(origins)
 
 
-# dns-persist-01 is read strictly (draft-ietf-acme-dns-persist-02 §3). An older form (Google Trust
-# Services, 2026-09) counts as no offer, because the older form has other records.
+# The functions below read dns-persist-01 strictly by draft-ietf-acme-dns-persist-02 §3. An offer in
+# an older form (Google Trust Services, 2026-09) does not count, because that form needs other
+# records.
 
 
 def offer_in(directory: Any) -> Offer | None:
@@ -383,7 +388,7 @@ def offer_in(directory: Any) -> Offer | None:
 
 
 def is_for(challenge: Mapping[str, Any], offer: Offer, identities: Collection[str]) -> bool:
-    """Return whether a dns-persist-01 challenge lists every issuer of the offer.
+    """Return whether a challenge is of dns-persist-01, and lists every issuer of the offer.
 
     If the CA publishes its names for CAA records, the challenge may list only these names (§3.2).
     """
@@ -405,15 +410,14 @@ def _issuers(listed: object) -> tuple[str, ...]:
 def _standing(challenge: Mapping[str, Any]) -> Challenge:
     url, status = challenge["url"], challenge.get("status", PENDING)
     _must_be_text(url, status)
-    # The CA expects `{}`. The library omits the key authorization, so this answer becomes `{}`; an
-    # answer without fields would become a POST-as-GET.
+    # The CA expects the body `{}`. The library leaves the key authorization out of this answer, and
+    # so sends `{}`. For an answer without any field, the library would send an empty body instead.
     return Challenge(url, status, "", challenges.DNS01Response(key_authorization=""))
 
 
 def read_directory(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Client:
-    """Read a CA's directory; return the client, with the connections closed.
-
-    Raises `IssuanceError`.
+    """Read a CA's directory, and return the client for the directory's facts. The connections are
+    closed already. Raises `IssuanceError`.
     """
     with opened(settings, pause, now) as client:
         return client
@@ -481,8 +485,9 @@ def _without_nulls(document: Any) -> Any:
 def ask_renewal_info(
     network: Network, resource: str, identifier: str, now: Callable[[], datetime]
 ) -> RenewalInfo:
-    """Return a certificate's renewal window (RFC 9773 §4.2), asked at `resource`, with the time
-    until the next question. Return an empty `RenewalInfo` if the CA refuses for good.
+    """Ask the CA at the URL `resource` when to renew a certificate. Return the window of time (RFC
+    9773 §4.2), and after how long the CA wants to be asked again. Return an empty `RenewalInfo` if
+    the CA refuses for good.
 
     Raises `CaUnavailable` for a malformed answer, and the errors of `Network.get`.
     """

@@ -16,8 +16,9 @@ from certferry.ports.state import StateStore
 
 _HOUR, _WEEK = timedelta(hours=1), timedelta(days=7)
 
-# Source: docs/facts/letsencrypt.md §2. The CA refills an allowance bit by bit, so the true limits
-# are a little higher. At staging, later versions of the CA's page allow more failures.
+# Source: docs/facts/letsencrypt.md §2. The CA counts in a way that allows a little more, because
+# used-up allowances refill bit by bit. At staging, later versions of the CA's page allow more
+# failures.
 _KNOWN = {
     "https://acme-v02.api.letsencrypt.org/directory": Limits(
         orders=Allowance(300, 3 * _HOUR),
@@ -52,8 +53,8 @@ class Budget(Struct, frozen=True):
     now: Callable[[], datetime]
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
-        """See `Issuer.rate_limit_hold`. If the request continues a stored order, only the CA's
-        requests to wait count.
+        """See `Issuer.rate_limit_hold`. A request that continues a stored order does not count
+        against the limits; only the CA's own requests to wait hold the request back.
         """
         wanted, now = request.wanted, self.now()
         kept = self.state.order(request.lineage)

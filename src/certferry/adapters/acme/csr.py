@@ -49,7 +49,7 @@ def make_csr(names: Sequence[str], key_pem: Secret) -> x509.CertificateSigningRe
     """Return a CSR for the names.
 
     Some targets demand a common name, so the first name of at most `LONGEST_COMMON_NAME` characters
-    becomes the common name; without such a name the subject is empty.
+    becomes the common name. If all names are longer, the subject is empty.
     """
     fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in fitting[:1]])
@@ -66,9 +66,9 @@ def _load(key_pem: Secret) -> _Key:
 
 
 def certificate_id(cert_pem: str) -> str | None:
-    """Return a certificate's identifier (RFC 9773 §4.1).
+    """Return the identifier by which the CA knows a certificate (RFC 9773 §4.1).
 
-    Return `None` if the certificate has no authority key identifier.
+    Return `None` if the certificate has no readable authority key identifier.
     """
     certificate = x509.load_pem_x509_certificate(cert_pem.encode())
     try:

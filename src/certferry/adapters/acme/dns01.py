@@ -1,4 +1,6 @@
-"""Prove names by DNS-01 challenge records (RFC 8555 §8.4), and sweep left-over records."""
+"""Prove names by DNS-01 challenge records (RFC 8555 §8.4), and remove records that earlier runs
+left.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 
 class OrderContext(Struct, frozen=True):
-    """Everything besides the CA that is needed to prove an order's names."""
+    """The DNS account, the state and the clock with which an order's names are proven."""
 
     #: The lineage of the certificate.
     lineage: str
@@ -71,7 +73,9 @@ class OrderContext(Struct, frozen=True):
     def report(
         self, what: Text, since: datetime | None = None, deadline: datetime | None = None
     ) -> None:
-        """Show what the order waits for, since when (default: now), and until when at most."""
+        """Show the activity `what` of the order, the beginning (by default now), and the latest
+        end.
+        """
         self.progress(Activity(self.lineage, what, since or self.now(), deadline))
 
     def count(self, done: int, names: int) -> None:
@@ -133,7 +137,7 @@ class Solver:
                 self._answer(proof)
             self._wait_until_validated(proofs)
         finally:
-            # Also when interrupted: a forgotten challenge record would stay in DNS for ever.
+            # Remove the records even if the run is stopped, or the records would stay in DNS.
             self._take_away()
 
     def _is_standing(self, authorization: Authorization) -> bool:
@@ -176,7 +180,8 @@ class Solver:
         try:
             handle = self._context.dns.add_txt(name, value)
         except (errors.ZoneNotFound, errors.DnsAccessDenied, errors.DnsRejected):
-            # The service refused, so the row can go; after any other failure a record may exist.
+            # These refusals mean that no record was written, so the row is deleted. After any other
+            # failure a record may exist.
             self._forget(record)
             raise
         self._put[-1] = replace(record, handle=handle)
@@ -194,16 +199,16 @@ class Solver:
                 sentence = Text("the next run removes the challenge record at {name}: {problem}")
                 self._context.report(sentence.filled(name=record.name, problem=problem.message))
             else:
-                # A record put without an answer may appear later: the next run sweeps the record.
+                # Without a handle, the service has not confirmed the record, which may appear
+                # later. The row then stays, and the next run removes the record.
                 if was_there or record.handle is not None:
                     self._forget(record)
         if self._stopped is not None:
             raise self._stopped
 
     def _remove(self, record: ChallengeRecord) -> bool:
-        """Remove a record. If the run is stopped meanwhile, try once more.
-
-        The stop is kept, and raised after all removals.
+        """Remove a record, and return whether the record was there. If the run is stopped
+        meanwhile, try once more; `_take_away` raises the stop after all removals.
         """
         remove = self._context.dns.remove_txt
         try:
@@ -232,7 +237,8 @@ class Solver:
         try:
             self._client.answer(proof.challenge)
         except Refused:
-            # If the CA's reply was lost, the answer is sent twice, and the CA refuses the second.
+            # If the CA's reply was lost, this is the second time that the answer is sent, and the
+            # CA refuses. The challenge's status tells whether the first answer arrived.
             seen = self._client.authorization(proof.authorization.url)
             challenge = seen.challenge if proof.record_name else seen.standing
             if challenge is not None and challenge.status == PENDING:
@@ -247,7 +253,8 @@ class Solver:
             self._context.count(done, len(proofs))
             seen = self._client.authorization(proof.authorization.url)
             polling = Polling(activity, deadline, self._context.pause, self._context.now)
-            # One name's failure fails the order, so the other names are read once, without waiting.
+            # A single failed name fails the order. The remaining names are then read once, without
+            # waiting, so that the error has every failed name.
             while seen.status == PENDING and not failed:
                 polling.rest(seen.retry_after)
                 seen = self._client.authorization(proof.authorization.url)
@@ -267,7 +274,7 @@ def _challenge_of(authorization: Authorization) -> Challenge:
 
 
 def _must_be_ordered(authorizations: Sequence[Authorization], names: Sequence[str]) -> None:
-    """Refuse to prove a name that was not ordered: the proof could serve another order."""
+    """Raise `OrderFailed` for a name that was not ordered: the proof could serve another order."""
     ordered = {challenge_name(name) for name in names}
     for authorization in authorizations:
         if challenge_name(authorization.name.lower()) not in ordered:
@@ -305,7 +312,7 @@ class Sweep(Struct, frozen=True):
     def run(self, lineage: str, now: datetime) -> None:
         """Try to remove every record of a lineage, then raise the first `DnsError`, if any.
 
-        If every account lacks the zone of a record older than `GIVING_UP`, the record is forgotten.
+        If all accounts lack the zone of a record older than `GIVING_UP`, only delete the row.
         """
         failures: list[errors.DnsError] = []
         for record in self.state.challenge_records(lineage):
@@ -322,8 +329,9 @@ class Sweep(Struct, frozen=True):
             raise failures[0]
 
     def _remove(self, record: ChallengeRecord, now: datetime) -> None:
-        """Remove a record at the first account with the record's zone, or raise `ZoneNotFound`. A
-        row that certferry did not write leads to no removal: the row is deleted with a warning.
+        """Remove a record at the first account with the record's zone. Raise `ZoneNotFound` if all
+        accounts lack the zone. If certferry did not write the row, leave the record alone, and
+        delete the row with a warning.
         """
         if record.is_ours and is_challenge_value(record.value):
             missing: errors.ZoneNotFound | None = None
@@ -345,8 +353,8 @@ class Sweep(Struct, frozen=True):
 
     def _remove_at(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
         was_there = dns.remove_txt(record.name, record.value, record.handle)
-        # A handle proves that the provider had the record, so the record is gone. Without a handle,
-        # the run was interrupted before the answer, and the record may still turn up.
+        # A handle proves that the provider had the record, so a missing record is gone. Without a
+        # handle, the run ended before the provider's answer, and the record may still appear.
         if not was_there and record.handle is None:
             self._look_until_settled(dns, record, now)
         self.state.drop_challenge_record(record)
@@ -361,7 +369,7 @@ class Sweep(Struct, frozen=True):
         self.state.drop_challenge_record(record)
 
     def _look_until_settled(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
-        # Rests are counted, because the clock may have been set back since.
+        # The rests are added up, because the clock may be set back during the wait.
         left = min(record.created_at + SETTLING - now, SETTLING).total_seconds()
         for rest in growing(FIRST_REST, LONGEST_REST):
             if left <= 0:

@@ -1,4 +1,6 @@
-"""Checks of names, zones and resolvers for `doctor`; an order uses the check of CAA records."""
+"""Checks of names, zones and resolvers for `doctor`. The check of CAA records also precedes an
+order.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from certferry.adapters.acme.propagation import (
     explained,
     finder_of,
 )
-from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, Unheard
+from certferry.adapters.acme.resolvers import HttpsResolver, InvalidSignatures, Resolvers, Unheard
 from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name, challenge_name, is_wildcard
 from certferry.core.findings import Code, error, warning
@@ -90,8 +92,8 @@ class NamesLook:
         return lru_cache(_MANY)(self.resolvers.caa)
 
     def look(self, names: Iterable[str]) -> list[Problem]:
-        """Return a problem for each name with invalid DNSSEC signatures, and the problems with the
-        CAA records of the other names.
+        """Check DNSSEC signatures and CAA records. Return a problem for each name with invalid
+        signatures; for the other names, return the problems with the CAA records.
         """
         names = list(dict.fromkeys(names))
         bases = list(dict.fromkeys(map(base_name, names)))
@@ -116,11 +118,13 @@ class NamesLook:
         ]
 
     def _signatures(self, name: str) -> list[Problem]:
-        """Check DNSSEC at each resolver, because some resolvers skip signatures.
-
-        CAs validate signatures (docs/facts/letsencrypt.md §4.1).
+        """Return a problem if any resolver finds the DNSSEC signatures of a name invalid. Each
+        resolver is asked, because some resolvers ignore signatures. CAs check the signatures
+        (docs/facts/letsencrypt.md §4.1).
         """
-        if not any(_is_bogus(name, resolver) for resolver in self.resolvers.apart()):
+        resolvers = self.resolvers.apart()
+        refused = next(filter(None, (_invalid(name, resolver) for resolver in resolvers)), None)
+        if refused is None:
             return []
         message = Text(
             "the DNSSEC signatures of {name} are invalid, and CAs have checked DNSSEC since "
@@ -131,6 +135,14 @@ class NamesLook:
             "compare the DS record at the registrar with the keys of the zone, or remove the DS "
             "record; usually an earlier DNS provider left it"
         )
+        if refused.first_end is not None:
+            message = Text("{problem}; the first signature ends at {moment}").filled(
+                problem=message, moment=refused.first_end
+            )
+            fix = Text(
+                "if the end has passed, let the DNS provider sign the zone again; else {fix}",
+                fix=fix,
+            )
         return [error(Code.DNSSEC_BROKEN, name, message, fix)]
 
     def _authorized(self, name: str) -> Iterator[Problem]:
@@ -159,7 +171,10 @@ class NamesLook:
             yield _forbidden(name, at, records, refusal, applicant)
 
     def _in_force(self, name: str) -> tuple[str, tuple[CaaRecord, ...]]:
-        """Return the name or the closest parent with CAA records, and the records (RFC 8659 §3)."""
+        """Return the CAA records that count for a name, and the name at which the records stand:
+        the name itself or the closest parent with CAA records (RFC 8659 §3). Without any records,
+        return an empty name and an empty tuple.
+        """
         while name:
             records = self._caa(name)
             if records:
@@ -188,11 +203,11 @@ def _allowed(records: tuple[CaaRecord, ...]) -> list[str] | Text:
     return list(allowed_by(records)) or Text("no CA")
 
 
-def _is_bogus(name: str, resolver: Resolvers) -> bool:
+def _invalid(name: str, resolver: Resolvers) -> InvalidSignatures | None:
     try:
-        return resolver.is_bogus(name)
+        return resolver.invalid_signatures(name)
     except DnsError:  # silent resolvers are reported separately
-        return False
+        return None
 
 
 class ZonesLook(Struct, frozen=True):
@@ -208,8 +223,9 @@ class ZonesLook(Struct, frozen=True):
     resolvers: Resolvers | None
 
     def look(self, names: Iterable[tuple[str, DnsProvider]]) -> list[Problem]:
-        """Return the problems with writing challenge records at this account, and with showing the
-        records in DNS; an empty list if the account cannot tell its zones.
+        """Return the problems that keep this account from writing challenge records, or the public
+        DNS from showing the records. Return an empty list if the account can neither list nor find
+        zones.
 
         Each name comes with the provider of the name's certificate. Raises `DnsError` if the
         account cannot be asked.
@@ -239,7 +255,9 @@ class ZonesLook(Struct, frozen=True):
         return [*findings, *self._silent(served)]
 
     def _silent(self, places: Sequence[str]) -> Iterator[Problem]:
-        """Yield a warning for silent name servers, because each order waits for the servers."""
+        """Yield a warning for each zone with silent name servers, because orders wait for silent
+        servers.
+        """
         if not isinstance(self.propagation, DnsPropagation):
             return
         with suppress(DnsError):  # a resolver's error is reported separately

@@ -127,8 +127,8 @@ class AcmeIssuer:
         identifier = certificate_id(cert_pem)
         if identifier is None:
             return RenewalInfo()
-        # One thread reads the directory at a time: if the CA is silent, the waiting threads raise
-        # the same error at once, in place of a time-out for each thread.
+        # One thread reads the directory at a time. If the CA is silent, that thread waits for the
+        # time-out, and the other threads then raise its error without a time-out of their own.
         with self._reading:
             resource = self._noting_silence(self._renewal_resource)
         if resource is None:
@@ -151,7 +151,9 @@ class AcmeIssuer:
     def _must_be_allowed(
         self, names: Sequence[str], standing: frozenset[str], identities: frozenset[str]
     ) -> None:
-        """Raise `OrderFailed` if CAA records forbid the CA to issue for a name."""
+        """Raise `OrderFailed` if CAA records forbid the CA to issue for a name. Without resolvers,
+        or if the CA publishes no names for CAA records, check nothing.
+        """
         if self.resolvers is None or not identities:
             return
         account = self.state.account(self._directory)
@@ -165,7 +167,9 @@ class AcmeIssuer:
 
     @contextlib.contextmanager
     def _remembering_holds(self, request: IssueRequest) -> Iterator[None]:
-        """If the CA refuses an order until some moment, store the moment for all later runs."""
+        """If the CA refuses the order in the `with` block until a moment (Retry-After), store the
+        moment for all later runs, and raise the refusal.
+        """
         try:
             yield
         except errors.OrderPostponed:
@@ -203,9 +207,11 @@ class AcmeIssuer:
             yield Client.at(self._directory, network)
 
     def _renewal_resource(self) -> str | None:
-        """Return the directory's address of renewal information, or `None`; read once a run.
+        """Return the URL at which the CA gives renewal information; `None` if the CA has none. The
+        directory is read once in a run.
 
-        The address is never stored: any program that can write to the state could replace it.
+        The URL is kept in memory only: a program that can write to the state could replace a stored
+        URL.
         """
         if not self._renewal_resources:
             with self._client() as client:
@@ -224,8 +230,8 @@ def persist_record(
 ) -> PersistRecord:
     """Return the dns-persist-01 record that proves a name to the CA.
 
-    The account is registered or confirmed first (draft-ietf-acme-dns-persist-02 §4.5). Raises
-    `IssuanceError` and `StateError`.
+    The record names the account, so the account is registered first if needed, and must be valid at
+    the CA (draft-ietf-acme-dns-persist-02 §4.5). Raises `IssuanceError` and `StateError`.
     """
     accounts = AccountKeeper(settings, state, pause, now)
     with opened(settings, pause, now) as client:

@@ -66,11 +66,11 @@ class Reading(Struct, frozen=True):
 
 
 def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading:
-    """Ask a name server for the TXT values at a name, and return the reading. Failures of the
-    network are readings, too.
+    """Ask a name server for the TXT values at a name, and return the reading. A failure of the
+    network is a reading, too.
 
-    If UDP brings silence, or an answer without authority, TCP is tried: some networks block only
-    UDP, and many proxies intercept only UDP.
+    If UDP brings no answer, or an answer from a server that does not hold the zone, TCP is tried:
+    some networks block only UDP, and many proxies intercept only UDP.
     """
     query = dns.message.make_query(
         resolvers.to_name(name), dns.rdatatype.TXT, use_edns=0, payload=resolvers.PAYLOAD, flags=0
@@ -165,7 +165,9 @@ def opinions_of(asked: Sequence[resolvers.HttpsResolver], names: Iterable[str]) 
 
 
 def _ask(resolver: resolvers.HttpsResolver, names: Sequence[str]) -> list[Reading]:
-    """Ask a resolver for each name. After a silence, skip the other names."""
+    """Ask a resolver for each name. After a silence, do not ask for the remaining names: the
+    silence counts for these names as well.
+    """
     readings: list[Reading] = []
     for name in names:
         if readings and readings[-1].heard is Heard.SILENCE:
@@ -191,7 +193,9 @@ def is_shown(readings: Mapping[str, Reading], wanted: frozenset[str]) -> bool:
 
 
 def dissent(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Text]:
-    """Return a sentence for each name with resolvers that lack a value: the resolvers, and why."""
+    """Return a sentence for each name with resolvers that do not show every value. The sentence
+    lists these resolvers with the reasons.
+    """
     sentences: list[Text] = []
     for name, readings in opinions.items():
         others = {
@@ -237,10 +241,10 @@ def judged_server(
 ) -> tuple[ServerVerdict, Text]:
     """Return the verdict on a server, and the reason. `readings` has a reading of each address.
 
-    A server is SEEN if every address that answers shows all `wanted` values; some addresses may
-    stay silent. A server is MISSING if an address answers without a value, if all addresses are
-    silent, or if the server has no address. A server is LEFT_OUT if this host has no route to any
-    address, as to IPv6 alone.
+    - SEEN: some address answers, and every address that answers shows all `wanted` values.
+    - MISSING: an address answers without a value, all addresses in reach are silent, or the server
+      has no address.
+    - LEFT_OUT: this host has no route to any address, for example because all are IPv6.
     """
     if not readings:
         return ServerVerdict.MISSING, NO_ADDRESS
@@ -278,7 +282,7 @@ class PropagationStatus:
             self._heard.add(name)
 
     def leave_out_unlocated(self) -> None:
-        """Leave out hosts without an address from now on."""
+        """From now on, judge hosts without an address as `LEFT_OUT`."""
         self._without_unlocated = True
 
     @property
@@ -313,8 +317,8 @@ class PropagationStatus:
 
     @property
     def incomplete(self) -> list[Sought]:
-        """The names that are not accepted, and whose values a host lacks (`MISSING`) or no host
-        shows.
+        """The names not accepted yet that lack values: at a host judged `MISSING`, or because no
+        host is judged `SEEN`.
         """
         waiting = [sought for sought in self.sought if sought.name not in self._accepted]
         missing, seen = ServerVerdict.MISSING, ServerVerdict.SEEN
@@ -322,7 +326,7 @@ class PropagationStatus:
 
     @property
     def unheard(self) -> list[Sought]:
-        """The incomplete names about which no name server has sent its own answer or a refusal."""
+        """The incomplete names about which no name server of the zone has answered or refused."""
         return [sought for sought in self.incomplete if sought.name not in self._heard]
 
     @property

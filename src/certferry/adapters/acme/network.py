@@ -1,8 +1,8 @@
 """Signed requests to a CA, and the waits between polls.
 
-The library's own client retries a refused nonce only once, too few at a busy CA. The client also
-drops the Retry-After of a refusal, and has one timeout for everything (docs/facts/libraries.md
-§1.1).
+`Network` differs from the library's own client in three points (docs/facts/libraries.md §1.1). The
+library retries a refused nonce only once, which is too few at a busy CA; drops the Retry-After of a
+refusal; and has a single time-out for connecting and reading.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ class Network(ClientNetwork):
         return self._patiently(lambda: self._post_with_good_nonce(*args, **kwargs))
 
     def ahead_of_us(self, response: requests.Response) -> timedelta | None:
-        """Return how far the CA's clock is ahead of this host's clock.
+        """Return how far the CA's clock is ahead of this host's clock, by the Date of an answer.
 
-        Return `None` for an answer that is undated or cached (RFC 9111 §5.1).
+        Return `None` for an answer without a date, or from a cache (RFC 9111 §5.1).
         """
         is_cached = response.headers.get("Age", "0") != "0"
         return None if is_cached else ahead_of(response.headers, self._now())
@@ -177,16 +177,16 @@ class Network(ClientNetwork):
 def opened_network(
     settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]
 ) -> Iterator[Network]:
-    """Yield a network; close the connections on exit. Errors of the ACME library in the block are
-    raised as `IssuanceError`.
+    """Yield a `Network` for a `with` block, and close the connections afterwards. Errors of the
+    ACME library in the block are raised as `IssuanceError`.
     """
     with translating_errors(now), contextlib.closing(Network(settings, pause, now)) as network:
         yield network
 
 
 def must_be_private(url: str) -> None:
-    """Raise `CaUnavailable` for plain HTTP, except to this machine: a tampered answer could divert
-    requests.
+    """Raise `CaUnavailable` for a URL with plain HTTP, unless the host is this machine: without
+    TLS, a tampered answer could divert requests.
     """
     try:
         parts = parse_url(url)

@@ -1,4 +1,6 @@
-"""Carry out an order from the first request to the chain, or from where a run left off."""
+"""Carry out an order from the first request to the certificate's chain. An order that an earlier
+run left unfinished is continued.
+"""
 
 from __future__ import annotations
 
@@ -64,8 +66,8 @@ class Ordering(Struct, frozen=True):
         left_over = self._left_over()
         if left_over is not None:
             # A stopped run may have asked the CA to validate, and then removed the challenge
-            # records before the CA looked. The old order then fails whatever DNS shows today, so
-            # `AuthorizationFailed` leads to one new order.
+            # records before the CA read the records. That order fails whatever DNS shows now.
+            # Therefore a failed proof of the earlier order leads to a new order.
             with contextlib.suppress(errors.AuthorizationFailed):
                 bundle = self._carried_out(*left_over)
                 if bundle.certificate.not_after > self.context.now():
@@ -78,8 +80,9 @@ class Ordering(Struct, frozen=True):
         return bundle
 
     def _left_over(self) -> tuple[AcmeOrder, Order] | None:
-        """Return an earlier run's order, as stored and at the CA; `None` without such an order. An
-        order that no longer leads to the declared certificate is deleted from the state.
+        """Return an earlier run's order twice: as stored, and as shown by the CA. Return `None`
+        without a stored order. If the stored order no longer leads to the declared certificate,
+        delete the order from the state and return `None`.
         """
         kept = self.context.state.order(self.request.lineage)
         if kept is None:
@@ -133,7 +136,9 @@ class Ordering(Struct, frozen=True):
         return kept, order
 
     def _claim(self, *, exempt: bool) -> None:
-        """Count the order against the CA's limits, if known. Raises `OrderPostponed`."""
+        """If the CA's limits are known, count the order against the limits, unless the order is
+        `exempt`. Raises `OrderPostponed` if the order must wait.
+        """
         settings, context = self.settings, self.context
         if settings.limits is not None:
             wanted = replace(self.request.wanted, exempt=exempt)
@@ -142,7 +147,9 @@ class Ordering(Struct, frozen=True):
             )
 
     def _new_order(self, profile: str | None) -> Order:
-        """Make an order, if possible with `replaces`: Let's Encrypt then waives its rate limits."""
+        """Make an order. If possible, the order names the old certificate in `replaces`, because
+        Let's Encrypt then waives its rate limits. If the CA refuses `replaces`, order without.
+        """
         names, replaced = self.request.names, self.request.replaced_pem
         takes_replaces = self.client.renewal_info is not None
         replaces = csr.certificate_id(replaced) if replaced is not None and takes_replaces else None
@@ -167,14 +174,16 @@ class Ordering(Struct, frozen=True):
         return chosen
 
     def _key(self) -> Secret:
-        """Return the key to reuse, if there is one of the requested type, or a new key."""
+        """Return the key to reuse if its type is the requested type, or else a new key."""
         before, key_type = self.request.reused_key, self.request.key_type
         if before is not None and csr.is_of_type(before, key_type):
             return before
         return csr.new_key(key_type)
 
     def _carried_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
-        """Return an order's certificate. Forget an order that can only fail."""
+        """Return an order's certificate. If the order can only fail, delete the stored order, and
+        raise the error.
+        """
         try:
             return self._carry_out(kept, order)
         except (errors.AuthorizationFailed, errors.OrderFailed) as failure:

@@ -1,4 +1,6 @@
-"""Read the dns-persist-01 records of names, and judge the records as the CA will."""
+"""Read the permanent DNS records that prove names (dns-persist-01), and judge the records as the
+CA will.
+"""
 
 from __future__ import annotations
 
@@ -66,8 +68,8 @@ def judged_names(
     resolvers: Resolvers,
     now: Callable[[], datetime],
 ) -> list[JudgedName]:
-    """Read each name's record, and judge whether the record lets the CA issue for the name; and for
-    the wildcard too, if `names` contains `*.` before the name.
+    """Read each name's record, and judge whether the record lets the CA issue for the name. If
+    `names` has the name's wildcard, the record must also let the CA issue for the wildcard.
     """
 
     def judged(name: str, wildcard: bool) -> JudgedName:  # noqa: FBT001 - as `map` passes it
@@ -133,7 +135,8 @@ class PersistProofs:
 
     def _judged(self, names: Sequence[str]) -> list[JudgedName] | Text:
         """Return the judgement on each name, or why no record can count."""
-        # Threads may read the offer twice: behind a lock, all would wait for a silent CA.
+        # Without a lock, two threads may read the offer twice. With a lock, all threads would wait
+        # one after the other for a silent CA.
         if not self._offers:
             self._offers.append(self.read_offer())
         offer = self._offers[0]
@@ -146,7 +149,9 @@ class PersistProofs:
 
 
 def _missing(unproven: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
-    """Return one error for all names, with every record that the operator must set by hand."""
+    """Return a single error for all names. If every name's records could be read, the hint has the
+    records that the operator must set by hand.
+    """
     message = unproven[0][1].message
     for judged, _ in unproven:
         message = Text("{one}; {other}", one=message, other=judged.why)
@@ -162,7 +167,8 @@ def findings_of(
 ) -> Iterator[Problem]:
     """Yield a finding for each name.
 
-    An account can prove the names in `spare` too, so a missing record there is only a warning.
+    A DNS account can also prove the names in `spare`, so a missing or wrong record of these names
+    is only a warning.
     """
     for judged in examined:
         yield _finding(judged, _severity(judged.name in spare), now)
@@ -174,7 +180,9 @@ def without_records(
     offer: dns_persist.Offer | None,
     holder: dns_persist.Holder | None,
 ) -> Iterator[Problem]:
-    """Yield why no record can prove a name: the CA lacks the method, or an account is missing."""
+    """Yield a problem for each name, if no record can prove any name: `offer` is `None` because the
+    CA lacks the method, or `holder` is `None` because the CA has no account yet.
+    """
     for name in dict.fromkeys(map(base_name, names)) if offer is None or holder is None else ():
         code, message, fix = Code.DNS_PERSIST_MISSING, NO_ACCOUNT, MAKE_ACCOUNT.filled(name=name)
         if offer is None:

@@ -1,4 +1,4 @@
-"""Errors for a CA's refusals (RFC 8555 §6.7), and for requests without an answer."""
+"""Turn a CA's refusals (RFC 8555 §6.7), and requests without an answer, into certferry's errors."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _in_words(problem: messages.Error) -> Text:
 
 
 def _parts(problem: messages.Error) -> Sequence[messages.Error]:
-    """Return the sub-problems, up to as many as an operator would read."""
+    """Return at most `MOST_PARTS` sub-problems."""
     return (problem.subproblems or ())[:MOST_PARTS]
 
 
@@ -234,7 +234,9 @@ def _host_of(failure: BaseException) -> str:
 
 
 def _innermost(failure: BaseException) -> Text:
-    """Return the first cause: the exceptions above only repeat the cause in other words."""
+    """Return the message of the innermost cause that has one. The outer exceptions only repeat the
+    cause in other words.
+    """
     if isinstance(failure, TooSlow | TooLong):
         return verbatim(str(failure))
     if isinstance(failure, UnknownProxy):
@@ -259,8 +261,8 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
 
 
 def _first(hints: dict[str, Text], problem: messages.Error) -> Text | None:
-    """Return the hint for the kind of the problem, or else for the kind of the first part (the
-    CA's subproblems) with a hint.
+    """Return the hint for the kind of the problem, or else for the kind of the first sub-problem
+    with a hint; `None` if no kind has a hint.
     """
     kinds = map(kind_of, (problem, *_parts(problem)))
     return next((hints[kind] for kind in kinds if kind in hints), None)

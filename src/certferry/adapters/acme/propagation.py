@@ -1,4 +1,4 @@
-"""Find the name for a challenge, and wait until every name server shows the challenge."""
+"""Find the name at which to write a challenge, and wait until DNS shows the challenge."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _WITHOUT_WAIT = Text(
 
 
 class Propagation(Protocol):
-    """Finds the name for a challenge, and waits until the CA can see the challenge."""
+    """Finds the name at which to write a challenge, and waits until DNS shows the challenge."""
 
     @property
     def sees_cnames(self) -> bool:
@@ -90,13 +90,15 @@ class Propagation(Protocol):
         ...
 
     def wildcard_alias(self, name: str) -> str | None:
-        """Return the target of the CNAME that a wildcard gives the name, or `None`. `follow`
-        ignores a wildcard's CNAME.
+        """Return the target of the CNAME that a wildcard gives the name; `None` without a wildcard.
+        `follow` ignores a wildcard's CNAME.
         """
         ...
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
-        """Wait until all authoritative servers show the values. Raises `DnsError`."""
+        """Wait until the CA can see the values, as far as the implementation can tell. Raises
+        `DnsError`.
+        """
         ...
 
 
@@ -114,7 +116,9 @@ class SilentServers(Struct, frozen=True):
 
 
 def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propagation) -> None:
-    """Raise `DnsError` if the challenge of a name has no zone in the account."""
+    """Raise `ZoneNotFound` if the account has no zone for the challenge of a name, and other errors
+    of DNS.
+    """
     for _, problem in unwritable(names, dns, propagation):
         raise problem
 
@@ -122,7 +126,8 @@ def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propag
 def unwritable(
     names: Sequence[str], dns: DnsProvider, propagation: Propagation
 ) -> Iterator[tuple[str, ZoneNotFound]]:
-    """Yield each name, without `*.`, that has no zone for the challenge, and why.
+    """Yield each name, without `*.`, for whose challenge the provider has no zone, with the error.
+    A provider that can neither list nor find zones yields nothing.
 
     Raises `DnsError`.
     """
@@ -147,9 +152,8 @@ def account_at(dns: DnsProvider, place: str) -> DnsProvider:
 
 
 def finder_of(dns: DnsProvider) -> FindZone | None:
-    """Return a function that finds the account's zone of a name; `None` if the provider cannot.
-
-    Raises `DnsError`.
+    """Return a function that finds the account's zone of a name. Return `None` if the provider can
+    neither list nor find zones. Raises `DnsError`.
     """
     if isinstance(dns, ZoneFinder):
         return dns.zone_of
@@ -159,8 +163,8 @@ def finder_of(dns: DnsProvider) -> FindZone | None:
 def explained(
     problem: ZoneNotFound, asked: str, place: str, propagation: Propagation
 ) -> ZoneNotFound:
-    """Return the error, with a sentence added if a CNAME leads elsewhere, is ignored, or was not
-    looked for.
+    """Return the error of a name without a zone, with a sentence about the name's CNAME if the
+    CNAME led to another name, came from a wildcard and was ignored, or was not looked for.
     """
     hint, target = problem.hint, None
     if not propagation.sees_cnames:
@@ -243,11 +247,14 @@ class DnsPropagation:
         return self._where.alias(f"{UNWRITTEN}.{parent}")
 
     def wait(self, wanted: Wanted, report: Report) -> None:
-        """Return once the values are seen at the first of these places that answers.
+        """Wait until the values are seen.
 
-        1. Every name server with an address.
-        2. If some name servers stay silent: all other name servers, and the resolvers.
-        3. If this host hears no name server: the resolvers over HTTPS.
+        One of these conditions must hold for each name:
+
+        1. Every name server with an address shows the values.
+        2. Some name servers stay silent, and all other name servers and the resolvers show the
+           values.
+        3. No name server answers this host, and the resolvers over HTTPS show the values.
 
         Raises `DnsError`, and the errors of the pause.
         """
@@ -298,7 +305,9 @@ class DnsPropagation:
         return addresses
 
     def _ask_elsewhere(self, status: nameservers.PropagationStatus) -> None:
-        """For a name without an answer from name servers, trust the resolvers over HTTPS."""
+        """Accept each name about which no name server answers, if the resolvers over HTTPS show the
+        values.
+        """
         unheard = {sought.name: sought.values for sought in status.unheard}
         if not unheard or not self.over_https:
             return
@@ -329,8 +338,8 @@ class DnsPropagation:
     def _go_on_without_dead(self, status: nameservers.PropagationStatus, *, is_over: bool) -> None:
         """Accept names missing only at silent name servers, if the resolvers show the values.
 
-        A name is accepted after the time for a name server to come back (`is_over`), or at once if
-        the same servers were silent for an earlier order.
+        A silent name server gets time to come back. A name is accepted once that time `is_over`, or
+        at once if these servers were silent for an earlier order of this run.
         """
         for sought in status.held_up_by_silence:
             silent = status.silent(sought)
@@ -406,9 +415,10 @@ class DnsPropagation:
     def _ask(
         self, address: str, names: Iterable[str], *, latest: datetime
     ) -> list[nameservers.Reading]:
-        """Return the address's reading of each name asked before `latest`.
+        """Ask an address about each name until `latest`, and return a reading for each name asked.
 
-        A silent address is not asked again: the silence counts for the other names as well.
+        After a silence the address is not asked about the remaining names: the silence counts for
+        these names as well.
         """
         readings: list[nameservers.Reading] = []
         for name in names:

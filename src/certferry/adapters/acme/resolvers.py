@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import KW_ONLY, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ import dns.nameserver
 import dns.rcode
 import dns.rdatatype
 import dns.resolver
+from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.http.exchange import Timeouts
@@ -60,8 +61,17 @@ class Unheard(OSError):
         self.problem = problem
 
 
+class InvalidSignatures(Struct, frozen=True):
+    """Signatures (DNSSEC) that a validating resolver refuses."""
+
+    #: The end of the signature that ends first; `None` if the zone sends no signature.
+    first_end: datetime | None
+
+
 class HttpsResolver(dns.nameserver.Nameserver):
-    """The resolver at a URL. Sentences name only the host, because a path may hold a secret."""
+    """The resolver at a URL, for dnspython. Sentences for operators name only the host, because the
+    URL's path may hold a secret.
+    """
 
     def __init__(self, url: str, http: Http) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # dnspython leaves the method untyped
@@ -139,7 +149,8 @@ def at_urls(
 class Resolvers:
     """Recursive resolvers, asked in turn until a resolver answers. Thread-safe.
 
-    If no resolver answers, every question except `addresses` and `invented` raises
+    If no resolver answers, `addresses` and `invented` return nothing, and every other question
+    raises `DnsUnavailable`. If this host has no resolver configured, every question raises
     `DnsUnavailable`. Names are A-labels without a final dot.
     """
 
@@ -173,7 +184,9 @@ class Resolvers:
         return name_in_text(records[0].target) if records else None
 
     def zone_of(self, name: str) -> str:
-        """Return the zone that holds a name. Raises `ZoneNotFound` for a top-level domain."""
+        """Return the zone that holds a name. Raises `ZoneNotFound` if the closest zone is a
+        top-level domain or the root.
+        """
         with self._translating_errors(name):
             try:
                 zone = name_in_text(
@@ -205,24 +218,40 @@ class Resolvers:
         records = self._records(name, dns.rdatatype.TXT)
         return tuple(_text(b"".join(record.strings)) for record in records)
 
-    def is_bogus(self, name: str) -> bool:
-        """Return whether resolvers answer only if asked to skip DNSSEC checks (RFC 4035 §3.2.2)."""
+    def invalid_signatures(self, name: str) -> InvalidSignatures | None:
+        """Return a value if resolvers answer only when asked to skip DNSSEC checks (RFC 4035
+        §3.2.2), and `None` if resolvers answer anyway. Raises `DnsUnavailable` if resolvers never
+        answer.
+        """
         try:
             self._records(name, dns.rdatatype.SOA)
         except errors.DnsUnavailable:
             unchecked = copy(self._resolver)
             unchecked.set_flags(dns.flags.RD | dns.flags.CD)
-            with (
-                self._translating_errors(name),
-                suppress(dns.resolver.NXDOMAIN, dns.resolver.NoAnswer),
-            ):
-                unchecked.resolve(to_name(name), dns.rdatatype.SOA)
-            return True
-        return False
+            unchecked.use_edns(0, dns.flags.DO, PAYLOAD)
+            responses: list[dns.message.Message] = []
+            with self._translating_errors(name):
+                try:
+                    answer = unchecked.resolve(
+                        to_name(name), dns.rdatatype.SOA, raise_on_no_answer=False
+                    )
+                    responses.append(answer.response)
+                except dns.resolver.NXDOMAIN as missing:
+                    by_name = missing.responses()  # type: ignore[no-untyped-call]  # the same
+                    responses += by_name.values()
+            ends = [
+                datetime.fromtimestamp(record.expiration, UTC)
+                for response in responses
+                for records in (*response.answer, *response.authority)
+                if records.rdtype == dns.rdatatype.RRSIG
+                for record in records
+            ]
+            return InvalidSignatures(min(ends, default=None))
+        return None
 
     def apart(self) -> list[Resolvers]:
-        """Return a `Resolvers` for each resolver over plain DNS. Without any, return a single
-        `Resolvers` with all resolvers over HTTPS.
+        """Return a `Resolvers` for each resolver over plain DNS. If there is no such resolver,
+        return only this object, which then asks the resolvers over HTTPS.
         """
         endpoints = self._plain_endpoints()
         return [Resolvers([endpoint], self.answer_within) for endpoint in endpoints] or [self]
@@ -241,8 +270,8 @@ class Resolvers:
         return tuple(dict.fromkeys(addresses))
 
     def invented(self) -> dict[str, list[str]]:
-        """Return the addresses given for a name that does not exist, by resolver, for resolvers
-        that give any.
+        """Ask each resolver for a name that does not exist. Return the made-up addresses, by
+        resolver; a resolver without a made-up address is left out.
         """
         invented: dict[str, list[str]] = {}
         for label, server in self._servers.items():
@@ -314,7 +343,9 @@ class Resolvers:
 
 
 class DnsLookup(Resolvers):
-    """Resolvers that ask `over_https` if plain resolvers find nothing, or make up addresses."""
+    """Resolvers for a host with restricted DNS. For a zone, its name servers and an address, the
+    resolvers over HTTPS are asked as well if the plain resolvers find nothing or make up addresses.
+    """
 
     @cached_property
     def _elsewhere(self) -> Resolvers:
@@ -329,7 +360,9 @@ class DnsLookup(Resolvers):
         return self._not_denied(super().name_servers, self._elsewhere.name_servers, zone)
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """See `Resolvers.addresses`. Without real addresses, ask over HTTPS."""
+        """See `Resolvers.addresses`. If the plain resolvers give no address, or a made-up address,
+        ask over HTTPS.
+        """
         addresses = super().addresses(host)
         made_up = made_up_among(addresses)
         if (addresses and not made_up) or not self.over_https:
@@ -345,7 +378,8 @@ class DnsLookup(Resolvers):
     def _not_denied(
         self, question: Callable[[str], _T], elsewhere: Callable[[str], _T], name: str
     ) -> _T:
-        """If the plain resolvers find no zone for a name, ask `elsewhere`.
+        """If the plain resolvers find no zone for a name, and there are resolvers over HTTPS, ask
+        `elsewhere`.
 
         A company's resolvers may know only the company's names.
         """
@@ -361,7 +395,9 @@ class DnsLookup(Resolvers):
 
 
 def made_up_among(addresses: Sequence[str]) -> list[str]:
-    """Return the made-up addresses. Loopback counts as real, for hosts without internet."""
+    """Return the made-up addresses, sorted. A loopback address counts as real, for tests on hosts
+    without internet.
+    """
     return sorted(address for address in set(addresses) if is_made_up(address, at_home=True))
 
 
@@ -391,7 +427,7 @@ def name_in_text(name: dns.name.Name) -> str:
 
 
 def _text(raw: bytes) -> str:
-    """Decode text; bytes that break the standard are replaced."""
+    """Decode UTF-8; a replacement character stands for each malformed byte."""
     return raw.decode(errors="replace")
 
 

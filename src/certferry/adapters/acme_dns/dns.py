@@ -1,8 +1,9 @@
-"""DNS at an acme-dns server, which answers only for names that CNAMEs lead to.
+"""DNS at an acme-dns server. The server holds only challenges, at names to which the operator's
+CNAMEs lead.
 
 API reference: https://github.com/joohoi/acme-dns, README and pkg/api (2026). A registration can
-write TXT values at one name only. The server keeps the last two values, and has no call to remove
-a value: see docs/decisions/0029-rolling-records.md.
+write TXT values at a single name. The server keeps the last two values at the name, and has no call
+to remove a value: see docs/decisions/0029-rolling-records.md.
 """
 
 from __future__ import annotations
@@ -188,7 +189,9 @@ class AcmeDnsServer:
         return value
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """See `ports.dns.DnsProvider.remove_txt`. The value stays until newer values replace it."""
+        """See `ports.dns.DnsProvider.remove_txt`. The value stays in DNS, but a later order may now
+        replace the value. Always return `True`.
+        """
         del handle
         chosen = self._registration(name.rstrip(".").lower())
         self._forget(chosen, value)
@@ -261,8 +264,9 @@ def _no_room(name: str) -> errors.DnsRejected:
 
 
 def _none_for(name: str, registrations: Sequence[Registration]) -> errors.ZoneNotFound:
-    """Return the error for a name without a registration. The hint shows the missing CNAME if the
-    target is known, and otherwise asks for a registration.
+    """Return the error for a name without a registration. The hint shows the missing CNAME if a
+    registration for the name's domain exists, or only one registration. Otherwise the hint asks for
+    a registration.
     """
     domain = name.removeprefix(f"{CHALLENGE}.")
     of_domain = [candidate for candidate in registrations if candidate.domain == domain]
@@ -347,7 +351,9 @@ def _registrations_in(entries: dict[str, Any], path: Path, api: str) -> Iterator
 
 
 def _private(path: Path) -> bytes:
-    """Read a file. Raises `ConfigError` if other users can read or change the file."""
+    """Read a file. Raises `ConfigError` for an unreadable file, and for a file that other users can
+    read or change.
+    """
     try:
         must_be_trusted(path)
         if path.stat().st_mode & _OTHERS:

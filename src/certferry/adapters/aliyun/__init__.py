@@ -6,8 +6,8 @@ Every service answers signed RPC calls as JSON (docs/facts/aliyun.md §1): Aliba
 
 A run uses the target in four steps:
 
-1. **Observe.** `target` chooses the domains of a deployment. `domains` reads the list of each
-   product, and the binding of a domain if the list of the account shows a change.
+1. **Observe.** `domains` reads the list of each product; `adapters.cdn.parts` chooses the domains
+   of a deployment; `domains` reads a binding if the list of the account shows a change.
 2. **Upload.** `adapters.cdn.copies` uploads fullchain and key once through `cas`, under the
    lineage's label. Without rights for CAS, `cas.Pairs` keeps the pair until the binding.
 3. **Bind.** `domains` sends one call for one domain, with HTTPS on; the call carries no other
@@ -15,6 +15,6 @@ A run uses the target in four steps:
 4. **Retire.** `cas` removes a copy that no domain uses, after the certificate's end: Alibaba Cloud
    does not say which other products use the copy.
 
-`errors` has the codes. `survey` serves `discover`, `init` and `doctor`. `alidns` is an older type
-of account with DNS alone.
+`target` joins the steps. `errors` has the codes. `examination` serves `doctor`. `alidns` is an
+older type of account with DNS alone.
 """

@@ -12,10 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from certferry.adapters.aliyun import errors, records
-from certferry.adapters.aliyun.account import CALLED, Settings
+from certferry.adapters.aliyun.account import Settings
+from certferry.adapters.aliyun.errors import AliyunFailure
 from certferry.adapters.aliyun.rpc import AccessKey, answers_too_many, read_reply, signed_request
-from certferry.adapters.cdn.answers import decode, decode_entry
-from certferry.adapters.cdn.lists import Page, never_ends, whole_list
+from certferry.adapters.cdn.answers import decode_entry
+from certferry.adapters.cdn.lists import Page, page_of
 from certferry.adapters.http import exchange, http_client
 from certferry.core.certificates.certificate import short
 from certferry.core.desired.certificate import Kind
@@ -79,12 +80,9 @@ class AliyunClient:
         self.region = settings.region
 
     def clock_ahead(self) -> timedelta | None:
-        """Return how far the service's clock is ahead, by the answer to a request without keys."""
+        """See `ports.examination.Timed.clock_ahead`."""
         host = self._products[Kind.CDN]
-        try:
-            return http_client.ask_the_time(host.http, exchange.Request("GET", host.url), self._now)
-        except exchange.HttpFailure as failure:
-            raise errors.explain_failure(Text("the time of the service"), failure) from None
+        return AliyunFailure.clock_ahead(host.http, host.url, self._now)
 
     def list_domains(self, product: Product) -> list[records.DomainItem]:
         """List every domain of a product (§3.1)."""
@@ -115,7 +113,7 @@ class AliyunClient:
                 lambda item: item.domain_name,
                 sizes=("PageNumber", "PageSize", DOMAINS_PER_PAGE),
             )
-        except errors.AliyunFailure as failure:
+        except AliyunFailure as failure:
             if failure.code != errors.NO_HTTPS_DOMAIN:
                 raise
             return []
@@ -141,7 +139,8 @@ class AliyunClient:
         action = f"Set{product.long_infix}DomainSSLCertificate"
         params = {"DomainName": name, "SSLProtocol": "on", **certificate}
         host = self._products[product.kind]
-        return _request_id(self._call(host, what, action, params, is_change=True))
+        body = self._call(host, what, action, params, is_change=True)
+        return AliyunFailure.shown_request_id(body.get("RequestId"))
 
     def edges_of(self, product: Product, name: str) -> tuple[str, ...]:
         """Return the addresses of the healthy edges of one domain (§3.4)."""
@@ -149,7 +148,7 @@ class AliyunClient:
         action = f"Describe{product.infix}UserVipsByDomain"
         host = self._products[product.kind]
         body = self._call(host, what, action, {"DomainName": name, "Available": "on"})
-        return _decoded(body, records.Edges, what).addresses
+        return AliyunFailure.decoded(body, records.Edges, what).addresses
 
     def list_certificates(self, status: str = "") -> list[records.StoredOrder]:
         """List the uploaded certificates of the store (§5.2): with a status, or all valid ones."""
@@ -170,7 +169,7 @@ class AliyunClient:
         what = Text("the upload of {label}", label=name)
         params = {"Name": name, "Cert": certificate_pem, "Key": key_pem}
         body = self._call(self._cas, what, "UploadUserCertificate", params, is_change=True)
-        return str(_decoded(body, records.Uploaded, what, maybe_done=True).cert_id)
+        return str(AliyunFailure.decoded(body, records.Uploaded, what, maybe_done=True).cert_id)
 
     def delete(self, cert_id: str) -> None:
         """Remove an uploaded certificate (§5.3)."""
@@ -187,12 +186,10 @@ class AliyunClient:
             repeatable=not is_change,
         )
         if isinstance(came, exchange.HttpFailure):
-            raise errors.explain_failure(what, came) from None
+            raise AliyunFailure.unanswered(what, came) from None
         reply = read_reply(came)
         if reply is None:
-            maybe_done = not exchange.surely_undone(came.status)
-            problem = f"HTTP status {came.status}"
-            raise errors.explain_nonsense(what, problem, maybe_done=maybe_done)
+            raise AliyunFailure.without_reply(what, came)
         if reply.code:
             raise errors.explain_refusal(what, reply, came, self._now())
         return reply.body
@@ -219,20 +216,12 @@ class AliyunClient:
             where = {**params, number_name: str(number), size_name: str(size)}
             body = self._call(host, what, action, where)
             raws = _entries(body, path, what)
-            items = ((raw, decode_entry(raw, into)) for raw in raws)
-            # An undecodable entry counts by its bytes: a page full of them is still news.
-            entries = {
-                bytes(raw).decode(errors="replace") if item is None else identity(item): item
-                for raw, item in items
-            }
             total = body.get("TotalCount")
             is_last = number * size >= total if isinstance(total, int) else len(raws) < size
-            return Page(entries, "" if is_last or not raws else str(number + 1))
+            following = "" if is_last or not raws else str(number + 1)
+            return page_of(raws, into, identity, following)
 
-        entries = whole_list(page_at)
-        if entries is None:
-            raise errors.AliyunFailure(never_ends(what, CALLED))
-        return entries
+        return AliyunFailure.listed(what, page_at)
 
 
 def _entries(body: object, path: Sequence[str], what: Text) -> list[msgspec.Raw]:
@@ -243,22 +232,10 @@ def _entries(body: object, path: Sequence[str], what: Text) -> list[msgspec.Raw]
         if body is None:
             return []
         if not isinstance(body, Mapping):
-            raise errors.explain_nonsense(what, f"no object with {key}", maybe_done=False)
+            raise AliyunFailure.unreadable(what, f"no object with {key}", maybe_done=False)
         body = body.get(key)
     if body is None:
         return []
     if not isinstance(body, list):
-        raise errors.explain_nonsense(what, f"{path[-1]} is not a list", maybe_done=False)
+        raise AliyunFailure.unreadable(what, f"{path[-1]} is not a list", maybe_done=False)
     return [msgspec.Raw(msgspec.json.encode(entry)) for entry in body]
-
-
-def _decoded(body: Mapping[str, Any], into: type[T], what: Text, *, maybe_done: bool = False) -> T:
-    try:
-        return decode(msgspec.json.encode(body), into)
-    except ValueError as problem:
-        raise errors.explain_nonsense(what, str(problem), maybe_done=maybe_done) from None
-
-
-def _request_id(body: Mapping[str, Any]) -> str:
-    given = body.get("RequestId")
-    return given if isinstance(given, str) and errors.REQUEST_ID.fullmatch(given) else ""

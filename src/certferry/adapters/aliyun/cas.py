@@ -54,14 +54,7 @@ class CasStore:
         certificate = bundle.certificate
         label = lineages.label_of(lineage, certificate.fingerprint)
         pem, key = bundle.fullchain_pem, bundle.privkey_pem.reveal()
-        return StoredCertificate(
-            self._client.upload(label, pem, key),
-            label,
-            certificate.names,
-            not_after=int(certificate.not_after.timestamp()),
-            fingerprint=certificate.fingerprint,
-            serial=int(certificate.serial, 16),
-        )
+        return StoredCertificate.of(self._client.upload(label, pem, key), label, certificate)
 
     def remove(self, remote_id: str) -> bool:
         """Remove an expired copy that no domain uses. The failure's error is a `TargetInUse` for a

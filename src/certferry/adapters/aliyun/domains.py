@@ -8,7 +8,7 @@ changes takes a few requests.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
@@ -16,18 +16,20 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
 from certferry.adapters.aliyun.aliyun_client import AliyunClient, Params, Product
+from certferry.adapters.aliyun.cas import pair_id
 from certferry.adapters.aliyun.errors import NOT_OPENED, AliyunFailure
 from certferry.adapters.aliyun.records import CertificateInfo, DomainItem, moment
 from certferry.adapters.cdn.answers import name_here, with_leading_dot
 from certferry.adapters.cdn.caches import LIST_AGE, Clock, Notes, TtlCache
-from certferry.adapters.cdn.failure import rejected
+from certferry.adapters.cdn.failure import attempt, rejected
+from certferry.adapters.cdn.parts import Entries, Entry, Stored
 from certferry.adapters.cdn.settling import Settler
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.observed.observation import DomainState
-from certferry.core.observed.records import TargetTask
-from certferry.errors import DeployError, TargetBusy
+from certferry.errors import TargetBusy
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
+from certferry.values import replace
 
 FEW = 3
 """In an account with at most so many domains with HTTPS, each binding is read by itself: the list
@@ -66,6 +68,21 @@ class Bound(Struct, frozen=True):
         """Whether the answer does not say which certificate is bound."""
         return self.is_on and self.remote_id is None and self.fingerprint is None
 
+    def id_in(self, stored: Stored) -> str | None:
+        """Return the remote id: of a copy in the store, recognised by id, fingerprint or serial, or
+        else of a pair. Return `None` without HTTPS, and for a hidden certificate.
+        """
+        if not self.is_on or self.remote_id in stored or self.fingerprint is None:
+            return self.remote_id
+        copies = (
+            copy
+            for copy in sorted(stored.values(), key=lambda copy: copy.age_order)
+            if self.fingerprint == copy.fingerprint
+            or (copy.fingerprint is None and copy.serial == self.serial_number)
+        )
+        copy = next(copies, None)
+        return pair_id(self.fingerprint) if copy is None else copy.remote_id
+
 
 class Stamped(Struct, Generic[T], frozen=True):
     """An answer with the moment of its reading, as stored in the account's memory."""
@@ -95,8 +112,8 @@ def bound_in(info: CertificateInfo | None) -> Bound:
 
 
 class Domains:
-    """The domains of one product of an account, for all threads of a run. Methods raise
-    `AliyunFailure`; `bind` also raises `DeployError`.
+    """A `Part`: one product of an account, for all threads of a run. Methods raise `AliyunFailure`;
+    `bind` also raises `DeployError`.
     """
 
     def __init__(
@@ -109,6 +126,7 @@ class Domains:
         now: Callable[[], datetime],
     ) -> None:
         self.product = product
+        self.called = str(product.called)
         self._client = client
         self._settler = settler
         self._now = now
@@ -121,16 +139,52 @@ class Domains:
         self._notes = Notes(memory, Stamped[Bound], f"{name}: ")
         self._edges = Notes(memory, Stamped[Addresses], f"{name} edges: ")
 
-    def listed(self) -> Mapping[str, DomainItem]:
-        """Return the domains by name; none if the account has not opened the product."""
+    def listed(self, names: Collection[str] | None = None) -> Entries:
+        """See `Part.listed`: every domain, without the certificate; none if the account has not
+        opened the product.
+        """
+        del names
         return self._listed.get()
+
+    def read(self, entries: Entries, doubted: Collection[str], stored: Stored) -> Entries:
+        """See `Part.read`: with binding and edges, if the domain is usable. The target passes the
+        doubted domains to `doubt`.
+        """
+        del doubted
+        usable = {
+            name: self.with_binding(entry, stored)
+            for name, entry in entries.items()
+            if entry.state is not DomainState.UNAVAILABLE
+        }
+        edges = self.edges(name for name, entry in usable.items() if entry.has_https)
+        named = {name: replace(usable[name], edges=addresses) for name, addresses in edges.items()}
+        return {**entries, **usable, **named}
+
+    def with_binding(self, entry: Entry, stored: Stored) -> Entry:
+        """Add the binding of a domain. If the product refuses to show the binding, the domain is
+        unavailable.
+        """
+        bound = attempt(lambda: self.bound(entry), AliyunFailure)
+        if isinstance(bound, AliyunFailure):
+            if bound.is_common or bound.silent:
+                raise bound
+            state, problem = DomainState.UNAVAILABLE, bound.error
+            return replace(entry, state=state, problem=problem, has_https=False, is_hidden=True)
+        remote_id = bound.id_in(stored)
+        return replace(
+            entry,
+            bound=() if remote_id is None else (remote_id,),
+            has_https=bound.is_on,
+            is_hidden=bound.is_hidden,
+            ends=bound.ends,
+        )
 
     def forget(self) -> None:
         """Have the next reader ask the product for every list and binding."""
         self._listed.forget()
         self._marks.forget()
         with self._lock:
-            self._known = dict.fromkeys([*self._known, *(self._cached_names())])
+            self._known = dict.fromkeys(self._known)
 
     def doubt(self, domain: str) -> None:
         """Have the next reader ask the product for one binding, and again for the edges if known:
@@ -142,27 +196,29 @@ class Domains:
         if self._edges.read(domain) is not None:
             self._edges.write(domain, Stamped(_NEVER, ()))
 
-    def bound(self, domain: str, item: DomainItem) -> Bound:
-        """Return the binding of a domain, whose list entry is `item`.
+    def bound(self, entry: Entry) -> Bound:
+        """Return the binding of a listed domain.
 
         Use the answer of this process or of an earlier run, if the lists show no change since. In a
         small account, only an answer of the last seconds is used.
         """
-        if item.has_https is False:
+        if entry.has_https is False:
             return Bound(is_on=False)
+        domain = entry.name
         stamped = self._known[domain] if domain in self._known else self._young(domain)
         mark = self._mark(domain)
-        if stamped is not None and (stamped.sign, stamped.mark) == (item.sign, mark):
+        if stamped is not None and (stamped.sign, stamped.mark) == (entry.sign, mark):
             age = self._now() - stamped.at
             if mark or timedelta(0) <= age < timedelta(seconds=LIST_AGE):
                 self._known[domain] = stamped
                 return stamped.value
         name = with_leading_dot(domain)
         bound = bound_in(self._client.certificate_of(self.product, name))
-        stamped = Stamped(self._now(), bound, item.sign, mark)
+        stamped = Stamped(self._now(), bound, entry.sign, mark)
         # During a change, the next answer may differ although the list stays the same.
-        self._known[domain] = None if item.state == AT_WORK else stamped
-        if mark and item.state != AT_WORK:
+        is_at_work = entry.state is DomainState.PROCESSING
+        self._known[domain] = None if is_at_work else stamped
+        if mark and not is_at_work:
             self._notes.write(domain, stamped)
         return bound
 
@@ -184,19 +240,22 @@ class Domains:
         return edges
 
     def bind(
-        self,
-        domain: str,
-        item: DomainItem,
-        certificate: Params,
-        is_bound: Callable[[Bound], bool],
+        self, entry: Entry, certificate: Params, is_bound: Callable[[Bound], bool]
     ) -> str | None:
         """Bind a domain to a certificate, unless `is_bound` says that the domain is bound; return
         the id of the request, if any. HTTPS is switched on if HTTPS is off.
 
         Raises `TargetBusy` during an earlier change, `TargetRejected` for an unusable domain.
         """
-        must_be_at_rest(domain, item, self.product)
-        if item.state != FAILED and is_bound(self.bound(domain, item)):
+        domain, has_failed = entry.name, entry.state is DomainState.FAILED
+        if entry.state is DomainState.PROCESSING:
+            sentence = Text("{product} is still carrying out an earlier change of {domain}")
+            hint = Text("a later run continues from here")
+            words = {"product": self.product.called, "domain": domain}
+            raise rejected(sentence, hint, TargetBusy, **words)
+        if entry.problem is not None and not has_failed:
+            raise entry.problem
+        if not has_failed and is_bound(self.bound(entry)):
             return None
         self.doubt(domain)
         self._edges.write(domain, Stamped(_NEVER, ()))
@@ -205,7 +264,7 @@ class Domains:
         def search() -> str | None:
             info = self._client.certificate_of(self.product, name)
             now = self._list().get(domain)
-            is_at_work = now is not None and now.state == AT_WORK
+            is_at_work = now is not None and now.state is DomainState.PROCESSING
             return "" if is_at_work or is_bound(bound_in(info)) else None
 
         try:
@@ -216,14 +275,15 @@ class Domains:
             self._listed.forget()
         return request_id or None
 
-    def _list(self) -> dict[str, DomainItem]:
+    def _list(self) -> dict[str, Entry]:
         try:
             listed = self._client.list_domains(self.product)
         except AliyunFailure as failure:
             if failure.code not in NOT_OPENED:
                 raise
             return {}
-        return {name_here(item.domain_name): item for item in listed}
+        entries = (entry_of(item, self.product) for item in listed)
+        return {entry.name: entry for entry in entries}
 
     def _list_marks(self) -> dict[str, str]:
         listed = self._client.list_https(self.product)
@@ -246,10 +306,6 @@ class Domains:
         is_young = note is not None and timedelta(0) <= self._now() - note.at < NOTE_AGE
         return note if is_young else None
 
-    def _cached_names(self) -> Iterable[str]:
-        cached = self._listed.cached
-        return () if cached is None else cached[1]
-
     def _edges_now(self, domain: str) -> Addresses:
         """Ask the product for the edges of a domain. A refusal counts as no address: resolvers
         give the addresses too.
@@ -264,15 +320,14 @@ class Domains:
         return addresses
 
 
-AT_WORK, FAILED = "configuring", "configure_failed"
 _STATES = {
     "online": DomainState.READY,
-    AT_WORK: DomainState.PROCESSING,
-    FAILED: DomainState.FAILED,
+    "configuring": DomainState.PROCESSING,
+    "configure_failed": DomainState.FAILED,
 }
-_CONSOLE = Text("check the domain in the {product} console")
 SWITCHED_OFF = frozenset({"offline", "stopping", "deleting"})
-_UNUSABLE = {
+_PROBLEMS = {
+    "configure_failed": Text("{product} could not carry out the last change of {domain}"),
     "offline": Text("{domain} is offline at {product}"),
     "stopping": Text("{domain} is going offline at {product}"),
     "deleting": Text("{domain} is being deleted at {product}"),
@@ -281,35 +336,24 @@ _UNUSABLE = {
 }
 
 
-def state_of(item: DomainItem) -> DomainState:
-    """Return whether a domain takes a change now."""
-    return _STATES.get(item.state, DomainState.UNAVAILABLE)
-
-
-def problem_of(domain: str, item: DomainItem, product: Product) -> DeployError | None:
-    """Return why a domain takes no change, or why the last change failed; `None` otherwise."""
-    names = {"domain": domain, "product": product.called}
-    hint = _CONSOLE.filled(product=product.called)
-    if item.state == FAILED:
-        sentence = Text("{product} could not carry out the last change of {domain}")
-        return rejected(sentence, hint, **names)
-    if state_of(item) is not DomainState.UNAVAILABLE:
-        return None
-    sentence = Text("certferry does not know the state of {domain} at {product}")
-    return rejected(_UNUSABLE.get(item.state, sentence), hint, **names)
-
-
-def task_of(item: DomainItem) -> TargetTask | None:
-    """Return the change in progress, or the failed change, for tickets to the vendor's support."""
-    return TargetTask(state=item.state) if item.state in {AT_WORK, FAILED} else None
-
-
-def must_be_at_rest(domain: str, item: DomainItem, product: Product) -> None:
-    """Raise `TargetBusy` during a change of the domain, `TargetRejected` for an unusable domain."""
-    if item.state == AT_WORK:
-        sentence = Text("{product} is still carrying out an earlier change of {domain}")
-        hint = Text("a later run continues from here")
-        raise rejected(sentence, hint, TargetBusy, product=product.called, domain=domain)
-    problem = problem_of(domain, item, product)
-    if problem is not None and item.state != FAILED:
-        raise problem
+def entry_of(item: DomainItem, product: Product) -> Entry:
+    """Return a listed domain, with the reason why the domain takes no change, or why the last
+    change failed.
+    """
+    name, state = name_here(item.domain_name), _STATES.get(item.state, DomainState.UNAVAILABLE)
+    unknown = Text("certferry does not know the state of {domain} at {product}")
+    sentence = _PROBLEMS.get(item.state, unknown)
+    is_fine, called = state in {DomainState.READY, DomainState.PROCESSING}, product.called
+    hint = Text("check the domain in the {product} console", product=called)
+    return Entry(
+        name,
+        product.kind,
+        state,
+        item.state,
+        has_https=item.has_https,
+        has_settings=False,
+        problem=None if is_fine else rejected(sentence, hint, domain=name, product=called),
+        is_off=item.state in SWITCHED_OFF,
+        cname=item.target,
+        sign=item.sign,
+    )

@@ -11,17 +11,14 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from msgspec import Struct
-
 from certferry import errors
 from certferry.adapters.aliyun.account import CALLED, TEMPORARY_KEY
 from certferry.adapters.aliyun.rpc import RpcReply
-from certferry.adapters.cdn.failure import LATER, NETWORK, OTHER_PROGRAM, SET_CLOCK, CallFailure
+from certferry.adapters.cdn.refusals import CodedFailure, Meaning, Refusal
 from certferry.adapters.dns import answers
 from certferry.adapters.http import exchange, http_client
-from certferry.core.redaction import MASK, quoted, speech
 from certferry.ports.adapter import Answer, CodeMeaning
-from certferry.text import LINEAGE, Text, verbatim
+from certferry.text import Text
 
 IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # spelt as by the service
 NO_HTTPS_DOMAIN = "NoHttpsDomain"
@@ -93,15 +90,6 @@ DNS_CODES = answers.Codes(
         **dict.fromkeys(IN_DOUBT, answers.LATER),
     },
 )
-
-
-class Meaning(Struct, frozen=True):
-    """The meaning of a code. Words and advice may contain the placeholder `{lineage}`."""
-
-    words: str
-    advice: str
-    #: The error to raise.
-    error: type[errors.DeployError] = errors.TargetRejected
 
 
 _OTHER_PAIR = (
@@ -238,9 +226,6 @@ MEANINGS: dict[str, Meaning] = {
     **dict.fromkeys(sorted(FULL), _FULL),
 }
 
-_CODE = re.compile(r"[A-Z][A-Za-z]{1,39}(\.[A-Za-z]{2,40}){0,3}", re.ASCII)
-REQUEST_ID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.ASCII)
-
 CODES: Mapping[str, CodeMeaning] = {
     **DNS_CODES.meanings,
     **dict.fromkeys(
@@ -250,118 +235,47 @@ CODES: Mapping[str, CodeMeaning] = {
             Text("the AccessKey lacks a right"),
         ),
     ),
-    **{
-        code: CodeMeaning(Text(meaning.advice, lineage=LINEAGE), Text(meaning.words))
-        for code, meaning in MEANINGS.items()
-    },
+    **{code: meaning.explained for code, meaning in MEANINGS.items()},
 }
 """Advice on Alibaba Cloud's codes (`ports.adapter.Adapter`)."""
 
 
-class AliyunFailure(CallFailure):
+class AliyunFailure(CodedFailure):
     """A failed call to CDN, DCDN or the store of certificates."""
 
-    def __init__(
-        self,
-        error: errors.DeployError,
-        *,
-        code: str = "",
-        maybe_done: bool = False,
-        contact: exchange.Contact | None = None,
-        is_common: bool = False,
-        is_passing: bool = False,
-    ) -> None:
-        super().__init__(
-            error,
-            maybe_done=maybe_done,
-            contact=contact,
-            is_common=is_common,
-            is_passing=is_passing,
-            is_full=code in FULL,
-        )
-        self.code = code
+    service = CALLED
+    asked = Text("the support of {service} will ask for RequestId {id}")
+    request_id_form = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.ASCII)
+    code_form = re.compile(r"[A-Z][A-Za-z]{1,39}(\.[A-Za-z]{2,40}){0,3}", re.ASCII)
+    full = FULL
 
 
 _CONSOLE = Text("check the domain and the certificate in the console")
 
 
-def explain_failure(subject: Text, failure: exchange.HttpFailure) -> AliyunFailure:
-    """Return the failure of a call without a usable answer."""
-    message = Text("{service} does not answer about {what}: {problem}").filled(
-        service=CALLED, what=subject, problem=failure.problem
-    )
-    error = errors.TargetUnavailable(message, hint=NETWORK)
-    return AliyunFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
-
-
-def explain_nonsense(subject: Text, problem: str, *, maybe_done: bool) -> AliyunFailure:
-    """Return the failure for an answer in an unreadable form."""
-    sentence = Text("certferry cannot read {service}'s answer about {what}: {problem}")
-    message = sentence.filled(service=CALLED, what=subject, problem=quoted(problem))
-    return AliyunFailure(errors.TargetUnavailable(message, hint=LATER), maybe_done=maybe_done)
-
-
-def explain_refusal(subject: Text, reply: RpcReply, answer: Answer, now: datetime) -> AliyunFailure:
+def explain_refusal(what: Text, reply: RpcReply, answer: Answer, now: datetime) -> AliyunFailure:
     """Return the failure for a refusal. The known meaning of the code comes first, then refused
     keys, a missing right, the clock, the rate limit and server errors. Any other answer is a
     `TargetRejected`.
     """
-    code = reply.code
-    refused = Text("{service} refused {what} ({answer})")
+    code, denied = reply.code, errors.TargetAccessDenied
+    refusal = Refusal(what, code, reply.words, reply.request_id)
     if code in MEANINGS:
-        meaning = MEANINGS[code]
-        sentence = Text("{service} refused {what}: {meaning} ({answer})")
-        advice = Text(meaning.advice, lineage=LINEAGE)
-        words = Text(meaning.words)
-        error = _error(meaning.error, sentence, subject, reply, advice, meaning=words)
         # A certificate of the name may be the earlier upload, so the caller searches the store.
-        return AliyunFailure(error, code=code, maybe_done=code in THERE_ALREADY)
+        return AliyunFailure.meant(refusal, MEANINGS[code], maybe_done=code in THERE_ALREADY)
     for family in answers.families(code):
         if family in _KEYS_REFUSED:
-            advice = _KEYS_REFUSED[family]
-            error = _error(errors.TargetAccessDenied, refused, subject, reply, advice)
-            return AliyunFailure(error, code=code, is_common=True)
+            return AliyunFailure.refused(refusal, _KEYS_REFUSED[family], denied, is_common=True)
         if family in _NO_RIGHT_AT_PRODUCTS:
             sentence = Text("the AccessKey lacks the right for {what} ({answer})")
-            error = _error(errors.TargetAccessDenied, sentence, subject, reply, GRANT)
-            return AliyunFailure(error, code=code)
+            return AliyunFailure.refused(refusal, GRANT, denied, sentence)
         if family in _WRONG_CLOCK:
-            sentence = Text("this host's clock is wrong, so {service} refused {what} ({answer})")
-            error = _error(errors.ClockWrong, sentence, subject, reply, SET_CLOCK)
-            return AliyunFailure(error, code=code, is_common=True)
+            return AliyunFailure.mistimed(refusal)
         if family in _TOO_MANY:
-            sentence = Text("{service} is limiting requests, among them {what} ({answer})")
-            error = _error(errors.TargetUnavailable, sentence, subject, reply, OTHER_PROGRAM)
+            failure = AliyunFailure.limited(refusal)
             if (seconds := exchange.seconds_asked_for(answer)) is not None:
-                error.retry = errors.Retry.at(now + timedelta(seconds=seconds))
-            return AliyunFailure(error, code=code, is_common=True)
+                failure.error.retry = errors.Retry.at(now + timedelta(seconds=seconds))
+            return failure
     if code in IN_DOUBT or http_client.is_server_error(answer):
-        sentence = Text("{service} returned a server error for {what} ({answer})")
-        error = _error(errors.TargetUnavailable, sentence, subject, reply, LATER)
-        return AliyunFailure(error, code=code, maybe_done=True, is_passing=True)
-    return AliyunFailure(
-        _error(errors.TargetRejected, refused, subject, reply, _CONSOLE), code=code
-    )
-
-
-def _error(
-    kind: type[errors.DeployError],
-    sentence: Text,
-    subject: Text,
-    reply: RpcReply,
-    advice: Text,
-    **more: object,
-) -> errors.DeployError:
-    """Return the error of a call: the sentence filled with the call and the answer. The hint has
-    the id of the request, because the vendor's support asks for the id.
-    """
-    code = reply.code if _CODE.fullmatch(reply.code) else MASK
-    outcome = verbatim(code)
-    if reply.words:
-        outcome = Text("{code}: {words}", code=code, words=speech(reply.words))
-    message = sentence.filled(service=CALLED, what=subject, answer=outcome, **more)
-    if not REQUEST_ID.fullmatch(reply.request_id):
-        return kind(message, hint=advice)
-    asked = Text("the support of {service} will ask for RequestId {id}")
-    asked = asked.filled(service=CALLED, id=reply.request_id)
-    return kind(message, hint=Text("{advice}; {asked}", advice=advice, asked=asked))
+        return AliyunFailure.broken(refusal)
+    return AliyunFailure.refused(refusal, _CONSOLE)

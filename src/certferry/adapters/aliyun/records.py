@@ -16,7 +16,7 @@ import msgspec
 from cryptography import x509
 from msgspec import Struct, field
 
-from certferry.adapters.cdn.answers import HOST
+from certferry.adapters.cdn.answers import HOST, shown_target
 from certferry.adapters.cdn.copies import StoredCertificate
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.names import is_address
@@ -76,10 +76,9 @@ class DomainItem(Struct, frozen=True, rename="pascal"):
         return {"on": True, "off": False}.get(self.cdn_protocol or self.dcdn_protocol or "")
 
     @property
-    def target(self) -> str | None:
-        """The name that the domain's CNAME should point to, if well-formed."""
-        name = (self.cname or "").rstrip(".").lower()
-        return name if re.match(HOST, name) else None
+    def target(self) -> str:
+        """The name that the domain's CNAME should point to; empty unless well-formed."""
+        return shown_target(self.cname)
 
 
 class HttpsItem(Struct, frozen=True, rename="pascal"):

@@ -1,1 +1,1 @@
-"""Shared parts of CDNs: copies in a store, lists, lost answers, failures and cached answers."""
+"""Shared parts of CDNs: targets, copies in a store, lists, lost answers, failures and caches."""

@@ -1,5 +1,5 @@
-"""Answers of services that hold our private keys: decoded without a quotation, and shown only in
-forms too narrow for a key.
+"""Read answers of services that hold our private keys, and may quote a key. Errors do not quote the
+answer, and operators see only values whose form rules out a key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ _PATTERN = re.compile(r"Expected `str` matching regex '.*'")
 
 
 def decode(body: bytes, into: type[T]) -> T:
-    """Decode JSON; a number may also be a string. The `ValueError` does not quote the body."""
+    """Decode JSON into a type; a string also counts as a number. Raises `ValueError`, with a
+    message that does not quote the body.
+    """
     try:
         return msgspec.json.decode(body, type=into, strict=False)
     except msgspec.ValidationError as problem:
@@ -55,6 +57,12 @@ def shown_hosts(given: tuple[str, ...]) -> tuple[str, ...]:
     """Return the well-formed names of hosts, in lowercase."""
     lowered = (name.lower() for name in given)
     return tuple(n for n in lowered if len(n) <= LONGEST_NAME and re.match(HOST, n))
+
+
+def shown_target(cname: str | None) -> str:
+    """Return the well-formed target of a CNAME, in lowercase without the last dot; else nothing."""
+    name = (cname or "").rstrip(".").lower()
+    return name if re.match(HOST, name) else ""
 
 
 def with_leading_dot(domain: str) -> str:

@@ -1,4 +1,4 @@
-"""A service's answers, cached within a run and noted between runs."""
+"""Keep a service's answers: in a cache during a run, and as notes in the state between runs."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class TtlCache(Generic[T]):
         self._cached: tuple[float, T] | None = None
 
     def get(self, *, anew: bool = False, age: float | None = None) -> T:
-        """Return the value; fetch it first if `anew`, or if the cached value is older than `age`
-        (in seconds, at most the cache's own age).
+        """Return the value. Fetch the value first if `anew`, or if the cached value is too old:
+        older than `age` seconds, or than the age given to the cache.
         """
         oldest = self._age if age is None else min(age, self._age)
         with self._lock:
@@ -58,13 +58,15 @@ class TtlCache(Generic[T]):
 class Notes(Struct, Generic[T], frozen=True):
     """Values of one type, stored in the account's memory for later runs."""
 
+    #: The account's memory in the state.
     memory: AccountMemory
+    #: The type of the values.
     type_: type[T]
     #: Precedes the names of these notes in the memory.
     prefix: str = ""
 
     def read(self, name: str) -> T | None:
-        """Return a note's value; `None` if it is absent, or unreadable for this version."""
+        """Return a note's value; `None` without the note, or if this version cannot read it."""
         text = self.memory.note(self.prefix + name)
         if text is None:
             return None

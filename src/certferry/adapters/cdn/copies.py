@@ -1,11 +1,11 @@
-"""Copies of certificates in a service's store, found by fingerprint, serial or label, shared by
-all lineages of a run.
+"""Copies of our certificates in a service's store of certificates.
 
-- `Certificates` caches the store's list, and adds the uploads and removals of this process: lists
-  lag behind writes, and a copy missing from the list would be uploaded again.
-- `Copies` finds, uploads and removes our copies.
+- `Certificates` caches the store's list for all lineages of a run, and adds the uploads and
+  removals of this process: lists lag behind writes, and a copy missing from the list would be
+  uploaded again.
+- `Copies` finds our copies by fingerprint, serial or label, and uploads and removes copies.
 
-A vendor supplies the `CertificateStore`.
+Each vendor implements the `CertificateStore`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,17 @@ from certferry.adapters.cdn.caches import LIST_AGE, Clock, Notes, TtlCache
 from certferry.adapters.cdn.failure import CallFailure, rejected
 from certferry.adapters.cdn.settling import Settler
 from certferry.core.certificates import lineage as lineages
-from certferry.core.certificates.certificate import Certificate, CertificateBundle, short
-from certferry.core.observed.observation import RemoteCertificate
+from certferry.core.certificates.certificate import (
+    Certificate,
+    CertificateBundle,
+    covered_by,
+    short,
+)
+from certferry.core.observed.observation import ObservedTarget, RemoteCertificate, Scope
 from certferry.core.observed.records import TRIED_AGAIN, OtherCertificate, Quota
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
+from certferry.values import replace
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +46,9 @@ OWN_WRITES_AGE = 120.0  # seconds after which every list shows our writes
 
 
 class StoredCertificate(Struct, frozen=True):
-    """A certificate in a service's store. Moments are unix seconds; `None` is an unlisted fact."""
+    """A certificate in a service's store. Moments are unix seconds. `None` means that the service's
+    list lacks the fact.
+    """
 
     #: The service's id, or the service's name of the certificate where the service has no ids.
     remote_id: str
@@ -48,13 +56,24 @@ class StoredCertificate(Struct, frozen=True):
     name: str = ""
     #: The DNS names as listed.
     names: tuple[str, ...] | None = None
+    #: The beginning of the validity.
     not_before: int | None = None
+    #: The end of the validity.
     not_after: int | None = None
+    #: When the service stored the certificate.
     created: int | None = None
     #: The SHA-256 of the leaf, in lowercase hexadecimal.
     fingerprint: str | None = None
     #: The serial as a number, because services write serials with and without leading zeros.
     serial: int | None = None
+
+    @classmethod
+    def of(cls, remote_id: str, name: str, certificate: Certificate) -> StoredCertificate:
+        """Return the copy that an upload made."""
+        begins, ends = certificate.not_before, certificate.not_after
+        moments = int(begins.timestamp()), int(ends.timestamp())
+        proof = certificate.fingerprint
+        return cls(remote_id, name, certificate.names, *moments, fingerprint=proof)
 
     @property
     def label(self) -> str:
@@ -75,6 +94,10 @@ class StoredCertificate(Struct, frozen=True):
     def ends(self) -> datetime | None:
         """The moment of expiry."""
         return _moment(self.not_after)
+
+    def may_cover(self, domain: str) -> bool:
+        """Return whether the certificate covers a domain, or the list lacks the names."""
+        return self.names is None or covered_by(self.names, domain)
 
     @property
     def age_order(self) -> tuple[int, str]:
@@ -120,7 +143,8 @@ class Certificates:
             clock,
         )
         self._lock = threading.Lock()
-        # The writes of this process by id: their moment, and the record (None: removed).
+        # The uploads and removals of this process, by id: the moment, and the uploaded record, or
+        # None for a removal.
         self._own: dict[str, tuple[float, StoredCertificate | None]] = {}
 
     def all(self, *, anew: bool = False, age: float | None = None) -> dict[str, StoredCertificate]:
@@ -140,14 +164,17 @@ class Certificates:
         return certificates
 
     def find(self, cert_id: str) -> StoredCertificate | None:
-        """Return a certificate; `None` if a freshly read list lacks the id too."""
+        """Return a certificate, from the cached list or else from a list read anew. Return `None`
+        if both lists lack the id.
+        """
         return self.all().get(cert_id) or self.all(anew=True).get(cert_id)
 
     def for_uploads(self) -> dict[str, StoredCertificate]:
         """Return the list to search for a copy before an upload.
 
-        The list is fresh, because another machine may have uploaded a moment ago under the
-        lineage's lease. A long list may be older, so that many uploads share one reading.
+        The list is at most `LIST_AGE` old, because another machine may have uploaded the copy a
+        moment ago. A long list takes long to read, and may be older: by a second for every
+        `PER_SECOND` certificates.
         """
         cached = self._listed.cached
         return self.all(age=max(LIST_AGE, 0.0 if cached is None else len(cached[1]) / PER_SECOND))
@@ -158,7 +185,9 @@ class Certificates:
             self._own[cert_id] = (self._clock(), record)
 
     def forget_own(self, cert_id: str) -> None:
-        """Drop this process's write for an id: only the list shows whether a removal worked."""
+        """Drop the stored write of this process for an id, so that only the service's list tells
+        whether the certificate is there.
+        """
         with self._lock:
             self._own.pop(cert_id, None)
 
@@ -183,14 +212,20 @@ class QuotaNote(msgspec.Struct, frozen=True):
 class Copies:
     """Our copies of certificates at one account, and the account's quota."""
 
+    #: The service's store.
     store: CertificateStore
     #: The service's name for people.
     service: Text
+    #: The cached list of the store.
     certificates: Certificates
+    #: Repeats uploads and removals whose answers were lost.
     settler: Settler
+    #: Keeps the last refusal of an upload.
     memory: AccountMemory
     #: The wall clock.
     now: Callable[[], datetime]
+    #: Whether a copy counts as in use until the certificate's end.
+    lasting: bool = False
     #: Held during an upload, so two lineages upload one after the other.
     _uploading: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -202,21 +237,35 @@ class Copies:
         """Yield the copies of a lineage's certificates, see `_is_copy`."""
         for certificate in issued:
             for record in _copies(lineage, certificate, self.certificates.all()):
-                label, proof = record.label, certificate.fingerprint
-                yield RemoteCertificate(record.remote_id, label, proof, certificate.not_after)
+                label, proof, ends = record.label, certificate.fingerprint, certificate.not_after
+                in_use = ends if self.lasting else None
+                yield RemoteCertificate(record.remote_id, label, proof, ends, in_use)
 
-    def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
-        """Return the account's other certificates."""
+    def added_to(
+        self, target: ObservedTarget, scope: Scope, more: Iterable[RemoteCertificate] = ()
+    ) -> ObservedTarget:
+        """Add the copies of the lineage's certificates and `more` copies to an observation, with
+        the quota and the scope's other certificates. Raises `CallFailure`.
+        """
+        ours = (*self.of(scope.lineage, scope.known), *more)
         ids = {remote.remote_id for remote in ours}
-        listed = self.certificates.all().values()
-        return (_other(record) for record in listed if record.remote_id not in ids)
+        listed = self.certificates.all().values() if scope.others else ()
+        others = (self._other(record) for record in listed if record.remote_id not in ids)
+        return replace(
+            target,
+            remotes=ours,
+            others=tuple(others),
+            unremembered=tuple(self.unremembered(scope.lineage, scope.known)),
+            quota=self.quota(),
+        )
 
     def unremembered(
         self, lineage: str, issued: Sequence[Certificate]
     ) -> Iterator[OtherCertificate]:
-        """Yield copies with a label of the lineage for a certificate outside `issued`.
+        """Yield the copies that certferry uploaded for the lineage, by the label, and that are not
+        copies of the certificates in `issued`.
 
-        An empty `issued` yields nothing: every copy would look unknown.
+        If `issued` is empty, yield nothing, because every copy would be in the result.
         """
         if not issued:
             return
@@ -229,7 +278,7 @@ class Copies:
         for record in self.certificates.all().values():
             name = record.name
             if name.startswith(begins) and name not in labels and lineages.owner_of(name) in ours:
-                yield _other(record)
+                yield self._other(record)
 
     def quota(self) -> Quota | None:
         """Return how full the account is; `None` unless the service refused an upload within
@@ -246,8 +295,8 @@ class Copies:
         self._quota.remove(_QUOTA)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """Return the id of an existing copy, or upload a copy and return its id. Uploads follow one
-        another. Raises `CallFailure`.
+        """Upload a certificate unless the account has a copy, and return the id of the copy.
+        Uploads to an account are made one at a time. Raises `CallFailure`.
         """
 
         def find(listed: Mapping[str, StoredCertificate]) -> str | None:
@@ -259,8 +308,8 @@ class Copies:
             try:
                 cert_id = find(self.certificates.for_uploads())
             except CallFailure as unread:
-                # An absent list stops the upload, because the list may name a copy. A list in an
-                # unknown shape is ignored: otherwise it would stop every upload for ever.
+                # A list that cannot be read now may have a copy, so the upload must wait. A list in
+                # an unknown form would stop every upload for ever, so the upload goes on.
                 if unread.is_common or unread.is_passing:
                     raise
             return cert_id or self.settler.until_settled(
@@ -269,15 +318,17 @@ class Copies:
             )
 
     def forget(self, remote_id: str) -> None:
-        """Have the next upload search a new list, after the service denied having this copy."""
+        """Drop the stored facts about a copy that the service says is gone. The next upload then
+        reads the list again.
+        """
         self.certificates.forget_own(remote_id)
         self.certificates.forget()
 
     def retire(self, copy: StoredCertificate, label: str, *, unmanaged: bool) -> bool:
         """Remove a copy named `label`; return whether the copy was there.
 
-        The label must be one of certferry's, except for an `unmanaged` certificate. Raises
-        `TargetRejected` for another name or label, and `CallFailure`.
+        Raises `TargetRejected` if the copy has another name, or if the label is not certferry's;
+        the label of an `unmanaged` certificate may be anyone's. Raises `CallFailure`.
         """
         if copy.label != label or not (unmanaged or lineages.owner_of(label) is not None):
             sentence = Text("certificate {id} at {service} does not carry certferry's mark {label}")
@@ -322,6 +373,12 @@ class Copies:
             self.certificates.note_own(remote_id, None)
         return was_there
 
+    def _other(self, record: StoredCertificate) -> OtherCertificate:
+        in_use, begins = record.ends if self.lasting else None, record.begins
+        return OtherCertificate(
+            record.remote_id, record.label, record.ends, in_use_until=in_use, not_before=begins
+        )
+
 
 def _copies(
     lineage: str, certificate: Certificate, listed: Mapping[str, StoredCertificate]
@@ -333,9 +390,9 @@ def _copies(
 
 
 def _is_copy(record: StoredCertificate, certificate: Certificate, labels: Collection[str]) -> bool:
-    """Return whether `record` is a copy of `certificate`. A listed fingerprint decides alone.
-    Otherwise the listed names and dates must fit, and so must the serial. Without a listed serial,
-    the name must be one of our `labels`.
+    """Return whether `record` is a copy of `certificate`. If the fingerprint is listed, the
+    fingerprint decides. Otherwise the listed names, dates and serial must fit. If the serial is not
+    listed, the record's name must be one of our `labels`.
     """
     if record.fingerprint is not None:
         return record.fingerprint == certificate.fingerprint
@@ -350,7 +407,3 @@ def _is_copy(record: StoredCertificate, certificate: Certificate, labels: Collec
         and record.not_before in {None, int(certificate.not_before.timestamp())}
         and record.not_after in {None, int(certificate.not_after.timestamp())}
     )
-
-
-def _other(record: StoredCertificate) -> OtherCertificate:
-    return OtherCertificate(record.remote_id, record.label, record.ends, not_before=record.begins)

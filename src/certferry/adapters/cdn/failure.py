@@ -1,5 +1,5 @@
-"""Failed calls to a service, with the facts that decide whether a call is repeated, and how the
-errors of the port are made from the failures.
+"""Failed calls to a service: the facts that decide whether a call is repeated, and the errors that
+callers of the port get.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def attempt(call: Callable[[], T], failure: type[F]) -> T | F:
 
 
 def unless_refused(call: Callable[[], T], failure: type[F], failures: list[F]) -> T | None:
-    """Return the call's result; after a failure of this call alone, add the failure to `failures`
-    and return `None`. Raises a failure that any other call would share.
+    """Return the call's result. If the call fails for a reason of its own, add the failure to
+    `failures` and return `None`. Raises a failure that any other call would share (`is_common`).
     """
     try:
         return call()

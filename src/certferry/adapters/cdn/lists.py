@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
+from certferry.adapters.cdn.answers import decode_entry
 from certferry.errors import DeployError, TargetUnavailable
 from certferry.text import Text
 
@@ -25,12 +26,27 @@ class Page(Struct, Generic[T], frozen=True):
     following: str = ""
 
 
-def whole_list(page_at: Callable[[str], Page[T]]) -> list[T] | None:
-    """Return the entries of all pages, without undecodable entries. An entry on two pages counts
-    once. The place of the first page is empty.
+def page_of(
+    raws: Iterable[Raw], into: type[T], identity: Callable[[T], str], following: str
+) -> Page[T]:
+    """Return a page of decoded entries. An undecodable entry counts by its bytes: a page full of
+    them is still news.
+    """
+    items = ((raw, decode_entry(raw, into)) for raw in raws)
+    entries = {
+        bytes(raw).decode(errors="replace") if item is None else identity(item): item
+        for raw, item in items
+    }
+    return Page(entries, following)
 
-    Return `None` for an endless list: a repeated place without new entries, too many pages without
-    new entries in a row (`MOST_WITHOUT_NEWS`), or too many pages (`MOST_PAGES`).
+
+def whole_list(page_at: Callable[[str], Page[T]]) -> list[T] | None:
+    """Read pages with `page_at` until the end of the list, and return the entries, without
+    undecodable entries. An entry on two pages counts once. `page_at` takes the place of a page, and
+    the place of the first page is empty.
+
+    Return `None` for an endless list: a place is repeated without new entries, more than
+    `MOST_WITHOUT_NEWS` pages in a row have no new entry, or the list has more than `MOST_PAGES`.
     """
     entries: dict[str, T | None] = {}
     place, places, without_news = "", {""}, 0

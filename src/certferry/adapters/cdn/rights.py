@@ -1,17 +1,21 @@
-"""The examination of an account by reading calls: the accepted and the refused calls."""
+"""Examine an account by calls that only read, and report which calls the service accepts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TypeVar
 
 from certferry.adapters.cdn.copies import Certificates
 from certferry.adapters.cdn.failure import CallFailure, F, attempt
+from certferry.adapters.cdn.parts import Wording
 from certferry.core.findings import Code, info, of_refusal
 from certferry.errors import Problem, Severity
 from certferry.text import Text
 
+K = TypeVar("K", bound=str)
 
-def failures_of(calls: Mapping[str, Callable[[], object]], kind: type[F]) -> dict[str, F]:
+
+def failures_of(calls: Mapping[K, Callable[[], object]], kind: type[F]) -> dict[K, F]:
     """Make each call, and return the failures by the call's name. Raises the first failure if every
     call fails.
     """
@@ -23,7 +27,9 @@ def failures_of(calls: Mapping[str, Callable[[], object]], kind: type[F]) -> dic
 
 
 def finding_of(account: str, failure: CallFailure, severity: Severity = Severity.ERROR) -> Problem:
-    """Return the finding on a failed call; `severity` counts for a missing right."""
+    """Return the finding on a failed call. If the keys lack the right to make the call, the finding
+    has the `severity`.
+    """
     if failure.is_denied:
         return failure.error.problem(account, severity, Code.CALL_REFUSED)
     return of_refusal(account, failure.error)
@@ -33,20 +39,18 @@ def findings_of(
     account: str,
     names: Collection[str],
     failures: Mapping[str, CallFailure],
-    optional: Collection[str],
-    accepted: Text,
+    wording: Wording,
+    certificates: Certificates,
 ) -> Iterator[Problem]:
-    """Yield a finding for each failed call, and one for the accepted calls among `names`. A missing
-    right for an `optional` call is a warning. `accepted` is the sentence, with the place `ways`.
+    """Yield a finding for each failed call, one for the accepted calls among `names`, and the
+    number of certificates. A missing right for an optional call is a warning.
     """
     for name, failure in failures.items():
-        severity = Severity.WARNING if name in optional else Severity.ERROR
+        severity = Severity.WARNING if name in wording.optional else Severity.ERROR
         yield finding_of(account, failure, severity)
     ways = [name for name in names if name not in failures]
-    yield info(Code.WAYS, account, accepted.filled(ways=ways))
-
-
-def certificates_kept(account: str, certificates: Certificates) -> Problem:
-    """Return the number of certificates in the account's store, as a finding."""
-    counted = Text("certificates in the account's store: {count}")
-    return info(Code.CERTIFICATES_KEPT, account, counted.filled(count=len(certificates.all())))
+    yield info(Code.WAYS, account, wording.accepted.filled(ways=ways))
+    if wording.store not in failures:
+        counted = Text("certificates in the account's store: {count}")
+        count = len(certificates.all())
+        yield info(Code.CERTIFICATES_KEPT, account, counted.filled(count=count))

@@ -1,4 +1,4 @@
-"""Writes with lost answers: a search shows whether the service carried out the write."""
+"""Writes whose answer was lost: a search shows whether the service carried out the write."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ class Settler(Struct, frozen=True):
     pause: Pause
 
     def until_settled(self, write: Callable[[], T], find: Callable[[], T | None]) -> T:
-        """Return the result of `write`, or of `find` after a lost answer.
+        """Return the result of `write`. If the answer of `write` is lost, return the result of
+        `find`, which returns `None` while the write has left no trace.
 
-        `find` returns `None` while the write has left no trace. After the last of the `SEARCHES`
-        without a trace, the write is repeated. Raises the `CallFailure` of `write` or `find`.
+        If none of the `SEARCHES` finds a trace, the write is repeated once. Raises the
+        `CallFailure` of `write` or `find`.
         """
         for _ in range(ATTEMPTS):
             try:

@@ -5,8 +5,9 @@ Permissions: an API token with Zone:Read and DNS:Edit for the zones. The Global 
 Origin CA Key are refused here.
 
 The API reference documents the calls, fields and pages, a TXT record's content as a quoted string,
-and 1200 calls in five minutes. From clients (lego, cert-manager, acme.sh): `name` as a filter, a
-TTL of 120, and content given back as written, quoted or not.
+and the limit of 1200 calls in five minutes. Three facts are known only from other clients (lego,
+cert-manager, acme.sh): `name` works as a filter, a TTL of 120 is accepted, and Cloudflare returns
+content as written, with or without quotes.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ TTL = 120  # seconds, as other clients ask for; the minimum is 60 (documented)
 ID = re.compile(r"[0-9a-f]{32}", re.ASCII)  # no other text becomes part of a URL
 LONG_REST = timedelta(minutes=5)  # the window in which Cloudflare counts calls
 
-# From memory of the API's page about zones. `type`: full, partial (CNAME set-up), secondary,
-# internal; `status`: active, pending, initializing, moved.
+# Unverified, from memory of the API's page about zones: `type` is full, partial (CNAME set-up),
+# secondary or internal; `status` is active, pending, initializing or moved.
 _SERVED_ELSEWHERE = frozenset({"partial", "secondary"})
 _NOT_YET_SERVED = frozenset({"pending", "initializing", "moved"})
 
@@ -99,7 +100,7 @@ _ANSWERS = answers.Codes(
     Text("{about}: Cloudflare answered {action} with code {code} (status {status}): {words}"),
     Text("check the zone at dash.cloudflare.com"),
     denied={
-        # Invalid API Token. Invalid access token; Unauthorized; from this location.
+        # 1000 means "Invalid API Token". 9109 means "Invalid access token", or another refusal.
         **dict.fromkeys(("1000", "9109"), _CHECK),
         **dict.fromkeys(("6003", "6103", "6111", "9103", "9106", "9107", "10001"), _NO_TOKEN),
         "10000": _LACKS_PERMISSION,  # Authentication error
@@ -159,7 +160,8 @@ class CloudflareClient(answers.JsonTxtService):
     def zones_above(self, name: str) -> Iterator[txt.Zone]:
         for suffix in suffixes(name):
             zones = [zone for zone in self._named(suffix, name) if zone.name == suffix]
-            # Two accounts may have a zone of one name: the zone in use comes first.
+            # Two accounts at Cloudflare may have a zone with this name. The usable zone comes
+            # first.
             yield from sorted(zones, key=lambda zone: zone.problem is not None)
 
     def records(self, zone: txt.Zone, name: str) -> list[txt.TxtRecord]:
@@ -205,7 +207,9 @@ class CloudflareClient(answers.JsonTxtService):
                 yield txt.Zone(zone_id, name, _problem_of(item, name), servers)
 
     def reply(self, action: str, answer: Answer) -> answers.Reply | None:
-        """See `JsonTxtService.reply`. The first error gives the code; its chain adds words."""
+        """See `JsonTxtService.reply`. The first error gives the code and words; the error's
+        `error_chain` gives further words.
+        """
         body, status = json_object(answer.body), answer.status
         if body is None:
             return None
@@ -221,9 +225,8 @@ class CloudflareClient(answers.JsonTxtService):
         )
 
     def error(self, reply: answers.Reply, about: str | Text) -> errors.DnsError:
-        """See `JsonTxtService.error`. Status 429 decides first.
-
-        Otherwise a code that condemns the token decides, then the status.
+        """See `JsonTxtService.error`. Status 429 decides before the code. A code for refused keys
+        decides before the other statuses: 401, 403 and 5xx. Otherwise the code decides.
         """
         error = super().error(reply, about)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -240,7 +243,9 @@ class CloudflareClient(answers.JsonTxtService):
         return error
 
     def _named(self, zone: str, about: str) -> list[txt.Zone]:
-        """Return the zones named `zone`; or all zones, if all were fetched before."""
+        """Return the zones named `zone`. If all zones were listed before, return all zones: the
+        caller picks by name.
+        """
         if self._zones is not None:
             return self._zones
         if zone not in self._by_name:
@@ -250,7 +255,9 @@ class CloudflareClient(answers.JsonTxtService):
     def _list(
         self, listed: str, path: str, about: str | Text, size: int, query: dict[str, str]
     ) -> list[answers.Item]:
-        """Read a list: the counted pages or, if Cloudflare omits the count, up to an empty page."""
+        """Read all pages of a list: as many as Cloudflare counts, or, if Cloudflare gives no count,
+        up to an empty page.
+        """
 
         def page(number: int, before: int) -> tuple[list[answers.Item], bool]:
             del before

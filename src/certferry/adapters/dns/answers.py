@@ -69,10 +69,11 @@ class Lost(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Codes:
-    """The meanings of a service's codes: tables of hints by code, one table per kind of error.
+    """The meanings of a service's error codes. Each kind of error has a table with the hint for
+    each code.
 
-    A key `A` also covers the code `A.B`; the longest matching key decides. Messages may contain the
-    placeholders about, action, code, words, status and request.
+    The key `A` of a table also covers the code `A.B`, and the longest matching key decides.
+    Messages may contain the placeholders about, action, code, words, status and request.
     """
 
     #: The message for every code outside `sentences`.
@@ -106,7 +107,7 @@ class Codes:
         return {code: CodeMeaning(hint) for code, (_, hint) in self._kinds.items()}
 
     def knows(self, code: str) -> bool:
-        """Return whether a code, or a family of the code, has a hint."""
+        """Return whether a table has a key for the code."""
         return any(family in self._kinds for family in families(code))
 
     def error(self, reply: Reply, about: str | Text) -> errors.DnsError:
@@ -198,8 +199,9 @@ class JsonTxtService(txt_records.TxtService):
             raise self._lost(Text("the time of the service"), failure.problem) from None
 
     def read(self, action: str, about: str | Text, **params: Any) -> Reply:
-        """Make a call that reads, and return the answer, with or without an error code. The call is
-        repeated after an answer with `pauses`. Raises `DnsError`.
+        """Make a call that reads, and return the answer, perhaps with an error code. If the answer
+        has `pauses`, the call is repeated. Raises `DnsError` for refused keys and without a usable
+        answer.
         """
         for attempt in itertools.count():
             outcome = self._call(action, about, params, is_write=False)
@@ -211,10 +213,11 @@ class JsonTxtService(txt_records.TxtService):
         return outcome
 
     def write(self, action: str, about: str | Text, **params: Any) -> Reply:
-        """Make a call that writes, once, and return the answer, with or without an error code.
+        """Make a call that writes, and return the answer, perhaps with an error code.
 
-        Raises `OutcomeUnknown` if the service may have carried out the write without saying so: the
-        caller then searches for the record. Raises `DnsError` if nothing was written.
+        Raises `OutcomeUnknown` if the service may have carried out the write although no success
+        was reported; the caller then searches for the record. Raises `DnsError` if nothing was
+        written.
         """
         outcome = self._call(action, about, params, is_write=True)
         if isinstance(outcome, Reply):

@@ -1,6 +1,7 @@
-"""Recognise a wrong text pasted in place of a key, before anything is sent.
+"""Recognise a wrong text that an operator pasted in place of a key, before anything is sent.
 
-Each service has one table of wrong texts, and `KEYS.must_fit(token=token)` refuses the texts:
+Each service has a table with the forms of wrong texts. `KEYS.must_fit(token=token)` raises an error
+for a text of such a form:
 
     KEYS = KeyForms(SERVICE, Text("make a token at …"), (Mistaken("token", "^$", EMPTY),))
 """
@@ -31,7 +32,7 @@ class Mistaken(Struct, frozen=True):
 
 
 class KeyForms(Struct, frozen=True):
-    """The mistaken texts of one service; the first match decides."""
+    """The forms of wrong texts for the keys of one service. The first match decides."""
 
     #: The service's name in sentences about the account.
     service: Text | str

@@ -1,4 +1,4 @@
-"""Write and remove challenge records at any service with record ids."""
+"""Write and remove challenge records at any DNS service that gives each record an id."""
 
 from __future__ import annotations
 
@@ -183,12 +183,13 @@ class TxtRecords:
         record = None
         if record_id and zone_id == zone.id:
             record = self._look_up(zone, record_id, name, value)
-        # The handle may name an older record: search for the value too, because the value must go.
+        # The record in the handle may be gone or another record by now. The value must go in any
+        # case, so search for the value as well.
         record = record or self._find(zone, name, value)
         return record is not None and self._remove(zone, record.id, name)
 
     def _by_name(self) -> dict[str, Zone]:
-        """Return the zones by name; of two zones with one name, the writable zone wins."""
+        """Return the zones by name. If two zones have the same name, return a writable zone."""
         zones = sorted(self.service.zones(), key=lambda zone: zone.problem is None)
         return {zone.name: zone for zone in zones}
 
@@ -221,8 +222,8 @@ class TxtRecords:
         raise in_doubt(name, problem)
 
     def _is_there(self, zone: Zone, record_id: str, name: str, value: str) -> bool:
-        """Return whether a new record is there, read back by its id. A failed read counts as True,
-        to keep the id; without `reads_back` the answer is True.
+        """Read a new record back by its id, and return whether the record is there. If the read
+        fails, or the service is not to be asked (`reads_back`), return `True`.
         """
         if not self.reads_back:
             return True
@@ -245,13 +246,13 @@ class TxtRecords:
                 self.pause(pause)
                 record = self._find(zone, name, value)
         except DnsError as exc:
-            # Only the search failed: the record may exist, so the outcome stays in doubt.
+            # The search failed, so the record may exist.
             raise in_doubt(name, exc.message) from exc
         return record
 
     def _look_up(self, zone: Zone, record_id: str, name: str, value: str) -> TxtRecord | None:
-        """Return the handle's record if name and value match, else `None`: the service may reuse an
-        id.
+        """Return the record with an id if its name and value match. Otherwise return `None`: the
+        service may have given the id to another record.
         """
         try:
             record = self.service.record(zone, record_id, name)
@@ -266,9 +267,8 @@ class TxtRecords:
         return next((record for record in records if record.value == value), None)
 
     def _remove(self, zone: Zone, record_id: str, name: str) -> bool:
-        """Remove a record; return whether the record existed.
-
-        A repetition uses the same id, without a search: lists may lag behind.
+        """Remove a record, and return whether the record existed. If the outcome is unknown, repeat
+        the removal with the same id, without a search, because lists may lag behind.
         """
         for attempt, rest in enumerate((0.0, *PAUSES_AFTER_LOSS)):
             if rest:

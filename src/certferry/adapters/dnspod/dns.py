@@ -37,7 +37,8 @@ WHERE_KEYS_ARE = Text(
     "creation"
 )
 ENVIRONMENT = (
-    # acme.sh has two variables for a token; lego has one variable, with a comma between the halves.
+    # acme.sh has a variable for each half of a token. lego has a single variable, with a comma
+    # between the halves.
     Variable(
         "id",
         ("DP_Id", "DNSPOD_API_KEY"),
@@ -49,8 +50,8 @@ ENVIRONMENT = (
     Variable("token", ("DP_Key", "DNSPOD_API_KEY"), Text("DNSPod token"), acme_sh="DP_Key"),
 )
 
-# DNSPod's support wrote "3,600 requests an hour" to a user in 2021 (§1.2). A sixth may go at once:
-# 600, and then 3,000 an hour, so no hour has more than 3,600.
+# DNSPod's support wrote "3,600 requests an hour" to a user in 2021 (§1.2). A sixth (600) may go at
+# once. The other requests go evenly, 3,000 in an hour, so no hour has more than 3,600.
 REQUESTS_PER_HOUR = 3600
 REQUESTS_PER_SECOND = 2.0  # a modest rate: DNSPod publishes no limit (§1.2)
 NO_CONTACT = "nobody@certferry.invalid"  # DNSPod requires an address; an unread address is honest
@@ -164,7 +165,7 @@ class Rate(Struct, frozen=True):
 
     @property
     def room(self) -> timedelta:
-        """How much time a burst takes up in advance."""
+        """The time that a burst's requests would take, one per interval."""
         return self.burst * self.interval
 
 
@@ -187,9 +188,11 @@ def rate_of(requests: int) -> Rate:
 
 
 def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
-    """Judge by the note of earlier requests whether a request may be sent now.
+    """Judge by the note of earlier requests whether a request may be sent now, and return the
+    answer with the new note.
 
-    A caller that must wait has taken no turn. The wait is at most `interval` plus `CLOCKS_APART`.
+    A caller that must wait has used up no turn, and must ask again. The wait is at most `interval`
+    plus `CLOCKS_APART`.
     """
     used_until = _used_until(rate, note, now)
     wait = used_until - now + rate.interval - rate.room
@@ -199,10 +202,11 @@ def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
 
 
 def _used_until(rate: Rate, note: str | None, now: datetime) -> datetime:
-    """Return the moment until which earlier requests have used up time.
+    """Return the moment until which earlier requests have used up the rate: each request moves the
+    moment ahead by an interval.
 
-    An unreadable or impossible note counts as a burst just sent, so the next request waits at most
-    an interval, and the hour keeps to its limit.
+    If the note is unreadable, or the moment too far ahead, count a whole burst as just sent. The
+    next request then waits an interval, and the hour still keeps to the limit.
     """
     if note is None:
         return now
@@ -228,6 +232,7 @@ NOTE = "spent"
 class HourlyBudget(Struct, frozen=True):
     """A `Pace` that waits for the hourly rate shared by all runs, then for `pace`."""
 
+    #: The hourly rate of the account.
     rate: Rate
     #: Holds the note, and has the clock shared by all runs.
     memory: AccountMemory
@@ -237,8 +242,8 @@ class HourlyBudget(Struct, frozen=True):
     pause: Pause
 
     def wait(self) -> None:
-        # Waiting happens outside `update`, which locks the note for other runs. No turn is taken
-        # before the wait, so a run stopped while waiting uses up no turn.
+        # The run waits outside `update`, because `update` locks the note for other runs. A turn is
+        # taken only after the wait, so a run stopped during the wait uses up no turn.
         while (wait := self._ask()) > timedelta(0):
             self.pause(wait.total_seconds())
         self.pace.wait()

@@ -1,7 +1,8 @@
-"""DNSPod's zones and TXT records by the token API, and the API's status codes.
+"""DNSPod's zones and TXT records by the token API, and the meanings of the API's error codes.
 
-Source: docs/facts/dnspod.md §1, §1.4. Calls are made one at a time and few per second; refused
-credentials are sent once; every call carries the documented User-Agent (§1.2).
+Source: docs/facts/dnspod.md §1, §1.4. To avoid a ban, calls are made one at a time, few calls are
+made in a second, refused credentials are not sent again, and every call has the documented
+User-Agent (§1.2).
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ NAME = "DNSPod"
 NUMBER = re.compile(r"[0-9]{1,15}")
 RESTS = (60.0, 60.0)  # seconds of silence after too many calls (§1.4)
 LONG_REST = timedelta(minutes=10)  # until the next run, after the short rests failed
-# Seconds between searches for a new record; lists show records after about 30 (§1.7, §2.2).
+# Seconds between searches for a new record. Lists show a record after about 30 s (§1.7, §2.2).
 INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
 
 PAGE = 500  # items; the most per page at the international sibling (§1.8)
 TTL = 600  # seconds; the free plans' minimum (§1.5)
-# Seconds; the minimum of the professional plans. The minimum of the enterprise plans, 1, would gain
-# nothing: each challenge's record is new, so certferry waits for name servers, and not for caches.
+# Seconds; the minimum of the professional plans. The enterprise plans allow 1, which would gain
+# nothing: a challenge's record is new, so no cache holds an older answer.
 PAID_TTL = 60
 PAID_PLANS = frozenset(  # the grades that Domain.List documents, without D_Free and DP_Free
     f"{era}_{plan}" for era in ("d", "dp") for plan in ("plus", "extra", "expert", "ultra")
@@ -65,7 +66,8 @@ _NO_RECORDS = "10"
 _EXISTS = "104"
 _TTL_REFUSED = frozenset({"29", "32"})
 
-# Code → seconds before each repetition of a read; a write may have been carried out all the same.
+# Code → seconds before each repetition of a read. After a write with such a code, the service may
+# have carried out the write.
 _IN_DOUBT = {_UNKNOWN_ERROR: (1.0, 3.0), _CLOSED: (10.0, 20.0)}
 _AFTER_STRANGE_CODE = (1.0,)
 _MEANT = frozenset({_DONE, _GONE, _NO_DOMAINS, _NO_RECORDS, _EXISTS})
@@ -176,7 +178,7 @@ def number_of(value: object) -> int | None:
 class DnspodRecords(TxtRecords):
     """Challenge records at DNSPod, by the token API or by Tencent Cloud's API.
 
-    Lists lag behind, so new records are not read back.
+    New records are not read back, because lists show a record only after a while.
     """
 
     def __init__(self, service: answers.JsonTxtService, pause: Pause) -> None:
@@ -238,7 +240,9 @@ class DnspodClient(answers.JsonTxtService):
         return [zone_of(item, keys) for item in items]
 
     def name_servers(self, zone: Zone) -> frozenset[str]:
-        """List the NS records at a domain's apex, as written there by DNSPod (§1.5)."""
+        """Return the hosts of the NS records at a domain's apex; DNSPod writes these records itself
+        (§1.5).
+        """
         items = self._records(zone, "@", about=zone.name)
         return hosts_of([answers.as_text(i.get("value")) for i in items if i.get("type") == "NS"])
 
@@ -267,7 +271,9 @@ class DnspodClient(answers.JsonTxtService):
         return TxtRecord(record_id, zone.name_of(host), answers.as_text(item.get("value")), enabled)
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """See `TxtService.create`. A refused TTL is raised once, to the plan's minimum or 600."""
+        """See `TxtService.create`. If DNSPod refuses the TTL, try once more with the plan's minimum
+        TTL, or with `TTL` if the minimum is unknown.
+        """
         ttl = self._ttls.get(zone.id, zone.ttl if isinstance(zone, DnspodZone) else TTL)
         reply = self._create(zone, name, value, ttl)
         if reply.code in _TTL_REFUSED:
@@ -276,7 +282,8 @@ class DnspodClient(answers.JsonTxtService):
             if raised > ttl:
                 self._ttls[zone.id] = raised
                 reply = self._create(zone, name, value, raised)
-        # The code is widely reported but undocumented, so the words count as well.
+        # Users report this code for a duplicate, but DNSPod does not document the code. Therefore
+        # the words of the answer count as well.
         if reply.code == _EXISTS or "already exist" in reply.words.lower():
             return None
         return (
@@ -304,7 +311,9 @@ class DnspodClient(answers.JsonTxtService):
         return answers.Reply(action, shown, words, body, is_in_doubt=in_doubt, pauses=pauses)
 
     def error(self, reply: answers.Reply, about: str | Text) -> DnsError:
-        """See `JsonTxtService.error`. Code 8 means "gone", or refuses a login by email."""
+        """See `JsonTxtService.error`. Code 8 usually means a missing record; with words about a
+        login by email, the code refuses the credentials.
+        """
         error = super().error(reply, about)
         if reply.code == _GONE and "by email" in reply.words.lower():
             return DnsAccessDenied(error.message, hint=_TOKEN)
@@ -313,8 +322,9 @@ class DnspodClient(answers.JsonTxtService):
     def _call(
         self, action: str, about: str | Text, params: Mapping[str, Any], *, is_write: bool
     ) -> answers.Reply | answers.Lost:
-        """Make a call in turn. After too many calls, rest and repeat the call, while the calls of
-        other threads wait. Raises `DnsUnavailable` after the last rest.
+        """Make a call once no other thread uses the account. If DNSPod answers "too many calls",
+        rest and repeat the call, while other threads wait. Raises `DnsUnavailable` after the last
+        rest, and the errors of the parent's method.
         """
         with self._turns.ours():
             rests = iter(RESTS)

@@ -1,7 +1,7 @@
 """Read and write certificate files in an open directory.
 
-Files are opened by name within the open directory. Therefore neither a path changed meanwhile nor a
-link in place of a file can divert a read or a write to another file.
+Files are opened relative to the open directory, and links are not followed. Therefore neither a
+path changed meanwhile nor a link in place of a file can divert a read or a write to another file.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class OpenDirectory(Struct, frozen=True):
         return None if opened is None else opened[0]
 
     def draft(self, name: str, content: bytes, access: FileAccess) -> str:
-        """Write the content to disk under a temporary name; return the temporary name.
+        """Write the content to disk under a temporary name, and return the temporary name.
 
-        Owner and mode are set before the content is written. Raises `TargetRejected` if the owner
-        cannot be changed; after any error the draft is removed.
+        Owner and mode are set before the content is written. After an error, the temporary file is
+        removed. Raises `OSError`, `LeaseLost`, and `TargetRejected` if the owner cannot be changed.
         """
         must_still_hold()
         drafted = f"{_DRAFT}{name}-{secrets.token_hex(8)}"
@@ -138,9 +138,8 @@ def opened(path: Path, owners: Collection[int] = ()) -> AbstractContextManager[O
 
 
 def opened_where_it_is(path: Path) -> AbstractContextManager[OpenDirectory]:
-    """Open a directory that may belong to another user. Links that others could change are refused.
-
-    Raises `OSError`.
+    """Open a directory for a `with` block. The directory may belong to another user. Raises
+    `OSError`, also for a link in the path that another user could change.
     """
     with checked_path(path, exposed=True) as checked:
         return _held(checked.open(os.O_RDONLY | os.O_DIRECTORY), path)
@@ -209,7 +208,7 @@ class FileAccess(Struct, frozen=True):
     gid: int | None = None
 
     def allows(self, observed: FileAccess) -> bool:
-        """Return whether the `observed` access of a file is the access wanted in `self`."""
+        """Return whether a file's `observed` mode, owner and group are as wanted in `self`."""
         owners = self.uid in {None, observed.uid} and self.gid in {None, observed.gid}
         return owners and self.mode == observed.mode
 
@@ -277,8 +276,8 @@ def _fix(exc: NotTrusted) -> Text:
 
 @contextmanager
 def translating_errors(path: Path, hint: Text, *, has_owner: bool = False) -> Iterator[None]:
-    """Raise errors of the system as `DeployError` or `TargetRejected`. `has_owner`: the operator
-    can set an owner for the files, so the hint may propose `owner`.
+    """Raise an `OSError` of the `with` block as `DeployError` or `TargetRejected`, with `hint`.
+    `has_owner`: the operator can set an owner for the files, so the hint may propose `owner`.
     """
     try:
         yield
@@ -298,7 +297,9 @@ RIGHTS = Text("run certferry as a user with read and write permission there")
 
 
 def must_be_writable(directory: Path, hint: Text) -> None:
-    """Raise `TargetRejected` for an unwritable directory; `hint` is for a missing directory."""
+    """Raise `TargetRejected` if a directory cannot be written. `hint` is the advice for a missing
+    directory.
+    """
     if not directory.exists():
         problem = Text("there is no directory {path}")
         if directory.is_symlink():
@@ -426,7 +427,8 @@ def sweep_handovers(workspace: Path) -> None:
 def _make(workspace: Path, held: ExitStack) -> OpenDirectory:
     workspace.mkdir(_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     with _opened(workspace) as place:
-        # The lock holds off sweeps, because a new directory still lacks its own lock.
+        # Hold the lock of `workspace` until the new directory is locked. Otherwise another process
+        # could remove the new directory as a leftover.
         fcntl.flock(place.handle, fcntl.LOCK_EX)
         _sweep(workspace)
         directory = held.enter_context(_opened(Path(tempfile.mkdtemp(dir=workspace))))
@@ -459,8 +461,8 @@ def _sweep(workspace: Path) -> None:
 
 
 def _empty(place: int) -> None:
-    """Remove the files of an open directory, the key first, because `rmtree` stops at the first
-    failure.
+    """Remove the files of an open directory, the private key first. A file that cannot be removed
+    is left. The caller's `rmtree` would stop at that file.
     """
     for name in sorted(os.listdir(place), key=lambda name: certificates.PRIVKEY not in name):
         with suppress(OSError):

@@ -26,10 +26,12 @@ _DER = b"\x30"  # a SEQUENCE (X.690 §8.9.1) begins every certificate and every 
 
 
 class PemFileSource:
-    """Reads pairs of files. Results are cached: checking an RSA key may take 0.3 seconds."""
+    """Reads certificates with their keys from pairs of files. The results are cached, because the
+    check of an RSA key may take 0.3 seconds.
+    """
 
     def __init__(self) -> None:
-        # Files → the texts read last, and the certificate in the texts.
+        # For each pair of files: the texts read last, and the certificate in the texts.
         self._judged: dict[PemFiles, tuple[tuple[str, Secret], CertificateBundle]] = {}
 
     def read(self, files: PemFiles) -> CertificateBundle:

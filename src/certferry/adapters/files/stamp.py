@@ -1,4 +1,4 @@
-"""Remember the last message sent, in a file, for times in which no state can be written."""
+"""A file with the last message sent to operators, for use while the state cannot be written."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ class Stamped(Struct, frozen=True):
 
 
 class Stamp:
-    """A small file that holds the last message's code, in the first writable directory of several.
+    """A small file with the code of the last message, written to the first of the `directories`
+    that can be written.
 
-    Directories writable by other users are skipped, because another user could suppress messages
+    A directory that other users can write is left out, because another user could suppress messages
     there. Each subject (`about`) has a separate file.
     """
 
@@ -42,7 +43,7 @@ class Stamp:
         self._name = f".certferry-told-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
 
     def last(self) -> Stamped | None:
-        """Return the newest stamp; `None` without a readable stamp."""
+        """Return the newest stamp in all directories; `None` if no stamp can be read."""
         stamps = []
         for place in self._directories:
             with suppress(OSError), opened(place) as directory:

@@ -1,4 +1,4 @@
-"""Limits for HTTP exchanges: each answer is read whole within a time and a size, or refused."""
+"""Limits for HTTP exchanges. An answer that exceeds the limit of time or size is an error."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ class BoundedAdapter(HTTPAdapter):
         return pool
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """Return the manager of an HTTP proxy. Raises `UnknownProxy` for SOCKS, whose connections
-        would outlive the exchange.
+        """Return the manager of an HTTP proxy. Raises `UnknownProxy` for any other kind of proxy:
+        connections through SOCKS would not keep to the limits.
         """
         if (scheme := proxy.partition("://")[0].lower()) not in _CONNECTIONS:
             raise UnknownProxy(scheme)
         return super().proxy_manager_for(proxy, **kwargs)
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request, and return the complete answer. Raises `LeaseLost`, and the exceptions of
-        requests and urllib3, `TooSlow` and `TooLong` among them.
+        """Send a request, and return the complete answer. Raises `TooSlow`, `TooLong` and
+        `LeaseLost`, and the exceptions of requests and urllib3.
         """
         must_still_hold()  # before connecting; `_PlainConnection.send` checks again
         deadline = time.monotonic() + self._whole.total_seconds()
@@ -137,8 +137,9 @@ class _Socket(socket.socket):
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """A TLS connection bound to the limits of the exchange in progress. Behind an https proxy,
-    urllib3 reads the host's TLS with `recv`.
+    """A TLS connection bound to the limits of the exchange in progress.
+
+    urllib3 reads with `recv_into`; behind an https proxy, urllib3 reads with `recv`.
     """
 
     def recv_into(self, *args: Any) -> int:
@@ -153,9 +154,9 @@ def first_connection(
 ) -> socket.socket:
     """Return a connection to the first address that accepts.
 
-    Each address has `timeout` seconds, all together have until `latest` (in the seconds of
-    `time.monotonic`). Raises the `OSError` of the last tried address; `TimeoutError` if no address
-    was tried.
+    Each address has `timeout` seconds. All addresses together have until `latest`, in the seconds
+    of `time.monotonic`. Raises the `OSError` of the last tried address, or `TimeoutError` if no
+    address was tried.
     """
     failure: OSError = TimeoutError()
     for family, kind, protocol, _, place in places:
@@ -178,12 +179,14 @@ def first_connection(
 
 
 class _PlainConnection(HTTPConnection):
-    """An HTTP connection with one limit for all addresses together. urllib3 alone would give each
-    address the whole time-out.
+    """An HTTP connection that keeps to the limit of the exchange while connecting. urllib3 itself
+    would give each address of the host the whole time-out.
     """
 
     def send(self, data: Any) -> None:
-        """Send data, if the run still holds the lease: connecting may have outlasted the lease."""
+        """Connect if needed, and send data. Raises `LeaseLost` if the lease ended while
+        connecting.
+        """
         if self.sock is None and self.auto_open:
             self.connect()
         must_still_hold()

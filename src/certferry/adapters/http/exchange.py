@@ -20,7 +20,7 @@ LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one 
 
 
 class Contact(Enum):
-    """How far a request came that brought no usable answer."""
+    """How far a request without a usable answer came."""
 
     NONE = "there was no connection"
     SILENCE = "nothing came within the time"
@@ -111,24 +111,23 @@ def note(exchange: Exchange) -> None:
 
 
 def answers_too_many(answer: Answer) -> bool:
-    """Return whether the server refused a request because of too many requests, and so did
-    nothing.
+    """Return whether the server refused a request because of too many requests (status 429). The
+    server then has not carried out the request.
     """
     return answer.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def surely_undone(status: int) -> bool:
-    """Return whether a status proves that the server did nothing.
-
-    408 proves nothing: a gateway may send 408 while the service is at work (RFC 9110 §15.5.9).
+    """Return whether a status proves that the server has not carried out the request: any 4xx
+    except 408. A gateway may send 408 while the service is at work (RFC 9110 §15.5.9).
     """
     is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
     return is_refused and status != HTTPStatus.REQUEST_TIMEOUT
 
 
 def seconds_asked_for(answer: Answer) -> float | None:
-    """Return the seconds of Retry-After (RFC 9110 §10.2.3), at most six hours (urllib3's limit);
-    `None` if Retry-After is absent or malformed.
+    """Return how many seconds the answer asks to wait (Retry-After, RFC 9110 §10.2.3), at most six
+    hours (urllib3's limit). Return `None` if Retry-After is absent or malformed.
     """
     from urllib3.exceptions import InvalidHeader  # urllib3 is slow to import
     from urllib3.util import Retry

@@ -1,5 +1,5 @@
-"""HTTP exchanges of adapters: each ends in an answer or in an `HttpFailure` with a plain sentence,
-and safe requests are repeated.
+"""HTTP exchanges of adapters. An exchange ends in an answer, or in an `HttpFailure` with a sentence
+for operators. A failed request is repeated if a repetition is safe.
 
 The sentences replace the libraries' own messages, because a library quotes addresses and headers,
 which may hold secrets.
@@ -140,8 +140,8 @@ class HttpClient:
 
 
 def is_server_error(answer: Answer) -> bool:
-    """Return whether the status is 5xx, so the outcome of the request is unknown. A status such as
-    a CDN's 612 is no 5xx, but a refusal.
+    """Return whether the status is 5xx, which leaves the outcome of the request unknown. A status
+    from 600 on, such as a CDN's 612, is not 5xx.
     """
     return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
 
@@ -173,9 +173,9 @@ LATE = 1.0  # seconds after which a turn is lost
 
 
 class Pacer:
-    """Spaces requests evenly, so every second stays within the limit.
+    """Spaces requests evenly, at most `per_second` in a second.
 
-    With `reserve`, the limit holds for all processes with the account's pace together.
+    With `reserve`, the limit holds for all processes that use the account, taken together.
     """
 
     def __init__(
@@ -191,15 +191,15 @@ class Pacer:
         self.pause = pause
 
     def joined_by(self, pause: Pause) -> Pacer:
-        """Return a pacer with the same turns, and with another run's pause."""
+        """Return a pacer for another run, with the run's `pause`. The two share one limit."""
         joined = copy.copy(self)
         joined.pause = pause
         return joined
 
     def wait(self) -> None:
         """See `ports.adapter.Pace.wait`."""
-        # Wait outside the locks, so a stopped run ends independently of other runs. A process
-        # frozen during the wait has lost the turn, because others have sent meanwhile.
+        # Wait without holding a lock, so that a stopped run does not wait for another run. If the
+        # process was frozen during the wait, the turn is lost: others have sent meanwhile.
         while True:
             moment = self._turns.take()
             if (delay := moment - self._clock()) > 0:
@@ -209,15 +209,13 @@ class Pacer:
 
 
 class _Turns:
-    """Hands each waiting thread the moment at which the thread may send its request.
+    """Assigns each waiting thread the moment at which the thread may send its request.
 
-    With a `reserve`, the moments come from the state, which all processes share. The first waiter
-    reserves moments for every thread then waiting, in one statement. So every reserved moment is
-    used, a lone caller waits for no other caller, and eight simultaneous callers cost two
-    statements. Each request costs at most one statement, so the pace also bounds
-    the statements of all hosts together: 15 a second for a CDN's account, 2 for an account of a
-    DNS service. PostgreSQL carries thousands a second (benchmarks/claims.py), and
-    answers before the next turn.
+    With a `reserve`, the moments come from the state, which all processes share. A thread that
+    finds no moment reserves a moment for each thread that waits by then, in a single statement to
+    the state. Eight simultaneous threads usually cost two statements, and a request costs at most
+    one statement. A CDN's account therefore costs at most about 15 statements a second, and a DNS
+    account 2. PostgreSQL carries thousands a second (benchmarks/claims.py).
     """
 
     def __init__(
@@ -260,7 +258,9 @@ def client_in(
     per_second: float,
     too_many: Callable[[Answer], bool] = answers_too_many,
 ) -> HttpClient:
-    """Return an account's client of a service, at the account's shared pace."""
+    """Return the HTTP client for an account's requests to a service. All users of the account share
+    the pace.
+    """
     pace = pace_in(context, service, per_second)
     return HttpClient(pace=pace, pause=context.pause, too_many=too_many)
 
@@ -278,15 +278,17 @@ def shared_pace(
     pause: Pause,
     clock: Callable[[], float] = time.monotonic,
 ) -> Pace:
-    """Return the account's pace at a service; without other users, a pace of the caller alone."""
+    """Return the account's pace at a service, from `open_pace`. If `open_pace` is `None`, return a
+    pace that only the caller uses.
+    """
     if open_pace is None:
         return Pacer(per_second, clock=clock, pause=pause)
     return open_pace(service, per_second)
 
 
 def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Return how far an answer's Date is ahead of `now` (RFC 9110 §6.6.1); `None` if the date or
-    the zone is missing.
+    """Return how far an answer's Date is ahead of `now` (RFC 9110 §6.6.1); `None` for a missing or
+    malformed date, and for a date without a zone.
     """
     try:
         date = parsedate_to_datetime(headers.get("Date", ""))

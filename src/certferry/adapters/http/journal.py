@@ -1,6 +1,7 @@
-"""HTTP calls for the operator's report: host, scheme, status, code and shape, without values.
+"""Render HTTP calls for the report that an operator sends to certferry's authors.
 
-An address shows only the words declared `public` by the adapter, and a mask for the rest.
+A line has the host, the scheme of authentication, the status, the code, and the shape of the answer
+without values. In an address, a mask replaces all words that the adapter does not declare `public`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def reported(
     public: Collection[str],
     request_id: Callable[[Mapping[str, str]], str] = lambda _: "",
 ) -> Iterator[Text]:
-    """Render a line for each exchange: the call, host and scheme, and the shape of the answer.
+    """Render a line for each exchange: the call, the host, the scheme of the Authorization header,
+    and the shape of the answer. A host or a scheme outside `public` is masked or left out.
 
     `request_id` reads the id of a refused call from the headers.
     """
@@ -61,8 +63,8 @@ def reported(
 
 
 def shown_host(url: str, public: Collection[str]) -> str:
-    """Return the host if public or local, else a mask, because a mirror may be named after the
-    operator.
+    """Return the host of a URL if the host is public or local. Otherwise return a mask, because the
+    name may tell who the operator is.
     """
     parts = urlsplit(url)
     is_public = parts.netloc in public or is_loopback(parts.hostname or "")

@@ -1,7 +1,7 @@
-"""Channels that post messages as JSON to a secret address. The body of the answer tells success
-from refusal.
+"""Channels that post messages as JSON to a secret address, and read success or refusal from the
+body of the answer.
 
-A service is a `PostedService`, which also is the adapter:
+A service is declared as a `PostedService`, which takes the place of an adapter's module:
 
 BARK = PostedService("Bark", BarkSettings, address_of, fields_of, success=("code", 200), …)
 """
@@ -196,17 +196,15 @@ def after(duration: timedelta) -> Wait:
 
 
 def next_day(_: Mapping[str, Any], now: datetime) -> datetime:
-    """Return the end of the day in China, because the services count messages by the day in
-    China.
-    """
+    """Return the next midnight in China: the services count messages by days in China."""
     china = now + timedelta(hours=8)
     midnight = china.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return midnight - timedelta(hours=8)
 
 
 def secret_address(url: Secret, api: str = "", usual: str = "") -> Secret:
-    """Return the address to post to. If `api` differs from the `usual` base URL, the address is
-    moved below `api`.
+    """Return the address to post to. If `api` differs from the `usual` base URL, return the path
+    and query of `url` below `api`.
 
     Raises `ConfigError` for a wrong address.
     """

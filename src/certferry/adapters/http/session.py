@@ -52,8 +52,8 @@ _LASTING = (
     ValueError,
 )
 
-# The first match counts: an absent proxy is also a refused connection, and urllib3 treats a refused
-# connection as a kind of timeout.
+# The first match counts, so the order matters: a failed proxy is also a failed connection, and
+# urllib3's error for a failed connection is also an error for a time-out.
 _SENTENCES: tuple[tuple[type[BaseException], Text], ...] = (
     (ssl.SSLCertVerificationError, Text("the certificate of {host} is not trusted: {reason}")),
     (
@@ -108,8 +108,8 @@ def _causes(failure: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(causes: tuple[BaseException, ...]) -> Text | str:
-    """Return the words of the system or of the TLS library for the innermost cause with words; or
-    else the type of the innermost cause.
+    """Return the words of the system or of the TLS library for the innermost cause that has words.
+    If no cause has words, return the type of the innermost cause.
     """
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):

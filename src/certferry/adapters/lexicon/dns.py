@@ -1,10 +1,10 @@
 """DNS at a service of the library dns-lexicon (dns-lexicon.readthedocs.io).
 
-Calls have a time limit, and are made one after the other. Needs the extra `lexicon`. Some of
-lexicon's providers fail silently, so certferry checks each added or removed record in the
-provider's list. The library sends as it likes: certferry's limits for redirects and long answers do
-not hold for lexicon (decision 0060). If certferry has a type of account for the service itself,
-prefer that type.
+Needs the extra `lexicon`. Calls have a time limit, and are made one at a time. Some of lexicon's
+providers fail silently, so certferry looks for each added or removed record in the provider's list.
+The library makes its own connections, so certferry's limits for redirects and long answers do not
+hold (decision 0060). If certferry has a type of account for the service itself, that type is
+better.
 
 Facts about dns-lexicon 3.25.2 (docs/facts/libraries.md §3): HTTP requests have no time-out, and
 follow redirects. Many providers read a set of records, change the set and write it back whole.
@@ -260,9 +260,10 @@ class LexiconCalls:
         self._last_until = 0.0
 
     def in_turn(self, about: str, work: Callable[[], T]) -> T:
-        """Run `work` in turn and return its result.
+        """Run `work` once no other thread uses the account, and return the result.
 
-        Raises `DnsUnavailable` after the time limit; the next work begins only once late work ends.
+        Raises `DnsUnavailable` after the time limit. Work that is late goes on in its thread, and
+        the next work begins only after the late work has ended.
         """
         with self._turns.ours():
             if self._last is not None:
@@ -271,8 +272,9 @@ class LexiconCalls:
 
     @contextmanager
     def opened(self, zone: str) -> Iterator[Any]:
-        """Create a provider for a zone and authenticate, for a `with` block. Raises `DnsRejected`
-        if the provider's libraries are missing, and the provider's own exceptions.
+        """Create a provider for a zone, authenticate, and yield the provider for a `with` block.
+        Raises `DnsRejected` if the provider's libraries are missing, `LeaseLost`, and the
+        provider's own exceptions.
         """
         from lexicon._private.discovery import load_provider_module
         from lexicon.config import ConfigResolver
@@ -313,14 +315,17 @@ class LexiconCalls:
                 outcome.set_exception(exc)
 
         self._last, self._last_until = outcome, time.monotonic() + self._within.total_seconds()
-        # The thread gets this context, so the run's lease also stops the thread.
+        # The thread runs in a copy of this context. `must_still_hold` then also stops the thread's
+        # calls once the run's lease has ended.
         inside = copy_context().run
         threading.Thread(target=inside, args=(run,), name="lexicon", daemon=True).start()
         self._wait_for(outcome, about)
         return outcome.result()
 
     def _wait_for(self, last: Future[Any], about: str) -> None:
-        """Wait for the last work up to its time limit. Raises `DnsUnavailable`."""
+        """Wait for the last work, until the work's time limit. Raises `DnsUnavailable` at the
+        limit, and the errors of `pause`.
+        """
         while not last.done():
             left = self._last_until - time.monotonic()
             if left <= 0:
@@ -360,10 +365,11 @@ class LexiconErrors(Struct, frozen=True):
         return words.filled(about=about, provider=self.provider, problem=problem)
 
     def of(self, exc: BaseException, about: str) -> errors.DnsError:
-        """Return the error for an exception. After an unknown exception the outcome is in doubt.
+        """Return the error for an exception of the library. An unknown exception becomes a
+        `DnsUnavailable`, because the change may have been made.
 
-        Requests without an answer are described in certferry's words, because `requests` quotes
-        URLs, and some services put the key in the URL.
+        A request without an answer is described in certferry's words: the messages of `requests`
+        quote the URL, and some services have the key in the URL.
         """
         words = " ".join(str(exc).split())
         text = f"{type(exc).__name__}: {words}" if words else type(exc).__name__
@@ -425,7 +431,7 @@ def is_no_zone(exc: BaseException) -> bool:
 def may_pass(exc: BaseException) -> bool:
     """Return whether a failure may go away by itself.
 
-    Status 500 does not count, because the zone may be missing.
+    Status 500 does not count, because a service may answer so for a missing zone.
     """
     if isinstance(exc, requests.HTTPError):
         return _status(exc) in _NOT_NOW

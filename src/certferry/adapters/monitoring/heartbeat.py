@@ -44,7 +44,7 @@ class Heartbeat:
         return self._ping("/start", "")
 
     def end(self, lines: str, *, succeeded: bool) -> Problem | None:
-        """Report that the run has ended, with its last lines; return the problem, if any."""
+        """Report the end of the run, with the run's last `lines`. Return the problem, if any."""
         return self._ping("" if succeeded else "/fail", lines)
 
     def _ping(self, suffix: str, lines: str) -> Problem | None:

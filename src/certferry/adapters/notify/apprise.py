@@ -3,7 +3,7 @@
 Needs the extra `apprise`. Apprise returns only success or failure, and reports success also for
 some refused messages (measured, docs/facts/receivers.md §1.1). The library makes its own
 connections, so certferry's limits for redirects, certificates and long answers do not hold here
-(decision 0060). Prefer certferry's own type of channel if the service has a type here.
+(decision 0060). If certferry has a type of channel for the service, that type is better.
 """
 
 from __future__ import annotations

@@ -143,8 +143,11 @@ class _Mail(Struct, frozen=True):
         return server
 
     def _deliver(self, server: smtplib.SMTP, mail: EmailMessage) -> Answered:
-        """Send the mail to all accepted recipients, and return the answer: a refusal if any
-        recipient was refused, `AgainAt` if every recipient was refused for now.
+        """Send the mail to all recipients that the server accepts, and return the answer.
+
+        The answer is `Sent` if the server accepted all recipients, and `AgainAt` if the server
+        refused all recipients for now. Any other refusal of a recipient gives `RefusedForGood`. A
+        refusal of the sender or of the mail itself gives the server's own answer.
         """
         server.ehlo_or_helo_if_needed()
         international = self._beyond_ascii()

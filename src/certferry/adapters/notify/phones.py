@@ -82,8 +82,8 @@ def _telegram_address(settings: TelegramSettings, _: datetime) -> Secret:
 
 
 def _asked_for(reply: Mapping[str, Any], now: datetime) -> datetime:
-    """Return the moment from which Telegram accepts messages again; by default, a minute from
-    now.
+    """Return the moment from which Telegram accepts messages again; a minute from now if the reply
+    has no usable moment.
     """
     parameters = reply.get("parameters")
     seconds = parameters.get("retry_after") if isinstance(parameters, dict) else None

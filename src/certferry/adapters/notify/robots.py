@@ -76,8 +76,8 @@ def _dingtalk_address(settings: DingtalkSettings, now: datetime) -> Secret:
 
 
 def _feishu_proof(secret: Secret | None, now: datetime) -> dict[str, object]:
-    """Return the fields that prove the sender: the time, and an HMAC of nothing, keyed with time
-    and secret.
+    """Return the fields that prove the sender: the time, and the HMAC of an empty message with time
+    and secret as the key. Without a secret, return no fields.
     """
     if secret is None:
         return {}

@@ -1,4 +1,6 @@
-"""Find the addresses of edges with resolvers, and check the answers of the resolvers."""
+"""Find the addresses of edges through resolvers, and check whether the resolvers' answers are
+genuine.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,10 @@ class Addresses(Struct, frozen=True):
 def resolve(
     domain: str, resolvers: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> Addresses:
-    """Ask all resolvers (host, port) in parallel for A and AAAA; without any, ask the system's
-    resolvers.
+    """Ask all `resolvers` (host and port) in parallel for a domain's A and AAAA records, and return
+    the merged answers. If `resolvers` is empty, ask the system's resolvers.
 
-    `answer_within` is the time limit for one question, retries included.
+    `answer_within` is the time limit for a single question, retries included.
     """
     try:
         asked = resolvers_at(resolvers, answer_within)
@@ -75,8 +77,8 @@ def probed_name(domain: str) -> str:
 def resolvers_at(
     places: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> list[dns.resolver.Resolver]:
-    """Return a resolver for each place; without places, one resolver that asks the system's name
-    servers.
+    """Return a dnspython resolver for each host and port in `places`. If `places` is empty, return
+    a single resolver that asks the system's name servers.
 
     Raises `NoResolverConfiguration` if the system has no name server.
     """
@@ -90,8 +92,8 @@ def resolvers_at(
 
 
 def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Problem | None]:
-    """Ask for A, then for AAAA; return the addresses, and the problem if a question failed. If A
-    fails, AAAA is not asked for.
+    """Ask for A records, then for AAAA records. Return the addresses, and the problem if a question
+    failed. After a failed question for A, don't ask for AAAA.
     """
     addresses: list[str] = []
     for kind in ("A", "AAAA"):
@@ -151,8 +153,9 @@ class ResolverCheck:
         ]
 
     def domains(self, cnames: Mapping[str, str]) -> list[Problem]:
-        """Return a problem for each domain that leads neither to the CNAME named by the target nor
-        to an address of the CNAME, and for each domain with made-up addresses.
+        """Return a problem for each domain with made-up addresses, and for each domain that does
+        not lead to the target: neither the domain's CNAMEs nor its addresses fit `cnames`, which
+        has the target's name for each domain.
         """
         with ThreadPoolExecutor(AT_ONCE) as pool:
             by_domain = pool.map(self._domain, cnames, cnames.values())
@@ -179,8 +182,8 @@ class ResolverCheck:
         return [_elsewhere(domain, cname, chain, sorted(addresses))]
 
     def _addresses(self, host: str) -> set[str]:
-        """Return the addresses of a CNAME's target, because some providers write addresses in place
-        of a CNAME.
+        """Return the addresses of the target's name. Some DNS providers answer with the target's
+        addresses in place of a CNAME.
         """
         answers = (_answer(resolver, host) for resolver in self._asked)
         return {a for answer in answers if answer is not None for a in answer.addresses}
@@ -228,8 +231,8 @@ def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
 
 
 def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequence[str]) -> Problem:
-    """Return the problem of a domain that leads elsewhere, perhaps to a service in between, or
-    nowhere.
+    """Return the problem of a domain that does not lead to the target: an error if the domain has
+    no address, or a warning, because the domain may lead to a service in front of the target.
     """
     fix = Text("set a CNAME of {domain} to {cname}, or remove the domain at the target")
     fix = fix.filled(domain=domain, cname=cname)

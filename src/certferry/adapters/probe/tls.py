@@ -1,4 +1,4 @@
-"""Observe domains from outside, by one TLS handshake with every address."""
+"""Observe the certificates of domains from outside, by a TLS handshake with every address."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ANSWER_WITHIN = timedelta(seconds=5)  # how long a resolver may take for one que
 
 @dataclass(eq=False)
 class TlsProbe:
-    """Resolves domains and shakes hands with every address.
+    """Finds the addresses of domains, and makes a TLS handshake with every address.
 
     Raises `ConfigError` for an unreadable `ca_bundle`.
     """
@@ -79,7 +79,9 @@ class TlsProbe:
         return self._seen(hosts, NONE_NAMED)
 
     def _seen(self, hosts: Sequence[Host], named: Named) -> dict[Host, tuple[Served, ...]]:
-        """Observe hosts in parallel. The first thread that notices a stop ends all threads."""
+        """Observe hosts in parallel. Once a thread notices that the run is stopped, all threads
+        end. Raises `Interrupted` and `LeaseLost`.
+        """
         must_still_hold()
         over = threading.Event()
 
@@ -99,7 +101,7 @@ class TlsProbe:
             )
             by_host = dict(zip(hosts, seen, strict=True))
         except BaseException:
-            # Leave handshakes in progress behind, so that the run stops at once.
+            # Do not wait for handshakes in progress, so that the run stops at once.
             over.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -109,8 +111,8 @@ class TlsProbe:
     def _observe(
         self, host: Host, named: Sequence[str], must_go_on: Callable[[], None]
     ) -> tuple[Served, ...]:
-        """Return the certificate served by each address of a host, and the problems of the
-        resolvers.
+        """Return the certificate served by each address of a host. `named` are further addresses to
+        ask. A resolver's problem becomes a `Served` without an address.
         """
         must_go_on()
         name = probed_name(host.name)
@@ -141,9 +143,10 @@ TIMEOUT = 10.0  # seconds for connecting, and again for the handshake
 
 
 def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) -> list[bytes]:
-    """Shake hands and return the served chain as DER: at least one certificate, leaf first.
+    """Make a TLS handshake, and return the served chain: DER, leaf first, never empty. `within`
+    limits the connection and the handshake, in seconds each.
 
-    SNI is sent except to an IP address (RFC 6066 §3). Raises `NoHandshake`.
+    If `host` is an IP address, no SNI is sent (RFC 6066 §3). Raises `NoHandshake`.
     """
     # Every certificate is accepted here; `presented` judges the chain.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -188,8 +191,8 @@ _UNREADABLE = Problem(
 def presented(
     address: str, chain_der: Sequence[bytes], trust: Trust, host: str, now: datetime
 ) -> Served:
-    """Return the served certificate, and how a client would judge the chain. Even an unreadable
-    certificate has a fingerprint.
+    """Return the served certificate, with the judgement of a client on the chain. An unreadable
+    certificate has a fingerprint and the problem `UNREADABLE`.
     """
     seen = Served(address, fingerprint(chain_der[0]), valid=False, problem=_UNREADABLE)
     try:

@@ -1,4 +1,4 @@
-"""The trusted roots, and the check whether a served chain leads to one of the roots."""
+"""The trusted roots, and the check whether a served chain leads to a trusted root."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----",
 
 
 class Trust:
-    """Trusted roots, from a PEM bundle: `ca_bundle`, or else the system's, or else the bundle of
-    `requests`. Raises `ConfigError` for an unreadable bundle.
+    """Trusted roots from a PEM bundle: from `ca_bundle`, or else from the system's bundle, or else
+    from the bundle that comes with `requests`. Raises `ConfigError` for an unreadable bundle.
     """
 
     def __init__(self, ca_bundle: Path | None = None) -> None:
@@ -43,9 +43,10 @@ class Trust:
     def problem(
         self, chain: Sequence[x509.Certificate], host: str, now: datetime
     ) -> Problem | None:
-        """Return why a client would refuse the chain (leaf first) for the host; `None` if accepted.
+        """Return why a client would refuse the chain (leaf first) for the host. Return `None` if a
+        client accepts the chain.
 
-        Path validation is RFC 5280's, names are matched as in RFC 6125.
+        The check follows RFC 5280 for the chain, and RFC 6125 for the name.
         """
         policy = PolicyBuilder().store(self._store).time(now)
         verifier = policy.build_server_verifier(_subject(host))
@@ -85,8 +86,8 @@ def _read(bundle: Path) -> list[x509.Certificate]:
     """Read a bundle, certificate by certificate. Raises `ConfigError` if no certificate can be
     read.
 
-    A system's bundle may hold a certificate that the strict library refuses (RFC 5280 §4.1.2.2).
-    Only such a certificate is skipped.
+    A certificate that the library refuses as malformed is skipped: a system's bundle may hold one
+    (RFC 5280 §4.1.2.2).
     """
     try:
         blocks = _BLOCK.findall(bundle.read_bytes())
@@ -124,7 +125,8 @@ Roots = Mapping[x509.Name, Sequence[x509.Certificate]]  # trusted certificates b
 
 
 def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> chains.Way:
-    """Return the path from the leaf through the presented issuers to a root. The issuers may be
+    """Return the path from the leaf through the presented issuers to a trusted root. If no path
+    reaches a trusted root, return the longest path, and why the path ends. The issuers may be
     presented in any order.
     """
     leaf, *others = chain[:_MOST_READ]
@@ -147,13 +149,13 @@ def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> chains.Way:
 
 
 def signers_of(chain: Sequence[x509.Certificate]) -> tuple[chains.Presented, ...]:
-    """Return the presented issuers of the leaf, in the presented order."""
+    """Return the presented certificates that signed the leaf, in the presented order."""
     leaf, *others = chain[:_MOST_READ]
     return tuple(_facts(other) for other in others if _issued_by(leaf, other))
 
 
 def presented_in(chain: Sequence[x509.Certificate]) -> tuple[chains.Presented, ...]:
-    """Read the facts of a chain, leaf first. Raises any error of the library."""
+    """Return the facts of a chain's certificates, leaf first. Raises any error of the library."""
     leaf, *issuers = chain[:_MOST_READ]
     return (_facts(leaf, _names(leaf)), *map(_facts, issuers))
 

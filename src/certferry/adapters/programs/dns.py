@@ -52,7 +52,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider, without running the program. Raises `ConfigError`."""
+    """Return the provider, without running the program. Raises `ConfigError` without a command."""
     if not settings.command:
         raise errors.ConfigError(
             Text("the `command` of the account is empty"),

@@ -171,7 +171,9 @@ def _signal(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
 
 
 def _log_lines(name: str, lines: list[str], left_out: int) -> None:
-    """Log the lines with the attribute `program`: the log file takes such lines at any level."""
+    """Log the lines, marked by the attribute `program`: the log file takes lines with this
+    attribute at any level.
+    """
     if left_out:
         sentence = Text(
             "{program}: {count} bytes of its output are left out", program=name, count=left_out
@@ -251,14 +253,17 @@ class Output:
             self.left_out += len(output) - len(self._kept)
 
     def rest(self, hidden: Collection[Secret]) -> list[str]:
-        """Read the rest, even if a child holds the pipe open; return the kept lines, masked."""
+        """Read the rest of the output, without waiting for a child that holds the pipe open. Return
+        the kept lines with secrets masked.
+        """
         for _ in range(_MOST_CHUNKS):
             self.read(0)
         kept = self._kept.decode(errors="surrogateescape")
         if self.left_out:
-            # The first line lost its beginning, and may be a secret's rest that masking would miss.
+            # The beginning of the first line is lost. The rest of the line may be part of a secret,
+            # which masking would miss.
             kept = "".join(kept.splitlines(keepends=True)[1:])
-        # Masking comes before any other cut, because part of a secret may go unrecognised.
+        # Mask before cutting into lines, because masking may miss a part of a secret.
         lines = redacted(kept, hidden).splitlines()
         return [_without_controls(line) for line in lines if line.strip()]
 

@@ -10,7 +10,7 @@ A run uses the target in four steps:
 1. **Observe.** `target` chooses the domains of a deployment. `account` caches the CDN's list and
    the details; `parts` has Kodo's and Pili's domains; `adapters.cdn.copies` finds our copies.
 2. **Upload.** `adapters.cdn.copies` uploads fullchain and key once through `account`, under the
-   lineage's label. A copy that an earlier run uploaded, but could not store, is adopted.
+   lineage's label. A copy that an earlier run uploaded before the run was killed is used.
 3. **Bind.** `cdn` sends `httpsconf`, or `sslize` where HTTPS is off, and keeps the domain's other
    settings; `parts` calls `/cert/bind`, or Pili's call. The next observation shows the effect.
 4. **Retire.** `target` asks each part for a domain bound to the copy; `adapters.cdn.copies` removes

@@ -112,8 +112,9 @@ class _Known(Struct, frozen=True):
 class Details:
     """The details of an account's CDN and DCDN domains, for all threads of a run.
 
-    `read` serves observations. `read_now` serves writes, and observations after another run's
-    change. `clock` is monotonic, `now` is the wall clock.
+    `read` may return a cached detail, and is for observations. `read_now` asks Qiniu, and is for
+    writes, and for observations after another run's change. `clock` is monotonic, `now` is the wall
+    clock.
     """
 
     def __init__(
@@ -125,16 +126,18 @@ class Details:
         self._now = now
         self.listed = TtlCache(self._list, LIST_AGE, clock)
         self._lock = threading.Lock()
-        # None: the note was used or removed, so the next reader asks Qiniu.
+        # By domain. None means that the stored note was used or removed, so the next reader asks
+        # Qiniu.
         self._known: dict[str, _Known | None] = {}
         self._unlisted_until = clock()
 
     def read(self, domain: str) -> records.DomainRecord:
         """Return a domain's detail for an observation. Raises `QiniuFailure`.
 
-        Reuse a young cached detail (`DETAIL_AGE`, `TASK_AGE`) while the list shows no change. While
-        the list shows Qiniu at work, the cached detail takes only the listed state. A detail stored
-        by an earlier run is used at most once, so later decisions rest on a fresh detail.
+        A cached detail is returned if young enough (`DETAIL_AGE`, `TASK_AGE`) and if the list shows
+        no change. If the list shows that Qiniu is at work, the cached detail is returned with the
+        listed state. A detail stored by an earlier run is used at most once, so later decisions
+        rest on a detail of this run.
         """
         with self._lock:
             is_first = domain not in self._known
@@ -154,7 +157,7 @@ class Details:
             return cached.detail
         if item.operating_state != AT_WORK:
             return self.read_now(domain)
-        # During the work, the domain keeps its certificate and settings: only the state moves.
+        # While Qiniu works, the domain keeps its certificate and settings. Only the state changes.
         return self._keep(domain, _as_listed(cached.detail, item), cached.read_at)
 
     def read_now(self, domain: str) -> records.DomainRecord:
@@ -173,8 +176,9 @@ class Details:
         return self._keep(domain, detail, read_at)
 
     def survey(self, item: records.DomainItem) -> records.DomainRecord:
-        """Return a listed domain's detail: from the list for a domain with HTTP only, else a stored
-        detail if the list shows no change, else from Qiniu. Raises `QiniuFailure`.
+        """Return a listed domain's detail. The detail of a domain with HTTP only is made from the
+        list. For any other domain, return the stored detail if the list shows no change, and
+        otherwise ask Qiniu. Raises `QiniuFailure`.
         """
         if (without_https := item.without_https) is not None:
             return without_https
@@ -184,9 +188,9 @@ class Details:
         return self._client.read_domain(item.name)
 
     def doubt(self, domain: str) -> None:
-        """Have the next observation read a domain whose edges contradict the cached detail.
-
-        The list alone would show no change of the domain. Keep a detail younger than `LIST_AGE`.
+        """Have the next observation read a domain from Qiniu, because the domain's edges contradict
+        the cached detail. The list may show no change of the domain. A detail younger than
+        `LIST_AGE` is kept.
         """
         cached = self._known.get(domain)
         if cached is None or self._clock() - cached.read_at >= LIST_AGE:
@@ -194,7 +198,7 @@ class Details:
             self._notes.remove(domain)
 
     def forget(self, domain: str) -> None:
-        """Have the next observation of any run read a domain from Qiniu: it is about to change."""
+        """Drop the cached and the stored detail of a domain that is about to change."""
         self._known[domain] = None
         self._notes.remove(domain)
 
@@ -232,7 +236,8 @@ class Details:
         return cached is not None and cached[0] < read_at
 
     def _fresh_list(self, cached: _Known | None) -> Mapping[str, records.DomainItem]:
-        """Return the list, fresh enough for the wait; empty if only the list is unreadable.
+        """Return the list of domains, at most as old as `_list_age` allows. If only this list
+        cannot be read, return an empty mapping, for the next `LIST_AGE` as well.
 
         Raises `QiniuFailure` for a failure that any other call would share.
         """
@@ -248,8 +253,8 @@ class Details:
             return {}
 
     def _list_age(self, cached: _Known | None) -> float:
-        """Return how old the list may be, in seconds. A longer wait allows an older list: see the
-        waiting rule in `core.reasons`.
+        """Return how old the list may be, in seconds. The longer a run has waited for Qiniu's work,
+        the rarer are the run's passes (`core.reasons.wait_for`), and the older the list may be.
         """
         if cached is None or cached.at_work_since is None:
             return LIST_AGE
@@ -264,8 +269,8 @@ class Details:
 
 def shows_no_change(item: records.DomainItem, detail: records.DomainItem) -> bool:
     """Return whether list and detail agree on the state, and on the moment and the task of the last
-    change. A moment or task that one of the two lacks is not compared; at least one must be
-    comparable.
+    change. A moment or a task that is missing on either side is not compared. If neither moment nor
+    task can be compared, return `False`.
     """
     pairs = ((item.modify_at, detail.modify_at), (item.oper_task_id, detail.oper_task_id))
     equal = [listed == cached for listed, cached in pairs if listed and cached]

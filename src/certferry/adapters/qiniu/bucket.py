@@ -4,8 +4,9 @@
 - `GET /v4/query`, asked once a run, names the hosts of the bucket's region for uploads, lists and
   changes, and the bucket's source host. Private objects are read from the source host, because a
   CDN domain bound to the bucket may cache the absence of an object.
-- An upload's token carries the policy: only this key, and `insertOnly`. An existing key with other
-  bytes is refused with 614. The same bytes succeed again, so each object needs a nonce.
+- The token of an upload allows a single name, and only a new object (`insertOnly`). If an object
+  with other bytes has the name, Qiniu answers 614. An upload of the same bytes succeeds again, so
+  the bytes of each object must contain a random number.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class KodoObjects:
     def names(self) -> Sequence[str]:
         keys: list[str] = []
         marker = ""
-        # Pages are bounded too: a page may be empty, and a marker may come again.
+        # The number of pages is limited as well: pages may be empty, and markers may repeat.
         for _ in range(MOST_OBJECTS // _LISTED_AT_ONCE):
             asked = {"bucket": self._bucket, "prefix": self._prefix, "limit": _LISTED_AT_ONCE}
             query = urlencode(asked | ({"marker": marker} if marker else {}))
@@ -185,7 +186,7 @@ class KodoObjects:
         return answer
 
     def _exchange(self, prepare: Callable[[], Request]) -> Answer:
-        # Every call is repeatable: a second creation succeeds with the same bytes, or is refused.
+        # Every call may be repeated. A second upload of the same bytes succeeds as the first did.
         try:
             return self._http.exchange(prepare, repeatable=True)
         except HttpFailure as failure:

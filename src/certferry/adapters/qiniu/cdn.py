@@ -45,10 +45,10 @@ class CdnDomains(Struct, frozen=True):
     ) -> Iterator[tuple[str, records.DomainRecord | errors.QiniuFailure]]:
         """Yield the detail, or the failure, of each domain.
 
-        Details come from the cache. If `anew`, details come from Qiniu, because the list may not
-        yet show another run's change. Raises only a failure that the next domain would share:
-        refused keys, a wrong clock, a rate limit, a missing connection, or a second silence in a
-        row.
+        A detail may come from the cache. With `anew`, each detail comes from Qiniu, because the
+        list may not yet show another run's change. Raises only a failure that the next domain would
+        share: refused keys, a wrong clock, a rate limit, a missing connection, or a second silence
+        in a row.
         """
         read_detail = self.details.read_now if anew else self.details.read
         was_silent = False
@@ -66,7 +66,8 @@ class CdnDomains(Struct, frozen=True):
         """Bind a certificate with the desired settings, and switch HTTPS on if HTTPS is off.
 
         Return the X-Reqid; `None` if the domain is already as desired, or the X-Reqid is unknown.
-        Raises `TargetBusy` while Qiniu works on the domain, `TargetRejected` for an unusable one.
+        Raises `TargetBusy` while Qiniu works on the domain, and `TargetRejected` if the domain
+        cannot be changed.
         """
         record = self.details.read_now(domain)
         must_be_at_rest(domain, record)
@@ -83,8 +84,8 @@ class CdnDomains(Struct, frozen=True):
     def must_not_use(self, certificate: StoredCertificate, label: str) -> None:
         """Raise `TargetInUse` if a domain covered by the certificate is bound to the certificate.
 
-        Unreadable domains are passed over, because Qiniu itself refuses to remove a certificate
-        that a CDN domain uses.
+        A domain that cannot be read is left out: Qiniu itself refuses to remove a certificate that
+        a CDN domain uses.
         """
         names, cert_id = certificate.names or (), certificate.remote_id
         covered = [name for name in self.details.listed.get() if covered_by(names, name)]
@@ -114,10 +115,10 @@ class CdnDomains(Struct, frozen=True):
         return ""
 
     def _is_taken(self, before: records.DomainRecord, conf: records.HttpsConf) -> str | None:
-        """Return "" (unknown X-Reqid) if the change was made; `None` otherwise.
+        """Return "" in place of the unknown X-Reqid if the change was made; `None` otherwise.
 
-        The domain was at rest before the call, so if Qiniu now works on the domain, the work counts
-        as our change.
+        The domain was at rest before the call. Therefore work of Qiniu on the domain counts as our
+        change.
         """
         now = self.client.read_domain(before.name)
         return "" if now.operating_state == AT_WORK or is_in_force(now, conf) else None
@@ -216,7 +217,8 @@ def failed_change(record: records.DomainRecord) -> DeployError | None:
         Text("Qiniu could not carry out {operation}: {description}"),
         _ADVICE.get(description, _SEE_CONSOLE),
         operation=record.operation_type or "—",
-        # Words in our table are safe for the history; other words are marked as quoted.
+        # Quoted words are left out of the history, because these words may contain a secret. The
+        # words in our table are harmless.
         description=description if description in _ADVICE else quoted(description),
     )
 
@@ -251,10 +253,11 @@ def must_be_at_rest(domain: str, record: records.DomainRecord) -> None:
 def wanted_conf(
     record: records.DomainRecord, cert_id: str, desired: DesiredHttps
 ) -> records.HttpsConf:
-    """Return the body to send: each desired setting, else the domain's present setting.
+    """Return the body to send: the certificate, each desired setting, and the present value of each
+    other setting.
 
-    Hidden settings are left out, because a guess would replace them (§5.3). A domain without HTTPS
-    gets the body of `first_conf`.
+    A setting that Qiniu hides is left out, because Qiniu would replace the setting by our guess
+    (§5.3). For a domain without HTTPS, return the body of `first_conf`.
     """
     if not record.has_https:
         return first_conf(cert_id, desired)

@@ -1,7 +1,8 @@
-"""Explanations of failed calls to Qiniu: errors with a sentence, advice and X-Reqid.
+"""Turn failed calls to Qiniu into errors with a sentence, a hint, and Qiniu's id of the request
+(X-Reqid).
 
-`MEANINGS` explains the listed codes, the status explains all other answers (docs/facts/qiniu.md
-§3). To explain a further code, add a line:
+`MEANINGS` explains the listed codes. An answer with any other code is explained by the HTTP status
+(docs/facts/qiniu.md §3). To explain a further code, add a line:
 
     400999: Meaning("what Qiniu means", "what to do", errors.TargetRejected),
 """
@@ -16,11 +17,12 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.cdn.failure import LATER, NETWORK, OTHER_PROGRAM, SET_CLOCK, CallFailure
+from certferry.adapters.cdn.refusals import Meaning
 from certferry.adapters.http import exchange, http_client
 from certferry.adapters.qiniu import wire
 from certferry.core.redaction import quoted
 from certferry.ports.adapter import Answer, CodeMeaning
-from certferry.text import LINEAGE, Text
+from certferry.text import Text
 
 CALLED = Text("Qiniu")
 """The service's name for people."""
@@ -31,15 +33,6 @@ HTTPS_IS_OFF = frozenset({400302, 400})  # with a code, or as a bare status
 NO_SUCH_CERTIFICATE = frozenset({400401, 404001})  # 404001 is for any resource (§4.4)
 NO_SUCH_DOMAIN = frozenset({612, 404001})  # for a write, and for a read
 WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", sent without a code (§6.5)
-
-
-class Meaning(Struct, frozen=True):
-    """The meaning of a code. Words and advice may contain the placeholder `{lineage}`."""
-
-    words: str
-    advice: str
-    #: The error to raise.
-    error: type[errors.DeployError] = errors.TargetRejected
 
 
 _TOO_SHORT = Meaning(
@@ -217,11 +210,7 @@ _TOO_SHORT_WORDS = "expire day should more than"  # without a code of its own (�
 
 def advice_on(code: int) -> Text:
     """Return the advice on a code in `MEANINGS`."""
-    return _advice_of(MEANINGS[code])
-
-
-def _advice_of(meaning: Meaning) -> Text:
-    return Text(meaning.advice, lineage=LINEAGE)
+    return MEANINGS[code].explained.advice
 
 
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
@@ -320,10 +309,7 @@ CODES: Mapping[str, CodeMeaning] = {
         CodeMeaning(LATER, Text("Qiniu itself failed")),
     ),
     **{str(code): CodeMeaning(OTHER_PROGRAM) for code in (429, 573, *sorted(wire.TOO_MANY))},
-    **{
-        str(code): CodeMeaning(_advice_of(meaning), Text(meaning.words))
-        for code, meaning in MEANINGS.items()
-    },
+    **{str(code): meaning.explained for code, meaning in MEANINGS.items()},
 }
 """Advice on Qiniu's codes, and on statuses without a code (`ports.adapter.Adapter`)."""
 
@@ -342,7 +328,7 @@ def explain_failure(
 def explain_nonsense(subject: Text, answer: Answer, problem: str) -> QiniuFailure:
     """Return the failure for a successful answer in an unreadable form.
 
-    `maybe_done` is set, because a change was probably made.
+    `maybe_done` is true, because Qiniu has probably carried out the call.
     """
     sentence = Text("certferry cannot read Qiniu's answer about {what}: {problem}")
     hint = _with_request_id(LATER, wire.read_reply(answer).request_id)
@@ -355,8 +341,8 @@ def explain_nonsense(subject: Text, answer: Answer, problem: str) -> QiniuFailur
 def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     """Return the failure for an answer other than a success.
 
-    The known meaning of the code or the words comes first, then the rate limit, refused keys, and
-    server errors. Any other answer is a `TargetRejected`.
+    The first explanation that fits counts: a known meaning of the code or the words, the rate
+    limit, refused keys, an error of Qiniu's server. Any other answer is a `TargetRejected`.
     """
     reply = wire.read_reply(answer)
     code = reply.code or reply.status
@@ -366,12 +352,12 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
         return QiniuFailure(error, code=WRONG_DOMAIN_TYPE)
     is_too_short = _TOO_SHORT_WORDS in reply.words.lower()
     meaning = MEANINGS.get(code) or (_TOO_SHORT if is_too_short else None)
-    # Pili sends the code of a missing domain for hubs too.
+    # Pili, the API of live domains, sends the code of a missing domain also for a missing hub.
     if meaning is NO_DOMAIN and call.asked.group is wire.CallGroup.LIVE:
         meaning = None
     if meaning is not None:
         sentence = Text("Qiniu refused {what}: {meaning} ({answer})")
-        words, advice = Text(meaning.words), _advice_of(meaning)
+        words, advice = meaning.explained.meaning, meaning.explained.advice
         error = _error(meaning.error, sentence, call, reply, advice, meaning=words)
         return QiniuFailure(error, code=code, reply=reply)
     if wire.too_many(answer):
@@ -392,10 +378,11 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
 
 
 def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -> QiniuFailure:
-    """Return the failure for a request with refused keys. A wrong clock is blamed before the keys.
+    """Return the failure for a request with refused keys. If this host's clock is wrong, the
+    failure blames the clock.
 
-    If the group of calls has worked before, a 401 concerns only the path: Qiniu answers 401 for
-    unknown paths (§1.3).
+    If calls of the same group have worked before, a 401 concerns only the path of this call: Qiniu
+    answers 401 for unknown paths (§1.3).
     """
     ahead = _wrong_clock(reply, answer, now)
     if ahead is not None:
@@ -403,7 +390,7 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
         sentence = _CLOCK_AHEAD if ahead > timedelta(0) else _CLOCK_BEHIND
         error = _error(errors.ClockWrong, sentence, call, reply, SET_CLOCK, amount=amount)
         return QiniuFailure(error, is_common=True)
-    # The sentence names no call: every call of the account fails alike.
+    # The sentence does not name the call, because every call with these keys fails.
     sentence = Text("Qiniu does not accept access_key and secret_key ({answer})")
     if call.is_proven or call.worked_before:
         sentence = Text("{host} does not accept access_key and secret_key for {what} ({answer})")
@@ -415,8 +402,8 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
 
 
 def _wrong_clock(reply: wire.QiniuReply, answer: Answer, now: datetime) -> timedelta | None:
-    """Return how far this machine's clock is ahead, negative for a clock behind. Return `None`
-    unless the clock may explain the refusal.
+    """Return how far this machine's clock is ahead of Qiniu's clock; negative if behind. Return
+    `None` if the clock does not explain the refusal.
     """
     theirs = http_client.ahead_of(answer.headers, now)
     if theirs is None:

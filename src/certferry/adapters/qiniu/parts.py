@@ -75,9 +75,10 @@ def read_listing(
     """List the domains of all `holders`: the buckets, or the hubs, of an account. `holders` may
     also be the failure to list the holders.
 
-    An unread holder keeps the domains of the `earlier` listing: a domain awaited by a run must not
-    vanish for a moment. The listing stops at an outage (`CallFailure.is_outage`), at silence, and
-    at a second broken answer, because each further holder could cost a time-out.
+    The domains of an unread holder are taken from the `earlier` listing, because a domain that a
+    run waits for must not vanish for a moment. The listing stops at an outage
+    (`CallFailure.is_outage`), at silence, and at a second broken answer, because each further
+    holder could cost a time-out.
     """
     domains: dict[str, ListedDomain[R]] = {}
     failure = holders if isinstance(holders, errors.QiniuFailure) else None
@@ -131,8 +132,8 @@ class SourceDomains:
         return replace(self._observed(domain, None), binding_hidden=True)
 
     def is_bound_at_all(self, domain: str) -> bool:
-        """Return whether Kodo shows a binding of the domain, and so a source domain. Return `False`
-        for unreadable bindings.
+        """Return whether Kodo shows a binding of the domain. A binding proves that the domain is a
+        source domain. Return `False` if the bindings cannot be read.
         """
         try:
             return domain in self.bindings.get()
@@ -156,7 +157,8 @@ class SourceDomains:
     def must_not_use(self, remote_id: str, label: str) -> None:
         """Raise `TargetInUse` for a certificate bound to a source domain.
 
-        If Kodo hides the bindings, the check is left to Qiniu, which also refuses such a removal.
+        If the bindings cannot be read, return: Qiniu itself refuses to remove a certificate bound
+        to a source domain.
         """
         try:
             bindings = self.bindings.get()
@@ -253,14 +255,14 @@ class LiveDomains:
         self._certificates = certificates
         self._settler = settler
         self._listing: Listing[records.LiveRecord] = Listing()
-        # Failures are cached as well: keys without the right to Pili do not get the right soon.
+        # A failure is cached as well. Keys that lack the right to Pili will lack it for a while.
         self._hubs = TtlCache(
             partial(attempt, client.list_hubs, errors.QiniuFailure), HOLDERS_AGE, clock
         )
         self._domains = TtlCache(self._list, LIST_AGE, clock)
 
     def forget(self) -> None:
-        """Have the next observation list the domains again: another run may have changed them."""
+        """Have the next observation list the domains again."""
         self._domains.forget()
 
     def all(self) -> Listing[records.LiveRecord]:
@@ -343,10 +345,10 @@ class LiveDomains:
     def must_not_use(self, copy: StoredCertificate, label: str, *, unmanaged: bool) -> None:
         """Raise `TargetInUse` for a certificate bound, or perhaps bound, to a live domain.
 
-        An `unmanaged` certificate is perhaps bound if a binding is hidden, or if the live domains
-        cannot all be listed. Our own copy is perhaps bound only if the domains cannot all be
-        listed, and for another reason than a missing right to Pili or a missing hub: without the
-        right, the keys cannot have bound the copy.
+        An `unmanaged` certificate is perhaps bound if Pili hides a binding, or if some live domains
+        could not be listed. Our own copy is perhaps bound if some live domains could not be listed.
+        An exception holds for our own copy: if the keys lack the right to Pili, or the hub is
+        missing, certferry cannot have bound the copy.
         """
         remote_id = copy.remote_id
         live = self.all()
@@ -366,9 +368,10 @@ class LiveDomains:
     def survey(
         self, certificates: Mapping[str, StoredCertificate]
     ) -> tuple[list[FoundDomain], list[errors.QiniuFailure]]:
-        """Return every live domain, and the failure that hides further domains.
+        """Return every live domain, and a list with the failure that hides further domains, if any.
 
-        `certificates` translate the bound names to ids. Domains for RTMP carry a problem.
+        `certificates` serve to find the id of a certificate that Pili names. A domain for RTMP has
+        a problem.
         """
         part, domains = self.all(), []
         for name, held in part.domains.items():
@@ -395,9 +398,11 @@ class LiveDomains:
             raise self._explained(failure, hub, domain) from None
 
     def _bind(self, hub: str, domain: str, certificate: StoredCertificate) -> str:
-        """Bind by the certificate's name, and by id if Pili refuses the name; return the X-Reqid.
+        """Bind by the certificate's name; if Pili refuses the name, bind by the id. Return the
+        X-Reqid.
 
-        The sample in the documents looks like an id, and a widespread client sends the name (§7).
+        Qiniu's documents leave open which is right: the sample there looks like an id, but a
+        widespread client sends the name (§7).
         """
         name = certificate.name or certificate.remote_id
         try:
@@ -443,7 +448,9 @@ def _hides_binding(held: ListedDomain[records.LiveRecord]) -> bool:
 
 
 def _id_of(bound: str, certificates: Mapping[str, StoredCertificate]) -> str:
-    """Return the id of the oldest certificate called `bound`; the shown name if none is listed."""
+    """Return the id of the oldest listed certificate with the name or id `bound`. If no listed
+    certificate has it, return `bound` in the form for display.
+    """
     named = (record for record in certificates.values() if bound in _spellings(record))
     oldest = min(named, key=lambda record: record.age_order, default=None)
     return shown_name(bound) if oldest is None else oldest.remote_id

@@ -1,9 +1,9 @@
 """Qiniu's calls for certificates, CDN domains, bucket domains and live domains
 (docs/facts/qiniu.md §1 to §7).
 
-`QiniuClient` has a method per call. `QiniuTransport` signs and paces each call, sends the call to
-one endpoint after another until an endpoint answers, and explains refusals. `wire` holds the
-endpoints and signatures.
+`QiniuClient` has a method for each call. `QiniuTransport` signs a call and sends the call to the
+endpoints in turn, until an endpoint accepts host and signature scheme. A refusal becomes an error
+with an explanation. `wire` has the endpoints and signatures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from certferry.adapters.cdn.answers import decode, decode_entry
-from certferry.adapters.cdn.lists import Page, never_ends, whole_list
+from certferry.adapters.cdn.lists import Page, never_ends, page_of, whole_list
 from certferry.adapters.http import exchange, http_client
 from certferry.adapters.http.exchange import TIMEOUTS as HTTP_TIMEOUTS
 from certferry.adapters.qiniu import errors, records, wire
@@ -31,7 +31,8 @@ from certferry.ports.state import AccountMemory
 from certferry.text import Text
 from certferry.values import replace
 
-# Requests per second and account (§9). uc and Pili document no rate, and get the rate of api.
+# Requests per second of an account (§9). The hosts uc and Pili document no rate, and are called at
+# the rate of the host api.
 RATE, FUSION_RATE = 10, 5
 
 CERTIFICATES_PER_PAGE = 200  # as in a widespread client (§4.2)
@@ -85,8 +86,8 @@ class QiniuTransport:
         }
 
     def clock_ahead(self) -> timedelta | None:
-        """Return how far Qiniu's clock is ahead, by the answer to a request without keys; `None`
-        for an answer without a date.
+        """Return how far Qiniu's clock is ahead of this host's clock, by the date of the answer to
+        a request without keys. Return `None` for an answer without a date.
         """
         url = self._endpoints.of(wire.CallGroup.DOMAINS)[0].url
         try:
@@ -99,9 +100,9 @@ class QiniuTransport:
     def send(self, call: wire.ApiCall) -> Answer:
         """Try the endpoints of the call's group in turn, and return the successful answer.
 
-        Only an answer that concerns the host or the scheme leads to the next endpoint, see
-        `_asks_for_another_endpoint`. If all endpoints answer so, the failure with the lowest status
-        is raised.
+        After an answer that concerns only the host or the signature scheme
+        (`_asks_for_another_endpoint`), the next endpoint is tried; any other answer decides. If no
+        endpoint decides, the failure with the lowest status is raised.
         """
         tried: list[tuple[wire.Endpoint, Answer | exchange.HttpFailure]] = []
         for endpoint in self._endpoints.of(call.group):
@@ -158,13 +159,7 @@ class QiniuTransport:
             query = f"?marker={quote(marker, safe='')}"
             query = f"{query}&limit={limit}" if limit else query if marker else ""
             page = self.read(replace(call, path=f"{call.path}{query}"), records.ListPage)
-            items = ((raw, decode_entry(raw, into)) for raw in page.entries)
-            # An undecodable entry counts by its bytes: a page full of them is still news.
-            entries = {
-                bytes(raw).decode(errors="replace") if item is None else identity(item): item
-                for raw, item in items
-            }
-            return Page(entries, page.marker or "")
+            return page_of(page.entries, into, identity, page.marker or "")
 
         entries = whole_list(page_at)
         if entries is None:
@@ -173,7 +168,8 @@ class QiniuTransport:
 
 
 def _asks_for_another_endpoint(group: wire.CallGroup, came: Answer | exchange.HttpFailure) -> bool:
-    # Pili has one endpoint. A host may answer an unknown path with a web page, an `HttpFailure`.
+    # Pili has a single endpoint. A host may answer an unknown path with a web page, which arrives
+    # here as an `HttpFailure` with a status.
     is_refused = group is not wire.CallGroup.LIVE and (
         came.status == HTTPStatus.UNAUTHORIZED
         or (came.status == HTTPStatus.NOT_FOUND and group not in wire.ANSWERING_404)
@@ -245,10 +241,10 @@ class QiniuClient:
         return self._configure(f"/domain/{name}/sslize", subject, conf)
 
     def _configure(self, path: str, subject: Text, conf: records.HttpsConf) -> str:
-        """Send settings; return the X-Reqid.
+        """Send settings, and return the X-Reqid.
 
-        TLS versions are sent as an array, or joined to a string (§5.3). If Qiniu cannot read one
-        form, the other form is sent, and used from then on if Qiniu accepts it.
+        Qiniu takes TLS versions either as an array or as a string (§5.3). If Qiniu cannot read one
+        form, the other form is sent. An accepted form is used from then on.
         """
         joined = self._tls_versions_joined
         call = wire.ApiCall(wire.CallGroup.DOMAINS, path, subject, "PUT", conf.body(joined=joined))

@@ -1,10 +1,10 @@
 """Qiniu's requests and answers as Structs: the fields used by certferry
 (docs/facts/qiniu.md §4.3, §5.1, §5.2, §6, §7).
 
-Only names and ids are required; every other field may be missing or null. certferry reads no
-private key, but Qiniu holds the uploaded keys and may quote a key in any field. So each shown or
-stored value must match a form too narrow for a key. A name needed verbatim has a masked spelling
-too, such as `StoredCertificate.label` for `name`.
+Only names and ids are required; every other field may be missing or null. Qiniu holds the private
+keys that certferry uploaded, and may quote a key in any field. Therefore certferry shows and stores
+a value only if the value's form rules out a key, or masks the value. A field needed unmasked has a
+masked form for display, such as `StoredCertificate.label` for `name`.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ The form is a guess."""
 
 
 class ListPage(msgspec.Struct, frozen=True):
-    """A page of a list, with undecoded entries: a single odd entry must not hide the others.
+    """A page of a list, with undecoded entries: a single malformed entry must not hide the others.
 
-    Each API names the entries differently. Pili's SDK has no paging. That Pili sends a `marker`
-    like the other APIs is a guess.
+    Each API of Qiniu names the entries differently. certferry guesses that Pili sends a `marker` as
+    the other APIs do, because Pili's SDK has no paging.
     """
 
     certs: tuple[msgspec.Raw, ...] | None = None
@@ -100,7 +100,9 @@ class UploadBody(msgspec.Struct, frozen=True):
 
 
 class Uploaded(msgspec.Struct, frozen=True):
-    """The answer to an upload: a third spelling of the id, after `certid` and `certId`."""
+    """The answer to an upload. The certificate's id is called `certID` here, and `certid` or
+    `certId` in other answers.
+    """
 
     cert_id: Id = msgspec.field(name="certID")
 
@@ -140,8 +142,8 @@ class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
 class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The body of `httpsconf` and `sslize`.
 
-    Known flags are always sent. Other programs saw that Qiniu keeps an omitted flag, and that
-    `false` resets a flag (§5.3).
+    Flags with a known value are always sent. Users of other programs saw that Qiniu keeps the value
+    of an omitted flag, and that `false` switches a flag off (§5.3).
     """
 
     cert_id: str
@@ -259,7 +261,7 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def has_https(self) -> bool:
-        """Whether the domain speaks HTTPS. The field `https` alone does not prove it (§5.2)."""
+        """Whether the domain speaks HTTPS. The field `https` alone proves nothing (§5.2)."""
         return self.bound is not None or self.protocol == "https"
 
     @property
@@ -290,14 +292,16 @@ class BucketDomain(msgspec.Struct, frozen=True):
 
     @property
     def is_source(self) -> bool:
-        """Whether Kodo itself serves the domain. The call with `type=source` omits the type."""
+        """Whether Kodo itself serves the domain. An answer without a type comes from the call that
+        lists only source domains.
+        """
         if self.domain_types is not None:
             return "source" in self.domain_types
         return self.domaintype in {None, 1, 2}
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """A source domain with a certificate. The id is spelled as in the list of certificates."""
+    """A source domain with the id of its certificate."""
 
     domain: Host
     certid: str

@@ -1,8 +1,8 @@
-"""Surveys of a Qiniu account for `discover`, `init` and `doctor`, independent of the configuration:
-the domains and certificates, the rights of the keys, and the answers to reading calls.
+"""Surveys of a whole Qiniu account for `discover`, `init` and `doctor`: the domains and
+certificates, the rights of the keys, and the answers to calls that only read.
 
-A domain's detail is requested only if the list and earlier runs lack the detail. Independent
-requests run side by side, at the account's pace (docs/facts/qiniu.md §9).
+A domain's detail is requested from Qiniu only if neither the list nor an earlier run has given the
+detail. Requests are sent in parallel, at the account's pace (docs/facts/qiniu.md §9).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from certferry.adapters.cdn.answers import name_here
 from certferry.adapters.cdn.copies import Certificates, StoredCertificate
-from certferry.adapters.cdn.failure import attempt
+from certferry.adapters.cdn.rights import failures_of, finding_of
 from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported, shown_host
 from certferry.adapters.qiniu.account import Details
@@ -29,7 +29,7 @@ from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.adapters.qiniu.records import DomainItem
 from certferry.adapters.qiniu.wire import CallGroup, endpoints_of, request_id
 from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey
-from certferry.core.findings import Code, info, of_refusal, warning
+from certferry.core.findings import Code, info, warning
 from certferry.core.network import WANTED
 from certferry.errors import Problem, Severity
 from certferry.ports.examination import AccountReport
@@ -56,7 +56,7 @@ class Surveyor(Struct, frozen=True):
         try:
             survey = self._survey(pool, looked)
         except BaseException:
-            # Abandon the requests in flight, because each may take minutes.
+            # Do not wait for the requests in progress, because each may take minutes.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         pool.shutdown()
@@ -80,9 +80,9 @@ class Surveyor(Struct, frozen=True):
         )
 
     def _listed_certificates(self) -> tuple[dict[str, StoredCertificate], list[QiniuFailure]]:
-        """Return the certificates by id, and an empty list. If the certificates cannot be listed,
-        return nothing by id, and the failure: the domains can still be listed. Raises
-        `QiniuFailure` for an outage.
+        """Return the certificates by id, and the failures (an empty list). If only the certificates
+        cannot be listed, return an empty mapping and the failure, so that the domains can still be
+        listed. Raises `QiniuFailure` for an outage.
         """
         try:
             return self.certificates.all(), []
@@ -92,7 +92,9 @@ class Surveyor(Struct, frozen=True):
             return {}, [failure]
 
     def _live_domains(self) -> tuple[list[FoundDomain], list[QiniuFailure]]:
-        """Read the certificates, then the live domains, which show only a certificate's name."""
+        """Read the live domains. The certificates are read first, because Pili may give only the
+        name of a live domain's certificate.
+        """
         return self.live.survey(self._listed_certificates()[0])
 
     def _cdn(self, item: DomainItem) -> FoundDomain | None:
@@ -159,17 +161,9 @@ def examine(
         CallGroup.CERTIFICATES: certificates.all,
         CallGroup.BUCKETS: client.list_buckets,
     }
-    results = {group: attempt(call, QiniuFailure) for group, call in calls.items()}
-    failures = {
-        group: result for group, result in results.items() if isinstance(result, QiniuFailure)
-    }
-    if len(failures) == len(calls):
-        raise failures[CallGroup.DOMAINS]
+    failures = failures_of(calls, QiniuFailure)
     for group, failure in failures.items():
-        if failure.is_denied:
-            yield failure.error.problem(account, _SEVERITIES[group], Code.CALL_REFUSED)
-        else:
-            yield of_refusal(account, failure.error)
+        yield finding_of(account, failure, _SEVERITIES[group])
     if client.transport.with_iam_key:
         message = Text(
             "the access key belongs to a sub-account (IAM-…) and can read; only a change would"
@@ -181,7 +175,8 @@ def examine(
         )
         yield warning(Code.SUB_ACCOUNT_KEY, account, message, fix)
     proven = client.transport.proven
-    # Report only the calls of this function: other threads may prove further groups.
+    # `proven` may have further groups, from calls of other threads. Report only the calls made
+    # here.
     made = [group for group in calls if group in proven]
     ways = [Text("{calls} at {way}", calls=str(group), way=str(proven[group])) for group in made]
     yield info(Code.WAYS, account, Text("Qiniu accepts the keys: {ways}", ways=ways))
@@ -207,7 +202,9 @@ FIRST_ENDPOINTS = (
 
 
 def report_of(client: QiniuClient) -> AccountReport:
-    """See `ports.examination.Reporting.report`. The report also judges guesses of §10."""
+    """See `ports.examination.Reporting.report`. The report also says which of the guesses in
+    docs/facts/qiniu.md §10 are right.
+    """
     with journal() as made:
         shown = tuple(_asked(client))
     lines = (*shown, *reported(made, PUBLIC, request_id))
@@ -215,9 +212,10 @@ def report_of(client: QiniuClient) -> AccountReport:
 
 
 def _asked(client: QiniuClient) -> Iterator[Text]:
-    """Make the reading calls, and yield judgements on guesses of §10.
+    """Make the calls that only read, and yield whether guesses in docs/facts/qiniu.md §10 are
+    right.
 
-    Stop early if Qiniu is silent, or no call succeeds with the keys.
+    Stop early if Qiniu is silent, or if no call succeeds with the keys.
     """
     try:
         ahead = client.transport.clock_ahead()
@@ -255,7 +253,9 @@ def _asked(client: QiniuClient) -> Iterator[Text]:
 
 
 def _first_endpoints(client: QiniuClient) -> Iterator[Text]:
-    """Yield a judgement for each group of calls: whether the first endpoint worked."""
+    """Yield a sentence for each group of calls in `FIRST_ENDPOINTS`: whether the group's first
+    endpoint worked.
+    """
     for section, group, call in FIRST_ENDPOINTS:
         proven = client.transport.proven.get(group)
         for endpoint in endpoints_of(client.transport.hosts)[group][:1]:

@@ -5,8 +5,8 @@ Permissions: the key pair may read and change CDN domains and SSL certificates. 
 a pair of the main account with the right to list Kodo's buckets; live domains need the right to use
 Pili.
 
-A domain listed by the CDN and by another part of Qiniu is a CDN domain, because Kodo refuses to
-bind CDN domains (§6.5). Unreadable domains of Kodo or Pili leave the CDN domains unaffected.
+A domain listed both by the CDN and by Kodo or Pili counts as a CDN domain, because Kodo refuses to
+bind CDN domains (§6.5). If Kodo or Pili cannot be read, the CDN domains are still observed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from certferry.adapters.cdn.copies import Certificates, Copies
 from certferry.adapters.cdn.failure import rejected, translating_errors, with_hint
 from certferry.adapters.cdn.settling import Settler
+from certferry.adapters.cdn.target import CopiesTarget
 from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.adapters.qiniu.account import Details, Store
 from certferry.adapters.qiniu.bucket import KodoObjects
@@ -36,14 +36,13 @@ from certferry.adapters.qiniu.qiniu_client import RATE, QiniuClient, QiniuTransp
 from certferry.adapters.qiniu.records import KODO, PILI, WITHOUT_SETTINGS
 from certferry.adapters.qiniu.survey import Surveyor, examine, report_of
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
-from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.discovery.inventory import Survey
 from certferry.core.observed import observation
 from certferry.core.planning.choice import choose, searches
 from certferry.core.reasons import Usual
 from certferry.core.redaction import Secret, speech
-from certferry.errors import CertferryError, CopyGone, DeployError, Problem, TargetUnavailable
+from certferry.errors import CertferryError, DeployError, Problem, TargetUnavailable
 from certferry.ports.adapter import CommonNameRule, Context, Variable
 from certferry.ports.examination import AccountReport
 from certferry.ports.objects import LONGEST_OBJECT
@@ -117,7 +116,7 @@ class Settings:
 
     @property
     def hosts(self) -> Hosts:
-        """Qiniu's addresses. With a mirror, backups and Pili are empty unless set in the file."""
+        """Qiniu's addresses. Backups and Pili of a mirror are empty unless set in the file."""
         usual = {field.name: field.default for field in fields(self)}
         others = {
             name: ""
@@ -133,7 +132,7 @@ class Settings:
 class DeploySettings:
     """The settings of a deployment, besides the domains.
 
-    A bind sets the declared settings along with the certificate, and keeps the others.
+    Binding a certificate also sets the declared settings, and keeps the other settings.
     """
 
     #: The part of Qiniu with the deployment's domains.
@@ -193,11 +192,11 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
     return Qiniu(client, rules, memory, pause=pause, now=now)
 
 
-class Qiniu:
+class Qiniu(CopiesTarget):
     """The CDN, DCDN, source and live domains of one account. Safe to share between threads.
 
-    Qiniu's answer decides the kind of a domain, not the configuration file. After a lost
-    answer, a write is repeated only if a search finds no trace of the write.
+    Qiniu's answers decide the kind of a domain if the file does not name the kind. If the answer to
+    a write is lost, the write is repeated only if a search finds no trace of the write.
     """
 
     def __init__(
@@ -214,8 +213,7 @@ class Qiniu:
         self._client = client
         self._rules = rules
         store = Store(client, memory)
-        self._certificates = Certificates(store, clock)
-        self._copies = Copies(store, CALLED, self._certificates, settler, memory, now)
+        super().__init__(CALLED, client.transport, store, settler, memory, now, clock)
         self._details = Details(client, memory, clock, now)
         self._cdn = CdnDomains(client, self._details, settler)
         self._sources = SourceDomains(client, settler, clock)
@@ -246,15 +244,9 @@ class Qiniu:
             unread=tuple(dict.fromkeys(observed.unread)),
         )
         try:
-            ours = tuple(self._copies.of(scope.lineage, scope.known))
-            return replace(
-                target,
-                domains=tuple(self._with_end(domain, ours) for domain in target.domains),
-                remotes=ours,
-                others=tuple(self._copies.others(ours)) if scope.others else (),
-                unremembered=tuple(self._copies.unremembered(scope.lineage, scope.known)),
-                quota=self._copies.quota(),
-            )
+            full = self._copies.added_to(target, scope)
+            domains = tuple(self._with_end(domain, full.remotes) for domain in full.domains)
+            return replace(full, domains=domains)
         except QiniuFailure as failure:
             if failure.is_common:
                 raise
@@ -286,38 +278,13 @@ class Qiniu:
         items = self._cdn.served_by_themselves().items()
         return {name: item.cname.rstrip(".").lower() for name, item in items if item.cname}
 
-    @translating_errors()
-    def clock_ahead(self) -> timedelta | None:
-        """See `ports.examination.Timed.clock_ahead`."""
-        return self._client.transport.clock_ahead()
-
     def report(self) -> AccountReport:
         """See `ports.examination.Reporting.report`."""
         return report_of(self._client)
 
-    def forget_refusal(self) -> None:
-        """See `ports.target.LimitedTarget`."""
-        self._copies.forget_refusal()
-
-    @translating_errors()
-    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """See `ports.target.DeployTarget.upload`: an existing copy is adopted. Uploads to the
-        account follow one another.
-        """
-        return self._copies.upload(lineage, bundle)
-
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
-        """See `ports.target.DeployTarget.bind`: also switch HTTPS on; return the X-Reqid."""
-        _must_be_served_here(kind)
-        try:
-            with translating_errors():
-                return self._bind(domain, kind, remote_id, https)
-        except CopyGone:
-            self._copies.forget(remote_id)
-            raise
-
     def _bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Bind at the part of the account that `kind` names, or at the part that has the domain."""
+        _must_be_served_here(kind)
         if kind == PILI:
             return self._live.bind(domain, remote_id)
         expected: CdnDomains | SourceDomains = self._sources if kind == KODO else self._cdn
@@ -331,10 +298,11 @@ class Qiniu:
 
     @translating_errors()
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
-        """See `ports.target.DeployTarget.retire`: first look for a domain bound to the copy.
+        """See `ports.target.DeployTarget.retire`. First look for a domain bound to the copy.
 
-        Qiniu refuses to remove a certificate of a CDN or source domain; for live domains such a
-        refusal is unproven. So a copy perhaps bound to a live domain raises `TargetInUse` too.
+        Qiniu refuses to remove a certificate that a CDN or source domain uses, but perhaps removes
+        a certificate that a live domain uses. Therefore `TargetInUse` is raised even for a copy
+        that is only perhaps bound to a live domain.
         """
         copy = self._certificates.find(remote_id)
         if copy is None:
@@ -439,7 +407,7 @@ class ObservedDomains:
                 return _problem(domain, KODO, rejected(sentence, hint, domain=domain))
             if failure.is_outage:
                 return _problem(domain, KODO, failure.error)
-            # Trust the file's `kind` for now: Kodo refuses to bind any other domain.
+            # Trust the file's `kind`: Kodo refuses to bind a domain that is not a source domain.
             self.unread.append(failure.error)
         return self._source(domain)
 
@@ -501,13 +469,13 @@ class ObservedDomains:
     def _may_go_on_without(self, failure: QiniuFailure) -> bool:
         """Return whether a run may go on without source or live domains.
 
-        An outage of Kodo or Pili must not stop the CDN's domains. Without any domain, the outage
-        must not pass for an empty account.
+        If Kodo or Pili is down, the CDN's domains must go on. If no domain is known at all, an
+        account that is down must not look like an empty account.
         """
         return self._scope.kind == Kind.AUTO and (bool(self.domains) or not _is_silence(failure))
 
     def _found_at_cdn(self) -> Iterator[observation.ObservedDomain]:
-        """Yield the chosen CDN domains, except domains just removed or switched off."""
+        """Yield the chosen CDN domains; add domains switched off at Qiniu to `left_out` instead."""
         listed = self._cdn.served_by_themselves()
         for domain, came in self._cdn.read(self._chosen(listed), anew=self._scope.anew):
             if isinstance(came, QiniuFailure):
@@ -536,12 +504,13 @@ class ObservedDomains:
         return domains
 
     def _found_sources(self) -> list[observation.ObservedDomain]:
-        """Return the chosen source domains. A failure to read buckets is added to `unread`, or
-        raised if no domain is chosen and `_may_go_on_without` forbids it.
+        """Return the chosen source domains.
 
-        Domains with hidden bindings are returned without bindings, or with a problem if the failure
-        may last: left out, they would expire unnoticed. Raises `QiniuFailure` for hidden bindings
-        in an outage, or if the failure may last and Kodo is asked for or no other domain is known.
+        - Unreadable buckets: add the failure to `unread`. Raise the failure if no source domain is
+          chosen and `_may_go_on_without` says no.
+        - Unreadable bindings: raise an outage. If the failure may pass, return the domains without
+          bindings. If the failure may last, return the domains with a problem, because domains left
+          out would expire unnoticed; but raise if `kind` is Kodo or no other domain is known.
         """
         part, is_asked_for = self._sources.all(), self._scope.kind == KODO
         at_cdn = self._at_cdn(part.domains)
@@ -581,9 +550,9 @@ def _is_silence(failure: QiniuFailure) -> bool:
 def _in_doubt(
     error: DeployError, kodo: QiniuFailure | None, pili: QiniuFailure | None
 ) -> DeployError:
-    """Return the error of an unknown domain, with a doubt added if Kodo's or Pili's domains could
-    not all be listed: the domain may be a source or live domain. If Kodo or Pili was unavailable,
-    return the error that says so.
+    """Return the error of a domain that the CDN lacks. If Kodo's domains, or else Pili's, could not
+    all be listed, the error says that the domain may be one of these. If Kodo, or else Pili, did
+    not answer, return the error of that failure.
     """
     failure = kodo or pili
     if failure is None:

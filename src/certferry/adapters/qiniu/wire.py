@@ -1,8 +1,9 @@
 """Qiniu's endpoints, signatures and answers (docs/facts/qiniu.md §1 to §3).
 
-Other clients use different hosts and signature schemes for the same call, and an endpoint that
-works for most accounts may answer 401 or 404 for others. So most groups of calls have several
-endpoints, tried in order; the account's memory stores the endpoint that worked.
+Other clients use different hosts and signature schemes for the same call. An endpoint (a host with
+a scheme) that works for most accounts may answer 401 or 404 for other accounts. Therefore most
+groups of calls have several endpoints, tried in order. The account's memory stores the endpoint
+that worked.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ class Scheme(StrEnum):
 
 
 class CallGroup(StrEnum):
-    """Groups of calls with the same endpoints.
+    """Groups of calls. All calls of a group have the same endpoints.
 
-    Each value is part of the name of a stored note (`way: sslcert`).
+    A value is part of the name of the note that stores the endpoint that worked, for example `way:
+    sslcert`.
     """
 
     CERTIFICATES = "sslcert"
@@ -65,7 +67,7 @@ UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}  # groups of undocumented ca
 
 
 class Hosts(Struct, frozen=True):
-    """Base URLs without a final slash. An empty string stands for an absent backup or Pili."""
+    """The base URLs of Qiniu's hosts, without a final slash. An empty string means no such host."""
 
     api: str
     fusion: str
@@ -107,7 +109,8 @@ def endpoints_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Endpoint, ...]]:
     api_qbox, api = Endpoint(hosts.api, Scheme.QBOX), Endpoint(hosts.api, Scheme.QINIU)
     uc, uc_backup = Endpoint(hosts.uc, Scheme.QINIU), Endpoint(hosts.uc_backup, Scheme.QINIU)
     endpoints = {
-        # The documents of 2026 and several programs use fusion, acme.sh and certimate use api.
+        # Qiniu's documents of 2026 and several programs use the host fusion. acme.sh and certimate
+        # use the host api.
         CallGroup.CERTIFICATES: (Endpoint(hosts.fusion, Scheme.QBOX), api_qbox, api),
         CallGroup.DOMAINS: (api, api_qbox),
         CallGroup.BUCKETS: (uc, uc_backup),
@@ -148,7 +151,7 @@ class Endpoints:
             self._prefer(group, endpoint)
 
     def failed(self, group: CallGroup, endpoint: Endpoint) -> None:
-        """Forget a failed endpoint, if stored as the preferred one."""
+        """Forget a failed endpoint if the endpoint is stored as the preferred endpoint."""
         if self._preferred.get(group) == endpoint:
             self._prefer(group, None)
 
@@ -212,8 +215,8 @@ def sign_qbox(request: Request, keys: QiniuKeys) -> Request:
 def sign_qiniu(request: Request, keys: QiniuKeys, now: datetime) -> Request:
     """Return the request with a date and a Qiniu signature over the whole request.
 
-    A request without Content-Type gets the Content-Type of forms for every method, as in the
-    vendor's SDKs.
+    A request without a Content-Type gets the Content-Type of a form, whatever the method, as in
+    Qiniu's SDKs.
     """
     date = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     headers = {"Content-Type": FORM, **request.headers, "X-Qiniu-Date": date}
@@ -229,7 +232,8 @@ def qbox_message(url: str, headers: Mapping[str, str], body: bytes | None) -> by
 
 def qiniu_message(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
     """Return the bytes covered by a Qiniu signature (§2.2): request line, host, Content-Type,
-    headers with the prefix X-Qiniu-, and body. The body of an octet stream is left out.
+    headers with the prefix X-Qiniu-, and body. The body is left out without a Content-Type, and for
+    an octet stream.
 
     An empty line ends the headers, even before an empty body.
     """
@@ -330,9 +334,9 @@ _SAME_MOMENT = timedelta(hours=1)
 
 
 def request_id(headers: Mapping[str, str]) -> str:
-    """Return the request's id, the last part of X-Reqid; "" for a suspicious id.
+    """Return the request's id, the last part of X-Reqid; "" if the text may be a part of a key.
 
-    A genuine id contains the moment of the answer (§1.4), unlike sixteen characters of a key.
+    A genuine id contains the moment of the answer (§1.4). Sixteen characters of a key do not.
     """
     last = headers.get("X-Reqid", "").rpartition(".")[2]
     if not _ID_OF_REQUEST.fullmatch(last):

@@ -30,10 +30,12 @@ from certferry.values import replace
 class CommandReceiver:
     """A command, as a `ports.receiver.Receiver`."""
 
+    #: The declared command.
     delivery: CommandDelivery
     _: KW_ONLY
     #: The parent of the program's private directory.
     workspace: Path
+    #: Waits, and ends when the run is stopped.
     pause: Pause
     #: Environment variables removed from the program's environment.
     withheld: Collection[str] = ()
@@ -41,8 +43,9 @@ class CommandReceiver:
     hidden: Collection[Secret] = ()
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Return the last delivery, as stored in the state, because the effects of a program cannot
-        be observed. A missing program is a problem of the observation.
+        """Return the observation made from the last delivery, as stored in the state: the effects
+        of a program cannot be observed. If the program is missing, the returned domain is
+        `UNAVAILABLE` and has the problem.
         """
         observed = ObservedDomain(self.delivery.label, Kind.COMMAND, DomainState.READY, None)
         try:

@@ -1,12 +1,12 @@
 """Delivery of four PEM files to a directory of this machine, followed by an optional program.
 
-- Each file is replaced atomically, so a reader finds the old or the new file, whole. Key and
-  fullchain change directly one after the other; a server reading both in between finds a mismatched
-  pair.
+- Each file is replaced atomically, so a reader finds the whole old file or the whole new file. The
+  files change one directly after the other. A server that reads key and fullchain in between finds
+  a mismatched pair.
 - `reload` runs after all four files are new. After a killed run, the next run completes the
   delivery.
-- Every access goes through the opened directory. Only root, the caller and the declared `owner` may
-  control the path to the directory.
+- Files are opened relative to the opened directory, never by path. Only root, the caller and the
+  declared `owner` may control the path to the directory.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ class FilesReceiver:
     `reload`. A missing receipt marks an unfinished delivery.
     """
 
+    #: The declared directory, with the files' rights and `reload`.
     delivery: FileDelivery
     _: KW_ONLY
+    #: Waits, and ends when the run is stopped.
     pause: Pause
     #: Environment variables removed from the environment of `reload`.
     withheld: Collection[str] = ()
@@ -65,10 +67,10 @@ class FilesReceiver:
         return Path(self.delivery.directory)
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Compare the files with the receipt, and return the comparison.
+        """Compare the files with the receipt, and return the result. If the directory cannot be
+        used, the returned domain is `UNAVAILABLE` and has the problem.
 
-        `delivered`, from the state, is ignored: other hosts sharing the state may have other
-        directories.
+        `delivered`, from the state, is ignored: the files and the receipt tell more.
         """
         observed = partial(ObservedDomain, self.delivery.directory, Kind.FILES)
         try:
@@ -78,7 +80,7 @@ class FilesReceiver:
         except DeployError as problem:
             return observed(DomainState.UNAVAILABLE, None, problem=problem)
         fullchain = None
-        # The receipt of another leaf says nothing about this fullchain.
+        # If the receipt is for another leaf, its digest is not the digest of this fullchain.
         if receipt is not None and receipt.fingerprint == leaf:
             fullchain = receipt.digests.get(FULLCHAIN)
         return observed(DomainState.READY, leaf, drift=drift, fullchain_digest=fullchain)
@@ -96,15 +98,15 @@ class FilesReceiver:
                 return
             with self._translating_errors(_NEXT_RUN):
                 self._put_in_place(place, bundle, drafts)
-            # Outside the translation, because a failing program is not an error of the directory.
+            # Outside `_translating_errors`: the failure of a program is no error of the directory.
             self._reload(lineage, bundle)
             with self._translating_errors(_NEXT_RUN):
                 place.put(drafts[RECEIPT], RECEIPT)
                 place.sync()
 
     def _observed(self) -> tuple[Receipt | None, str | None, ReceiverDrift | None]:
-        """Return the receipt, the certificate's fingerprint, and the drift of the files; three
-        times `None` for a missing directory.
+        """Return the receipt, the fingerprint of the leaf in the files, and the drift of the files.
+        Each is `None` if missing; all are `None` for a missing directory.
         """
         try:
             with pem.opened(self._directory, self._owners()) as place:
@@ -179,8 +181,8 @@ class FilesReceiver:
         if self.delivery.reload is not None:
             programs.must_be_there(self.delivery.reload)
         if not os.path.lexists(directory):
-            # Only the last directory of the path is created. If its parent is missing too, the path
-            # is probably mistyped, or a disk is not mounted.
+            # A delivery creates only the last directory of the path. If the parent is missing too,
+            # the path is probably mistyped, or a disk is not mounted.
             pem.must_be_writable(
                 directory.parent, Text("create the directory, or correct `directory`")
             )
@@ -202,10 +204,10 @@ class FilesReceiver:
     def _prepared(
         self, place: pem.OpenDirectory, bundle: CertificateBundle, held: ExitStack
     ) -> Mapping[str, str]:
-        """Return the drafts of the receipt and of the files that differ, by name; an empty mapping
-        if the delivery is up to date.
+        """Write drafts of the receipt and of the files that differ. Return the drafts' names by
+        file; an empty mapping if the delivery is up to date.
 
-        A full disk fails here, before any file changes.
+        If the disk is full, the error comes here, before any file changes.
         """
         wanted = pem.contents(bundle)
         place.sweep()

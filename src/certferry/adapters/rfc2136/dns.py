@@ -119,7 +119,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     name = _key_name(revealed(settings.key_name))
     secret = settings.key_secret.reveal().strip()
     KEYS.must_fit(key_secret=secret)
-    # Except for MD5, DNS has the same names (RFC 8945 §6).
+    # DNS names the algorithms as BIND does, except MD5 (RFC 8945 §6).
     is_md5 = settings.algorithm is Algorithm.MD5
     key = dns.tsig.Key(name, secret, dns.tsig.HMAC_MD5 if is_md5 else settings.algorithm.value)
     return UpdateServer(

@@ -1,11 +1,11 @@
 """TXT records in the zones of a name server that takes dynamic updates (RFC 2136).
 
-A zone is found by its SOA record. A record is read before and after writing, because a server
-answers NOERROR also to an update that it ignores (RFC 2136 §3.4.2.2).
+A zone is found by its SOA record. The records at a name are read before and after a write, because
+a server answers NOERROR even to an update that the server ignores (RFC 2136 §3.4.2.2).
 
-dnspython signs each message by the system's clock, and verifies signatures (RFC 8945). Each
-exchange has its own TCP connection: answers over TCP are complete, and TCP itself repeats lost
-packets.
+dnspython signs each message with the time of the system's clock, and verifies the server's
+signatures (RFC 8945). Each exchange has a TCP connection of its own: answers over TCP are complete,
+and TCP itself repeats lost packets.
 
 Refusals by BIND, as seen at 9.20: NOTAUTH with BADKEY for an unknown key, or a known key with
 another algorithm; REFUSED if the key lacks the permission; SERVFAIL if BIND cannot write the
@@ -168,13 +168,16 @@ class UpdateServer:
         return must_have_zone(name, zones)
 
     def clock_ahead(self) -> timedelta | None:
-        """See `ports.examination.Timed.clock_ahead`. The signature is read unverified."""
+        """See `ports.examination.Timed.clock_ahead`. The server's time comes from the signature,
+        which is not verified.
+        """
         answer = self._answer(_question(dns.name.root, dns.rdatatype.SOA), "clock")
         now = self._now()
         if not answer.tsig:
             return None
         tsig = cast("dns.rdtypes.ANY.TSIG.TSIG", answer.tsig[0])
-        # With BADTIME, `time_signed` repeats our time; `other` has the server's (RFC 8945 §5.2.3).
+        # A refusal with BADTIME repeats our time in `time_signed`, and has the server's time in
+        # `other` (RFC 8945 §5.2.3).
         seconds = int.from_bytes(tsig.other, "big") if tsig.other else tsig.time_signed
         try:
             return timedelta(seconds=seconds - int(now.timestamp()))
@@ -264,7 +267,9 @@ class UpdateServer:
         )
 
     def _ask(self, message: dns.message.Message, about: str) -> dns.message.Message:
-        """Return the answer to a question or an update. An unsigned answer must be a refusal."""
+        """Return the answer to a question or an update. An answer with a wrong signature is an
+        error. An answer without a signature is accepted only as a refusal. Raises `DnsError`.
+        """
         answer = self._answer(message, about)
         if answer.had_tsig:
             try:
@@ -288,9 +293,9 @@ class UpdateServer:
         return answer
 
     def _answer(self, message: dns.message.Message, about: str) -> dns.message.Message:
-        """Sign and send a message; return the unverified answer.
+        """Sign and send a message, and return the answer, whose signature the caller verifies.
 
-        Without an answer, the message is sent again: updates may be repeated (RFC 2136 §5.6).
+        If no answer comes, the message is sent once more: updates may be repeated (RFC 2136 §5.6).
         """
         message.use_tsig(self._server_key.key)
         for pause in PAUSES_AFTER_LOSS:
@@ -373,12 +378,11 @@ class UpdateServer:
 
 
 def _received(connection: socket.socket, latest: float) -> bytes:
-    """Return the next message of a connection; two octets before the message have its length
-    (RFC 1035 §4.2.2).
+    """Return the next message of a connection. Two octets before the message have the length (RFC
+    1035 §4.2.2). Raises `OSError`, or `EOFError` if the connection ends early.
 
-    `latest` is in the seconds of `time.monotonic`: dnspython's own `receive_tcp` waits by the
-    system's clock, and would read a slow server for as long as the clock was set back. Raises
-    `OSError`, or `EOFError` for a connection that ends early.
+    `latest` is the end of the wait, in the seconds of `time.monotonic`. dnspython's own
+    `receive_tcp` uses the system's clock, and would wait too long if that clock is set back.
     """
     length = int.from_bytes(_octets(connection, 2, latest), "big")
     return _octets(connection, length, latest)

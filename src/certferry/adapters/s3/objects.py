@@ -1,7 +1,8 @@
 """Objects in a bucket with Amazon's S3 API, by the library obstore.
 
-Objects are created with `If-None-Match: *`, honoured by Amazon, R2, MinIO, Ceph and others. The
-first creation of a state detects a service that ignores the header (`adapters.state.generations`).
+Objects are created with the header `If-None-Match: *`, which Amazon, R2, MinIO, Ceph and others
+obey. A service that ignores the header is detected before the first state is created there
+(`adapters.state.generations`).
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class S3Objects:
                     "set {names}, with permission to list, read, create and delete there"
                 ).filled(names=" and ".join(_KEYS)),
             )
-        # Pass every setting, because the library would read missing settings from the environment.
+        # The library reads a missing setting from the environment, so the region is always passed.
         config: Any = {
             "region": region or os.environ.get("AWS_REGION") or _DEFAULT_REGION,
             **({"endpoint": endpoint} if endpoint else {}),
@@ -158,10 +159,10 @@ class S3Objects:
         return self._called(is_read)
 
     def _called(self, call: Callable[[], T]) -> T:
-        """Make a call, again after a failure that may pass, and return the result.
+        """Make a call, and return the result. After a failure that may pass, repeat the call.
 
-        The library itself repeats only reads. Repeating a creation is safe: the object exists
-        afterwards, and after a lost answer the repetition says that the object existed. Raises
+        The library itself repeats only reads. Repeating a creation is safe. If the answer to the
+        first creation was lost, the second creation says that the object exists. Raises
         `CertferryError`.
         """
         for wait in (*_PAUSES, None):
@@ -175,10 +176,10 @@ class S3Objects:
         raise AssertionError  # the last try returns or raises
 
     def _explained(self, failure: Exception) -> CertferryError:
-        # The part after "Debug source" quotes the request.
+        # The part after "Debug source" is cut off, because the part quotes the request.
         cause = " ".join(str(failure).partition("Debug source")[0].split())
         code, status = _CODE.search(cause), _STATUS.search(cause)
-        # The part before the cause counts the library's attempts and seconds.
+        # The words before the cause are cut off as well: the library's attempts and seconds.
         cause = cause.rpartition("retry_timeout: ")[2].partition(" - ")[2] or cause
         words = redacted(cause[:300]) if code is None else code[1]
         message = Text("the state in {place}: {words}", place=self.place, words=words)

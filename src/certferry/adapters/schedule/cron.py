@@ -26,7 +26,8 @@ from certferry.values import replace
 _TIMEOUT = timedelta(seconds=30)
 """How long `crontab` may take for one small file, perhaps on a network mount."""
 
-# The first alternative is from Debian's cron, cronie and macOS, the second from busybox.
+# The messages of `crontab -l` without a crontab: of Debian's cron, cronie and macOS, and of
+# busybox.
 _NO_CRONTAB = re.compile(rb"no crontab for |can't open .*: No such file or directory")
 
 _DAEMONS = {"cron", "crond"}  # Debian's cron; cronie, dcron and busybox
@@ -37,8 +38,8 @@ _ANOTHER_WAY = Text(
 
 
 def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
-    """Return how to start the cron daemon. Return `None` if the daemon runs, or if /proc hides
-    other users' processes (proc(5)).
+    """Return the advice to start the cron daemon. Return `None` if the daemon runs, or if that is
+    unknown, because /proc hides other users' processes (proc(5)).
     """
     names = set()
     for path in processes.glob("[0-9]*/comm"):
@@ -127,8 +128,8 @@ class Cron:
 
 
 def next_run(times: Sequence[time], now: datetime) -> datetime:
-    """Return the next moment of the daily `times`, in UTC. If the local clock goes forward over the
-    moment, cron starts the run later.
+    """Return the next moment of the daily `times` (local time), in UTC. If the local clock skips
+    that moment for summer time, cron starts the run later than returned.
     """
     local = now.astimezone().replace(tzinfo=None)
     today = [datetime.combine(local, each) for each in times]
@@ -213,9 +214,9 @@ def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes
 def watched(command: Sequence[str], on_failure: Sequence[str]) -> tuple[str, ...]:
     """Return a command that runs `on_failure` after a failure of `command`.
 
-    `on_failure` gets `$MONITOR_EXIT_STATUS`, as from systemd. The common beginning of both commands
-    is written once, because Debian's cron takes 1000 characters a line. /bin/sh runs the script,
-    because the crontab's SHELL may be any shell.
+    `on_failure` gets the exit code in `$MONITOR_EXIT_STATUS`, as under systemd. The common
+    beginning of both commands is written only once, because Debian's cron allows 1000 characters in
+    a line. /bin/sh runs the command, because the crontab's SHELL may be any shell.
     """
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(command, on_failure, strict=False))
     both = [word for word, _ in pairs]
@@ -236,8 +237,8 @@ def own_entries(crontab: bytes) -> list[CronEntry]:
 def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
     """Return the crontab with an entry that runs a command twice a day, half a day apart.
 
-    An existing entry keeps its place and time. A missing newline at the end of the crontab is added
-    first.
+    An existing entry of certferry keeps its place and its time, and gets the command. A new entry
+    is added at the end, after a newline if the crontab lacks the last newline.
     """
 
     def renewed(own: re.Match[bytes]) -> bytes:

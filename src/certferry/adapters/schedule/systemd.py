@@ -108,7 +108,7 @@ def _settings(job: Job, command: tuple[str, ...], *, for_system: bool) -> str:
 
 def _word(word: str) -> str:
     """Return a word quoted for systemd. Raises `ScheduleError` for an unprintable character, and
-    for a character with a meaning for systemd.
+    for a quotation mark, a backslash or a dollar.
     """
     if not word.isprintable() or _REPLACED & set(word):
         raise ScheduleError(
@@ -122,9 +122,10 @@ def _word(word: str) -> str:
 class SystemdTimer:
     """The `Scheduler` by systemd: a timer and two services in one directory.
 
-    `for_system` means that the directory is the system's, not a user's. `environ` has PATH, and the
-    address of the user's manager. `booted` is a path that exists if systemd runs; see `LINGERING`
-    for `lingering`.
+    - `for_system`: whether the directory belongs to the system, and not to a user.
+    - `environ`: the environment for `systemctl`, with PATH and the address of the user's manager.
+    - `booted`: a path that exists if systemd runs.
+    - `lingering`: see `LINGERING`.
     """
 
     #: The units to write; the first unit is enabled and started.
@@ -176,14 +177,17 @@ class SystemdTimer:
         return desired
 
     def _started_again(self, *, has_changed: bool) -> None:
-        """Do nothing: a changed timer needs only the reload. `SystemdServer` restarts its unit."""
+        """Do nothing: for a changed timer, `daemon-reload` is enough. `SystemdServer` overrides
+        this method, to restart the changed service.
+        """
 
     def remove(self) -> Text | None:
         present = [name for name in self.units if self._own(name)]
         if not present:
             return None
         if self._started in present:
-            # Disable first, because a loaded timer without a file would still start the service.
+            # Disable the timer before deleting the file: a timer in systemd's memory would still
+            # start the service.
             if self._booted.is_dir():
                 self._must("disable", "--now", self._started)
             with _translating_errors():  # without a running systemd, the link remains
@@ -212,11 +216,13 @@ class SystemdTimer:
         )
 
     def _to_do(self, *, is_on: bool) -> Text | None:
-        """Return the commands still needed for the timer to start the service, or `None`."""
+        """Return the commands that an operator still has to run so that systemd starts the runs, or
+        `None`.
+        """
         user = user_name(os.getuid())
         typed = [] if is_on else [" ".join([*self._systemctl, "enable", "--now", self._started])]
         if not self._for_system and not (self._lingering / user).exists():
-            # Without lingering, manager and timer of the user end with the user's last session.
+            # Without lingering, systemd stops the user's timer when the user logs out.
             typed.append(f"loginctl enable-linger {user}")
         return verbatim(" && ".join(typed)) if typed else None
 
@@ -277,17 +283,19 @@ class SystemdServer(SystemdTimer):
 
 
 class PackagedTimer(SystemdTimer):
-    """The `Scheduler` that enables and disables the units of the Debian package. An operator's
-    drop-in can change these units.
+    """The `Scheduler` that enables and disables the units of the Debian package. Operators change
+    these units by drop-ins.
 
-    Units that `schedule install` wrote before the package was installed are removed.
+    Older units, written by `schedule install` before the package was installed, are removed.
     """
 
     #: The directory of the package's units.
     packages = PACKAGE_UNITS
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """See `ports.scheduler.Scheduler.install`. The package's job is used, `job` is ignored."""
+        """See `ports.scheduler.Scheduler.install`. `job` is ignored: the package's unit has the
+        command.
+        """
         was_there = super().remove() is not None
         was_on = self.find() is not None
         if was_there or not was_on or not self._is_on():

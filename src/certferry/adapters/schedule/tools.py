@@ -19,9 +19,9 @@ def call(
     hint: Text,
     content: bytes = b"",
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a tool with `content` as standard input and with messages in English, and return the
-    result, whatever the exit code. Raises `ScheduleError` if the tool cannot run, or runs longer
-    than `within`.
+    """Run a tool with `content` on standard input, and return the result, whatever the exit code.
+    The tool's messages are in English. Raises `ScheduleError` if the tool cannot run, or runs
+    longer than `within`.
     """
     try:
         return subprocess.run(

@@ -50,8 +50,8 @@ and a minute has no time for so many.
 
 
 class AccessTables(Tables):
-    """See `AccessStore`. Users and tokens written by another program are ignored. A new user or
-    token with the same name replaces the other program's row.
+    """See `AccessStore`. A user or a token written by another program counts as absent. A new user
+    or token with the same name replaces the other program's row.
     """
 
     _sealing: Sealing

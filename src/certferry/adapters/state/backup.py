@@ -1,6 +1,8 @@
-"""Backup and restore of a state. A backup is one archive with the state's key and a copy of the
-database; SQLite makes the copy, even while other processes write. A backup refuses a damaged state,
-a restore refuses a damaged archive, and both refuse a state that its key does not open.
+"""Backup and restore of a state in a SQLite file.
+
+A backup is an archive with the state's key and a copy of the database. SQLite makes the copy, even
+while other processes write. A damaged state is not backed up, and a damaged archive is not
+restored; the same holds for a state that its key does not open.
 """
 
 from __future__ import annotations
@@ -91,7 +93,7 @@ def restore(archive: bytes, source: Path, path: Path, key: Path | Secret) -> Res
 
     Raises `LeaseHeld` while another process works with the state, `ConfigError` for an archive with
     another key than the given key, and `StateError` for anything but a complete backup. After an
-    error, the old state and key are in place.
+    error, the old key is in place, and so is the old state, unless it was damaged and moved away.
     """
     files, made_at = _unpacked(archive, source)
     with _key_in_place(files[_KEY], key, source) as backup_key:
@@ -115,8 +117,8 @@ def _copied(path: Path) -> bytes:
         closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
     ):
         state.backup(copy)
-        # Processes and browsers' sessions belong to this machine. Errors are ignored here, because
-        # `_must_be_whole` refuses another program's database and a moved state.
+        # The rows of processes and of browsers' sessions are only for this machine. Errors are
+        # ignored here: `_must_be_whole` refuses another program's database and a moved state.
         copy.execute("PRAGMA foreign_keys = ON")  # deletes a run's events with the run
         for rows in _NOT_COPIED:
             with suppress(sqlite3.OperationalError, sqlite3.IntegrityError):
@@ -125,7 +127,8 @@ def _copied(path: Path) -> bytes:
 
 
 def _without_log(content: bytes) -> bytes:
-    # A write-ahead log needs files beside the database; a database in memory has none.
+    # Switch the write-ahead log off in the header. The log needs files beside the database, and a
+    # database in memory has no files.
     return content[: _HEADER - 2] + _NO_LOG + content[_HEADER:]
 
 
@@ -244,9 +247,12 @@ def _is_there(content: bytes, key: Path | Secret) -> bool:
 
 
 def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
-    """Replace the database at `path` by `content`, in one transaction. Even after a crash, other
-    processes see either the old or the new database. The key file is replaced before the database:
-    after a kill in between, runs refuse the state, and the same restore can be repeated.
+    """Replace the database at `path` by `content`, in one transaction. Return the paths that keep
+    the replaced files.
+
+    Even after a crash, other processes see either the old or the new database. The key file is
+    replaced before the database. After a kill in between, runs refuse the state, and the same
+    restore can be repeated.
     """
     with translating_errors(path):
         seals.make_directory(path.parent)
@@ -262,8 +268,8 @@ def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
 
 def _alone_with(path: Path, *, is_new: bool) -> tuple[sqlite3.Connection, list[Path]]:
     """Open a database for this process alone. Return the connection, and a list with the path that
-    keeps the old database (an empty list if `is_new`). A damaged old database is moved away.
-    Raises `LeaseHeld` while another process works with the state.
+    keeps the old database (an empty list if `is_new`). The old database is copied to that path; a
+    damaged database is moved there. Raises `LeaseHeld` while another process works with the state.
     """
     state = _opened(path)
     try:

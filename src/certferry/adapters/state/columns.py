@@ -1,8 +1,8 @@
 """Conversions between fields and the columns of the schema.
 
-certferry can read every value that certferry wrote. Any other value was written by another program,
-and reading the value raises `StateError`, except for sentences (`to_text`). A field is stored
-unchanged, unless the `Table` names a column for the field::
+certferry can read every value that certferry wrote. A value that cannot be read was written by
+another program, and raises `StateError`; an unreadable sentence is replaced instead (`to_text`). A
+field is stored unchanged, unless the `Table` names a conversion for the field::
 
     Table("issue_try", Try, "lineage", tried_at=MOMENT, names=NAMES)
 """
@@ -249,9 +249,10 @@ def as_plain(value: object) -> object:
 
 
 def from_plain(value: object) -> object:
-    """Return the sentence, or the value of a sentence, that `as_plain` turned into a value of JSON.
-    Any other value raises `StateError` or an error of `UNREADABLE`; a sentence that lacks values,
-    or becomes too long, raises `ValueError`.
+    """Return the sentence, or the value of a sentence, from the JSON value made by `as_plain`.
+
+    Raises `ValueError` for a sentence that lacks values or becomes too long, and `StateError` or an
+    error of `UNREADABLE` for any other malformed value.
     """
     text = _from_plain(value, _DEEPEST_TEXT)
     if _length(text) > _LONGEST_TEXT:

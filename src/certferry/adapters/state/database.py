@@ -1,7 +1,7 @@
 """The interface between the tables and any database, and the migrations of the schema.
 
-Every database runs the same queries. `Dialect`, and a class for each kind of database, hide the
-differences between SQLite and PostgreSQL: opening, privacy, the meaning of errors.
+The tables send the same queries to every database. The differences between SQLite and PostgreSQL
+are in `Dialect`, and in a class for each kind of database.
 
 Declare and call a method that writes::
 
@@ -71,7 +71,8 @@ Statement = tuple[str, tuple[Value, ...]]
 class Reader(Protocol):
     """Answers queries with `?` in place of values.
 
-    A transaction answers all queries from one snapshot; a database answers each query afresh.
+    A transaction answers all queries from a single snapshot. A database answers each query from the
+    present rows.
     """
 
     def rows(self, query: str, *values: Value) -> Sequence[Row]:
@@ -195,8 +196,8 @@ class Database(Reader, Protocol):
         """
 
     def change_schema(self, function: Callable[[Transaction], T]) -> T:
-        """Return the result of a function that changes tables. As `run`, but only one such function
-        runs at a time.
+        """Return the result of a function that changes the tables themselves. As `run`, but such
+        functions exclude each other, also in other processes.
         """
 
     def close(self) -> None:
@@ -236,13 +237,13 @@ class Table(Generic[T]):
     ``ORDERS = Table("acme_order", Ordered, "lineage", names=NAMES)`` stores each `Ordered` as a row
     of `acme_order`, with the key `lineage`, and converts `names`.
 
-    `columns` names the conversion of each field that is not stored unchanged; `None` means that the
-    field has no column. `columns` may also name columns without a field: only `unreadable_rows`
-    uses these.
+    `columns` has the conversion of each field that is not stored unchanged. `None` means that the
+    field has no column. An entry without a field describes a further column of the table, for
+    `unreadable_rows`.
 
-    An unreadable row counts as absent, because the program that wrote the row could as well have
-    deleted the row. Important rows, such as versions, have a proof: a wrong proof raises an error
-    instead (`row_proofs`).
+    An unreadable row counts as absent: the program that wrote the row could as well have deleted
+    the row. Important rows, such as versions, have a proof, and a wrong proof raises an error
+    (`row_proofs`).
     """
 
     #: All tables of records, by the table's name in the database.
@@ -274,7 +275,7 @@ class Table(Generic[T]):
         if NoText in map(type, values.values()):
             raise corrupt()
         try:
-            # Only the columns to convert: a run reads many rows.
+            # Only the columns that need a conversion are visited, because a run reads many rows.
             for field, from_value in self._readers:
                 if values[field] is not None:
                     values[field] = from_value(values[field])
@@ -362,9 +363,11 @@ def migrate(
     *,
     seal: Callable[[Transaction], object] = lambda _: None,
 ) -> bool:
-    """Apply the missing migrations in one transaction. Return whether any were missing; an
-    up-to-date database is only read. In a new state, store the first `host`, and call `seal` to
-    store the check of the key. By default, the check is stored later, with the first secret.
+    """Apply the missing migrations in one transaction, and return whether any were missing. A
+    database with all migrations is only read.
+
+    In a new state, store the first `host`, and call `seal`, which may store the check of the key.
+    By default, `seal` does nothing, and the check is stored with the first secret.
 
     Raises `StateTooNew` for a database migrated by a newer version, `StateTooOld` for a database
     from before the first release, and `StateError` for another program's database.

@@ -1,5 +1,5 @@
-"""The tables of declarations: how each host's file declares each lineage, and since when, by the
-database's clock.
+"""The tables of declarations: a digest of each host's declaration of each lineage, with the moment
+of the first appearance by the database's clock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class DeclarationTables(Tables):
     def declare(
         self, digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool]
     ) -> None:
-        """See `DeclarationStore.declare`. An unchanged file needs only a query."""
+        """See `DeclarationStore.declare`. If nothing has changed, nothing is written."""
         changes = partial(_changes, digests, file, is_gone)
 
         def write(transaction: Transaction) -> None:
@@ -111,8 +111,9 @@ def declared_unlike(reader: Reader) -> tuple[Declaration, ...]:
 def _changes(
     digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool], stored: Iterable[Row]
 ) -> tuple[list[str], list[str]]:
-    """Return the lineages that a host's file declares anew or differently, and the lineages that
-    the host no longer declares: their declaration was in the same file, or in a file that is gone.
+    """Return two lists: the lineages that a host's file declares for the first time or differently,
+    and the lineages to delete. A lineage missing in `digests` is deleted if the stored declaration
+    was in the same file, or in a file that is gone.
     """
     before = {row["lineage"]: (row["digest"], row["file"]) for row in stored}
     new = [name for name, digest in digests.items() if before.get(name) != (digest, file)]

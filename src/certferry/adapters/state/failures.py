@@ -41,13 +41,13 @@ _TABLE = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(?!certferry_rows)(\w+)", re
 
 
 def table_of(query: str) -> str:
-    """Return the names of the tables in a query, joined by commas."""
+    """Return the names of the tables in a query, joined by commas, for messages."""
     return ", ".join(dict.fromkeys(_TABLE.findall(query)))
 
 
 class Unreadable(Exception):
-    """The error for rows of another program: more than certferry writes, or bytes in
-    place of text.
+    """Raised for rows that certferry cannot have written: too long a result, or bytes in place of
+    text.
     """
 
     def __init__(self, problem: Text) -> None:
@@ -99,8 +99,8 @@ MOVED = "the state was moved to "
 
 
 def _moved(place: Path | str) -> errors.StateMoved:
-    # The destination is left out: any program can make such a trigger, and only the mark has a
-    # proof.
+    # The new place is not shown. The place in this error comes from a trigger, and any program can
+    # make a trigger; only the mark in the table `moved` has a proof.
     message = Text("the state in {place} was moved", place=place)
     hint = Text(
         "`certferry state check` shows the new place: set `url` and `key` of [state] to it, then"
@@ -155,8 +155,8 @@ def _of_file(exc: OSError, path: Path) -> errors.StateError:
 
 
 def _is_writable(path: Path) -> bool:
-    """Return whether a file's file system accepts writes. The system may stop writes after an error
-    of the disk.
+    """Return whether a file's file system is mounted for writing. After an error of the disk, the
+    system may make the file system read-only.
     """
     try:
         return not os.statvfs(path.parent).f_flag & os.ST_RDONLY

@@ -15,8 +15,8 @@ from certferry.text import Text
 def fenced(
     method: Callable[Concatenate[Some, Transaction, Lease, P], T],
 ) -> Callable[Concatenate[Some, Lease, P], T]:
-    """Make a method run as one transaction of `Database.run`, after checking the given lease in the
-    same transaction. Raises `LeaseLost`. Decorate every write that needs a lineage's lease.
+    """Decorate a method that writes and needs a lineage's lease. The method runs as one transaction
+    of `Database.run`, and the transaction first checks the given lease. Raises `LeaseLost`.
     """
 
     @wraps(method)
@@ -33,9 +33,9 @@ def fenced(
 
 
 def must_be_in_force(reader: Reader, dialect: Dialect, lease: Lease) -> None:
-    """Raise `LeaseLost` if another holder has taken the lease, or the lease has ended by the
-    database's clock. A lease held by a file lock has no end. In a transaction that writes, the
-    lease stays in force until the transaction's end, because the query locks the row.
+    """Raise `LeaseLost` if another holder has taken the lease, or if the lease has ended by the
+    database's clock. A lease held by a file lock has no end. The query locks the lease's row, so no
+    other holder can take the lease before the transaction ends.
     """
     query = (
         "SELECT 1 FROM lease WHERE lineage = ? AND holder = ? AND token = ?"  # noqa: S608 - a dialect's constants

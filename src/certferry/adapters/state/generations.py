@@ -2,21 +2,22 @@
 generations. A generation is an object, created once and never changed.
 
 1. A run reads the newest generation and works in memory.
-2. Before the next call to any service (`ports.state.must_still_hold`), the run stores a next
-   generation if rows have changed that must not be lost.
+2. Before each call to any service (`ports.state.must_still_hold`), the run stores a new generation
+   if rows have changed that must not be lost.
 3. At the end, the run stores all other changes.
 
-If two runs start from the same generation, only one can create the next; the other run ends. The
-ended run has sent nothing yet: a run takes a lineage's lease before the first call, and taking a
-lease is itself a change to store. A run that reads a generation with another run's leases takes
-these leases over, as after a kill. The other run then ends before its next call that depends on a
-write.
+If two runs start from the same generation, only the first can create the next generation, and the
+second run ends. The second run has written to no service yet: a run takes a lineage's lease before
+the first such call, and the taken lease must itself be stored first.
 
-An object is a line of JSON, followed by the database: compressed, sealed with AES-GCM, and bound to
-the line. The line has the number, the bucket and prefix, a check of the key, and the SHA-256 of the
-previous object. So certferry refuses a generation that was changed, renamed, or copied from another
-state with the same key. A deletion of the newest generations stays unnoticed, because a run knows
-only the bucket.
+A run that reads a generation with another run's leases takes these leases over, as after a kill.
+The other run then ends before its next call that depends on a write.
+
+An object is a line of JSON, followed by the database: compressed, encrypted with AES-GCM, and bound
+to the line. The line has the number, the bucket and prefix, a check of the key, and the SHA-256 of
+the previous object. Therefore certferry refuses a generation that was changed, renamed, or copied
+from another state with the same key. A deletion of the newest generations is not noticed, because a
+run knows only the bucket.
 """
 
 from __future__ import annotations
@@ -182,8 +183,9 @@ class Generations:
         return digest_of_object(stored)
 
     def damage(self) -> Iterator[errors.Reported]:
-        """Yield an error for a public bucket, for each gap between the newest `KEPT` generations,
-        and for each replaced generation: its digest differs from the digest in the next generation.
+        """Yield an error for a public bucket, for each gap among the newest `KEPT` generations, and
+        for each replaced generation. A replaced generation has another digest than the next
+        generation says.
         """
         numbers = self.numbers()
         try:
@@ -209,9 +211,9 @@ class Generations:
         self.objects.remove([_name(number) for number in numbers[:-KEPT]])
 
     def must_be_fit(self) -> None:
-        """Raise `ConfigError` for a public bucket, and for a bucket that overwrites an existing
-        object, although the request asks only to create one. The check makes an object, and deletes
-        the object again.
+        """Raise `ConfigError` for a public bucket, and for a bucket in which a request to create an
+        object overwrites an existing object. The check creates an object, and deletes the object
+        again.
         """
         name = f"probe-{os.urandom(8).hex()}"
         place = self.objects.place
@@ -289,8 +291,8 @@ def _name(number: int) -> str:
 
 
 class _NotingTransaction(databases.Transaction):
-    """A transaction that notes whether rows were changed (`is_change`), and whether any change must
-    not be lost (`is_urgent`).
+    """A transaction that notes whether anything was written (`is_change`), and whether a change was
+    made that must not be lost (`is_urgent`).
     """
 
     def __init__(self, transaction: databases.Transaction) -> None:
@@ -371,8 +373,8 @@ class BucketDatabase(InMemory):
                 changes, urgent = self._changes, self._urgent
             if self._overtaken_by is not None:
                 raise self._overtaken_by
-            # In a context without leases: with a lease, each request to the bucket would call this
-            # method again.
+            # Store in a context without leases. Otherwise each request to the bucket would check
+            # the lease, and the check would call this method again.
             Context().run(self._store)
             with self._guard:
                 self._stored, self._urgent_stored = changes, urgent
@@ -398,7 +400,8 @@ class BucketDatabase(InMemory):
             if present not in self._tried:
                 self._overtaken_by = self._overtaken()
                 raise self._overtaken_by
-            # `present` may be from an earlier try whose answer was lost: continue from `present`.
+            # An earlier try may have stored `present`, although the answer was lost. Continue from
+            # `present`.
             self._number, self._before = number, present
 
     def _overtaken(self) -> errors.Reported:
@@ -453,8 +456,8 @@ class BucketState(HostState):
         self._reads_only = reads_only
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
-        """See `StateStore.reserve`. Nothing is reserved, because a generation for each request
-        would cost more than requests that come too fast.
+        """See `StateStore.reserve`. Nothing is reserved: a stored generation for each request would
+        cost more than requests that several machines send too fast.
         """
         del account, name, interval, count
         return None

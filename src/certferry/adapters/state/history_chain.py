@@ -1,11 +1,12 @@
-"""The chain of each lineage's history, sealed with a key kept outside the database.
+"""The chain of each lineage's history: entries sealed with a key kept outside the database, so that
+other programs' changes are noticed.
 
 - `history.link` is `PLACE.BEFORE.SEAL`: the entry's place in the chain, the previous entry's seal,
   and a seal of both and of every column.
-- `history_head` has the number of entries, and in `link` the text `SEAL.HEAD`: the last entry's
-  seal, and a seal of the number and of the last entry's seal. A head's seal differs in kind from an
-  entry's seal. So a program without the key can cut off the end of a chain, but cannot make a
-  fitting head.
+- `history_head` has a row for each lineage: the number of entries, and in `link` the text
+  `SEAL.HEAD`. `SEAL` is the last entry's seal. `HEAD` is a seal of the number and of `SEAL`, made
+  with another word than the seals of entries. A program without the key can delete the last
+  entries, but cannot make the head that would fit.
 - The head with the name `_ALL` has the number of lineages in place of entries.
 """
 
@@ -34,7 +35,7 @@ _REPLACE = "ON CONFLICT (lineage) DO UPDATE SET entries = excluded.entries, link
 
 
 def append(transaction: Transaction, head: str, key: bytes, row: dict[str, Value]) -> None:
-    """Store an entry with a link to the previous entry; `head` is `Dialect.head`."""
+    """Store an entry with a link to the previous entry. `head` is the query `Dialect.head`."""
     lineage = row["lineage"]
     [row_of_head] = transaction.rows(head, lineage)
     place, before = _read(key, lineage, row_of_head) or (0, _BROKEN)
@@ -56,9 +57,9 @@ def is_ours(key: bytes, row: Row) -> bool:
 
 
 def _begin(transaction: Transaction, head: str, key: bytes, lineage: Value) -> str:
-    """Begin the chain of a lineage: add one to the number of lineages, and return the previous seal
-    for the first entry. The seal is empty, or `_BROKEN` if the lineage already has entries: then
-    another program has removed the head.
+    """Begin the chain of a lineage: add one to the number of lineages. Return the text that takes
+    the place of the previous seal in the first entry: usually empty, but `_BROKEN` if the lineage
+    already has entries, because another program has then removed the head.
     """
     [all_] = transaction.rows(head, _ALL)
     if (counted := _read(key, _ALL, all_)) is not None:
@@ -146,7 +147,8 @@ def verified(
 
 
 def _counts_all(key: bytes, head: Row) -> bool:
-    # A count of zero was changed: the head is made when the first lineage is counted.
+    # certferry makes this head when the first lineage is counted, so a count of zero is another
+    # program's.
     return head["entries"] != 0 and _read(key, _ALL, head) == (head["found"], "")
 
 

@@ -142,8 +142,8 @@ _IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 def this_machine() -> str:
     """Return a digest of the machine's id; the id itself is confidential (machine-id(5)).
 
-    A system without an id, such as a container, is identified by certferry's path, so containers of
-    the same image count as a single machine.
+    Without an id, as in a container, return a digest of certferry's path. Containers of the same
+    image therefore count as a single machine.
     """
     identity = sys.prefix
     for path in _IDS:

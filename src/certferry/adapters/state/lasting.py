@@ -1,9 +1,9 @@
-"""Facts of the history that hold for ever: revocations and withdrawals of certificates.
+"""Revocations and withdrawals of certificates, read from the history.
 
 A program without the key can restore an earlier row of `version` or `withdrawal`, or delete the
-row. If the program deletes an entry of the history, `state check` reports the gap
-(`history_chain`). So certferry adds revocations and withdrawals from the history to the facts in
-the rows.
+row, without a trace. A deleted entry of the history leaves a gap, which `state check` reports
+(`history_chain`). Therefore certferry adds the revocations and withdrawals in the history to the
+facts in the rows.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Lasting(Struct, frozen=True):
     withdrawals: Mapping[tuple[str, ...], Withdrawal]
 
     def with_revocation(self, lineage: str, version: Version) -> Version:
-        """Return a version, with the revocation from the history, unless the row already has a
-        revocation that the CA has answered.
+        """Return a version with the revocation in the history, if there is one. But a revocation in
+        the row stays if the CA has answered it.
         """
         revocation = self.revocations.get((lineage, version.fingerprint))
         is_stored = version.revocation is not None and version.revocation.is_answered
@@ -46,7 +46,7 @@ class Lasting(Struct, frozen=True):
         )
 
     def with_lost(self, lineage: str, stored: Sequence[Withdrawal]) -> Iterator[Withdrawal]:
-        """Return a lineage's withdrawals: the stored rows, then withdrawals found only in the
+        """Yield a lineage's withdrawals: the stored rows, then withdrawals found only in the
         history.
         """
         yield from stored
@@ -76,8 +76,8 @@ def every_entry() -> Statement:
 def read(sealing: Sealing, reader: Reader, entries: Iterable[Row]) -> Lasting:
     """Return the revocations in certferry's entries, and the withdrawals that no later entry ended.
 
-    If the history's key cannot be had, return `_NOTHING` as long as the state's key has opened
-    nothing yet; afterwards raise the `StateError`.
+    If the history's key cannot be read, return `_NOTHING`; but raise the `StateError` if the
+    state's key has already opened a sealed value.
     """
     entries = list(entries)
     if not entries:
@@ -121,9 +121,9 @@ _GO_BY_THE_HISTORY = Text(
 
 
 def undone(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateForeign]]:
-    """Yield the lineage and an error for each revocation or withdrawal that is missing in the rows.
-    Only the newest certificate of each lineage is checked; another program must have changed the
-    rows.
+    """Yield the lineage and an error for each revocation or withdrawal that is in the history and
+    missing in the rows, because another program has changed the rows. Only the newest certificate
+    of each lineage is checked.
     """
     query, values = every_entry()
     lasting = read(sealing, reader, reader.rows(query, *values))

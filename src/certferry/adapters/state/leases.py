@@ -1,6 +1,6 @@
-"""The leases and runs in progress of a state with a single host.
+"""The leases and runs in progress of a state that a single host uses.
 
-A file lock shows whether the holder of a lease is alive; the database stores the last holder.
+The database stores the holder of a lease. A file lock shows whether the holder is alive.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ BEGUN_RUNS = Table(
 
 
 def longest_ahead(interval: timedelta, processes: int) -> timedelta:
-    """Return how far ahead `processes` reserve turns. A process reserves a turn, or the turns of a
-    second (`adapters.http.http_client`). A reservation further ahead was made before the clock was
-    set back, and is dropped.
+    """Return how far ahead `processes` together can have reserved moments for requests, at most.
+
+    A process reserves a single moment, or the moments of a second (`adapters.http.http_client`). A
+    stored reservation further ahead was made before the clock was set back, and does not count.
     """
     return processes * max(interval, timedelta(seconds=1))
 
@@ -67,10 +68,10 @@ def longest_ahead(interval: timedelta, processes: int) -> timedelta:
 class HostState(SqlState):
     """See `StateStore`: a state with all runs on one host.
 
-    A lease lasts as long as a file lock, and the lock ends with the holder's process. So leases
-    need no extension, and the column `until` stays empty. A lease's token grows with every new
-    holder and is kept for ever: even after the removal of the lock's file, the token refuses the
-    writes of a former holder.
+    A lease lasts as long as a file lock, and the lock ends with the holder's process. Therefore
+    leases need no extension, and the column `until` stays empty. A lease's token grows with every
+    new holder. A former holder's writes are refused because of the older token, even if the lock's
+    file was removed.
     """
 
     is_shared = False
@@ -111,8 +112,8 @@ class HostState(SqlState):
         with ExitStack() as lock:
 
             def take(transaction: Transaction) -> Lease:
-                # The lock is taken and released inside a write, so the row of a locked lease names
-                # the present holder.
+                # Locks are taken and released only inside a write. Therefore the row of a locked
+                # lease always names the present holder.
                 lock.close()  # the lock of an earlier try of this function
                 taken = self._locks.take(lineage)
                 if taken is None:
@@ -158,7 +159,8 @@ class HostState(SqlState):
                 # Locked inside the write, so other runs see a row only with a taken lock.
                 number = self._lock_number(lock)
                 gone = {run.number for run in self._begun(transaction) if self._is_gone(run)}
-                # A dead run looks alive if this run has just locked the dead run's number.
+                # A dead run may have had `number`. The lock is ours now, so `_is_gone` would not
+                # return the dead run.
                 for left in {number, *gone}:
                     transaction.remove("begun_run", host=self.host, number=left)
                 detach_runs(transaction, self.host, number)
@@ -183,13 +185,14 @@ class HostState(SqlState):
     def unended_runs(self) -> tuple[BegunRun, ...]:
         """See `LeaseStore.unended_runs`."""
         gone = [run for run in self._begun(self._database) if self._is_gone(run)]
-        # A run that ended after the first query has removed its own row, so query again.
+        # A run may have ended after the first query, and removed its row. Query again, because
+        # such a run was not killed.
         still_there = self._begun(self._database) if gone else ()
         return tuple(run for run in gone if run in still_there)
 
     def must_be_idle(self, transaction: Transaction) -> None:
-        """See `SqlState.must_be_idle`: raise if a lineage or a run is locked. During `transaction`,
-        no other process can take a lock, because locks are taken inside a write.
+        """See `SqlState.must_be_idle`: raise if a lineage or a run is locked. No other process can
+        take a lock until `transaction` ends, because locks are taken only inside a write.
         """
         for row in transaction.rows("SELECT lineage FROM lease WHERE holder IS NOT NULL"):
             with self._locks.take(row["lineage"]) or nullcontext() as lock:
@@ -250,8 +253,8 @@ def _write_down(transaction: Transaction, lineage: str, now: datetime) -> Lease:
 
 
 def new_holder(host: str) -> str:
-    """Return a new name for the holder of a lease. Each acquisition has a name of its own, because
-    a database restored from a backup issues the same tokens again.
+    """Return a new name for the holder of a lease. The token alone does not identify a holder: a
+    database restored from a backup issues the same tokens again.
     """
     return _BETWEEN.join((host, str(os.getpid()), secrets.token_hex(8)))
 
@@ -320,9 +323,9 @@ def must_be_unheld(reader: Reader, condition: str) -> None:
 class LeaseLocks:
     """File locks (flock(2)), released by the system when the holder's process ends in any way.
 
-    Each lock belongs to one opening of the lock's file, so threads exclude each other too, and
-    programs started by the holder inherit no lock. The files are empty, and are never removed:
-    after a removal, two runs could lock two files with the same name. A file system without locks
+    Each lock opens the lock's file anew. Therefore threads exclude each other as well, and programs
+    started by the holder inherit no lock. The files are empty, and are not removed: after a
+    removal, two runs could lock two different files with the same name. A file system without locks
     raises an error.
     """
 

@@ -115,7 +115,7 @@ class _Table(Struct, frozen=True):
 
     def pages(self, reader: Reader) -> Iterator[Sequence[Row]]:
         """Return the rows page by page, in the order of the key. A table without a key is small,
-        and a single page.
+        and is read as a single page.
         """
         shown = ", ".join(self.columns) + _FINGERPRINT * (self.name == "version_pem")
         order = ", ".join(self.key or self.columns)
@@ -160,7 +160,8 @@ def _carried(tables: Sequence[_Table]) -> list[_Table]:
 
 def _plain(table: _Table, row: Row, key: Key | None) -> dict[str, Any]:
     """Return a row's values, with the sealed texts opened by `key`. An opened text becomes a list
-    of one string. A text that `key` does not open remains a sealed string.
+    with a single string. A text that `key` does not open remains a string, as sealed. For a lease,
+    the holder is left out.
     """
     plain = {name: row[name] for name in table.columns}
     plain |= {name: bool(plain[name]) for name in table.flags if plain[name] is not None}
@@ -185,8 +186,8 @@ def _sealed(table: _Table, row: Row, plain: Mapping[str, Any], key: Key) -> dict
 
 
 def _must_open(table: _Table, plain: Mapping[str, Any]) -> None:
-    """Raise `StateError` for a secret that failed to open. An unopened proof passes: the row is
-    another program's row, here and in the other state.
+    """Raise `StateError` for a secret that could not be opened. A proof that could not be opened
+    passes: the row counts as another program's row, in both states.
     """
     for sealed in table.sealed:
         if sealed.column != _PROOF and isinstance(plain[sealed.column], str):
@@ -302,7 +303,9 @@ def _any(address: Address, host: str) -> Iterator[SqlState | None]:
 
 
 def _lacks_its_end(here: SqlState, mark: str, destination: Address, host: str) -> bool:
-    """Return whether a move to this destination only has to delete the destination's mark."""
+    """Return whether the mark of the origin names this destination, and the destination still has
+    the mark of an unfinished move. Then only that mark has to be deleted.
+    """
     with _any(destination, host) as there:
         return there is not None and _name(there) == mark and _has_left(here, there)
 
@@ -447,9 +450,9 @@ def _copy(
 def rotate(address: Address, new: Secret, host: str, now: datetime) -> Rotated:
     """Seal everything in a state with a new key, in one transaction.
 
-    A new key file is written beside the old file first, and replaces the old file after the
-    transaction; after an interruption, the next run replaces the file (see `Sealing`). Raises
-    `LeaseHeld` while a run is in progress, and `StateError`.
+    If the key is in a file, a new file is written beside the old file first, and replaces the old
+    file after the transaction. After an interruption in between, the next run replaces the file
+    (see `Sealing`). Raises `LeaseHeld` while a run is in progress, and `StateError`.
     """
     with closing(_opened(address, host)) as state:
         database, sealing = state.database_and_sealing

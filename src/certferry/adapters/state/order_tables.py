@@ -1,5 +1,5 @@
-"""The tables about CAs. Accounts, orders in progress and challenge records must survive a killed
-run. The log of orders, failed proofs and holds is counted against a CA's limits.
+"""The tables about CAs: accounts, orders in progress and challenge records, which a later run needs
+after a kill, and the log of orders, failed proofs and holds, from which a CA's limits are counted.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ _HOLDS = Table(
 
 
 class OrderTables(Tables):
-    """See `OrderStore`. Keys are sealed.
+    """See `OrderStore`. Private keys are sealed (`sealing`).
 
-    Challenge records have a proof, because a changed name or value would make certferry remove
-    another program's DNS record. The proof leaves out the handle: before a removal, certferry reads
-    the DNS record that the handle names.
+    Challenge records have a proof (`row_proofs`), because a changed name or value would make
+    certferry remove another program's DNS record. The proof does not cover the handle: before a
+    removal, certferry reads the DNS record with the handle.
     """
 
     _sealing: Sealing
@@ -213,8 +213,8 @@ class OrderTables(Tables):
         def save(transaction: Transaction) -> None:
             row = _CHALLENGES.values(record)
             proof = self._sealing.prove(transaction, *CHALLENGE.bound_to(row))
-            # A record is stored again without a handle before it is sent again: keep the stored
-            # handle.
+            # Before a value is sent again, the record is stored again without a handle. The stored
+            # handle must stay.
             transaction.add(
                 "challenge_record",
                 "ON CONFLICT (lineage, name, value) DO UPDATE SET"
@@ -305,8 +305,8 @@ newest `MOST_ORDERS` orders count."""
 
 def _orders_that_count(directory: str, wanted: rate_limits.PlannedOrder) -> Statement:
     """Return the query for the orders that count against the limits of `wanted`. With a hundred
-    thousand certificates, it would take a second to read all orders of a month, for each waiting
-    order.
+    thousand certificates, a query for all orders of a month would take a second, and the query is
+    made for each waiting order.
     """
     condition, values = "names = ?", [_SET.write(wanted.names)]
     if not wanted.renews:

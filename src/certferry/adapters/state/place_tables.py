@@ -57,16 +57,18 @@ _SIGHTINGS = Table(
 class PlaceTables(Tables):
     """See `PlaceStore`.
 
-    Uploads have a proof, because a changed remote id would give a domain another owner's
-    certificate. Rollouts of commands have a proof, because only the row shows that a command ran.
-    Rows about receivers belong to one host; all other rows belong to all hosts.
+    Two kinds of rows have a proof (`row_proofs`). Uploads have a proof, because a changed remote id
+    would bind a domain to another owner's certificate. Rollouts of commands have a proof, because
+    nothing but the row shows that a command ran.
+
+    A row about a receiver belongs to a single host. All other rows belong to all hosts.
     """
 
     _sealing: Sealing
 
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
-        """See `PlaceStore.uploads`. Ignore rows written or changed by another program, except for
-        copies without a lineage, which have no proof.
+        """See `PlaceStore.uploads`. Rows written or changed by another program are left out. Copies
+        without a lineage have no proof, and are all returned.
         """
         condition = "WHERE lineage = ? AND target = ? ORDER BY uploaded_at DESC, remote_id DESC"
         if lineage == NO_LINEAGE:  # copies without a lineage are never bound to a domain

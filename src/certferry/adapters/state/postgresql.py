@@ -1,7 +1,7 @@
 """The state in a PostgreSQL database, shared by several hosts.
 
-PgBouncer in transaction mode works too: sessions keep nothing, statements stay unprepared, and
-locks end with the transaction.
+The code also works through PgBouncer in transaction mode: nothing is kept in a session, statements
+are not prepared, and locks end with the transaction.
 """
 
 from __future__ import annotations
@@ -130,10 +130,10 @@ statements, or hide rows (PostgreSQL, "System Catalogs")."""
 class PostgresqlDatabase:
     """See `Database`: a database on a server.
 
-    Each transaction takes an idle connection, or opens a connection. A transaction within another
-    transaction of the same thread raises `RuntimeError`. If a server that has answered before stops
-    answering, calls are repeated for up to `patience`. With `reads_only`, the server may be a read
-    replica.
+    Each transaction takes an idle connection, or opens a new connection. A transaction inside
+    another transaction of the same thread raises `RuntimeError`. If the server has answered before
+    and stops answering, a call is repeated for up to `patience`. With `reads_only`, the server may
+    be a read replica.
     """
 
     dialect = databases.Dialect(
@@ -192,8 +192,8 @@ class PostgresqlDatabase:
         return self.repeat(query, *values)
 
     def repeat(self, statement: str, *values: Value) -> list[databases.NamedRow]:
-        """Carry out a statement outside any transaction. If the answer is lost, carry out the
-        statement again: the caller's statement must allow this.
+        """Carry out a statement outside any transaction, and return the rows. If the answer is
+        lost, the statement is carried out again, so the statement must allow a repetition.
         """
         query = to_positional(bounded(statement))
 
@@ -418,8 +418,8 @@ def _parameters(url: str) -> dict[str, Any]:
     shown: dict[str, Any] = {
         name: where[name] for name in ("host", "port", "dbname", "user") if name in where
     }
-    # An unproven server gets neither the password nor a password's digest, because another program
-    # may listen on this machine's port.
+    # Without sslmode=verify-full, another program may be listening in the server's place. Such a
+    # server must get neither the password nor the password's MD5 digest.
     accepted = str(where.get("require_auth", ""))
     if where.get("sslmode") == "verify-full" or not _accepts_password(accepted):
         return {**_CONNECTION, **shown, **given}
@@ -520,8 +520,8 @@ def prepare(
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Translate `StateError` in a `with` block to `ConfigError`, except `StateUnavailable`, because
-    only an unavailable state may be usable later.
+    """Raise a `StateError` of the `with` block as `ConfigError`, because waiting does not help. A
+    `StateUnavailable` passes unchanged: an unavailable state may be usable later.
     """
     try:
         yield

@@ -1,4 +1,6 @@
-"""A PostgreSQL transaction: sends statements together, and finds out whether a commit succeeded."""
+"""A PostgreSQL transaction, which sends several statements in one request. If the answer to a
+commit is lost, the transaction's number serves to ask the server about the commit.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE" + _NUMBERED
 _LOCKED = 5_271_849_203_316
 """certferry's number for the advisory lock that every change of tables takes."""
 
-# READ COMMITTED: after the wait for the lock, statements see the tables made by another host.
+# With READ COMMITTED, statements see the tables that another host made during the wait for the
+# lock.
 SCHEMA = (
     "BEGIN ISOLATION LEVEL READ COMMITTED"
     f"{_LIMITS}; SELECT pg_advisory_xact_lock({_LOCKED})"
@@ -47,8 +50,8 @@ SCHEMA = (
 T = TypeVar("T")
 
 
-# If the result is too long, the cast fails before the server sends a row. The error names the
-# table.
+# The query of `bounded`. If the result is too long, the cast to BOOLEAN fails before the server
+# sends a row. The error names the table.
 _BOUNDED = (
     "WITH certferry_rows AS MATERIALIZED ({query}) SELECT * FROM certferry_rows WHERE COALESCE(("  # noqa: S608 - constants, by contract
     f"SELECT CASE WHEN SUM(OCTET_LENGTH(certferry_rows::TEXT) + {failures.OF_A_ROW})"
@@ -68,9 +71,9 @@ def bounded(query: str) -> str:
 
 @contextmanager
 def reading(query: str) -> Iterator[None]:
-    """Raise `Unreadable` if a query in the `with` block finds too many rows, or bytes instead of
-    text. A database without an encoding can hold any bytes, even bytes that the server then refuses
-    to send.
+    """Raise `Unreadable` if a query in the `with` block has too long a result, or finds bytes in
+    place of text. A database without an encoding can hold any bytes, even bytes that the server
+    then refuses to send.
     """
     try:
         yield
@@ -121,8 +124,10 @@ class BoundedConnection(psycopg.Connection[databases.NamedRow]):
 
 def connected(within: timedelta = ANSWER, **parameters: Any) -> BoundedConnection:
     """Return a new connection. Raises `psycopg.Error`, also if connecting takes longer than
-    `within`: a listener in the server's place may demand hours of computing for SCRAM, and libpq
-    computes without a limit. So a thread connects, and is abandoned at the limit.
+    `within`.
+
+    A separate thread connects, and is abandoned at the limit. A program in the server's place may
+    demand hours of computing for SCRAM, and libpq computes without a limit.
     """
     coming: Future[BoundedConnection] = Future()
 
@@ -149,8 +154,8 @@ def _close(late: Future[BoundedConnection]) -> None:
 
 
 class PostgresqlTransaction(databases.Transaction):
-    """See `Transaction`. BEGIN and all writes wait, and are sent together with the next query or
-    with COMMIT, because a distant host waits some milliseconds for each answer.
+    """See `Transaction`. BEGIN and the writes are kept, and are sent together with the next query
+    or with COMMIT: over a distance, each answer takes some milliseconds.
     """
 
     def __init__(self, connection: BoundedConnection, begin: str) -> None:
@@ -181,8 +186,8 @@ class PostgresqlTransaction(databases.Transaction):
             cursor.executemany(to_positional(query), rows)
 
     def number_itself(self) -> None:
-        """Ask for the number of a transaction with only writes. The number is needed if the answer
-        to the commit is lost.
+        """Send BEGIN alone if only writes are kept, to learn the transaction's number before the
+        commit. The number is needed if the answer to the commit is lost.
         """
         if self._unsent[:1] == [self._begin] != self._unsent:
             _, *writes = self._unsent

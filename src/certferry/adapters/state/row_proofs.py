@@ -1,10 +1,9 @@
-"""Proofs that certferry wrote a row. A row that another program wrote or changed is ignored, or
-raises `StateForeign`.
+"""Proofs that certferry wrote a row. A row without a fitting proof was written or changed by
+another program, and is ignored or raises `StateForeign`.
 
-A proof is an empty text, sealed with the state's key and bound to the values of those columns that
-certferry's decisions depend on. A program with access to the database, but without the key, cannot
-make a proof. Such a program can still delete rows, and restore a whole earlier row
-(docs/decisions/0056).
+A proof is an empty text, sealed with the state's key (`sealing`) and bound to the values of the
+columns on which certferry's decisions depend. Without the key, another program cannot make a proof,
+but can delete rows, and restore a whole earlier row (docs/decisions/0056).
 
 To prove a new kind of row, declare a `ProofRule` in this module, add the rule to `PROOF_RULES`,
 write with `save` or `change`, and read with `find` or `ours`.
@@ -64,8 +63,8 @@ class ProofRule(Struct, frozen=True):
         return sealing.proves(row["proof"], *self.bound_to(row))
 
     def is_shown(self, sealing: Sealing, row: Row) -> bool:
-        """Return whether to show a row: certferry wrote the row, or the key is absent, so the
-        writer is unknown. Without the key, runs stop elsewhere.
+        """Return whether certferry wrote a row. If the key cannot be read, the writer is unknown,
+        and the answer is `True`; runs stop elsewhere without the key.
         """
         try:
             return self.is_ours(sealing, row)
@@ -128,8 +127,8 @@ class ProofRule(Struct, frozen=True):
     def save(self, sealing: Sealing, transaction: Transaction, **row: Value) -> None:
         """Store a row over the row with the same key, and prove the given values.
 
-        A trigger may change a row during the write, so a proof covers the given values, never
-        values read back. Raises `StateForeign` for a row changed by a trigger.
+        The proof covers the given values, because another program's trigger may change the row
+        during the write. Raises `StateForeign` if the stored row differs from the given values.
         """
         proven = {**row, "proof": sealing.prove(transaction, *self.bound_to(row))}
         transaction.save(self.table, self.key, **proven)
@@ -140,7 +139,7 @@ class ProofRule(Struct, frozen=True):
     ) -> None:
         """Set columns of the row matching `key`, if the row exists, and prove the row anew.
 
-        Raises as `must_be_ours` and `save`, so another program's change is never proven.
+        Raises as `must_be_ours` and `save`. A change by another program never gets a proof.
         """
         for before in self._rows(transaction, key):
             self.must_be_ours(sealing, transaction, before)
@@ -285,7 +284,7 @@ left out, because the mark of a moved state belongs to one state."""
 
 
 def foreign_rows(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateForeign]]:
-    """Return the subject and the error of each row written or changed by another program."""
+    """Yield the subject and the error of each row written or changed by another program."""
     for rule in PROOF_RULES:
         for row in _all(reader, rule):
             if not rule.is_ours(sealing, row):

@@ -63,15 +63,15 @@ _DETACH = "UPDATE run SET number = NULL WHERE host = ? AND number = ? AND ended_
 
 
 def detach_runs(transaction: Transaction, host: str, number: int) -> None:
-    """Clear a run number in the host's runs without a stored end. These runs are dead, because a
-    new run is about to get the number (`BegunRun.number`).
+    """Remove a number (`BegunRun.number`) from the host's stored runs that have no end. These runs
+    are dead, because a new run is about to get the number.
     """
     transaction.execute(_DETACH, host, number)
 
 
 class RunTables(Tables):
-    """See `RunStore`. Runs are stored without a check of leases, so a run can report the loss of a
-    lease.
+    """See `RunStore`. These tables are written even after the loss of a lease, so a run can report
+    the loss.
     """
 
     def save_run_begin(self, run: StoredRun, request: str | None = None) -> StoredRun:
@@ -141,8 +141,8 @@ class RunTables(Tables):
         host: str | None = None,
         who: str | None = None,
     ) -> tuple[StoredRun, ...]:
-        # `_NAMES` puts a comma and a space before each quoted name; names contain no comma and no
-        # quote.
+        # The column has a JSON list of names. `_NAMES` puts a comma and a space before each quoted
+        # name, so a name can be searched for whole: names contain no comma and no quote.
         quoted = None if lineage is None else f", {json.dumps(lineage)}"
         conditions: dict[str, Value] = {
             "(started_at, id) < (SELECT started_at, id FROM run WHERE id = ?)": before,
@@ -156,7 +156,8 @@ class RunTables(Tables):
         return self._as_they_stand(runs)
 
     def runs_in_progress(self, limit: int) -> tuple[StoredRun, ...]:
-        # Killed runs have no end either, but only until a later run gets their number.
+        # Killed runs have no end either. A killed run keeps its number until a later run gets the
+        # number.
         unended = f"WHERE ended_at IS NULL AND number IS NOT NULL {_IN_ORDER}"
         runs = self._as_they_stand(_RUNS.found(self._database, unended, _ALL))
         return tuple(run for run in runs if run.state is RunState.RUNNING)[:limit]
@@ -179,9 +180,9 @@ class RunTables(Tables):
             return runs
         living = self._living(self._database)
         gone = [run.id for run in runs if not run.ended_at and (run.host, run.number) not in living]
-        # A run may have ended after `runs` was read and before the living processes were counted. A
-        # process stores the end of a run before giving up the run's number, so a second query
-        # shows the end.
+        # A run may have ended after `runs` was read, and before the living processes were counted.
+        # A process stores the end of a run before giving up the run's number. Therefore a second
+        # query shows the end.
         places = ", ".join("?" * len(gone))
         stored = _RUNS.found(self._database, f"WHERE id IN ({places})", *gone) if gone else ()
         died = {run.id: replace(run, state=RunState.DIED) for run in stored if not run.ended_at}

@@ -1,8 +1,8 @@
-"""Seals the private keys in a state with AES-GCM, each bound to the key's row. Proofs are sealed in
-the same way, so another program's changes to rows are noticed (`row_proofs`).
+"""Encrypts ("seals") the private keys in a state with AES-GCM, each bound to the key's row. Proofs
+that certferry wrote a row are sealed in the same way (`row_proofs`).
 
-The state's key lies in a file, or comes from the configuration. So the database alone, or a backup
-of the database, reveals no secret.
+The state's key lies in a file, or comes from the configuration. The database alone, or a backup of
+the database alone, reveals no secret.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ class Sealing:
 
     def __init__(self, key: Path | Secret) -> None:
         self._source = key
-        # The key that opened the last check or proof. Kept, because a run reads hundreds of rows
-        # with proofs, and should read the key file once.
+        # The key that opened the last check or proof. A run reads hundreds of rows with proofs, and
+        # should read the key file only once.
         self._in_force: Key | None = None
 
     def seal(self, transaction: Transaction, secret: Secret, *bound_to: str) -> str:
-        """Return a secret, sealed. For the first secret of a state, make the key file.
+        """Return a secret, sealed. For the first secret of a state, make the key file if absent.
 
-        Raises `StateError` if another key has sealed the database: with two keys in one database,
-        neither key file would open everything.
+        Raises `StateError` if the database was sealed with another key: with two keys in a
+        database, neither key would open everything.
         """
         return self.begin(transaction).seal(secret.reveal(), *bound_to)
 
@@ -121,7 +121,9 @@ class Sealing:
         return self.begin(transaction).seal("", *bound_to)
 
     def proves(self, proof: object, *bound_to: Value) -> bool:
-        """Return whether a proof fits the values of a row. Raises `StateError` without a key."""
+        """Return whether a proof fits the values of a row. Raises `StateError` if the key cannot be
+        read and has opened nothing yet.
+        """
         if not isinstance(proof, str):
             return False
         if self.is_proven(proof, *bound_to):
@@ -145,16 +147,16 @@ class Sealing:
 
     @property
     def is_in_force(self) -> bool:
-        """Whether the key has opened anything yet. Until then, a wrong proof may only mean that the
-        key is wrong.
+        """Whether the key has opened any check or proof. Until then, a proof that does not open may
+        be due to a wrong key.
         """
         return self._in_force is not None
 
     def history_key(self, reader: Reader) -> bytes:
         """Return the key of the history's chain. Raises `StateError` without the state's key.
 
-        The chain's key is derived from the state's first key (RFC 5869). After a change of the
-        state's key the chain's key stays, because entries are never sealed anew.
+        The chain's key is derived from the state's first key (RFC 5869). If the state's key is
+        changed, the chain's key stays, because the entries are not sealed anew.
         """
         key = self.must_open(reader)
         for row in reader.rows("SELECT history_key FROM sealing WHERE history_key IS NOT NULL"):
@@ -166,8 +168,8 @@ class Sealing:
         return derivation.derive(self._key())
 
     def keep_history_key(self, transaction: Transaction, kept: bytes) -> None:
-        """Store the key of the history's chain, sealed with this key. After a change of the state's
-        key, the chain's key can no longer be derived.
+        """Store the key of the history's chain, sealed with this object's key. The chain's key
+        cannot be derived from a changed key of the state.
         """
         sealed = Key(self._key()).seal(encoded(kept).decode().strip(), *_HISTORY)
         transaction.execute("UPDATE sealing SET history_key = ?", sealed)
@@ -194,9 +196,9 @@ def change_key(transaction: Transaction, key: Key, at: str, host: str) -> None:
 
 
 def _opened_by_new(path: Path, sealed: str, bound_to: tuple[Value, ...]) -> tuple[Key, str] | None:
-    """Open a text after an interrupted change of the key: the state was sealed anew, but the new
-    key file is not in place yet. Return the new key and the text, and put the new file in place if
-    possible. Return `None` if no new key opens the text.
+    """Open a text with a new key file that an interrupted change of the key left beside the old key
+    file: the state was sealed anew already. Return the new key and the text, and put the new file
+    in place if possible. Return `None` if no new key opens the text.
     """
     for new in new_key_files(path):
         with suppress(StateError):
@@ -239,14 +241,14 @@ def _other_key(source: Path | Secret) -> StateError:
     )
 
 
-# Made once, because a run reads hundreds of rows with proofs. `repr` is for bytes, which another
-# program may have stored in SQLite.
+# The encoder is made once, because a run reads hundreds of rows with proofs. `repr` is for bytes,
+# which another program may have stored in SQLite.
 _AS_JSON = json.JSONEncoder(default=repr).encode
 
 
 def _associated(bound_to: tuple[Value, ...]) -> bytes:
-    # JSON, because joined words would be ambiguous: ("a", "bc") is not ("ab", "c"). A flag becomes
-    # a number, as SQLite stores flags.
+    # JSON keeps the words apart: ("a", "bc") is not ("ab", "c"). A flag becomes a number, because
+    # SQLite stores flags as numbers.
     if bool in map(type, bound_to):
         bound_to = tuple(int(word) if isinstance(word, bool) else word for word in bound_to)
     return _AS_JSON(bound_to).encode()
@@ -323,9 +325,9 @@ def add_new_key(path: Path, key: bytes, in_force: Key | None) -> Path:
     """Write a new key to a file beside the old key file, with the same owner and mode, and return
     the new path.
 
-    Remove the new files of earlier, interrupted changes, unless one of these files holds the key in
-    force. The new file's name contains a digest of the key, so two changes write two files. Raises
-    `StateError`.
+    Remove the new files of earlier, interrupted changes, unless such a file holds the key in force.
+    The new file's name contains a digest of the key, so two changes write two files. If nothing is
+    sealed yet, `in_force` is `None`, and there is no old file. Raises `StateError`.
     """
     file = path.resolve()
     new = file.with_name(file.name + _NEW + hashlib.sha256(key).hexdigest()[:8])

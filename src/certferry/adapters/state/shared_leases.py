@@ -1,7 +1,7 @@
 """Leases, runs in progress and reserved requests in a state shared by several hosts. All moments
 are by the database's clock.
 
-Each lease has an end. While the holder works, the holder keeps moving the end into the future.
+A lease ends at a stored moment. While the holder works, the holder keeps moving the end ahead.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _JUST_RENEWED = 1 / 24
 """The part of a lease's length in which a renewal counts as recent, and `extend` skips another
 renewal: five seconds of `LENGTH`."""
 
-# `clock_timestamp`, because `now` is fixed in a transaction, and outdated after a wait.
+# `clock_timestamp` is the present moment. `now` would be the moment at which the transaction began.
 _FORM = '\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''
 _NOW = f"to_char(clock_timestamp() AT TIME ZONE 'UTC', {_FORM})"
 _END = (
@@ -71,8 +71,9 @@ _RELEASE = (
     "UPDATE lease SET holder = NULL, since = NULL, until = NULL WHERE {these} RETURNING token"
 )
 
-# Computed while the row is locked, so each host's requests come after the requests that other hosts
-# have reserved. If an answer is lost, or a host dies, the reserved moments pass unused.
+# The new moment is computed while the row is locked. Therefore a host's requests come after all
+# requests that other hosts have reserved. If an answer is lost, or a host dies, the reserved
+# moments pass unused.
 _TURNS = "CAST(? AS DOUBLE PRECISION) * INTERVAL '1 second'"
 _RESERVE = (
     "INSERT INTO pace AS held (account, name, until)"  # noqa: S608 - constants of this module
@@ -101,8 +102,8 @@ class SharedDatabase(Database, Protocol):
     """A database to which other hosts write too."""
 
     def repeat(self, statement: str, *values: Value) -> Sequence[Row]:
-        """Carry out a statement outside any transaction. If the answer is lost, carry out the
-        statement again: the caller's statement must allow this.
+        """Carry out a statement outside any transaction, and return the rows. If the answer is
+        lost, the statement is carried out again, so the statement must allow a repetition.
         """
 
 
@@ -117,11 +118,11 @@ _SLOWED = 0.9
 
 
 class SharedClock:
-    """The database's clock, read on this host: the clock's last answer, plus the time `passed`
-    since that answer.
+    """The database's clock as known on this host: the last answer of the database, plus the time
+    since that answer, measured by `passed`.
 
     The error is at most half of the time that the answer took. This machine's own clock (`machine`)
-    may be wrong or jump, so it is only compared with the database's clock.
+    may be wrong or jump, and only serves for `ahead`.
     """
 
     def __init__(
@@ -134,9 +135,10 @@ class SharedClock:
         self._latest: tuple[datetime, float] | None = None
 
     def set(self, answer: str, asked: float) -> tuple[datetime, float]:
-        """Store the database's time as of the middle between the question and now; `asked` is the
-        question's moment, in seconds of `passed`. A slow answer (`_QUICK`) never replaces an
-        earlier answer. Return the stored time and its seconds of `passed`.
+        """Store an answer of the database, as the time in the middle between question and answer.
+        `asked` is when the question was sent, in seconds of `passed`. An answer slower than
+        `_QUICK` does not replace an earlier answer. Return the stored time, and the seconds of
+        `passed` at that time.
         """
         answered = self._passed()
         if self._answer is None or answered - asked <= _QUICK:
@@ -144,11 +146,12 @@ class SharedClock:
         return self._answer
 
     def now(self) -> datetime:
-        """Return the present moment. Only the first call asks the database. Raises `StateError`.
+        """Return the present moment. The database is asked only before the first answer. Raises
+        `StateError`.
 
-        The moments never go back, because a run waits for minutes if a stored beginning lies in the
-        future. If the server's clock was set back, the moments still go on, a little slower than
-        time, so every deadline comes.
+        The moments never go back: a run would wait for minutes if a stored beginning lay in the
+        future. If the server's clock was set back, the moments still advance, a little slower than
+        time (`_SLOWED`), so every deadline comes.
         """
         asked = self._passed()
         moment, at = self._answer or self.set(self._ask(), asked)
@@ -173,9 +176,11 @@ class SharedState(SqlState):
 
     A thread renews all held leases, in one statement, until the store is closed. A process that is
     killed, or frozen for longer than `length`, loses the leases, and later writes of the process
-    are refused. The database's clock decides; the host's `clock` only measures the time since a
-    renewal, and since the last answer of the database's clock. With `reads_only`, the server may
-    refuse writes.
+    are refused.
+
+    The database's clock decides whether a lease is in force. This host's `clock` only measures
+    spans of time: since a renewal, and since the database's last answer. With `reads_only`, the
+    server may refuse writes.
     """
 
     is_shared = True
@@ -219,8 +224,8 @@ class SharedState(SqlState):
 
     def extend(self, lease: Lease) -> None:
         """See `LeaseStore.extend`: renew the lease. If the answer took longer than half of the
-        lease's length, renew once more. A lease taken or renewed in the last five seconds is not
-        renewed again, because a deployment calls this method three times.
+        lease's length, renew again. A lease taken or renewed a moment ago (`_JUST_RENEWED`) is not
+        renewed, because a deployment calls this method three times.
         """
         renewed = self._held.get(_key(lease))
         if renewed is not None and self._passed() - renewed <= self._length * _JUST_RENEWED:
@@ -250,8 +255,8 @@ class SharedState(SqlState):
         return renewed is None or self._passed() - renewed > self._length / 2
 
     def _write(self, function: Callable[[Transaction], T]) -> T:
-        """Carry out a write only if all leases that this thread's work depends on are in force.
-        Check the leases in the same transaction. Raises `LeaseLost`.
+        """Carry out a write in a transaction that first checks all leases needed by the work in
+        progress (`held_leases`). Raises `LeaseLost`.
         """
         leases, dialect = held_leases(), self._database.dialect
 
@@ -358,8 +363,8 @@ class SharedState(SqlState):
         return str(row["moment"])
 
     def close(self) -> None:
-        """See `StateStore.close`. If the database does not answer, the leases end when their time
-        is over.
+        """See `StateStore.close`: release the leases first. If the database does not answer, the
+        leases end at their stored moments.
         """
         self._is_closed.set()
         with self._guard:

@@ -39,9 +39,9 @@ _File = tuple[int, int]
 
 
 class _Own:
-    """A thread's connection, used in a `with` block. `close` waits for the end of the block,
-    because closing a connection in use would crash the process. Nested blocks of one thread raise
-    `RuntimeError`.
+    """A thread's connection, used in a `with` block. A nested block of the same thread raises
+    `RuntimeError`. `close` waits for the end of the block, because closing a connection in use
+    would crash the process.
     """
 
     def __init__(self, connection: sqlite3.Connection, place: Path, file: _File | None) -> None:
@@ -240,8 +240,8 @@ class SqliteDatabase:
             return result
 
     def _patiently(self, work: Callable[[], T]) -> T:
-        """Repeat the work while SQLite reports "busy" without having waited, as when two processes
-        open a new file at the same moment.
+        """Repeat the work while SQLite reports "busy". SQLite may report "busy" without waiting,
+        for example if two processes open a new file at the same moment.
         """
         deadline = time.monotonic() + self._patience
         while True:
@@ -256,8 +256,8 @@ class SqliteDatabase:
     def _own(self) -> _Own:
         """Return this thread's connection to the file that is at the path now.
 
-        An older connection would still write to a file that was moved away or replaced. Such writes
-        would be lost, and users removed from the new file would stay logged in.
+        A connection opened earlier may belong to a file that was moved away or replaced. Writes to
+        that file would be lost, and users removed in the new file would stay logged in.
         """
         own, file = self._connections.get(threading.current_thread()), self._file_there()
         if own is not None and own.file != file:
@@ -374,7 +374,7 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
         as_it_is = SqliteDatabase(path, file=f"{path.absolute().as_uri()}?immutable=1")
         if not databases.is_migrated(as_it_is):
             raise
-        # If the disk is full or read-only, an operator needs `status` most.
+        # Open the state only for reading: on a full or read-only disk, operators need `status`.
         return _in_use(as_it_is, sealing, host, problem)
 
 
@@ -477,8 +477,8 @@ def _is_made(path: Path) -> bool:
 
 
 def _is_at_rest(path: Path) -> bool:
-    """Return whether the file is complete without SQLite's other files, because every process has
-    closed the file after a commit.
+    """Return whether the file alone has the whole state. SQLite's log and journal are then absent
+    or empty.
     """
     beside = [path.with_name(path.name + end) for end in ("-wal", "-journal")]
     with suppress(OSError):

@@ -48,8 +48,8 @@ class SqlState(
     """Every protocol of `StateStore` except `LeaseStore`.
 
     Subclasses add the leases, because each kind of database ends the lease of a dead process in its
-    own way. `machine` distinguishes this host from another host with the same name. If there is a
-    `problem`, commands can still read the state, but a run raises the problem.
+    own way. `machine` distinguishes this host from another host with the same name. `problem` is an
+    error that lets commands read the state, but stops a run (`must_unseal`).
     """
 
     #: Whether several hosts share the state.
@@ -148,9 +148,9 @@ ARRIVING = "from "
 
 
 def mark_of(database: Database, sealing: Sealing) -> Row | None:
-    """Return the row with a moved state's destination, or with an arriving state's origin
-    (`ARRIVING`); return `None` for a state in use. Raises `StateForeign` for an unproven row: the
-    row's URL would lead an operator to another program's state.
+    """Return the row that marks a moved state, with the destination, or that marks the destination
+    of an unfinished move, with the origin (`ARRIVING`). Return `None` for a state in use. Raises
+    `StateForeign` for a row of another program, which could lead an operator to another state.
     """
     for row in database.rows("SELECT * FROM moved"):
         with suppress(StateError):

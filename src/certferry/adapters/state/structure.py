@@ -1,6 +1,11 @@
-"""A comparison of a state's tables with certferry's schema. Another program may have added a
-trigger that changes written rows or a constraint that refuses rows, switched on row security that
-hides rows, or replaced a table by a view.
+"""A comparison of a state's tables with certferry's schema.
+
+The comparison notices these changes of another program:
+
+- a trigger that changes written rows;
+- a constraint that refuses rows;
+- row security that hides rows;
+- a view in place of a table.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A search for unreadable rows, which count as absent elsewhere (`database.Table`). Errors name the
-row's table, key and unreadable columns.
+"""A search for rows that certferry cannot read, because another program wrote the rows. Everywhere
+else such a row counts as absent (`database.Table`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ _PROOF_RULES = {rule.table: rule for rule in PROOF_RULES}
 
 
 def unreadable_rows(reader: Reader, dialect: Dialect) -> Iterator[tuple[str, StateForeign]]:
-    """Return the subject and the error of each row with unreadable columns."""
+    """Yield the subject and the error of each row with unreadable columns. The error names the
+    table, the key and the columns.
+    """
     columns: dict[str, list[Row]] = {}
     ours = {row["name"] for row in reader.rows(dialect.tables)} - _READ_OTHERWISE
     for column in reader.rows(dialect.columns):

@@ -1,5 +1,5 @@
-"""The tables of versions: facts, which every run reads, and chains with sealed keys, which only
-deployments read.
+"""The tables of versions: one table with the facts of a certificate, which every run reads, and one
+table with the chain and the sealed private key, which are read only when needed.
 """
 
 from __future__ import annotations
@@ -230,8 +230,8 @@ class VersionTables(PlaceTables):
         return _version(facts)
 
     def _must_be_ours(self, rule: ProofRule, reader: Reader, row: Row) -> None:
-        """Raise `StateForeign` for another program's row. Without the key, commands show every row;
-        a run ends before a delivery (`must_unseal`).
+        """Raise `StateForeign` for another program's row. Without the key, return: commands that
+        only read then show every row, and a run has ended earlier (`must_unseal`).
         """
         try:
             rule.must_be_ours(self._sealing, reader, row)
@@ -365,7 +365,7 @@ def _revocation(at: str, reason: str, answered: int | None) -> Revocation:
     )
 
 
-# A single query in place of three: with many threads, a query costs more than the answer.
+# A single query in place of three: with many threads, the number of queries decides a run's time.
 _REST = (
     "SELECT one.lineage, created_at, names, key_type, tried_at, rejected_at, tries, failing_since,"
     " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = one.lineage) AS has_records"

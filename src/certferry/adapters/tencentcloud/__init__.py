@@ -17,6 +17,6 @@ A run uses the target in four steps:
    other users, and removes an unused copy.
 
 `tc3` has signature and requests, `tencent_client` the calls and the pace of each service, `account`
-the settings, `errors` the codes of all services, `dns` the challenges, `survey` the answers for
-`discover`, `init` and `doctor`.
+the settings, `errors` the codes of all services, `dns` the challenges, `examination` the answers
+for `doctor`.
 """

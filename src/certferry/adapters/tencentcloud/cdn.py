@@ -10,10 +10,10 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from certferry.adapters.cdn.answers import HOST, LONGEST_NAME, name_here
+from certferry.adapters.cdn.answers import HOST, LONGEST_NAME, name_here, shown_target
 from certferry.adapters.cdn.caches import Clock
 from certferry.adapters.cdn.failure import rejected
-from certferry.adapters.cdn.parts import Entries, Entry, EntryCache
+from certferry.adapters.cdn.parts import Entries, Entry, EntryCache, Stored, read_anew, stale
 from certferry.adapters.cdn.settling import Settler
 from certferry.adapters.tencentcloud.errors import NOT_OPENED, TencentFailure
 from certferry.adapters.tencentcloud.tencent_client import (
@@ -110,6 +110,7 @@ class CdnRecord(Struct, frozen=True, rename="pascal"):
     def entry(self) -> Entry:
         """The domain for an observation. A certificate on its way is not bound yet (§2.2)."""
         problem, state = why_unusable(self), DomainState.UNAVAILABLE
+        is_off = self.status in SWITCHED_OFF
         if problem is None:
             state = DomainState.READY
             if self.status == "processing" or self.is_deploying:
@@ -126,8 +127,8 @@ class CdnRecord(Struct, frozen=True, rename="pascal"):
             coming=named if self.is_deploying else (),
             https=self.settings,
             problem=problem,
-            is_off=self.status in SWITCHED_OFF,
-            cname=self.cname or "",
+            is_off=is_off,
+            cname="" if is_off else shown_target(self.cname),
         )
 
 
@@ -189,6 +190,8 @@ _DOMAINS = Listing(_LIST, "Domains", "TotalNumber", PAGE)
 class CdnDomains:
     """A `Part`. Methods raise `TencentFailure`, and `DeployError` about a domain."""
 
+    called = "CDN"
+
     def __init__(self, client: TencentClient, settler: Settler, clock: Clock) -> None:
         self._client = client
         self._settler = settler
@@ -199,23 +202,17 @@ class CdnDomains:
         del names
         return self._cache.all()
 
-    def read(self, domains: Collection[str]) -> Entries:
-        """See `Part.read`: a few domains by filters, many domains by the list."""
-        if len(domains) > NAMES_AT_ONCE * max(1, self._cache.count // PAGE):
+    def read(self, entries: Entries, doubted: Collection[str], stored: Stored) -> Entries:
+        """See `Part.read`: a few stale domains by filters, many by the list."""
+        del stored
+        names = stale(entries, doubted)
+        if len(names) > NAMES_AT_ONCE * max(1, self._cache.count // PAGE):
             self._cache.forget()
-            listed = self._cache.all()
-            return {name: listed[name] for name in domains if name in listed}
-        entries = {name: record.entry for name, record in self._read(domains).items()}
-        self._cache.note(domains, entries)
-        return entries
-
-    def in_change(self, domains: Iterable[str]) -> set[str]:
-        """See `Part.in_change`."""
-        return self._cache.in_change(domains)
-
-    def forget(self) -> None:
-        """See `Part.forget`."""
-        self._cache.forget()
+            current = self._cache.all()
+        else:
+            current = {name: record.entry for name, record in self._read(names).items()}
+            self._cache.note(names, current)
+        return read_anew(entries, names, current)
 
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> str | None:
         """Bind a certificate with the desired settings, and switch HTTPS on if HTTPS is off. Return

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import msgspec
 from msgspec import Struct
 
-from certferry.adapters.cdn.answers import name_here
+from certferry.adapters.cdn.answers import name_here, shown_target
 from certferry.adapters.cdn.caches import LIST_AGE, Clock, TtlCache
 from certferry.adapters.cdn.failure import rejected
-from certferry.adapters.cdn.parts import Entries, Entry, EntryCache
+from certferry.adapters.cdn.parts import Entries, Entry, EntryCache, Stored, read_anew, stale
 from certferry.adapters.cdn.settling import Settler
 from certferry.adapters.tencentcloud.cdn import Host, Word, busy, no_such_domain, shown_id
 from certferry.adapters.tencentcloud.tencent_client import (
@@ -112,6 +112,7 @@ class HostRecord(Struct, frozen=True, rename="pascal"):
     def entry(self, *, paused: bool, has_cname: bool) -> Entry:
         """Return the host for an observation; `paused` and `has_cname` are facts of the zone."""
         problem, state = self.why_unusable(paused=paused), DomainState.UNAVAILABLE
+        is_off = paused or self.domain_status in SWITCHED_OFF
         coming = self.certificates(*COMING)
         if problem is None:
             state = DomainState.READY
@@ -131,9 +132,9 @@ class HostRecord(Struct, frozen=True, rename="pascal"):
             coming=tuple(coming),
             has_settings=False,
             problem=problem,
-            is_off=paused or self.domain_status in SWITCHED_OFF,
+            is_off=is_off,
             is_free=self.is_free,
-            cname=self.cname or "" if has_cname else "",
+            cname=shown_target(self.cname) if has_cname and not is_off else "",
         )
 
     def why_unusable(self, *, paused: bool) -> DeployError | None:
@@ -178,6 +179,8 @@ def kind_of(algorithm: str) -> str | None:
 class EdgeHosts:
     """A `Part`. Methods raise `TencentFailure`, and `DeployError` about a host."""
 
+    called = "EdgeOne"
+
     def __init__(
         self, client: TencentClient, settler: Settler, clock: Clock, stored_kind: KindOf
     ) -> None:
@@ -195,26 +198,16 @@ class EdgeHosts:
             entries |= self._cache(zone).all()
         return entries
 
-    def read(self, domains: Collection[str]) -> Entries:
+    def read(self, entries: Entries, doubted: Collection[str], stored: Stored) -> Entries:
         """See `Part.read`."""
-        entries: dict[str, Entry] = {}
-        for zone in self._zones_of(domains):
-            here = {name for name in domains if zone.may_hold([name])}
+        del stored
+        names, current = stale(entries, doubted), dict[str, Entry]()
+        for zone in self._zones_of(names) if names else ():
+            here = {name for name in names if zone.may_hold([name])}
             records = self._read(zone, here)
-            entries |= {name: zone.entry(record) for name, record in records.items()}
-            self._cache(zone).note(here, {n: e for n, e in entries.items() if n in records})
-        return entries
-
-    def in_change(self, domains: Iterable[str]) -> set[str]:
-        """See `Part.in_change`."""
-        names = set(domains)
-        return {name for cache in list(self._hosts.values()) for name in cache.in_change(names)}
-
-    def forget(self) -> None:
-        """See `Part.forget`."""
-        self._zones.forget()
-        for cache in list(self._hosts.values()):
-            cache.forget()
+            current |= {name: zone.entry(record) for name, record in records.items()}
+            self._cache(zone).note(here, {n: e for n, e in current.items() if n in records})
+        return read_anew(entries, names, current)
 
     def bind(self, domain: str, remote_id: str, ours: Collection[str]) -> str | None:
         """Bind a certificate, and keep the host's certificates with other kinds of keys. `ours` are

@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
-
-from msgspec import Struct
 
 from certferry import errors
-from certferry.adapters.cdn.failure import NETWORK, OTHER_PROGRAM, SET_CLOCK, CallFailure
+from certferry.adapters.cdn.refusals import CodedFailure, Meaning, Refusal
 from certferry.adapters.dns import answers
-from certferry.adapters.http import exchange
 from certferry.adapters.tencentcloud.account import CALLED
 from certferry.adapters.tencentcloud.tc3 import TOO_MANY
 from certferry.core.certificates.certificate import short
-from certferry.core.redaction import MASK, quoted, speech
 from certferry.ports.adapter import CodeMeaning
-from certferry.text import LINEAGE, Text
+from certferry.text import Text
 
 BROKEN = "InternalError"
 FULL = "InvalidParameter.CertificatesNumberExceeded"
@@ -125,16 +120,6 @@ DNS_CODES = answers.Codes(
 )
 
 
-class Meaning(Struct, frozen=True):
-    """The meaning of a code. Words and advice may contain the placeholder `{lineage}`."""
-
-    words: str
-    advice: str
-    #: The error to raise.
-    error: type[errors.DeployError] = errors.TargetRejected
-
-
-_AGAIN = Text("nothing to do: a later run tries again")
 _CONSOLE = Text("check the domain in Tencent Cloud's console")
 _BUSY = Meaning(
     "an earlier change of the domain is still in progress",
@@ -364,125 +349,55 @@ CODES: Mapping[str, CodeMeaning] = {
             Text("the key's user lacks a right"),
         ),
     ),
-    **{
-        code: CodeMeaning(Text(meaning.advice, lineage=LINEAGE), Text(meaning.words))
-        for code, meaning in MEANINGS.items()
-    },
+    **{code: meaning.explained for code, meaning in MEANINGS.items()},
 }
 """Advice on Tencent Cloud's codes (`ports.adapter.Adapter`)."""
 
 
-class TencentFailure(CallFailure):
-    """A failed call to the CDN, EdgeOne or the store. `facts` are those of `CallFailure`."""
-
-    def __init__(self, error: errors.DeployError, *, code: str = "", **facts: Any) -> None:
-        super().__init__(error, is_full=code == FULL, **facts)
-        self.code = code
-
-
-class Refusal(Struct, frozen=True):
-    """A call that Tencent Cloud refused."""
-
-    #: Names the call in sentences, such as "the list of domains".
-    what: Text
-    #: The host that was asked.
-    host: str
-    code: str
-    #: Tencent Cloud's words, which may quote a private key.
-    words: str
-    request_id: str
-
-
 _WORD = r"(?:[A-Z]{1,4}[a-z]{2,14}|Id|In|Ip|Is|No|Of|To|By|On|Op)"
-_CODE = re.compile(rf"(?=.{{1,80}}\Z){_WORD}+(?:\.{_WORD}+){{0,3}}[A-Z]{{0,4}}", re.ASCII)
-"""The form of a code: words without digits, so a key is no code."""
-_REQUEST_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
-def shown_request_id(given: str) -> str:
-    """Return the id of a request; empty for an id of another form."""
-    return given if _REQUEST_ID.fullmatch(given) else ""
+class TencentFailure(CodedFailure):
+    """A failed call to the CDN, EdgeOne or the store."""
 
-
-def explain_failure(what: Text, failure: exchange.HttpFailure) -> TencentFailure:
-    """Return the failure of a call without a usable answer."""
-    message = Text("{service} does not answer about {what}: {problem}").filled(
-        service=CALLED, what=what, problem=failure.problem
-    )
-    error = errors.TargetUnavailable(message, hint=NETWORK)
-    return TencentFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
-
-
-def explain_nonsense(what: Text, problem: str, *, maybe_done: bool) -> TencentFailure:
-    """Return the failure for an answer in an unreadable form."""
-    sentence = Text("certferry cannot read {service}'s answer about {what}: {problem}")
-    message = sentence.filled(service=CALLED, what=what, problem=quoted(problem))
-    error = errors.TargetUnavailable(message, hint=_AGAIN)
-    return TencentFailure(error, maybe_done=maybe_done)
+    service = CALLED
+    asked = Text("RequestId {id}")
+    request_id_form = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+    # Words without digits, so a key is no code.
+    code_form = re.compile(rf"(?=.{{1,80}}\Z){_WORD}+(?:\.{_WORD}+){{0,3}}[A-Z]{{0,4}}", re.ASCII)
+    codes = frozenset(MEANINGS)
+    full = frozenset({FULL})
 
 
 def explain_refusal(refusal: Refusal) -> TencentFailure:
     """Return the failure for a refusal. The known meaning of the whole code comes first, then the
     rate, a missing right, refused keys and server errors. Any other answer is a `TargetRejected`.
     """
-    code, refused = refusal.code, Text("{service} refused {what} ({answer})")
+    code, denied = refusal.code, errors.TargetAccessDenied
     if (meaning := MEANINGS.get(code)) is not None:
-        sentence = Text("{service} refused {what}: {meaning} ({answer})")
-        advice, words = Text(meaning.advice, lineage=LINEAGE), Text(meaning.words)
-        error = _error(meaning.error, sentence, refusal, advice, meaning=words)
-        return TencentFailure(error, code=code, is_passing=error.retry.allowed)
+        failure = TencentFailure.meant(refusal, meaning)
+        failure.is_passing = failure.error.retry.allowed
+        return failure
     if code.startswith(TOO_MANY):
-        sentence = Text("{service} is limiting requests, among them {what} ({answer})")
-        error = _error(errors.TargetUnavailable, sentence, refusal, OTHER_PROGRAM)
-        return TencentFailure(error, code=code, is_common=True)
+        return TencentFailure.limited(refusal)
     families = tuple(answers.families(code))
     if _OTHER_SITE in refusal.words.lower() or "AuthFailure.SecretIdNotFound" in families:
         advice = _TO_MAINLAND if ".intl." in refusal.host else _TO_INTERNATIONAL
-        error = _error(errors.TargetAccessDenied, refused, refusal, advice)
-        return TencentFailure(error, code=code, is_common=True)
+        return TencentFailure.refused(refusal, advice, denied, is_common=True)
     if any(family in _NO_RIGHT for family in families):
         sentence = Text("the key's user lacks the right for {what} ({answer})")
-        error = _error(errors.TargetAccessDenied, sentence, refusal, GRANT)
-        return TencentFailure(error, code=code)
+        return TencentFailure.refused(refusal, GRANT, denied, sentence)
     if "AuthFailure.SignatureExpire" in families:
-        sentence = Text("this host's clock is wrong, so {service} refused {what} ({answer})")
-        error = _error(errors.ClockWrong, sentence, refusal, SET_CLOCK)
-        return TencentFailure(error, code=code, is_common=True)
+        return TencentFailure.mistimed(refusal)
     if "AuthFailure" in families:
         hints = (DNS_CODES.denied[family] for family in families if family in DNS_CODES.denied)
-        error = _error(errors.TargetAccessDenied, refused, refusal, next(hints, _CHECK_KEYS))
-        return TencentFailure(error, code=code, is_common=True)
+        return TencentFailure.refused(refusal, next(hints, _CHECK_KEYS), denied, is_common=True)
     if BROKEN in families or "FailedOperation.SystemError" in families:
-        sentence = Text("{service} returned a server error for {what} ({answer})")
-        error = _error(errors.TargetUnavailable, sentence, refusal, _AGAIN)
-        return TencentFailure(error, code=code, maybe_done=True, is_passing=True)
-    error = _error(errors.TargetRejected, refused, refusal, _CONSOLE)
-    return TencentFailure(error, code=code)
+        return TencentFailure.broken(refusal)
+    return TencentFailure.refused(refusal, _CONSOLE)
 
 
 def refused_removal(remote_id: str, code: str) -> TencentFailure:
     """Return the failure of a removal that ended with the meaning of a code."""
     what = Text("the removal of certificate {id}", id=short(remote_id))
-    return explain_refusal(Refusal(what, "", code, "", ""))
-
-
-def _error(
-    kind: type[errors.DeployError],
-    sentence: Text,
-    refusal: Refusal,
-    advice: Text,
-    **more: object,
-) -> errors.DeployError:
-    """Return the error of a call: the sentence filled with call and answer. The hint has the id of
-    the request, because the vendor's support asks for the id.
-    """
-    is_code = refusal.code in MEANINGS or _CODE.fullmatch(refusal.code)
-    shown = refusal.code if is_code else MASK
-    outcome = Text("{code}", code=shown)
-    if refusal.words:
-        outcome = Text("{code}: {words}", code=shown, words=speech(refusal.words))
-    message = sentence.filled(service=CALLED, what=refusal.what, answer=outcome, **more)
-    if not (request_id := shown_request_id(refusal.request_id)):
-        return kind(message, hint=advice)
-    asked = Text("RequestId {id}", id=request_id)
-    return kind(message, hint=Text("{advice}; {asked}", advice=advice, asked=asked))
+    return explain_refusal(Refusal(what, code, "", ""))

@@ -19,6 +19,7 @@ from certferry.adapters.tencentcloud import errors
 from certferry.adapters.tencentcloud.account import CALLED
 from certferry.adapters.tencentcloud.cdn import shown_id
 from certferry.adapters.tencentcloud.edgeone import kind_of
+from certferry.adapters.tencentcloud.errors import TencentFailure
 from certferry.adapters.tencentcloud.tencent_client import (
     SSL,
     Call,
@@ -155,19 +156,12 @@ class SslStore:
         repeated = shown_id(uploaded.repeat_cert_id)
         remote_id = repeated or shown_id(uploaded.certificate_id)
         if remote_id is None:
-            raise errors.explain_nonsense(what, "an id is missing", maybe_done=True)
+            raise TencentFailure.unreadable(what, "an id is missing", maybe_done=True)
         self._algorithms.setdefault(remote_id, certificate.key_type)
         is_earlier = repeated is not None or remote_id in self._listed
         if is_earlier:
             self._note_earlier(remote_id, certificate.fingerprint)
-        return StoredCertificate(
-            remote_id,
-            "" if is_earlier else label,
-            certificate.names,
-            int(certificate.not_before.timestamp()),
-            int(certificate.not_after.timestamp()),
-            fingerprint=certificate.fingerprint,
-        )
+        return StoredCertificate.of(remote_id, "" if is_earlier else label, certificate)
 
     def remove(self, remote_id: str) -> bool:
         """Remove a certificate that nothing uses, by Tencent Cloud's own look (§4.3). If Tencent
@@ -180,7 +174,7 @@ class SslStore:
             removed = self._client.call(call, _Removed, **params, IsCheckResource=True)
             if removed.task_id:
                 self._must_end(removed.task_id, remote_id, what)
-        except errors.TencentFailure as failure:
+        except TencentFailure as failure:
             if failure.code == errors.NO_SUCH_CERTIFICATE:
                 return False
             if failure.code != errors.NO_ROLE or not self._has_expired(remote_id):
@@ -207,7 +201,7 @@ class SslStore:
         hint = Text("a later run looks again")
         values = {"service": CALLED, "id": short(remote_id)}
         error = rejected(sentence, hint, TargetUnavailable, **values)
-        raise errors.TencentFailure(error, is_passing=True)
+        raise TencentFailure(error, is_passing=True)
 
     def _has_expired(self, remote_id: str) -> bool:
         record = self._listed.get(remote_id)

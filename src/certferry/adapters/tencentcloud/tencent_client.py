@@ -12,11 +12,13 @@ import msgspec
 from msgspec import Struct
 
 from certferry.adapters.cdn.answers import decode, decode_entry
-from certferry.adapters.cdn.lists import Page, never_ends, whole_list
+from certferry.adapters.cdn.lists import Page, page_of
+from certferry.adapters.cdn.refusals import Refusal
 from certferry.adapters.dns.answers import as_text, object_in
 from certferry.adapters.http import exchange, http_client
 from certferry.adapters.tencentcloud import errors
-from certferry.adapters.tencentcloud.account import CALLED, Settings
+from certferry.adapters.tencentcloud.account import Settings
+from certferry.adapters.tencentcloud.errors import TencentFailure
 from certferry.adapters.tencentcloud.tc3 import Api, response_of, says_too_many
 from certferry.ports.adapter import Answer, Context
 from certferry.text import Text
@@ -63,7 +65,7 @@ class Accepted(Struct, frozen=True):
     @property
     def shown(self) -> str:
         """The id; empty for an id of another form."""
-        return errors.shown_request_id(self.request_id)
+        return TencentFailure.shown_request_id(self.request_id)
 
 
 class TencentClient:
@@ -89,29 +91,14 @@ class TencentClient:
         answer = self._answer(call, params)
         body = response_of(answer)
         if body is None:
-            # A status of 5xx, or an answer of a gateway: a write may have been done.
-            is_undone = exchange.surely_undone(answer.status)
-            problem = f"HTTP status {answer.status}"
-            raise errors.explain_nonsense(
-                call.what, problem, maybe_done=call.is_write and not is_undone
-            )
+            raise TencentFailure.without_reply(call.what, answer)
         error = object_in(body, "Error")
         if error:
-            refusal = errors.Refusal(
-                call.what,
-                self._apis[call.service].host,
-                as_text(error.get("Code")),
-                as_text(error.get("Message")),
-                as_text(body.get("RequestId")),
-            )
-            raise errors.explain_refusal(refusal)
+            code, words = as_text(error.get("Code")), as_text(error.get("Message"))
+            request_id, host = as_text(body.get("RequestId")), self._apis[call.service].host
+            raise errors.explain_refusal(Refusal(call.what, code, words, request_id, host))
         self.proven.add(call.service)
-        try:
-            return decode(msgspec.json.encode(body), into)
-        except ValueError as problem:
-            raise errors.explain_nonsense(
-                call.what, str(problem), maybe_done=call.is_write
-            ) from None
+        return TencentFailure.decoded(body, into, call.what, maybe_done=call.is_write)
 
     def pages(
         self, listing: Listing, into: type[T], identity: Callable[[T], str], **params: Any
@@ -128,27 +115,14 @@ class TencentClient:
             raws = _raws(listing.call, body.get(listing.entries))
             total = _number(body.get(listing.total))
             after = offset + len(raws)
-            entries: dict[str, T | None] = {}
-            for raw in raws:
-                entry = decode_entry(raw, into)
-                # An undecodable entry counts by its bytes: a page full of them is still news.
-                key = bytes(raw).decode(errors="replace") if entry is None else identity(entry)
-                entries[key] = entry
             is_last = not raws or (total is not None and after >= total)
-            return Page(entries, "" if is_last else str(after))
+            return page_of(raws, into, identity, "" if is_last else str(after))
 
-        content = whole_list(page_at)
-        if content is None:
-            raise errors.TencentFailure(never_ends(listing.call.what, CALLED))
-        return content
+        return TencentFailure.listed(listing.call.what, page_at)
 
     def clock_ahead(self) -> timedelta | None:
-        """See `ports.examination.Timed.clock_ahead`: a request without keys, for its Date."""
-        request = exchange.Request("GET", self._apis[CDN].root)
-        try:
-            return http_client.ask_the_time(self._http[CDN], request, self._now)
-        except exchange.HttpFailure as failure:
-            raise errors.explain_failure(Text("the time of the service"), failure) from None
+        """See `ports.examination.Timed.clock_ahead`."""
+        return TencentFailure.clock_ahead(self._http[CDN], self._apis[CDN].root, self._now)
 
     def _answer(self, call: Call, params: dict[str, Any]) -> Answer:
         api = self._apis[call.service]
@@ -158,7 +132,7 @@ class TencentClient:
                 repeatable=not call.is_write,
             )
         except exchange.HttpFailure as failure:
-            raise errors.explain_failure(call.what, failure) from None
+            raise TencentFailure.unanswered(call.what, failure) from None
 
 
 def _raws(call: Call, given: msgspec.Raw | None) -> tuple[msgspec.Raw, ...]:
@@ -168,7 +142,7 @@ def _raws(call: Call, given: msgspec.Raw | None) -> tuple[msgspec.Raw, ...]:
     try:
         content = decode(b"" if given is None else bytes(given), _Raws)
     except ValueError as problem:
-        raise errors.explain_nonsense(call.what, str(problem), maybe_done=False) from None
+        raise TencentFailure.unreadable(call.what, str(problem), maybe_done=False) from None
     return content or ()
 
 

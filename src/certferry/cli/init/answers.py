@@ -16,29 +16,29 @@ from certferry.wiring.settings import Service
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """All answers and findings so far. The keys of `services` and `labels` are the groups of
-    families (`Family.group`).
+    """All answers so far, and the facts read from accounts and files. A family is a kind of
+    account: at DNS services, or at targets (CDNs).
     """
 
-    #: The chosen service of each family.
+    #: The chosen service of each family, by `Family.group`.
     services: Mapping[str, Service] = field(default_factory=dict)
-    #: The account's label of each family.
+    #: The label of the chosen account of each family, by `Family.group`.
     labels: Mapping[str, str] = field(default_factory=dict)
-    #: The labels of further target accounts, whose keys were found without a question.
+    #: The labels of target accounts beside the chosen account, added without a question.
     further: tuple[str, ...] = ()
     #: Accounts to write into the file.
     accounts: tuple[NewAccount, ...] = ()
-    #: Keys still to be stored, by variable.
+    #: Keys of the accounts that still have to be stored, by environment variable.
     fresh: Mapping[str, Secret] = field(default_factory=dict)
     #: Unanswered questions.
     missing: tuple[keys.Missing, ...] = ()
-    #: The contact at the CA.
+    #: The email address that the CA gets as contact, if any.
     email: str | None = None
     #: The domains and zones of the accounts.
     places: proposing.Places = field(default_factory=proposing.Places)
     #: The other ACME client's certificates, in a takeover.
     home: OldHome | None = None
-    #: The CA's directory, unless the given settings have one.
+    #: The URL of the CA's directory; None if the file of `--settings` chooses the CA.
     directory: str | None = None
     #: The domains chosen for certificates.
     wanted: frozenset[str] = frozenset()
@@ -62,12 +62,12 @@ class Answers:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The labels of the accounts with the listed domains, without duplicates."""
+        """The labels of all target accounts, the chosen account first, without duplicates."""
         first = self.labels.get(TARGETS.group, "")
         return tuple(dict.fromkeys(filter(None, (first, *self.further))))
 
     @property
     def fresh_keys(self) -> dict[str, Secret]:
-        """All keys still to be stored."""
+        """All keys that still have to be stored, also for the channel and the heartbeat."""
         alerts = [alert.fresh for alert in (self.channel, self.heartbeat) if alert is not None]
         return {**self.fresh, **{name: key for fresh in alerts for name, key in fresh.items()}}

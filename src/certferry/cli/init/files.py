@@ -1,5 +1,5 @@
-"""Input and output of `certferry init`: the command line, the operator's own settings, and the
-written files. If a file cannot be written, the earlier keys and configuration stay in place.
+"""Input and output of `certferry init`: the options of the command line, the file of `--settings`,
+and the written files. If a file cannot be written, the earlier keys and configuration stay.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from certferry.wiring.settings import ADAPTERS
 
 
 class Files(Struct, frozen=True):
-    """The configuration file, and the environment files for keys."""
+    """The paths of the configuration file, and of environment files (`KEY=value`) with keys."""
 
     #: The configuration file to write.
     config: Path
@@ -34,12 +34,12 @@ class Files(Struct, frozen=True):
 
     @property
     def keys(self) -> Path:
-        """The environment file beside the configuration, for keys stored nowhere yet."""
+        """The environment file beside the configuration, for keys that no file has yet."""
         return self.config.with_name(f"{self.config.name.removesuffix('.toml')}.env")
 
     def read(self) -> tuple[Path, ...]:
-        """Return the environment files to read: that of `--env-file`, and `keys` if the file
-        exists.
+        """Return the environment files to read: the file of `--env-file`, if given, and the file
+        `keys`, if it exists.
         """
         given = () if self.given is None else (self.given,)
         own = (self.keys,) if self.keys.exists() and self.keys not in given else ()
@@ -50,8 +50,8 @@ class Files(Struct, frozen=True):
         return environment_with(environ, self.read())
 
     def named(self, *, with_keys: bool = False, already: Collection[Path] = ()) -> tuple[str, ...]:
-        """Return the names of the environment files for the configuration: the files of `read`
-        except those in `already`, and `keys` if `with_keys` is set.
+        """Return the value of `env_files` for the configuration: the files of `read` except the
+        files in `already`. With `with_keys` also name the file `keys`, which may not exist yet.
         """
         named_already = {path.resolve() for path in already}
         there = [path for path in self.read() if path.resolve() not in named_already]
@@ -62,7 +62,7 @@ class Files(Struct, frozen=True):
 class Beginning(Struct, frozen=True):
     """The settings and the environment that the new file builds on."""
 
-    #: The operator's own settings, from `--settings`.
+    #: The file of `--settings`; without the option an empty document.
     given: Document
     #: The file to write; relative paths start at its directory.
     config: Path
@@ -70,8 +70,8 @@ class Beginning(Struct, frozen=True):
     environ: Mapping[str, str]
 
     def settings(self, document: Document, fresh: Mapping[str, Secret]) -> Settings:
-        """Return the settings in `document`, with the `fresh` keys, which are not stored yet. Raise
-        `ConfigError`.
+        """Return the settings in `document`. References to keys are resolved from the environment
+        and from `fresh`, the keys that no file has yet. Raise `ConfigError`.
         """
         return load_before(document, self.config, {**self.environ, **revealed(fresh)})
 
@@ -90,24 +90,25 @@ class Asked(Struct, frozen=True):
     home: Path | None
     #: The file to write, and the environment files.
     files: Files
-    #: A file with the operator's own settings.
+    #: The file of `--settings`, with which the new file begins.
     settings: Path | None = None
-    #: The contact for the CA.
+    #: The email address that the CA gets as contact.
     email: str | None = None
     #: Whether the client keeps renewing, and certferry only deploys.
     keep_client: bool = False
 
 
 def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, str]) -> Path:
-    """Return the file to write: of `--output`, else of `--config`, else of CERTFERRY_CONFIG, else
-    certferry.toml in the working directory.
+    """Return the path of the file to write, from `--output`, else from `--config`, else from the
+    variable CERTFERRY_CONFIG, else certferry.toml in the working directory.
     """
     return output or config or Path(environ.get(VARIABLE) or NAME)
 
 
 def must_be_free(path: Path, *, force: bool) -> None:
     """Raise `ConfigError` if the file cannot be written, or if the file exists and may not be
-    replaced. `force`, or an untouched file of the Debian package, allows the replacement.
+    replaced. With `force` any file may be replaced, otherwise only an unchanged file of the Debian
+    package.
     """
     if os.path.lexists(path) and not (force or _is_as_packaged(path)):
         hint = Text(
@@ -126,8 +127,8 @@ def must_be_free(path: Path, *, force: bool) -> None:
 
 
 PACKAGED = Path("/usr/share/certferry/certferry.toml")
-"""The Debian package's copy of the file that it installs at /etc/certferry: a file with only
-comments.
+"""The Debian package's copy of the configuration file that the package installs in /etc/certferry.
+The file has only comments.
 """
 
 
@@ -139,8 +140,8 @@ def _is_as_packaged(path: Path) -> bool:
 
 
 def settings_to_begin_with(path: Path | None) -> Document:
-    """Read the operator's own settings; without `path` return an empty document. Raise
-    `ConfigError`, also for a file that declares certificates.
+    """Read the file of `--settings`; without `path` return an empty document. Raise `ConfigError`,
+    also for a file that declares certificates.
     """
     if path is None:
         return Document(None, {})
@@ -152,8 +153,8 @@ def settings_to_begin_with(path: Path | None) -> Document:
 
 
 def env_files_in(given: Document, files: Files, environ: Mapping[str, str]) -> tuple[EnvFile, ...]:
-    """Read the environment files named in the `given` settings. Raise `ConfigError` if the settings
-    have `env_files` without an environment file of `files`.
+    """Read the environment files named in the `given` settings. Raise `ConfigError` for a file that
+    cannot be read, and if `env_files` of the settings omits an environment file of `files`.
     """
     env_files = env_files_of(given, files.config, environ)
     others = files.named(already=[file.path for file in env_files])
@@ -172,11 +173,11 @@ def put(
     environ: Mapping[str, str],
     before: Callable[[Settings], None],
 ) -> tuple[list[Path], list[Path]]:
-    """Write the keys, then the configuration. Return the written paths, and the path of the copy of
-    a replaced configuration. After an error the earlier keys are put back. Raise `ConfigError`, and
-    errors of `before`.
+    """Write the `fresh` keys, then the configuration. Return the written paths, and the path of the
+    copy of a replaced configuration, if any, each as a list.
 
-    `before` is called with the new settings before the configuration file is replaced.
+    `before` is called with the new settings before the configuration file is written. Raise
+    `ConfigError`, and errors of `before`; after an error the file of keys is as before.
     """
     with ExitStack() as at_the_end:
         at_the_end.enter_context(_keys_written(files.keys, fresh))
@@ -192,7 +193,9 @@ def put(
 
 
 def keep(path: Path, fresh: Mapping[str, Secret]) -> None:
-    """Add keys to the environment file `path`, or make the file. Without keys do nothing."""
+    """Add keys to the environment file `path`, or make the file. Without keys do nothing. Raise
+    `ConfigError` if the file cannot be written.
+    """
     if fresh:
         write_private(path, with_assignments(path, fresh))
 

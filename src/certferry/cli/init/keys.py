@@ -1,7 +1,8 @@
-"""The keys for `certferry init`, and the alerts for operators.
+"""Find the keys of accounts for `certferry init`, and choose a channel and a heartbeat.
 
-The configuration refers to keys in the environment. Other keys are taken from another client, or
-asked for and tried at their service. Secret keys stay off the screen and out of the configuration.
+A key comes from the environment, else from another ACME client's files, else from the operator, and
+then the key is tried at its service. The configuration file only refers to keys, by environment
+variable. Secret keys stay off the screen.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ _ASK_AGAIN = (
     errors.TargetAccessDenied,
     errors.ClockWrong,
 )
-"""Errors that other keys, or a correct clock, would prevent. Other errors prove nothing about the
-keys.
+"""Errors of `takes` that other keys, or a correct clock, would prevent. Other errors prove nothing
+about the keys, so the keys are accepted.
 """
 
 Takes = Callable[[NewAccount, Mapping[str, Secret]], bool]
-"""Returns whether a service accepts an account with these keys, and prints the reason for a
-refusal.
+"""Returns whether a service accepts an account with these keys (by environment variable), and
+prints the reason for a refusal.
 """
 
 Missing = tuple[Question, str]
@@ -61,11 +62,11 @@ Missing = tuple[Question, str]
 
 
 class WrittenKey(Struct, frozen=True):
-    """A key as the configuration file refers to it."""
+    """The value of an account's setting in the configuration file, and the key behind the value."""
 
     #: The value in the file: a reference such as `env:NAME`, or a setting that is no secret.
     written: object
-    #: The variable of the key; empty for a setting that is no secret.
+    #: The environment variable of the key; empty for a setting that is no secret.
     name: str = ""
     #: The key itself, if still to be stored.
     fresh: Secret | None = None
@@ -74,9 +75,9 @@ class WrittenKey(Struct, frozen=True):
 class Keys(Struct, frozen=True):
     """An account with references to its keys."""
 
-    #: The account, or None for a skipped optional account.
+    #: The account; None if nothing has to be written for the account, or if it was skipped.
     account: NewAccount | None = None
-    #: Keys to store, by variable.
+    #: Keys to store, by environment variable.
     fresh: Mapping[str, Secret] = struct_field(default_factory=dict)
     #: Unanswered questions.
     missing: tuple[Missing, ...] = ()
@@ -84,27 +85,29 @@ class Keys(Struct, frozen=True):
 
 @dataclass(slots=True)
 class KeyRing:
-    """Finds keys in the environment, with another client, or by asking, and remembers typed
-    keys.
+    """Finds keys in the environment, in another ACME client's files, or by asking, and remembers
+    typed keys.
     """
 
-    #: Environment variables, also from files.
+    #: Environment variables, also from environment files.
     _environ: Mapping[str, str]
-    #: Keys of the other ACME client, by variable.
+    #: Keys of the other ACME client, by certferry's environment variable.
     _inherited: Mapping[str, Secret]
     #: Asks the operator; None: ask nothing.
     _interview: Interview | None
     #: Tries typed keys at their service.
     _takes: Takes
-    #: Typed keys, by variable, for questions asked again.
+    #: The last answer to each question, by the question's variable or text: the answer kept if the
+    #: question is asked again.
     _earlier: dict[str, WrittenKey] = field(default_factory=dict)
 
     def service(self, family: Family, there: Mapping[str, Mapping[str, object]]) -> Service:
-        """Return the service of a family's account. `there` are the declared accounts, by label.
+        """Return the service of a family's account. A family is a kind of account, such as DNS
+        services. `there` are the declared accounts, by label.
 
-        Without an interview, a service with a declared account comes first, then a service with
-        keys, then the usual service. With an interview, the operator chooses, unless only one
-        service has a declared account or keys.
+        Without an interview, return a service with a declared account, else a service with keys,
+        else the usual service. With an interview the operator chooses, unless the family has one
+        service, or one service alone has a declared account or keys.
         """
         services, ask = offered(family), self._interview
         declared = {str(table.get("type", label)) for label, table in there.items()}
@@ -134,9 +137,11 @@ class KeyRing:
         chosen: Mapping[str, str],
         fresh: Mapping[str, Secret],
     ) -> Iterator[tuple[str, Keys]]:
-        """Yield the label of each further account of a family, and the keys still to be written:
-        for each account declared in `there`, and for each other service whose required keys are
-        all found. `chosen` are the labels of the accounts chosen so far, by family's group.
+        """Yield the label, and the account with its keys, of further accounts of a family: of each
+        account declared in `there`, and of each service without one whose required keys are found.
+
+        Skip the account chosen for this family. `chosen` has the label of each family's account, by
+        `Family.group`. For an account declared or chosen already, yield an empty `Keys`.
         """
         services = {service.type: service for service in offered(family)}
         types = {label: str(table.get("type", label)) for label, table in there.items()}
@@ -165,11 +170,11 @@ class KeyRing:
         *,
         optional: bool,
     ) -> Keys:
-        """Return an account with the keys that the account lacks, and ask for keys until the
-        service accepts the typed keys. Without typed keys the service is not asked.
+        """Return an account with the keys that the account lacks. Ask for missing keys until the
+        service accepts the account. Only an account with typed keys is tried at the service.
 
-        `has` are the keys set in the account already, `fresh` the keys of other accounts. An
-        `optional` account may be skipped as a whole; the result then has no account.
+        `has` are the settings that the account has already, `fresh` the new keys of other accounts.
+        An `optional` account may be skipped as a whole; the result then has no account.
         """
         questions = [q for q in service.questions if q.key not in has]
         at_hand = {q.key: self.found(q) for q in questions}
@@ -190,7 +195,9 @@ class KeyRing:
                 return Keys(account, new, tuple(missing))
 
     def found(self, question: Question) -> WrittenKey | None:
-        """Return the key in the environment or with the other client, or None."""
+        """Return the key that answers the question, from the environment, else from the other ACME
+        client. Return None if neither has the key.
+        """
         name = next((name for name in question.names if self._environ.get(name)), None)
         if name is not None:
             return _reference(name)
@@ -207,8 +214,10 @@ class KeyRing:
         optional: bool = False,
     ) -> dict[str, WrittenKey] | None:
         """Ask for keys, read each answer with `parse` (by default `typed_key`), and return the
-        answered keys by setting. Without an interview return no keys. Return None if the operator
+        given keys by setting. Without an interview return no keys. Return None if the operator
         skips the first key of an `optional` account.
+
+        Raise `Back` if the operator goes back at the first question, and `Interrupted`.
         """
         ask = self._interview
         if ask is None or not questions:
@@ -273,14 +282,14 @@ class KeyRing:
 
 
 class _NoAccount(Exception):
-    """The operator skipped the first key of an optional account."""
+    """Raised if the operator skips the first key of an optional account."""
 
 
 def takes(
     start: Beginning, console: Console, account: NewAccount, fresh: Mapping[str, Secret]
 ) -> bool:
-    """Return whether a service accepts an account's keys in a reading call, and print the result
-    (`Takes`). A service that cannot be asked counts as accepting.
+    """Try an account's keys in calls that only read, and print the result. Return False for an
+    error of `_ASK_AGAIN`, and True otherwise, even after another `CertferryError`.
     """
     voice, label = console.voice, account.label
     console.print_stderr([line(voice.say(Text("Checking the keys of {account} …", account=label)))])
@@ -308,12 +317,12 @@ def takes(
 
 
 def account_of(label: str, type_: str, answers: Mapping[str, WrittenKey]) -> NewAccount:
-    """Return the account's table with the given answers."""
+    """Return an account's table for the configuration file, with a setting for each answer."""
     return NewAccount(label, type_, {key: answer.written for key, answer in answers.items()})
 
 
 def fresh_in(answers: Mapping[str, WrittenKey]) -> dict[str, Secret]:
-    """Return the keys that are not stored yet, by variable."""
+    """Return the keys among `answers` that still have to be stored, by environment variable."""
     return {answer.name: answer.fresh for answer in answers.values() if answer.fresh}
 
 
@@ -324,7 +333,9 @@ def label_of(type_: str, there: Mapping[str, Mapping[str, object]]) -> str:
 
 
 def must_not_be_missing(missing: Sequence[Missing], given: Document) -> None:
-    """Raise `ConfigError` with every unanswered question, and the place to write the answers."""
+    """Raise `ConfigError` if questions are unanswered. The error lists the questions, and the hint
+    says where to write the answers.
+    """
     if not missing:
         return
     hint = _hint_of(given) if "env_files" in given.values else _ANYHOW
@@ -338,7 +349,9 @@ def must_not_be_missing(missing: Sequence[Missing], given: Document) -> None:
 
 
 def must_have_a_place(fresh: Mapping[str, Secret], given: Document, client: str) -> None:
-    """Raise `ConfigError` if keys would go into a file that the settings do not name."""
+    """Raise `ConfigError` if keys have to be stored, and the settings in `given` have `env_files`
+    of their own: the new environment file would not be among these files.
+    """
     if fresh and "env_files" in given.values:
         message = Text("{path} names its own env_files, and only {client} has {names}")
         message = message.filled(path=given.path, client=client, names=list(fresh))
@@ -358,8 +371,8 @@ def typed_key(answer: str) -> Secret:
 
 
 def option_of(service: Service, interview: Interview, *, with_type: bool = False) -> Option:
-    """Return a service as an option of a list. With `with_type` the label also shows the type, if
-    the type differs from the service's name.
+    """Return a service as an option of a list, chosen by its name or type. With `with_type` the
+    label also shows the type, if the type differs from the service's name.
     """
     called, type_ = interview.voice.say(service.called), service.type
     label = called
@@ -373,7 +386,7 @@ def _reference(name: str, fresh: Secret | None = None) -> WrittenKey:
 
 
 LABEL = "ops"
-"""The label of the new channel in the file."""
+"""The label of the new channel in the configuration file."""
 VARIABLE = "HEARTBEAT_URL"
 _REFERENCE = f"env:{VARIABLE}"
 
@@ -385,18 +398,18 @@ _WHAT_A_HEARTBEAT_IS = Text(
 
 
 class Alert(Struct, frozen=True):
-    """A channel or a heartbeat, as the operator chose."""
+    """The channel or the heartbeat that the operator chose."""
 
-    #: The channel as in the file; None for a heartbeat.
+    #: The channel's table for the configuration file; None for a heartbeat.
     channel: NewAccount | None = None
-    #: A reference to the heartbeat's URL, or "".
+    #: A reference to the heartbeat's URL; "" for a channel.
     heartbeat: str = ""
-    #: Secrets to store, by variable.
+    #: Secrets to store, by environment variable.
     fresh: Mapping[str, Secret] = struct_field(default_factory=dict)
 
 
 class Alerts(Struct, frozen=True):
-    """Asks for a channel and a heartbeat, and tries both."""
+    """Asks for a channel and a heartbeat, and tries each by a message or a ping."""
 
     #: The settings that the new file builds on.
     start: Beginning
@@ -409,7 +422,9 @@ class Alerts(Struct, frozen=True):
 
     def channel(self, kept: Alert | None) -> Alert | None:
         """Ask for a channel until a channel takes a test message, or the operator accepts a channel
-        that failed. Return None for no channel. `kept` is the choice from before a step back.
+        that failed. Return None if the operator wants no channel.
+
+        `kept` is the channel chosen before the operator went back, if any.
         """
         services, ask = offered(CHANNELS), self.interview
         options = [option_of(service, ask) for service in services]
@@ -436,9 +451,10 @@ class Alerts(Struct, frozen=True):
 
     def heartbeat(self, kept: Alert | None) -> Alert | None:
         """Ask for the heartbeat's URL until a ping succeeds, or the operator accepts a URL that
-        failed. An empty answer stands for the URL in `kept`. Return None for no heartbeat.
+        failed. An empty answer means the URL in `kept`, if any. Return None for no heartbeat.
 
-        If the environment has the URL, only try the URL; return None if the operator declines.
+        If the environment has the URL, ask for none, and ping this URL. Return None if the ping
+        fails, unless the operator accepts the URL.
         """
         if self.start.environ.get(VARIABLE):
             there = Alert(heartbeat=_REFERENCE)
@@ -457,8 +473,9 @@ class Alerts(Struct, frozen=True):
                 return alert
 
     def _is_meant(self, works: Callable[[Alert], bool], alert: Alert) -> bool:
-        """Try an alert, and return whether to use the alert. If the test message or ping fails, ask
-        the operator; for a wrong setting (`ConfigError`) return False without asking.
+        """Try a channel or a heartbeat by `works`, and return whether to use the alert. If `works`
+        returns False or raises `CertferryError`, ask the operator. After a `ConfigError`, a wrong
+        setting, return False without asking.
         """
         try:
             if works(alert):

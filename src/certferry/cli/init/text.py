@@ -17,8 +17,8 @@ from certferry.present.layout import Line, Span, TextTable, Tone, line, visible,
 from certferry.text import Text
 
 _SHOWN = 3
-"""The most certificates or domains that a sentence names; more are counted. Of a certificate's
-names, the sentence shows this many.
+"""The most certificates or domains that a sentence lists: for more, the sentence gives the number.
+Also the most names that a sentence lists of one certificate.
 """
 
 INTRODUCTION = 79
@@ -32,8 +32,9 @@ def found(
     voice: Voice,
     numbered: Sequence[str] = (),
 ) -> TextTable:
-    """Render a row for each domain: the kind, the certificate, the account if several have domains,
-    and the zone in the DNS account of `service`. Domains in `numbered` get their numbers, from 1.
+    """Render a row for each domain: the kind and the state of the certificate, the account if there
+    are several, and the zone if a DNS account (of `service`) was read. Domains in `numbered` come
+    first, with their numbers from 1.
     """
     listed = [(target, domain) for target in places.targets for domain in target.domains]
     positions = {name: position for position, name in enumerate(numbered)}
@@ -96,8 +97,9 @@ def grouped(grouping: proposals.Grouping, certificates: Sequence[Sequence[str]])
 
 
 def may_be_followed(certificate: OldCertificate, doubt: Text) -> Text:
-    """Return the question whether to follow a client's notes that another user could change. The
-    question shows the command in the notes.
+    """Return the question whether to take over the copies and the command that the client's file
+    notes for a certificate, although another user could change this file (`doubt`). The question
+    shows the command.
     """
     message = Text(
         "{doubt}. Should certferry write {name} to {directory} as {user}, as the client's"
@@ -119,7 +121,7 @@ def may_be_followed(certificate: OldCertificate, doubt: Text) -> Text:
 
 def left_out(proposal: proposals.Proposal, asked_for: Collection[str] = ()) -> Iterator[Text]:
     """Yield a sentence for each reason to leave names out of the proposal, then the remarks about
-    their certificates. Names in `asked_for` are passed over.
+    the certificates of these names. Skip the names in `asked_for`.
     """
     others = [entry for entry in proposal.left_out if entry.name not in asked_for]
     for reason in dict.fromkeys(entry.reason for entry in others):
@@ -154,8 +156,8 @@ def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> 
         return
     heading = Text("Switch off in {client}, or the client keeps renewing:", client=client)
     if not home.renews_by_itself:
-        # The lines are then commands to remove. Under the first heading a reader could run such a
-        # command, and the client would issue a certificate.
+        # This client renews only if a crontab or a script runs the command on each line. Under the
+        # first heading a reader could run the command, and the client would issue a certificate.
         heading = Text(
             "Remove from every crontab, timer and script, or {client} keeps renewing:",
             client=client,

@@ -1,5 +1,6 @@
-"""The interview of `certferry init`: find keys, read the accounts, propose certificates, write
-files.
+"""The steps of `certferry init`: find keys, read the accounts, propose certificates, write files.
+
+In an interview the operator answers questions, and may go back to earlier questions.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from certferry.config.certificates import MOST_NAMES
 from certferry.config.env_files import fill_in
 from certferry.config.model import Settings
 from certferry.config.propose import Preamble, text_of, with_accounts, with_keys
-from certferry.config.values import DIRECTORIES, directory_url, email_address
+from certferry.config.values import (
+    DIRECTORIES,
+    NEED_EXTERNAL_ACCOUNT,
+    directory_url,
+    email_address,
+)
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.discovery import proposal as proposing
 from certferry.core.discovery.inventory import FoundDomain
@@ -38,20 +44,15 @@ from certferry.wiring.machine import old_home
 from certferry.wiring.settings import offered
 from certferry.wiring.workspace import Workspace, who_runs
 
-NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
-"""Directories of CAs that require an external account (RFC 8555 §7.3.4). A takeover cannot keep
-such a CA, because other clients do not reveal the account's key.
-"""
-
 SIGNS_OF_LIFE = 50
-"""The number of domains between two progress messages. A CDN answers for ten domains a second
-(docs/facts/qiniu.md §9).
+"""The number of domains between two progress messages: about five seconds, because a CDN answers
+for ten domains a second (docs/facts/qiniu.md §9).
 """
 
 
 def run(asked: files.Asked, context: CommandContext, interview: Interview | None) -> Exit:
-    """Write a configuration, and return the exit code. Without an interview ask nothing. Raise
-    `ConfigError`, errors of the accounts, and `Interrupted`.
+    """Write a configuration. Return OK, also if the operator declines. Without an interview ask
+    nothing. Raise `ConfigError`, errors of the accounts, and `Interrupted`.
     """
     return _Wizard(asked, context, interview).to_the_end()
 
@@ -68,7 +69,8 @@ class _Wizard:
         self._now = datetime.now(UTC)
         self._client = asked.client or ""
         self._environ = asked.files.environment(context.console.environ)
-        # Answers from before a step back. `_chosen` is None until domains were chosen once.
+        # The last answers, for questions that are asked again after the operator went back.
+        # `_chosen` is None until the operator has chosen domains.
         self._chosen: frozenset[str] | None = None
         self._channel: keys.Alert | None = None
         self._heartbeat: keys.Alert | None = None
@@ -163,15 +165,15 @@ class _Wizard:
         return replace(answers, services={**answers.services, family.group: service})
 
     def _find_keys(self, ring: keys.KeyRing, family: Family, answers: Answers) -> Answers:
-        """Find the keys of the family's account that the given settings lack. If the account serves
-        another family too, its keys are already known.
+        """Add the account of a family, with the keys that the given settings lack. An account
+        already added for another family, such as one for DNS and CDN, needs no more keys.
         """
         there, service = self._given.tables("accounts"), answers.services[family.group]
         label = keys.label_of(service.type, there)
         labels = {**answers.labels, family.group: label}
         if label in answers.labels.values():
             return replace(answers, labels=labels)
-        # In a takeover the certificates may go to files only, so a target account is optional.
+        # The certificates of another client may go to files only, so a target account is optional.
         optional, has = self._home is not None and family is TARGETS, there.get(label, {})
         keys_found = ring.account(service, label, has, answers.fresh, optional=optional)
         missing = (*answers.missing, *keys_found.missing)
@@ -212,13 +214,16 @@ class _Wizard:
         return self._interview.ask_for(question, email_address)
 
     def _settings(self, answers: Answers) -> Settings:
-        # The new file does not exist yet, so mistakes are reported for the file of `--settings`.
+        # The new file does not exist yet, so error messages name the file of `--settings`.
         return self._start.settings(with_accounts(self._given, answers.accounts), answers.fresh)
 
     # the domains and zones
 
     def _look(self, answers: Answers) -> Answers:
-        """Read the accounts, and name the client's certificates by their lineages in the state."""
+        """Read the zones and domains of the accounts. Give each of the other client's certificates
+        the name under which the state already has the certificate (`as_remembered`). Leave out the
+        further accounts that are unreadable or without domains.
+        """
         # Report mistakes in the settings before reading any account.
         with_keys(self._given, answers.accounts)
         settings, home, dns = self._settings(answers), self._home, answers.dns
@@ -245,8 +250,8 @@ class _Wizard:
     def _target(
         self, accounts: VendorAccounts, settings: Settings, label: str, *, is_further: bool
     ) -> proposing.TargetAccount | None:
-        """Read a target account's domains; `None` for a further account that cannot be read, or has
-        no domains.
+        """Return a target account with its domains. Return None for a further account that cannot
+        be read, or has no domains; for the chosen account raise `DeployError` or `ConfigError`.
         """
         try:
             domains = proposing.as_nested(self._survey(accounts, label))
@@ -264,8 +269,8 @@ class _Wizard:
 
     @contextmanager
     def _kept(self, answers: Answers) -> Iterator[None]:
-        """If the `with` block raises `CertferryError`, store the typed keys, so the next interview
-        starts with these keys.
+        """If the `with` block of an interview raises `CertferryError`, store the new keys, so the
+        next interview starts with these keys.
         """
         try:
             yield
@@ -293,14 +298,15 @@ class _Wizard:
     # the choices
 
     def _choose_domains(self, answers: Answers) -> Answers:
-        """Show the domains, and ask which get certificates. By default, and without a question,
-        these are the domains that serve HTTPS.
+        """Show the domains, and ask which of them get certificates. The default is the operator's
+        earlier choice, else the domains that serve HTTPS. If no question is needed, choose the
+        domains that serve HTTPS.
         """
         ask, offered_ones = self._interview, self._offered(answers)
         usual = proposing.with_https(offered_ones)
         off = [domain.domain for domain in offered_ones if proposing.has_https_off(domain)]
-        # The certificates of another ACME client already have names, so ask only about domains
-        # whose HTTPS would be switched on.
+        # Certificates taken over from another ACME client have their names already, so the operator
+        # only has to decide about domains whose HTTPS would be switched on.
         is_asked = ask is not None and (off or (len(offered_ones) > 1 and answers.home is None))
         on = (domain.domain for domain in offered_ones if domain.domain in usual)
         numbered = [*dict.fromkeys((*on, *off))]  # two accounts may list a domain
@@ -319,8 +325,8 @@ class _Wizard:
         return replace(answers, wanted=self._chosen)
 
     def _show_domains(self, answers: Answers, numbered: Sequence[str]) -> None:
-        """Print the domains of the account, the `numbered` domains first. Under `-q` print the
-        domains only if there are `numbered` domains.
+        """Print the domains of the target accounts, the `numbered` domains first. Under `-q` print
+        the domains only if some are `numbered`, for a question.
         """
         if not answers.places.domains or not (numbered or not self._context.quiet):
             return
@@ -333,7 +339,9 @@ class _Wizard:
         )
 
     def _offered(self, answers: Answers) -> list[FoundDomain]:
-        """Return the domains that can get certificates; in a takeover, only covered domains."""
+        """Return the domains that can get certificates. In a takeover these are the domains that
+        the other client's certificates cover.
+        """
         places, home = answers.places, answers.home
         if home is None:
             return [
@@ -347,7 +355,9 @@ class _Wizard:
         ]
 
     def _choose_grouping(self, answers: Answers) -> Answers:
-        """Ask how domains share certificates, unless all groupings give the same certificates."""
+        """Ask how domains share certificates, if this is an interview, certferry takes over no
+        certificates, and the groupings differ in their certificates.
+        """
         ask = self._interview
         if ask is None or answers.home is not None:
             return answers
@@ -357,7 +367,8 @@ class _Wizard:
                 answers.places, MOST_NAMES, answers.wanted, grouping
             )
             names = tuple(certificate.names for certificate in made.certificates)
-            # If two groupings give the same certificates, offer the grouping with plainer words.
+            # If two groupings give the same certificates, offer the grouping without wildcards in
+            # its description.
             if names not in ways or grouping is proposing.Grouping.NAMES:
                 ways[names] = grouping
         if len(ways) == 1:
@@ -372,8 +383,9 @@ class _Wizard:
     # the proposal
 
     def _propose(self, answers: Answers) -> Answers:
-        """Propose certificates, and render the file. Unless the given settings choose a CA, the
-        file names the usable CA of most of the client's certificates, else Let's Encrypt.
+        """Propose certificates, and render the configuration file. Unless the given settings choose
+        a CA, the file names the CA of most certificates that certferry takes over, else Let's
+        Encrypt. A CA that certferry cannot use (`_is_usable`) does not count.
         """
         proposal, directory = self._proposal(answers), answers.directory
         taken = () if answers.home is None else answers.home.taken_over_by(proposal)
@@ -383,7 +395,7 @@ class _Wizard:
             directory = counted.most_common(1)[0][0] if counted else directory
         in_force = directory or self._settings(answers).acme.directory
         for earlier in dict.fromkeys(directories):
-            if earlier != in_force:  # CAA may pin the names to the earlier CA
+            if earlier != in_force:  # CAA records may allow the earlier CA only
                 message = Text(
                     "earlier certificates are from {earlier}; the next are from {directory}"
                 )
@@ -406,7 +418,9 @@ class _Wizard:
         )
 
     def _warn_of_hooks(self, home: OldHome) -> None:
-        """Warn of hooks that the client ran for a service, if the service's keys are missing."""
+        """Warn of each service to which a hook of the other client deploys. The caller has found no
+        target account, so certferry lacks keys for every such service.
+        """
         hooks = [hook for certificate in home.certificates for hook in certificate.installed.runs]
         for offer in offered(TARGETS):
             service = proposing.Service(offer.called, offer.command_words)
@@ -438,8 +452,9 @@ class _Wizard:
         )
 
     def _as_allowed(self, certificate: OldCertificate) -> OldCertificate:
-        """Return a client's certificate. If another user could change the client's notes, leave out
-        the copies and commands in the notes, unless the operator agrees; `--yes` does not agree.
+        """Return the other client's certificate, with the copies and commands that the client's
+        files note for it. If another user could change these files, leave out the copies and
+        commands, unless the operator agrees in the interview.
         """
         if certificate.doubt is None or not certificate.installed.directory:
             return certificate
@@ -451,12 +466,14 @@ class _Wizard:
         return replace(certificate, installed=certificate.installed.not_followed())
 
     def _agree(self, answers: Answers) -> Answers:
-        """Show the file, and ask whether to write it. After a no, offer other domains or keys."""
+        """Show the file, and ask whether to write the file. After a no, ask whether to choose the
+        domains again or type other keys, if either was asked before, and raise `Back` for this.
+        """
         ask = self._interview
         if ask is None:
             return answers
         settings, shown = with_keys(self._given, answers.accounts).strip(), answers.text
-        if settings:  # The given settings may hold a secret, and the operator knows them anyway.
+        if settings:  # The file of `--settings` may hold a secret, so its text is not printed.
             shown = shown.replace(settings, f"# … {self._asked.settings} …")
         self._console.print(line(row) for row in shown.splitlines())
         path = self._asked.files.config
@@ -518,8 +535,8 @@ class _Wizard:
         self._console.print_wrapped(following)
 
     def _plan(self, answers: Answers) -> Exit:
-        """Offer to run `certferry plan`. The files are already written, so the plan's exit code is
-        ignored.
+        """Offer to run `certferry plan`, if certificates were proposed in an interview. Return OK
+        whatever the plan's exit code, because `init` has written its files.
         """
         ask = self._interview
         if ask is None or not answers.proposal.certificates:
@@ -546,7 +563,11 @@ def _no_such_number(answer: str) -> Text:
 
 
 def _is_usable(directory: str) -> bool:
+    """Return whether certferry can go on with the CA that issued the certificates taken over. A CA
+    with external accounts is not usable, because certferry cannot read the external account's key
+    from the other client.
+    """
     try:
-        return directory_url(directory) == directory and directory not in NEEDS_ACCOUNT
+        return directory_url(directory) == directory and directory not in NEED_EXTERNAL_ACCOUNT
     except ConfigError:
         return False

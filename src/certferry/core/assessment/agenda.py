@@ -1,8 +1,8 @@
-"""The agenda, made from what runs stored: a verdict, matters for a person, the next days, and the
-life of each certificate.
+"""The agenda of all certificates: a verdict, matters for a person, the next days, and the life of
+each certificate. All facts come from the records that runs stored.
 
-The concerns are those of `certferry check` (`health.checkup`). The renewals follow the rules of
-`certferry status` (`renewal.due_at`, `rollbacks.replaced_after`).
+Concerns come from `health.checkup`, as in `certferry check`. Moments of renewal follow
+`renewal.due_at` and `rollbacks.replaced_after`, as in `certferry status`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Milestone(StrEnum):
 
     #: certferry renews the certificate.
     RENEWAL = "renewal"
-    #: The last moment to upload.
+    #: The last moment to upload the certificate to a target.
     UPLOAD = "upload"
     #: The certificate expires.
     EXPIRY = "expiry"
@@ -68,14 +68,14 @@ class Life(Struct, frozen=True):
     window: RenewalWindow | None = None
     #: The last moment to upload; `None` if every target has a copy, or demands no validity left.
     upload_until: datetime | None = None
-    #: The first end among the newest certificate and all certificates that places still have, even
-    #: if past.
+    #: The first end, even if past, among the newest certificate and all certificates at the places.
     ends_at: datetime | None = None
-    #: The version in use: among the certificates at the places, the first to end. `None` if another
-    #: tool made that certificate, or if no place has a certificate. Without observed places, the
-    #: newest version.
+    #: The version in use: the first to end among the certificates at the places. `None` if another
+    #: tool made that certificate, or if no place has a certificate. If no place was observed yet,
+    #: the newest version.
     in_use: Version | None = None
-    #: When the certificate in use ends; `None` if no place has a certificate.
+    #: When the certificate in use ends, also if another tool made the certificate; `None` if no
+    #: place has a certificate.
     in_use_until: datetime | None = None
     #: The places observed by runs.
     places: tuple[Sighting, ...] = ()
@@ -141,7 +141,7 @@ class Life(Struct, frozen=True):
 
 
 class Need(Struct, frozen=True):
-    """A matter for a person, and whether a run is the fix."""
+    """A matter for a person, and the run that ends the matter, if any."""
 
     concern: Concern  #: The matter.
     #: The lineages of the run that ends the matter. Empty: a run over all lineages. `None`: no run
@@ -296,10 +296,10 @@ def _end_of(version: Version) -> datetime:
 
 
 def renewal_of(versions: Versions, places: Iterable[Sighting]) -> datetime:
-    """Return when the newest version is renewed.
+    """Return when certferry renews the newest version.
 
-    The moment may come sooner after a rollback. A place was rolled back if the place was last seen
-    serving an earlier version as wanted.
+    After a rollback the moment may come sooner. A place was rolled back if an earlier version was
+    wanted there, and was served when the place was last observed.
     """
     newest, *earlier = versions
     serving = {place.fingerprint for place in places if place.served}
@@ -333,12 +333,14 @@ def _days(coming: Sequence[Coming], now: datetime) -> Iterator[Day]:
 
 
 _NO_RUN_ENDS = frozenset({"drifted"})
-"""The codes of concerns that stay after a run, as drift does under `drift = "warn"`."""
+"""The codes of concerns that no run ends: drift under `drift = "warn"` stays."""
 
 _OF_CLIENTS = frozenset(
     {"ends_soon", "expired", "issuer_expired", "revoked", "certificate", "too_little_life"}
 )
-"""The codes of concerns that end only when the client making the certificate renews."""
+"""If another client makes the certificate: the codes of concerns that end only when the client
+renews.
+"""
 
 _FOR_ALL = frozenset({"run_missing", "run_overdue"})
 """The codes of concerns ended by a run over all certificates."""

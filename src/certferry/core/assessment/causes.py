@@ -1,15 +1,16 @@
-"""Causes: the concerns of a checkup or of a run, grouped by what an operator has to fix.
+"""Causes. A cause joins all concerns (matters for a person) that an operator ends by one fix.
 
-An account with a refused key stops twenty certificates; `checkup` finds twenty concerns, and later
-twenty certificates that end soon. `causes_of` returns one cause for all forty:
+For example, an account refuses the key, so twenty certificates stay undeployed. `checkup` finds
+twenty concerns, and later twenty more about certificates that end soon. `causes_of` returns one
+cause for all forty:
 
     cause = causes_of(checkup.concerns)[0]
     cause.problem.message   # why, and cause.problem.hint: how to fix the cause
     cause.lineages          # the twenty certificates
     cause.deadline          # the first of the twenty ends
 
-A cause is derived from concerns whenever a screen needs the cause, and is never stored. Every
-concern belongs to exactly one cause. `causes_of_run` does the same for the steps of a run.
+Causes are never stored, but derived from the concerns whenever they are shown. Every concern
+belongs to exactly one cause. `causes_of_run` makes causes of the steps of a run.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ _CHAIN = (
     "ends_soon",
     "expired",
 )
-"""The codes of consequences of an earlier failure, in the order in which they appear."""
+"""The codes of concerns that follow from an earlier failure, in the order in which the concerns
+appear with time.
+"""
 
 OF_ACCOUNTS = frozenset(
     error.code for error in (errors.TargetAccessDenied, errors.TargetUnavailable, errors.ClockWrong)
@@ -55,19 +58,20 @@ _OF_RUNS = frozenset({"run_missing", "run_overdue", errors.StateUnavailable.code
 """The codes of concerns that explain why runs renew and deploy nothing."""
 
 _EXPLAIN_NOTHING = frozenset({"drifted", "files_gone", "revocation_begun", "revoked", UNDECLARED})
-"""The codes of concerns that leave renewals and deployments as they are."""
+"""The codes of concerns that do not prevent renewals and deployments."""
 
 _NAMES = frozenset({"domain", "lineage", "name", "names", "path", "record", "zone"})
-"""The places in a sentence that name what a cause touches, and not the cause."""
+"""The names of a sentence's values that say which subject is affected, and not what is wrong."""
 
 
 class Cause(Struct, frozen=True):
-    """What an operator has to fix, with everything that follows from the cause."""
+    """A problem that an operator has to fix, with all concerns that come from the problem."""
 
     #: The problem of the first concern, with the worst severity and the earliest `since` of
     #: `everything`.
     problem: Problem
-    #: The lineage, target, domain, channel and host, each only if all `concerns` share the value.
+    #: The lineage, target, domain, channel and host that all `concerns` share; each is empty if the
+    #: concerns differ.
     subject: Subject
     #: The concerns with this cause, worst first.
     concerns: tuple[Concern, ...]
@@ -128,7 +132,7 @@ class Severities(Struct, frozen=True):
 
     def of(self, problem: Problem, about: Subject) -> Severity:
         """Return the severity of the cause with the problem's code at `about`, or at the problem's
-        own subject. Without such a cause, return the severity of the problem.
+        own subject. If there is none, return the severity of the problem.
         """
         names = [about.domain, about.target, about.channel, problem.subject]
         if not about.domain:  # another domain of the certificate may have another cause
@@ -180,8 +184,8 @@ def causes_of(concerns: Iterable[Concern]) -> tuple[Cause, ...]:
 
 
 def _worst_first(cause: Cause) -> tuple[object, ...]:
-    """Return the key by which causes sort: by `urgency`, as a concern with the cause's problem and
-    deadline. Among equally urgent causes without a deadline, causes of more certificates come
+    """Return the key by which causes sort: by the `urgency` of a concern with the cause's problem
+    and deadline. Among equally urgent causes without a deadline, causes of more certificates come
     first.
     """
     reach = 0 if cause.deadline else min(-len(cause.lineages), -1)
@@ -192,7 +196,7 @@ def _worst_first(cause: Cause) -> tuple[object, ...]:
 
 
 def causes_by_lineage(causes: Iterable[Cause]) -> dict[str, Cause]:
-    """Return for each certificate the first of the causes that touch the certificate."""
+    """Return, by lineage, the first of the causes that affect the lineage's certificate."""
     first: dict[str, Cause] = {}
     for cause in causes:
         for lineage in cause.lineages:
@@ -245,14 +249,15 @@ def is_not_done(step: StepOutcome) -> bool:
 
 
 Key = tuple[object, ...]
-"""Equal for concerns with the same cause."""
+"""A value that is equal for all concerns with the same cause."""
 
 
 def key_of(concern: Concern) -> Key:
     """Return the key by which `causes_of` groups concerns that no other concern explains."""
     problem, about = concern.problem, concern.subject
     message = problem.message
-    # A call left out after an earlier failure has a sentence around the earlier failure's sentence.
+    # If a call is left out because an earlier call failed, the sentence contains the earlier
+    # sentence.
     while isinstance(earlier := message.values.get("earlier"), Text):
         message = earlier
     is_of_account = problem.code in OF_ACCOUNTS and bool(about.target)
@@ -277,8 +282,8 @@ def _shared_words(message: Text, own: Collection[str]) -> Hashable:
 def _explained(
     chain: Iterable[Concern], explaining: Mapping[tuple[str, str], Key], of_runs: Key | None
 ) -> Iterator[tuple[Concern, Key]]:
-    """Yield each consequence of a lineage with the key of its cause. Without another cause, the
-    first consequence in the chain is the cause of the rest.
+    """Yield each consequence of a lineage with the key of the cause. If no failure explains the
+    consequences, the first consequence in the order of `_CHAIN` is the cause of the others.
     """
     root: Concern | None = None
     for concern in sorted(chain, key=lambda concern: _CHAIN.index(concern.problem.code)):
@@ -293,13 +298,14 @@ def _explained(
 def _explanation(concern: Concern, explaining: Mapping[tuple[str, str], Key]) -> Key | None:
     """Return the key of the failure that explains a consequence; `None` if no failure does.
 
-    A failure at the same domain comes before a failure at the target, and before a failure of the
-    whole lineage. Any failure explains a consequence without a target.
+    The failure is searched at the same domain, then at the same target, then at the whole lineage.
+    A consequence without a target is explained by any failure. `TOO_LITTLE_LIFE` is explained only
+    by a failure of the whole lineage.
     """
     about = concern.subject
     near = [(about.target, about.domain), (about.target, ""), ("", "")]
     if concern.problem.code == ReasonCode.TOO_LITTLE_LIFE:
-        near = near[-1:]  # a certificate is old only if certferry got no newer certificate
+        near = near[-1:]  # a certificate is too old only if no newer certificate was issued
     key = next((explaining[place] for place in near if place in explaining), None)
     return next(iter(explaining.values()), None) if key is None and not about.target else key
 

@@ -1,8 +1,8 @@
-"""The news for each channel: the standing notices that a channel has not been sent.
+"""The messages to each channel: the standing notices that the channel has not been sent yet.
 
-Trouble is sent by cause. The first message names all certificates of the cause, as does each
-reminder. A certificate that joins the cause later waits for the next reminder, unless the
-certificate ends earlier than the others, or no reminder follows.
+All trouble of one cause is sent together, at first and in each reminder. A certificate with later
+trouble of the same cause waits for the next reminder, unless the certificate ends earlier than the
+others, or no reminder follows.
 
 A run stores a `SentNotice` for each notice before sending the message, and removes the `SentNotice`
 if the service refuses. A run killed in between leaves the `SentNotice` stored, so the message is
@@ -26,8 +26,8 @@ from certferry.text import Text
 from certferry.values import replace
 
 A_DAY = timedelta(hours=23)
-"""The time after which trouble is sent again: shorter than a day, because a daily run is late or
-early by minutes.
+"""The time after which trouble is sent again. The time is shorter than a day, because two daily
+runs may be some minutes less than a day apart.
 """
 NEAR_AGAIN = timedelta(hours=6)
 """The time after which trouble near the deadline is sent again, if a run comes by then."""
@@ -38,11 +38,13 @@ minute or more (docs/facts/receivers.md §1)."""
 MINUTE = timedelta(minutes=1)
 
 LONGEST_REST = timedelta(days=2)
-"""The longest wait accepted from a service: a used-up daily quota means a wait until tomorrow."""
+"""The longest wait accepted from a service. With a used-up daily quota, services ask for a wait
+until tomorrow.
+"""
 
 CROWDED = (0, 30)
-"""The minutes at the beginning of which timers all over the world send, and a service refuses
-messages.
+"""The minutes of an hour at the beginning of which timers all over the world send, so services
+refuse messages.
 """
 CROWD = timedelta(seconds=4)  # how long services refuse messages in these minutes
 
@@ -59,7 +61,7 @@ _ORDER = (
 
 
 class Notification(Struct, frozen=True):
-    """A notice to send to a channel."""
+    """A notice to be sent to a channel."""
 
     notice: Notice  #: The notice.
     #: Whether the channel was sent the same trouble before.
@@ -67,7 +69,7 @@ class Notification(Struct, frozen=True):
 
 
 class Dispatch(Struct, frozen=True):
-    """Notifications claimed by a run for a channel."""
+    """The notifications that a run sends to a channel."""
 
     notifications: tuple[Notification, ...]  #: The notifications to send in one message.
     #: The records to store before sending, so another run does not send the notifications again.
@@ -77,7 +79,9 @@ class Dispatch(Struct, frozen=True):
 def dispatch(
     name: str, notices: Sequence[Notice], state: ChannelState, on: Collection[Topic], now: datetime
 ) -> Dispatch:
-    """Return the notifications for a channel with the topics `on`, and the claim to store."""
+    """Return the notifications for the channel `name` with the topics `on`, and the channel's
+    records to store before sending. There are no notifications while `may_be_sent` is false.
+    """
     to_send = tuple(_to_send(name, notices, state.sent_notices, on, now))
     sent_notices = _without_past(state.sent_notices, notices, on)
     if not to_send or not may_be_sent(state, now):
@@ -93,8 +97,8 @@ def dispatch(
 
 
 def having(sent_notice: SentNotice, state: ChannelState) -> ChannelState:
-    """Return the records of a channel with one more notice sent; unchanged if the channel has a
-    record with the notice's key.
+    """Return the channel's records with one more record. Return the records unchanged if one has
+    the same key.
     """
     is_known = sent_notice.key in {stored.key for stored in state.sent_notices}
     return state if is_known else replace(state, sent_notices=(*state.sent_notices, sent_notice))
@@ -103,7 +107,9 @@ def having(sent_notice: SentNotice, state: ChannelState) -> ChannelState:
 def taken_back(
     sent: Iterable[Notification], before: ChannelState, state: ChannelState
 ) -> ChannelState:
-    """Return the records without refused notifications, so a later run sends them."""
+    """Return the `state` of a channel after the service refused the notifications in `sent`. The
+    notices have the records of `before` again, so a later run sends the notifications.
+    """
     were = {sent_notice.key: sent_notice for sent_notice in before.sent_notices}
     are = {sent_notice.key: sent_notice for sent_notice in state.sent_notices}
     for key in (_sent_as(notification.notice) for notification in sent):
@@ -131,7 +137,9 @@ def may_be_sent(state: ChannelState, now: datetime) -> bool:
 
 
 def until_quiet(now: datetime) -> timedelta:
-    """Return how long the busy time at the hour or half hour still lasts; zero at other times."""
+    """Return how long services still refuse messages at this full or half hour; zero at other
+    times.
+    """
     if now.minute not in CROWDED:
         return timedelta(0)
     passed = timedelta(seconds=now.second, microseconds=now.microsecond)
@@ -142,8 +150,8 @@ def again_after(notice: Notice, now: datetime) -> timedelta | None:
     """Return the time after which trouble is sent again; `None` for never."""
     if notice.deadline is not None and notice.deadline - now <= NEAR:
         return NEAR_AGAIN
-    # The first message about a postponed order has the moment of the order. Operators have to wait
-    # until then.
+    # The first message about a postponed order has the moment of the next order. Until then,
+    # operators can only wait.
     return None if notice.problem.code == OrderPostponed.code else A_DAY
 
 
@@ -155,7 +163,7 @@ def _to_send(
     now: datetime,
 ) -> list[Notification]:
     before = {sent_notice.key: sent_notice for sent_notice in sent_notices}
-    # Trouble of a channel is for the other channels: the channel refuses messages.
+    # A channel that refuses messages is trouble for the other channels to report.
     standing = {notice.key: notice for notice in notices if notice.subject.channel != name}
     to_send = [
         Notification(notice)
@@ -180,8 +188,8 @@ def _to_send(
 
 
 def by_cause(troubles: Iterable[Notice]) -> Iterator[list[Notice]]:
-    """Yield the trouble of each cause, the worst cause first. Trouble that causes the rest comes
-    first, and among equals the first certificate to end.
+    """Yield the trouble of each cause, the worst cause first. Within a cause, the cause's own
+    trouble comes before its consequences, sorted by urgency.
     """
     notices = {notice.subject: notice for notice in troubles}
     concerns = (Concern(each.problem, each.subject, each.deadline) for each in notices.values())
@@ -218,15 +226,15 @@ def _is_trouble(notice: Notice) -> bool:
 def _of_cause(
     members: Sequence[Notice], before: Mapping[Key, SentNotice], now: datetime
 ) -> Iterator[Notification]:
-    """Yield the notifications of a cause: all if a reminder is due, else the trouble that is new
-    and cannot wait for the next reminder.
+    """Yield the notifications of a cause. If a reminder is due, these are all. Otherwise these are
+    the new troubles that cannot wait for the next reminder.
     """
     sent = {notice: moment for notice in members if (moment := _sent_at(notice, before))}
     rests = [rest for notice in members if (rest := again_after(notice, now)) is not None]
     if sent and rests and now - max(sent.values()) >= min(rests):
         yield from (Notification(notice, again=notice in sent) for notice in members)
         return
-    # A notice that was sent with another code did not report this cause.
+    # A notice sent with another code was about another cause.
     codes = {"", members[0].problem.code}
     of_this_cause = [notice for notice in sent if before[notice.key].code in codes]
     new = [notice for notice in members if notice not in sent]
@@ -240,8 +248,8 @@ def _first_end(notices: Iterable[Notice]) -> datetime:
 
 
 def _sent_at(notice: Notice, before: Mapping[Key, SentNotice]) -> datetime | None:
-    """Return when a channel was sent this notice; `None` if the channel was never sent the notice,
-    or if the notice sent began at another moment.
+    """Return when a channel was sent this notice; `None` if the channel was not sent the notice. An
+    earlier notice with the same key began at another moment, and does not count.
     """
     sent = before.get(notice.key)
     return None if sent is None or sent.since != notice.since else sent.at

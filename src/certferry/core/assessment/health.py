@@ -1,8 +1,10 @@
-"""The judgments of `certferry check`: concerns about declared certificates, from stored records.
+"""The judgments of `certferry check`: concerns (matters for a person), found in the records that
+runs stored.
 
 `checkup` asks no service, so a monitor may run a check every few minutes. A certificate's end is
-judged by shares of the lifetime: a certificate of 45 days, renewed on time, has fewer days left
-than the usual warning in days allows (docs/facts/receivers.md §3).
+judged by the share of the lifetime that is left. The usual warnings a fixed number of days before
+the end would also come for a certificate of 45 days that is renewed on time
+(docs/facts/receivers.md §3).
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ critical with 1/`UPLOAD_CRITICAL` left.
 """
 
 RUN_WITHIN = timedelta(hours=48)
-"""If the last run (of two a day) ended longer ago, a missing run is reported."""
+"""If the last run ended longer ago than this, missing runs are reported."""
 
 CLOCKS_DIFFER = timedelta(hours=1)
 """A recorded moment further in the future shows that a clock was or is wrong."""
@@ -58,11 +60,10 @@ UPLOAD_DEADLINE = "upload_deadline"
 """The code of a concern about an upload that is due."""
 
 EARLIER_ENDS = "earlier_ends"
-"""The code of a concern about the end of the certificate in use, whose successor is not served."""
+"""The code of the concern that a certificate in use ends, and the successor is not served yet."""
 
 UNTIL_CORRECTED = frozenset({DnsAccessDenied.code, TargetAccessDenied.code})
-"""Codes of troubles that no run ends. Every run fails until an operator corrects the keys, so the
-trouble is an error, not a warning.
+"""Codes of troubles that are errors at once: every run fails until an operator corrects the keys.
 """
 
 UNJUDGED = frozenset({"clock_off", "none_declared"})
@@ -84,7 +85,7 @@ class Expected(Struct, frozen=True):
 class Recorded(Struct, frozen=True):
     """The state's records of certificates and runs."""
 
-    #: By lineage, newest first; `()` for a lineage with a row written by another program.
+    #: The versions by lineage, newest first; `()` for a lineage with a row of another program.
     versions: Mapping[str, Versions] = field(default_factory=dict)
     sightings: Sequence[Sighting] = ()  #: The last observation of each place.
     notices: Sequence[Notice] = ()  #: The standing notices.
@@ -94,7 +95,7 @@ class Recorded(Struct, frozen=True):
     undeclared: tuple[Undeclared, ...] = ()  #: Stored certificates that the file lacks.
     #: Lineages with files of another client, if the files are on another host.
     sources_elsewhere: frozenset[str] = frozenset()
-    #: When this host's last run began, if no run of the host has ended.
+    #: When this host's last run began, if no run of the host has ever ended.
     begun_at: datetime | None = None
 
     @property
@@ -138,7 +139,9 @@ class Concern(Struct, frozen=True):
 
 
 class Soonest(Struct, frozen=True):
-    """The first certificate to end, among those in force and those that places still have."""
+    """The first certificate to end, among the newest of each lineage and those still served at
+    places.
+    """
 
     lineage: str  #: The lineage's name.
     certificate: Certificate  #: The certificate's facts.
@@ -155,7 +158,7 @@ class Checkup(Struct, frozen=True):
     served: int
     #: The number of places observed by runs.
     places: int
-    soonest: Soonest | None = None  #: `None` without a certificate.
+    soonest: Soonest | None = None  #: The first certificate to end; `None` without a certificate.
 
 
 def checkup(
@@ -179,7 +182,9 @@ def checkup(
 
 
 def _soonest(names: Collection[str], recorded: Recorded) -> Soonest | None:
-    """Return the first certificate to end, leaving out versions replaced at every place."""
+    """Return the first certificate to end. A version that was replaced at every place does not
+    count.
+    """
     missing = {
         (sighting.lineage, sighting.fingerprint)
         for sighting in recorded.sightings
@@ -280,9 +285,9 @@ def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[C
 
 
 def _of_clock(expected: Iterable[Expected], recorded: Recorded, now: datetime) -> Iterator[Concern]:
-    """Yield a warning if the clock is more than an hour behind the latest of these moments: the end
-    of the last run, and the beginning of each declared certificate's newest version. With such a
-    clock, judgments by time cannot be trusted.
+    """Yield a warning if a stored moment is more than `CLOCKS_DIFFER` in the future, so judgments
+    by time cannot be trusted. The moments are the end of the last run, and the beginning of each
+    declared certificate's newest version.
     """
     moments = [] if recorded.last_run is None else [recorded.last_run.ended_at]
     for certificate in expected:
@@ -345,10 +350,11 @@ def _of_certificate(
 def _never_issued(
     expected: Expected, notices: Iterable[Notice], *, has_run: bool
 ) -> Iterator[Concern]:
-    """Yield the concern that a certificate was never issued, with the moment since which issuing
-    fails.
+    """Yield the concern that a certificate was never issued, with the moment since which tries
+    fail.
 
-    After a run, the hint leads to the reason (the CA may hold the order), not to another run.
+    Once a run has ended, the hint says how to find the reason, and no longer asks for a run,
+    because the CA may hold the order.
     """
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
     since = next((trouble.since for trouble in troubles if not trouble.subject.target), None)
@@ -472,8 +478,7 @@ def _warning(
 
 def _left_by_runs(notice: Notice, code: str, *, serves_nothing: bool = False) -> Concern:
     """Return trouble left by a run; usually as a warning, because the next run may end the trouble.
-    The trouble is an error if no run ends the trouble (`UNTIL_CORRECTED`), and if the place serves
-    no certificate.
+    `UNTIL_CORRECTED`, and trouble at a place that serves nothing, are errors.
     """
     is_error = serves_nothing or code in UNTIL_CORRECTED
     severity = Severity.ERROR if is_error else Severity.WARNING

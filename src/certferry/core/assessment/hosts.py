@@ -1,6 +1,7 @@
-"""Problems of hosts that share a state: a wrong clock, a shared name, a host that stays away.
+"""Problems of hosts that share a state: a wrong clock, two machines with one name, a host without
+runs.
 
-A host judges the host's own name, the clock of every host, and whether the other hosts run.
+Each host judges its own name, the clock of every host, and whether the other hosts run.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ the host's work.
 _AWAY = "host_away"
 
 CLOCKS_APART = timedelta(minutes=1)
-"""A host's clock that is wrong by more than this is reported."""
+"""A host's clock is reported if the clock is wrong by more than this."""
 
 
 def of_this_host(
     host: str, now: datetime, ahead: timedelta, other_machine_seen_at: datetime | None
 ) -> Iterator[Problem]:
-    """Yield the problems of this host: a clock off the state's `now` by `ahead`, a shared name."""
+    """Yield the problems of this host: a clock that is `ahead` of the state's clock (which says
+    `now`), and another machine that ran under the host's name at `other_machine_seen_at`.
+    """
     yield from _of_clock(host, now, ahead)
     if other_machine_seen_at is not None and now - other_machine_seen_at <= AWAY:
         message = Text(
@@ -67,8 +70,8 @@ def away_since(host: HostRecord, now: datetime) -> datetime | None:
     """Return when a host began to count as away: `AWAY` after the end of the host's last run.
     Return `None` if the host is not away.
 
-    If a run is in progress, the beginning of the run counts. A host that has never run is never
-    away, because the host has no schedule to miss.
+    The beginning of a run counts if the run is in progress, or if no run of the host has ended. A
+    host that has never begun a run is never away, because the host has no schedule to miss.
     """
     ended = host.seen_at if host.last_run is None else host.last_run.ended_at
     last = max(filter(None, (ended, host.running_since)), default=None)

@@ -32,7 +32,7 @@ class Topic(StrEnum):
     RECOVERED = "recovered"  #: The end of a trouble.
     RENEWED = "renewed"  #: A new certificate.
     DEPLOYED = "deployed"  #: A place that has a new certificate.
-    DEADLINE = "deadline"  #: A certificate that should have been renewed by now.
+    DEADLINE = "deadline"  #: A certificate whose renewal is overdue.
     FOUND = "found"  #: A part of a target that was not read, or drift that stays.
 
 
@@ -61,14 +61,16 @@ Key = tuple[Topic, Subject]
 
 
 class Notice(Struct, frozen=True):
-    """A fact for operators. The notice stands until the fact is over, for an event for `KEPT`."""
+    """A fact for operators. A notice of an event, such as a new certificate, stands for `KEPT`. Any
+    other notice stands until the fact is over.
+    """
 
-    topic: Topic  #: The kind of fact.
+    topic: Topic  #: The topic of the fact.
     subject: Subject  #: The subject of the fact.
     #: When the fact began.
     since: datetime
     problem: Problem  #: The fact in words, with a code and a hint.
-    #: Until when the certificate served now works.
+    #: When the certificate that is served now ends, if that moment matters.
     deadline: datetime | None = None
 
     @property
@@ -111,7 +113,9 @@ REFUSED = "channel_refused"
 """The code of the problem of a channel that refuses messages."""
 
 KEPT = timedelta(days=1)
-"""How long an event is kept for a channel that refuses messages. Trouble is kept until solved."""
+"""How long a notice of an event stands. A channel that refused a message in this time gets the
+notice from a later run.
+"""
 
 _IN_ORDER = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 _BAD = frozenset({Outcome.FAILED, Outcome.REFUSED})
@@ -171,7 +175,7 @@ def _at_host(notice: Notice, host: str) -> Notice:
 
 
 def failed_run(error: CertferryError, before: Notices, now: datetime, *, host: str = "") -> Notices:
-    """Return the notices that stand after a run ended by an error before its report.
+    """Return the notices that stand after an error ended a run before the run had a report.
 
     `host` is the host of the run if hosts share the state.
     """
@@ -232,13 +236,14 @@ def _merged(kept: Iterable[Notice], new: Iterable[Notice], before: Iterable[Noti
 def _stands(
     notice: Notice, reports: Mapping[str, LineageReport], names: Collection[str], now: datetime
 ) -> bool:
-    """Return whether a notice of an earlier run still stands, although this run made no notice with
-    its key.
+    """Return whether a notice of an earlier run stands if this run makes no notice with the same
+    key.
     """
     subject = notice.subject
     if subject.channel:
         return True
-    if subject.lineage not in names:  # trouble of a whole run, too, is over: this run has a report
+    # also trouble of a whole run: the trouble is over, because this run has a report
+    if subject.lineage not in names:
         return False
     report = reports.get(subject.lineage)
     match notice.topic:
@@ -251,22 +256,24 @@ def _stands(
 
 
 def _hides(step: StepOutcome, subject: Subject) -> bool:
-    """Return whether this step, which made no notice about `subject`, leaves open whether an
-    earlier trouble about `subject` is over.
+    """Return whether this step leaves open whether an earlier trouble about `subject` is over. The
+    step itself made no notice about `subject`.
     """
     if step.outcome in _IN_ORDER or step.notice:
         return False
     if step.target is None:
         return True
     if step.target != subject.target:
-        return False  # the certificate came, and a failure at another target has another notice
+        return False  # a failure at another target has a notice of its own
     if step.domain is None:
         return step.action is None or not subject.domain
     return step.domain == subject.domain or not subject.domain
 
 
 def _is_quiet(report: LineageReport) -> bool:
-    """Return whether nothing changed. Most runs change nothing, and should be quick."""
+    """Return whether nothing changed, as in most runs. Then `noticed` skips the lineage if the
+    caller gave no versions.
+    """
     return all(step.outcome is Outcome.UNCHANGED and step.hint is None for step in report.outcomes)
 
 
@@ -288,8 +295,9 @@ def _of_lineage(report: LineageReport, versions: Versions, now: datetime) -> Ite
 
 
 def _waits_too_long(step: StepOutcome, versions: Versions, now: datetime) -> bool:
-    """Return whether the step's order is held beyond the moment at which the renewal is overdue.
-    Without a usable certificate, return whether the order is held for more than `WITHOUT_ANY`.
+    """Return whether the step is an order held so long that the renewal will be overdue. Without a
+    certificate, or with a revoked certificate, return whether the order is held for more than
+    `WITHOUT_ANY`.
     """
     until = step.held_until
     if until is None:
@@ -300,7 +308,7 @@ def _waits_too_long(step: StepOutcome, versions: Versions, now: datetime) -> boo
 
 
 def end_of_served(step: StepOutcome, ends: Sequence[datetime]) -> datetime | None:
-    """Return the end of the certificate that is probably served after a bad step; `None` if
+    """Return when the certificate ends that is probably served after a failed step; `None` if
     unknown. `ends` are the ends of the stored certificates, the newest first.
     """
     # If issuing failed, the newest version is served; if deploying failed, the version before.
@@ -308,7 +316,7 @@ def end_of_served(step: StepOutcome, ends: Sequence[datetime]) -> datetime | Non
 
 
 def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
-    """Yield notices for new certificates and for the places that have them.
+    """Yield notices about new certificates, and about places that have a new certificate.
 
     A domain has the certificate once verified; a receiver, which has no `VERIFY`, once delivered.
     """
@@ -322,8 +330,8 @@ def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
 
 
 def _is_a_finding(step: StepOutcome) -> bool:
-    """Return whether a person should know of the step: an unread part, information, or drift that
-    stays with advice (`drift = "warn"`).
+    """Return whether a person should know of the step's fact: an unread part of a target, other
+    information, or drift under `drift = "warn"`.
     """
     left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
     # A domain switched off is skipped in every run, so a skip is no news.

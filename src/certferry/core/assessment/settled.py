@@ -1,7 +1,7 @@
 """Places that were found in order after the last run left trouble there.
 
-Runs store their observations. A page of the console observes, too, and stores nothing: `as_seen`
-joins such an observation with the records, as the next run will.
+Only runs store their observations. `as_seen` joins the observation of a page with the records, as
+the next run will.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Seen(Struct, frozen=True):
 def seen_by_statuses(
     statuses: Iterable[LineageStatus], at: datetime
 ) -> Iterator[tuple[Place, Seen]]:
-    """Yield the places of statuses, and for each target of a lineage the place without a domain,
-    which is in order if all domains there are.
+    """Yield the places of statuses. The place with an empty domain stands for all domains of a
+    lineage at a target, and is in order if all of these are.
     """
     for status in statuses:
         whole = defaultdict[str, list[bool]](list)
@@ -62,8 +62,8 @@ def seen_by_plans(plans: Iterable[Plan], at: datetime) -> Iterator[tuple[Place, 
 
 
 def as_seen(recorded: Recorded, settled: Mapping[Place, Seen]) -> Recorded:
-    """Return the records with the settled places as served, and without the trouble that runs left
-    there. `settled` are places found in order since the last run.
+    """Return the records with the settled places as served, and with the trouble there removed.
+    `settled` are places found in order since the last run.
     """
     if not settled:
         return recorded
@@ -90,7 +90,7 @@ def _is_over(notice: Notice, settled: Mapping[Place, Seen]) -> bool:
     about = notice.subject
     if notice.topic not in {Topic.TROUBLE, Topic.FOUND} or not about.lineage or not about.target:
         return False
-    # Trouble without a domain ends only if the account answers: other trouble of a target, such as
-    # a removal that failed, is not seen at domains.
+    # An account that answers ends only trouble of the whole account: domains show nothing of other
+    # trouble of a target, such as a failed removal.
     is_visible = bool(about.domain) or notice.problem.code in OF_ACCOUNTS
     return is_visible and (about.lineage, about.target, about.domain) in settled

@@ -1,4 +1,4 @@
-"""Sightings: whether each observed place had its certificate, and since when."""
+"""Sightings: whether each observed place had the wanted certificate, and since when."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Sighting(Struct, frozen=True):
     served: bool
     #: Since when `served` has this value.
     since: datetime
-    #: The certificate of ours that the most addresses present (or presented last), or that the
-    #: receiver holds.
+    #: The certificate of ours that most addresses present, or that the receiver has. If there is
+    #: none, the certificate of the sighting before.
     fingerprint: str | None = None
     #: The earliest end among the certificates at the place that are not ours.
     other_until: datetime | None = None
@@ -73,8 +73,8 @@ class Sighted(Struct, frozen=True):
 
 
 def sighted(lineage: str, observed: observation.Observation, now: datetime) -> Sighted:
-    """Return the sightings in an observation. Every run calls this function for every lineage, so
-    the function must be quick.
+    """Return the sightings in an observation. Runs call this function for every lineage, so the
+    function must be quick.
     """
     places: dict[Place, Sighting] = {}
     receivers, versions = list[Place](), observed.versions
@@ -130,8 +130,8 @@ def _with_lag(
     domain: observation.ObservedDomain,
     fingerprint: str,
 ) -> Sighting:
-    """Add what keeps a domain from serving the certificate: a missing copy, late addresses, or no
-    certificate at all.
+    """Return the sighting with the reasons why a domain does not serve the certificate:
+    `is_uploaded`, `answered`, `lagging` and `serves_nothing`.
     """
     answered = [a for a in target.served.get(sighting.domain, ()) if a.answered]
     return replace(
@@ -153,7 +153,7 @@ def serves_nothing(target: observation.ObservedTarget, domain: observation.Obser
 def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[Sighting, ...]:
     """Return the sightings to store after a run: `before` updated by what the run has `seen`."""
     earlier = {sighting.place: sighting for sighting in before}
-    # Unread targets, and lineages outside the run, keep their sightings.
+    # Sightings at targets that the run did not read, and of lineages outside the run, are kept.
     after = {
         sighting.place: sighting
         for sighting in before
@@ -175,8 +175,8 @@ def _joined(before: Sighting, now: Sighting) -> Sighting:
 def with_delivered(
     seen: Mapping[str, Sighted], reports: Iterable[LineageReport]
 ) -> dict[str, Sighted]:
-    """Add the deliveries made since the last pass, because the run does not observe receivers
-    again.
+    """Return what the run has `seen`, with the deliveries of the last pass: a run does not observe
+    receivers again after a delivery.
     """
     return {
         report.lineage: _with_delivered(seen[report.lineage], report)

@@ -56,7 +56,7 @@ class Standing(StrEnum):
     # a certificate
     VALID = "valid"  #: Valid, and not due for renewal.
     DUE = "due"  #: Due for renewal, or another reason to order.
-    EXPIRED = "expired"  #: A certificate that a domain should serve has expired.
+    EXPIRED = "expired"  #: The certificate, or another that a domain should serve, has expired.
     MISSING = "missing"  #: There is no certificate yet.
     NOT_NEEDED = "not_needed"  #: Other lineages serve every domain, and there is no certificate.
     UNREADABLE = "unreadable"  #: The certificate's files or records cannot be read.
@@ -79,8 +79,8 @@ _SEVERITIES = {
 }
 
 _URGENT = frozenset({ReasonCode.OVERDUE, ReasonCode.REVOKED, ReasonCode.ISSUER_EXPIRED})
-"""Reasons for a renewal that need a person: clients may refuse the certificate before the next run,
-or only another client can renew.
+"""The reasons for a renewal that make a person necessary: clients may refuse the certificate before
+the next run, or only another client can renew.
 """
 
 
@@ -105,9 +105,9 @@ class DomainStatus(Struct, frozen=True):
     standing: Standing  #: How the domain stands.
     #: The target's id of the bound certificate.
     remote_id: str | None = None
-    #: The last moment at which the target accepts the certificate.
+    #: The last moment at which the target accepts an upload of the certificate.
     upload_deadline: datetime | None = None
-    #: The certificates presented by the domain's addresses.
+    #: The answers of the domain's addresses.
     served: tuple[observation.Served, ...] = ()
     problem: Problem | None = None  #: Why the domain is not in order, or serves an earlier version.
     #: The fingerprint of the certificate that the domain should serve.
@@ -136,7 +136,7 @@ class LineageStatus(Struct, frozen=True):
     version: Version | None
     #: When certferry renews; `None` without a certificate, and if another client or host renews.
     renew_at: datetime | None
-    #: Why the certificate is renewed now, or should have been renewed by another client.
+    #: Why certferry renews the certificate now, or why the renewal by another client is overdue.
     reason: Reason | None
     domains: tuple[DomainStatus, ...]  #: The standing of each domain.
     #: Targets of which other lineages serve every domain, each with the other lineages' names.
@@ -421,7 +421,7 @@ def _standing_when_bound(
 
 
 def with_hold(status: LineageStatus, plan: Plan) -> LineageStatus:
-    """Add a notice if the CA's limits hold the order in `plan`."""
+    """Return the status, with a notice if the CA's limits hold the order in `plan`."""
     held = None if plan.issue is None else plan.issue.when
     if not isinstance(held, HeldUntil) or held.error is None:
         return status
@@ -432,7 +432,9 @@ def with_hold(status: LineageStatus, plan: Plan) -> LineageStatus:
 def with_failures(
     status: LineageStatus, recorded: Recorded, observed: observation.Observation, plan: Plan
 ) -> LineageStatus:
-    """Add the failures that runs left, except at verified domains, and when `plan` tries again."""
+    """Return the status with the failures that runs left, except at verified domains. Each failure
+    has the moment at which `plan` tries again.
+    """
     troubles = recorded.troubles
     own = troubles.get(Subject(status.lineage))
     if own is not None and own.problem.code == UNDECLARED:
@@ -457,7 +459,9 @@ def _with_failure(
     observed: observation.Observation,
     plan: Plan,
 ) -> DomainStatus:
-    """Add the failure of the last try at the domain, or at the domain's target."""
+    """Return the status with the failure of the last try at the domain or at the domain's
+    target.
+    """
     place = (status.target, status.domain)
     notice = troubles.get(Subject(lineage, *place)) or troubles.get(Subject(lineage, status.target))
     located = observed.find(*place)

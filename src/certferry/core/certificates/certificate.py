@@ -1,8 +1,8 @@
 """A certificate's facts, covered names, chain and key, and the moment when renewal is due.
 
-A certificate is due at a moment in the CA's renewal window (RFC 9773). Without a plausible window,
-a certificate is due with a third of the lifetime left, or half of a very short lifetime, as Let's
-Encrypt's integration guide advises for CAs without renewal information.
+`renew_at` says when a certificate is due for renewal: usually at a moment in the CA's renewal
+window (RFC 9773), otherwise with a third of the lifetime left, or half of a very short lifetime.
+Let's Encrypt's integration guide advises these shares for CAs without renewal information.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Certificate(Struct, frozen=True):
 
 
 def covers(name: str, domain: str) -> bool:
-    """Return whether a SAN covers a domain. A SAN covers the same name, and a wildcard also every
-    domain with one label in place of `*` (RFC 6125 §6.4.3).
+    """Return whether a certificate's name covers a domain. A name covers the same domain. A
+    wildcard also covers every domain that has a single label in place of `*` (RFC 6125 §6.4.3).
     """
     if name == domain:
         return True
@@ -69,17 +69,25 @@ def covers(name: str, domain: str) -> bool:
 
 
 def covered_by(names: Iterable[str], domain: str) -> bool:
-    """Return whether any of the SANs covers the domain."""
+    """Return whether any of a certificate's names covers the domain."""
     return any(covers(name, domain) for name in names)
 
 
+def has_names(certificate: Iterable[str], wanted: Iterable[str]) -> bool:
+    """Return whether a certificate has the wanted names. Some CAs add `www.` to a name by
+    themselves; any other name makes the answer False.
+    """
+    has, asked = set(certificate), set(wanted)
+    return asked <= has <= asked | {f"www.{name}" for name in asked}
+
+
 def same_names(names: Iterable[str], others: Iterable[str]) -> bool:
-    """Return whether two certificates are for the same names, whatever their order."""
+    """Return whether two lists contain the same names, in any order."""
     return set(names) == set(others)
 
 
 CERT, CHAIN, FULLCHAIN, PRIVKEY = "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"
-"""The file names of a bundle, as in certbot."""
+"""The names of a bundle's files, as certbot names them."""
 
 
 class CertificateBundle(Struct, frozen=True):
@@ -87,14 +95,14 @@ class CertificateBundle(Struct, frozen=True):
 
     certificate: Certificate  #: The leaf's facts.
     cert_pem: str  #: The leaf as PEM.
-    #: The issuers as PEM, the leaf's issuer first, without the root unless the root signed the
+    #: The issuers as PEM, the leaf's issuer first. The root is left out, unless the root signed the
     #: leaf.
     chain: tuple[str, ...]
     privkey_pem: Secret  #: The private key as PKCS#8 in PEM.
-    #: Whether the key belongs to the leaf; `core.planning.safety` refuses any other bundle.
+    #: Whether the key belongs to the leaf. If not, `core.planning.safety` refuses deployments.
     key_matches: bool
-    #: Whether the leaf has issuers, and each certificate is signed by the next;
-    #: `core.planning.safety` refuses any other bundle.
+    #: Whether issuers follow the leaf, and each certificate is signed by the next. If not,
+    #: `core.planning.safety` refuses deployments.
     chain_complete: bool
     #: The end of validity of the first certificate in `chain`; `None` if `chain` is empty.
     issuer_not_after: datetime | None = None
@@ -111,12 +119,12 @@ class CertificateBundle(Struct, frozen=True):
 
     @property
     def fullchain_digest(self) -> str:
-        """SHA-256 of `fullchain_pem`, in lower-case hex. One leaf may come with several chains."""
+        """SHA-256 of `fullchain_pem`, in lower-case hex; differs for two chains of one leaf."""
         return hashlib.sha256(self.fullchain_pem.encode()).hexdigest()
 
 
 def fingerprint(leaf_der: bytes) -> str:
-    """Return SHA-256 over a DER certificate, lower-case hex."""
+    """Return the SHA-256 of a certificate in DER, in lower-case hex."""
     return hashlib.sha256(leaf_der).hexdigest()
 
 
@@ -136,13 +144,11 @@ def first_of(names: Sequence[str], most: int) -> list[str | Text]:
 
 
 SHORT_LIVED = timedelta(days=10)
-"""A certificate with a shorter lifetime is due after half of the lifetime, any other certificate
-after two thirds, unless the CA names a window.
-"""
+"""A shorter lifetime is very short: renewal is due after half of it, not after two thirds."""
 
 HALF_DAY = timedelta(hours=12)
-"""The time between two runs. In each half of a day, one query asks for a certificate's renewal
-window (docs/facts/letsencrypt.md §3.1).
+"""The time between two scheduled runs. Unless a CA asks for more queries, certferry asks for a
+certificate's renewal window once in each half of a day (docs/facts/letsencrypt.md §3.1).
 """
 
 USUAL_REST = timedelta(hours=6)
@@ -151,10 +157,10 @@ USUAL_REST = timedelta(hours=6)
 """
 
 SHORTEST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(days=1)
-"""The least and the most of a CA's Retry-After that certferry follows (RFC 9773 §4.3.2)."""
+"""The shortest and the longest wait for a CA's Retry-After (RFC 9773 §4.3.2)."""
 
 _DIGITS = 13
-"""How many hex digits of the fingerprint choose the moment in a window: 52 bits fit in a float."""
+"""How many hex digits of the fingerprint choose the moment in a window: a float holds 52 bits."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -163,24 +169,24 @@ class RenewalWindow(Struct, frozen=True):
 
     start: datetime  #: The beginning of the period.
     end: datetime  #: The end of the period.
-    #: The URL of the CA's page with the reason, if any.
+    #: The URL of the CA's page that explains the window, if any.
     page: str | None = None
 
 
 class RenewalInfo(Struct, frozen=True):
     """A CA's answer to a query for renewal information."""
 
-    window: RenewalWindow | None = None  #: `None` if the CA names no window.
+    window: RenewalWindow | None = None  #: The renewal window; `None` if the CA names none.
     #: How long to wait before the next query; `None` if the CA does not say.
     retry_after: timedelta | None = None
 
 
 def plausible_window(leaf: Certificate, window: RenewalWindow | None) -> RenewalWindow | None:
-    """Return a window that is not empty, begins in 1970 or later, and ends when the certificate
-    ends, or before. Return `None` for any other window.
+    """Return the window if the window is plausible: not empty, from 1970 or later, and not beyond
+    the certificate's end. Return `None` for any other window.
 
-    A window before the certificate's life is plausible: a CA asks in this way for another
-    certificate at once (RFC 9773 §4.2).
+    A window before the certificate's life is plausible, because CAs use such a window to ask for
+    another certificate at once (RFC 9773 §4.2).
     """
     if window is None:
         return None
@@ -189,11 +195,12 @@ def plausible_window(leaf: Certificate, window: RenewalWindow | None) -> Renewal
 
 
 def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> datetime:
-    """Return when a certificate is due. For a certificate without a plausible window see above.
+    """Return when a certificate is due for renewal.
 
-    The fingerprint picks a moment in the window, so certificates with the same window spread over
-    the window. The moment comes before the last sixth of the lifetime, or before the last quarter
-    of a very short lifetime, even if the window is later; and not before the lifetime begins.
+    Without a plausible window, this is with a third of the lifetime left, or half of a very short
+    lifetime. In a plausible window, the fingerprint picks the moment, so certificates with the same
+    window are due at different moments. The moment is never before the lifetime begins, and never
+    after a sixth of the lifetime is left (a quarter of a very short lifetime).
     """
     share = 2 if certificate.lifetime < SHORT_LIVED else 3
     left = certificate.lifetime / share
@@ -205,8 +212,8 @@ def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> d
 
 
 def _moment_in(window: RenewalWindow, fingerprint: str) -> datetime:
-    # Runs come twice a day. After a moment in the window's last half day, the next run may come
-    # only after the window.
+    # Runs come twice a day, so the moment lies before the window's last half day. After a later
+    # moment, the next run might come only after the window.
     room = max(window.end - HALF_DAY - window.start, timedelta(0))
     share = int(fingerprint[:_DIGITS], 16) / float(16**_DIGITS)
     return window.start + room * share
@@ -215,9 +222,9 @@ def _moment_in(window: RenewalWindow, fingerprint: str) -> datetime:
 def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
     """Return when the CA may be asked again after a query at `now`.
 
-    The moment comes after the CA's Retry-After, at least `SHORTEST_REST` and at most
-    `LONGEST_REST`, or after `USUAL_REST` without a Retry-After. Unless the CA asked for a time
-    shorter than `USUAL_REST`, the moment also waits for the next half of a day (UTC).
+    The wait is the CA's Retry-After, at least `SHORTEST_REST` and at most `LONGEST_REST`. Without a
+    Retry-After, the wait is `USUAL_REST`. Unless the CA asked for a wait shorter than `USUAL_REST`,
+    the moment also lies in a later half of a day (UTC) than `now`.
     """
     rest = USUAL_REST if retry_after is None else retry_after
     moment = now + min(max(rest, SHORTEST_REST), LONGEST_REST)
@@ -228,7 +235,7 @@ def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
 
 
 def may_ask(kept: datetime | None, now: datetime) -> bool:
-    """Return whether the CA may be asked now. `kept` is the stored `ask_after`.
+    """Return whether the CA may be asked now. `kept` is the stored result of `ask_after`, if any.
 
     A stored moment more than `LONGEST_REST` ahead comes from a wrong clock and is ignored.
     """
@@ -236,18 +243,20 @@ def may_ask(kept: datetime | None, now: datetime) -> bool:
 
 
 NOTICE = timedelta(days=14)
-"""The longest time before the end in which a certificate that another client renews is overdue.
-Most clients renew with a third left (acme.sh, certbot, lego: 30 of 90 days); people renew later."""
+"""A certificate that another client renews is overdue at the earliest this long before the end.
+Most clients renew with a third left (acme.sh, certbot, lego: 30 of 90 days); people renew later.
+"""
 
 
 def is_overdue(certificate: Certificate, now: datetime) -> bool:
-    """Return whether another client should have replaced the certificate by now."""
+    """Return whether another client should have renewed the certificate by now (`overdue_at`)."""
     return now >= overdue_at(certificate)
 
 
 def overdue_at(certificate: Certificate) -> datetime:
-    """Return the moment from which a certificate that another client renews is overdue: with half
-    of the time left that certferry would leave, or `NOTICE` if shorter.
+    """Return the moment from which a certificate that another client renews is overdue. `renew_at`
+    leaves a certificate some time until the end. With half of that time left, or with `NOTICE` left
+    if `NOTICE` is shorter, the certificate is overdue.
     """
     left = certificate.not_after - renew_at(certificate)
     return certificate.not_after - min(left / 2, NOTICE)

@@ -1,4 +1,6 @@
-"""Reasons why clients refuse a chain, and the check of a CA's certificate against the order."""
+"""Reasons why clients refuse a served chain, and the check that a CA issued the certificate that
+certferry ordered.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,11 @@ from certferry.text import LINEAGE, Text
 
 
 class EdgeProblemCode(StrEnum):
-    """The codes of problems at the addresses of a host. Programs read these words in JSON, so they
-    never change.
+    """The codes of problems at the addresses of a host. Programs read the codes in JSON, so a code
+    never changes.
     """
 
-    # a certificate is presented
+    # the address presents a certificate
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     NAME_NOT_COVERED = "name_not_covered"
@@ -41,7 +43,7 @@ class EdgeProblemCode(StrEnum):
     # this machine cannot ask the address
     NO_IPV6 = "no_ipv6"
     NOT_ASKED = "not_asked"
-    # there is no address
+    # the host has no address
     NOT_IN_DNS = "not_in_dns"
     NO_ADDRESS = "no_address"
     RESOLVER_SILENT = "resolver_silent"
@@ -54,32 +56,36 @@ class EdgeProblemCode(StrEnum):
 
 
 _MOST_LISTED = 3
-"""The most names in a sentence: a CDN's own certificate has a hundred."""
+"""How many names a sentence lists at most. A CDN's own certificate may have a hundred names."""
 
 
 class Presented(Struct, frozen=True):
     """A certificate in a served chain."""
 
     fingerprint: str  #: SHA-256 over the DER, in lower-case hex.
-    subject: str  #: The common name, or the whole name without a common name.
+    subject: str  #: The subject's common name, or the subject's whole name without a common name.
     issuer: str  #: The issuer's name, in the form of `subject`.
-    #: The DNS names of a leaf; empty for an issuer (RFC 6125 §6.4).
+    #: The DNS names of a leaf, which clients compare with the host (RFC 6125 §6.4). Empty for an
+    #: issuer.
     names: tuple[str, ...]
     not_before: datetime  #: The beginning of validity.
     not_after: datetime  #: The end of validity.
 
 
 class End(Enum):
-    """How the way from the leaf to a root ends."""
+    """How the certificates of a `Way` end."""
 
-    TRUSTED = "trusted"  #: At a trusted root.
-    SELF_SIGNED_LEAF = "self_signed_leaf"  #: At the leaf, which signed itself.
-    UNTRUSTED_ROOT = "untrusted_root"  #: At a root that clients do not trust.
-    MISSING_ISSUER = "missing_issuer"  #: At a certificate without a presented or trusted issuer.
+    TRUSTED = "trusted"  #: With a root that clients trust.
+    SELF_SIGNED_LEAF = "self_signed_leaf"  #: With a leaf that is signed by its own key.
+    UNTRUSTED_ROOT = "untrusted_root"  #: With a root that clients do not trust.
+    #: With a certificate whose issuer is neither presented nor trusted.
+    MISSING_ISSUER = "missing_issuer"
 
 
 class Way(Struct, frozen=True):
-    """The way from a leaf to a root, as far as issuers were presented or are trusted."""
+    """The certificates on the way from a leaf to a root. The way is incomplete if an issuer is
+    neither presented by the server nor trusted.
+    """
 
     #: Leaf first, each certificate followed by the certificate's issuer.
     certificates: tuple[Presented, ...]
@@ -87,8 +93,11 @@ class Way(Struct, frozen=True):
 
 
 def what_is_wrong(way: Way, host: str, now: datetime) -> Problem:
-    """Return the fault of a chain that clients refuse: the first fault of the leaf, otherwise of
-    the issuers, otherwise `NOT_ACCEPTED`.
+    """Return why clients refuse a chain.
+
+    The leaf's expiry, beginning and names are judged first, then the signatures on the way to a
+    root, then the expiry of issuers. The first fault is returned. Without a fault of these kinds,
+    return `NOT_ACCEPTED`.
     """
     return _of_the_leaf(way.certificates[0], host, now) or _of_its_issuers(way, now)
 
@@ -141,8 +150,8 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
             Text("serve the fullchain: the leaf first, then its issuer certificates"),
         )
     if way.end is not End.TRUSTED:
-        # Servers usually omit the root, so the root is the issuer of the last certificate. A
-        # presented root is its own issuer.
+        # The sentence names the issuer of the last certificate. This is usually the root, because
+        # servers omit the root. A presented root is its own issuer.
         return Problem(
             EdgeProblemCode.UNTRUSTED_ISSUER,
             Text("the issuer {issuer} is not trusted (a staging CA?)", issuer=last.issuer),
@@ -164,7 +173,11 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
 
 
 def without_valid_signer(signers: Sequence[Presented], now: datetime) -> Problem | None:
-    """Return the problem if the leaf has presented signers and all have expired, else `None`."""
+    """Return the problem if all `signers` have expired. Return `None` if one is valid, or without
+    signers.
+
+    `signers` are the presented certificates that signed the leaf.
+    """
     if not signers or any(now <= signer.not_after for signer in signers):
         return None
     return _expired(signers[0], now)
@@ -181,12 +194,12 @@ def _expired(issuer: Presented, now: datetime) -> Problem:
 
 
 SKEW = timedelta(minutes=15)
-"""The tolerated error of this machine's clock: services refuse dates further off
-(docs/facts/qiniu.md §2.3).
+"""The tolerated error of this machine's clock. With a larger error, services refuse requests as
+wrongly dated (docs/facts/qiniu.md §2.3).
 """
 
 _NAMED = 5
-"""The most names in a message: a certificate may have thousands."""
+"""How many names a message lists at most. A certificate may have thousands of names."""
 
 _NOT_KEPT = Text(
     "nothing was kept or deployed. Report it to the CA, or use another CA (`directory` under"
@@ -204,17 +217,22 @@ _CLOCK = Text(
 def must_be_as_ordered(
     bundle: certificate.CertificateBundle, names: Iterable[str], now: datetime
 ) -> None:
-    """Require that a certificate is for exactly `names` and for our key, that leaf and issuer are
-    valid (give or take `SKEW`), and that the issuers follow.
+    """Check a certificate from a CA against the order.
 
-    Raises `CertificateRejected` with the first fault.
+    The certificate must have the ordered `names` (`has_names`), belong to our key, be valid at
+    `now`, and come with a complete chain. The leaf's issuer must not have expired. A clock wrong by
+    up to `SKEW` is tolerated.
+
+    Raises `CertificateRejected` with the first fault found.
     """
     for problem, hint in _faults(bundle, tuple(names), now):
         raise rejected(problem, hint)
 
 
 def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
-    """Return the error for a certificate that differs from the order."""
+    """Return the error for a certificate that differs from the order. `problem` names the
+    difference.
+    """
     return CertificateRejected(
         Text("the CA gave a certificate that was not ordered: {problem}", problem=problem),
         hint=hint,
@@ -225,13 +243,14 @@ def _faults(
     bundle: certificate.CertificateBundle, wanted: tuple[str, ...], now: datetime
 ) -> Iterator[tuple[Text, Text]]:
     leaf, issuer_end = bundle.certificate, bundle.issuer_not_after
-    if not certificate.same_names(leaf.names, wanted):
+    if not certificate.has_names(leaf.names, wanted):
         message = Text("the certificate is for {had}; ordered: {wanted}")
         yield message.filled(had=_few(leaf.names), wanted=_few(wanted)), _NOT_KEPT
     if not bundle.key_matches:
         yield Text("the certificate does not belong to the private key of the order"), _NOT_KEPT
-    # Moments are subtracted: a certificate without an end has the last second of the calendar
-    # (RFC 5280 §4.1.2.5), and adding SKEW to that second would raise `OverflowError`.
+    # `SKEW` is compared with differences of moments, and never added to a moment: a certificate
+    # without an end has the last second of the calendar (RFC 5280 §4.1.2.5), and adding `SKEW` to
+    # that second would raise `OverflowError`.
     if leaf.not_before - now > SKEW or now - leaf.not_after >= SKEW:
         message = Text(
             "the certificate is valid from {begin} to {end}, but this host's time is {now}"

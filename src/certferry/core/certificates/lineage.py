@@ -1,4 +1,6 @@
-"""Lineages: the versions of a certificate, and the labels that mark our uploads at targets."""
+"""The versions of a lineage (the certificates that succeed one another under one name), and the
+labels that mark our uploads at targets.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ class Revocation(Struct, frozen=True):
 
     @property
     def why(self) -> Reason:
-        """Why to issue another certificate, and to deploy the revoked certificate no more."""
+        """The reason to issue another certificate, and to deploy this certificate no more."""
         sentence = Text("the certificate was revoked at {moment}", moment=self.at)
         if not self.is_answered:
             sentence = Text(
@@ -55,19 +57,19 @@ class Revocation(Struct, frozen=True):
 
     @property
     def spoils_key(self) -> bool:
-        """Whether the key was compromised, so the key must be replaced, too."""
+        """Whether the reason is a compromised key, so the next certificate needs a new key."""
         return self.reason is RevocationReason.KEY_COMPROMISE
 
 
 def is_in_progress(revocation: Revocation | None, not_after: datetime, now: datetime) -> bool:
-    """Return whether the revocation of a certificate still valid until `not_after` was begun, and
-    the CA has not accepted the request yet.
+    """Return whether a revocation was begun, and the CA has not accepted the request yet.
+    `not_after` is the certificate's end; for an expired certificate, return false.
     """
     return revocation is not None and not revocation.is_answered and not_after > now
 
 
 class Withdrawal(Struct, frozen=True):
-    """A certificate withdrawn from a domain: a run does not bind the certificate there again."""
+    """A certificate withdrawn from a domain. Runs never bind the certificate there again."""
 
     lineage: str  #: The lineage's name.
     target: str  #: The account's name.
@@ -84,10 +86,10 @@ SHORT = "cf"
 _SLUG = 24
 """The most characters of the lineage's name in a label (docs/facts/qiniu.md §4.1)."""
 _PREFIX = 20
-"""How many hex digits of the fingerprint a label has: 80 bits exclude a chance match."""
+"""How many hex digits of the fingerprint a label has. 80 bits exclude equal labels by chance."""
 _TAG, _SHORT_PREFIX = 7, 12
-"""How many hex digits a short label has for the lineage's name, and how many for the fingerprint.
-The label has 23 characters, a length that every service accepts (docs/facts/qiniu.md §4.1).
+"""How many hex digits of a short label stand for the lineage's name, and how many for the
+fingerprint. Every service accepts the 23 characters of a short label (docs/facts/qiniu.md §4.1).
 """
 
 
@@ -118,15 +120,15 @@ class Version(Struct, frozen=True):
         return self.certificate.fingerprint
 
     def has_expired_issuer(self, now: datetime) -> bool:
-        """Return whether the leaf's signer, as included in the chain, has expired."""
+        """Return whether the leaf's signer is known to have expired."""
         return self.issuer_not_after is not None and self.issuer_not_after <= now
 
     def should_replace(self, bundle: CertificateBundle) -> bool:
         """Return whether a bundle of the same leaf should replace the stored files.
 
-        The bundle should replace files without the leaf's key if the bundle has the key. If both or
-        neither have the key, the bundle should replace an incomplete chain by a complete chain, and
-        an equally complete chain by other issuers.
+        A bundle with the leaf's key replaces files without the key, not the reverse. If both or
+        neither have the key, a complete chain replaces an incomplete chain, not the reverse. If the
+        chains are equally complete, a chain with another digest replaces the stored chain.
         """
         had = (self.key_matches, self.chain_complete)
         has = (bundle.key_matches, bundle.chain_complete)
@@ -150,8 +152,9 @@ Versions = Sequence[Version]
 def version_for(withdrawn: Collection[str], versions: Versions, now: datetime) -> Version | None:
     """Return the version that a domain should serve; `None` without a suitable version.
 
-    The newest version is returned even if expired or revoked. If the newest is `withdrawn`, return
-    the newest of the versions that are neither expired, revoked nor withdrawn.
+    This is the newest version, even if expired or revoked. If the newest version is among the
+    `withdrawn` fingerprints, this is the newest version that is neither expired, revoked nor
+    withdrawn.
     """
     for place, version in enumerate(versions):
         is_good = version.certificate.not_after > now and version.revocation is None
@@ -182,24 +185,24 @@ def labels_of(lineage: str, fingerprint: str) -> tuple[str, ...]:
 
 
 def owner_of(label: str) -> str | None:
-    """Return the part of a label that stands for a lineage; `None` if the label is not ours."""
+    """Return the part of a label that stands for the lineage; `None` if the label is not ours."""
     match = _MARK.fullmatch(label) or _SHORT_MARK.fullmatch(label)
     return None if match is None else match["owner"]
 
 
 def prefixes(lineage: str) -> tuple[str, ...]:
-    """Return the beginnings of a lineage's labels. Other lineages may share a beginning."""
+    """Return how a lineage's labels begin. Another lineage's labels may begin alike."""
     return f"{MARK}-{_slug(lineage)}-", f"{_tag(lineage)}-"
 
 
 def owners(lineage: str) -> frozenset[str]:
-    """Return the parts of labels that stand for a lineage. Several lineages may share a part."""
+    """Return the results of `owner_of` for a lineage's labels. Lineages may share a result."""
     return frozenset((_slug(lineage), _tag(lineage)))
 
 
 def is_owner(lineage: str, label: str) -> bool:
-    """Return whether a label has the lineage's whole name, or the lineage's tag. A label with the
-    beginning of a name may belong to another lineage.
+    """Return whether a label contains the lineage's whole name, or the hash of the name. Return
+    false for a label with only the beginning of the name, which may belong to another lineage.
     """
     owner = owner_of(label)
     is_whole = len(_spelt(lineage)) <= _SLUG and owner == _slug(lineage)

@@ -1,4 +1,4 @@
-"""DNS names as certificates and targets see them: A-labels, wildcards, patterns."""
+"""DNS names in certificates and at targets: one spelling (A-labels), wildcards, and patterns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from certferry.text import Text
 
 WILDCARD = "*."
 CHALLENGE = "_acme-challenge"
-MAX_NAME = 253  # RFC 1035 §2.3.4, in text form without the final dot
+MAX_NAME = 253  # the most characters of a name, without the final dot (RFC 1035 §2.3.4)
 _CHALLENGE_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 _LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
 
@@ -21,8 +21,9 @@ _LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
 def normalise(name: str) -> str:
     """Return a name in certferry's spelling: lower case, A-labels, `*.` for a wildcard.
 
-    Final dots are removed. A leading dot, as some targets write wildcards, becomes `*.`. Raises
-    `ConfigError` for any text but a host name of two labels or more, for example for a URL.
+    Final dots are removed. A leading dot becomes `*.`, because some targets write wildcards with a
+    leading dot. Raises `ConfigError` for any text but a host name of two labels or more, for
+    example for a URL or an IP address.
     """
     stripped = name.strip().rstrip(".")
     if stripped.startswith("."):
@@ -43,8 +44,9 @@ def normalise(name: str) -> str:
 
 
 def zone_name(name: str) -> str:
-    """Return a zone in certferry's spelling. A zone may have any ASCII labels. Raises `ConfigError`
-    if another label is not allowed in internationalised names (IDNA).
+    """Return a zone's name in certferry's spelling: lower case and A-labels, without dots at the
+    ends. ASCII labels are not checked. Raises `ConfigError` if the rules of internationalised names
+    (IDNA) forbid another label.
     """
     labels = name.strip().strip(".").split(".")
     return ".".join(_to_ascii(label, name) for label in labels)
@@ -77,7 +79,7 @@ def _not_a_name(name: str) -> ConfigError:
 
 
 def is_wildcard(name: str) -> bool:
-    """Return whether a name is a wildcard: `*.` and a name."""
+    """Return whether a name is a wildcard: the name begins with `*.`."""
     return name.startswith(WILDCARD)
 
 
@@ -104,8 +106,8 @@ def is_within(name: str, zone: str) -> bool:
 
 
 def suffixes(name: str) -> tuple[str, ...]:
-    """Return a name and the name's parents of at least two labels, longest first. A name of a
-    single label has none, not even the name itself.
+    """Return a name and the name's parents of at least two labels, longest first. The result for a
+    name of a single label is empty.
     """
     labels = name.split(".")
     return tuple(".".join(labels[start:]) for start in range(len(labels) - 1))
@@ -113,15 +115,16 @@ def suffixes(name: str) -> tuple[str, ...]:
 
 STAR = "*"
 _OTHER_SIGNS = re.compile(r"[?\[\]{}!|^]")
-"""Signs with a meaning in the patterns of shells or regular expressions. Patterns here refuse them.
+"""Signs with a meaning in patterns of shells or in regular expressions. certferry refuses patterns
+with these signs, rather than take the signs literally.
 """
 _STARS = re.compile(r"\*+")
 _GLOB = re.compile(r"(?!\.)(?!.*\.\.)[a-z0-9*.-]+(?<!\.)")
 
 
 def is_glob(pattern: str) -> bool:
-    """Return whether a pattern has a star. The patterns for a single domain have none: a name, or
-    `.example.com` for the wildcard domain.
+    """Return whether a pattern has a star. A pattern for a single domain has no star: the domain's
+    name, or `.example.com` for the domain `*.example.com`.
     """
     return STAR in pattern
 
@@ -152,7 +155,9 @@ def _read_glob(text: str, glob: str) -> str:
 
 
 def _in_ascii(label: str) -> str:
-    """Return a label in ASCII. Raises `idna.IDNAError` for a star in a label of another script."""
+    """Return a label in ASCII. Raises `idna.IDNAError` if a non-ASCII label has a star, or is
+    forbidden by IDNA.
+    """
     return label if label.isascii() else idna.encode(label, uts46=True).decode("ascii")
 
 
@@ -177,7 +182,9 @@ def domain_of(pattern: str) -> str:
 
 
 def matches(pattern: str, domain: str) -> bool:
-    """Return whether a pattern matches a domain. A star stands for any text, also with dots."""
+    """Return whether a pattern matches a domain. A star stands for any text, also for no text and
+    for text with dots.
+    """
     if not is_glob(pattern):
         return domain == domain_of(pattern)
     first, *middle, last = pattern.split(STAR)
@@ -201,14 +208,16 @@ def takes_all(wide: str, pattern: str) -> bool:
     """Return whether `wide` matches every text that `pattern` matches."""
     if not is_glob(wide):
         return wide == pattern
-    # `wide` is matched against the pattern as if the pattern were a domain. Only a star of `wide`
-    # can match a star of `pattern`, and the star of `wide` also matches any text in its place.
+    # The pattern is taken as a domain with stars in its name. Only a star of `wide` can match a
+    # star of the pattern, and a star of `wide` matches every text that the pattern's star stands
+    # for.
     return matches(wide, domain_of(pattern))
 
 
 def closeness(globs: Iterable[str], domain: str) -> int:
-    """Return how closely globs describe a domain: 1 + the number of characters besides stars in the
-    matching glob with most, or 0 if no glob matches.
+    """Return how closely globs describe a domain. The result is 0 if no glob matches the domain.
+    Otherwise the result is 1 plus the number of characters, without stars, in the longest matching
+    glob.
     """
     return max((1 + len(g.replace(STAR, "")) for g in globs if matches(g, domain)), default=0)
 
@@ -236,8 +245,8 @@ part of the list at https://publicsuffix.org: China's and some other countries' 
 def registered_domain(name: str) -> str:
     """Return a name's last two labels, or three below a suffix of `_SECOND_LEVELS`.
 
-    The list of suffixes is short, so names of several owners may count as one domain: a count per
-    registered domain may come out too high, but never too low.
+    The table lacks most suffixes, so the names of several owners may count as one registered
+    domain. A count for a registered domain may therefore be too high, but never too low.
     """
     labels = base_name(name).split(".")
     wide = set(labels[-2:-1]) & set(_SECOND_LEVELS.get(labels[-1], "").split())

@@ -1,4 +1,4 @@
-"""Readers of certificates and keys in PEM, with errors in words for people."""
+"""Functions that read and write certificates and keys in PEM. Errors are in words for operators."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ _KINDS = Text("issue a certificate with a common kind of key: RSA, or ECDSA with
 
 _FIRST_YEAR = 1950
 _EARLIEST = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
-"""The earliest moment of a UTCTime (RFC 5280 §4.1.2.5.1). certferry refuses leaves that ended
-earlier, so code may subtract lifetimes and pauses without leaving Python's calendar.
+"""The earliest moment of the date format UTCTime (RFC 5280 §4.1.2.5.1). certferry refuses a leaf
+that ended earlier. So code may subtract lifetimes and pauses from a leaf's end without leaving
+Python's calendar.
 """
 
-_SM2 = {"1.2.156.10197.1.301", "1.2.156.10197.1.501"}  # the curve, the signature (GM/T 0006-2012)
+# OIDs of the curve and the signature (GM/T 0006-2012)
+_SM2 = {"1.2.156.10197.1.301", "1.2.156.10197.1.501"}
 _OBJECT_IDENTIFIER = re.compile(r"\d+(?:\.\d+)+")
 
 _UNREADABLE = (
@@ -46,16 +48,19 @@ _UNREADABLE = (
 
 
 def parse_bundle(fullchain_pem: str, privkey_pem: Secret) -> CertificateBundle:
-    """Read a fullchain (leaf first) and a key; see `parse_chain`, `parse_key` and `bundle_of`."""
+    """Read a fullchain (leaf first) and a key into a bundle. Raises `CertificateError`, as do
+    `parse_chain`, `parse_key` and `bundle_of`.
+    """
     return bundle_of(parse_chain(fullchain_pem), parse_key(privkey_pem))
 
 
 def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
     """Read the leaf and the issuers of a PEM text.
 
-    Self-signed certificates after the first are dropped: clients have the roots. If only roots
-    follow the leaf, the root that signed the leaf stays, as in a small company's CA. Raises
-    `CertificateError` if the text has no certificate, or if a certificate is unreadable.
+    Roots after the leaf (certificates whose subject is their issuer) are dropped, because clients
+    have the roots. If only roots follow the leaf, the root that signed the leaf stays: a company's
+    own CA may sign leaves with the root. Raises `CertificateError` if the text has no certificate,
+    or if a certificate is unreadable.
     """
     with _translating_errors():
         first, *others = _load(fullchain_pem)
@@ -71,7 +76,8 @@ def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
 
 def parse_certificates(pem: str) -> list[x509.Certificate]:
     """Read the certificates of a PEM text. Raises `CertificateError` if the text has no
-    certificate, or if a certificate is unreadable.
+    certificate, or if a certificate's form, subject or issuer is unreadable. Other fields are not
+    checked.
     """
     with _translating_errors():
         certificates = _load(pem)
@@ -85,8 +91,8 @@ def _load(pem: str) -> list[x509.Certificate]:
 
 
 def with_issuer(chain: list[x509.Certificate], bundle_pem: bytes) -> list[x509.Certificate]:
-    """Return a chain followed by the last certificate's issuer from a PEM bundle. Return the chain
-    alone if the bundle lacks the issuer or is unreadable.
+    """Return a chain with one more certificate: the issuer of the last certificate, taken from a
+    PEM bundle. Return the chain unchanged if the bundle lacks the issuer or is unreadable.
     """
     try:
         return chain + _issuer_among(x509.load_pem_x509_certificates(bundle_pem), chain[-1])
@@ -131,8 +137,8 @@ def _translating_errors() -> Iterator[None]:
 
 
 def _kind(exc: UnsupportedAlgorithm) -> Text:
-    """Return the name or number (OID) of a curve or algorithm that the library refused, or a
-    sentence if the library names none.
+    """Return the OID of the curve or algorithm that the library refused, and "SM2" for an OID of
+    SM2. Return a sentence if the library's error has no OID.
     """
     match = _OBJECT_IDENTIFIER.search(str(exc))
     if match is None:
@@ -144,7 +150,7 @@ def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
     """Read a private key. Raises `CertificateError` if the key is unreadable, of an unknown kind,
     or protected by a passphrase.
     """
-    # The library's own message is dropped: a message may quote the key.
+    # The library's message is dropped, because the message may quote the key.
     try:
         return serialization.load_pem_private_key(privkey_pem.reveal().encode(), password=None)
     except TypeError:
@@ -165,8 +171,9 @@ def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
 
 
 def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> CertificateBundle:
-    """Join a leaf, issuers and a key. Raises `CertificateError` if the leaf is not first, or if the
-    leaf's facts or a signature cannot be read (`read_certificate`).
+    """Return the bundle of a leaf, the issuers after the leaf, and a private key. Raises
+    `CertificateError` if the leaf is not first, if the algorithm of a signature is unknown, and if
+    `read_certificate` refuses the leaf.
     """
     leaf, *issuers = certificates
     _must_begin_with_the_leaf(leaf, issuers, key)
@@ -184,16 +191,16 @@ def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> Cer
 
 
 def issuer_end(certificates: list[x509.Certificate]) -> datetime | None:
-    """Return the end of validity of the certificate after the leaf, 1950 at the earliest; `None` if
-    the leaf stands alone.
+    """Return the end of validity of the certificate after the leaf. An end before 1950 is returned
+    as the beginning of 1950. Return `None` if no certificate follows the leaf.
     """
     ends = [issuer.not_valid_after_utc for issuer in certificates[1:2]]
     return next((max(end, _EARLIEST) for end in ends), None)
 
 
 def read_certificate(leaf: x509.Certificate) -> Certificate:
-    """Read a leaf's facts. Raises `CertificateError` if the leaf has no alternative names, or ended
-    before 1950.
+    """Read a leaf's facts. Raises `CertificateError` if the leaf lacks the extension for subject
+    alternative names, or ended before 1950.
     """
     with _translating_errors():
         if leaf.not_valid_after_utc.year < _FIRST_YEAR:
@@ -211,7 +218,7 @@ def read_certificate(leaf: x509.Certificate) -> Certificate:
 
 
 def common_name(subject: x509.Name) -> str:
-    """Return the first common name, or "" without a common name."""
+    """Return the first common name of a subject or an issuer, or "" without a common name."""
     attributes = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(attributes[0].value) if attributes else ""
 
@@ -220,7 +227,8 @@ def _must_begin_with_the_leaf(
     first: x509.Certificate, others: list[x509.Certificate], key: PrivateKeyTypes
 ) -> None:
     """Raise `CertificateError` if the key belongs only to a later certificate, or if the first
-    certificate is a CA's. The check comes before the names are read: an issuer may have no names.
+    certificate is a CA's own. `bundle_of` makes this check before reading names, because the
+    certificate of a CA may have none.
     """
     if not _belongs(key, first) and any(_belongs(key, other) for other in others):
         problem = Text("the chain is in the wrong order: the certificate of the key is not first")
@@ -265,7 +273,9 @@ def _key_type(public_key: object) -> str:
 
 
 def _is_complete(chain: list[x509.Certificate]) -> bool:
-    """Return whether the leaf has issuers, and the next certificate issued each certificate."""
+    """Return whether issuers follow the leaf, and each certificate is signed by the next, which
+    must be the certificate of a CA.
+    """
     pairs = list(itertools.pairwise(chain))
     return bool(pairs) and all(
         _is_issuer(issuer) and _issued_by(child, issuer) for child, issuer in pairs
@@ -276,7 +286,8 @@ def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         child.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
-        # Raises `UnsupportedAlgorithm` if the library does not know the signature's algorithm.
+        # Reading this field raises `UnsupportedAlgorithm` for an unknown algorithm, so an unknown
+        # algorithm does not count as a wrong signature.
         _ = child.signature_hash_algorithm
         return False
     return True

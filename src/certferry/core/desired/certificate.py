@@ -41,8 +41,8 @@ class FileDelivery(Struct, frozen=True):
     """A delivery as four PEM files in a directory."""
 
     directory: str  #: The path of the directory.
-    owner: str | None = None  #: The declared owner of the files.
-    group: str | None = None  #: The declared group of the files.
+    owner: str | None = None  #: The declared owner of the files, if any.
+    group: str | None = None  #: The declared group of the files, if any.
     #: The mode of all files except the key.
     mode: int = MODE
     key_mode: int = KEY_MODE  #: The mode of the key's file.
@@ -100,7 +100,7 @@ class Issuance(Struct, frozen=True):
     profiles: tuple[str, ...] = ()
     #: The CAs, the usual CA first.
     authorities: tuple[Authority, ...] = ()
-    #: Whether to use the key of the previous certificate.
+    #: Whether to use the key of the previous certificate again.
     reuse_key: bool = False
     #: Whether to prove control by DNS records that stay (dns-persist-01).
     dns_persist: bool = False
@@ -120,7 +120,8 @@ _BASE64URL = re.compile(r"(?:[\w-]{4})*(?:[\w-]{2,4}={0,2})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ExternalAccount:
-    """The operator's account at a CA outside ACME (RFC 8555 §7.3.4).
+    """The operator's customer account at a CA. The CA binds certferry's ACME account to the
+    customer account (RFC 8555 §7.3.4).
 
     Raises `ConfigError` if the HMAC key is not base64url.
     """
@@ -165,14 +166,14 @@ class Kind(str):
 
     @property
     def is_target_specific(self) -> bool:
-        """Whether the kind is another word of the target's than `cdn`. Reports then show the kind
+        """Whether the kind is a word of the target other than `cdn`. If so, reports show the kind
         after the domain.
         """
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
 
     def is_about(self, observed: Kind) -> bool:
-        """Return whether a deployment to this kind applies to a domain of the kind `observed`. A
-        deployment to `CDN` also applies to `DCDN`.
+        """Return whether a deployment to this kind applies to a domain of the kind `observed`.
+        `AUTO`, on either side, fits every kind. A deployment to `CDN` also applies to `DCDN`.
         """
         return (
             Kind.AUTO in {self, observed}
@@ -196,7 +197,8 @@ class DesiredHttps(Struct, frozen=True):
 class DesiredDeployment(Struct, frozen=True):
     """A deployment of a certificate to domains of a target, or to a receiver.
 
-    A domain owned by another deployment is left out, even if named or matched here.
+    If several deployments name or match a domain, a single deployment owns the domain, and the
+    others leave the domain out (`core.planning.planner.Claims`).
     """
 
     #: The account's name in the configuration; for a receiver, the kind.
@@ -211,7 +213,7 @@ class DesiredDeployment(Struct, frozen=True):
     delivery: Delivery | None = None
     drift: DriftPolicy = DriftPolicy.REPAIR  #: The reaction to changes by other tools.
     on_failure: OnFailure = OnFailure.KEEP  #: The reaction to edges that refuse the certificate.
-    #: Patterns for further covered domains.
+    #: Patterns for domains besides `domains`, if the certificate covers them.
     globs: tuple[str, ...] = ()
     #: Patterns for domains to leave out.
     exclude: tuple[str, ...] = ()
@@ -223,7 +225,7 @@ class DesiredDeployment(Struct, frozen=True):
 
 
 def delivered(delivery: Delivery) -> DesiredDeployment:
-    """Return the deployment to a receiver. A receiver has no copies to remove (`retire`)."""
+    """Return the deployment to a receiver. A receiver keeps no old copies to retire."""
     if isinstance(delivery, FileDelivery):
         kind, name = Kind.FILES, delivery.directory
     else:
@@ -242,12 +244,12 @@ class DesiredCertificate(Struct, frozen=True):
     """A lineage as declared."""
 
     lineage: str  #: The lineage's name.
-    #: The declared names; the first becomes the common name. With `files`, the names of `offered`.
+    #: The names; the first becomes the common name. With `files`, the names in the files.
     names: tuple[str, ...]
-    #: The account that writes challenge records, unless `dns_zones` has the accounts; or empty.
+    #: The account that writes challenge records; empty if only `dns_zones` has accounts.
     dns: str = ""
     key_type: KeyType = KeyType.EC256  #: The kind of key to order.
-    deployments: tuple[DesiredDeployment, ...] = ()  #: In the order of the file.
+    deployments: tuple[DesiredDeployment, ...] = ()  #: The deployments, in the order of the file.
     #: The files of a certificate made by another client.
     files: PemFiles | None = None
     #: The certificate read from `files`.

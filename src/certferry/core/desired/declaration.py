@@ -1,5 +1,5 @@
-"""Declarations of one lineage by several hosts: a digest for comparison, and the hosts with an
-outdated declaration.
+"""Comparison of the declarations of one lineage by several hosts. A digest shows whether two hosts
+declare alike; if not, the older declaration is outdated.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ TOLERATED = timedelta(hours=1)
 def digest_of_declaration(desired: DesiredCertificate) -> str:
     """Return SHA-256, in lower-case hex, over everything hosts must declare alike.
 
-    Hosts must declare the same key type, issuance, accounts and targets, and the same names unless
-    another client's files give the names. Deliveries to files and commands, and the paths of
-    another client's files, differ by host. Settings at their default are left out, so a release
-    with a new setting computes the same digest.
+    Hosts must declare the same key type, issuance, accounts and targets. Hosts must declare the
+    same names, unless another client's files give the names. Deliveries to files and commands, and
+    the paths of another client's files, may differ by host. Settings at their default are left out,
+    so a release with a new setting computes the same digest.
     """
     text = json.dumps(_as_json(_common(desired)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -76,8 +76,8 @@ def _as_json(value: object) -> object:
 def only_receivers(desired: DesiredCertificate) -> DesiredCertificate:
     """Return the certificate with only the deployments to receivers, and without `files`.
 
-    A run of an outdated declaration orders nothing, and delivers the version in force to this
-    host's receivers.
+    A run with an outdated declaration uses the result: the run orders nothing, and only delivers
+    the version in force to this host's receivers.
     """
     deployments = tuple(deployment for deployment in desired.deployments if deployment.delivery)
     return replace(desired, files=None, deployments=deployments)

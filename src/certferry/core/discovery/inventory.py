@@ -1,4 +1,6 @@
-"""The inventory of accounts, joined with declared, stored and served certificates."""
+"""The inventory of accounts: the domains and certificates there, joined with declarations, stored
+records, and the certificates at the edges (the addresses of a domain).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ class FoundDomain(Struct, frozen=True):
     by_itself: bool = True
     #: The remote id of the bound certificate.
     bound: str | None = None
-    #: Whether the CDN issued the bound certificate, which is missing from the target's list.
+    #: Whether the CDN itself issued the bound certificate. The target's list lacks such a
+    #: certificate.
     is_free: bool = False
     #: Whether the target hides the bound certificate.
     binding_hidden: bool = False
@@ -75,7 +78,9 @@ class FoundZone(Struct, frozen=True):
 
 
 SOON = timedelta(days=30)
-"""A bound certificate that no declaration replaces needs a person within this time of the end."""
+"""If no declaration serves a domain, a bound certificate that ends within this time needs a
+person.
+"""
 
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -140,7 +145,7 @@ class DiscoveredDomain(Struct, frozen=True):
         return min((end for end in ends if end is not None), default=None)
 
     def urgency(self, now: datetime) -> Urgency:
-        """Return how soon the domain needs a person."""
+        """Return how soon the domain needs a person, by the rules in `Urgency`."""
         end = self.not_after
         refused = any(address.answered and not address.valid for address in self.served)
         if refused or (end is not None and end <= now):
@@ -158,14 +163,14 @@ class DiscoveredCertificate(Struct, frozen=True):
     account: str  #: The account's name.
     listed: FoundCertificate  #: The certificate as listed.
     owner: Owner  #: The certificate's owner.
-    #: `None` if the state does not know the certificate.
+    #: The certificate's fingerprint; `None` if the state does not know the certificate.
     fingerprint: str | None = None
     #: The account's domains bound to the certificate.
     bound_to: tuple[str, ...] = ()
 
 
 class Wanted(Struct, frozen=True):
-    """The filters of `discover`; all must match."""
+    """The filters of `certferry discover`. A domain or a certificate must match all of them."""
 
     #: Only domains without a declared certificate, and certificates bound to such domains.
     uncovered: bool = False
@@ -186,7 +191,7 @@ class AccountSurvey(Struct, frozen=True):
 
     #: The account's name in the configuration.
     label: str
-    survey: Survey = field(default_factory=lambda: Survey(()))  #: Empty with `failure`.
+    survey: Survey = field(default_factory=lambda: Survey(()))  #: The survey; empty with `failure`.
     #: The certificates at the addresses of each domain.
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     #: Why the account could not be read at all.
@@ -212,8 +217,9 @@ class Discovery(Struct, frozen=True):
 
     #: The surveyed accounts.
     accounts: tuple[AccountSurvey, ...]
-    domains: tuple[DiscoveredDomain, ...] = ()  #: By `Urgency`, the most urgent first.
-    certificates: tuple[DiscoveredCertificate, ...] = ()  #: By end, the first to end first.
+    domains: tuple[DiscoveredDomain, ...] = ()  #: The domains, the most urgent first (`Urgency`).
+    #: The certificates, the first to end first.
+    certificates: tuple[DiscoveredCertificate, ...] = ()
 
     @property
     def unused(self) -> tuple[DiscoveredCertificate, ...]:
@@ -255,7 +261,7 @@ def discover(
     now: datetime,
     elsewhere: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Discovery:
-    """Join surveys with declarations and records: domains by urgency, certificates by end.
+    """Return the accounts' surveys, joined with the declarations and with the records in `ledger`.
 
     If another client makes a declared certificate, the caller fills in the names. `elsewhere` are
     domains of certificates declared on other hosts, as in `Claims`.
@@ -273,7 +279,8 @@ def discover(
         certificates += listed.values()
         for domain in account.survey.domains:
             served = account.served.get(domain.domain, ())
-            above = WILDCARD + domain.domain.partition(".")[2]  # a wildcard gives the same wildcard
+            # for a wildcard domain, `above` is the domain itself
+            above = WILDCARD + domain.domain.partition(".")[2]
             # The domain serves a certificate of its own, or the wildcard domain's certificate.
             deciding = domain.domain if domain.by_itself else above
             owner = claims.owner(account.label, deciding, domain.kind)

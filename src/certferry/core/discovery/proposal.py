@@ -17,7 +17,7 @@ from certferry.errors import DnsRejected, ZoneNotFound
 from certferry.text import Text
 from certferry.values import replace
 
-_NAMED = 5  # zones, in a message
+_NAMED = 5  # how many zones a message lists
 _NO_ZONE = Text("the account has no zones")
 
 
@@ -70,9 +70,9 @@ _NO_DNS = (Text("Fill in the DNS account that proves the names."),)
 
 
 class Grouping(Enum):
-    """How the domains of a zone share certificates."""
+    """The ways in which the domains of a zone share certificates."""
 
-    #: All domains share a certificate, with a wildcard for several domains below one name.
+    #: All domains share a certificate. Several domains below one name are covered by a wildcard.
     WILDCARD = "wildcard"
     #: All domains share a certificate that has the name of each domain.
     NAMES = "names"
@@ -156,9 +156,8 @@ class TargetAccount(Struct, frozen=True):
 
     #: The account's label.
     label: str
-    domains: tuple[FoundDomain, ...] = ()
-    #: `None` if the service is unknown.
-    service: Service | None = None
+    domains: tuple[FoundDomain, ...] = ()  #: The account's domains.
+    service: Service | None = None  #: The account's service; `None` if unknown.
 
 
 class Places(Struct, frozen=True):
@@ -169,7 +168,7 @@ class Places(Struct, frozen=True):
     #: The zones of the DNS account; `None` if the account cannot list zones: then every name counts
     #: as provable.
     zones: tuple[FoundZone, ...] | None = ()
-    targets: tuple[TargetAccount, ...] = ()
+    targets: tuple[TargetAccount, ...] = ()  #: The target accounts.
 
     @property
     def domains(self) -> tuple[FoundDomain, ...]:
@@ -205,12 +204,16 @@ def obstacle_to(domain: FoundDomain, places: Places) -> Text | None:
 
 
 def has_https_off(domain: FoundDomain) -> bool:
-    """Return whether a deployment would switch HTTPS on; `False` if the binding is hidden."""
+    """Return whether HTTPS is off, so a deployment would switch HTTPS on. Return false if the
+    target hides the binding.
+    """
     return not domain.has_https and not domain.binding_hidden
 
 
 def with_https(domains: Iterable[FoundDomain]) -> frozenset[str]:
-    """Return the names of the domains chosen by default: with HTTPS, or with a hidden binding."""
+    """Return the names of the domains that are chosen by default: domains without
+    `has_https_off`.
+    """
     return frozenset(domain.domain for domain in domains if not has_https_off(domain))
 
 
@@ -271,8 +274,9 @@ def propose_beside(
 def _shared_out(
     label: str, domains: Iterable[FoundDomain], proving: Sequence[Places]
 ) -> Iterable[Places]:
-    """Assign each domain of a target account to the first DNS account that can prove the name, else
-    to the first.
+    """Return the DNS accounts, each with the target account's domains that the DNS account proves.
+    A domain belongs to the first DNS account that can prove the name. If none can, the domain
+    belongs to the first DNS account.
     """
     shares: dict[str, list[FoundDomain]] = {}
     for domain in domains:
@@ -322,10 +326,12 @@ def with_domains(
     places: Places,
     wanted: Collection[str] | None = None,
 ) -> tuple[ProposedCertificate, ...]:
-    """Return the certificates with deployments: each wanted domain belongs to the best certificate.
+    """Return the certificates with deployments. Each `wanted` domain (`None`: every domain) belongs
+    to the best certificate that covers the domain (`fitness`).
 
-    A domain has only one certificate, because two would replace each other for ever. A domain that
-    cannot be changed, or uses another domain's certificate, belongs to none.
+    A domain belongs to one certificate only, because runs of two certificates would replace each
+    other's certificate for ever. A domain that cannot be changed, or uses another domain's
+    certificate, belongs to none.
     """
     proposed = tuple(certificates)
     holders = defaultdict[str, list[int]](list)
@@ -347,8 +353,8 @@ def _deployments_to(
     holders: Mapping[str, Sequence[int]],
     wanted: Collection[str] | None,
 ) -> Iterator[tuple[int, ProposedDeployment]]:
-    """Yield the number of each certificate with domains at a target account, and the deployment.
-    `holders` are the numbers of the certificates with a name.
+    """Yield each deployment to a target account, with the position in `proposed` of its
+    certificate. `holders` has, by name, the positions of the certificates with that name.
 
     The deployment has `domains=None` if the certificate could serve no other domain of the account.
     """
@@ -389,7 +395,8 @@ def not_wanted(
 
 
 def fitness(certificate: ProposedCertificate, domain: str) -> tuple[bool, int, float]:
-    """Return a key that sorts better certificates for a domain later.
+    """Return a sorting key. Of several certificates, the best certificate for a domain has the
+    largest key.
 
     The best certificate names the domain itself. Among equals, an ECDSA key is better, and then a
     later end.
@@ -407,8 +414,8 @@ def fitness(certificate: ProposedCertificate, domain: str) -> tuple[bool, int, f
 def _deployed(
     certificate: ProposedCertificate, deployments: Sequence[ProposedDeployment], places: Places
 ) -> ProposedCertificate:
-    """Return a certificate with the deployments to target accounts before its other deployments;
-    without any, with a remark.
+    """Return a certificate with the deployments to target accounts, before any other deployments.
+    If there are target accounts, but no deployment to one, add a remark.
     """
     if deployments or not places.targets:
         return replace(certificate, deployments=(*deployments, *certificate.deployments))
@@ -449,9 +456,9 @@ def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
 
 
 def _name_for_most(names: Sequence[str], domains: Sequence[str]) -> str:
-    """Return a name for a certificate: after the wildcard that covers the most domains, if no host
-    of the certificate covers as many, and the certificate lacks the wildcard's base name. Otherwise
-    return the name by `name_for`.
+    """Return a name for a certificate. The certificate is named after the wildcard that covers the
+    most domains, if no host among `names` covers as many, and the base name of the wildcard is not
+    among `names`. Otherwise return the name by `name_for`.
 
     Without this rule a certificate for 26 hosts under a wildcard would be named after a single
     other host.

@@ -1,4 +1,4 @@
-"""Watched hosts: the certificates at all addresses of a host, compared."""
+"""Watched hosts: a comparison of the certificates at all addresses of a host."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from certferry.text import Text
 
 HTTPS = 443  # RFC 9110 §4.2.2
 SOON = timedelta(days=7)
-"""If the older of several certificates ends within this time, the difference is an error: the
-change may have come to a halt.
+"""If addresses serve different certificates, and a certificate other than the newest ends within
+this time, the difference is an error: the change to the newest certificate may have stopped.
 """
 
 _RENEW = Text("renew the certificate: `certferry sync` does so for declared certificates")
@@ -57,8 +57,8 @@ class HostObservation(Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether every address `within_reach` presents a valid certificate, and no problem of the
-        addresses together is an error. Without an address, false.
+        """Whether every address `within_reach` presents a valid certificate, and none of `problems`
+        is an error. Without an address, false.
         """
         counted = within_reach(self.served)
         valid = all(a.answered and a.valid for a in counted)
@@ -70,8 +70,8 @@ class HostObservation(Struct, frozen=True):
 
 
 def within_reach(served: Sequence[Served]) -> list[Served]:
-    """Return the addresses, without those that this machine cannot reach for lack of IPv6. If no
-    address answers, return all.
+    """Return the addresses, except those that this machine cannot reach for lack of IPv6. If no
+    address answers, return all addresses.
     """
     if not any(address.answered for address in served):
         return list(served)
@@ -86,7 +86,8 @@ def within_reach(served: Sequence[Served]) -> list[Served]:
 def judged(
     host: Host, served: Sequence[Served], now: datetime, ends_within: timedelta | None = None
 ) -> HostObservation:
-    """Return an observation with the problems found by comparing the addresses of a host.
+    """Return the observation of a host: the answers, and the problems found by comparing the
+    answers.
 
     A valid certificate that ends within `ends_within` is an error; `None` allows any end.
     """
@@ -125,7 +126,7 @@ def _differing(
         harms = not sample.valid or sample.not_after is None or sample.not_after - now <= soon
         code = EdgeProblemCode.CERTIFICATES_DIFFER
         words = Text("{count} of {all} addresses serve another certificate (expires {expiry})")
-        # Only a readable certificate that is valid, or has merely expired, counts as older.
+        # Only a certificate that is valid, or has no fault but its expiry, counts as older.
         was_right = sample.valid or (
             sample.problem and sample.problem.code == EdgeProblemCode.EXPIRED
         )
@@ -176,7 +177,8 @@ def _problem(
 class Changes(Struct, frozen=True):
     """The differences between two observations of a host."""
 
-    #: Each address with another answer, and the earlier answer; `None` for a new address.
+    #: Each address with another answer than before: the answer, and the earlier answer (`None` for
+    #: a new address).
     addresses: tuple[tuple[Served, Served | None], ...]
     #: Whether the problems of the host differ.
     problems: bool
@@ -188,7 +190,7 @@ class Changes(Struct, frozen=True):
 def changes(before: HostObservation, now: HostObservation) -> Changes:
     """Return the differences between two observations.
 
-    A new address counts only if no address gave the answer before.
+    A new address counts only if no address gave the same answer before.
     """
     by_address = {address.address: address for address in before.served}
     presented = {_presents(address) for address in before.served}
@@ -203,7 +205,9 @@ def changes(before: HostObservation, now: HostObservation) -> Changes:
 
 
 def _presents(address: Served) -> tuple[str | None, str | None]:
-    """Return the parts of an answer to compare, leaving out words that age, such as days left."""
+    """Return the parts of an answer to compare. Messages are left out, because a message may
+    contain the time left, which changes by itself.
+    """
     return address.fingerprint, None if address.problem is None else address.problem.code
 
 

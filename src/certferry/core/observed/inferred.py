@@ -1,4 +1,4 @@
-"""Functions that complete a target's report: from the state, the edges and our records."""
+"""Functions that add to a target's report the facts that only the state and the edges know."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Owner(StrEnum):
 
 
 class UploadOwners:
-    """Recognises our certificates at the accounts, by the state's records of every lineage."""
+    """Recognises our certificates among the certificates of accounts, by the state's records."""
 
     def __init__(self, remembered: Iterable[tuple[str, Remembered]] = ()) -> None:
         self._uploaded: dict[tuple[str, str], str] = {}
@@ -48,21 +48,21 @@ class UploadOwners:
                     self._labelled[label] = certificate.fingerprint
 
     def fingerprint(self, account: str, remote_id: str, label: str) -> str | None:
-        """Return the fingerprint of a copy that the state knows by id, or by the label of a stored
-        version; `None` for any other certificate.
+        """Return the fingerprint of a copy that the state knows by the id, or by the label, which
+        certferry derives from a stored version. Return `None` for any other certificate.
         """
         return self._uploaded.get((account, remote_id)) or self._labelled.get(label)
 
     def owner(self, account: str, remote_id: str, label: str) -> Owner:
-        """Return the owner of a certificate. A certificate with a label of ours is ours even
-        without a record.
+        """Return the owner of a certificate: `OURS` if the state knows the certificate, or if the
+        label has the form of our labels; else `FOREIGN`.
         """
         is_stored = self.fingerprint(account, remote_id, label) is not None
         return Owner.OURS if is_stored or owner_of(label) is not None else Owner.FOREIGN
 
     def remote_id(self, account: str, fingerprint: str) -> str | None:
-        """Return the id of a certificate at an account; `None` unless the state has exactly one
-        copy there.
+        """Return the id of a certificate's copy at an account; `None` unless the state knows
+        exactly one copy there.
         """
         wanted = (account, fingerprint)
         ids = [id_ for (at, id_), copy in self._uploaded.items() if (at, copy) == wanted]
@@ -76,8 +76,8 @@ class UploadOwners:
 def with_remembered_remotes(
     target: observation.ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
 ) -> observation.ObservedTarget:
-    """Return the target with the copies from the state in place of `remotes`, for a target without
-    a list of certificates.
+    """Return the target with the stored copies of these versions as `remotes`. This is for a target
+    that cannot list certificates.
     """
     ends = {v.fingerprint: v.certificate.not_after for v in versions}
     remotes = tuple(
@@ -91,7 +91,9 @@ def with_remembered_remotes(
 def with_unlisted_copies(
     target: observation.ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
 ) -> observation.ObservedTarget:
-    """Add our copies bound to a domain and missing from the target's list of our copies."""
+    """Return the target with more `remotes`: stored copies of these versions that are bound to a
+    domain, although the target's list of our copies lacks them. The copies leave `others`.
+    """
     listed = {remote.remote_id for remote in target.remotes}
     bound = {domain.bound for domain in target.domains} - listed
     unlisted = [upload for upload in uploads if upload.remote_id in bound]
@@ -106,7 +108,7 @@ def with_unlisted_copies(
 def with_uses(
     target: observation.ObservedTarget, uploads: Iterable[Upload]
 ) -> observation.ObservedTarget:
-    """Mark the copies that the target refused to remove because something uses them."""
+    """Return the target with the stored `in_use_until` of each copy."""
     in_use = {upload.remote_id: upload.in_use_until for upload in uploads}
     remotes = (
         replace(remote, in_use_until=in_use.get(remote.remote_id) or remote.in_use_until)
@@ -118,7 +120,7 @@ def with_uses(
 def with_likely_bound(
     target: observation.ObservedTarget, now: datetime, timeout: timedelta
 ) -> observation.ObservedTarget:
-    """Add the probable binding to each domain whose binding the target hides."""
+    """Return the target with the probable binding in each domain whose binding the target hides."""
     domains = (
         replace(domain, bound=_bound(domain, target, now, timeout))
         if domain.binding_hidden
@@ -147,8 +149,8 @@ class LastChange(Struct, frozen=True):
     """Our last request to bind a certificate to a domain."""
 
     fingerprint: str  #: The certificate's fingerprint.
-    at: datetime  #: When the target accepted the request.
-    #: Whether edges were ever seen to serve the certificate.
+    at: datetime  #: When the target accepted the request, or else when the rollout began.
+    #: Whether every answering address was once seen to serve the certificate.
     was_seen: bool
 
 
@@ -159,12 +161,18 @@ def likely_binding(
     now: datetime,
     timeout: timedelta,
 ) -> str | None:
-    """Return the id of the copy, among `remotes`, that is probably bound.
+    """Return the id of the copy among `remotes` that is probably bound to a domain, or `None`.
 
-    The certificate of our last change counts as bound until edges were seen to serve the
-    certificate, but at most for `timeout`. Afterwards the certificate that all answering edges
-    serve counts as bound, or the certificate of our last change if no edge answers. Return `None`
-    if the edges serve different certificates, or if `remotes` lacks the certificate.
+    These rules apply in order:
+
+    1. If our last change was never seen served and is younger than `timeout`, the certificate of
+       the change counts as bound.
+    2. If all answering edges serve one certificate, that certificate counts as bound. If the edges
+       differ, the result is `None`.
+    3. If no edge answers, the certificate of our last change counts as bound.
+
+    Rule 1 needs a copy of the certificate among `remotes`. A certificate without a copy gives
+    `None` by the other rules.
     """
     by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
     asked = None if last is None else by_fingerprint.get(last.fingerprint)
@@ -179,7 +187,9 @@ def likely_binding(
 def with_unmatched(
     target: observation.ObservedTarget, deployment: DesiredDeployment
 ) -> observation.ObservedTarget:
-    """Add the globs that match no observed domain, and the names in `exclude` that exclude none."""
+    """Return the target with `unmatched`: the globs that match no observed domain, and the names in
+    `exclude` that exclude no domain.
+    """
     there = [*(domain.domain for domain in target.domains), *target.excluded]
     globs = (glob for glob in deployment.globs if not any(matches(glob, d) for d in there))
     names = (
@@ -191,7 +201,7 @@ def with_unmatched(
 
 
 def about_lineage(target: observation.ObservedTarget, lineage: str) -> observation.ObservedTarget:
-    """Return a target with the lineage's name in the advice on its domains."""
+    """Return the target with the lineage's name in the hints of the domains' problems."""
     domains = (
         replace(domain, problem=domain.problem and domain.problem.about(lineage))
         for domain in target.domains
@@ -202,7 +212,9 @@ def about_lineage(target: observation.ObservedTarget, lineage: str) -> observati
 def with_withdrawals(
     target: observation.ObservedTarget, label: str, withdrawals: Iterable[Withdrawal]
 ) -> observation.ObservedTarget:
-    """Add to each domain of a target the fingerprints withdrawn from the domain."""
+    """Return the target with `withdrawn` filled in for each domain. `label` is the account's
+    name.
+    """
     withdrawn = defaultdict[str, set[str]](set)
     for withdrawal in withdrawals:
         if withdrawal.target == label:
@@ -216,7 +228,9 @@ def with_withdrawals(
 def unread(
     label: str, error: CertferryError, records: Iterable[RolloutRecord], current: str | None
 ) -> observation.ObservedTarget:
-    """Return a target that cannot be read; `current` is the fingerprint of the version in force."""
+    """Return a target that cannot be read, with the rollouts of the version in force that are still
+    in progress. `current` is the version's fingerprint.
+    """
     in_progress = tuple(
         record
         for record in records
@@ -226,7 +240,9 @@ def unread(
 
 
 def without_found(observed: observation.Observation) -> observation.Observation:
-    """Drop from `in_progress` the domains that another deployment of the account observed."""
+    """Return the observation without those records in `in_progress` whose domain another deployment
+    of the account has observed.
+    """
     targets = (
         replace(
             target,

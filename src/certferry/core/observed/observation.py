@@ -1,4 +1,4 @@
-"""An observation of one lineage: versions, targets and the certificates at the edges."""
+"""An observation of one lineage: versions, targets, and the certificates at edges (addresses)."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class Scope(Struct, frozen=True):
     #: The domains named in the deployment; `None` for all domains covered by `names`.
     domains: tuple[str, ...] | None
     kind: Kind  #: The declared kind of the domains.
-    #: The lineage's certificates, newest first. Other certificates at the target are not the
-    #: lineage's.
+    #: The lineage's certificates, newest first. A copy at the target is the lineage's if the copy
+    #: has one of these certificates.
     known: Sequence[Certificate]
-    #: Whether to return every other certificate at the target as well.
+    #: Whether to also return the certificates at the target that are not the lineage's (`others`).
     others: bool = False
-    #: Patterns for further domains covered by `names`.
+    #: Patterns for domains besides `domains`. Only domains covered by `names` are chosen.
     globs: tuple[str, ...] = ()
     #: Patterns for domains to leave out.
     exclude: tuple[str, ...] = ()
-    #: Whether to ignore lists and details from earlier reads.
+    #: Whether to read from the service anew, whatever an earlier read left in a cache.
     anew: bool = False
-    #: Domains with edges that contradict the target's list (`contradicted`). The target reads the
-    #: binding of each from the service now, and not from a list.
+    #: Domains with edges that contradict the target's report (`contradicted`). For these domains
+    #: the target asks the service for the binding now, and trusts no list.
     doubted: frozenset[str] = frozenset()
 
 
 CERTIFICATE = "certificate"
-"""The `Change.setting` of a binding or a delivery of another certificate."""
+"""The name that stands for the certificate in `Change.setting`."""
 
 UNKNOWN = Text("unknown")
 """The words for a setting that the target does not report."""
@@ -58,17 +58,18 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Change(Struct, frozen=True):
-    """A setting, or the certificate, changed by a step."""
+    """The change of a setting, or of the certificate, at a domain or a receiver."""
 
     #: The name of the setting, or `CERTIFICATE`.
     setting: str
-    #: The old value, a fingerprint for a certificate; `None` if absent or `untold`.
+    #: The old value; for our certificate, the fingerprint. `None` if absent or `untold`, and for
+    #: another tool's certificate at a target.
     before: str | None
     #: The new value, a fingerprint for a certificate; `None` while still to be issued.
     after: str | None
     #: Whether the target hides the old value.
     untold: bool = False
-    #: The target's id of the certificate bound before.
+    #: The target's id of the certificate bound before, if any.
     remote_id: str | None = None
 
     @property
@@ -94,7 +95,7 @@ def _shown(value: str) -> str:
 
 
 def in_sentences(changes: Iterable[Change]) -> list[Text]:
-    """Return the changes for a sentence that lists them."""
+    """Return a text for each change, as a value of a sentence that lists changes."""
     return [
         Text(
             "{setting} {before} → {after}",
@@ -107,7 +108,7 @@ def in_sentences(changes: Iterable[Change]) -> list[Text]:
 
 
 def in_one_line(changes: Iterable[Change]) -> str:
-    """Return the changes as text to store, by which a later run recognises the same drift."""
+    """Return the changes as a line to store. A later run recognises a drift by the line."""
     return ", ".join(f"{change.setting}: {change.was}" for change in changes)
 
 
@@ -121,24 +122,24 @@ class DomainState(StrEnum):
 
 
 class Served(Struct, frozen=True):
-    """The certificate presented by one address in a handshake."""
+    """The answer of one address to a handshake: usually a certificate."""
 
     address: str  #: The IP address.
-    #: `None` if the address was silent, refused the handshake (a visitor gets an error), or was not
-    #: asked.
+    #: The fingerprint of the presented leaf. `None` if the address was silent, presented no
+    #: certificate (a visitor gets an error), or was not asked.
     fingerprint: str | None
     valid: bool  #: Whether clients accept the certificate for the domain.
-    problem: Problem | None = None  #: Why clients do not accept the certificate, or get none.
+    problem: Problem | None = None  #: Why clients refuse the certificate or get none.
     not_after: datetime | None = None  #: The end of the certificate's validity.
-    #: Whether the address could not be reached. An address that refused the handshake answered.
+    #: Whether the address could not be reached. An address that refused the handshake was reached.
     silent: bool = False
     #: The presented certificates, leaf first.
     chain: tuple[Presented, ...] = ()
 
     @property
     def answered(self) -> bool:
-        """Whether the address is not silent. Only then the address counts when certferry judges
-        whether a domain serves a certificate.
+        """Whether the address was reached, so the address counts in the judgment whether a domain
+        serves a certificate.
         """
         return not self.silent
 
@@ -149,11 +150,11 @@ class Served(Struct, frozen=True):
 
 
 Addresses = Sequence[Served]
-"""The certificates presented by the addresses of one domain."""
+"""The answers of the addresses of one domain."""
 
 
 class ReceiverDrift(Struct, frozen=True):
-    """How a receiver's content differs from the last delivery, or the unfinished work there."""
+    """A reason to deliver again a certificate that the receiver already has."""
 
     reason: Reason  #: Why the receiver needs another delivery.
     changes: Changes = ()  #: The differences, if certferry can name them.
@@ -165,13 +166,13 @@ class ObservedDomain(Struct, frozen=True):
     domain: str  #: The domain's name; a receiver's directory or label.
     kind: Kind  #: The kind that the target reports.
     state: DomainState  #: How the domain stands.
-    #: The remote id of the bound certificate; `None` without HTTPS. With `binding_hidden`, the id
-    #: suggested by the edges and by our `last` record. For a receiver, the installed fingerprint.
+    #: The target's id of the bound certificate, if any. With `binding_hidden`, the probable id
+    #: (`likely_binding`), if any. For a receiver, the installed fingerprint, if any.
     bound: str | None = None
     https: HttpsSettings = field(default_factory=HttpsSettings)  #: The settings at the target.
-    #: Why the domain is `UNAVAILABLE`, or why the last change (the target's `task`) `FAILED`.
+    #: Why the domain is `UNAVAILABLE`, or why the last change at the target `FAILED`.
     problem: CertferryError | None = None
-    drift: ReceiverDrift | None = None  #: For a receiver that needs another delivery.
+    drift: ReceiverDrift | None = None  #: Why a receiver needs another delivery, if so.
     #: For a receiver, the digest of leaf and issuers; `None` if unknown.
     fullchain_digest: str | None = None
     #: Whether the target does not report the bound certificate.
@@ -179,18 +180,18 @@ class ObservedDomain(Struct, frozen=True):
     last: records.RolloutRecord | None = None  #: The record of the domain's last rollout.
     #: Whether the domain has HTTPS settings to set beside the certificate.
     has_settings: bool = True
-    #: Fingerprints withdrawn from the domain: a run does not bind them here again.
+    #: Fingerprints of certificates withdrawn from the domain: no run binds them here again.
     withdrawn: frozenset[str] = frozenset()
     task: records.TargetTask | None = None  #: The target's last change, if reported.
     #: The end of the bound certificate, if another tool owns it and the end is known.
     bound_until: datetime | None = None
-    #: Addresses of edges that the target names, besides the addresses that resolvers give.
+    #: Addresses of edges named by the target, in addition to the addresses in DNS.
     edges: tuple[str, ...] = ()
 
     def seen_at(self, fingerprint: str | None) -> datetime | None:
-        """Return when the certificate of the `last` rollout was seen served here.
+        """Return when the `last` rollout's certificate was seen served here.
 
-        Return `None` before that moment, and for any other certificate.
+        Return `None` if the certificate was not seen yet, or is not the `last` rollout's.
         """
         is_last = self.last is not None and self.last.fingerprint == fingerprint
         return self.last.verified_at if self.last is not None and is_last else None
@@ -203,51 +204,50 @@ class RemoteCertificate(Struct, frozen=True):
     label: str  #: The copy's name at the target.
     fingerprint: str  #: The certificate's fingerprint.
     not_after: datetime  #: The end of the certificate's validity.
-    #: The moment before which a removal is not tried again, because something uses the copy.
+    #: After the target refused to remove a copy in use: when runs try the removal again.
     in_use_until: datetime | None = None
 
 
 class TargetRules(Struct, frozen=True):
     """A target's demands on a certificate, and the usual duration of a change there."""
 
-    #: The validity that a certificate must still have at upload.
+    #: The remaining validity that the target demands of a certificate at upload.
     min_remaining: timedelta = timedelta(0)
     needs_common_name: bool = False  #: Whether a certificate must have a common name.
     usual_change: Usual | None = None  #: How long a change usually takes, if known.
 
     def upload_deadline(self, certificate: Certificate) -> datetime:
-        """Return the last moment at which the target accepts a certificate."""
+        """Return the last moment at which the target accepts an upload of a certificate."""
         return certificate.not_after - self.min_remaining
 
 
 class ObservedTarget(Struct, frozen=True):
     """The target of one deployment as observed.
 
-    The target's adapter returns the domains and the copies. The engine adds `label`, `served`,
-    `unmatched` and everything known from the state.
+    The target's adapter returns the domains and the copies. `reconcile.observe` adds `label`,
+    `served`, `unmatched` and the facts from the state.
     """
 
-    #: The account's name in the configuration.
-    label: str = ""
+    label: str = ""  #: The account's name in the configuration; for a receiver, the kind.
     rules: TargetRules = field(default_factory=TargetRules)  #: The target's demands.
-    domains: tuple[ObservedDomain, ...] = ()  #: The domains that this lineage serves here.
+    domains: tuple[ObservedDomain, ...] = ()  #: The domains that this lineage should serve here.
     #: Copies of the lineage's certificates.
     remotes: tuple[RemoteCertificate, ...] = ()
-    #: The certificates presented by the addresses of each domain. Edges are asked only for domains
-    #: bound to the current certificate, and for domains with an unknown binding.
+    #: By domain, the answer of each address. Only some domains are asked: by default, domains bound
+    #: to the certificate that the domain should serve, and domains with `binding_hidden`.
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     #: Why the target could not be read.
     failure: CertferryError | None = None
-    #: If the target could not be read (`failure`): the changes begun there and still open.
+    #: If the target could not be read (`failure`): rollouts there that neither ended nor failed.
     in_progress: tuple[records.RolloutRecord, ...] = ()
-    #: All other unused certificates, if the scope asked for `others`.
+    #: If the scope asked for `others`: other certificates that no lineage needs (`unclaimed`).
     others: tuple[records.OtherCertificate, ...] = ()
-    #: Since when a change of another lineage is open here. Until the change ends, edges may serve
-    #: `others`.
+    #: When another lineage's newest open change here was accepted, or else began. Until the change
+    #: ends, edges may still serve certificates in `others`.
     unsettled_since: datetime | None = None
-    #: Certificates labelled as ours and missing from the state.
+    #: Certificates with a label of this lineage for a certificate that the state lacks.
     unremembered: tuple[records.OtherCertificate, ...] = ()
-    #: Other lineages serving domains here in place of this lineage.
+    #: The lineages that serve domains covered here in place of this lineage.
     owned_elsewhere: tuple[str, ...] = ()
     #: Failures to read single domains.
     unread: tuple[CertferryError, ...] = ()
@@ -255,17 +255,17 @@ class ObservedTarget(Struct, frozen=True):
     remotes_hidden: bool = False
     #: Domains left out by `exclude`.
     excluded: tuple[str, ...] = ()
-    #: Patterns of the deployment that match no domain.
+    #: Patterns that match no domain, and names in `exclude` that exclude none.
     unmatched: tuple[str, ...] = ()
-    #: Domains outside the certificate's names.
+    #: Domains at the target that the certificate's names do not cover.
     uncovered: tuple[str, ...] = ()
-    #: Domains switched off at the target and not named in the deployment.
+    #: Covered domains that are switched off at the target, and that the deployment does not name.
     left_out: tuple[ObservedDomain, ...] = ()
     quota: records.Quota | None = None  #: How full the account is, after a refused upload.
 
     @property
     def is_owned_elsewhere(self) -> bool:
-        """Whether other lineages serve every domain covered here by this lineage."""
+        """Whether other lineages serve every domain that this lineage covers here."""
         return bool(self.owned_elsewhere) and not self.domains
 
     def remote_of(self, fingerprint: str) -> RemoteCertificate | None:
@@ -282,7 +282,8 @@ class ObservedTarget(Struct, frozen=True):
 class Observation(Struct, frozen=True):
     """All facts for decisions about one lineage."""
 
-    #: The versions, newest first; the version in another client's files, if any, comes before all.
+    #: The versions, newest first. If another client makes the certificate, the version in the
+    #: client's files comes before all others.
     versions: tuple[Version, ...] = ()
     #: The observed targets, in the order of the declared deployments.
     targets: tuple[ObservedTarget, ...] = ()
@@ -295,8 +296,8 @@ class Observation(Struct, frozen=True):
         return self.versions[0] if self.versions else None
 
     def version(self, fingerprint: str | None) -> Version | None:
-        """Return the version with a fingerprint, and for `None` the version in force. Return `None`
-        without that version.
+        """Return the version with a fingerprint; for `None`, the version in force. Return `None` if
+        there is no such version.
         """
         if fingerprint is None:
             return self.current
@@ -309,12 +310,12 @@ class Observation(Struct, frozen=True):
 
     @property
     def is_owned_elsewhere(self) -> bool:
-        """Whether other lineages serve every domain declared for this lineage."""
+        """Whether other lineages serve every domain that this lineage covers, at every target."""
         return bool(self.targets) and all(target.is_owned_elsewhere for target in self.targets)
 
     @property
     def owned_elsewhere(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Targets of which other lineages serve every domain, each with those lineages' names."""
+        """The label of each target that `is_owned_elsewhere`, with the other lineages' names."""
         return tuple(
             (target.label, target.owned_elsewhere)
             for target in self.targets
@@ -322,7 +323,7 @@ class Observation(Struct, frozen=True):
         )
 
     def find(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain] | None:
-        """Return a domain and its target from any deployment of the account, or `None`."""
+        """Return the domain and its target, or `None` if no deployment observed the domain."""
         places = (
             (target, place)
             for target in self.targets
@@ -333,7 +334,7 @@ class Observation(Struct, frozen=True):
         return next(places, None)
 
     def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
-        """Return an observed domain and its target. Raises `LookupError` if absent."""
+        """Return the same as `find`. Raises `LookupError` in place of `None`."""
         place = self.find(label, domain)
         if place is None:
             raise LookupError(label, domain)
@@ -341,20 +342,20 @@ class Observation(Struct, frozen=True):
 
 
 def is_served(addresses: Addresses, fingerprint: str) -> bool:
-    """Return whether an address answered, and every address that answered presents the certificate
-    and is `valid`.
+    """Return whether at least one address answered, and every address that answered presents the
+    certificate and is `valid`.
     """
     answered = [address for address in addresses if address.answered]
     return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)
 
 
 def contradicted(observed: Observation, now: datetime) -> frozenset[tuple[str, str]]:
-    """Return the domains whose edges contradict the target's report, by account and name.
+    """Return the account and the name of each domain whose edges contradict the target's report.
 
-    Only domains count for which the target reports the wanted certificate as bound. An address
-    contradicts the report by presenting another tool's certificate. Before all addresses were seen
-    to serve the wanted certificate, some addresses may present an earlier version, or none;
-    afterwards both contradict the report as well.
+    Only a report that the wanted certificate is bound can be contradicted. A certificate of another
+    tool at an address always contradicts. Another version, or no certificate, contradicts only if
+    all addresses were once seen to serve the wanted certificate; before, the change may be on its
+    way.
     """
     ours = {version.fingerprint for version in observed.versions}
     return frozenset(

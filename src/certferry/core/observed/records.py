@@ -16,67 +16,72 @@ from certferry.text import Text
 
 
 class RolloutRecord(Struct, frozen=True):
-    """How far one certificate has come at one domain."""
+    """How far the rollout of one certificate has come at one domain or receiver."""
 
     lineage: str  #: The lineage's name.
-    target: str  #: The account's name.
-    domain: str  #: The domain's name.
+    target: str  #: The account's name; for a receiver, the kind.
+    domain: str  #: The domain's name; for a receiver, the directory or label.
     fingerprint: str  #: The certificate's fingerprint.
-    #: When the domain first needed the certificate.
+    #: When a run first stored this rollout; for a receiver, when the last delivery began.
     started_at: datetime
     #: When the target accepted the change; `None` before.
     accepted_at: datetime | None = None
-    #: The domain's problem at the target before the change.
+    #: The domain's problem at the target before the change, as a string ("None" for no problem).
     problem_before: str | None = None
-    #: When the last try failed; `None` without a failure since a change was accepted.
+    #: When the last try failed; `None` if no try has failed since the target last accepted a
+    #: change.
     failed_at: datetime | None = None
-    #: When all addresses were first seen to serve the certificate.
+    #: When every answering address was first seen to serve the certificate, or the delivery ended.
     verified_at: datetime | None = None
-    #: The settings accepted by the target; `None` if unknown.
+    #: The HTTPS settings last sent to the target and accepted; `None` if unknown.
     sent: DesiredHttps | None = None
-    #: The digest of the program run by a receiver.
+    #: For a command, `Program.digest`.
     program_digest: str | None = None
-    #: The digest of leaf and issuers delivered to a receiver.
+    #: For a receiver, the `fullchain_digest` of the delivered certificate.
     fullchain_digest: str | None = None
     #: The domain's settings at the target before the change.
     settings_before: HttpsSettings | None = None
     request_id: str | None = None  #: The target's id of the request, for tickets to the support.
-    #: Whether all addresses completed handshakes before the change.
+    #: Whether every answering address presented a certificate before the change. Only recorded if a
+    #: rollback is declared; else false.
     worked_before: bool = False
     #: Since when addresses refuse handshakes with the certificate; `None` if none refuses.
     refused_since: datetime | None = None
-    #: Another tool's change as last reported.
+    #: Another tool's change, as `observation.in_one_line` writes the change; `None` without drift.
     drift: str | None = None
-    #: When drift was repaired, newest first.
+    #: When certferry repaired drift under this certificate, newest first.
     repairs: tuple[datetime, ...] = ()
-    #: The number of tries without success.
+    #: How often runs tried to change the domain in this rollout. A try at a busy target does not
+    #: count.
     tries: int = 0
 
     @property
     def asked_at(self) -> datetime:
-        """When the target accepted the change; before that, when the rollout began."""
+        """When the target accepted the change. If no change was accepted yet, when the rollout
+        began.
+        """
         return self.accepted_at or self.started_at
 
 
 LAG = timedelta(minutes=1)
-"""How long after accepting a change a target may still report the state from before the change."""
+"""How long a target may still report the old state after accepting a change."""
 
 NO_LINEAGE = ""
-"""The `lineage` of an `Upload` by another tool. The state stores the copy only because the target
-refused to remove a copy in use.
+"""The `lineage` of an `Upload` that another tool made. The state stores such a copy only if the
+target refused the removal because the copy is in use.
 """
 
 
 class Upload(Struct, frozen=True):
-    """A copy of a certificate at a target, put there by certferry; see also `NO_LINEAGE`."""
+    """A copy of a certificate at a target, uploaded by certferry (but see `NO_LINEAGE`)."""
 
     lineage: str  #: The lineage's name.
     target: str  #: The account's name.
     remote_id: str  #: The target's id of the copy.
     label: str  #: The copy's name at the target.
     fingerprint: str  #: The certificate's fingerprint.
-    uploaded_at: datetime  #: When the target stored the copy.
-    #: After a refused removal, the moment until which the copy counts as used.
+    uploaded_at: datetime  #: When the copy was uploaded.
+    #: The moment until which the copy counts as in use, after the target refused a removal.
     in_use_until: datetime | None = None
 
 
@@ -85,13 +90,11 @@ class Ordered(Struct, frozen=True):
 
     at: datetime  #: When the order was made.
     names: tuple[str, ...]  #: The names in the order.
-    #: `None` if not stored.
-    key_type: KeyType | None = None
+    key_type: KeyType | None = None  #: The ordered kind of key; `None` if not stored.
 
     def is_for(self, desired: DesiredCertificate) -> bool:
-        """Return whether the order is for the certificate as declared now.
-
-        A run abandons any other order.
+        """Return whether the order is for the certificate as declared now. If not, a run abandons
+        the order.
         """
         return (
             desired.files is None
@@ -101,10 +104,10 @@ class Ordered(Struct, frozen=True):
 
 
 class OtherCertificate(Struct, frozen=True):
-    """A certificate at a target that belongs to another lineage or another tool."""
+    """A certificate at a target that is not among the lineage's stored versions."""
 
     remote_id: str  #: The target's id of the certificate.
-    #: The name at the target. Other certificates may have the same name.
+    #: The certificate's name at the target, which need not be unique.
     label: str
     not_after: datetime | None = None  #: The end of validity, if reported.
     in_use_until: datetime | None = None  #: See `Upload.in_use_until`.
@@ -112,19 +115,19 @@ class OtherCertificate(Struct, frozen=True):
 
 
 TRIED_AGAIN = timedelta(days=1)
-"""How long an account counts as full after a refused upload. A later run tries an upload again,
-because the quota may have been raised.
+"""How long an account counts as full after a refused upload. Later a run tries an upload again,
+because the service may have raised the quota.
 """
 
 
 class Quota(Struct, frozen=True):
-    """How full an account is after a refusal to store another certificate."""
+    """How full an account is, after the target refused an upload because the account was full."""
 
     #: The number of certificates at the account now.
     held: int
     #: The number at which the account refused.
     most: int
-    #: The moment at which an upload is worth another try.
+    #: The moment from which an upload is worth another try.
     until: datetime
 
     def is_full(self, now: datetime) -> bool:
@@ -157,8 +160,8 @@ class LastRun(Struct, frozen=True):
 
 
 class HostRecord(Struct, frozen=True):
-    """A host that uses the state. The beginning of the host's last run stored the fields from
-    `machine` through `clock_ahead`.
+    """A host that uses the state. The fields from `machine` to `clock_ahead` were stored when the
+    host's last run began.
     """
 
     name: str  #: The host's name in the state.
@@ -168,7 +171,7 @@ class HostRecord(Struct, frozen=True):
     release: str | None = None
     #: When the last run began.
     seen_at: datetime | None = None
-    #: How far the machine's clock was ahead of the state's.
+    #: How far the machine's clock was ahead of the state's clock (negative: behind).
     clock_ahead: timedelta | None = None
     last_run: LastRun | None = None  #: The end of the host's last run.
     #: When the host's oldest run in progress began.
@@ -180,7 +183,7 @@ class HostWork(Struct, frozen=True):
 
     #: The number of lineages declared by the host, as far as stored.
     declares: int = 0
-    #: Lineages of which another host has a newer, different declaration.
+    #: Lineages that another host declares differently, and later.
     outdated: tuple[str, ...] = ()
     #: Lineages leased by the host now.
     holds: tuple[str, ...] = ()
@@ -189,7 +192,7 @@ class HostWork(Struct, frozen=True):
 class BegunRun(Struct, frozen=True):
     """A run that began and has not ended yet."""
 
-    #: Identifies the run among simultaneous runs.
+    #: Distinguishes the run from simultaneous runs of the host.
     number: int
     began_at: datetime  #: The beginning of the run.
     host: str  #: The host of the run.
@@ -203,7 +206,7 @@ certificates' names have no slash.
 
 
 FAILED, REFUSED = "failed", "refused"
-"""The events of a run that could not do its work for a certificate, and did not begin a step."""
+"""The events of a failed and of a refused step. A run that began the step stores another event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +218,8 @@ class HistoryEntry:
     event: str  #: The event's name, such as "deployed".
     #: The person or program that acted.
     who: str
-    #: The event's facts by name. A sentence is a `Text`, so each reader sees the reader's language.
-    #: Old entries have sentences in English only.
+    #: The event's facts by name. A fact that is a sentence is a `Text`, shown in each reader's
+    #: language. In old entries, sentences are English strings.
     facts: Mapping[str, str | Text] = field(default_factory=dict)
     #: The entry's number in the history; added by the store.
     number: int | None = field(default=None, compare=False)
@@ -245,7 +248,7 @@ UNFILTERED = HistoryFilter()
 
 
 class Damage(StrEnum):
-    """How another program damaged the history."""
+    """The kinds of damage that another program can do to the history."""
 
     #: The entry was changed or inserted.
     CHANGED = "changed"
@@ -258,7 +261,7 @@ class Damage(StrEnum):
 
 
 class HistoryBreak(Struct, frozen=True):
-    """The first damage in the history of a lineage."""
+    """The first damage found in the history of a lineage."""
 
     lineage: str  #: The lineage's name; "" with `Damage.GONE`.
     damage: Damage  #: The kind of damage.
@@ -268,7 +271,9 @@ class HistoryBreak(Struct, frozen=True):
 
 
 class VerifiedHistory(Struct, frozen=True):
-    """The result of following the history's chain of digests."""
+    """The result of a check of the history. Each entry has a digest over the entry and the digest
+    before, so the entries form a chain.
+    """
 
     #: The number of entries in the chain.
     entries: int
@@ -280,23 +285,23 @@ class VerifiedHistory(Struct, frozen=True):
 
 
 class Remembered(Struct, frozen=True):
-    """The state's records of a lineage at one moment, without keys."""
+    """The state's records of a lineage at one moment, without private keys."""
 
     #: The lineage's versions, newest first.
     versions: tuple[Version, ...] = ()
     #: The order in progress.
     ordered: Ordered | None = None
-    #: When issuing last failed since the newest certificate came.
+    #: When the last try to order or adopt a certificate ended, with or without success.
     issue_tried_at: datetime | None = None
-    #: When a CA last sent a wrong certificate.
+    #: When the last try ended, if the CA sent a wrong certificate; `None` after any other end.
     rejected_at: datetime | None = None
-    #: certferry's copies, sorted by target, the newest first.
+    #: certferry's copies, sorted by target; at each target, newest first.
     uploads: tuple[Upload, ...] = ()
     #: The record of each domain's last rollout, sorted by target and domain.
     rollouts: tuple[RolloutRecord, ...] = ()
     has_challenge_records: bool = False  #: Whether an earlier run left challenge records in DNS.
     withdrawals: tuple[Withdrawal, ...] = ()  #: The certificates withdrawn from domains.
-    #: How often issuing failed since the newest certificate came.
+    #: How many tries to order or adopt have failed since the last success.
     issue_tries: int = 0
-    #: Since when tries have failed because of a CA.
+    #: When a try first failed because of a CA, since the last success.
     failing_since: datetime | None = None

@@ -1,4 +1,4 @@
-"""Stored runs: who started each run and from where, with events, report and end."""
+"""Runs as stored: who started each run and how, the run's events, the report and the end."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class RunKind(StrEnum):
 
     SYNC = "sync"  #: Bring certificates to the declared state.
     REHEARSE = "rehearse"  #: Try an order at a staging CA.
-    RENEW = "renew"  #: As `SYNC`, with a new certificate in any case.
+    RENEW = "renew"  #: As `SYNC`, and order new certificates even if none is due.
     ROLLBACK = "rollback"  #: Withdraw a certificate from a domain.
 
 
 class RunSource(StrEnum):
     """How a run was started."""
 
-    SCHEDULE = "schedule"
-    COMMAND = "command"
-    CONSOLE = "console"
-    API = "api"
-    HOOK = "hook"
+    SCHEDULE = "schedule"  #: By the scheduler, twice a day.
+    COMMAND = "command"  #: By a command of an operator.
+    CONSOLE = "console"  #: By a user in the console.
+    API = "api"  #: By a program with a token for the API.
+    HOOK = "hook"  #: By the hook of another ACME client (`certferry hook`).
 
 
 class RunState(StrEnum):
@@ -41,7 +41,7 @@ class RunState(StrEnum):
     FAILED = "failed"
     #: Stopped by a person.
     STOPPED = "stopped"
-    #: Ended by the death of the process. The store derives `DIED` from `StoredRun.number`.
+    #: Ended by the death of the process. The store finds out when reading the run.
     DIED = "died"
 
 
@@ -58,13 +58,14 @@ class StoredRun(Struct, frozen=True):
     names: tuple[str, ...] = ()
     #: The digest of the plan to carry out, if an operator confirmed a plan.
     plan: str | None = None
-    #: Links to the `BegunRun` on `host`. A run with neither number nor end was killed.
+    #: The number of the `BegunRun` on `host`. A run with neither a number nor an end was killed.
     number: int | None = None
-    #: The number of certificates done; `None` before the run has counted.
+    #: The number of certificates done; `None` before the run has counted the certificates.
     done: int | None = None
     count: int | None = None  #: The number of all certificates; `None` before the run has counted.
     state: RunState = RunState.RUNNING  #: How the run stands.
-    ended_at: datetime | None = None  #: `None` before the end, and for a killed run.
+    #: The end of the run; `None` before the end, and for a killed run.
+    ended_at: datetime | None = None
 
 
 class RunEvent(Struct, frozen=True):
@@ -76,7 +77,7 @@ class RunEvent(Struct, frozen=True):
     lineage: str  #: The lineage's name; empty for an event of the whole run.
     event: str  #: The event's name for programs.
     text: Text  #: The event in words.
-    #: For a step, how the step ended.
+    #: For a step, the word of the `Outcome`.
     outcome: str | None = None
     target: str | None = None  #: For a step at a target, the account's name.
     domain: str | None = None  #: For a step at a domain, the domain's name.

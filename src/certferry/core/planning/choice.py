@@ -21,25 +21,30 @@ from certferry.values import replace
 AUTO = "auto"
 
 Selection = Scope | DesiredDeployment
-"""The wanted domains: named domains, all covered domains, or domains matching a pattern."""
+"""A value that says which domains to serve: named domains, all covered domains, or domains found by
+patterns.
+"""
 
 
 class Chosen(Struct, frozen=True):
-    """The domains of a target besides those that a deployment names."""
+    """The domains of a target that a deployment finds by pattern or by `auto`, and does not
+    name.
+    """
 
-    wanted: list[str] = field(default_factory=list)  #: Found by a pattern or by `auto`.
+    wanted: list[str] = field(default_factory=list)  #: The domains to serve.
     excluded: list[str] = field(default_factory=list)  #: Removed by the setting `exclude`.
     uncovered: list[str] = field(default_factory=list)  #: Outside the certificate's names.
 
 
 def searches(selection: Selection) -> bool:
-    """Return whether domains are wanted that the selection does not name."""
+    """Return whether the selection finds further domains, besides the named domains."""
     return selection.domains is None or bool(selection.globs)
 
 
 def choose(selection: Scope, there: Iterable[str]) -> Chosen:
-    """Return the choice among the domains `there` at a target; an empty choice if the deployment
-    only names domains. Covered named domains are left out, because a run observes these anyway.
+    """Return the choice among the domains that are `there` at a target. The choice is empty if the
+    deployment only names domains. Named domains that the certificate covers are left out, because a
+    run observes named domains in any case.
     """
     chosen = Chosen()
     if not searches(selection):
@@ -63,7 +68,9 @@ def found_by(selection: Selection, domain: str) -> str | None:
 
 
 def is_found(selection: Selection, domain: str) -> bool:
-    """Return whether a covered domain is found by pattern and not excluded."""
+    """Return whether the selection finds a covered domain by a pattern or by `auto`, and does not
+    exclude the domain. Return false for a named domain.
+    """
     is_matched = found_by(selection, domain) is not None
     return is_matched and match_of(selection.exclude, domain) is None
 
@@ -72,7 +79,7 @@ def unmatched_globs(
     deployment: DesiredDeployment, target: ObservedTarget
 ) -> Iterator[tuple[str, TargetRejected]]:
     """Yield each glob without a match, and `STAR` if `exclude` removes every domain, each with the
-    error. While a part of the target is unread, only `STAR` is certain.
+    error. Globs that may match a domain in an unread part of the target are left to `remarks`.
     """
     if not _may_match(target):
         yield from _without_match(deployment, target)
@@ -87,7 +94,9 @@ def unmatched_globs(
 
 
 def _may_match(target: ObservedTarget) -> bool:
-    """Return whether a part of the target is unread, so a glob may match a domain there."""
+    """Return whether a glob may match a domain in an unread part. If no domain at all was read,
+    return false.
+    """
     return bool(target.unread and target.domains)
 
 
@@ -111,8 +120,8 @@ def _without_match(
 
 
 def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[TargetRejected]:
-    """Yield an error for each glob that may have no match, and for each superfluous name in
-    `exclude`.
+    """Yield an error for each glob without a match in the parts that were read, if other parts are
+    unread. Also yield an error for each superfluous name in `exclude`.
     """
     if _may_match(target):
         yield from (error for _, error in _without_match(deployment, target))
@@ -212,8 +221,9 @@ def why_new(
     reason: Reason,
     times: Times,
 ) -> Reason:
-    """Return the reason to deploy to a domain without a record. The reason names the pattern that
-    found the domain, if another domain of the deployment was seen served before this run.
+    """Return the reason to deploy to a domain without a rollout record. If the deployment has
+    served another domain since before this run, the domain is new, so the reason also names the
+    pattern that found the domain.
     """
     seen = (other.last.verified_at for other in target.domains if other.last is not None)
     pattern = found_by(deployment, domain.domain)

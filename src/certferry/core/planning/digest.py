@@ -1,11 +1,11 @@
-"""The digest of a plan, and the run that an operator binds to the digest.
+"""The digest of a plan, by which an operator binds a run to the plan that `certferry plan` printed.
 
 The digest covers each step with the place, the certificate and (except for verifications) the code
-of the reason. Moments are left out. A step waiting after a failure or for a CA is left out until a
-run may carry out the step.
+of the reason. Moments are left out. Steps that timed out, were already tried in this run, or wait
+until a moment (`HeldUntil`) are left out as well.
 
-A run under a digest begins with the plan shown to the operator (`must_be_confirmed`) and writes
-only as this plan says (`only_confirmed`).
+A run with a digest fails unless the run's plans have the digest (`must_be_confirmed`). The run then
+makes only the changes of these plans (`only_confirmed`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from certferry.text import Text
 from certferry.values import replace
 
 LENGTH = 32
-"""Characters of a digest: half of SHA-256, enough to rule out equal digests by chance."""
+"""The number of characters of a digest. Half of SHA-256 is enough to rule out equal digests by
+chance.
+"""
 
 
 def is_digest(word: str) -> bool:
@@ -90,8 +92,9 @@ def _is_news(
     step: plans.Deploy | plans.Verify | plans.Rollback,
     shown: dict[tuple[str, str, str], plans.Deploy],
 ) -> bool:
-    """Return whether the step writes to a domain without a confirmation. A confirmed deployment
-    also confirms the domain's rollback, and the return to the previous certificate.
+    """Return whether the step makes a change that the confirmed deployments (`shown`) lack. A
+    confirmed deployment also confirms the domain's rollback, and the return to the previous
+    certificate.
     """
     if isinstance(step, plans.Verify):
         return False

@@ -1,5 +1,5 @@
-"""How hosts sharing a state divide the work: the order in which a host tries certificates, and the
-certificates that a host leaves to another host.
+"""The division of work among hosts that share a state: the order in which a host tries lineages,
+and the lineages that a host leaves to another host.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def in_turn(
     renew_at: Mapping[str, datetime],
     now: datetime,
 ) -> list[str]:
-    """Order lineages as one of several hosts tries them.
+    """Return the lineages in the order in which `host` tries the lineages.
 
     1. Lineages due for renewal come before the rest. A lineage missing in `renew_at` has no
        certificate and is due.
-    2. In both groups the host's own share comes first, soonest renewal first.
+    2. In both groups the host's own share (`owns`) comes first, soonest renewal first.
     3. The shares of other hosts follow, in an order different on each host, because hosts beginning
        together for the first time do not know each other yet.
     """
@@ -39,7 +39,8 @@ def in_turn(
 
 
 def owns(host: str, hosts: Collection[str], lineage: str) -> bool:
-    """Return whether a lineage is in a host's share: the host has the largest weight there.
+    """Return whether a lineage is in a host's share: of all hosts, the host has the largest weight,
+    a hash of host and lineage.
 
     All hosts compute the same shares without messages, and shares are about equal. When a host
     leaves, only that host's lineages move to others (rendezvous hashing: Thaler and Ravishankar,
@@ -57,10 +58,9 @@ def _weight(host: str, lineage: str) -> int:
 def verified_since(
     desired: DesiredCertificate, remembered: Remembered, begun: datetime
 ) -> tuple[StepOutcome, ...]:
-    """Return an outcome for each domain of a certificate, if other hosts have verified every domain
-    since `begun`, the beginning of this run. Observing the domains again would only use up the
-    account's requests. Return an empty tuple if a domain was not verified since, and for a
-    certificate with receivers on this host.
+    """Return an outcome for each domain of a certificate, if every domain was verified since
+    `begun`, the beginning of this run, so this run need not ask the target. Return an empty tuple
+    if a domain was not verified since then, and for a certificate with receivers on this host.
     """
     records = _whole_rollout(desired, remembered)
     if not all(row.verified_at is not None and row.verified_at >= begun for row in records):
@@ -72,9 +72,9 @@ def verified_since(
 
 
 def awaits_another(desired: DesiredCertificate, remembered: Remembered, begun: datetime) -> bool:
-    """Return whether domains still have to be seen to serve the newest version, and each of the
-    targets has accepted the change since `begun`, the beginning of this run. The host that made the
-    change observes again soon, so this host need not.
+    """Return whether only the verification of the newest version is missing, at domains whose
+    targets accepted the change since `begun`, the beginning of this run. Another host made the
+    changes and observes again soon, so this host need not observe.
     """
     on_the_way = [row for row in _whole_rollout(desired, remembered) if row.verified_at is None]
     return bool(on_the_way) and all(

@@ -1,4 +1,6 @@
-"""Drift: changes of another tool at a domain, and how often certferry repairs a domain in a day."""
+"""Drift (changes of another tool at a domain), and how often certferry repairs a domain in a
+day.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ _Https = DesiredHttps | HttpsSettings | None
 def setting_changes(
     desired: DesiredHttps, domain: observation.ObservedDomain
 ) -> observation.Changes:
-    """Return the differences between a domain's settings and the desired settings; none for domains
-    without settings. If the target hides a setting, the value that certferry last sent counts.
+    """Return the differences between a domain's settings and the desired settings. If the target
+    hides a setting of a domain with HTTPS, the value that certferry last sent counts. A domain
+    without settings has no differences.
     """
     if not domain.has_settings:
         return ()
@@ -43,8 +46,8 @@ def setting_changes(
 def changes_unasked(
     was: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
 ) -> observation.Changes:
-    """Return the settings that a target altered during a change without being asked. Settings that
-    the target hid before or after the change are left out.
+    """Return the settings that a target changed during a change of ours, although certferry did not
+    ask for it. Settings that the target hid before or after the change are left out.
     """
     return tuple(
         observation.Change(name, _in_words(getattr(was, name)), _in_words(getattr(now, name)))
@@ -60,7 +63,7 @@ def _sent(domain: observation.ObservedDomain) -> DesiredHttps | None:
     record = domain.last
     if record is None:
         return None
-    # A value seen immediately may be the value from before the change.
+    # A value seen within `LAG` may be the value from before the change.
     has_succeeded = record.verified_at is not None and record.verified_at - record.asked_at >= LAG
     return (
         record.sent if has_succeeded or domain.state is not observation.DomainState.FAILED else None
@@ -68,7 +71,9 @@ def _sent(domain: observation.ObservedDomain) -> DesiredHttps | None:
 
 
 def _value(settings: _Https, name: str) -> object:
-    """Return a setting for comparison: versions form a set, because their order means nothing."""
+    """Return a setting for comparison. Versions of TLS become a set, because the order has no
+    meaning.
+    """
     value = None if settings is None else getattr(settings, name)
     return frozenset(value) if isinstance(value, tuple) else value
 
@@ -93,9 +98,9 @@ class Drift(Struct, frozen=True):
 def newer_of_ours(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, known: Version | None
 ) -> OtherCertificate | None:
-    """Return the bound certificate if the copy has certferry's label, is missing from the state,
-    and begins later than the version `known`: then the state is an older copy. Otherwise return
-    `None`.
+    """Return the bound certificate if the certificate has a label of this lineage, is missing from
+    the state, and begins later than the version `known`. Such a certificate shows that the state is
+    an older copy. Otherwise return `None`.
     """
     for other in target.unremembered:
         if known is None or other.remote_id != domain.bound or other.not_before is None:
@@ -112,12 +117,11 @@ def drift_of(
     wanted: Version | None,
 ) -> Drift | None:
     """Return the differences that another tool has made since the domain was seen as declared;
-    `None` without any. If another certificate is bound, only that is returned. Receivers, and
+    `None` without any. If another certificate is bound, return only this difference. Receivers, and
     domains with a hidden binding, have no drift.
 
-    Three differences lead to a rollout and do not count as drift: a change by certferry that was
-    never seen in force, a changed declaration, and a newer certificate of certferry that a restored
-    state lacks.
+    Three kinds of differences are no drift: a change by certferry that was never seen in force, a
+    changed declaration, and a newer certificate of certferry that a restored state lacks.
     """
     last, https = domain.last, deployment.https
     if last is None or domain.kind.is_receiver or domain.binding_hidden:
@@ -135,7 +139,7 @@ def drift_of(
         if last.sent is not None
         and _value(last.sent, change.setting) == _value(https, change.setting)
     )
-    # Before the certificate was seen served, only drift stored with the rollout is certain.
+    # Before the certificate was seen served, a difference is drift only if the record says so.
     is_certain = last.verified_at is not None or last.drift == observation.in_one_line(settings)
     return Drift(settings=settings) if settings and is_certain else None
 
@@ -158,8 +162,9 @@ def next_repair(repairs: Sequence[datetime], now: datetime) -> datetime | None:
 
 
 def as_repair(record: RolloutRecord, step: Deploy, now: datetime, *, made: bool) -> RolloutRecord:
-    """Return the record with the repaired drift, and with the repair counted if `made`. The count
-    comes before the call to the target, because the process may be killed during the call.
+    """Return the record with the drift that `step` repairs, and if `made` with one more repair.
+    Runs store the repair before the call to the target, because the process may be killed during
+    the call.
     """
     if made:
         record = replace(record, repairs=(now, *recent(record.repairs, now)))

@@ -1,4 +1,4 @@
-"""Limits on trying: a CA's rate limits, pauses after failures, and the choice among several CAs."""
+"""Limits on orders and tries: a CA's rate limits, pauses after failures, and the choice of a CA."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from certferry.errors import CertificateRejected, OrderPostponed, Retry
 from certferry.text import LINEAGE, Text
 
 CLOCKS_APART = timedelta(minutes=1)
-"""The largest expected difference between hosts' clocks; a moment further ahead is wrong."""
+"""The largest expected difference between hosts' clocks. A stored moment further in the future is
+wrong and does not count.
+"""
 
 _Held = tuple[datetime, Text]
 """The end of a wait, and the reason."""
@@ -31,11 +33,11 @@ environment.
 """
 
 LONGEST_HOLD = timedelta(days=7)
-"""The longest wait that certferry accepts from a CA: no limit counts further back."""
+"""The longest wait that certferry accepts from a CA. No limit of a CA counts further back."""
 
 LONGEST_HOLD_FOR_ALL = timedelta(hours=3)
-"""How long at most a refusal that mentions no name holds back other certificates. Let's Encrypt
-counts by account and by address over three hours (docs/facts/letsencrypt.md §2).
+"""The longest time for which a refusal that mentions no name holds back orders for other names.
+Let's Encrypt counts by account and by address over three hours (docs/facts/letsencrypt.md §2).
 """
 
 
@@ -47,7 +49,7 @@ class Allowance(Struct, frozen=True):
 
 
 class Limits(Struct, frozen=True):
-    """The limits that a CA grants every account."""
+    """The known limits of a CA, for each account."""
 
     orders: Allowance  #: New orders of an account.
     domain: Allowance  #: Certificates for names of a registered domain.
@@ -65,10 +67,10 @@ class PlannedOrder(Struct, frozen=True):
 
 
 class PastOrder(Struct, frozen=True):
-    """An order that was made, or was about to be made, and may lead to a certificate."""
+    """An order as stored. The order is stored just before the order is made."""
 
     names: tuple[str, ...]  #: The ordered names.
-    ordered_at: datetime  #: When the order was made.
+    ordered_at: datetime  #: When the order was stored.
     renews: bool = False  #: See `PlannedOrder.renews`.
     issued_at: datetime | None = None  #: When the certificate came, if known.
     given_up: bool = False  #: Whether the order was abandoned without a certificate.
@@ -108,7 +110,7 @@ class Hold(Struct, frozen=True):
 
 
 class Spent(Struct, frozen=True):
-    """The stored events at a CA (by directory) that may hold an order back."""
+    """The stored events at one CA that may hold an order back."""
 
     orders: tuple[PastOrder, ...] = ()  #: Earlier orders.
     failed_proofs: tuple[FailedProof, ...] = ()  #: Refused proofs.
@@ -123,9 +125,10 @@ def rate_limit_hold(
     *,
     going_on: bool = False,
 ) -> OrderPostponed | None:
-    """Return why an order must wait, and until when; `None` if the order may be made now. Only the
-    CA's own requests to wait count without `limits`, for an exempt order, and for an order in
-    progress (`going_on`).
+    """Return why an order must wait, and until when; `None` if the order may be made now.
+
+    The CA's own requests to wait always count. The `limits` do not count if the limits are unknown
+    (`None`), if the order is exempt, or if the order is already in progress (`going_on`).
     """
     holds = list(_holds(spent, wanted, now))
     if limits is not None and not wanted.exempt and not going_on:
@@ -161,7 +164,7 @@ def hold_of(
 def _holds(spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]:
     for hold in spent.holds:
         until = hold.end_for(wanted.names)
-        # An answer in the future came from a clock running ahead.
+        # A request in the future comes from a clock that was ahead, and does not count.
         if until is not None and hold.told_at <= now + CLOCKS_APART and now < until:
             yield until, Text("the CA asked certferry to retry later")
 
@@ -216,21 +219,22 @@ LONGEST_IN_A_RUN = PAUSES[-2]
 """The longest pause that a run waits for in order to try again."""
 
 NEAR = timedelta(days=3)
-"""The time before a certificate's end in which pauses are shorter (`NEAR_THE_END`): after pauses of
-a day the certificate may have expired.
+"""The time before a certificate's end in which pauses are at most `NEAR_THE_END`. After a pause of
+a day the certificate might have expired.
 """
 
 NEAR_THE_END = timedelta(hours=6)
 """The longest pause while a certificate has at most `NEAR` left. The pauses of 1, 10 and 100
-minutes and this pause take less than half a day together, so the next scheduled run tries again.
+minutes and this pause together are shorter than half a day, so the next scheduled run tries again.
 """
 
 
 def longest_pause(versions: Sequence[Version], now: datetime) -> timedelta:
     """Return the longest pause of a lineage with these versions, newest first.
 
-    The pause is short if the newest version ends within `NEAR` or has ended. The version before may
-    still be served, so the pause is also short within `NEAR` before or after that version's end.
+    This is `NEAR_THE_END` if the newest version ends within `NEAR` or has ended. Domains may still
+    serve the version before, so this is also `NEAR_THE_END` within `NEAR` before and after the end
+    of the version before. Otherwise this is the longest of `PAUSES`.
     """
     left = [version.certificate.remaining(now) for version in versions[:2]]
     is_near = any(time <= NEAR for time in left[:1]) or any(abs(time) <= NEAR for time in left[1:])
@@ -255,8 +259,8 @@ def paused_until(
 
 
 def pause_end(remembered: Remembered, now: datetime) -> datetime | None:
-    """Return the earliest end of the lineage's pauses, of the order and of each domain; `None`
-    without a pause.
+    """Return the end of the lineage's first pause to end, among the pauses of the order and of the
+    domains; `None` without a pause.
     """
     issue = paused_until(remembered.issue_tried_at, remembered.issue_tries, now)
     rollouts = (
@@ -274,7 +278,9 @@ counts the rejected certificate as issued: Let's Encrypt allows five of the same
 
 
 def rejection_pause(rejected_at: datetime, now: datetime) -> CertificateRejected | None:
-    """Return why nothing is ordered after a rejected certificate; `None` after the pause."""
+    """Return why nothing is ordered in the pause after a rejected certificate; `None` outside the
+    pause.
+    """
     # A moment in the future came from a clock running ahead.
     if not rejected_at <= now < rejected_at + ANEW_AFTER:
         return None
@@ -303,8 +309,8 @@ WITHOUT_ANY = timedelta(days=1)
 """How long a CA must have failed before another CA is asked for a first certificate."""
 
 PASSING = timedelta(hours=1)
-"""How long a CA must have failed, or must hold the order, before another CA is asked, even near the
-end: a younger error often goes away by itself.
+"""How long a CA must have failed, or must hold the order, before another CA is asked near the end
+of a certificate. An error of less than an hour often goes away by itself.
 """
 
 
@@ -314,8 +320,9 @@ def authorities_now(
     """Return the CAs to ask now, in order: only the first, or all if orders have failed long enough
     because of a CA.
 
-    Long enough is a day without a certificate in force or with a revoked certificate, and an hour
-    in the last sixth of the certificate's life. Earlier in the life, only the first is asked.
+    Without a certificate in force, or with a revoked certificate, a day is long enough. In the last
+    sixth of the certificate's life, an hour is long enough. Earlier in the life, only the first CA
+    is asked.
     """
     current, since = of_use(observed), observed.remembered.failing_since
     # A failure in the future came from a clock running ahead.
@@ -336,8 +343,11 @@ def of_use(observed: Observation) -> Certificate | None:
 
 def may_pass_over(current: Certificate | None, held_until: datetime, now: datetime) -> bool:
     """Return whether the next CA may be asked now, because this CA must not be asked before
-    `held_until`: in more than a day without a `current` certificate, or in more than an hour in the
-    last sixth of the certificate's life.
+    `held_until`.
+
+    Without a `current` certificate, `held_until` must be more than a day away. In the last sixth of
+    the certificate's life, `held_until` must be more than an hour away. Earlier in the life, return
+    false.
     """
     if current is None:
         return held_until > now + WITHOUT_ANY

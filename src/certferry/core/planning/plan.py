@@ -19,36 +19,38 @@ from certferry.text import Text
 class Action(StrEnum):
     """The kind of a step."""
 
-    ISSUE = "issue"  #: `Issue`, from a CA.
-    ADOPT = "adopt"  #: `Issue`, from another client's files.
-    DEPLOY = "deploy"  #: `Deploy`.
-    VERIFY = "verify"  #: `Verify`.
-    ROLLBACK = "rollback"  #: `Rollback`.
-    RETIRE = "retire"  #: `Retire`.
-    CLEAN = "clean"  #: `Clean`.
+    ISSUE = "issue"  #: An `Issue` from a CA.
+    ADOPT = "adopt"  #: An `Issue` from another client's files.
+    DEPLOY = "deploy"  #: A `Deploy`.
+    VERIFY = "verify"  #: A `Verify`.
+    ROLLBACK = "rollback"  #: A `Rollback`.
+    RETIRE = "retire"  #: A `Retire`.
+    CLEAN = "clean"  #: A `Clean`.
 
 
 class TimedOut(Struct, frozen=True):
-    """The step waited too long, or the change failed. The run stops waiting."""
+    """The step has waited too long, or its change has failed, so the run no longer waits."""
 
-    error: CertferryError  #: The failure of the change, or why the change takes too long.
+    error: CertferryError  #: Why the change failed or takes too long.
 
 
 class TriedInThisRun(Struct, frozen=True):
-    """The step failed since this run began, in this run or in another run."""
+    """This run or another run has tried the step since this run began, so this run does not."""
 
-    at: datetime  #: The moment of the failure.
+    at: datetime  #: The moment of the last try.
 
 
 class HeldUntil(Struct, frozen=True):
-    """The step waits for a moment: after an earlier failure, or because of a CA's limits."""
+    """The step waits until a moment, because of a CA's limits or in the pause after a failure."""
 
     until: datetime  #: The end of the wait.
-    error: CertferryError | None = None  #: Why the CA would refuse the order.
+    error: CertferryError | None = None  #: Why the CA would refuse the order; `None` in a pause.
 
 
 class NotReady(Struct, frozen=True):
-    """The step needs a certificate still to be issued, or, for a removal, an account at rest."""
+    """The step is not possible yet: the certificate is still to be issued, or the copy to remove
+    may still be in use.
+    """
 
 
 NotInThisRun = TimedOut | TriedInThisRun | HeldUntil | NotReady
@@ -80,27 +82,31 @@ class Deploy(Struct, frozen=True):
     kind: Kind = Kind.AUTO  #: The domain's kind.
     action: Action = Action.DEPLOY  #: Always `DEPLOY`.
     when: When = None  #: See `When`.
-    fingerprint: str | None = None  #: `None` before the certificate is issued.
+    fingerprint: str | None = None  #: The certificate; `None` while still to be issued.
     repair: bool = False  #: Whether the step undoes changes of another tool.
     upload_by: datetime | None = None  #: The target's deadline, if an upload is needed.
     left: Changes = ()  #: Changes of another tool that stay.
 
 
 class Verify(Struct, frozen=True):
-    """Store that every address presents the certificate."""
+    """Store that every answering address presents the certificate, once this is so."""
 
     target: str  #: The account's name.
     domain: str  #: The domain's name.
     reason: Reason  #: Why the certificate still has to be seen.
-    changes: Changes = ()  #: Settings that the target altered without being asked.
+    #: Settings that the target changed although certferry did not ask for the change.
+    changes: Changes = ()
     kind: Kind = Kind.AUTO  #: The domain's kind.
     action: Action = Action.VERIFY  #: Always `VERIFY`.
     when: When = None  #: See `When`.
-    fingerprint: str | None = None  #: `None` before the certificate is issued, and if unread.
+    #: The certificate; `None` while still to be issued, and if the target cannot be read.
+    fingerprint: str | None = None
 
 
 class Rollback(Struct, frozen=True):
-    """Withdraw a certificate from a domain for good; the domain gets the previous certificate."""
+    """Withdraw a certificate from a domain for good. A later step binds the previous
+    certificate.
+    """
 
     target: str  #: The account's name.
     domain: str  #: The domain's name.
@@ -121,7 +127,8 @@ class Retire(Struct, frozen=True):
     reason: Reason  #: Why the copy is removed.
     not_after: datetime | None = None  #: The end of the copy's validity, if reported.
     left: timedelta | None = None  #: The time until `not_after`.
-    unmanaged: bool = False  #: An unused copy of unknown origin, instead of a superseded copy.
+    #: Whether the copy is an unused copy of any origin; if not, a superseded copy.
+    unmanaged: bool = False
     again: bool = False  #: Whether the target refused the removal before.
     action: Action = Action.RETIRE  #: Always `RETIRE`.
     when: When = None  #: See `When`.
@@ -142,7 +149,8 @@ class Rollout(Struct, frozen=True):
 
     target: str  #: The account's name.
     domain: str  #: The domain's name.
-    steps: tuple[Deploy | Verify | Rollback, ...]  #: In order; empty for a domain as declared.
+    #: The steps in order; none for a domain as declared.
+    steps: tuple[Deploy | Verify | Rollback, ...]
     unread: bool = False  #: Whether the target cannot be read now.
 
     @property
@@ -152,7 +160,7 @@ class Rollout(Struct, frozen=True):
 
     @property
     def is_seen(self) -> bool:
-        """Whether the certificate was seen served, so the sighting only has to be stored."""
+        """Whether the only step is a `Verify`, and the certificate was seen served."""
         return self.when is None and all(isinstance(step, Verify) for step in self.steps)
 
     @property
@@ -183,8 +191,8 @@ class PlanFinding(Struct, frozen=True):
 
     weight: Weight  #: The kind of the finding.
     problem: Problem  #: The problem in words.
-    target: str | None = None  #: `None` for a finding about the whole certificate.
-    domain: str | None = None  #: `None` for a finding about the whole deployment.
+    target: str | None = None  #: The account's name; `None` for a finding about the certificate.
+    domain: str | None = None  #: The domain's name; `None` for a finding about the deployment.
     error: CertferryError | None = None  #: The error behind the problem; `None` for a refused step.
     step: Deploy | None = None  #: The refused step.
 
@@ -231,7 +239,8 @@ class Plan(Struct, frozen=True):
     names: tuple[str, ...]  #: The declared names.
     issue: Issue | None = None  #: The order or adoption, now or later.
     rollouts: tuple[Rollout, ...] = ()  #: The domains with steps.
-    retirements: tuple[Retire, ...] = ()  #: Each waits for the rollouts at the same target.
+    #: The removals, which wait for the rollouts at their target.
+    retirements: tuple[Retire, ...] = ()
     unchanged: tuple[tuple[str, str], ...] = ()  #: (target, domain) of domains as declared.
     findings: tuple[PlanFinding, ...] = ()  #: Problems that the plan cannot solve.
     #: Targets where other lineages serve every covered domain, with the lineages.
@@ -248,7 +257,7 @@ class Plan(Struct, frozen=True):
 
     @property
     def issue_later(self) -> Issue | None:
-        """A needed order that waits for a moment (`HeldUntil`)."""
+        """The needed order, if the order waits until a moment (`HeldUntil`)."""
         is_held = self.issue is not None and isinstance(self.issue.when, HeldUntil)
         return self.issue if is_held else None
 
@@ -314,9 +323,9 @@ Doubt = tuple[str, str, str]
 
 
 def doubts_in(plan: Plan, observed: Observation) -> frozenset[Doubt]:
-    """Return the parts of a plan that another run's change may explain: new drift, timed-out waits,
-    and removals of copies missing in the state. The engine makes a plan with doubts again under the
-    lease, from a new observation.
+    """Return the parts of a plan that a concurrent run may have caused: new drift, timed-out waits,
+    and removals of copies missing in the state. If there are doubts, a run observes and plans again
+    under the lease.
     """
     if not (plan.rollouts or plan.retirements or plan.findings or plan.drifts):
         return frozenset()  # as in nearly every pass

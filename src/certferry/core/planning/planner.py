@@ -44,7 +44,9 @@ class Supply(Struct, frozen=True):
     is_coming: bool = False  #: Whether an order comes first; then no step has a time yet.
 
     def version_for(self, withdrawn: frozenset[str]) -> Version | None:
-        """Return the version for a domain, or `None`: an earlier one if `version` was withdrawn."""
+        """Return the version for a domain, or `None`. If `version` is withdrawn, this is an earlier
+        version.
+        """
         if self.version is None or self.version.fingerprint not in withdrawn:
             return self.version
         return version_for(withdrawn, self.versions, self.times.now)
@@ -92,8 +94,8 @@ def make_plan(
 def _supply(
     desired: DesiredCertificate, observed: Observation, times: Times, *, is_coming: bool
 ) -> Supply:
-    """Return the supply. While a new leaf is coming, the version is unknown. If the same leaf comes
-    with other issuers, the version stays.
+    """Return the supply. Before a new leaf comes, `version` is `None`. If only other issuers come
+    for the same leaf, `version` stays, with the new issuers.
     """
     current = observed.current
     if is_coming:
@@ -130,7 +132,7 @@ def _retirements(
 
 
 def _clean(desired: DesiredCertificate, observed: Observation) -> plans.Clean | None:
-    # Records of a lineage that is imported by now belong to no account: see `challenge_cleanup`.
+    # If another client makes the certificate by now, no account is declared for the records.
     if desired.files is not None or not observed.remembered.has_challenge_records:
         return None
     sentence = Text("an earlier run left challenge records in DNS")
@@ -140,8 +142,8 @@ def _clean(desired: DesiredCertificate, observed: Observation) -> plans.Clean | 
 def _overdue(
     desired: DesiredCertificate, observed: Observation, supply: Supply, *, deploys: bool
 ) -> Iterator[plans.PlanFinding]:
-    """Report an overdue certificate of another client. If the certificate has expired and a domain
-    needs a deployment, only safety reports the certificate.
+    """Report an overdue certificate of another client. An expired certificate is left to safety if
+    a domain needs a deployment, because safety reports the refused deployment.
     """
     now, current = supply.times.now, observed.current
     reason = overdue(desired, observed, now)
@@ -160,8 +162,8 @@ def _overdue(
 def _rejected(
     desired: DesiredCertificate, observed: Observation, times: Times, issue: plans.Issue | None
 ) -> Iterator[plans.PlanFinding]:
-    """Report the pause after a rejected certificate if the pause holds an order back, unless the
-    certificate was rejected in this run.
+    """Report the pause after the CA sent a wrong certificate, if the pause holds an order back. A
+    wrong certificate of this run is reported elsewhere.
     """
     rejected_at = observed.remembered.rejected_at
     if rejected_at is None or rejected_at >= times.begun or desired.files is not None:
@@ -236,7 +238,7 @@ def _unreadable(
     supply: Supply,
 ) -> TargetPlan:
     """Plan a wait for each rollout in progress at an unreadable target, because the target goes on
-    with the changes. Without a rollout in progress, the plan has only the failure.
+    with the changes. Without such a rollout, or if an order comes first, report only the failure.
     """
     finding = plans.PlanFinding.of(plans.Weight.BLOCKED, failure, deployment.target)
     times, in_progress = supply.times, target.in_progress
@@ -257,8 +259,7 @@ def _unreadable(
         )
         for record, when in zip(in_progress, moments, strict=True)
     )
-    # If this run began a rollout, the run reports the failure at the domains; if not, the finding
-    # reports the target as blocked.
+    # If a rollout began in this run, the failure is reported at the domains; if not, at the target.
     begun_here = any(times.in_this_run(record.asked_at) for record in in_progress)
     return TargetPlan(rollouts, findings=() if begun_here else (finding,))
 
@@ -305,7 +306,7 @@ class _Case(Struct, frozen=True):
         return self.fingerprint is not None and observation.is_served(self.served, self.fingerprint)
 
     def setting_changes(self, https: certificate.DesiredHttps) -> observation.Changes:
-        """Return the domain's settings that differ from `https`; most files declare no settings."""
+        """Return the domain's settings that differ from `https`."""
         return () if https == certificate.DesiredHttps() else setting_changes(https, self.domain)
 
 
@@ -326,7 +327,7 @@ def _plan_domain(case: _Case) -> tuple[plans.Rollout, plans.Drifted | None]:
 
 
 def _drift(case: _Case) -> Drift | None:
-    """Return another tool's changes; `None` without any, as for new domains and as declared."""
+    """Return another tool's changes at the domain, or `None` without any."""
     bound = case.target.fingerprint_of(case.domain.bound)
     is_bound = bound is not None and bound == case.fingerprint
     if case.domain.last is None:
@@ -349,7 +350,7 @@ def _rollout(
     record = None
     if case.fingerprint is not None and not case.supply.is_coming:
         record = open_record(case.domain, case.fingerprint, case.supply.times.now)
-    # A served certificate counts once the target is at rest: a change may still end otherwise.
+    # A served certificate counts only once the target is at rest, because an open change may fail.
     if not case.is_served or case.domain.state is observation.DomainState.PROCESSING:
         return plans.Rollout(*case.place, (_rollback(case, record) or _verify(case),))
     if record is None:
@@ -423,7 +424,7 @@ def _why_deploy(case: _Case, changes: observation.Changes) -> Reason | None:
         return NEW_CERTIFICATE
     bound = case.target.fingerprint_of(domain.bound)
     failure = domain.problem if domain.state is observation.DomainState.FAILED else None
-    # If every address serves the certificate, the failure concerns another setting.
+    # If every address serves the certificate, the failure is about another setting.
     if bound == case.fingerprint and (failure is None or case.is_served):
         return SETTINGS_DRIFTED if changes else None
     if failure is not None:
@@ -501,8 +502,8 @@ def why_deliver(
 
 
 def _change_of_issuers(domain: observation.ObservedDomain, version: Version) -> observation.Changes:
-    """Return the change if the same leaf is held with other issuers; an unknown digest counts as
-    equal.
+    """Return the change if the receiver has the version's leaf with other issuers. An unknown
+    digest counts as equal.
     """
     held, wanted = domain.fullchain_digest, version.fullchain_digest
     if held is None or wanted is None or held == wanted:
@@ -518,10 +519,11 @@ class _Claim(NamedTuple):
 
 
 class Claims:
-    """The domains claimed by all declared certificates, indexed for files with thousands of
-    certificates.
+    """Decides which declared certificate serves a domain, quickly even for thousands of
+    certificates. A claim is a deployment that names, covers or matches a domain; at most one claim
+    owns a domain.
 
-    `elsewhere` maps (target, domain) to a lineage declared by other hosts' files.
+    `elsewhere` maps (target, domain) to a lineage that only other hosts' files declare.
     """
 
     def __init__(
@@ -549,20 +551,20 @@ class Claims:
         domain: str,
         kind: certificate.Kind,
     ) -> bool:
-        """Return whether a deployment serves a domain of this kind: the deployment owns the domain,
-        or no deployment does.
+        """Return whether a deployment may serve a domain of this kind: the deployment owns the
+        domain, or no deployment owns the domain.
         """
         owner = self._owner(deployment.target, domain, kind)
         return owner is None or owner == (lineage, deployment)
 
     def owner(self, target: str, domain: str, kind: certificate.Kind) -> str | None:
-        """Return the lineage that serves a domain; `None` for an unclaimed domain."""
+        """Return the lineage whose claim owns a domain; `None` for an unclaimed domain."""
         owner = self._owner(target, domain, kind)
         return None if owner is None else owner.lineage
 
     def _owner(self, target: str, domain: str, kind: certificate.Kind) -> _Claim | None:
-        """Return the claim that names a domain; else another host's claim; else the claim whose
-        names and patterns describe the domain most closely; `None` without a claim.
+        """Return the first claim that names a domain. Otherwise return another host's claim.
+        Otherwise return the claim whose names and patterns fit the domain most closely, or `None`.
         """
         for claim in self._named.get((target, domain), ()):
             if claim.deployment.kind.is_about(kind):

@@ -112,8 +112,8 @@ def _in_words(address: observation.Served, fingerprint: str) -> Text:
 def stuck_since(
     domain: observation.ObservedDomain, now: datetime, timeout: timedelta
 ) -> datetime | None:
-    """Return when the change in progress at a domain began; `None` without a change in progress,
-    and if the change began less than `timeout` ago.
+    """Return when the stuck change at a domain began. A change is stuck if the change has been in
+    progress for `timeout` or longer. Otherwise return `None`.
     """
     if domain.state is not observation.DomainState.PROCESSING:
         return None
@@ -128,7 +128,7 @@ def _starts(domain: observation.ObservedDomain) -> Iterator[datetime]:
             yield reported
         return
     yield last.asked_at
-    # A time before the acceptance of certferry's change belongs to an earlier change.
+    # A reported time before certferry's change was accepted belongs to an earlier change.
     is_ours = last.accepted_at is None or (reported and reported >= last.accepted_at - _CLOCKS)
     if reported is not None and is_ours:
         yield reported
@@ -143,7 +143,9 @@ def stuck_error(
     served: observation.Addresses,
     fingerprint: str,
 ) -> TargetStuck:
-    """Return the problem of a stuck change, with the certificate that visitors get meanwhile."""
+    """Return the problem of a change in progress `since` too long, with a ticket for the target's
+    support. The message says whether every address serves the certificate already.
+    """
     message = Text(
         "{target} has not finished its change since {since}; some addresses do not serve the"
         " certificate"

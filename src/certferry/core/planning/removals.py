@@ -1,4 +1,4 @@
-"""The copies of certificates that a run removes at a target, and the most removals in a run."""
+"""The copies of certificates that a run removes at targets, and the limits on removals in a run."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from certferry.core.reasons import Reason, ReasonCode, wait_for
 from certferry.text import Text
 
 MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50
-"""The most copies that a run removes: superseded copies of a lineage, and unused copies of an
-account. Each run reports the removals, and the limits give operators time to read the report.
+"""The most superseded copies of a lineage, and the most unused copies at an account, that a run
+removes. Each run reports the removals, and the limits give operators time to read the report.
 
-If hosts share a state, the first limit holds for the hosts together, because a single host works on
-a lineage at a time. The second limit holds for each host.
+If hosts share a state, the second limit holds for each host separately.
 """
 
 
 def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str]]:
-    """Return the removals of one run, and by target the number of removals left to later runs.
-    Removals refused before come last.
+    """Return the removals of one run, and by target the number of removals left to later runs. A
+    removal that the target refused before comes last.
     """
     chosen: list[Retire] = []
     left: Counter[str] = Counter()
@@ -43,7 +42,9 @@ def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str
 
 
 def allowance(step: Retire) -> tuple[str, int]:
-    """Return the owner of the limit, an account or `""` for the lineage, and the limit."""
+    """Return the key under which a removal counts (the account, or `""` for the lineage), and the
+    limit.
+    """
     return (step.target, MOST_UNMANAGED) if step.unmanaged else ("", MOST_SUPERSEDED)
 
 
@@ -55,8 +56,9 @@ def left_to_later_runs(count: int) -> Text:
 def superseded(
     desired: DesiredCertificate, observed: Observation, now: datetime, *, issuing: bool
 ) -> tuple[Retire, ...]:
-    """Return the removals of superseded copies. Copies of the previous version stay until expiry,
-    as a way back; copies in use stay until `in_use_until`.
+    """Return the removals of superseded copies. Copies of the version in force stay, and copies of
+    versions that serve rolled-back domains. Copies of the previous version stay until expiry, as a
+    way back. Copies in use stay until `in_use_until`.
     """
     kept = _kept_fingerprints(observed, now, issuing=issuing)
     # Keyed by place, because an account may stand in several deployments.
@@ -89,8 +91,8 @@ def _kept_fingerprints(observed: Observation, now: datetime, *, issuing: bool) -
 
 
 _KEPT = 2
-"""How many versions of a lineage keep their copies: the version in force, and the previous version
-as a way back.
+"""How many versions of a `remembered` lineage keep copies: the newest version, and the version
+before as a way back.
 """
 
 OTHERS_FIRST = Text("another certificate is still on its way to this account")
@@ -104,8 +106,8 @@ def unclaimed(
     remembered: Mapping[str, tuple[Version, ...]],
     now: datetime,
 ) -> tuple[OtherCertificate, ...]:
-    """Return the copies without an owner. Every copy of a `declared` lineage has an owner, and the
-    valid copies of the two newest versions of a `remembered` lineage.
+    """Return the copies that no lineage needs. All copies of `declared` lineages are needed, and so
+    are the valid copies of the two newest versions of `remembered` lineages.
     """
     declared_owners = {owner for lineage in declared for owner in owners(lineage)}
     kept = {
@@ -123,7 +125,7 @@ def unclaimed(
 
 
 def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> tuple[Retire, ...]:
-    """Return the removals of copies without a known use, by account, soonest expiry first; only for
+    """Return the removals of copies that no lineage needs, sorted by account and expiry, for
     deployments with `retire = "all-unused"`.
     """
     now = times.now

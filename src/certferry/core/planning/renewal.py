@@ -1,7 +1,8 @@
-"""Renewal: every reason to order a certificate, and everything that holds an order back.
+"""Every reason to order a certificate, and every hold: a rule that holds an order back.
 
-`REASONS` and `HOLDS` are the whole list, in the order in which a run asks. Operators read the list
-in docs/explanation/when-it-renews.md; a test compares page and code. `plan_issue` asks the rules.
+`REASONS` and `HOLDS` have all rules, in the order of application. `plan_issue` applies the reasons
+and some holds. Operators read the list in docs/explanation/when-it-renews.md; a test compares the
+page with the code.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from msgspec import Struct
 
 from certferry.core.certificates.certificate import (
     RenewalWindow,
+    has_names,
     is_overdue,
     plausible_window,
     renew_at,
-    same_names,
 )
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
@@ -41,7 +42,7 @@ class Issuing(StrEnum):
 
 
 class _Case(Struct, frozen=True):
-    """A lineage at a moment: everything that a reason depends on."""
+    """The facts on which a reason depends."""
 
     desired: DesiredCertificate  #: The declaration.
     observed: Observation  #: The observation.
@@ -75,9 +76,9 @@ def revoked(case: _Case) -> Reason | None:
 
 
 def names_changed(case: _Case) -> Reason | None:
-    """The file declares other names than the certificate has."""
+    """The file declares other names than the certificate has, apart from `www.` added by a CA."""
     had, wanted = case.version.certificate.names, case.desired.names
-    if same_names(had, wanted):
+    if has_names(had, wanted):
         return None
     sentence = Text("the certificate is for {had}; declared: {wanted}", had=had, wanted=wanted)
     return Reason(ReasonCode.NAMES_CHANGED, sentence)
@@ -109,8 +110,8 @@ def issuer_expired(case: _Case) -> Reason | None:
 
 
 def renewal_due(case: _Case) -> Reason | None:
-    """The moment in the CA's renewal window has come; without a window, a third of the life is
-    left (half, if the life is shorter than ten days).
+    """The moment in the CA's renewal window has come. Without a plausible window, a third of the
+    life is left (half, if the life is shorter than ten days).
     """
     version, now = case.version, case.now
     if now < due_at(version, next(iter(case.observed.versions[1:]), None)):
@@ -125,8 +126,8 @@ def renewal_due(case: _Case) -> Reason | None:
 
 
 def upload_deadline_passed(case: _Case) -> Reason | None:
-    """A target has no copy yet and would refuse an upload, because the certificate expires too
-    soon. The target would accept a new certificate with the same lifetime.
+    """A target without a copy would refuse an upload now, because the certificate expires too soon,
+    and would accept a new certificate with the same lifetime.
     """
     current = case.version.certificate
     left = current.remaining(case.now)
@@ -142,7 +143,7 @@ def upload_deadline_passed(case: _Case) -> Reason | None:
 
 
 def rolled_back(case: _Case) -> Reason | None:
-    """A domain went back to the previous certificate, and the previous certificate expires soon."""
+    """A domain went back to an earlier certificate, and needs a new certificate now."""
     for domain, moment in renewals_after_rollback(case.observed, case.version, case.now):
         if case.now >= moment:
             sentence = Text(
@@ -179,7 +180,7 @@ IN_TIME: tuple[_Rule, ...] = (issuer_expired, renewal_due, upload_deadline_passe
 """The reasons that `just_issued` holds back."""
 
 REASONS: tuple[_Rule, ...] = (*AT_ONCE, *IN_TIME, requested, files_changed)
-"""Every reason, in the order of asking; `files_changed` is the only reason to adopt."""
+"""Every reason, in the order of application. `files_changed` is the only reason to adopt."""
 
 # --- The holds: everything that holds an order back
 
@@ -196,19 +197,20 @@ HOLDS = (
     Rule("lease_held", "reconcile.run.held_lease"),
     # Another host's file declares the certificate otherwise, and is newer.
     Rule("declaration_outdated", "reconcile.reconciler.plan_outdated"),
-    # The certificate is younger than an hour. A wrong clock, CA or target costs an order an hour.
+    # The certificate is younger than an hour. So a wrong clock, CA or target causes one order an
+    # hour, not one in every run.
     Rule("just_issued", "just_issued"),
-    # The certificate came after its predecessor's window: a CA may announce only past windows, and
-    # gets an order a day.
+    # The certificate came after the end of its predecessor's window. If a CA names only past
+    # windows, the CA gets one order a day.
     Rule("window_passed", "window_passed"),
-    # The CA issued another certificate than ordered, and counts the order: a day of pause.
+    # The CA issued another certificate than ordered, and counts the order, so runs pause for a day.
     Rule("certificate_rejected", "core.planning.limits.rejection_pause"),
-    # The order failed in this run: repeating the order would not help.
+    # The order failed since this run began: repeating the order at once would not help.
     Rule("tried_in_this_run", "_when"),
     # The order failed in an earlier run: scheduled runs pause for 1, 10, 100 minutes, then a day.
     Rule("paused", "core.planning.limits.paused_until"),
-    # No place could take the certificate: each place is unreadable, refused by safety, or served
-    # by another lineage.
+    # No target or receiver could take the certificate: each is unreadable, refused by safety, or
+    # served by another lineage.
     Rule("no_place", "reconcile.reconciler.plan_lineage"),
     # The CA asked to wait (Retry-After), for these names or for all.
     Rule("ca_hold", "core.planning.limits.Hold"),
@@ -225,27 +227,27 @@ HOLDS = (
     # CAA records forbid the CA to issue for a name.
     Rule("caa_forbids", "adapters.acme.issuer.AcmeIssuer._must_be_allowed"),
 )
-"""Every hold, in the order of asking."""
+"""Every hold, in the order of application."""
 
 ORDER_LIFETIME = timedelta(days=7)
 """How long an order stays open at Let's Encrypt."""
 
 LEAST_GAP = timedelta(hours=1)  # see `just_issued`
 BACKDATED = timedelta(days=2)
-"""How long before the issuance a certificate may begin: an hour at Let's Encrypt, the last midnight
-at other CAs. A certificate that is older when saved was adopted."""
+"""How long before the issuance a certificate's validity may begin: an hour at Let's Encrypt, the
+last midnight at other CAs. A certificate whose validity began earlier was adopted.
+"""
 
 
 def just_issued(version: Version, now: datetime) -> bool:
-    """Return whether the certificate is too new to be followed by another certificate."""
+    """Return whether the certificate was issued and stored within the last `LEAST_GAP`."""
     was_new = version.saved_at - version.certificate.not_before <= BACKDATED
     return was_new and version.saved_at <= now < version.saved_at + LEAST_GAP
 
 
 GAP = timedelta(days=1)
-"""The least time between two orders while each new certificate comes after the end of the window of
-the certificate before (`window_passed`). Without the limit, a CA whose windows are always past
-would get an order in every run.
+"""The least time between two orders under `window_passed`. Without the limit, a CA that always
+names past windows would get an order in every run.
 """
 
 
@@ -256,7 +258,7 @@ def window_passed(version: Version, before: Version | None) -> bool:
 
 
 def due_at(version: Version, before: Version | None) -> datetime:
-    """Return when the version in force is due for renewal."""
+    """Return when the version in force is due; `before` is the version before."""
     moment = renew_at(version.certificate, version.window)
     if not window_passed(version, before):
         return moment
@@ -286,8 +288,8 @@ def plan_issue(
 ) -> Issue | None:
     """Return the order or adoption, now or later (`Issue.when`).
 
-    Return `None` without a reason, in the pause after a rejected certificate, and if this run has
-    got a certificate after a failed try.
+    Return `None` without a reason, in the pause after a rejected certificate (unless the operator
+    asked for a certificate), and if a certificate has come since this run began and tried.
     """
     reason = None if issuing is Issuing.NEVER else _why(desired, observed, times.now, issuing)
     if reason is None:
@@ -333,7 +335,9 @@ def _when(
 
 
 def window_in_words(window: RenewalWindow) -> Text:
-    """Return the sentence on a CA's renewal window, with the CA's page of explanation."""
+    """Return the sentence on a CA's renewal window, with the URL of the CA's explanation, if
+    any.
+    """
     sentence = Text(
         "the CA asks for renewal between {start} and {end}", start=window.start, end=window.end
     )

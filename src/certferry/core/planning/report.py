@@ -1,4 +1,4 @@
-"""The reports of steps, lineages and runs, and how waiting steps stand."""
+"""The reports of steps, lineages and runs, and the outcomes of the steps not carried out now."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 UNEXPECTED = "unexpected"
-"""The code of a bug in certferry."""
+"""The code of a failure for which certferry has no other code: a bug."""
 
 
 UNDECLARED = "undeclared"
@@ -29,7 +29,7 @@ UNDECLARED = "undeclared"
 
 
 class Undeclared(Struct, frozen=True):
-    """A certificate that is stored but no longer declared, and no longer renewed."""
+    """A stored certificate that the file no longer declares, so certferry no longer renews it."""
 
     lineage: str  #: The lineage's name.
     certificate: Certificate  #: The newest certificate.
@@ -73,13 +73,13 @@ class Outcome(StrEnum):
 
 
 StepKey = tuple[plans.Action | None, str | None, str | None]
-"""The action, the target, and the domain, remote id or label of a step."""
+"""The action of a step, the target, and the domain, remote id or label."""
 
 
 class StepOutcome(Struct, frozen=True):
     """The outcome of a step, or of the whole pass."""
 
-    action: plans.Action | None  #: `None` for the pass.
+    action: plans.Action | None  #: The kind of step; `None` for the pass over the lineage.
     outcome: Outcome  #: How the step ended or stands.
     detail: Text  #: The outcome in words.
     target: str | None = None  #: The account's name; `None` without a target.
@@ -89,7 +89,7 @@ class StepOutcome(Struct, frozen=True):
     hint: Text | None = None  #: The advice for the operator.
     waiting: Waiting | None = None  #: The wait for a later pass.
     remote_id: str | None = None  #: For a removal, the target's id of the copy.
-    unmanaged: bool = False  #: Whether the removed copy was an unused copy of unknown origin.
+    unmanaged: bool = False  #: For a removal, see `Retire.unmanaged`.
     reason: str | None = None  #: The code of a refusal, or of a fact for information.
     #: Whether the domain stays unlike the file: after drift, after a rollback, or switched off.
     left: bool = False
@@ -116,8 +116,8 @@ class StepOutcome(Struct, frozen=True):
 
     @property
     def code(self) -> str | None:
-        """The code of the error, or else `reason`, for programs. A failure without a code has
-        `UNEXPECTED`; any other outcome has `None`.
+        """The code of the error for programs, or else `reason`. Without both, the code of a failure
+        is `UNEXPECTED`, and any other outcome has `None`.
         """
         if self.error is not None:
             return self.error.code
@@ -125,7 +125,9 @@ class StepOutcome(Struct, frozen=True):
 
     @property
     def held_until(self) -> datetime | None:
-        """The end of a wait that CAs demand, by limits or by an answer; `None` without the wait."""
+        """The moment before which CAs take no order, if the step waits for that moment; else
+        `None`.
+        """
         is_held = self.outcome is Outcome.WAITING and self.error is not None and self.error.is_early
         return self.error.retry.after if is_held and self.error is not None else None
 
@@ -141,13 +143,13 @@ class StepOutcome(Struct, frozen=True):
         return (self.action, self.target, self.domain or self.remote_id or self.label)
 
     def with_error(self, error: errors.Reported, outcome: Outcome = Outcome.FAILED) -> StepOutcome:
-        """Return this step with an error as the end."""
+        """Return this step with the words of an error, and the outcome after the error."""
         detail, hint = error.message, error.hint
         return replace(self, outcome=outcome, detail=detail, hint=hint, error=error, waiting=None)
 
 
 class LineageReport(Struct, frozen=True):
-    """The result of one lineage in one run."""
+    """The result of one lineage in a run."""
 
     lineage: str  #: The lineage's name.
     fingerprint: str | None  #: The version in force.
@@ -161,7 +163,9 @@ class LineageReport(Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether the lineage is as declared, or left to another host."""
+        """Whether the lineage was observed, and every step is done, not needed, left to another
+        host, or only information.
+        """
         return self.was_observed and all(
             step.notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED, Outcome.ELSEWHERE}
             for step in self.outcomes
@@ -174,7 +178,9 @@ class LineageReport(Struct, frozen=True):
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether everything was as declared from the beginning."""
+        """Whether the lineage was observed, and every step was not needed or is only
+        information.
+        """
         return self.was_observed and all(
             step.notice or step.outcome is Outcome.UNCHANGED for step in self.outcomes
         )
@@ -187,7 +193,8 @@ class SyncReport(Struct, frozen=True):
     complete: bool = True  #: False if the run was stopped.
     renewing: bool = False  #: Whether an operator asked for new certificates (`--renew`).
     problem: errors.CertferryError | None = None  #: Why the run's end could not be stored.
-    undeclared: tuple[Undeclared, ...] | None = None  #: `None` in a run for part of the file.
+    #: Stored certificates that the file lacks; `None` in a run for part of the file.
+    undeclared: tuple[Undeclared, ...] | None = None
 
     @property
     def ok(self) -> bool:
@@ -219,7 +226,7 @@ class SyncReport(Struct, frozen=True):
         return sum(any(step.code == code for step in row.outcomes) for row in self.lineages)
 
     def with_newer(self, newer: SyncReport) -> SyncReport:
-        """Return this report with the results of a later try of the same run for some lineages."""
+        """Return this report, with newer results for the lineages that the run has tried again."""
         later = {result.lineage: result for result in newer.lineages if result.was_observed}
         lineages = tuple(later.get(result.lineage, result) for result in self.lineages)
         return replace(self, lineages=lineages, complete=newer.complete, problem=newer.problem)
@@ -236,8 +243,8 @@ SEEN = Text("served by every address that answers")
 
 
 def seen_at(served: Iterable[Served]) -> Text:
-    """Return the sentence on a served certificate, with the silent addresses, except IPv6 addresses
-    that this host cannot reach.
+    """Return the sentence that all answering addresses serve the certificate. Silent addresses are
+    listed, except IPv6 addresses if this host lacks IPv6.
     """
     lacks = EdgeProblemCode.NO_IPV6
     silent = [o.address for o in served if o.silent and (not o.problem or o.problem.code != lacks)]
@@ -252,9 +259,9 @@ _FIND_OUT = Text(
 
 
 def standings(plan: plans.Plan, observed: Observation) -> Iterator[StepOutcome]:
-    """Yield the outcomes of the parts of a plan that the run does not carry out now: findings
-    (except `UNMATCHED`), waiting and timed-out steps, domains as declared, drift and postponed
-    removals.
+    """Yield the outcomes of the parts of a plan that the run does not carry out now: targets served
+    by other lineages, findings (except `UNMATCHED`), waiting and timed-out rollouts, domains as
+    declared, drift, and postponed removals.
     """
     for target, lineages in plan.owned_elsewhere:
         yield StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
@@ -284,8 +291,8 @@ def standings(plan: plans.Plan, observed: Observation) -> Iterator[StepOutcome]:
 
 
 def standings_left_alone(plan: plans.Plan) -> Iterator[StepOutcome]:
-    """Yield the outcomes of the steps held until a moment, and of the steps that another run has
-    tried meanwhile.
+    """Yield the outcomes of the steps held until a moment, and of the steps already tried since
+    this run began. The caller drops the steps that this run tried.
     """
     for step in (plan.issue, *(rollout.steps[0] for rollout in plan.rollouts)):
         if step is None:
@@ -364,7 +371,7 @@ def _as_found(drifted: plans.Drifted) -> StepOutcome:
 
 
 def _not_removed(plan: plans.Plan) -> Iterator[StepOutcome]:
-    """Yield an outcome for each target with removals that wait, or that later runs make."""
+    """Yield an outcome for each target with removals that wait, or that are left to later runs."""
     waiting = {step.target: step.when for step in plan.retirements if step.when is not None}
     for target, when in waiting.items():
         outcome = StepOutcome(plans.Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, target)
@@ -384,8 +391,8 @@ def served_by(lineages: Iterable[str]) -> Text:
 
 
 def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
-    """Return the sentence on a finished deployment: the previous certificate, a repaired drift, or
-    the new certificate.
+    """Return the sentence on a finished deployment: the previous certificate is bound, a drift is
+    repaired, or the new certificate is bound.
     """
     last = domain.last
     previous = previous_of(domain, observed) if domain.withdrawn else None
@@ -415,8 +422,8 @@ _WORST_FIRST = (Result.FAILED, Result.REFUSED, Result.WAITING)
 
 
 def of_lineage(report: LineageReport) -> Result:
-    """Return the result of a certificate, by the worst outcome; `STOPPED` if the run stopped before
-    the lineage. A failure only of the state's server counts as `WAITING`.
+    """Return the result of a certificate, by the worst outcome. Return `STOPPED` if the lineage was
+    not observed. A failure of only the state's server counts as `WAITING`.
     """
     if not report.was_observed:
         return Result.STOPPED

@@ -1,4 +1,4 @@
-"""Rollbacks to the previous certificate at one domain; see also `lineage.version_for`."""
+"""Rollbacks: a domain goes back to the previous certificate if edges refuse the new certificate."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from certferry.text import Text
 from certferry.values import replace
 
 CONFIRMED_AFTER = timedelta(minutes=2)
-"""How long edges must have refused a certificate before a rollback. A node that restarts refuses
-for a moment, too.
+"""How long edges must have refused a certificate before a rollback. A restarting edge also refuses,
+but only for a moment.
 """
 
 NEXT_TRY = timedelta(days=3)
-"""The least time between the arrival of a certificate that is withdrawn later and the next order.
-The order is due when the certificate served instead nears its end. Let's Encrypt issues five
-certificates a week for the same names ("Rate Limits").
+"""The least time between the arrival of a certificate and the next order, if the certificate was
+withdrawn in between. Let's Encrypt issues only five certificates a week for the same names ("Rate
+Limits").
 """
 
 BACK = Reason(
@@ -77,8 +77,9 @@ def _refusal_confirmed_at(
     served: observation.Addresses,
     now: datetime,
 ) -> datetime | None:
-    """Return when a lasting refusal counts as confirmed; `None` if no address refuses the
-    certificate, or if not every address worked before the change.
+    """Return the moment from which the refusal counts as confirmed, if the refusal lasts until
+    then. Return `None` if no address refuses the certificate, or if not every address worked before
+    the change.
     """
     if not record.worked_before or not _is_refused(domain, served):
         return None
@@ -91,8 +92,8 @@ def until_confirmed(
     served: observation.Addresses,
     now: datetime,
 ) -> Waiting | None:
-    """Return the wait until a refusal is confirmed, even after the time-out; `None` without a
-    refusal to confirm.
+    """Return the wait until a refusal is confirmed; `None` without a refusal, or if confirmed. This
+    wait may go on beyond the time-out of a rollout.
     """
     end = _refusal_confirmed_at(record, domain, served, now)
     if end is None or now >= end:
@@ -107,8 +108,8 @@ def with_refusal(
     served: observation.Addresses,
     now: datetime,
 ) -> RolloutRecord:
-    """Return the record with the moment since when addresses refuse the certificate. Refusals count
-    only while the target is not changing the domain.
+    """Return the record with `refused_since` brought up to date. Refusals count only while the
+    domain is `READY`: during a change, edges may refuse for a moment.
     """
     refuses = _is_refused(domain, served)
     if refuses == (record.refused_since is not None):
@@ -127,7 +128,7 @@ def all_work(served: observation.Addresses) -> bool:
 
 
 def _refusing(served: observation.Addresses) -> list[observation.Served]:
-    """Return the addresses that were reached, and refused the handshake."""
+    """Return the addresses that were reached and presented no certificate."""
     return [
         address
         for address in served
@@ -136,8 +137,8 @@ def _refusing(served: observation.Addresses) -> list[observation.Served]:
 
 
 def versions_after_rollbacks(observed: observation.Observation, now: datetime) -> Iterator[Version]:
-    """Yield the versions that serve rolled-back domains. If the version in force is served, yield
-    the version after a possible second rollback as well.
+    """Yield the versions that domains with withdrawn certificates should serve. If a domain should
+    serve the version in force, also yield the version that would follow a further rollback.
     """
     for target in observed.targets:
         for domain in target.domains:
@@ -152,7 +153,9 @@ def versions_after_rollbacks(observed: observation.Observation, now: datetime) -
 def renew_after_rollback(
     observed: observation.Observation, current: Version, now: datetime
 ) -> datetime | None:
-    """Return when the first of the rolled-back domains needs a new certificate, if any."""
+    """Return the first moment from which a rolled-back domain needs a new certificate; `None` if
+    the `current` version was withdrawn nowhere.
+    """
     return min(
         (moment for _, moment in renewals_after_rollback(observed, current, now)), default=None
     )
@@ -172,8 +175,9 @@ def renewals_after_rollback(
 
 
 def replaced_after(withdrawn: Version, serving: Version | None) -> datetime:
-    """Return when a domain needs a new certificate, if `withdrawn` was withdrawn there and
-    `serving` is served instead.
+    """Return when a domain needs a new certificate, if the domain serves `serving` (`None`: no
+    version) in place of `withdrawn`: at least `NEXT_TRY` after `withdrawn` was stored, and once
+    `serving` is overdue.
     """
     earliest = withdrawn.saved_at + NEXT_TRY
     return earliest if serving is None else max(earliest, overdue_at(serving.certificate))
@@ -182,8 +186,8 @@ def replaced_after(withdrawn: Version, serving: Version | None) -> datetime:
 def previous_of(
     domain: observation.ObservedDomain, observed: observation.Observation
 ) -> Version | None:
-    """Return the version last brought to a domain from which the version in force was withdrawn;
-    `None` for any other domain.
+    """Return the version last brought to a domain, if the version in force was withdrawn from the
+    domain. Otherwise return `None`.
     """
     current, last = observed.current, domain.last
     if current is None or last is None or current.fingerprint not in domain.withdrawn:
@@ -203,7 +207,7 @@ def in_words(previous: Version) -> Text:
 def rolled_back(
     places: Iterable[tuple[str, str]], observed: observation.Observation
 ) -> Iterator[RolledBack]:
-    """Yield the places serving the previous certificate on purpose."""
+    """Yield the places (account, domain) that serve an earlier certificate on purpose."""
     for place in places:
         previous = previous_of(observed.locate(*place)[1], observed)
         if previous is not None:

@@ -21,9 +21,8 @@ from certferry.text import Text
 from certferry.values import replace
 
 TIGHT = timedelta(days=7)
-"""`judge_at_target` warns if a new certificate leaves less time for an upload: the certificate's
-lifetime less the time that the target requires at upload. Runs may fail for a week, as over a
-holiday.
+"""`judge_at_target` warns if a new certificate can be uploaded for less than this time: for the
+lifetime minus the validity that the target requires. Runs may fail for a week, as over a holiday.
 """
 
 _RENEWED = Text("run `certferry sync --renew {lineage}`")
@@ -60,7 +59,7 @@ def _expired(version: Version, now: datetime) -> Iterator[Reason]:
 def judge_version(
     desired: DesiredCertificate, version: Version, now: datetime
 ) -> Iterator[Problem]:
-    """Yield the problems of a version at any target: key, chain, expiry."""
+    """Yield the problems of a version that do not depend on a target: key, chain, expiry."""
     lineage = desired.lineage
     fix = (_RENEWED_ELSEWHERE if desired.files else _RENEWED).filled(lineage=lineage)
     wrong = (
@@ -75,8 +74,8 @@ def judge_version(
 def judge_at_target(
     desired: DesiredCertificate, version: Version, target: ObservedTarget
 ) -> Iterator[Problem]:
-    """Yield the problems of certificates like this version at a target: no common name, or a life
-    that is too short or leaves little time for an upload.
+    """Yield the problems that a target has with every certificate like this version: no common
+    name, or a lifetime that leaves no or little time for an upload.
     """
     lineage, certificate, rules = desired.lineage, version.certificate, target.rules
     if rules.needs_common_name and not certificate.common_name:
@@ -106,7 +105,7 @@ class _Case(Struct, frozen=True):
     step: Deploy  #: The deployment.
     desired: DesiredCertificate  #: The declaration.
     observed: Observation  #: The observation.
-    issued: Version | None  #: `None` before the certificate is issued.
+    issued: Version | None  #: The version to deploy; `None` while still to be issued.
     now: datetime  #: The moment of the check.
 
     @property
@@ -130,7 +129,7 @@ class _Case(Struct, frozen=True):
 
     @property
     def another_one(self) -> Text:
-        """Advice for problems solved only by another certificate."""
+        """The advice for a problem that only another certificate solves."""
         if self.desired.files is not None:
             return Text(
                 "renew the certificate with its client; the present certificate stays until then"
@@ -143,7 +142,9 @@ class _Case(Struct, frozen=True):
 
 
 Refusal = tuple[Reason, Text] | None
-"""Why a deployment is refused, with advice."""
+"""Why a deployment is refused, with the advice; `None` if a check finds no fault. The docstring of
+each check says what the check demands.
+"""
 
 _Check = Callable[[_Case], Refusal]
 
@@ -151,8 +152,9 @@ _Check = Callable[[_Case], Refusal]
 def without_refused(
     plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Plan:
-    """Return the plan without refused deployments, with a finding for each, and without removals at
-    blocked targets. A full account keeps the removals of unused copies, which make room.
+    """Return the plan without refused deployments, with a finding for each. Removals are left out
+    at targets with a refused deployment, a blocked finding, or drift under `drift = "warn"`. At a
+    full account the removals of unused copies stay, because they make room.
     """
     refusals: list[PlanFinding] = []
     for step in filter(None, (rollout.deploy for rollout in plan.rollouts)):
@@ -188,8 +190,8 @@ def _refusal(case: _Case) -> Refusal:
 
 
 def state_is_not_older(case: _Case) -> Refusal:
-    """No target has a copy with the lineage's label (`is_owner`) that the state lacks and that is
-    newer than every version in the state.
+    """No target has a copy with the lineage's label (`is_owner`) that is newer than every version
+    in the state. Certificates of another client pass.
     """
     lineage = case.desired.lineage
     begins = [version.certificate.not_before for version in case.observed.versions]
@@ -237,7 +239,7 @@ def key_belongs(case: _Case) -> Refusal:
 
 
 def chain_is_complete(case: _Case) -> Refusal:
-    """The issuer certificates are complete and in order."""
+    """The issuer certificates are complete and in the right order."""
     hint = Text(
         "run `certferry sync --renew {lineage}` for a new certificate with its chain",
         lineage=case.desired.lineage,
@@ -252,13 +254,13 @@ def is_not_revoked(case: _Case) -> Refusal:
 
 
 def has_not_expired(case: _Case) -> Refusal:
-    """The certificate and its issuer are valid; otherwise the domain keeps the old certificate."""
+    """Neither the certificate nor the issuer has expired."""
     reason = next(_expired(case.version, case.now), None)
     return None if reason is None else (reason, case.another_one)
 
 
 def lives_long_enough(case: _Case) -> Refusal:
-    """The certificate is valid long enough for an upload to the target, or uploaded already."""
+    """The target has a copy, or would accept an upload by the time left until expiry."""
     left, wanted = case.version.certificate.remaining(case.now), case.target.rules.min_remaining
     if case.is_uploaded or left >= wanted:
         return None
@@ -273,7 +275,7 @@ def lives_long_enough(case: _Case) -> Refusal:
 
 
 def has_common_name(case: _Case) -> Refusal:
-    """The certificate has a common name, if the target asks for one at upload."""
+    """The certificate has a common name, if the target demands a common name at upload."""
     is_needed = case.target.rules.needs_common_name and not case.version.certificate.common_name
     # Certificates of another client are tried, because the target may take them after all.
     if not is_needed or case.is_uploaded or case.desired.files is not None:
@@ -288,7 +290,7 @@ _NEEDED = 2
 
 
 def account_has_room(case: _Case) -> Refusal:
-    """The account does not count as full, or has a copy of this certificate."""
+    """The account does not count as full, or already has a copy of this certificate."""
     target, step = case.target, case.step
     quota = target.quota
     if quota is None or not quota.is_full(case.now):
@@ -313,8 +315,8 @@ def account_has_room(case: _Case) -> Refusal:
 
 
 def is_not_fought_over(case: _Case) -> Refusal:
-    """The step repairs no drift, or the domain was repaired rarely. Frequent repairs show another
-    tool at work.
+    """The step repairs no drift, or the domain was repaired rarely (`drift.PER_DAY`). Frequent
+    repairs show that another tool changes the domain again and again.
     """
     step = case.step
     # The last repair may still be in progress.

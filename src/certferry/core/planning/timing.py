@@ -24,7 +24,7 @@ from certferry.errors import CertferryError, DeployError
 from certferry.text import Text
 from certferry.values import replace
 
-VERIFY_TIMEOUT = timedelta(hours=1)  # how long one domain may take by default
+VERIFY_TIMEOUT = timedelta(hours=1)  # how long the rollout of one domain may take by default
 
 
 class Times(Struct, frozen=True):
@@ -32,7 +32,7 @@ class Times(Struct, frozen=True):
 
     now: datetime  #: The moment of the plan.
     begun: datetime  #: When the run began.
-    timeout: timedelta = VERIFY_TIMEOUT  #: How long one domain may take.
+    timeout: timedelta = VERIFY_TIMEOUT  #: How long the rollout of one domain may take.
     keeps_pauses: bool = False  #: Whether the run respects pauses after failures.
     longest_pause: timedelta = PAUSES[-1]  #: The longest pause after failures (`limits`).
     usual: Usual | None = None  #: How long a change at the target usually takes.
@@ -52,7 +52,7 @@ class Times(Struct, frozen=True):
 def open_record(
     domain: observation.ObservedDomain, fingerprint: str, now: datetime
 ) -> RolloutRecord | None:
-    """Return the record if the domain's rollout of the certificate is in progress, else `None`."""
+    """Return the domain's record if the rollout of this certificate is in progress, else `None`."""
     last = domain.last
     # A beginning in the future came from a clock running ahead, so the record does not count.
     if last is None or last.fingerprint != fingerprint or last.started_at > now:
@@ -108,15 +108,15 @@ def _when_by_itself(
 
 
 def waiting_since(record: RolloutRecord, times: Times) -> datetime:
-    """Return since when a run waits for a domain: since the target accepted the change, otherwise
-    since the rollout and this run have both begun.
+    """Return since when a run waits for a domain: since the target accepted the change. Before
+    that, since the rollout began, or since this run began if later.
     """
     return record.accepted_at or max(record.started_at, times.begun)
 
 
 def _seen_since(domain: observation.ObservedDomain, fingerprint: str, times: Times) -> datetime:
     """Return since when this run waits for a domain without an open record: since the certificate
-    was seen served, or since the run began if later; `now` for a certificate never seen.
+    was seen served, or since the run began if later. Return `now` for a certificate never seen.
     """
     seen = domain.seen_at(fingerprint)
     return times.now if seen is None else min(max(seen, times.begun), times.now)
@@ -131,11 +131,12 @@ def _after_acceptance(
 ) -> When:
     """Return when to ask the target again for an accepted change that has no effect yet.
 
-    A change that failed or timed out ends in the run of the acceptance; a later run asks again now
-    (`None`). Until the time-out, the step waits.
+    If the change failed or timed out, the run in which the target accepted the change ends the step
+    (`TimedOut`). A later run asks again now (`None`). Before that, the step waits.
     """
     in_this_run = accepted_at >= times.begun
-    # Reads may lag behind writes, so within `LAG` a failure as before may be older than the change.
+    # Reads may lag behind writes. Within `LAG`, a failure that was there before the change does not
+    # count as a failure of the change.
     is_news = str(domain.problem) != last.problem_before or times.now - accepted_at >= LAG
     if domain.state is observation.DomainState.FAILED and is_news:
         error = domain.problem or DeployError(Text("the target could not carry out the change"))
