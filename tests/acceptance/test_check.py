@@ -60,23 +60,23 @@ def test_a_certificate_from_its_declaration_to_order(host: Host, name: str) -> N
     assert "OK - 1 个" in host.run("--lang", "zh", "check").out
 
 
-def test_trouble_that_a_run_has_left_is_a_warning_until_it_is_over(host: Host, name: str) -> None:
-    """The warning names the failure, its beginning and its remedy, until a run succeeds."""
+def test_refused_keys_are_critical_until_a_run_succeeds(host: Host, name: str) -> None:
+    """The problem names the failure, its beginning and its remedy, until a run succeeds."""
     assert 0 == host.run("sync").code
     assert 1 == host.run("sync", "--renew", "--all", DP_Key="0" * 32).code
 
     check = host.run("check", "--json")
 
-    assert WARNING == check.code
+    assert CRITICAL == check.code
     (problem,) = check.document["problems"]
-    assert (name, "WARNING", "dns_access_denied") == (
+    assert (name, "CRITICAL", "dns_access_denied") == (
         problem["name"],
         problem["status"],
         problem["code"],
     )
     assert problem["since"] is not None
     assert problem["hint"]
-    assert WARNING == host.run("check").code
+    assert CRITICAL == host.run("check").code
     assert 0 == host.run("sync", "--renew", "--all").code
     assert OK == host.run("check").code
 

@@ -19,7 +19,7 @@ from certferry.console.accounts import (
 )
 from certferry.console.tables import TableView
 from certferry.core.access import Role
-from certferry.core.assessment.causes import Cause, causes_of
+from certferry.core.assessment.causes import Cause, causes_of, severities_of
 from certferry.core.assessment.health import Concern, Recorded
 from certferry.core.assessment.hosts import HostStanding, standings_of
 from certferry.core.assessment.notices import (
@@ -32,7 +32,7 @@ from certferry.core.assessment.notices import (
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.observed.records import HostRecord, HostWork, LastRun
 from certferry.core.redaction import Secret
-from certferry.errors import Problem
+from certferry.errors import Problem, Severity
 from certferry.ports.state import AcmeAccount
 from certferry.present.language import Voice
 from certferry.text import Text, verbatim
@@ -184,18 +184,21 @@ def test_accounts_page_has_no_key(tmp_path: Path) -> None:
 
 
 def test_failed_channel_comes_first(tmp_path: Path) -> None:
-    """The row has the start of the failure, the reason, and the time of the next attempt."""
+    """The row has the start of the failure, the reason, the time of the next attempt, and the
+    severity of the cause on the first screen.
+    """
     text = '[notify.a]\ntype = "webhook"\nurl = "https://a.example"\n'
     text += '[notify.b]\ntype = "webhook"\nurl = "https://b.example"\non = ["renewed"]\n'
     sent = SentNotice(Topic.RENEWED, Subject("img"), NOON, NOON)
     why = replace(refused("b", verbatim("quota")), message=verbatim("quota"), since=NOON)
+    about_b = Subject(channel="b")
     states = {
         "a": ChannelState((sent,), (NOON - HOUR, NOON)),
         "b": ChannelState(again_at=NOON + HOUR, refusal=why),
     }
 
-    channels = settings_in(tmp_path, text).channels
-    shown = words_of(view_of_channels(channels, states, VOICE, may_try=True))
+    channels, none = settings_in(tmp_path, text).channels, severities_of(())
+    shown = words_of(view_of_channels(channels, states, none, VOICE, may_try=True))
 
     assert ["b", "a"] == list(shown)
     assert ("img", "accepted", "Send") == tuple(list(shown["a"].values())[3:])
@@ -204,9 +207,11 @@ def test_failed_channel_comes_first(tmp_path: Path) -> None:
         "after fixing the channel, send a test message: `certferry notify test b`",
         "next attempt after 2026-03-01 13:00 UTC",
     ]
-    needs = [row[4].need for row in view_of_channels(channels, states, VOICE, may_try=True).rows]
-    assert [why.severity, None] == needs
-    viewed = view_of_channels(channels, states, VOICE, may_try=False)
+    known = severities_of(causes_of([Concern(replace(why, severity=Severity.WARNING), about_b)]))
+    for severities, severity in ((none, why.severity), (known, Severity.WARNING)):
+        view = view_of_channels(channels, states, severities, VOICE, may_try=True)
+        assert [severity, None] == [row[4].need for row in view.rows]
+    viewed = view_of_channels(channels, states, none, VOICE, may_try=False)
     assert Text("Try it") not in viewed.headings
 
 

@@ -23,6 +23,7 @@ from certferry.core.assessment.health import (
     Recorded,
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.settled import Seen
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.assessment.status import DomainStatus, Standing
 from certferry.core.certificates.chain import Presented
@@ -316,7 +317,40 @@ def test_problem_of_a_domain_ends_with_the_observation(tmp_path: Path) -> None:
     assert ">needs attention</span>" in before
     assert "the domain still has another certificate" not in html
     assert ">needs attention</span>" not in html
-    assert f"qiniu → {at_fault}: ok now" in words(html)
+    assert f"{at_fault}: in order at the check of {NOW:%Y-%m-%d}" in words(html)
+
+
+def test_observation_of_a_page_counts_on_every_page_until_the_next_run(tmp_path: Path) -> None:
+    """After a page has seen the place in order, the first screen, the list and the page of all
+    causes say so, and count the certificate as in order; the state keeps the problem. After another
+    run, the records of the run count again.
+    """
+    with site_in(tmp_path, tables_of(2)) as site:
+        sync(site)
+        state, at_fault = site.workspace().state, domains_of(0)[0]
+        problem = Problem("earlier_ends", Text("the domain still has another certificate"))
+        left = (Notice(Topic.TROUBLE, Subject("c0", "qiniu", at_fault), NOW - DAY, problem),)
+        state.update_notices(lambda _: left)
+        first = words(page(site))
+        observed_page(site, path_of("c0"))
+        screens = [words(page(site, path)) for path in ("/", "/causes")]
+        matching = rows(page(site, "/certificates?state=trouble"))
+        kept = state.notices()
+        site.seen.add([(("c0", "qiniu", at_fault), Seen(state.now(), is_in_order=False))])
+        again_lagging = words(page(site))
+        state.save_run(state.now() + DAY, succeeded=True)
+        after_run = words(page(site))
+
+    assert "1 certificate needs attention, 1 in order" in first
+    assert "All 2 certificates are in order" in screens[0]
+    for screen in screens:
+        assert re.search(rf"c0: qiniu → {at_fault} ?: in order at the check of", screen)
+        assert "the domain still has another certificate" not in screen
+    assert [] == matching
+    assert left == kept, "a page stores nothing"
+    for screen in (again_lagging, after_run):
+        assert "1 certificate needs attention, 1 in order" in screen
+        assert "in order at the check of" not in screen
 
 
 def test_page_of_a_certificate_does_not_lead_to_itself(tmp_path: Path) -> None:
@@ -329,6 +363,7 @@ def test_page_of_a_certificate_does_not_lead_to_itself(tmp_path: Path) -> None:
         site.workspace().state.update_notices(
             lambda _: (Notice(Topic.TROUBLE, subject, NOW, problem),)
         )
+        cdn_of(site).denies = True  # otherwise the page's observation ends the problem
         own, first = page(site, path_of("c0")), page(site)
 
     assert ">Open c0" in first

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from certferry.cli.main import program
 from certferry.console.app import pages_of
 from certferry.console.causes import pieces
-from certferry.console.discover import SurveyedAccounts
 from certferry.console.overview import (
     MOST_CAUSES,
     MOST_LIVES,
@@ -31,6 +30,7 @@ from certferry.console.overview import (
 from certferry.console.picture import picture_of
 from certferry.console.site import Site
 from certferry.console.snapshot import Snapshots
+from certferry.console.surveying import SurveyedAccounts
 from certferry.core.access import Role
 from certferry.core.assessment.agenda import Coming, Day, Life, Milestone, OverallVerdict
 from certferry.core.assessment.notices import REFUSED, Notice, Subject, Topic
@@ -39,6 +39,7 @@ from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.inventory import DiscoveredDomain, Discovery, FoundDomain
 from certferry.core.discovery.proposal import Proposal
+from certferry.core.observed.observation import Served
 from certferry.core.observed.stored_runs import RunKind, RunSource, RunState, StoredRun
 from certferry.errors import Problem, Severity, StateUnavailable, TargetAccessDenied
 from certferry.ports.state import StateStore
@@ -114,17 +115,17 @@ def verdict(**facts: object) -> OverallVerdict:
         (verdict(certificates=1), "The only certificate is in order", "ok"),
         (
             verdict(troubled=3, severity=Severity.ERROR, next=NEXT),
-            "3 certificates in trouble, 40 in order",
+            "3 certificates need attention, 40 in order",
             "error",
         ),
         (
             verdict(troubled=1, pending=2, severity=Severity.WARNING),
-            "1 certificate in trouble, 2 pending, 40 in order",
+            "1 certificate needs attention, 2 pending, 40 in order",
             "warning",
         ),
         (
             verdict(troubled=43, severity=Severity.ERROR),
-            "All 43 certificates are in trouble",
+            "All 43 certificates need attention",
             "error",
         ),
         (
@@ -139,8 +140,8 @@ def verdict(**facts: object) -> OverallVerdict:
 def test_verdict_begins_with_the_problems(
     overall: OverallVerdict, sentence: str, level: str
 ) -> None:
-    """Certificates in trouble come first in the sentence. Pending certificates, and an empty
-    configuration, have the level `notice`.
+    """Certificates that need attention come first in the sentence. Pending certificates, and an
+    empty configuration, have the level `notice`.
     """
     assert (sentence, level) == (str(sentence_of(overall)), level_of(overall))
 
@@ -236,6 +237,35 @@ def test_bars_are_within_the_picture(drawn: list[Life]) -> None:
         assert all(0 <= x <= 100 for x in (bar.renewal, bar.upload) if x is not None)
 
 
+def test_picture_says_what_is_not_known_or_not_served(tmp_path: Path) -> None:
+    """A certificate whose domains no run has observed has a bar of its own, with a mark in the
+    legend. A certificate that no address serves has no expiry.
+    """
+    with site_in(tmp_path, tables_of(2)) as site:
+        state = site.workspace().state
+        for number in range(2):
+            issue(state, f"c{number}", domains_of(number), age=3 * DAY, served=False)
+        state.update_sightings(
+            lambda before: tuple(
+                replace(place, serves_nothing=True) for place in before if place.lineage == "c1"
+            )
+        )
+        state.save_run(NOW, succeeded=True)
+        html = page(site)
+        listed = words(page(site, "/certificates?q=c1"))
+
+    rows = html.partition('class="table stack lives"')[2].split("<tr>")
+    bars = {row.split('title="')[1][:2]: row for row in rows if 'scope="row"' in row}
+    assert "unseen" in bars["c0"]
+    assert "unseen" not in bars["c1"].partition("</tr>")[0]
+    assert "not served" in bars["c1"].partition("</tr>")[0]
+    assert "not served" not in bars["c0"]
+    assert "not served" in listed
+    legend = html.partition('class="legend')[2].partition("</ul>")[0]
+    assert "not checked yet" in legend
+    assert "newer, not yet everywhere" in legend
+
+
 @given(drawn=st.lists(lives(), min_size=1, max_size=4), minutes=st.integers(0, 60 * 24 * 366))
 def test_labels_below_the_scale_keep_their_distance(drawn: list[Life], minutes: int) -> None:
     """Each label has a third of the scale, and stays on the scale, in the order of the months."""
@@ -271,7 +301,7 @@ def test_first_screen_before_the_first_run(tmp_path: Path) -> None:
     with site_in(tmp_path, tables_of(1)) as site:
         shown = words(page(site))
 
-    assert "The only certificate is in trouble" in shown
+    assert "The only certificate needs attention" in shown
     assert f"certferry --config {tmp_path / 'certferry.toml'} sync --rehearse" in shown
     assert "no certificate has been issued yet" in shown
 
@@ -367,7 +397,7 @@ def test_cause_has_a_card(tmp_path: Path) -> None:
     assert "<title>(1) Overview" in html
     assert "<title>(1) Runs" in elsewhere
     assert "icon-error.svg" in html.partition('rel="icon"')[2].partition(">")[0]
-    assert "1 certificate in trouble, 1 in order" in words(html)
+    assert "1 certificate needs attention, 1 in order" in words(html)
     [card] = cards(html)
     assert '<a class="button quiet" href="/certificates/c0">Open c0</a>' in card
     assert f'since <time datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in card
@@ -393,7 +423,7 @@ def test_cause_of_many_certificates_has_a_single_card(tmp_path: Path) -> None:
         html, viewed = page(site), page(site, role=Role.VIEWER)
 
     [card] = cards(html)
-    assert "All 12 certificates are in trouble" in words(html)
+    assert "All 12 certificates need attention" in words(html)
     assert "12 certificates, 24 domains: c0, c1, c10, and 9 more" in words(f"<main>{card}</main>")
     assert f'expires <span class="moment">{NOW + DAY:%Y-%m-%d %H:%M} UTC</span>' in card
     fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', card))
@@ -519,22 +549,31 @@ def test_card_without_an_own_deadline_has_that_of_its_certificates(tmp_path: Pat
 
 
 def test_expired_domain_outside_certferry(tmp_path: Path) -> None:
-    """After a survey on the page Discover, the first screen names uncovered domains with an expired
-    certificate.
+    """After a survey, the first screen and the page of all causes name uncovered domains with an
+    expired certificate, when it expired and how many addresses are valid. The headline, the level
+    and the title count the domains.
     """
     with site_in(tmp_path, tables_of(1)) as site:
         sync(site)
         before = words(page(site))
         listed = FoundDomain("old.example.com", Kind.CDN, has_https=True, not_after=NOW - DAY)
-        discovery = Discovery((), (DiscoveredDomain("qiniu", listed),))
+        dead = Served("127.0.0.2", "f1", valid=False, not_after=NOW - DAY)
+        discovery = Discovery((), (DiscoveredDomain("qiniu", listed, served=(dead,)),))
         survey = SurveyedAccounts(discovery, Proposal(), ())
         site.observer.keep("discover", survey)
-        after = words(page(site))
+        html = page(site)
+        after, everything = words(html), words(page(site, "/causes"))
 
     assert "old.example.com" not in before
     assert "as of the last run," in after
+    assert "The only certificate is in order; 1 other problem" in after
     assert "Causes old.example.com: the certificate has expired" in after
-    assert "visitors get an error" in after
+    for shown in (after, everything):
+        assert "visitors get an error (0 of 1 addresses serve a valid certificate)" in shown
+        assert re.search(rf"expired {NOW - DAY:%Y-%m-%d %H:%M} UTC", shown)
+    assert "Nothing is wrong" not in everything
+    assert '<h1 class="verdict error">' in html
+    assert "<title>(1)" in html
 
 
 def test_all_causes_have_a_page(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from certferry.console.plan import (
 )
 from certferry.console.site import Site
 from certferry.core.access import Role, User
+from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.errors import Problem
@@ -32,7 +33,7 @@ from tests.acceptance.host import Host
 from tests.cli import values
 from tests.console.machine import Machine, console_of, fields_of
 from tests.console.serving import ANNA
-from tests.console.stored_site import DAY, cdn_of, site_in, sync, table, tables_of
+from tests.console.stored_site import DAY, NOW, cdn_of, site_in, sync, table, tables_of
 from tests.console.test_overview import page, words
 from tests.support.waiting import eventually
 
@@ -169,6 +170,30 @@ def test_cause_of_blocked_steps_is_shown_once(tmp_path: Path) -> None:
     assert "<article" not in main
 
 
+def test_refusal_that_follows_from_another_obstacle_is_named(tmp_path: Path) -> None:
+    """The count of the plan has the refused step, so the page names the reason, with the cause. The
+    severity is that of the cause on the first screen.
+    """
+    old = Problem("too_little_life", Text("11 days left, but qiniu accepts only 30"))
+    stopped = Problem("certificate", Text("the file is not renewed yet"))
+    findings = (
+        PlanFinding(Weight.REFUSED, old, "qiniu", "x"),
+        PlanFinding(Weight.BLOCKED, stopped),
+    )
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        left = Notice(Topic.TROUBLE, Subject("c0"), NOW, stopped)
+        site.workspace().state.update_notices(lambda _: (left,))
+        plans = [Plan("c0", ("x",), findings=findings), Plan("c1", ("y",))]
+        site.observer.keep(("plan", None, False), whole_of(plans))
+        html = page(site, "/plan")
+
+    card = html.partition('class="note cause')[2].partition("</div>")[0]
+    assert card.startswith(' warning"')
+    assert "the file is not renewed yet" in card
+    assert "11 days left, but qiniu accepts only 30" in card
+
+
 def test_hint_of_a_blocked_step_has_buttons(tmp_path: Path) -> None:
     """Buttons take the place of commands that the console can carry out."""
     hint = Text("see `certferry doctor`; then `certferry sync --renew c0`")
@@ -273,7 +298,7 @@ def test_shown_plan_is_applied(machine: Machine, name: str) -> None:
 
     run = machine.run(**fields_of(page, APPLY))
 
-    assert "Finished without problems" in machine.get(run).text
+    assert "Finished; nothing needs attention" in machine.get(run).text
     after = shown(machine)
     assert "Nothing to do: 1 certificate is as declared." in after
     assert APPLY not in after
@@ -309,7 +334,7 @@ def test_plan_of_a_single_certificate(machine: Machine, name: str) -> None:
 
     (stored,) = machine.state.stored_runs(10)
     assert (name,) == stored.names
-    assert "Finished without problems" in machine.get(run).text
+    assert "Finished; nothing needs attention" in machine.get(run).text
     machine.get("/plan?name=other", 404)
 
 

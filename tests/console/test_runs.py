@@ -92,7 +92,7 @@ def test_form_starts_a_run_followed_to_the_end(machine: Machine) -> None:
     """The stream has each event once, in order. Afterwards, the run's page, the list and the API
     show the run.
     """
-    fields = fields_of(machine.get("/runs").text, "Sync all now")
+    fields = fields_of(machine.get("/runs").text, "Sync all certificates now")
     page = machine.post("/runs", kind="sync", **fields).headers["Location"]
 
     with follow(machine, page) as answer:
@@ -106,7 +106,7 @@ def test_form_starts_a_run_followed_to_the_end(machine: Machine) -> None:
     assert [*range(1, len(numbers) + 1)] == numbers
 
     whole = machine.get(page).text
-    assert "Finished without problems" in whole
+    assert "Finished; nothing needs attention" in whole
     assert all(message.data.strip() in whole for message in seen if message.event == "event")
     assert "served by every address that answers" in whole
     assert f'href="{page}"' in machine.get("/runs").text
@@ -185,7 +185,7 @@ def test_failed_run_shows_the_reason(machine: Machine, name: str) -> None:
     """The page has the reason and a hint."""
     page = machine.get(machine.run(kind="rollback", names=name)).text
 
-    assert "Finished with problems" in page
+    assert "Finished; something needs attention" in page
     assert "failed" in page
     assert "hint: " in page
 
@@ -219,7 +219,7 @@ def test_wrong_names_start_no_run(machine: Machine) -> None:
 def test_viewer_starts_no_run(host: Host) -> None:
     """The console hides the button from a viewer, and refuses to start or stop a run."""
     with console_of(host, VIEWER) as machine:
-        assert "Sync all now" not in machine.get("/runs").text
+        assert "Sync all certificates now" not in machine.get("/runs").text
         machine.post("/runs", 403, kind="sync")
         machine.post("/runs/x/stop", 403)
         assert () == machine.state.stored_runs(10)
@@ -702,8 +702,8 @@ def test_page_of_a_run_for_thousands_is_small(stored: Stored) -> None:
     below = page.partition("<main")[2]
 
     assert len(page.encode()) < 200_000
-    assert below.index("1000 failed, 2000 unchanged") < below.index("Not in order")
-    assert below.index("Not in order") < below.index('<details id="in_order">')
+    assert below.index("1000 failed, 2000 unchanged") < below.index("Needs attention")
+    assert below.index("Needs attention") < below.index('<details id="in_order">')
     [problems, in_order] = re.findall(r'<a rel="next" href="([^"]+)"', page)
     assert ">c20</a>" in stored.machine.get(problems.replace("&amp;", "&")).text
     unfolded = stored.machine.get(in_order.replace("&amp;", "&")).text

@@ -26,7 +26,7 @@ ENGINE = ("core", "reconcile")
 OUTSIDE = (PACKAGE / "adapters", SANDBOX)
 """Modules behind a port belong to the outside, with all modules that they call."""
 
-MOST_FILES, MOST_LINES = 20, 6700
+MOST_FILES, MOST_LINES = 20, 6750
 """A newcomer should never have to read more."""
 
 

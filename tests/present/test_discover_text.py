@@ -25,7 +25,13 @@ from certferry.core.discovery.inventory import (
 )
 from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
-from certferry.errors import Problem, Severity, TargetRejected, TargetUnavailable
+from certferry.errors import (
+    Problem,
+    Severity,
+    TargetAccessDenied,
+    TargetRejected,
+    TargetUnavailable,
+)
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present import discover_text
 from certferry.present.discover_text import of_discovery
@@ -159,6 +165,24 @@ def test_each_domain_has_a_row_and_each_unused_certificate() -> None:
         36d361f1155a  ours      —        —                        —
         7 domains: 4 not covered, 1 with another owner's certificate. 3 certificates: 2 unused.
         """) == shown(FOUND, EN)
+
+
+def test_summary_names_accounts_that_could_not_be_read() -> None:
+    """Otherwise the counts would seem to be of all accounts."""
+    unread = AccountSurvey("shops", failure=TargetAccessDenied(Text("no")))
+    some = replace(FOUND, accounts=(LOOK, unread))
+
+    assert "2 unused. Not read: shops." in shown(some, EN)
+
+
+def test_declared_domain_with_a_certificate_from_elsewhere() -> None:
+    """The row of the domain alone, "ok" and "not ours", does not show that something is wrong."""
+    bound = Bound(Owner.FOREIGN, "id-9", None, (IMG,), LATER)
+    domain = DiscoveredDomain("qiniu", cdn(IMG, has_https=True), bound, ("img",), "img", (GOOD,))
+
+    assert ["the domain does not use the certificate img"] == [
+        str(remark) for remark in discover_text.remarks_on(domain)
+    ]
 
 
 def test_discovery_in_chinese() -> None:
@@ -403,10 +427,10 @@ def test_paragraph_about_trouble() -> None:
     """The paragraph has place, problem, deadline and hint, under a title with a count."""
     channel_message = message([DENIED], Voice(), "web1", "7")
 
-    assert "certferry on web1: Trouble (1)" == channel_message.title
+    assert "certferry on web1: Needs attention (1)" == channel_message.title
     (paragraph,) = channel_message.paragraphs
     assert [
-        "[Trouble] img: qiniu → a.example.com",
+        "[Needs attention] img: qiniu → a.example.com",
         "the keys are refused",
         "the old certificate is valid until 2026-12-03 12:00 UTC",
         "what to do: check them",
@@ -430,7 +454,7 @@ def test_cause_is_reported_once() -> None:
 
     (paragraph,) = channel_message.paragraphs
     assert [
-        "[Still in trouble] qiniu: 1000 certificates (n999, n000, n001, and 997 more)",
+        "[Still needs attention] qiniu: 1000 certificates (n999, n000, n001, and 997 more)",
         "no 999",
         "since 2026-11-24 12:00 UTC",
         "the first deadline is 2026-11-26 12:00 UTC",
@@ -444,8 +468,8 @@ def test_an_operators_language() -> None:
     """Chinese, with the same names."""
     channel_message = message([DENIED], voice_in("zh"), "web1", "7")
 
-    assert "web1 上的 certferry: 故障（1）" == channel_message.title
-    assert "[故障] img：qiniu → a.example.com" in channel_message.paragraphs[0]
+    assert "web1 上的 certferry: 需要处理（1）" == channel_message.title
+    assert "[需要处理] img：qiniu → a.example.com" in channel_message.paragraphs[0]
     assert "旧证书有效期至 2026-12-03 12:00 UTC" in channel_message.paragraphs[0]
 
 
@@ -487,10 +511,10 @@ def test_subjects_of_news() -> None:
     heads = [part.splitlines()[0] for part in message(news, Voice(), "h", "7").paragraphs]
 
     assert [
-        "[Trouble] the whole run",
-        "[Trouble] channel ops",
-        "[Trouble] img",
-        "[Trouble] img: qiniu",
+        "[Needs attention] the whole run",
+        "[Needs attention] channel ops",
+        "[Needs attention] img",
+        "[Needs attention] img: qiniu",
     ] == heads
 
 
@@ -524,11 +548,11 @@ def test_recovered_subject_is_named() -> None:
 
 
 def test_message_of_a_trial() -> None:
-    """The message says that there is no trouble."""
+    """The message says that nothing needs attention."""
     channel_message = trial_message(Voice(), "web1", NOW, "7")
 
     assert "certferry on web1: test" == channel_message.title
-    assert "there is no trouble" in channel_message.paragraphs[0]
+    assert "nothing needs attention" in channel_message.paragraphs[0]
     assert "test" == channel_message.event["event"]
 
 

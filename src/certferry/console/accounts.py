@@ -24,10 +24,10 @@ from certferry.console.causes import cards_of
 from certferry.console.lives import accounts_of
 from certferry.console.site import link, render, site_of, visitor_of, voice_of
 from certferry.console.tables import Cell, Row, TableView
-from certferry.core.assessment.causes import Cause
+from certferry.core.assessment.causes import Cause, Severities
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.hosts import HostStanding
-from certferry.core.assessment.notices import ChannelState
+from certferry.core.assessment.notices import ChannelState, Subject
 from certferry.errors import Problem
 from certferry.ports.adapter import Variable
 from certferry.ports.notifier import Answered, Sent
@@ -254,12 +254,13 @@ _CHANNELS = (
 def view_of_channels(
     channels: Mapping[str, ChannelTable],
     states: Mapping[str, ChannelState],
+    severities: Severities,
     voice: Voice,
     *,
     may_try: bool,
 ) -> TableView:
-    """Return a row for each channel. Channels that refuse messages come first. With `may_try`, each
-    row has a button that sends a test message.
+    """Return a row for each channel. Channels that refuse messages come first. `severities` are
+    those of the known causes. With `may_try`, each row has a button that sends a test message.
     """
     names = sorted(channels, key=lambda name: states[name].refusal is None)
     rows = [
@@ -268,7 +269,7 @@ def view_of_channels(
             Cell(voice.say(_service(channels[name].account, [adapters.CHANNELS]))),
             tables.lines_of([news_text.TOPICS[topic] for topic in channels[name].on], voice),
             _last_message(states[name], voice),
-            _last_answer(states[name], voice),
+            _last_answer(name, states[name], severities, voice),
             _button(name, voice) if may_try else Cell(),
         )
         for name in names
@@ -288,7 +289,7 @@ def _last_message(state: ChannelState, voice: Voice) -> Cell:
     return Cell(words, at=max(state.sent))
 
 
-def _last_answer(state: ChannelState, voice: Voice) -> Cell:
+def _last_answer(channel: str, state: ChannelState, severities: Severities, voice: Voice) -> Cell:
     refusal = state.refusal
     if refusal is None:
         return Cell(voice.say(Text("accepted")), "ok") if state.sent else Cell()
@@ -299,7 +300,8 @@ def _last_answer(state: ChannelState, voice: Voice) -> Cell:
         else Text("next attempt after {moment}", moment=state.again_at)
     )
     since = message.filled(moment=refusal.since, problem=refusal.message)
-    return _needing([since, refusal.hint, again], [refusal], voice)
+    severity = severities.of(refusal, Subject(channel=channel))
+    return _needing([since, refusal.hint, again], [replace(refusal, severity=severity)], voice)
 
 
 def channels(request: Request) -> Response:
@@ -318,7 +320,9 @@ def channels(request: Request) -> Response:
     return render(
         request,
         "channels.html",
-        table=view_of_channels(declared, states, voice, may_try=may_try),
+        table=view_of_channels(
+            declared, states, site.stored.latest().severities, voice, may_try=may_try
+        ),
         trials=list(map(plain, news_text.answer_lines(answers, services, voice))),
         all_taken=all(isinstance(answer, Sent) for answer in answers.values()),
     )

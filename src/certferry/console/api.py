@@ -28,6 +28,7 @@ from certferry.console.refusals import PageRefused, answer, as_document
 from certferry.console.runs import events_of, runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
 from certferry.core.assessment.health import RUN_WITHIN, checkup
+from certferry.core.assessment.settled import seen_by_statuses
 from certferry.core.observed.records import HistoryFilter
 from certferry.core.observed.stored_runs import RunKind, RunSource
 from certferry.errors import ConfigError
@@ -169,7 +170,9 @@ def latest_standings(site: Site) -> Found[Overview]:
     def observe() -> Overview:
         workspace = site.workspace()
         records = recorded(workspace.settings, workspace.state, workspace.state.now())
-        return overview(workspace, Run(), records)
+        begin, standings = site.now(), overview(workspace, Run(), records)
+        site.seen.add(seen_by_statuses(standings.statuses, begin))
+        return standings
 
     return site.observer.latest("status", observe)
 

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from certferry.config.model import Settings
 from certferry.console.site import render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
+from certferry.console.surveying import Unmanaged
 from certferry.console.tables import address, page_of_certificate
 from certferry.core.assessment.agenda import Life, Need
 from certferry.core.assessment.causes import Cause
@@ -36,6 +37,7 @@ from certferry.present.language import (
     Voice,
     at_target,
     certificate_count,
+    of_lineage,
     one_or_many,
 )
 from certferry.present.status_text import MOST_NAMED, concern_subject
@@ -224,7 +226,7 @@ def _card(
         event=event,
         steps=steps,
         fix=None if has_fix else _usual_fix(cause, run, stored),
-        consequences=tuple(_consequences(cause)),
+        consequences=tuple(consequences_of(cause)),
     )
 
 
@@ -306,7 +308,8 @@ def _reach(cause: Cause) -> Text | None:
     return Text("{counted}", counted=counted) if counted else None
 
 
-def _consequences(cause: Cause) -> Iterator[Consequence]:
+def consequences_of(cause: Cause) -> Iterator[Consequence]:
+    """Yield the consequences of a cause, one for each code."""
     by_code: dict[str, list[Concern]] = {}
     for concern in cause.consequences:
         by_code.setdefault(concern.problem.code, []).append(concern)
@@ -329,6 +332,81 @@ def _usual_fix(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot) -> F
     if about.target in stored.settings.accounts:
         return Fix(Text("Accounts"), f"/accounts#account-{about.target}")
     return Fix(Text("Hosts"), "/hosts") if about.host else None
+
+
+# what a page has found in order
+
+
+class Recovered(Struct, frozen=True):
+    """The places of earlier causes that a page has found in order since the last run."""
+
+    #: The place, or the first certificates.
+    subject: Text
+    #: The path of the page about the certificate, or of the list.
+    page: str
+    sentence: Text
+
+
+def recovered_of(stored: Snapshot, lineage: str = "") -> Recovered | None:
+    """Return the places found in order, of one certificate or of all; `None` without such a place.
+    The sentence names the earliest of the observations.
+    """
+    places = [place for place in stored.recovered if lineage in {"", place[0]}]
+    if not places:
+        return None
+    names = list(dict.fromkeys(name for name, _, _ in places))
+    subject = Text("{names}", names=first_of(names, MOST_NAMED))
+    if lineage:
+        domains = list(dict.fromkeys(domain or target for _, target, domain in places))
+        subject = Text("{names}", names=first_of(domains, MOST_NAMED))
+    elif len(places) == 1:
+        subject = of_lineage(*places[0])
+    return Recovered(
+        subject,
+        page_of_certificate(names[0]) if len(names) == 1 else "/certificates",
+        Text(
+            "in order at the check of {moment}; the next run records this",
+            moment=min(stored.settled[place].at for place in places),
+        ),
+    )
+
+
+# the expired domains outside certferry
+
+
+class UnmanagedCard(Struct, frozen=True):
+    """The expired domains outside certferry, as a card."""
+
+    sentence: Text
+    #: The effect on visitors.
+    effect: Text
+    #: The earliest of the ends.
+    expired_at: datetime | None
+    surveyed_at: datetime | None
+
+
+def unmanaged_card(unmanaged: Unmanaged) -> UnmanagedCard:
+    """Return the card of the expired domains outside certferry."""
+    domains = unmanaged.domains
+    sentence = one_or_many(
+        len(domains),
+        Text("{names}: the certificate has expired, and certferry does not manage the domain"),
+        Text(
+            "{names}: the certificates have expired, and certferry does not manage the {count}"
+            " domains"
+        ),
+        names=first_of([domain.listed.domain for domain in domains], MOST_NAMED),
+    )
+    answered = [served for domain in domains for served in domain.served if served.answered]
+    effect = Text("visitors get an error; Discover has the lines for the configuration file")
+    if answered:
+        effect = Text(
+            "visitors get an error ({valid} of {count} addresses serve a valid certificate);"
+            " Discover has the lines for the configuration file",
+            valid=sum(served.valid for served in answered),
+            count=len(answered),
+        )
+    return UnmanagedCard(sentence, effect, unmanaged.expired_at, unmanaged.surveyed_at)
 
 
 # the fix in a hint
@@ -414,6 +492,10 @@ class CausesView(Struct, frozen=True):
 
     #: The causes on this page.
     cards: tuple[Card, ...]
+    #: The expired domains outside certferry, on the first page.
+    unmanaged: UnmanagedCard | None
+    #: The places of earlier causes that a page has found in order since the last run.
+    recovered: Recovered | None
     #: The number of all causes.
     count: int
     #: The number of this page, from 1.
@@ -424,13 +506,16 @@ class CausesView(Struct, frozen=True):
 
 def causes(request: Request) -> Response:
     """Render a page of the list of all causes. Raises `StateError`."""
-    stored, asked = site_of(request).stored.latest(), request.query_params.get("page", "1")
+    site, asked = site_of(request), request.query_params.get("page", "1")
+    stored, unmanaged = site.stored.latest(), site.unmanaged
     count = len(stored.causes)
     pages = max(-(-count // PAGE), 1)
     number = page_number(asked, pages)
     shown = stored.causes[(number - 1) * PAGE : number * PAGE]
     cards = tuple(cards_of(shown, stored.agenda.needs, stored, voice_of(request)))
-    return render(request, "causes.html", view=CausesView(cards, count, number, pages))
+    card = unmanaged_card(unmanaged) if unmanaged is not None and number == 1 else None
+    view = CausesView(cards, card, recovered_of(stored), count, number, pages)
+    return render(request, "causes.html", view=view)
 
 
 _DIGITS = 9

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from certferry.console.causes import cards_of, steps_of
+from certferry.console.causes import cards_of, recovered_of, steps_of
 from certferry.console.history import Filters, GroupedTable, grouped_table
 from certferry.console.lives import STATES, Wanted, day_of, list_view, state_of
 from certferry.console.observing import Found
@@ -25,9 +25,8 @@ from certferry.console.plan import BADGES, PlanView, WholePlan, latest_plan, ord
 from certferry.console.plan import view_of as view_of_plans
 from certferry.console.runs import new_request
 from certferry.console.site import Site, link, render, site_of, voice_of
-from certferry.console.snapshot import Snapshot
 from certferry.core.assessment.causes import causes_by_lineage, causes_of, shared
-from certferry.core.assessment.health import Concern
+from certferry.core.assessment.settled import seen_by_statuses
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.assessment.status import DomainStatus, LineageStatus
 from certferry.core.certificates.certificate import short
@@ -38,7 +37,6 @@ from certferry.core.observed.observation import Served
 from certferry.core.observed.stored_runs import RunKind
 from certferry.core.planning.plan import Rollback
 from certferry.core.planning.renewal import window_in_words
-from certferry.errors import Severity
 from certferry.ports.state import StateStore
 from certferry.present.language import Voice
 from certferry.reconcile.by_hand import steps_back
@@ -97,8 +95,10 @@ def _status(
     site: Site, desired: DesiredCertificate, *, anew: bool = False
 ) -> Found[Sequence[LineageStatus]]:
     def observe() -> Sequence[LineageStatus]:
-        ports = site.workspace().connect(Run(), declares=False)
-        return statuses_of(ports, [desired], site.stored.latest().recorded)
+        ports, begin = site.workspace().connect(Run(), declares=False), site.now()
+        statuses = statuses_of(ports, [desired], site.stored.latest().recorded)
+        site.seen.add(seen_by_statuses(statuses, begin))
+        return statuses
 
     return site.observer.latest(("status", desired.lineage), observe, anew=anew)
 
@@ -125,24 +125,11 @@ def certificate(request: Request) -> Response:
     if desired is not None:
         latest = _status(site, desired)
     plans = None if desired is None else latest_plan(site, name)
+    stored = site.stored.latest()  # with the result that the page is about to show
     life, agenda = stored.agenda.life(name), stored.agenda
     lineage = next(iter(latest.value or ()), None)
-    settled = _settled(lineage, latest, stored)
     needs = [need for need in agenda.needs if need.concern.subject.lineage == name]
-    open_needs = [need for need in needs if _place(need.concern) not in settled]
     places = () if life is None else life.places
-    if life is not None:
-        # A place that the observation shows as verified counts as served, so the badge does not say
-        # "pending" above a table that says "verified".
-        seen = (place for place in places if (place.target, place.domain) in settled)
-        served = {place.place: replace(place, served=True) for place in seen}
-        seen_places = tuple(served.get(place.place, place) for place in places)
-        life = replace(
-            life,
-            concerns=tuple(need.concern for need in open_needs),
-            places=seen_places,
-            in_use_until=None if all(p.served for p in seen_places) else life.in_use_until,
-        )
     return render(
         request,
         "certificate.html",
@@ -150,11 +137,11 @@ def certificate(request: Request) -> Response:
         names=stored.names(name) or versions[0].certificate.names,
         life=life,
         state=None if life is None else state_of(life),
-        items=cards_of(causes_of(life.concerns), open_needs, stored, voice_of(request), name)
+        items=cards_of(causes_of(life.concerns), needs, stored, voice_of(request), name)
         if life
         else (),
-        settled=sorted({_place(need.concern) for need in needs} & settled),
-        picture=None if life is None else picture_of([life], stored.at),
+        recovered=recovered_of(stored, name),
+        picture=None if life is None else picture_of([life], stored.at, stored.deployed),
         versions=versions[: MOST_VERSIONS + 1],
         lineage=lineage,
         served=() if lineage is None else served_certificates(lineage.domains, places),
@@ -256,26 +243,6 @@ def fullchain(request: Request) -> Response:
     file = quote(f"{name}-{short(version.fingerprint)}.pem", safe="")
     attached = {"Content-Disposition": f"attachment; filename*=UTF-8''{file}"}
     return Response(pem, media_type="application/x-pem-file", headers=attached)
-
-
-def _place(concern: Concern) -> tuple[str, str]:
-    return concern.subject.target, concern.subject.domain
-
-
-def _settled(
-    lineage: LineageStatus | None, latest: Found[Sequence[LineageStatus]], stored: Snapshot
-) -> frozenset[tuple[str, str]]:
-    """Return the places (target and domain) that the last observation found in order. If a run has
-    ended since the observation, return none.
-
-    The state may still have problems that an earlier run found at these places. These problems are
-    over.
-    """
-    last = max((ended.ended_at for _, ended in stored.last_runs), default=None)
-    if lineage is None or latest.at is None or (last is not None and latest.at < last):
-        return frozenset()
-    verified = (domain for domain in lineage.domains if domain.severity is Severity.OK)
-    return frozenset((domain.target, domain.domain) for domain in verified)
 
 
 def _plan_view(request: Request, plans: Found[WholePlan] | None) -> PlanView | None:

@@ -17,15 +17,16 @@ from starlette.routing import Route
 from certferry.config.propose import tables_of
 from certferry.console import tables
 from certferry.console.observing import Found
-from certferry.console.site import Site, link, path_of, render, site_of, voice_of
+from certferry.console.site import SURVEY, Site, link, path_of, render, site_of, voice_of
+from certferry.console.surveying import SurveyedAccounts, Surveys
 from certferry.console.tables import Cell, Row, TableView
+from certferry.core.assessment.notices import OF_ALL
 from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
     Wanted,
 )
-from certferry.core.discovery.proposal import Proposal
 from certferry.errors import Problem, Severity
 from certferry.present import discover_text
 from certferry.present.language import Voice
@@ -43,22 +44,27 @@ MOST_TABLES = 100
 """
 
 
-class SurveyedAccounts(Struct, frozen=True):
-    """The result of reading the contents of all accounts."""
-
-    #: The contents of the accounts.
-    discovery: Discovery
-    #: Certificates to declare for uncovered domains.
-    proposal: Proposal
-    #: A problem for each DNS account whose zones could not be read.
-    unread: Sequence[Problem]
-
-
 def latest_survey(site: Site, *, anew: bool = False) -> Found[SurveyedAccounts]:
     """Return the last survey of all accounts. If the survey is old, or if `anew` is true, start
     another survey in the background.
     """
-    return site.observer.latest("discover", partial(_survey, site), anew=anew)
+    return site.observer.latest(SURVEY, partial(_survey, site), anew=anew)
+
+
+def surveys_of(site: Site) -> Surveys:
+    """Return the surveys that the process makes by itself."""
+
+    def last_run() -> datetime | None:
+        ends = (host.last_run for host in site.workspace().state.hosts())
+        return max((last.ended_at for last in ends if last is not None), default=None)
+
+    return Surveys(
+        lambda: site.observer.known(SURVEY),
+        lambda: latest_survey(site, anew=True),
+        last_run,
+        lambda: bool(site.running.latest()),
+        site.observer.now,
+    )
 
 
 def latest_discovery(site: Site, *, anew: bool = False) -> Found[Discovery]:
@@ -223,6 +229,11 @@ def discover(request: Request) -> Response:
     latest, view, toml = latest_survey(site), None, ""
     if latest.value is not None:
         view = view_of_discovery(latest.value.discovery, request.query_params, site.now(), voice)
+        of_causes = site.stored.latest().severities
+        problems = tuple(
+            replace(problem, severity=of_causes.of(problem, OF_ALL)) for problem in view.problems
+        )
+        view = replace(view, problems=problems)
         proposal = latest.value.proposal
         if len(proposal.certificates) + len(proposal.left_out) <= MOST_TABLES:
             toml = tables_of(proposal, voice.say)

@@ -19,7 +19,7 @@ from certferry.text import Text
 STATES = {
     "trouble": Text("needs attention"),
     "soon": Text("in the next 14 days"),
-    "ok": Text("ok"),
+    "ok": Text("in order"),
 }
 """The states by which a list can be filtered."""
 
@@ -43,7 +43,7 @@ def state_of(life: Life) -> State:
         return State("", Text("not needed"))
     if life.is_pending:
         return State(Severity.NOTICE, Text("pending"))
-    return State(Severity.OK, Text("ok"))
+    return State(Severity.OK, Text("in order"))
 
 
 class Wanted(Struct, frozen=True):

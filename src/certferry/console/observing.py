@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,6 +16,8 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
+from certferry.core.assessment.settled import Seen
+from certferry.core.assessment.sightings import Place
 from certferry.core.events import Begun, Event, LineageEnded
 from certferry.errors import CertferryError, Problem
 from certferry.ports.progress import Progress
@@ -183,6 +185,38 @@ class Observer:
                 self._known[kind] = Found(value, now, tried_at=tried_at)
             else:
                 self._known[kind] = Found(before.value, before.at, None, problem, tried_at)
+
+
+class SeenPlaces:
+    """The last result at each place that a page observed, in memory. Safe to use from any
+    thread.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[Place, Seen] = {}
+        self._guard = threading.Lock()
+
+    def add(self, seen: Iterable[tuple[Place, Seen]]) -> None:
+        """Keep results. At each place, the latest observation counts."""
+        with self._guard:
+            for place, result in seen:
+                before = self._seen.get(place)
+                if before is None or before.at <= result.at:
+                    self._seen[place] = result
+
+    def settled_since(self, moment: datetime | None) -> dict[Place, Seen]:
+        """Return the places found in order by an observation that began after `moment`."""
+        with self._guard:
+            return {
+                place: seen
+                for place, seen in self._seen.items()
+                if seen.is_in_order and (moment is None or seen.at > moment)
+            }
+
+    def forget(self) -> None:
+        """Forget every result, because the settings have changed."""
+        with self._guard:
+            self._seen.clear()
 
 
 class Recent(Generic[K, V]):

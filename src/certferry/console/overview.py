@@ -13,16 +13,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from certferry.console.causes import Card, cards_of
-from certferry.console.discover import SurveyedAccounts
+from certferry.console.causes import (
+    Card,
+    Recovered,
+    UnmanagedCard,
+    cards_of,
+    recovered_of,
+    unmanaged_card,
+)
 from certferry.console.lives import STATES, ListView, Wanted, list_view
 from certferry.console.picture import Picture, picture_of
 from certferry.console.runs import RunRow, row_of
 from certferry.console.site import render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
+from certferry.console.surveying import Unmanaged
 from certferry.core.assessment.agenda import Agenda, Coming, Day, Milestone, OverallVerdict
 from certferry.core.certificates.certificate import first_of
-from certferry.core.discovery.inventory import Discovery
 from certferry.core.observed.records import LastRun
 from certferry.core.observed.stored_runs import StoredRun
 from certferry.core.schedule import moments_of, next_scheduled
@@ -30,6 +36,7 @@ from certferry.errors import Severity
 from certferry.present.language import Voice, one_or_many
 from certferry.present.status_text import MOST_NAMED
 from certferry.text import Text
+from certferry.values import replace
 
 MOST_CAUSES, MOST_LIVES, MOST_HOSTS = 10, 8, 3
 """The most causes, lives of certificates, and hosts on the first screen. Links lead to the others.
@@ -119,10 +126,12 @@ class View(Struct, frozen=True):
     cards: tuple[Card, ...]
     #: The number of all causes.
     causes: int
-    #: A sentence about domains with an expired certificate that no declared certificate covers;
-    #: `None` without such domains, and before the first survey of the accounts (`discover`).
-    unmanaged: Text | None
-    #: The latest end of a run on any host; `None` if no run has ended.
+    #: The places of earlier causes that a page has found in order since the last run.
+    recovered: Recovered | None
+    #: The expired domains outside certferry; `None` without such domains, and before the first
+    #: survey.
+    unmanaged: UnmanagedCard | None
+    #: The latest end of a run on any host; `None` before the first end.
     looked_at: datetime | None
     #: The day before `days`, empty. In a zone behind UTC, it may be the viewer's first day.
     before: ShownDay
@@ -146,58 +155,40 @@ def view_of(
     voice: Voice,
     state: str = "",
     number: str = "1",
-    discovery: Discovery | None = None,
+    unmanaged: Unmanaged | None = None,
     next_run: datetime | None = None,
 ) -> View:
-    """Return the first screen for a snapshot of the state.
-
-    `newest` has the last stored run of hosts, by host. `state` (a key of `STATES`) and `number`
-    choose the page of lives. `discovery` is the last discovery, if any. `next_run` is the moment of
-    this process's next scheduled run, if any.
+    """Return the first screen for a snapshot. `newest` has the last stored run of hosts, by host.
+    `state` and `number` choose the page of lives. `unmanaged` are the expired domains outside
+    certferry, and `next_run` is the next scheduled run of this process.
     """
     agenda, ended = stored.agenda, dict(stored.last_runs)
     # If no certificate is declared, the page itself says so and names the next step.
     causes = stored.causes if agenda.lives else ()
     listed = list_view(stored, Wanted(state), number, MOST_LIVES)
-    first = agenda.days[0].date
+    first, verdict = agenda.days[0].date, agenda.verdict
+    card = None if unmanaged is None else unmanaged_card(unmanaged)
+    if card is not None:
+        verdict = replace(verdict, others=verdict.others + 1, severity=Severity.ERROR)
     return View(
-        verdict=sentence_of(agenda.verdict),
-        level=level_of(agenda.verdict),
+        verdict=sentence_of(verdict),
+        level=level_of(verdict),
         agenda=agenda,
         cards=tuple(cards_of(causes[:MOST_CAUSES], agenda.needs, stored, voice)),
-        causes=len(causes),
-        unmanaged=_unmanaged(discovery, stored.at),
+        causes=len(causes) + (card is not None),
+        recovered=recovered_of(stored),
+        unmanaged=card,
         looked_at=max((last.ended_at for last in ended.values()), default=None),
         before=ShownDay(first - timedelta(days=1), ()),
         days=tuple(shown_day(day) for day in agenda.days),
         after=shown_day(agenda.after),
         listed=listed,
-        picture=picture_of(listed.lives, stored.at),
+        picture=picture_of(listed.lives, stored.at, stored.deployed),
         next_run=next_run,
         last_runs=[
             (host, ended.get(host), row_of(newest[host]) if host in newest else None)
             for host in [*dict.fromkeys([*ended, *newest])][:MOST_HOSTS]
         ],
-    )
-
-
-def _unmanaged(discovery: Discovery | None, now: datetime) -> Text | None:
-    expired = [
-        domain.listed.domain
-        for domain in (() if discovery is None else discovery.domains)
-        if domain.is_uncovered and domain.not_after is not None and domain.not_after <= now
-    ]
-    if not expired:
-        return None
-    names = first_of(expired, MOST_NAMED)
-    return one_or_many(
-        len(expired),
-        Text("{names}: the certificate has expired, and certferry does not manage the domain"),
-        Text(
-            "{names}: the certificates have expired, and certferry does not manage the {count}"
-            " domains"
-        ),
-        names=names,
     )
 
 
@@ -228,8 +219,8 @@ def _counted(verdict: OverallVerdict) -> Text:
     if verdict.troubled == verdict.certificates:
         return one_or_many(
             verdict.troubled,
-            Text("The only certificate is in trouble"),
-            Text("All {count} certificates are in trouble"),
+            Text("The only certificate needs attention"),
+            Text("All {count} certificates need attention"),
         )
     if verdict.in_order == verdict.certificates:
         return one_or_many(
@@ -242,8 +233,8 @@ def _counted(verdict: OverallVerdict) -> Text:
         counted.append(
             one_or_many(
                 verdict.troubled,
-                Text("1 certificate in trouble"),
-                Text("{count} certificates in trouble"),
+                Text("1 certificate needs attention"),
+                Text("{count} certificates need attention"),
             )
         )
     if verdict.pending:
@@ -279,13 +270,11 @@ def overview(request: Request) -> Response:
     newest |= {run.host: run for run in runs.stored_runs(1) if run.host not in newest}
     asked = request.query_params
     state = asked.get("state", "")
-    page, survey = asked.get("page", "1"), site.observer.known("discover").value
-    discovery = survey.discovery if isinstance(survey, SurveyedAccounts) else None
-    next_run = None
+    page, unmanaged, next_run = asked.get("page", "1"), site.unmanaged, None
     if site.has_schedule:
         moments = moments_of(site.workspace().settings.state.host)
         next_run = next_scheduled(moments, stored.at.astimezone()).astimezone(UTC)
-    view = view_of(stored, newest, voice_of(request), state, page, discovery, next_run)
+    view = view_of(stored, newest, voice_of(request), state, page, unmanaged, next_run)
     return render(
         request,
         "overview.html",

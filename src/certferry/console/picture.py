@@ -7,13 +7,14 @@ Positions and widths on the scale are percentages of the scale's width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from certferry.core.assessment.agenda import Life
 from certferry.core.certificates.lineage import Version
+from certferry.values import replace
 
 PAST, FUTURE = timedelta(days=120), timedelta(days=200)
 """How far the scale reaches at most before and after now. Without a limit, an imported certificate
@@ -68,6 +69,8 @@ class Bar(Struct, frozen=True):
     renewal: float | None
     #: The last moment to upload the certificate.
     upload: float | None
+    #: Whether no run has observed the domains, so the certificate in use is only assumed.
+    is_unseen: bool = False
 
 
 class Picture(Struct, frozen=True):
@@ -81,8 +84,12 @@ class Picture(Struct, frozen=True):
     now: float
 
 
-def picture_of(lives: Sequence[Life], now: datetime) -> Picture | None:
-    """Return the picture of the lives that have a certificate; `None` if there are none."""
+def picture_of(
+    lives: Sequence[Life], now: datetime, deployed: Collection[str] = ()
+) -> Picture | None:
+    """Return the picture of the lives that have a certificate; `None` if there are none.
+    `deployed` are the lineages with domains, of which a run should know the certificate in use.
+    """
     drawn = [life for life in lives if life.until is not None]
     if not drawn:
         return None
@@ -100,7 +107,13 @@ def picture_of(lives: Sequence[Life], now: datetime) -> Picture | None:
             ),
         ),
     )
-    bars = tuple(_bar(life, scale, now) for life in drawn)
+    bars = tuple(
+        replace(
+            _bar(life, scale, now),
+            is_unseen=life.lineage in deployed and not (life.places or life.is_owned_elsewhere),
+        )
+        for life in drawn
+    )
     return Picture(bars, tuple(_ticks(scale)), scale.at(now))
 
 

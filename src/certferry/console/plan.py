@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from certferry.console.causes import steps_of
+from certferry.console.causes import consequences_of, steps_of
 from certferry.console.observing import Found
 from certferry.console.refusals import PageRefused
 from certferry.console.runs import new_request, number_of, whole_seconds
@@ -25,6 +25,7 @@ from certferry.console.tables import page_of_certificate
 from certferry.core.assessment.causes import Cause, causes_of
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import Subject
+from certferry.core.assessment.settled import seen_by_plans
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan, Step
 from certferry.core.reasons import Waiting
@@ -162,7 +163,11 @@ def latest_plan(
         meant = [
             desired for desired in workspace.certificates if lineage in {None, desired.lineage}
         ]
-        return whole_of(plans_of(workspace.connect(run, declares=False), meant, renew=renew))
+        begin = site.now()
+        plans = plans_of(workspace.connect(run, declares=False), meant, renew=renew)
+        if not renew:  # the plan of another certificate says nothing of the present certificate
+            site.seen.add(seen_by_plans(plans, begin))
+        return whole_of(plans)
 
     return site.observer.latest(kind, observe, anew=anew)
 
@@ -346,6 +351,7 @@ def plan(request: Request) -> Response:
         plans = latest.value.plans
         changes = () if before is None else changes_since(before, plans, voice)
         site.shown_plans.add(view.digest, plans)
+    stored = site.stored.latest()
     return render(
         request,
         "plan.html",
@@ -358,7 +364,9 @@ def plan(request: Request) -> Response:
         name=name,
         asked=urlencode({"name": name}) if name else "",
         badges=BADGES,
-        steps_of=partial(steps_of, stored=site.stored.latest(), run=(name,) if name else ()),
+        consequences_of=consequences_of,
+        steps_of=partial(steps_of, stored=stored, run=(name,) if name else ()),
+        severity_of=lambda cause: stored.severities.of(cause.problem, cause.subject),
         left=_left(latest, site.observer.now()),
         request_id=new_request(),
     )

@@ -19,6 +19,7 @@ from functools import partial
 
 from certferry.config.model import Settings
 from certferry.console.app import console_app
+from certferry.console.discover import surveys_of
 from certferry.console.listening import ServedCertificate, listening
 from certferry.console.server import HttpServer
 from certferry.console.site import Site, Starter
@@ -158,6 +159,7 @@ class Process:
         self.site = Site(
             lambda: self.workspace, self._runner, console.prefix, console.is_https, has_schedule
         )
+        self._surveys = surveys_of(self.site)
         self._systemd = Systemd(environ)
 
     def stop(self) -> None:
@@ -173,7 +175,10 @@ class Process:
         context = None if self._tls is None else self._tls.context
         server = HttpServer(console_app(self.site), self.sockets, context)
         server.start()
-        works = [self._keep_certificate]
+        works: list[Callable[[], None]] = [
+            self._keep_certificate,
+            partial(self._surveys.keep, self._ending),
+        ]
         if self._has_schedule:
             schedule = Schedule(lambda: self.workspace, self._runner)
             works.append(partial(schedule.keep, self._ending))
@@ -221,7 +226,8 @@ class Process:
         # Runs and requests in progress go on with the earlier workspace.
         self.workspace, self.site.unread = workspace, None
         self.site.prefix, self.site.is_https = console.prefix, console.is_https
-        self.site.observer.forget()
+        self.site.forget()
+        self._surveys.forget()
         addresses = [
             (settings.listen, settings.has_certificate) for settings in (console, self._first)
         ]

@@ -10,10 +10,12 @@ from typing import cast
 
 from msgspec import Struct
 
+from certferry.core.assessment.notices import Subject
 from certferry.core.planning.report import Outcome, Result
+from certferry.errors import Problem
 from certferry.present.documents import Document, rendered
 from certferry.present.language import Voice
-from certferry.text import Text
+from certferry.text import Text, verbatim
 
 SHOWN_CAUSES, SHOWN_PROBLEMS, SHOWN_STEPS, SHOWN_IN_ORDER = 20, 20, 10, 50
 """The most causes that several certificates share, certificates with other problems, steps of a
@@ -79,6 +81,9 @@ class SharedCause(Struct, frozen=True):
     hint: str
     #: The lineages of the certificates.
     certificates: tuple[str, ...]
+    #: The problem, to find the cause in the state if the cause still stands.
+    problem: Problem
+    subject: Subject
 
 
 class ReportView(Struct, frozen=True):
@@ -164,7 +169,8 @@ def _shared_cause(cause: Document, voice: Voice) -> SharedCause:
     target = str(cause.get("target") or "")
     if target not in message:
         message = voice.say(Text("{subject}: {message}", subject=target, message=message))
-    return SharedCause(message, hint, tuple(_names_of(cause)))
+    problem = Problem(str(cause.get("code") or ""), verbatim(message))
+    return SharedCause(message, hint, tuple(_names_of(cause)), problem, Subject(target=target))
 
 
 def _result_of(entry: Document) -> str:

@@ -48,8 +48,8 @@ FILTERS = ("name", "host", "who")
 
 STATES = {
     RunState.RUNNING: ("notice", Text("in progress"), Text("In progress")),
-    RunState.DONE: ("ok", Text("ok"), Text("Finished without problems")),
-    RunState.FAILED: ("error", Text("failed"), Text("Finished with problems")),
+    RunState.DONE: ("ok", Text("ok"), Text("Finished; nothing needs attention")),
+    RunState.FAILED: ("error", Text("failed"), Text("Finished; something needs attention")),
     RunState.STOPPED: (
         "warning",
         Text("stopped"),
@@ -179,6 +179,7 @@ def one_run(request: Request) -> Response:
     else:
         events = runs.run_events(name, number_of(after, 0), SHOWN_EVENTS)
     first, last = (events[0].number, events[-1].number) if events else (0, 0)
+    facts = site.stored.latest()
     return render(
         request,
         "run.html",
@@ -193,7 +194,8 @@ def one_run(request: Request) -> Response:
         elapsed=partial(_elapsed, run.started_at),
         tones=TONES,
         report=_report_of(request, run),
-        steps_of=partial(steps_of, stored=site.stored.latest(), run=run.names),
+        steps_of=partial(steps_of, stored=facts, run=run.names),
+        severity_of=lambda cause: facts.severities.of(cause.problem, cause.subject),
         is_unfolded="in_order" in request.query_params,
         running=in_progress(runs, run),
         again=None if row_of(run).is_running else _again(run),

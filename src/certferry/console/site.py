@@ -24,9 +24,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from certferry.console.following import Feeds
-from certferry.console.observing import Observer, Recent
+from certferry.console.observing import Observer, Recent, SeenPlaces
 from certferry.console.runs_in_progress import SHOWN_RUNS, RunsInProgress
 from certferry.console.snapshot import Snapshots
+from certferry.console.surveying import Unmanaged, unmanaged_of
 from certferry.core.access import User
 from certferry.core.certificates.certificate import first_of
 from certferry.core.observed.stored_runs import RunKind, RunSource, StoredRun
@@ -44,6 +45,9 @@ _TYPED = re.compile(r"`([^`\n]+)`")
 _OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]+")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 _FAILURE = 500
+SURVEY = "discover"
+"""The observer's kind of the survey of all accounts."""
+
 LANGUAGE_NAMES = (("en", "English"), ("zh", "中文"))
 
 
@@ -89,7 +93,9 @@ class Site:
     unread: Problem | None = None
     #: Observes services in the background, and keeps the results.
     observer: Observer = field(init=False)
-    #: The facts stored in the state.
+    #: The places that pages have observed.
+    seen: SeenPlaces = field(default_factory=SeenPlaces)
+    #: The facts stored in the state, with what pages have seen since.
     stored: Snapshots = field(init=False)
     #: The runs in progress on all hosts.
     running: RunsInProgress = field(init=False)
@@ -106,12 +112,30 @@ class Site:
     def __post_init__(self) -> None:
         self.feeds = Feeds(lambda: self.workspace().state, self.closing.is_set)
         self.observer = Observer(now)  # the machine's clock works even without the state
-        self.stored = Snapshots(self.workspace)
+        self.stored = Snapshots(self.workspace, self.seen.settled_since)
         self.running = RunsInProgress(self.workspace)
 
     def now(self) -> datetime:
         """Return the time by the state's clock."""
         return self.workspace().state.now()
+
+    @property
+    def unmanaged(self) -> Unmanaged | None:
+        """The expired domains outside certferry, as of the last survey; `None` without any."""
+        survey = self.observer.known(SURVEY)
+        return unmanaged_of(survey, self.observer.now())
+
+    @property
+    def troubles(self) -> int:
+        """The number of causes in the last snapshot, with the expired domains outside certferry as
+        one.
+        """
+        return self.stored.troubles + (self.unmanaged is not None)
+
+    def forget(self) -> None:
+        """Forget every observation, because the settings have changed."""
+        self.observer.forget()
+        self.seen.forget()
 
 
 class Visitor(Struct, frozen=True):
@@ -316,7 +340,7 @@ def render(
             wrong_file=site.unread,
             in_progress=site.running.latest if visitor and status < _FAILURE else tuple,
             most_running=SHOWN_RUNS,
-            **{"trouble": site.stored.troubles if visitor else 0, **view},
+            **{"trouble": site.troubles if visitor else 0, **view},
         )
     )
     return HTMLResponse(body, status, dict(headers or {}))

@@ -115,6 +115,9 @@ def summary(discovery: inventory.Discovery, everything: inventory.Discovery, voi
             certificates=certificate_count(len(discovery.certificates)),
             unused=len(discovery.unused),
         )
+    unread = [look.label for look in everything.accounts if look.failure is not None]
+    if unread and (everything.domains or everything.certificates):
+        message = Text("{said} Not read: {accounts}.", said=message, accounts=unread)
     return line(voice.say(message))
 
 
@@ -206,8 +209,8 @@ def _served(addresses: Sequence[Served], voice: Voice) -> Span:
 
 
 def remarks_on(discovered: inventory.DiscoveredDomain) -> Iterator[Text]:
-    """Yield the domain's problem, a remark if a declared certificate covers the domain without a
-    deployment to it, and the problems of the domain's addresses.
+    """Yield the domain's problem, a remark if a declared certificate covers the domain and is not
+    deployed to it or not used there, and the problems of the domain's addresses.
     """
     if discovered.problem is not None:
         yield discovered.problem.message
@@ -216,6 +219,10 @@ def remarks_on(discovered: inventory.DiscoveredDomain) -> Iterator[Text]:
             "{lineages} would cover the domain, but no deployment brings it to {account}",
             lineages=list(discovered.covered_by),
             account=discovered.account,
+        )
+    if discovered.deployed_by is not None and discovered.owner is Owner.FOREIGN:
+        yield Text(
+            "the domain does not use the certificate {lineage}", lineage=discovered.deployed_by
         )
     # The problem of a silent address is left out, unless all addresses are silent.
     counted = within_reach(discovered.served)

@@ -63,7 +63,7 @@ others.
 _MOST_LISTED = 10
 
 TOPICS = {
-    noticed.Topic.TROUBLE: Text("Trouble"),
+    noticed.Topic.TROUBLE: Text("Needs attention"),
     noticed.Topic.RECOVERED: Text("In order again"),
     noticed.Topic.RENEWED: Text("Renewed"),
     noticed.Topic.DEPLOYED: Text("Deployed"),
@@ -71,7 +71,7 @@ TOPICS = {
     noticed.Topic.FOUND: Text("Found"),
 }
 """The heading of notices of each topic."""
-_STILL = Text("Still in trouble")
+_STILL = Text("Still needs attention")
 
 
 def _codes(kind: type[CertferryError]) -> Iterator[str]:
@@ -84,7 +84,7 @@ OF_DNS = frozenset(_codes(DnsError))
 """Codes of problems with DNS, which stop an issuance."""
 _OF_ISSUING = frozenset({*_codes(IssuanceError), *OF_DNS, ClockWrong.code})
 """Codes of problems that stop an issuance."""
-_TEST = Text("a message of `certferry notify test`; there is no trouble")
+_TEST = Text("a message of `certferry notify test`; nothing needs attention")
 
 
 def message(

@@ -17,6 +17,7 @@ from pathlib import PurePath
 from certferry import errors
 from certferry.core.assessment.health import RUN_WITHIN, Recorded
 from certferry.core.assessment.notices import Subject
+from certferry.core.assessment.sightings import serves_nothing
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity, Begun, LineageEnded, StepEnded
@@ -380,6 +381,8 @@ def _at_target(target: ObservedTarget) -> Iterator[Problem]:
     for domain in target.domains:
         if domain.state in _WEIGHTS and domain.problem is not None:
             code, severity = _WEIGHTS[domain.state]
+            if serves_nothing(target, domain):
+                severity = Severity.ERROR  # as in `check`
             yield domain.problem.problem(domain.domain, severity, code)
 
 

@@ -10,7 +10,13 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.assessment.causes import Cause, causes_of, causes_of_run, concern_of
+from certferry.core.assessment.causes import (
+    Cause,
+    causes_of,
+    causes_of_run,
+    concern_of,
+    severities_of,
+)
 from certferry.core.assessment.health import UPLOAD_DEADLINE, Concern
 from certferry.core.assessment.notices import Subject
 from certferry.core.planning.plan import Action
@@ -25,7 +31,8 @@ from certferry.errors import (
     Severity,
     TargetAccessDenied,
 )
-from certferry.text import Quoted, Text
+from certferry.text import Quoted, Text, verbatim
+from certferry.values import replace
 from tests.core.strategies import NOW
 
 DAY = timedelta(days=1)
@@ -339,3 +346,37 @@ def test_message_of_a_cause_counts_the_names_that_differ() -> None:
 
     assert "d0, and 2 more: qiniu refuses it" == str(cause.problem.message)
     assert "d0: qiniu refuses it" == str(alone.problem.message)
+
+
+@given(CONCERNS)
+def test_severity_of_a_cause_is_found_from_each_of_its_problems(concerns: list[Concern]) -> None:
+    """A page that finds a problem by itself gets the severity of a known cause with the same code
+    and subject. Without such a cause, the problem keeps its severity.
+    """
+    causes = causes_of(concerns)
+    known = severities_of(causes)
+
+    for concern in concerns:
+        about, code = concern.subject, concern.problem.code
+        found = Problem(code, verbatim("found"), severity=Severity.NOTICE)
+        alike = {
+            cause.problem.severity
+            for cause in causes
+            for other in cause.concerns
+            if (other.problem.code, other.subject) == (code, about)
+        }
+        if about.domain and alike:
+            assert known.of(found, about).rank >= max(severity.rank for severity in alike)
+    other = Problem("unknown", verbatim("found"), severity=Severity.NOTICE)
+    assert Severity.NOTICE is known.of(other, Subject("img"))
+
+
+def test_severity_of_an_account_whose_keys_are_refused() -> None:
+    """The account and each certificate have the severity of the cause; another account has not."""
+    known = severities_of(causes_of([denied("m1", "qiniu"), denied("m2", "qiniu")]))
+    found = replace(denied("m1", "qiniu").problem, severity=Severity.NOTICE)
+
+    for about in (Subject(target="qiniu"), Subject("m1", "qiniu"), Subject("m9", "qiniu", "a")):
+        assert denied("m1").problem.severity is known.of(found, about)
+    assert denied("m1").problem.severity is known.of(replace(found, subject="qiniu"), Subject())
+    assert Severity.NOTICE is known.of(found, Subject("m9", "aliyun"))

@@ -138,11 +138,11 @@ def test_certificate_of_45_days_that_is_renewed_on_time() -> None:
 
 def test_certificate_that_was_never_issued_is_critical() -> None:
     """Also if the first order has just failed, with the moment of the failure."""
-    trouble = notice(Topic.TROUBLE, Subject("img"))
+    trouble = notice(Topic.TROUBLE, Subject("img"), "ca_unavailable")
 
     concerns = concerns_of([IMG], recorded(notices=[trouble]), NOW)
 
-    assert [(Severity.ERROR, "never_issued"), (Severity.WARNING, "dns_access_denied")] == [
+    assert [(Severity.ERROR, "never_issued"), (Severity.WARNING, "ca_unavailable")] == [
         (each.problem.severity, each.problem.code) for each in concerns
     ]
     assert trouble.since == concerns[0].problem.since
@@ -188,8 +188,8 @@ def notice(topic: Topic, subject: Subject, code: str = "dns_access_denied") -> N
 @pytest.mark.parametrize(
     ("reported", "expected"),
     [
-        (notice(Topic.TROUBLE, Subject("img", "qiniu", "a")), ["dns_access_denied"]),
-        (notice(Topic.TROUBLE, Subject()), ["dns_access_denied"]),
+        (notice(Topic.TROUBLE, Subject("img", "qiniu", "a"), "no_edge"), ["no_edge"]),
+        (notice(Topic.TROUBLE, Subject(), "ca_unavailable"), ["ca_unavailable"]),
         (notice(Topic.TROUBLE, Subject(channel="ops"), "channel_refused"), ["channel_refused"]),
         (notice(Topic.FOUND, Subject("img", "qiniu", "a"), "found"), ["drifted"]),
         (notice(Topic.FOUND, Subject("img", "qiniu"), "found"), []),
@@ -209,6 +209,32 @@ def test_trouble_and_drift_are_warnings(reported: Notice, expected: list[str]) -
         (each.problem.since, each.problem.hint) == (reported.since, reported.problem.hint)
         for each in concerns
     )
+
+
+def test_place_without_a_certificate_comes_before_every_deadline() -> None:
+    """Visitors of the place get an error now, even if no certificate ends soon."""
+    dark = replace(place(served=False, fingerprint=None), serves_nothing=True)
+    about = Subject(*dark.place)
+    failed = notice(Topic.TROUBLE, about, "target_rejected")
+    ending = replace(notice(Topic.TROUBLE, Subject("img")), deadline=NOW + DAY)
+
+    state = recorded(version(60 * DAY), places=[dark], notices=[ending, failed])
+    concerns = concerns_of([IMG], state, NOW)
+
+    assert [Severity.ERROR] * 2 == [each.problem.severity for each in concerns]
+    assert [about, Subject("img")] == [each.subject for each in concerns]
+    assert [about, Subject("img")] == [cause.subject for cause in causes_of(concerns)]
+
+
+@pytest.mark.parametrize("code", ["target_access_denied", "dns_access_denied"])
+@pytest.mark.parametrize("subject", [Subject("img"), Subject("img", "qiniu", "a"), Subject()])
+def test_refused_keys_are_an_error(subject: Subject, code: str) -> None:
+    """Every run fails until an operator corrects the keys, even while the certificate has time."""
+    reported = notice(Topic.TROUBLE, subject, code)
+
+    (concern,) = concerns_of([IMG], recorded(version(60 * DAY), notices=[reported]), NOW)
+
+    assert (code, Severity.ERROR) == (concern.problem.code, concern.problem.severity)
 
 
 @pytest.mark.parametrize(
@@ -452,7 +478,7 @@ def test_certificate_that_others_serve_need_not_be_issued() -> None:
     owned_elsewhere = Sighting("img", "qiniu", "", served=True, since=NOW)
 
     assert [] == judged(recorded(places=[owned_elsewhere]))
-    unread = notice(Topic.TROUBLE, Subject("img", "other"))
+    unread = notice(Topic.TROUBLE, Subject("img", "other"), "target_unavailable")
     assert [Severity.ERROR, Severity.WARNING] == [
         health for health, _ in judged(recorded(places=[owned_elsewhere], notices=[unread]))
     ]

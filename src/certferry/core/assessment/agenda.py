@@ -100,6 +100,11 @@ class Life(Struct, frozen=True):
         return self.in_use_until or newest
 
     @property
+    def serves_nothing(self) -> bool:
+        """Whether no place serves a certificate, although runs have observed places."""
+        return bool(self.places) and all(place.serves_nothing for place in self.places)
+
+    @property
     def is_pending(self) -> bool:
         """Whether a place lacks the wanted certificate, and the lineage has no concern."""
         return not self.concerns and self.served < len(self.places)

@@ -44,7 +44,7 @@ _CHAIN = (
 appear with time.
 """
 
-_OF_ACCOUNTS = frozenset(
+OF_ACCOUNTS = frozenset(
     error.code for error in (errors.TargetAccessDenied, errors.TargetUnavailable, errors.ClockWrong)
 )
 """The codes of failures of a target's whole account. All certificates there share one cause,
@@ -93,7 +93,7 @@ class Cause(Struct, frozen=True):
     @property
     def is_of_account(self) -> bool:
         """Whether the cause is the failure of a target's whole account."""
-        return self.problem.code in _OF_ACCOUNTS and bool(self.subject.target)
+        return self.problem.code in OF_ACCOUNTS and bool(self.subject.target)
 
     def next_end(self, now: datetime) -> Concern | None:
         """Return the concern with the first deadline, leaving out missed uploads.
@@ -119,6 +119,43 @@ class Cause(Struct, frozen=True):
     @property
     def _subjects(self) -> Iterator[Subject]:
         return (concern.subject for concern in _first_to_end(self.everything))
+
+
+class Severities(Struct, frozen=True):
+    """The severities of known causes, for pages that find the problems of these causes by
+    themselves: a plan, an examination, the end of a run.
+    """
+
+    #: By code and by the name of what the problem is about: a domain, an account, a channel, or a
+    #: certificate.
+    by_name: Mapping[tuple[str, str], Severity]
+
+    def of(self, problem: Problem, about: Subject) -> Severity:
+        """Return the severity of the cause with the problem's code at `about`, or at the problem's
+        own subject. If there is none, return the severity of the problem.
+        """
+        names = [about.domain, about.target, about.channel, problem.subject]
+        if not about.domain:  # another domain of the certificate may have another cause
+            names.append(about.lineage)
+        known = (self.by_name.get((problem.code, name)) for name in names if name)
+        return next((severity for severity in known if severity is not None), problem.severity)
+
+
+def severities_of(causes: Iterable[Cause]) -> Severities:
+    """Return the severities of causes. If several causes have the same code and name, the worst
+    decides.
+    """
+    by_name: dict[tuple[str, str], Severity] = {}
+    for cause in causes:
+        for concern in cause.concerns:
+            about = concern.subject
+            names = [about.domain, about.lineage, about.channel]
+            if cause.is_of_account or not (about.lineage or about.domain):
+                names.append(about.target)
+            for key in ((concern.problem.code, name) for name in names if name):
+                before = by_name.get(key, Severity.OK)
+                by_name[key] = max(before, cause.problem.severity, key=lambda one: one.rank)
+    return Severities(by_name)
 
 
 def causes_of(concerns: Iterable[Concern]) -> tuple[Cause, ...]:
@@ -152,7 +189,9 @@ def _worst_first(cause: Cause) -> tuple[object, ...]:
     first.
     """
     reach = 0 if cause.deadline else min(-len(cause.lineages), -1)
-    *urgent, subject, code = urgency(Concern(cause.problem, cause.subject, cause.deadline))
+    is_dark = any(concern.serves_nothing for concern in cause.everything)
+    concern = Concern(cause.problem, cause.subject, cause.deadline, is_dark)
+    *urgent, subject, code = urgency(concern)
     return (*urgent, reach, subject, code)
 
 
@@ -221,7 +260,7 @@ def key_of(concern: Concern) -> Key:
     # sentence.
     while isinstance(earlier := message.values.get("earlier"), Text):
         message = earlier
-    is_of_account = problem.code in _OF_ACCOUNTS and bool(about.target)
+    is_of_account = problem.code in OF_ACCOUNTS and bool(about.target)
     words = None if is_of_account else _shared_words(message, (about.lineage, about.domain))
     target = "" if problem.code in _OF_STATE else about.target
     return (problem.code, target, about.host, about.channel, words)

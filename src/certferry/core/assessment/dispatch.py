@@ -175,7 +175,7 @@ def _to_send(
         to_send += _of_cause(members, before, now)
     for sent in sent_notices:
         if sent.topic is Topic.TROUBLE and sent.key not in standing:
-            message = Text("in order again; the trouble started at {since}", since=sent.since)
+            message = Text("in order again; needed attention since {since}", since=sent.since)
             over = Problem(sent.code, message)
             to_send.append(Notification(Notice(Topic.RECOVERED, sent.subject, sent.since, over)))
     taken = [notification for notification in to_send if notification.notice.topic in topics]

@@ -22,7 +22,13 @@ from certferry.core.certificates.lineage import Version, Versions, is_in_progres
 from certferry.core.observed.records import LastRun
 from certferry.core.planning.renewal import expired_issuer
 from certferry.core.planning.report import Undeclared
-from certferry.errors import Problem, Severity, StateForeign
+from certferry.errors import (
+    DnsAccessDenied,
+    Problem,
+    Severity,
+    StateForeign,
+    TargetAccessDenied,
+)
 from certferry.text import Text
 from certferry.values import replace
 
@@ -55,6 +61,10 @@ UPLOAD_DEADLINE = "upload_deadline"
 
 EARLIER_ENDS = "earlier_ends"
 """The code of the concern that a certificate in use ends, and the successor is not served yet."""
+
+UNTIL_CORRECTED = frozenset({DnsAccessDenied.code, TargetAccessDenied.code})
+"""Codes of troubles that are errors at once: every run fails until an operator corrects the keys.
+"""
 
 UNJUDGED = frozenset({"clock_off", "none_declared"})
 """Codes of warnings that make all other judgments uncertain."""
@@ -116,6 +126,8 @@ class Concern(Struct, frozen=True):
     subject: Subject = OF_ALL  #: The subject of the problem.
     #: When a certificate ends, or when the time for an upload ends.
     deadline: datetime | None = None
+    #: Whether no address of the place serves a certificate, so visitors get an error now.
+    serves_nothing: bool = False
 
     @property
     def is_upload(self) -> bool:
@@ -232,7 +244,7 @@ def concerns_of(
 
 def worst_first(concerns: Iterable[Concern]) -> tuple[Concern, ...]:
     """Return the concerns sorted by severity. Among equals, concerns that make all other judgments
-    uncertain come first, and the others follow by deadline.
+    uncertain come first, then places that serve no certificate, and the others by deadline.
 
     Concerns without a deadline come after those with a deadline.
     """
@@ -244,6 +256,7 @@ def urgency(concern: Concern) -> tuple[object, ...]:
     return (
         -concern.problem.severity.rank,
         not concern.is_unjudged,
+        not concern.serves_nothing,
         concern.deadline is None,
         concern.deadline,
         concern.subject,
@@ -344,8 +357,7 @@ def _of_certificate(
         about = notice.subject
         if notice.topic is Topic.TROUBLE:
             is_dark = (about.lineage, about.target, about.domain) in without_https
-            severity = Severity.ERROR if is_dark else Severity.WARNING
-            yield _left_by_runs(notice, notice.problem.code, severity)
+            yield _left_by_runs(notice, notice.problem.code, serves_nothing=is_dark)
         elif notice.topic is Topic.FOUND and notice.subject.domain:
             yield _left_by_runs(notice, "drifted")
     for place in places:
@@ -482,9 +494,11 @@ def _warning(
     return Concern(Problem(code, message, hint, Severity.WARNING, since=since), subject)
 
 
-def _left_by_runs(notice: Notice, code: str, severity: Severity = Severity.WARNING) -> Concern:
-    """Return a notice as a concern with this code, by default as a warning: the next run may end
-    the trouble.
+def _left_by_runs(notice: Notice, code: str, *, serves_nothing: bool = False) -> Concern:
+    """Return trouble left by a run; usually as a warning, because the next run may end the trouble.
+    `UNTIL_CORRECTED`, and trouble at a place that serves nothing, are errors.
     """
+    is_error = serves_nothing or code in UNTIL_CORRECTED
+    severity = Severity.ERROR if is_error else Severity.WARNING
     left = replace(notice.problem, code=code, severity=severity, since=notice.since)
-    return Concern(left, notice.subject, notice.deadline)
+    return Concern(left, notice.subject, notice.deadline, serves_nothing)

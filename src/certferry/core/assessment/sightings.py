@@ -136,14 +136,20 @@ def _with_lag(
     `is_uploaded`, `answered`, `lagging` and `serves_nothing`.
     """
     answered = [a for a in target.served.get(sighting.domain, ()) if a.answered]
-    is_unbound = domain.bound is None and not domain.binding_hidden
     return replace(
         sighting,
         is_uploaded=target.remote_of(fingerprint) is not None,
         answered=len(answered),
         lagging=tuple(a.place for a in answered if a.fingerprint != fingerprint),
-        serves_nothing=(is_unbound or bool(answered)) and not any(a.fingerprint for a in answered),
+        serves_nothing=serves_nothing(target, domain),
     )
+
+
+def serves_nothing(target: observation.ObservedTarget, domain: observation.ObservedDomain) -> bool:
+    """Return whether visitors of a domain get no certificate at all."""
+    answered = [a for a in target.served.get(domain.domain, ()) if a.answered]
+    is_unbound = domain.bound is None and not domain.binding_hidden
+    return (is_unbound or bool(answered)) and not any(a.fingerprint for a in answered)
 
 
 def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[Sighting, ...]:
