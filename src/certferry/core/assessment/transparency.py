@@ -1,4 +1,4 @@
-"""Certificates in public logs that certferry did not order: which raise an alarm, and the notices.
+"""Certificates in public logs that another client ordered ("of others"): alarms and notices.
 
 A certificate is certferry's own if the state knows the public key or the TBSCertificate without
 SCTs. A serial proves nothing, because any CA may choose the same serial. Of the other certificates,
@@ -29,7 +29,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 FOREIGN = "certificate_not_ordered"
-"""The code of the problem of a certificate that certferry did not order."""
+"""The code of the problem of another's certificate for a domain."""
 
 SILENT = "logs_not_read"
 """The code of the problem of a domain whose certificates have not been read for `SILENCE`."""
@@ -79,7 +79,7 @@ def _issuers(logged: LoggedCertificate) -> tuple[str, ...]:
 
 
 class LogStanding(StrEnum):
-    """How a certificate that certferry did not order counts."""
+    """How another's certificate counts."""
 
     BASELINE = "baseline"  #: Found by the first look.
     EXPECTED = "expected"  #: Covered by `expected` in the file.
@@ -88,7 +88,7 @@ class LogStanding(StrEnum):
 
 
 class JudgedCertificate(Struct, frozen=True):
-    """A certificate that certferry did not order, with the judgement."""
+    """Another's certificate, with the judgement."""
 
     found: FoundCertificate  #: The stored certificate.
     standing: LogStanding  #: The judgement.
@@ -99,7 +99,7 @@ class Transparency(Struct, frozen=True):
 
     #: How far each domain's list has been read, by domain.
     domains: tuple[WatchedDomain, ...] = ()
-    #: The unexpired certificates that certferry did not order, the newest discovery first.
+    #: The unexpired certificates of others, the newest discovery first.
     certificates: tuple[JudgedCertificate, ...] = ()
 
     @property
@@ -188,7 +188,7 @@ _LONGEST_LIFE = timedelta(days=400)
 def standing_of(
     certificate: FoundCertificate, expected: Iterable[ExpectedCertificate], now: datetime
 ) -> LogStanding:
-    """Return how a certificate counts that is not certferry's own."""
+    """Return how another's certificate counts."""
     if any(entry.covers(certificate) for entry in expected):
         return LogStanding.EXPECTED
     if certificate.is_baseline:
