@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import owner_of, owners
 from certferry.core.observed.observation import Observation, ObservedTarget
-from certferry.core.observed.records import NO_LINEAGE, RolloutRecord, Upload
+from certferry.core.observed.records import NO_LINEAGE, OtherCertificate, RolloutRecord, Upload
 from certferry.core.planning.plan import Action, Clean, Retire
 from certferry.core.planning.removals import unclaimed
 from certferry.core.planning.report import Outcome, StepOutcome
@@ -145,9 +145,17 @@ def without_claimed(
     in_use = {u.remote_id: u.in_use_until for u in ports.state.uploads(NO_LINEAGE, target)}
     return replace(
         observed,
-        others=tuple(replace(o, in_use_until=in_use.get(o.remote_id)) for o in others),
+        others=tuple(_in_use_longest(other, in_use.get(other.remote_id)) for other in others),
         unsettled_since=_unsettled_since(lineage, target, ports) if others else None,
     )
+
+
+def _in_use_longest(other: OtherCertificate, until: datetime | None) -> OtherCertificate:
+    """Return the copy with the later of two ends: `until` from the state, and the target's own end,
+    such as the certificate's end at a target that does not name the users of a copy.
+    """
+    ends = [end for end in (until, other.in_use_until) if end is not None]
+    return replace(other, in_use_until=max(ends, default=None))
 
 
 def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
