@@ -46,6 +46,7 @@ def command(context: CommandContext, directory: Path | None, *, serve: bool) -> 
             HeartbeatService() as heart,
         ):
             _introduce(world, world.write_files(place, EVERYWHERE), context.console)
+            _introduce_users_for_dns(world, context.console)
             _introduce_init(world.write_base(place), robot, heart, context.console)
             # Ctrl-C ends the wait, and the `with` block stops the world.
             threading.Event().wait()
@@ -69,6 +70,13 @@ def _introduce(world: World, path: Path, console: Console) -> None:
             f"  {command} sync",
         )
     )
+
+
+def _introduce_users_for_dns(world: World, console: Console) -> None:
+    """Print keys without the rights for the CDNs."""
+    refused = Text("Keys with rights for DNS alone, to see how a missing right is reported:")
+    exports = [f"  export {name}={value}" for name, value in world.add_users_for_dns().items()]
+    console.print_stderr(line(row) for row in ("", console.voice.say(refused), "", *exports))
 
 
 def _introduce_init(

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Self
 
 from certferry.core.certificates.names import base_name, is_wildcard
+from certferry_sandbox.aliyun.service import DNS_ALONE, AliyunService
 from certferry_sandbox.aliyun.service import EDGE_LAGS as ALIYUN_LAGS
-from certferry_sandbox.aliyun.service import AliyunService
 from certferry_sandbox.authority import Authority, Issued
 from certferry_sandbox.dnspod.service import NAMESERVERS, DnspodService
 from certferry_sandbox.httpd import utc_now
@@ -188,6 +188,7 @@ class World:
             processing_time=self._processing,
             edge_lags=edge_lags,
             edge_port=self.qiniu.edges.port,
+            nameservers=NAMESERVERS,
         )
         service.add_account(self.credentials.aliyun_id, self.credentials.aliyun_secret)
         with service:
@@ -201,7 +202,8 @@ class World:
 
     @contextmanager
     def with_tencentcloud(self) -> Iterator[TencentCloudService]:
-        """Run Tencent Cloud for a `with` block: an account without domains, and `ZONE` in EdgeOne.
+        """Run Tencent Cloud for a `with` block: an account without CDN domains; `ZONE` is in its
+        DNSPod and in EdgeOne.
 
         The edges share the port of Qiniu's edges. Raises OSError if another process has the port at
         an edge's address.
@@ -210,6 +212,7 @@ class World:
             self.zones, processing_time=self._processing, edge_port=self.qiniu.edges.port
         )
         service.add_key(self.credentials.tencent_id, self.credentials.tencent_key)
+        service.add_domain(ZONE)
         with service, service.edges:
             try:
                 self.tencentcloud, self._edgeone_zone = service, service.add_zone(ZONE)
@@ -335,6 +338,25 @@ class World:
             **({} if self.aliyun is None else self._aliyun_environment),
             **({} if self.tencentcloud is None else self._tencent_environment),
         }
+
+    def add_users_for_dns(self) -> dict[str, str]:
+        """Add a user with rights for DNS alone at each running vendor that has DNS and CDNs. Return
+        the users' keys by variable.
+        """
+        keys, environment = Credentials(), dict[str, str]()
+        if self.aliyun is not None:
+            self.aliyun.add_ram_user(keys.aliyun_id, keys.aliyun_secret, allowed=DNS_ALONE)
+            environment |= {"Ali_Key": keys.aliyun_id, "Ali_Secret": keys.aliyun_secret}
+        if self.tencentcloud is not None:
+            user = self.tencentcloud.add_key(
+                keys.tencent_id, keys.tencent_key, services=frozenset({"dnspod"})
+            )
+            self.tencentcloud.add_domain(ZONE, key=user)
+            environment |= {
+                "Tencent_SecretId": keys.tencent_id,
+                "Tencent_SecretKey": keys.tencent_key,
+            }
+        return environment
 
     @property
     def _aliyun_environment(self) -> dict[str, str]:

@@ -65,7 +65,7 @@ class AlidnsService(Endpoint):
 
     Calls that read see a new record only after `index_delay` seconds of the zones' clock. With
     `forgets_records`, the stand-in accepts new records and writes none. `accounts` may be shared
-    with other products.
+    with other products. `nameservers` are the hosts that the account names for its domains.
     """
 
     def __init__(
@@ -74,8 +74,10 @@ class AlidnsService(Endpoint):
         *,
         now: Now = lambda: datetime.now(UTC),
         accounts: Accounts | None = None,
+        nameservers: Sequence[str] = NAMESERVERS,
     ) -> None:
         super().__init__(API, accounts or Accounts(), now=now)
+        self._nameservers = tuple(nameservers)
         self.index_delay = 0.0
         self.forgets_records = False
         self._zones = zones
@@ -101,7 +103,7 @@ class AlidnsService(Endpoint):
         domain = Domain(idna.encode(name, uts46=True).decode(), owner.uid)
         with self._lock:
             if domain.name not in {zone.name for zone in self._zones.zones_above(domain.name)}:
-                self._zones.add_zone(domain.name, NAMESERVERS)
+                self._zones.add_zone(domain.name, self._nameservers)
             self._domains.append(domain)
         return domain
 
@@ -115,7 +117,7 @@ class AlidnsService(Endpoint):
                 "PunyCode": domain.name,
                 "AliDomain": True,
                 "VersionCode": "mianfei",
-                "DnsServers": {"DnsServer": list(NAMESERVERS)},
+                "DnsServers": {"DnsServer": list(self._nameservers)},
             }
             for index, domain in enumerate(page)
         ]

@@ -17,7 +17,7 @@ from certferry_sandbox.aliyun import cas, cdn
 from certferry_sandbox.aliyun.cas import Store
 from certferry_sandbox.aliyun.cdn import CDN, DCDN, Cdn
 from certferry_sandbox.aliyun.certificates import Stored
-from certferry_sandbox.aliyun.dns import AlidnsService
+from certferry_sandbox.aliyun.dns import NAMESERVERS, AlidnsService
 from certferry_sandbox.aliyun.domains import Binding, Domain, Domains
 from certferry_sandbox.aliyun.gateway import (
     Account,
@@ -60,6 +60,7 @@ class AliyunService:
     `clock`: returns the time for signatures, validity, the end of changes and the edges' lag.
     `edge_lags`: the lag of each edge, by address; DNS does not name the last address.
     `edge_port`: the port of all edges, 0 for any free port.
+    `nameservers`: the hosts that the account's DNS names for its domains.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class AliyunService:
         edge_lags: Mapping[str, timedelta] = EDGE_LAGS,
         edge_port: int = 0,
         region: str = cas.MAINLAND,
+        nameservers: Sequence[str] = NAMESERVERS,
     ) -> None:
         self._clock = clock
         self._lock = threading.RLock()
@@ -88,7 +90,11 @@ class AliyunService:
             self._endpoint(api, self.products[api.ram_name].actions) for api in (CDN, DCDN)
         )
         self.cas = self._endpoint(cas.API, self.store.actions)
-        self.dns = AlidnsService(zones, now=clock, accounts=self.accounts) if zones else None
+        self.dns = (
+            AlidnsService(zones, now=clock, accounts=self.accounts, nameservers=nameservers)
+            if zones
+            else None
+        )
 
     def _endpoint(self, api: Api, actions: Mapping[str, Work]) -> Endpoint:
         endpoint = Endpoint(api, self.accounts, now=self._clock, lock=self._lock)
