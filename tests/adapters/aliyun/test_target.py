@@ -253,6 +253,25 @@ def test_report_shows_no_domain(cloud: AliyunCloud) -> None:
     assert "example" not in "\n".join(map(str, report.lines))
 
 
+def test_report_names_actions_and_codes(cloud: AliyunCloud) -> None:
+    """All calls have one path, so a line without its action would say nothing. A code of another
+    form is masked, because a key could stand in its place.
+    """
+    cloud.service.add_domain(WWW)
+    cloud.service.cdn.answer_next("DescribeUserDomains", "k3y-w1th/d1g1ts")
+
+    lines = [str(line) for line in cloud.target().report().lines]
+
+    assert any(
+        "POST / DescribeUserDomains at" in line and "400, code •••," in line for line in lines
+    )
+    assert any(
+        "POST / DescribeDcdnHttpsDomainList at" in line and "400, code NoHttpsDomain" in line
+        for line in lines
+    )
+    assert any("POST / ListUserCertificateOrder at" in line for line in lines)
+
+
 # --- Domains
 
 

@@ -120,3 +120,21 @@ def test_report(places: TencentPlaces) -> None:
     assert "example" not in lines
     assert cert_id not in lines
     assert [] == places.service.writes()
+
+
+def test_report_names_actions_and_codes(places: TencentPlaces) -> None:
+    """All calls have one path and status 200, so a line without action and code would say nothing.
+    A code of another form is masked, because a key could stand in its place.
+    """
+    places.service.answer_next("DescribeZones", "UnauthorizedOperation.CamUnauthorized")
+    places.service.answer_next("DescribeCertificates", "k3y-w1th/d1g1ts")
+
+    lines = [str(line) for line in places.target().report().lines]
+
+    zones, certificates = (
+        next(line for line in lines if f"POST / {action} at" in line)
+        for action in ("DescribeZones", "DescribeCertificates")
+    )
+    assert "200, code UnauthorizedOperation.CamUnauthorized," in zones
+    assert "200, code •••," in certificates
+    assert any("POST / DescribeDomainsConfig at" in line for line in lines)

@@ -4,20 +4,41 @@ answers to reading calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 from certferry.adapters.aliyun.aliyun_client import CDN, DCDN, AliyunClient
 from certferry.adapters.aliyun.errors import AliyunFailure
 from certferry.adapters.aliyun.records import DomainItem
+from certferry.adapters.aliyun.rpc import action_of, code_of
 from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.ports.examination import AccountReport
 from certferry.text import Text
 
 PUBLIC = frozenset(
-    {"cdn.aliyuncs.com", "dcdn.aliyuncs.com", "cas.aliyuncs.com", "alidns.aliyuncs.com"}
+    {
+        "cdn.aliyuncs.com",
+        "dcdn.aliyuncs.com",
+        "cas.aliyuncs.com",
+        "alidns.aliyuncs.com",
+        "DescribeUserDomains",
+        "DescribeCdnHttpsDomainList",
+        "DescribeDomainCertificateInfo",
+        "DescribeUserVipsByDomain",
+        "DescribeDcdnUserDomains",
+        "DescribeDcdnHttpsDomainList",
+        "DescribeDcdnDomainCertificateInfo",
+        "DescribeDcdnUserVipsByDomain",
+        "ListUserCertificateOrder",
+    }
 )
+"""The hosts and actions that a report may show."""
+
+
+def _code_of(body: Mapping[str, Any]) -> str:
+    return AliyunFailure.shown_code(code_of(body))
 
 
 def report_of(client: AliyunClient) -> AccountReport:
@@ -25,7 +46,7 @@ def report_of(client: AliyunClient) -> AccountReport:
     accepted: list[str] = []
     with journal() as made:
         shown = tuple(_asked(client, accepted))
-    lines = (*shown, *reported(made, PUBLIC))
+    lines = (*shown, *reported(made, PUBLIC, action_of=action_of, code_of=_code_of))
     return AccountReport("Alibaba Cloud", lines, credentials_work=bool(accepted))
 
 

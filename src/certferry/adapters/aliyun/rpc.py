@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 from msgspec import Struct
 
@@ -74,6 +74,16 @@ def signed_request(
     shared = common(key.id, version, now=now, nonce=new_nonce())
     body = form("POST", {**shared, **params}, key.secret)
     return Request("POST", url, {"Content-Type": FORM}, body)
+
+
+def action_of(request: Request) -> str:
+    """Return the action of a signed request; "" for another request."""
+    return parse_qs((request.body or b"").decode()).get("Action", [""])[0]
+
+
+def code_of(body: Mapping[str, Any]) -> str:
+    """Return the code of a refusal; "" for a success."""
+    return _word(body.get("Code"))
 
 
 def new_nonce() -> str:

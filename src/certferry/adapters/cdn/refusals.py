@@ -100,6 +100,11 @@ class CodedFailure(CallFailure):
         return cls.unreadable(what, f"HTTP status {answer.status}", maybe_done=not is_undone)
 
     @classmethod
+    def shown_code(cls, code: str) -> str:
+        """Return the code of a refusal, with a mask over a word that could be a key. "" stays."""
+        return code if not code or code in cls.codes or cls.code_form.fullmatch(code) else MASK
+
+    @classmethod
     def decoded(
         cls, body: Mapping[str, Any], into: type[T], what: Text, *, maybe_done: bool = False
     ) -> T:
@@ -144,7 +149,7 @@ class CodedFailure(CallFailure):
         request, because the vendor's support asks for the id.
         """
         code = refusal.code
-        shown = code if code in cls.codes or cls.code_form.fullmatch(code) else MASK
+        shown = cls.shown_code(code) or MASK
         answer = verbatim(shown)
         if refusal.words:
             answer = Text("{code}: {words}", code=shown, words=speech(refusal.words))

@@ -48,17 +48,25 @@ def reported(
     exchanges: Iterable[Exchange],
     public: Collection[str],
     request_id: Callable[[Mapping[str, str]], str] = lambda _: "",
+    *,
+    action_of: Callable[[Request], str] = lambda _: "",
+    code_of: Callable[[Mapping[str, Any]], str] = lambda _: "",
 ) -> Iterator[Text]:
     """Render a line for each exchange: the call, the host, the scheme of the Authorization header,
     and the shape of the answer. A host or a scheme outside `public` is masked or left out.
 
-    `request_id` reads the id of a refused call from the headers.
+    `request_id` reads the id of a refused call from the headers. If all calls of a service have one
+    path, `action_of` reads the action from a request; only a `public` action is shown. `code_of`
+    reads the code of a refusal from a body, and masks a code that could be a key.
     """
     for exchange in exchanges:
         way = shown_host(exchange.request.url, public)
         scheme = exchange.request.headers.get("Authorization", "").partition(" ")[0]
         way += f" ({scheme})" if scheme in public else ""
-        call, answer = _call(exchange.request, public), _answer(exchange.came, request_id)
+        call = _call(exchange.request, public)
+        if (action := action_of(exchange.request)) in public:
+            call += f" {action}"
+        answer = _answer(exchange.came, request_id, code_of)
         yield Text("{call} at {way}: {answer}", call=call, way=way, answer=answer)
 
 
@@ -102,7 +110,11 @@ def _call(request: Request, public: Collection[str]) -> str:
     return f"{request.method} {path}?{'&'.join(names)}".rstrip("?")
 
 
-def _answer(came: Answer | str, request_id: Callable[[Mapping[str, str]], str]) -> Text:
+def _answer(
+    came: Answer | str,
+    request_id: Callable[[Mapping[str, str]], str],
+    code_of: Callable[[Mapping[str, Any]], str],
+) -> Text:
     if isinstance(came, str):
         return Text("no answer ({kind})", kind=came)
     summary = str(came.status)
@@ -116,5 +128,8 @@ def _answer(came: Answer | str, request_id: Callable[[Mapping[str, str]], str]) 
     outer = body if isinstance(body, dict) else {}
     inner = outer.get("status")
     code = str((inner if isinstance(inner, dict) else outer).get("code"))
-    summary += f", code {code}" if _CODE.fullmatch(code) else ""
+    if _CODE.fullmatch(code):
+        summary += f", code {code}"
+    elif word := code_of(outer):
+        summary += f", code {word}"
     return verbatim(f"{summary}, `{body_shape}`")

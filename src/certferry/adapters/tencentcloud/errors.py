@@ -328,10 +328,10 @@ _NO_RIGHT = (
 _OTHER_SITE = "token usage region"
 """Words of a refusal for a key of the other site (docs/facts/tencentcloud.md §1.3)."""
 _TO_INTERNATIONAL = Text(
-    "for a key of the international site (IKID…), add to the account:"
+    "{check}. For a key of the international site (IKID…), add to the account:"
     ' cdn = "https://cdn.intl.tencentcloudapi.com",'
     ' ssl = "https://ssl.intl.tencentcloudapi.com",'
-    ' teo = "https://teo.intl.tencentcloudapi.com"; {check}',
+    ' teo = "https://teo.intl.tencentcloudapi.com"',
     check=_CHECK_KEYS,
 )
 _TO_MAINLAND = Text(

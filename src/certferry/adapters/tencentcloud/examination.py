@@ -4,21 +4,34 @@ answers to reading calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from certferry.adapters.cdn.failure import attempt
 from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.adapters.tencentcloud.cdn import KNOWN_STATES
 from certferry.adapters.tencentcloud.errors import TencentFailure
+from certferry.adapters.tencentcloud.tc3 import action_of, code_of
 from certferry.adapters.tencentcloud.tencent_client import CDN, SSL, TEO, Call, TencentClient
 from certferry.ports.examination import AccountReport
 from certferry.text import Text
 
 PUBLIC = frozenset(
-    f"{service}.{site}tencentcloudapi.com" for service in (CDN, SSL, TEO) for site in ("", "intl.")
+    {
+        *(f"{api}.{site}tencentcloudapi.com" for api in (CDN, SSL, TEO) for site in ("", "intl.")),
+        "DescribeDomainsConfig",
+        "DescribeZones",
+        "DescribeAccelerationDomains",
+        "DescribeCertificates",
+    }
 )
+"""The hosts and actions that a report may show."""
+
+
+def _code_of(body: Mapping[str, Any]) -> str:
+    return TencentFailure.shown_code(code_of(body))
 
 
 def report_of(client: TencentClient) -> AccountReport:
@@ -27,7 +40,7 @@ def report_of(client: TencentClient) -> AccountReport:
     """
     with journal() as made:
         shown = tuple(_asked(client))
-    lines = (*shown, *reported(made, PUBLIC))
+    lines = (*shown, *reported(made, PUBLIC, action_of=action_of, code_of=_code_of))
     return AccountReport("Tencent Cloud", lines, credentials_work=bool(client.proven))
 
 

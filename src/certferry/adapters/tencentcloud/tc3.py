@@ -23,6 +23,7 @@ from certferry.ports.adapter import Answer, json_object
 ALGORITHM = "TC3-HMAC-SHA256"
 SIGNED = "content-type;host"
 CONTENT_TYPE = "application/json"
+_ACTION = "X-TC-Action"
 LANGUAGES = {"zh": "zh-CN"}  # languages of error messages; English by default
 TOO_MANY = (
     "RequestLimitExceeded",
@@ -75,13 +76,26 @@ class Api(Struct, frozen=True):
             "Host": self.host,
             "Content-Type": CONTENT_TYPE,
             "User-Agent": f"certferry/{__version__}",
-            "X-TC-Action": action,
+            _ACTION: action,
             "X-TC-Version": self.version,
             "X-TC-Timestamp": timestamp(moment),
             "X-TC-Language": LANGUAGES.get(to, "en-US"),
             "Authorization": authorization(keys, call, moment),
         }
         return exchange.Request("POST", self.root, headers, body)
+
+
+def action_of(request: exchange.Request) -> str:
+    """Return the action of a signed request; "" for another request."""
+    return request.headers.get(_ACTION, "")
+
+
+def code_of(body: Mapping[str, Any]) -> str:
+    """Return the code of a refusal; "" for a success."""
+    response = body.get("Response")
+    error = response.get("Error") if isinstance(response, dict) else None
+    code = error.get("Code") if isinstance(error, dict) else None
+    return code if isinstance(code, str) else ""
 
 
 class SignedCall(Struct, frozen=True):
