@@ -87,6 +87,16 @@ def test_explanation_of_a_code_of_a_service() -> None:
         assert voice.say(meaning.advice) in " ".join(ended.out.split("\n"))
 
 
+def test_service_that_has_a_part_of_a_code() -> None:
+    """A part of a code counts only if no service has the whole code."""
+    whole = help_for("OperationDenied.ProductUpgraded").out
+    part = help_for("OperationDenied.NoSuchWord").out
+
+    assert "Tencent Cloud, code" in whole
+    assert "Alibaba Cloud, code" not in whole
+    assert "Alibaba Cloud, code" in part
+
+
 def test_code_of_two_services() -> None:
     """Each explanation names its service."""
     output = help_for("401").out

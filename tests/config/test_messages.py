@@ -504,6 +504,15 @@ def test_mistake_without_a_place() -> None:
     assert "wrong" == str(mistake_at(None, None, "", "", Text("wrong")).text)
 
 
+def test_errors_of_an_account_of_two_families_stand_once() -> None:
+    """One account may be a DNS service and a target, and is then read twice."""
+    twice = [ConfigError(Text("wrong"), hint=Text("right")) for _ in range(2)]
+
+    error = joined(twice)
+
+    assert ("wrong", "right") == (str(error.message), str(error.hint))
+
+
 def test_errors_of_several_accounts_are_joined() -> None:
     """The joined error has all mistakes and hints, in any language."""
     errors = [

@@ -66,8 +66,9 @@ def command(
     is first. COVERED BY names the declared certificate that will serve the domain, in brackets a
     certificate that covers the domain without a deployment.
 
-    Without a configuration file the keys come from the environment (`certferry help adapters` lists
-    the names). Exits 1 if an account could not be read completely.
+    Without a configuration file the keys of the usual services come from the environment
+    (`certferry help adapters` lists the names); for other accounts, `certferry init` writes a file.
+    Exits 1 if an account could not be read completely.
     """
     if as_toml and as_json:
         raise UsageMistake(Text("--toml and --json cannot be combined"))

@@ -78,7 +78,7 @@ NO_ADAPTERS = Adapters()
 
 WITHOUT_FILE = Text(
     "without a configuration file, the keys are taken from the environment: `export NAME=…` for"
-    " each"
+    " each. For a target with other keys, `certferry init` writes a file"
 )
 NAMES_WITHOUT_FILE = Text(
     "certferry found no configuration file, so each NAME is taken as a domain name; give the file"

@@ -68,9 +68,11 @@ def config_error(mistakes: Iterable[Mistake], hint: Text = REFERENCE) -> ConfigE
 
 
 def joined(errors: Sequence[ConfigError]) -> ConfigError:
-    """Return one error for several errors, such as the errors of each account, with all hints."""
+    """Return one error for several errors, such as the errors of each account, with all hints. An
+    account that is both a DNS service and a target repeats its errors: each message stands once.
+    """
     hints = [error.hint for error in errors if error.hint is not None]
-    message = in_lines([error.message for error in errors])
+    message = in_lines(tuple(dict.fromkeys(error.message for error in errors)))
     return ConfigError(message, hint=_together(hints) if hints else None)
 
 

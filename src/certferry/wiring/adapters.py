@@ -405,10 +405,11 @@ class AdapterTable:
         ]
 
     def meanings_of(self, code: str) -> Mapping[Text, adapters.CodeMeaning]:
-        """Return the meanings of a code, by service. If a service has no meaning for the whole
-        code, parts after the last dot are cut off until the service has a meaning.
+        """Return the meanings of a code, by service. If no service knows the whole code, the
+        meaning of the longest known part before a dot counts.
         """
-        meanings: dict[Text, adapters.CodeMeaning] = {}
+        whole: dict[Text, adapters.CodeMeaning] = {}
+        partial: dict[Text, adapters.CodeMeaning] = {}
         for family in (*FAMILIES.values(), CHANNELS):
             for name in self.names(family):
                 with suppress(BrokenAdapter):
@@ -419,8 +420,9 @@ class AdapterTable:
                         (candidate for candidate in codes if candidate in adapter.codes), None
                     )
                     if matching is not None:
+                        meanings = whole if matching == code else partial
                         meanings.setdefault(adapter.called, adapter.codes[matching])
-        return meanings
+        return whole or partial
 
     def _of(self, family: Family) -> dict[str, list[EntryPoint]]:
         if family.group not in self._families:

@@ -382,6 +382,9 @@ def test_unreachable_service_is_reported(account: TencentCloudAccount) -> None:
     [
         ({"secret_id": Secret("13490")}, 'type = "dnspod"'),
         ({"secret_id": Secret("13490,6b5976c68aba5b14a0558b77c17c3932")}, 'type = "dnspod"'),
+        ({"secret_id": Secret("LTAI5tabcdefghijklmnopqr")}, "begins with AKID"),
+        ({"secret_key": Secret(f"AKID{'a1' * 16}")}, "32 characters"),
+        ({"secret_key": Secret(f"IKID{'a1' * 16}")}, "32 characters"),
         ({"secret_id": Secret(f"{SECRET_ID} {SECRET_KEY}")}, "copy both"),
         ({"secret_key": Secret(" ")}, "copy both"),
         ({"requests_per_second": 0.0}, "remove the setting"),
@@ -390,7 +393,9 @@ def test_unreachable_service_is_reported(account: TencentCloudAccount) -> None:
 def test_invalid_key_is_reported_before_any_call(
     account: TencentCloudAccount, settings: dict[str, Secret], advice: str
 ) -> None:
-    """A common mistake is a DNSPod token."""
+    """Common mistakes are a DNSPod token, another vendor's key, and id and key in each other's
+    place.
+    """
     with pytest.raises(ConfigError) as wrong:
         account.connect(**settings)
 

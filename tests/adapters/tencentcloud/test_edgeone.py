@@ -227,7 +227,11 @@ def test_domain_of_the_other_kind(places: TencentPlaces, zone: Zone) -> None:
     [domain] = observe(places, IMG, kind=Kind.CDN).domains
 
     assert DomainState.UNAVAILABLE is domain.state
-    assert "neither a CDN domain nor a host" in str(domain.problem)
+    assert f'no domain {IMG} of kind "cdn"' in str(domain.problem)
+    assert domain.problem is not None
+    assert "remove `kind`" in str(domain.problem.hint)
+    [nowhere] = observe(places, "www.example.com").domains
+    assert "neither a CDN domain nor a host" in str(nowhere.problem)
     with pytest.raises(TargetRejected):
         observe(places, IMG, kind=Kind("dcdn"))
 

@@ -259,6 +259,18 @@ def test_account_without_any_domain() -> None:
     assert "the account has no domain yet: add it at the target first" == str(obstacle.problem.hint)
 
 
+def test_kind_may_leave_the_domain_out() -> None:
+    """The observation lacks domains of other kinds, so the hint names the setting."""
+    deployment = DesiredDeployment("qiniu", kind=Kind.CDN)
+    seen = ObservedTarget(), ObservedTarget(uncovered=("www.example.com",))
+
+    plans = [planned(deployment, target) for target in seen]
+
+    hints = [str(plan.having(Weight.BLOCKED)[0].problem.hint) for plan in plans]
+    remark = '; or remove kind = "cdn", which leaves domains of other kinds out'
+    assert [True, True] == [hint.endswith(remark) for hint in hints]
+
+
 def test_account_whose_domain_is_switched_off() -> None:
     """The domain is covered, so the names are right."""
     off = replace(domain("img.example.com"), problem=TargetRejected(Text("it is offline")))

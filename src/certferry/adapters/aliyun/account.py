@@ -45,7 +45,7 @@ KEYS = KeyForms(
     (
         Mistaken("access_key_id access_key_secret", "^$", EMPTY),
         Mistaken("access_key_id", r"^STS\.", Text("is a temporary key (STS.…)"), TEMPORARY_KEY),
-        Mistaken("access_key_id", "^AKID", Text("is a key of Tencent Cloud (AKID…)")),
+        Mistaken("access_key_id", "^[AI]KID", Text("is a key of Tencent Cloud (AKID…)")),
         Mistaken(
             "access_key_secret",
             "^LTAI",

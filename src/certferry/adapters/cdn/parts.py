@@ -17,7 +17,7 @@ from msgspec import Struct, field
 
 from certferry.adapters.cdn.caches import LIST_AGE, Clock, TtlCache
 from certferry.adapters.cdn.copies import StoredCertificate
-from certferry.adapters.cdn.failure import CallFailure, unless_refused, with_hint
+from certferry.adapters.cdn.failure import CallFailure, rejected, unless_refused, with_hint
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.observed.observation import (
@@ -147,7 +147,7 @@ class Wording(Struct, frozen=True):
     kinds: Text
     #: How to leave the other parts out of a deployment.
     one_part: Text
-    #: Returns the error for a domain that no part lists.
+    #: Returns the error for a domain that no part lists, if `kind` leaves no part out.
     no_such_domain: Callable[[str], DeployError]
     #: The name of the store of certificates.
     store: str
@@ -167,6 +167,18 @@ class Places(dict[str, tuple[P, Entry]]):
         for name, entry in listed.items():
             if name not in self or (self[name][1].is_off and not entry.is_off):
                 self[name] = (part, entry)
+
+
+def not_of_kind(domain: str, kind: Kind) -> DeployError:
+    """Return the error for a domain outside the parts of the deployment's `kind`. The other parts
+    are unread, and may have the domain.
+    """
+    sentence = Text('the account has no domain {domain} of kind "{kind}"')
+    hint = Text(
+        "`kind` leaves the account's other product out: remove `kind`, or correct `domains`;"
+        " `certferry discover` shows each domain with its kind"
+    )
+    return rejected(sentence, hint, domain=domain, kind=kind.value)
 
 
 class ObservedParts:
@@ -230,9 +242,10 @@ class ObservedParts:
         return entries
 
     def _absent(self, domain: str) -> Entry:
-        kind = Kind.CDN if self._scope.kind == Kind.AUTO else self._scope.kind
-        problem = self._wording.no_such_domain(domain)
-        return Entry(domain, kind, DomainState.UNAVAILABLE, problem=problem)
+        kind, problem = self._scope.kind, self._wording.no_such_domain(domain)
+        if kind == Kind.AUTO:
+            return Entry(domain, Kind.CDN, DomainState.UNAVAILABLE, problem=problem)
+        return Entry(domain, kind, DomainState.UNAVAILABLE, problem=not_of_kind(domain, kind))
 
     def added_to(self, target: ObservedTarget, stored: Stored) -> ObservedTarget:
         """Add the domains to an observation that has the copies."""

@@ -52,6 +52,22 @@ KEYS = KeyForms(
                 "console.cloud.tencent.com/cam/capi"
             ),
         ),
+        Mistaken(
+            "secret_id",
+            "^LTAI",
+            Text("is an AccessKey of Alibaba Cloud (LTAI…)"),
+            Text("create a key that begins with AKID at console.cloud.tencent.com/cam/capi"),
+        ),
+        Mistaken(
+            "secret_key",
+            # 36 characters: a SecretKey has 32, and may begin with the same letters by chance.
+            r"^[AI]KID\w{30,}$",
+            Text("is the SecretId of a key (AKID…)"),
+            Text(
+                "`secret_id` begins with AKID, or with IKID at the international site; `secret_key`"
+                " has 32 characters"
+            ),
+        ),
         Mistaken("secret_id secret_key", r"^$|\s", Text("is empty, or more than a key")),
     ),
 )

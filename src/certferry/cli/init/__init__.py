@@ -13,7 +13,10 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 
 CLIENTS = ("acme.sh", "certbot", "lego")
-_SETTINGS = "Start from the settings in this file: CA, state, resolvers, accounts; no certificates."
+_SETTINGS = (
+    "Start from the settings in this file: CA, state, resolvers, accounts; no certificates. Its"
+    " relative paths begin at the directory of the output."
+)
 
 
 @click.command("init")

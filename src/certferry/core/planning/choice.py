@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from certferry.core.certificates.certificate import covered_by, first_of
 from certferry.core.certificates.names import STAR, match_of
-from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Scope
 from certferry.core.planning.plan import PlanFinding, Weight
 from certferry.core.planning.timing import Times
@@ -162,7 +162,7 @@ def choice_findings(desired: DesiredCertificate, observed: Observation) -> Itera
             target.failure or target.is_owned_elsewhere or target.unmatched or target.excluded
         )
         if not (target.domains or explained):
-            error = _no_domain(desired, deployment.target, target)
+            error = _no_domain(desired, deployment, target)
             yield PlanFinding.of(Weight.BLOCKED, error, deployment.target)
     for deployment, target in places:
         for error in remarks(deployment, target):
@@ -176,11 +176,13 @@ _MOST_LISTED = 5
 """The most names or domains listed in a sentence."""
 
 
-def _no_domain(desired: DesiredCertificate, account: str, target: ObservedTarget) -> TargetRejected:
+def _no_domain(
+    desired: DesiredCertificate, deployment: DesiredDeployment, target: ObservedTarget
+) -> TargetRejected:
     """Return the problem of an account without a domain for the certificate, with the account's
-    most similar domains.
+    most similar domains. If the deployment has a `kind`, other kinds are unread.
     """
-    names = first_of(desired.names, _MOST_LISTED)
+    account, names = deployment.target, first_of(desired.names, _MOST_LISTED)
     if target.left_out:
         return TargetRejected(
             Text("no domain of the account {target} covered by {names} is online").filled(
@@ -193,7 +195,7 @@ def _no_domain(desired: DesiredCertificate, account: str, target: ObservedTarget
     )
     if not target.uncovered:
         hint = Text("the account has no domain yet: add it at the target first")
-        return TargetRejected(message, hint=hint)
+        return TargetRejected(message, hint=_beside_kind(hint, deployment))
     nearest = sorted(target.uncovered, key=lambda there: (-_likeness(there, desired.names), there))
     hint = Text(
         "the account has {domains}: correct `names`, or add the domain at the target; `certferry"
@@ -202,7 +204,20 @@ def _no_domain(desired: DesiredCertificate, account: str, target: ObservedTarget
         lineage=desired.lineage,
         names=names,
     )
-    return TargetRejected(message, hint=hint)
+    return TargetRejected(message, hint=_beside_kind(hint, deployment))
+
+
+def _beside_kind(hint: Text, deployment: DesiredDeployment) -> Text:
+    """Return the hint on a missing domain, with a remark if the deployment has a `kind`: then the
+    observation lacks domains of other kinds.
+    """
+    if deployment.kind == Kind.AUTO:
+        return hint
+    return Text(
+        '{advice}; or remove kind = "{kind}", which leaves domains of other kinds out',
+        advice=hint,
+        kind=deployment.kind.value,
+    )
 
 
 def _likeness(domain: str, names: Sequence[str]) -> int:
