@@ -48,6 +48,8 @@ FIRST = (
     *(
         "install",
         "before-production",
+        "to-aliyun",
+        "to-tencentcloud",
         "from-acme-sh",
         "own-servers",
         "dns-accounts",
