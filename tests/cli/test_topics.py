@@ -178,7 +178,7 @@ def test_help_of_a_command() -> None:
 @pytest.mark.parametrize(
     ("words", "language", "printed"),
     [
-        ("nginx", "en", ("The console", "nginx, below a path", "console")),
+        ("nginx below", "en", ("The console", "nginx, below a path", "console")),
         (
             "restoring backups",
             "en",
