@@ -181,8 +181,9 @@ class CodeMeaning(Struct, frozen=True):
 
 
 class CommonNameRule(Struct, frozen=True):
-    """The rule of a target that refuses certificates without a common name. If the CA makes such
-    certificates under the declared profile, certferry refuses the profile when reading the file.
+    """The rule of a target that refuses certificates without a common name. When reading the file,
+    certferry refuses a profile that is known to make such certificates, unless the account sets
+    `unless`.
     """
 
     #: The name of the boolean setting with which an account accepts certificates without a common
@@ -242,9 +243,9 @@ class Adapter(Protocol):
 
     @property
     def Settings(self) -> type[Any]:  # noqa: N802 - a module's class
-        """A frozen dataclass with the keys of an account as fields. A field without a default is
-        required. `config.bind` lists the types that a field may have. Fields for keys have the type
-        `Secret`, which never prints the key.
+        """A frozen dataclass of an account's settings in the file, a field for each. A field without
+        a default is required. `config.bind` lists the types that a field may have. Fields for
+        credentials have the type `Secret`, which never prints the credential.
         """
 
     def connect(self, settings: Any, context: Context, /) -> Any:

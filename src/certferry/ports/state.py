@@ -181,8 +181,9 @@ class LeaseStore(Protocol):
         """Release a lease. Releasing a lost lease does nothing."""
 
     def begin_run(self, now: datetime) -> records.BegunRun:
-        """Store that a run of this host is in progress, with the machine, the release and the error
-        of the clock. Delete the records of the host's `unended_runs`.
+        """Store that a run of this host is in progress. Also store the id of the host's machine,
+        certferry's release, and how far the host's clock is ahead. Delete the records of the
+        host's `unended_runs`.
         """
 
     def end_run(self, run: records.BegunRun) -> None:

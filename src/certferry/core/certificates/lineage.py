@@ -69,7 +69,9 @@ def is_in_progress(revocation: Revocation | None, not_after: datetime, now: date
 
 
 class Withdrawal(Struct, frozen=True):
-    """A certificate withdrawn from a domain. Runs never bind the certificate there again."""
+    """A certificate withdrawn from a domain. While the withdrawal is stored, no run binds the
+    certificate there.
+    """
 
     lineage: str  #: The lineage's name.
     target: str  #: The account's name.

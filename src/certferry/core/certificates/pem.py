@@ -59,9 +59,9 @@ def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
     """Read the leaf and the issuers of a PEM text.
 
     Roots after the leaf (certificates whose subject is their issuer) are dropped, because clients
-    have the roots. If only roots follow the leaf, the root that signed the leaf stays: a company's
-    own CA may sign leaves with the root. Raises `CertificateError` if the text has no certificate,
-    or if a certificate is unreadable.
+    have the roots. If only roots follow the leaf, the root that signed the leaf stays, if
+    marked as a CA: a company's own CA may sign leaves with the root. Raises `CertificateError` if
+    the text has no certificate, or if a kept certificate is unreadable.
     """
     with _translating_errors():
         first, *others = _load(fullchain_pem)

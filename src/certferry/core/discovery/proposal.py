@@ -253,10 +253,11 @@ def propose_beside(
     zones: Mapping[str, tuple[FoundZone, ...] | None],
     most_names: int,
 ) -> Proposal:
-    """Return a proposal for found domains beside the `declared` lineages.
+    """Return a proposal for the `surveyed` domains (by target account). New lineages get names that
+    are not `declared`.
 
-    `surveyed` are domains by target account, `zones` are zones by DNS account. If `zones` is empty,
-    the proposals have `UNKNOWN` as account and a remark.
+    `zones` are zones by DNS account. Without zones, each proposed certificate has the account
+    `UNKNOWN`, and a remark.
     """
     certificates, left_out = list[ProposedCertificate](), list[LeftOut]()
     for label, domains in surveyed.items():

@@ -144,8 +144,8 @@ class Served(Struct, frozen=True):
 
     @property
     def answered(self) -> bool:
-        """Whether the address was reached, so the address counts in the judgment whether a domain
-        serves a certificate.
+        """Whether the address counts in the judgment whether a domain serves a certificate: the
+        address was reached, or `was_not_asked`.
         """
         return not self.silent
 

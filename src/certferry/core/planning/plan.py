@@ -313,7 +313,9 @@ class Plan(Struct, frozen=True):
 
     @property
     def is_settled(self) -> bool:
-        """Whether no change is left: no step, no held order, and no blocked or refused change."""
+        """Whether no change is left: no `pending` step, no held order, and no blocked or refused
+        change.
+        """
         bad = self.having(Weight.BLOCKED, Weight.REFUSED)
         return self.is_empty and not bad and self.issue_later is None
 

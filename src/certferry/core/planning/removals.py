@@ -61,7 +61,7 @@ def superseded(
     way back. Copies in use stay until `in_use_until`.
     """
     kept = _kept_fingerprints(observed, now, issuing=issuing)
-    # Keyed by place, because an account may stand in several deployments.
+    # Keyed by target and copy: if several deployments name an account, a copy is removed once.
     retired = {
         (deployment.target, remote.remote_id): Retire(
             deployment.target,

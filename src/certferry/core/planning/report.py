@@ -447,7 +447,7 @@ def of_run(report: SyncReport) -> Result:
     """Return the result of a run, by the worst certificate. A certificate left to another host
     counts as `IN_ORDER`.
 
-    A stopped run is `STOPPED`. A run whose end could not be stored is `FAILED`, or at least
+    A stopped run is `STOPPED`. Any other run whose end could not be stored is `FAILED`, or at least
     `WAITING` if only the state's server was unavailable.
     """
     if not report.complete:
