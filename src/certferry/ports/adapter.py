@@ -243,9 +243,9 @@ class Adapter(Protocol):
 
     @property
     def Settings(self) -> type[Any]:  # noqa: N802 - a module's class
-        """A frozen dataclass of an account's settings in the file, a field for each. A field without
-        a default is required. `config.bind` lists the types that a field may have. Fields for
-        credentials have the type `Secret`, which never prints the credential.
+        """A frozen dataclass of an account's settings in the file, a field for each. A field
+        without a default is required. `config.bind` lists the types that a field may have. Fields
+        for credentials have the type `Secret`, which never prints the credential.
         """
 
     def connect(self, settings: Any, context: Context, /) -> Any:

@@ -357,9 +357,9 @@ def expired_issuer(version: Version, now: datetime) -> Reason | None:
 
 
 def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    """Return a reason if the certificate comes from the files of another ACME client, and is overdue
-    for renewal there or has an expired issuer. Reports show the reason; the reason orders nothing.
-    Return `None` if other lineages serve all domains of the lineage.
+    """Return a reason if the certificate comes from the files of another ACME client, and is
+    overdue for renewal there or has an expired issuer. Reports show the reason; the reason orders
+    nothing. Return `None` if other lineages serve all domains of the lineage.
     """
     current = observed.current
     if desired.files is None or current is None or observed.is_owned_elsewhere:
