@@ -9,7 +9,7 @@ from hypothesis import given
 
 from certferry.config.document import document_of
 from certferry.config.load import as_far_as_read
-from certferry.config.transparency import TransparencySettings
+from certferry.config.model import TransparencySettings
 from certferry.config.unattended import lost_secrets
 from certferry.core.assessment.transparency import ExpectedCertificate, after_read, line_for
 from certferry.core.observed.public_logs import LoggedCertificate

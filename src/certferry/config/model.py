@@ -14,9 +14,9 @@ from certferry.config.document import Place
 from certferry.config.env_files import EnvFile
 from certferry.config.mistakes import Mistake
 from certferry.config.secrets import Resolve, SecretReference, Secrets
-from certferry.config.transparency import TransparencySettings
 from certferry.config.values import ServerAddress, TomlTable
 from certferry.core.assessment.notices import Topic
+from certferry.core.assessment.transparency import ExpectedCertificate
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired import certificate as desired
 from certferry.ports.adapter import Variable
@@ -170,6 +170,19 @@ class VerifySettings:
     ca_bundle: Path | None
     #: Time limit for a new certificate to be served.
     timeout: timedelta
+
+
+class TransparencySettings(Struct, frozen=True):
+    """`[ct]`: whether runs look at public logs, and which certificates are expected there."""
+
+    #: Whether runs look. The registered domains of the declared names then go to the service.
+    watches: bool = False
+    #: The address of the service; `None`: the usual service.
+    api: str | None = None
+    #: The key of an account at the service.
+    token: SecretReference | None = None
+    #: Certificates that others order with the operator's consent.
+    expected: tuple[ExpectedCertificate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, instead_of
 from certferry.config.secrets import Resolve, SecretReference
-from certferry.config.transparency import TransparencySettings
 from certferry.config.values import Read, TomlTable
 from certferry.core.assessment.notices import USUAL, Topic
 from certferry.core.assessment.transparency import ExpectedCertificate
@@ -58,9 +57,9 @@ def read_monitoring(root: TomlTable, paths: Paths) -> model.Monitoring:
     return monitoring
 
 
-def read_transparency(table: TomlTable) -> TransparencySettings:
+def read_transparency(table: TomlTable) -> model.TransparencySettings:
     """Read `[ct]`."""
-    settings = TransparencySettings(
+    settings = model.TransparencySettings(
         watches=table.take("watch", values.flag, False),  # noqa: FBT003 - the default of a setting
         api=table.take("api", values.https_url, None),
         token=table.take("token", secret_reference(table), None),
@@ -73,10 +72,7 @@ def read_transparency(table: TomlTable) -> TransparencySettings:
 def _expected(table: TomlTable) -> ExpectedCertificate | None:
     """Read an entry of `expected`; `None` for an entry with a mistake."""
     issuer = table.take("issuer", values.word, None)
-    if table.holds(list, "names"):
-        names = table.take_list("names", _names_pattern, ())
-    else:
-        names = tuple(filter(None, [table.take("names", _names_pattern, None)]))
+    names = table.take_one_or_more("names", _names_pattern)
     for key in ("issuer", "names"):
         if key not in table:
             table.report(key, Text("missing"))
@@ -457,15 +453,11 @@ def _must_have_one_key(
 def read_acme(table: TomlTable, paths: Paths) -> model.AcmeSettings:
     """Read `[acme]`."""
     usual = read_authority(table, paths, None, model.CaSettings(called(_USUAL), _USUAL))
-    if table.holds(list, "profile"):  # in order of preference
-        profiles = tuple(dict.fromkeys(table.take_list("profile", values.word, ())))
-    else:
-        profiles = tuple(filter(None, [table.take("profile", values.word, None)]))
     settings = model.AcmeSettings(
         usual=usual,
         key_type=table.take("key_type", key_type, KeyType.EC256),
         email=table.take("email", values.email_address, None),
-        profiles=profiles,
+        profiles=tuple(dict.fromkeys(table.take_one_or_more("profile", values.word))),
         fallback=read_fallback(table, paths, usual),
         preferred_chain=table.take("preferred_chain", values.word, None),
         reuse_key=table.take("reuse_key", values.flag, False),  # noqa: FBT003 - the default of a setting

@@ -377,6 +377,14 @@ class TomlTable:
                 self._complain(key, exc, position)
         return tuple(items)
 
+    def take_one_or_more(self, key: str, read: Read[T]) -> tuple[T, ...]:
+        """Return the items of a list, or a value of another type as the only item; empty if the key
+        is absent, or after a mistake.
+        """
+        if self.holds(list, key):
+            return self.take_list(key, read, ())
+        return tuple(filter(None, [self.take(key, read, None)]))
+
     def table(self, key: str) -> TomlTable:
         """Return the table under a key, or an empty table if the key is absent. A value of another
         type is reported, and gives an empty table too.

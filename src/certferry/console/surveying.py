@@ -61,14 +61,12 @@ def unmanaged_of(survey: Found[object], now: datetime) -> Unmanaged | None:
     if not isinstance(survey.value, SurveyedAccounts):
         return None
     expired = [
-        (domain.not_after, domain.listed.domain, domain)
+        domain
         for domain in survey.value.discovery.domains
         if domain.is_uncovered and domain.not_after is not None and domain.not_after <= now
     ]
-    if not expired:
-        return None
-    ordered = sorted(expired, key=lambda one: one[:2])
-    return Unmanaged(tuple(domain for _, _, domain in ordered), survey.at)
+    expired.sort(key=lambda domain: (domain.not_after or now, domain.listed.domain))
+    return Unmanaged(tuple(expired), survey.at) if expired else None
 
 
 @dataclass(eq=False)

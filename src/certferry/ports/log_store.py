@@ -24,8 +24,10 @@ class LogStore(Protocol):
     def watched_domains(self) -> tuple[WatchedDomain, ...]:
         """Return the watched domains of every host, sorted by name."""
 
-    def found_certificates(self) -> tuple[FoundCertificate, ...]:
-        """Return the stored certificates of every domain, sorted by domain and identity."""
+    def found_certificates(self, domain: str | None = None) -> tuple[FoundCertificate, ...]:
+        """Return the stored certificates of a domain, or of every domain, sorted by domain and
+        identity.
+        """
 
     def save_look(
         self,

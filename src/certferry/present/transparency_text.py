@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from certferry.core.assessment.transparency import (
+    SILENT,
     JudgedCertificate,
     LogStanding,
     Transparency,
@@ -57,7 +58,7 @@ def table(shown: Transparency, voice: Voice) -> TextTable:
 def _row(judged: JudgedCertificate, voice: Voice) -> tuple[Span, ...]:
     logged, found_at = judged.found.logged, judged.found.found_at
     names = first_of(logged.names, _MOST_NAMES) or [judged.found.domain]
-    issuer = logged.issuer or logged.issuer_name or "?"
+    issuer = logged.ca or "?"
     if logged.is_revoked:
         issuer = voice.say(Text("{issuer} (revoked)", issuer=issuer))
     return (
@@ -115,12 +116,9 @@ def _of_baseline(watched: WatchedDomain, shown: Transparency, voice: Voice) -> I
 
 def _problem(watched: WatchedDomain, now: datetime) -> Problem | None:
     """Return why a domain's looks fail, or are missing for too long; `None` if all is in order."""
-    silence = silence_of(watched)
     if is_silent(watched, now):
-        return silence
-    if watched.problem is None:
-        return None
-    return Problem(silence.code, watched.problem)
+        return silence_of(watched)
+    return None if watched.problem is None else Problem(SILENT, watched.problem)
 
 
 def document(shown: Transparency, now: datetime) -> Document:

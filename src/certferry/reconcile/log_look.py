@@ -7,7 +7,7 @@ is bounded in pages, seconds and failures; later runs read the rest.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.assessment.transparency import (
@@ -112,8 +112,7 @@ class _Reading:
 
     def _store(self, page: Sequence[LoggedCertificate]) -> bool:
         """Store a page. Return False if another run has read the domain meanwhile."""
-        digests = {digest for logged in page for digest in logged.digests}
-        own, now = self._state.own_among(digests), self._now()
+        own, now = _own_among(self._state, page), self._now()
         stored, is_first = self._of_domain(), self._watched.baseline_at is None
         known = {each.logged.identity for each in stored}
         new = [logged for logged in page if logged.identity not in known]
@@ -125,7 +124,7 @@ class _Reading:
     def _end(self) -> None:
         """Store that the look reached the end of the list, and delete what is over."""
         now, stored = self._now(), self._of_domain()
-        own = self._state.own_among({digest for each in stored for digest in each.logged.digests})
+        own = _own_among(self._state, (each.logged for each in stored))
         gone = [
             each for each in stored if is_over(each, now) or not each.logged.digests.isdisjoint(own)
         ]
@@ -150,9 +149,8 @@ class _Reading:
         failed = replace(self._watched, problem=problem, again_at=error.retry.after)
         self._save(failed, is_tried=is_tried)
 
-    def _of_domain(self) -> list[FoundCertificate]:
-        domain = self._watched.domain
-        return [each for each in self._state.found_certificates() if each.domain == domain]
+    def _of_domain(self) -> Sequence[FoundCertificate]:
+        return self._state.found_certificates(self._watched.domain)
 
     def _save(
         self,
@@ -167,6 +165,11 @@ class _Reading:
         if is_saved:
             self._stored = self._watched = watched
         return is_saved
+
+
+def _own_among(state: StateStore, certificates: Iterable[LoggedCertificate]) -> frozenset[str]:
+    """Return those of the certificates' digests that belong to certferry's own certificates."""
+    return state.own_among({digest for logged in certificates for digest in logged.digests})
 
 
 def _say_baseline(domain: str, foreign: Sequence[FoundCertificate]) -> None:
@@ -189,6 +192,6 @@ def shown_in(
     """
     known = {each.domain: each for each in state.watched_domains()}
     watched = [known.get(domain) or WatchedDomain(domain, now) for domain in domains]
-    stored = [each for each in state.found_certificates() if each.domain in domains]
-    own = state.own_among({digest for each in stored for digest in each.logged.digests})
+    stored = state.found_certificates()
+    own = _own_among(state, (each.logged for each in stored))
     return judged(stored, watched, own, expected, now)

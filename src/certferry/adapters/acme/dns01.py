@@ -180,8 +180,8 @@ class Solver:
         try:
             handle = self._context.dns.add_txt(name, value)
         except (errors.ZoneNotFound, errors.DnsAccessDenied, errors.DnsRejected):
-            # These refusals mean that no record was written, so the row is deleted. After any other
-            # failure a record may exist.
+            # After these refusals no record exists at the account, so the row is deleted. After any
+            # other failure a record may exist.
             self._forget(record)
             raise
         self._put[-1] = replace(record, handle=handle)

@@ -122,7 +122,7 @@ class AcmeIssuer:
         Sweep(self.state, accounts, self.pause).run(lineage, now)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """See `Issuer.renewal_info`. A CA that failed to answer is not asked again in this run."""
+        """See `Issuer.renewal_info`. A run asks a silent CA only once."""
         del directory  # always this issuer's
         identifier = certificate_id(cert_pem)
         if identifier is None:

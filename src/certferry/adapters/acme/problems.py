@@ -234,8 +234,8 @@ def _host_of(failure: BaseException) -> str:
 
 
 def _innermost(failure: BaseException) -> Text:
-    """Return the message of the innermost cause that has one. The outer exceptions only repeat the
-    cause in other words.
+    """Return the message of the innermost cause with a message. The outer exceptions only repeat
+    the cause in other words.
     """
     if isinstance(failure, TooSlow | TooLong):
         return verbatim(str(failure))

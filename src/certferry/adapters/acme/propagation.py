@@ -249,7 +249,7 @@ class DnsPropagation:
     def wait(self, wanted: Wanted, report: Report) -> None:
         """Wait until the values are seen.
 
-        One of these conditions must hold for each name:
+        Each name must meet a condition of this list:
 
         1. Every name server with an address shows the values.
         2. Some name servers stay silent, and all other name servers and the resolvers show the

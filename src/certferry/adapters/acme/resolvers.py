@@ -229,16 +229,15 @@ class Resolvers:
             unchecked = copy(self._resolver)
             unchecked.set_flags(dns.flags.RD | dns.flags.CD)
             unchecked.use_edns(0, dns.flags.DO, PAYLOAD)
-            responses: list[dns.message.Message] = []
             with self._translating_errors(name):
                 try:
                     answer = unchecked.resolve(
                         to_name(name), dns.rdatatype.SOA, raise_on_no_answer=False
                     )
-                    responses.append(answer.response)
+                    responses = [answer.response]
                 except dns.resolver.NXDOMAIN as missing:
-                    by_name = missing.responses()  # type: ignore[no-untyped-call]  # the same
-                    responses += by_name.values()
+                    by_name = missing.responses()  # type: ignore[no-untyped-call]  # dnspython leaves it untyped
+                    responses = list(by_name.values())
             ends = [
                 datetime.fromtimestamp(record.expiration, UTC)
                 for response in responses
@@ -250,8 +249,8 @@ class Resolvers:
         return None
 
     def apart(self) -> list[Resolvers]:
-        """Return a `Resolvers` for each resolver over plain DNS. If there is no such resolver,
-        return only this object, which then asks the resolvers over HTTPS.
+        """Return a `Resolvers` for each resolver over plain DNS. Without plain DNS, return only
+        this object, which then asks the resolvers over HTTPS.
         """
         endpoints = self._plain_endpoints()
         return [Resolvers([endpoint], self.answer_within) for endpoint in endpoints] or [self]

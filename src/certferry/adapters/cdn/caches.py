@@ -66,7 +66,7 @@ class Notes(Struct, Generic[T], frozen=True):
     prefix: str = ""
 
     def read(self, name: str) -> T | None:
-        """Return a note's value; `None` without the note, or if this version cannot read it."""
+        """Return a note's value; `None` if the note is missing, or unreadable for this version."""
         text = self.memory.note(self.prefix + name)
         if text is None:
             return None

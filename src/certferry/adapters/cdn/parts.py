@@ -2,7 +2,7 @@
 observation of several parts of an account, such as two CDNs of one vendor.
 
 A vendor supplies a `Part` for each product. A list is read again once too old for the number of
-domains. A domain that the list does not show as bound now is read by itself.
+domains. A domain is read by itself if the list does not show the present binding.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Entry(Struct, frozen=True):
     cname: str = ""
     #: Addresses of the domain's edges, if the part names any.
     edges: tuple[str, ...] = ()
-    #: A digest that changes with the domain, for a part whose list omits the certificate.
+    #: A digest that changes with the domain; only for parts whose lists omit certificates.
     sign: str = ""
 
 

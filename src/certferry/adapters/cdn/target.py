@@ -156,7 +156,9 @@ class PartsTarget(CopiesTarget, Generic[P]):
         return Survey(tuple(domains), unread, tuple(certificates))
 
     def _complete(self, part: P, entry: Entry, stored: Stored) -> Entry:
-        """Return a listed domain with the bound certificate, for a part whose list omits it."""
+        """Return a listed domain with the bound certificate. Targets whose lists omit bound
+        certificates override this method.
+        """
         del self, part, stored
         return entry
 

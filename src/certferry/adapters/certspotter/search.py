@@ -51,8 +51,11 @@ _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 _NAME = re.compile(rf"(?=.{{1,253}}$)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 """A name in the spelling of `core.certificates.names`, so `expected` can cover the name."""
-_ORGANISATION = re.compile(r'(?:^|,\s*)O=(?:"((?:[^"\\]|\\.)*)"|((?:[^,\\]|\\.)*))')
-_COMMON_NAME = re.compile(r'(?:^|,\s*)CN=(?:"((?:[^"\\]|\\.)*)"|((?:[^,\\]|\\.)*))')
+_ORGANISATION, _COMMON_NAME = (
+    re.compile(rf'(?:^|,\s*){attribute}=(?:"((?:[^"\\]|\\.)*)"|((?:[^,\\]|\\.)*))')
+    for attribute in ("O", "CN")
+)
+"""Find the value of an attribute in an issuer's name, in quotes or without (RFC 4514)."""
 _LONGEST_ISSUER = 200  # characters
 _YEARS = range(1970, 9000)
 

@@ -92,8 +92,7 @@ def finish(place: OpenDirectory, names: Collection[str]) -> None:
     `OSError`.
     """
     must_still_hold()
-    live = _target(place, LIVE)
-    opened = _opened(place, live) if live in {BEFORE, AFTER} else None
+    opened = _opened_live(place)
     if opened is not None:
         with held(*opened) as folder:
             for name in names:
@@ -109,8 +108,7 @@ def read(place: OpenDirectory, name: str) -> bytes | None:
     """Return a file's content, also during a change; `None` as `OpenDirectory.observe`."""
     if not is_on_the_way(place, name):
         return place.read(name)
-    live = _target(place, LIVE)
-    opened = _opened(place, live) if live in {BEFORE, AFTER} else None
+    opened = _opened_live(place)
     if opened is None:
         return None
     with held(*opened) as folder:
@@ -210,6 +208,12 @@ def _opened(place: OpenDirectory, name: str) -> tuple[int, Path] | None:
         return handle, place.path / name
     os.close(handle)
     return None
+
+
+def _opened_live(place: OpenDirectory) -> tuple[int, Path] | None:
+    """Open the folder to which `LIVE` leads; `None` without a change in progress."""
+    folder = _target(place, LIVE)
+    return _opened(place, folder) if folder in {BEFORE, AFTER} else None
 
 
 def _remove_folder(place: OpenDirectory, name: str) -> None:

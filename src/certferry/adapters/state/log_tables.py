@@ -82,8 +82,12 @@ class LogTables(Tables):
     def watched_domains(self) -> tuple[WatchedDomain, ...]:
         return _DOMAINS.found(self._database, "ORDER BY domain")
 
-    def found_certificates(self) -> tuple[FoundCertificate, ...]:
-        rows = self._database.rows("SELECT * FROM found_certificate ORDER BY domain, identity")
+    def found_certificates(self, domain: str | None = None) -> tuple[FoundCertificate, ...]:
+        if domain is None:
+            rows = self._database.rows("SELECT * FROM found_certificate ORDER BY domain, identity")
+        else:
+            of_domain = "SELECT * FROM found_certificate WHERE domain = ? ORDER BY identity"
+            rows = self._database.rows(of_domain, domain)
         return _FOUND.read(rows, _logged_of)
 
     @writes

@@ -209,15 +209,14 @@ def is_silent(watched: WatchedDomain, now: datetime) -> bool:
     """Return whether the last complete look is at least `SILENCE` ago. Without a complete look, the
     time counts from the first try.
     """
-    return now - (watched.looked_at or watched.since) >= SILENCE
+    return now - watched.unread_since >= SILENCE
 
 
 def line_for(certificate: FoundCertificate) -> str:
     """Return the entry of `expected` that covers exactly such certificates, as TOML; empty if no
     entry can cover the certificate.
     """
-    logged, names = certificate.logged, certificate.logged.names
-    issuer = logged.issuer or logged.issuer_name
+    issuer, names = certificate.logged.ca, certificate.logged.names
     if not names or not issuer or certificate.is_cut:
         return ""
     written = _toml(names[0]) if len(names) == 1 else f"[{', '.join(map(_toml, names))}]"
@@ -243,7 +242,7 @@ def problem_of(certificate: FoundCertificate) -> Problem:
             " certferry did not order: valid from {start} to {end}, found at {found}"
         )
     message = message.filled(
-        issuer=logged.issuer or logged.issuer_name or Text("an unknown CA"),
+        issuer=logged.ca or Text("an unknown CA"),
         name=names[0] if names else certificate.domain,
         count=len(names),
         start=_known(logged.not_before),
@@ -276,7 +275,7 @@ def _what_to_do(certificate: FoundCertificate) -> Text:
 
 def silence_of(watched: WatchedDomain) -> Problem:
     """Return the problem of a domain without a complete look for `SILENCE`."""
-    since = watched.looked_at or watched.since
+    since = watched.unread_since
     message = Text(
         "the certificates issued for {domain} have not been looked at since {moment}: {problem}",
         domain=watched.domain,
@@ -318,7 +317,7 @@ def _notices(shown: Transparency, now: datetime) -> Iterator[Notice]:
         yield Notice(Topic.TROUBLE, subject, certificate.found_at, problem)
     for watched in shown.silent(now):
         problem = silence_of(watched)
-        since = (watched.looked_at or watched.since) + SILENCE
+        since = watched.unread_since + SILENCE
         yield Notice(Topic.TROUBLE, Subject(domain=watched.domain), since, problem)
 
 
@@ -326,6 +325,5 @@ def counts_by_issuer(certificates: Iterable[FoundCertificate]) -> Mapping[str, i
     """Return the number of certificates of each issuer, the most frequent issuer first."""
     counts: dict[str, int] = {}
     for each in certificates:
-        issuer = each.logged.issuer or each.logged.issuer_name
-        counts[issuer] = counts.get(issuer, 0) + 1
+        counts[each.logged.ca] = counts.get(each.logged.ca, 0) + 1
     return dict(sorted(counts.items(), key=lambda count: (-count[1], count[0])))

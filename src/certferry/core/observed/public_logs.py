@@ -55,6 +55,11 @@ class LoggedCertificate(Struct, frozen=True):
         return self.tbs_digest or f"id:{self.id}"
 
     @property
+    def ca(self) -> str:
+        """The issuer in sentences: the organisation, or else the whole name."""
+        return self.issuer or self.issuer_name
+
+    @property
     def digests(self) -> frozenset[str]:
         """The known digests of key and TBSCertificate."""
         return frozenset(filter(None, (self.key_digest, self.tbs_digest)))
@@ -103,6 +108,11 @@ class WatchedDomain(Struct, frozen=True):
     problem: Text | None = None
     #: How many certificates are not stored, because too many are stored already.
     left_out: int = 0
+
+    @property
+    def unread_since(self) -> datetime:
+        """When a look last reached the end of the list; before the first such look, `since`."""
+        return self.looked_at or self.since
 
     def is_due(self, now: datetime) -> bool:
         """Return whether the list may be read again: `LOOK_AGAIN` after the last look that reached

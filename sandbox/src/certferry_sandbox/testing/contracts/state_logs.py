@@ -106,6 +106,15 @@ class LogsContract:
         assert (whole,) == elsewhere.watched_domains()
         assert (FOUND, BLANK) == elsewhere.found_certificates()
 
+    def test_certificates_of_a_domain(self, store: StateStore) -> None:
+        """A look reads the certificates of its domain alone, however many domains there are."""
+        elsewhere = replace(BLANK, domain="example.org")
+        store.save_look(None, FIRST, [FOUND])
+        store.save_look(None, WatchedDomain("example.org", NOW), [elsewhere])
+
+        assert (elsewhere,) == store.found_certificates("example.org")
+        assert (FOUND, elsewhere) == store.found_certificates()
+
     def test_first_discovery_counts(self, store: StateStore) -> None:
         """A certificate found again stays as stored."""
         store.save_look(None, FIRST, [FOUND])
