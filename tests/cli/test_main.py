@@ -483,6 +483,35 @@ def test_a_crash_leaves_no_keys_on_the_disk() -> None:
     assert ("limits", "0", most) == (words, soft, hard)
 
 
+def test_ctrl_c_during_a_finalizer() -> None:
+    """Python drops the interrupt of a finalizer. The command gets it again, even if the main thread
+    waits for a lock by then.
+    """
+    child = dedent("""
+        import os, signal, threading
+        from certferry.cli.main import end_in_order
+
+        class Closed:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+                sum(each for each in range(1000))
+
+        end_in_order()
+        Closed()
+        lock = threading.Lock()
+        lock.acquire()
+        try:
+            lock.acquire()
+        except KeyboardInterrupt:
+            print("stopped")
+    """)
+    process = subprocess.run(
+        [sys.executable, "-c", child], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (0, "stopped\n", "") == (process.returncode, process.stdout, process.stderr)
+
+
 def test_error_in_a_thread_of_a_library() -> None:
     """The process prints no traceback, which could quote anything."""
     child = dedent("""

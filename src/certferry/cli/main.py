@@ -7,7 +7,6 @@ signals: another caller of the engine ends a run by `reconcile.run.Run.stop`, fr
 
 from __future__ import annotations
 
-import _thread
 import logging
 import os
 import resource
@@ -289,16 +288,18 @@ def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
     """
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        # Raised at once, the interrupt would end this hook itself, so another thread raises it
-        # later.
-        threading.Thread(target=_interrupt_again, daemon=True).start()
+        # Raised at once, the interrupt would end this hook itself, so another thread raises
+        # it. This thread is the main thread: Python runs signal handlers in no other.
+        main_thread = threading.get_ident()
+        threading.Thread(target=_interrupt_again, args=(main_thread,), daemon=True).start()
     else:  # Python's own hook would print the exception, which may quote keys.
         _log.debug("unexpected error", exc_info=unraisable.exc_value)
 
 
-def _interrupt_again() -> None:
+def _interrupt_again(main_thread: int) -> None:
     threading.Event().wait(AFTER_A_CALLBACK)
-    _thread.interrupt_main()
+    # A real signal: `_thread.interrupt_main` would not wake a main thread that waits for a lock.
+    signal.pthread_kill(main_thread, signal.SIGINT)
 
 
 def _watch(signals: frozenset[int]) -> None:
