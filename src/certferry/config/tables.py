@@ -261,7 +261,9 @@ def existing_file(paths: Paths) -> Read[Path]:
 
 
 def has_account(database: object) -> bool:
-    """Return whether `database` is the address of a bucket that takes the keys of an account."""
+    """Return whether `database` has the form of a bucket's address whose access keys stand in an
+    account of the file. The keys for `s3://` come from the environment. The scheme may be unknown.
+    """
     is_bucket = isinstance(database, str) and _BUCKET.fullmatch(database) is not None
     return is_bucket and not str(database).startswith(_WITHOUT_ACCOUNT)
 
@@ -435,8 +437,8 @@ def _must_have_one_key(
     table: TomlTable, key: SecretReference | None, key_file: Path | None, *, is_file: bool
 ) -> None:
     """Report a mistake if both `key` and `key_file` are set. Unless the state is a SQLite file
-    (`is_file`), also report `key_file`, because several hosts need the same key, and a missing
-    `key`.
+    (`is_file`), all hosts need the same key: report `key_file` without `key`, and report `key` if
+    both are missing.
     """
     if key_file is not None and key is not None:
         table.report("key_file", Text("cannot be combined with `key`; remove one of the two"))

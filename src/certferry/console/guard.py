@@ -96,8 +96,8 @@ def start_session(response: Response, request: Request, secret: str) -> None:
 
 
 def form_token(secret: str) -> str:
-    """Return the token for the forms of a session. A foreign page does not know the token, because
-    it does not know the session's secret.
+    """Return the token for a browser's forms, made from the secret in the browser's cookie. A
+    foreign page does not know the secret, and so not the token.
     """
     return hmac.new(secret.encode(), b"forms", sha256).hexdigest()
 
@@ -168,8 +168,8 @@ def _origin(scheme: str, host: str) -> str:
 
 def _must_be_our_host(request: Request, console: ConsoleSettings, peer: Peer) -> None:
     """Raise `PageRefused` for a request whose `Host` is neither the host in `url` nor an address at
-    which the console listens. From a trusted proxy, `X-Forwarded-Host` counts too. Otherwise a
-    foreign page could make its own name resolve to this machine (DNS rebinding).
+    which the console listens. From a trusted proxy, `X-Forwarded-Host` counts too. Without this
+    check, a foreign page could make its own name resolve to this machine (DNS rebinding).
     """
     ours = urlsplit(console.base)
     names = {_origin(ours.scheme, ours.netloc), *_listened_at(request, ours.scheme)}

@@ -125,7 +125,9 @@ def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
 
 
 class Beat(Struct, frozen=True):
-    """The last heartbeat that a host decided to send to a monitor, if hosts share the state."""
+    """The last heartbeat to a monitor, of all hosts that share the state. The state of a single
+    host stores no `Beat`.
+    """
 
     #: The host that sent the heartbeat.
     host: str

@@ -236,8 +236,9 @@ class Adapter(Protocol):
 
     @property
     def ENVIRONMENT(self) -> Sequence[Variable]:  # noqa: N802 - a module's constant
-        """The keys that `certferry init` asks for. In runs without a file, the environment supplies
-        the keys. Each key is a field of the settings, and required unless another key can be given
+        """The settings that environment variables may hold. `certferry init` asks for these
+        settings first, and a run without a configuration file takes them from the environment. Each
+        `Variable.key` is a field of `Settings`, and required unless another setting can be given
         instead.
         """
 

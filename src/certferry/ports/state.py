@@ -171,9 +171,9 @@ class LeaseStore(Protocol):
         """
 
     def must_hold(self, lease: Lease) -> None:
-        """Raise `LeaseLost` if a lease with a time limit may have ended since the last extension.
-        The method sends no query, and uses a clock that ignores changes of the system time. A store
-        that keeps writes in memory first stores everything that must not be lost, and may raise
+        """Raise `LeaseLost` if a lease with a time limit may have ended, or is about to end. The
+        lease is judged without a query, by a clock that ignores changes of the system time. A store
+        that keeps writes in memory stores the writes that must not be lost instead, and may raise
         `StateNotStored`.
         """
 

@@ -57,8 +57,8 @@ def line(*parts: str | Span) -> Line:
 
 
 def plain(row: Line) -> str:
-    """Return a line without colour and without spaces at the end. Control characters are
-    replaced.
+    """Return a line without colour and without spaces at the end. Control characters except line
+    ends are replaced.
     """
     return "".join(visible(span.words) for span in row).rstrip()
 

@@ -278,7 +278,7 @@ class Display:
         yield from self._wait_of(steps)
 
     def _wait_of(self, steps: Sequence[StepOutcome]) -> Iterator[tuple[Line, Line]]:
-        wait = _longest(steps)
+        wait = _first_wait(steps)
         if wait is not None:
             if "least" in steps[0].detail.values:  # the detail already gives the usual duration
                 wait = replace(wait, usual=None)
@@ -314,8 +314,9 @@ class Display:
         return message
 
     def _counts(self) -> Line | None:
-        """Render how many domains are deployed and how many are verified, and the wait of
-        `_longest`. Return `None` for few domains (`_FEW_DOMAINS`), and once all are finished.
+        """Render how many domains are deployed and how many are verified, each number until all
+        domains have that step, and since when the first waiting step waits. Return `None` for few
+        domains (`_FEW_DOMAINS`), and once all domains are verified.
         """
         lineages = self._lineages.values()
         counts = []
@@ -332,7 +333,7 @@ class Display:
         if not counts:
             return None
         message = Text("{counts}", counts=counts)
-        wait = _longest([step for lineage in lineages for step in lineage.waiting])
+        wait = _first_wait([step for lineage in lineages for step in lineage.waiting])
         if wait is not None:
             message = Text(
                 "{counts} · {since}", counts=message, since=self._times(wait, until=False)
@@ -360,7 +361,7 @@ def _and_more(count: int) -> Text:
     return one_or_many(count, Text("and 1 more"), Text("and {count} more"))
 
 
-def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:
+def _first_wait(steps: Sequence[StepOutcome]) -> Waiting | None:
     """Return one wait to show for the waits of several steps, or `None` if no step waits. Take the
     earliest wait with a usual duration, or else the earliest wait, and give it the latest deadline
     of all the waits.

@@ -90,7 +90,7 @@ def entries(plan: planned.Plan, voice: Voice) -> Iterator[PlanEntry]:
         where, later = at_target(target), left_to_later_runs(count)
         yield _entry(planned.Action.RETIRE, where, later, voice, Tone.GOOD)
     yield from _findings(plan, voice, planned.Weight.REFUSED, planned.Weight.BLOCKED)
-    # Domains that differ from the declaration, but that a policy leaves unchanged.
+    # Changes by other tools, left in place by the policy `drift`.
     for drifted in plan.drifts:
         policy = Text('left unchanged (drift = "{policy}")', policy=drifted.policy.value)
         entry = _entry("drifted", at_target(drifted.target, drifted.domain), policy, voice)

@@ -212,8 +212,8 @@ def _without_reported(
 
 
 def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assessed.DomainStatus]]:
-    """Return, by lineage, the domains that get lines of their own. If several domains of an account
-    are unknown because of the same problem, one entry for the whole account replaces them.
+    """Return, by lineage, the domains that get lines of their own. If `_of_account` is equal for
+    several domains, one entry for the whole account replaces them, below the first lineage.
     """
     shared = Counter(_of_account(domain) for status in statuses for domain in status.domains)
     named: set[_OfAccount] = set()
@@ -231,8 +231,8 @@ def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assesse
 
 
 def _of_account(domain: assessed.DomainStatus) -> _OfAccount | None:
-    """Return a domain's account, problem and last failure, which are equal for domains with the
-    same trouble. Return `None` unless the domain's standing is unknown because of a problem.
+    """Return the key that joins domains with the same trouble: account, problem and last failure.
+    Return `None` unless the domain's standing is unknown because of a problem.
     """
     problem, failure = domain.problem, domain.last_failure
     if domain.standing is not assessed.Standing.UNKNOWN or problem is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -400,9 +400,10 @@ def test_unreadable_alternate_chain(rooted: Bench, rooted_pebble: Pebble) -> Non
 # --- The key
 
 
-@pytest.mark.parametrize("key", [new_key(KeyType.EC384), Secret("nonsense")])
-def test_unsuitable_key_is_replaced(bench: Bench, key: Secret) -> None:
+@pytest.mark.parametrize("made", [lambda: new_key(KeyType.EC384), lambda: Secret("nonsense")])
+def test_unsuitable_key_is_replaced(bench: Bench, made: Callable[[], Secret]) -> None:
     """A key of another type or an unreadable key is replaced by a new key."""
+    key = made()
     bundle = bench.issue(reused_key=key)
 
     assert key != bundle.privkey_pem
@@ -412,17 +413,17 @@ def test_unsuitable_key_is_replaced(bench: Bench, key: Secret) -> None:
 # --- Keys and certificate requests
 
 
-KEYS: dict[KeyType, Secret] = {
-    key_type: new_key(key_type) for key_type in KeyType if key_type is not KeyType.RSA4096
-}
+KEY_TYPES = [key_type for key_type in KeyType if key_type is not KeyType.RSA4096]
+
+EC256 = new_key(KeyType.EC256)
 
 NAMES = st.from_regex(r"(\*\.)?[a-z]{1,30}(\.[a-z]{1,30}){1,3}", fullmatch=True)
 
 
-@pytest.mark.parametrize("key_type", KEYS)
+@pytest.mark.parametrize("key_type", KEY_TYPES)
 def test_key_has_exactly_the_requested_type(key_type: KeyType) -> None:
     """The key is in PKCS#8, the form that every target accepts."""
-    pem = KEYS[key_type]
+    pem = new_key(key_type)
 
     assert pem.reveal().startswith("-----BEGIN PRIVATE KEY-----\n")
     assert [key_type] == [other for other in KeyType if is_of_type(pem, other)]
@@ -447,10 +448,10 @@ def test_certificate_request_of_any_names(
     names: list[str],
 ) -> None:
     """The names keep their order, the first fitting name is the common name, and the key signs."""
-    csr = make_csr(names, KEYS[KeyType.EC256])
+    csr = make_csr(names, EC256)
 
     san = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    key = load_pem_private_key(KEYS[KeyType.EC256].reveal().encode(), password=None)
+    key = load_pem_private_key(EC256.reveal().encode(), password=None)
     fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
     assert names == san.get_values_for_type(x509.DNSName)
     assert (fitting[0] if fitting else "") == common_name(csr.subject)
@@ -462,6 +463,6 @@ def test_common_name_after_a_long_first_name() -> None:
     """Some targets refuse a certificate without a common name."""
     long_name = ".".join(["a" * 30, "b" * 30, "example.com"])
 
-    csr = make_csr([long_name, "*.example.com", "example.com"], KEYS[KeyType.EC256])
+    csr = make_csr([long_name, "*.example.com", "example.com"], EC256)
 
     assert "*.example.com" == common_name(csr.subject)

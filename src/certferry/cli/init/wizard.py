@@ -367,8 +367,8 @@ class _Wizard:
                 answers.places, MOST_NAMES, answers.wanted, grouping
             )
             names = tuple(certificate.names for certificate in made.certificates)
-            # If two groupings give the same certificates, offer the grouping without wildcards in
-            # its description.
+            # If `NAMES` gives the same certificates as `WILDCARD`, offer `NAMES`: its description
+            # promises no wildcard.
             if names not in ways or grouping is proposing.Grouping.NAMES:
                 ways[names] = grouping
         if len(ways) == 1:

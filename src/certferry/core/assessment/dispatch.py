@@ -1,12 +1,12 @@
-"""The messages to each channel: the standing notices that the channel has not been sent yet.
+"""The messages to each channel: new notices, reminders and recoveries.
 
 All trouble of one cause is sent together, at first and in each reminder. A certificate with later
 trouble of the same cause waits for the next reminder, unless the certificate ends earlier than the
 others, or no reminder follows.
 
-A run stores a `SentNotice` for each notice before sending the message, and removes the `SentNotice`
-if the service refuses. A run killed in between leaves the `SentNotice` stored, so the message is
-lost rather than sent twice.
+Before sending a message, a run stores a `SentNotice` for each trouble, and deletes the `SentNotice`
+of each trouble that is over. If the service refuses the message, the run puts the earlier records
+back. A run killed in between leaves the new records, so the message is lost rather than sent twice.
 """
 
 from __future__ import annotations

@@ -458,8 +458,8 @@ def _of_place(
 
 
 def _of_lagging(place: Sighting, end: datetime | None) -> tuple[Text, Text]:
-    """Return the message about addresses that lag, and the hint. Domains with the same lagging
-    addresses share one cause.
+    """Return the message about addresses that lag, and the hint. The message does not name the
+    domain: `causes_of` joins domains with equal messages.
     """
     message = Text(
         "{count} of {all} addresses ({addresses}) still serve another certificate, which ends at"

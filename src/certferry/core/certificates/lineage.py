@@ -198,7 +198,9 @@ def prefixes(lineage: str) -> tuple[str, ...]:
 
 
 def owners(lineage: str) -> frozenset[str]:
-    """Return the results of `owner_of` for a lineage's labels. Lineages may share a result."""
+    """Return the parts of a lineage's labels that stand for the lineage (see `owner_of`). Two
+    lineages may have such a part in common.
+    """
     return frozenset((_slug(lineage), _tag(lineage)))
 
 

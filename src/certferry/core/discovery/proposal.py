@@ -81,7 +81,9 @@ class Grouping(Enum):
 
 
 class Access(Struct, frozen=True):
-    """The owner, group and modes of delivered files. `None` stands for certferry's own user."""
+    """The owner, group and modes of delivered files. `None` stands for the user or the group that
+    runs certferry.
+    """
 
     owner: str | None = None  #: The files' owner.
     group: str | None = None  #: The files' group.

@@ -31,7 +31,9 @@ class Owner(StrEnum):
 
 
 class UploadOwners:
-    """Recognises our certificates among the certificates of accounts, by the state's records."""
+    """Recognises our certificates among the certificates of accounts: by the state's records, or by
+    the form of the label.
+    """
 
     def __init__(self, remembered: Iterable[tuple[str, Remembered]] = ()) -> None:
         self._uploaded: dict[tuple[str, str], str] = {}

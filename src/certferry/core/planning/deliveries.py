@@ -52,8 +52,8 @@ def why_deliver(
 def why_again(
     domain: observation.ObservedDomain, fingerprint: str | None, times: Times
 ) -> Reason | None:
-    """Return why a receiver needs the same delivery again, if the hosts of the receiver did not
-    present the certificate in an earlier run.
+    """Return why a receiver needs the same delivery again: in an earlier run the delivery failed,
+    or not every host of the receiver presented the certificate in time. Otherwise return `None`.
     """
     last = domain.last
     if last is None or last.fingerprint != fingerprint or last.failed_at is None:

@@ -326,8 +326,8 @@ Doubt = tuple[str, str, str]
 
 def doubts_in(plan: Plan, observed: Observation) -> frozenset[Doubt]:
     """Return the parts of a plan that a concurrent run may have caused: new drift, timed-out waits,
-    and removals of copies missing in the state. If there are doubts, a run observes and plans again
-    under the lease.
+    and removals of copies that stand at a target and not in the state. If there are doubts, a run
+    observes and plans again under the lease.
     """
     if not (plan.rollouts or plan.retirements or plan.findings or plan.drifts):
         return frozenset()  # as in nearly every pass

@@ -1,4 +1,4 @@
-"""The problems that a rollout waits for: a busy or stuck target, a change without effect, and
+"""The problems that delay or fail a rollout: a busy or stuck target, a change without effect, and
 addresses that do not serve the certificate.
 """
 
