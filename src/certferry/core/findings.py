@@ -41,6 +41,7 @@ class Code(StrEnum):
     CERTIFICATES_KEPT = "certificates_kept"
     ZONE_MISSING = "zone_missing"
     ZONE_BLOCKED = "zone_blocked"
+    LINE_NOT_DEFAULT = "line_not_default"
     # the public DNS
     DELEGATED_ELSEWHERE = "delegated_elsewhere"
     NOT_DELEGATED = "not_delegated"

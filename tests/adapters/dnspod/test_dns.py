@@ -16,6 +16,7 @@ from certferry.ports.dns import DnsProvider
 from certferry_sandbox.faults import Fault
 from tests.adapters.dnspod.account import DnspodAccount
 
+LINE = "line_not_default"
 NAME = "_acme-challenge.img.example.com"
 
 
@@ -50,6 +51,18 @@ def test_every_call_requests_english_json_and_empty_lists(
     calls = account.service.calls()
     assert ["Domain.List", "Record.Create", "Record.List"] == [call.action for call in calls]
     assert all(common.items() <= call.params.items() for call in calls)
+
+
+@pytest.mark.parametrize(("line", "codes"), [("默认", []), ("default", []), ("境内", [LINE])])
+def test_line_that_only_some_regions_see(
+    account: DnspodAccount, line: str, codes: list[str]
+) -> None:
+    """The examination warns without a request: a CA that asks from abroad finds no challenge."""
+    findings = cast("Any", account.connect(line=line)).examine("main")
+
+    assert codes == [finding.code for finding in findings]
+    assert [] == account.service.calls()
+    assert all(line in str(finding.message) for finding in findings)
 
 
 def test_default_line_of_the_international_service(account: DnspodAccount) -> None:

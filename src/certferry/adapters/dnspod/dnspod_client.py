@@ -29,8 +29,9 @@ from certferry.adapters.dns.txt_records import (
 from certferry.adapters.http.exchange import Request, journal
 from certferry.adapters.http.http_client import HttpClient
 from certferry.adapters.http.journal import judged, reported
+from certferry.core.findings import Code, warning
 from certferry.core.redaction import Secret, quoted, quoted_code
-from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry
+from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Problem, Retry
 from certferry.ports.adapter import Answer, Context, json_object
 from certferry.ports.examination import AccountReport
 from certferry.ports.progress import Pause
@@ -42,6 +43,9 @@ RESTS = (60.0, 60.0)  # seconds of silence after too many calls (§1.4)
 LONG_REST = timedelta(minutes=10)  # until the next run, after the short rests failed
 # Seconds between searches for a new record. Lists show a record after about 30 s (§1.7, §2.2).
 INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
+
+DEFAULT_LINES = frozenset({"默认", "default"})
+"""The names of the line whose records every region sees: at dnsapi.cn and at api.dnspod.com."""
 
 PAGE = 500  # items; the most per page at the international sibling (§1.8)
 TTL = 600  # seconds; the free plans' minimum (§1.5)
@@ -192,6 +196,18 @@ class DnspodRecords(TxtRecords):
         held = next((each for each in self._api.zones(about=zone) if each.name == zone), None)
         return frozenset() if held is None else self._api.name_servers(held)
 
+    def examine(self, account: str) -> tuple[Problem, ...]:
+        """See `ports.examination.Examined.examine`."""
+        if not isinstance(self._api, DnspodClient) or self._api.line in DEFAULT_LINES:
+            return ()
+        message = Text(
+            "`line` is {line}: DNSPod shows the challenge to some regions only, and CAs ask from"
+            " five regions of the world",
+            line=self._api.line,
+        )
+        fix = Text("remove `line` from the account, or write the name of the default line")
+        return (warning(Code.LINE_NOT_DEFAULT, account, message, fix),)
+
     def report(self) -> AccountReport:
         """See `ports.examination.Reporting.report`."""
         zones: list[Zone] | None = None
@@ -225,7 +241,7 @@ class DnspodClient(answers.JsonTxtService):
         self._token = token
         self._hidden = [Secret(token.reveal().partition(",")[2])]
         self._agent = {"User-Agent": user_agent}
-        self._line = line
+        self.line = line
         self._turns = AccountTurns(context.pause)
         self._ttls: dict[str, int] = {}
         # This address needs no token, and answers 404 (§1.1).
@@ -340,7 +356,7 @@ class DnspodClient(answers.JsonTxtService):
 
     def _create(self, zone: Zone, name: str, value: str, ttl: int) -> answers.Reply:
         record = {"domain_id": zone.id, "sub_domain": zone.host_of(name), "record_type": "TXT"}
-        record |= {"record_line": self._line, "value": value}
+        record |= {"record_line": self.line, "value": value}
         return self.write("Record.Create", name, **record, ttl=ttl)
 
     def _minimum_ttl(self, zone: Zone, name: str) -> int:
