@@ -4,6 +4,7 @@ world.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 
 from certferry.core.certificates.pem import digests_of_leaf, parse_certificates
 from certferry_sandbox.authority import Authority
 from certferry_sandbox.certspotter import CertSpotterService
 from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import HttpService, Response
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.acceptance.host import Host
 
@@ -110,6 +113,32 @@ def test_from_the_baseline_to_the_end_of_an_alarm(
     assert {"old.example.com": "baseline", name: "expected"} == standings(watching)
     assert OK == watching.run("sync").code
     assert "recovered" == hook.events[-1]["events"][0]["event"]
+
+
+def test_record_that_would_have_prevented_the_certificate(
+    watching: Host, logs: CertSpotterService, name: str
+) -> None:
+    """After an alarm `doctor` prints the CAA record with the account; before, nothing."""
+    pebble = watching.world.pebble.directory_url
+    directory = requests.get(pebble, verify=str(watching.world.pebble.ca_bundle), timeout=30).json()
+    directory["meta"]["caaIdentities"] = ["ca.test"]
+    with HttpService(lambda _: Response(200, json.dumps(directory).encode())) as ca:
+        watching.rewrite(pebble, f"{ca.url}/dir")
+        assert OK == watching.run("sync").code
+        assert "caa_open" not in watching.run("doctor", "--json").out
+        half_a_day_passes(watching.state)
+        log_foreign(logs, name)
+        assert OK == watching.run("sync").code
+
+        findings = watching.run("doctor", "--json").document["findings"]
+
+        with watching.remembering() as state:
+            account = state.account(f"{ca.url}/dir")
+    assert account is not None
+    [finding] = [each for each in findings if each["code"] == "caa_open"]
+    assert DOMAIN == finding["subject"]
+    value = f"ca.test; accounturi={account.url}; validationmethods=dns-01"
+    assert f'`{DOMAIN}. CAA 0 issue "{value}"`' in finding["fix"]
 
 
 def test_silent_service_holds_nothing_up(watching: Host, logs: CertSpotterService) -> None:

@@ -51,6 +51,7 @@ class Code(StrEnum):
     CAA_FORBIDS = "caa_forbids"
     CAA_UNREADABLE = "caa_unreadable"
     CAA_NOT_JUDGED = "caa_not_judged"
+    CAA_OPEN = "caa_open"
     DNSSEC_BROKEN = "dnssec_broken"
     DNS_PERSIST = "dns_persist"
     DNS_PERSIST_ENDS = "dns_persist_ends"

@@ -190,6 +190,22 @@ def allowed_by(records: Iterable[CaaRecord]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, named)))
 
 
+def names_an_account(records: Iterable[CaaRecord]) -> bool:
+    """Return whether CAA records limit a CA to an account (RFC 8657 §3)."""
+    return any("accounturi" in _parsed(record.value)[1] for record in records)
+
+
+def limiting_value(applicant: Applicant, methods: Iterable[str]) -> str | None:
+    """Return the value of an `issue` record that allows the CA to issue for our account only, and
+    by `methods` only (RFC 8657 §3, §4). Return `None` before registration, or if the CA does not
+    publish its CAA names.
+    """
+    if not applicant.identities or applicant.account_url is None:
+        return None
+    ca = min(applicant.identities)
+    return f"{ca}; accounturi={applicant.account_url}; validationmethods={','.join(methods)}"
+
+
 def _having(tag: str, records: Iterable[CaaRecord]) -> list[CaaRecord]:
     return [record for record in records if record.tag == tag]
 

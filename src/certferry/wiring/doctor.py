@@ -37,6 +37,7 @@ from certferry.wiring.clock import now
 from certferry.wiring.network import chosen_for, propagation_for, resolvers_for
 from certferry.wiring.recorded import recorded
 from certferry.wiring.registry import USUAL
+from certferry.wiring.transparency import shown
 from certferry.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -217,6 +218,9 @@ def _authority(run: CheckedRun) -> Iterator[Problem]:
         yield from findings
     look = NamesLook(resolvers, applicant, standing)
     yield from look.look(examination.ordered_names(run.settings.certificates))
+    alarms = shown(run.settings, run.ports.state).alarms
+    domains = sorted({alarm.domain for alarm in alarms})
+    yield from look.open_to_others(domains, by_records=acme.dns_persist)
 
 
 def _directory(run: CheckedRun) -> Client:

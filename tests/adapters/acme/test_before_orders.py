@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -331,6 +332,43 @@ def test_failing_resolver_leaves_caa_unread(named_world: NameServers) -> None:
     [finding] = NamesLook(resolvers, US).look(["img.example.com"])
 
     assert (Code.CAA_UNREADABLE, Severity.WARNING) == (finding.code, finding.severity)
+
+
+ACCOUNT = f"https://{CA}/acme/acct/1"
+
+
+def test_domain_that_any_account_can_order_for(named_world: NameServers) -> None:
+    """The proposed record lets our account order, and stops others; once the record stands, the
+    domain is left out.
+    """
+    resolvers = Resolvers([(RESOLVER, named_world.port)], ANSWER_WITHIN)
+    us = Applicant(frozenset({CA}), ACCOUNT)
+
+    [finding] = NamesLook(resolvers, us).open_to_others(["example.com"], by_records=True)
+    assert (Code.CAA_OPEN, Severity.NOTICE) == (finding.code, finding.severity)
+    record = re.search(r"`example\.com\. CAA (0 issue \".*?\")`", str(finding.hint))
+    assert record is not None
+    assert f"{CA}; accounturi={ACCOUNT}; validationmethods=dns-01,dns-persist-01" in record[1]
+    named_world.zones.seed("example.com", "CAA", record[1])
+
+    look = NamesLook(resolvers, us)
+    assert [] == list(look.open_to_others(["example.com"], by_records=True))
+    assert {} == look_at_names(named_world, applicant=us)
+    another = Applicant(frozenset({CA}), f"{ACCOUNT}0")
+    assert {Code.CAA_FORBIDS} == {*look_at_names(named_world, applicant=another).values()}
+
+
+@pytest.mark.parametrize(
+    "applicant", [Applicant(frozenset(), ACCOUNT), Applicant(frozenset({CA}), None)]
+)
+def test_ca_or_account_without_a_name_in_caa_records(
+    named_world: NameServers, applicant: Applicant
+) -> None:
+    """A record without them would be wrong, so no record is proposed."""
+    resolvers = Resolvers([(RESOLVER, named_world.port)], ANSWER_WITHIN)
+
+    look = NamesLook(resolvers, applicant)
+    assert [] == list(look.open_to_others(["example.com"], by_records=False))
 
 
 def test_broken_dnssec(named_world: NameServers) -> None:

@@ -28,7 +28,16 @@ from certferry.adapters.acme.resolvers import HttpsResolver, InvalidSignatures, 
 from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name, challenge_name, is_wildcard
 from certferry.core.findings import Code, error, warning
-from certferry.core.network import Applicant, CaaRecord, CaaRefusal, allowed_by, why_forbidden
+from certferry.core.network import (
+    DNS_01,
+    Applicant,
+    CaaRecord,
+    CaaRefusal,
+    allowed_by,
+    limiting_value,
+    names_an_account,
+    why_forbidden,
+)
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable, Problem, Severity, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated
@@ -116,6 +125,31 @@ class NamesLook:
             for finding in findings
             if finding.code is Code.CAA_FORBIDS
         ]
+
+    def open_to_others(self, domains: Iterable[str], *, by_records: bool) -> Iterator[Problem]:
+        """Yield, for each domain whose CAA records name no account, the record that keeps other
+        accounts from certificates. `by_records`: the file allows dns-persist-01 beside dns-01. A
+        domain without an answer is left out: `look` reports the failure.
+        """
+        methods = (DNS_01, dns_persist.METHOD) if by_records else (DNS_01,)
+        value = limiting_value(self.applicant, methods)
+        for domain in domains if value is not None else ():
+            with suppress(DnsError):
+                if not names_an_account(self._in_force(domain)[1]):
+                    message = Text(
+                        "any account at any CA that the CAA records allow can order certificates "
+                        "for {domain}",
+                        domain=domain,
+                    )
+                    fix = Text(
+                        "to allow this account only, set the record "
+                        '`{domain}. CAA 0 issue "{value}"`; first add a record for each CA of '
+                        "`fallback`, and for each CA that issues for {domain} to your CDNs and "
+                        "other tools",
+                        domain=domain,
+                        value=value,
+                    )
+                    yield Problem(Code.CAA_OPEN, message, fix, Severity.NOTICE, domain)
 
     def _signatures(self, name: str) -> list[Problem]:
         """Return a problem if any resolver finds the DNSSEC signatures of a name invalid. Each
