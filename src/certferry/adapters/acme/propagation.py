@@ -415,10 +415,9 @@ class DnsPropagation:
     def _ask(
         self, address: str, names: Iterable[str], *, latest: datetime
     ) -> list[nameservers.Reading]:
-        """Ask an address about each name until `latest`, and return a reading for each name asked.
-
-        After a silence the address is not asked about the remaining names: the silence counts for
-        these names as well.
+        """Ask an address about each name, and return a reading for each name reached before
+        `latest`. After a silence, or without a route, the remaining names are not asked: the same
+        reading counts for these names.
         """
         readings: list[nameservers.Reading] = []
         for name in names:

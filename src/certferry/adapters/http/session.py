@@ -1,7 +1,7 @@
 """The sessions of `requests` that send certferry's requests, and a sentence for each failure.
 
-Commands that send nothing do not load this module, because importing `requests` takes a tenth of a
-second.
+`http_client` imports this module for the first request only, because importing `requests` takes a
+tenth of a second.
 """
 
 from __future__ import annotations

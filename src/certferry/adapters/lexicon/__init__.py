@@ -1,1 +1,3 @@
-"""DNS services of the library lexicon: `dns` makes bounded calls to one provider."""
+"""The DNS services that the library dns-lexicon supports: `dns` calls one provider, and limits the
+time of each call.
+"""

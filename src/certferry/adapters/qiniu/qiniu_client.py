@@ -1,9 +1,9 @@
 """Qiniu's calls for certificates, CDN domains, bucket domains and live domains
 (docs/facts/qiniu.md §1 to §7).
 
-`QiniuClient` has a method for each call. `QiniuTransport` signs a call and sends the call to the
-endpoints in turn, until an endpoint accepts host and signature scheme. A refusal becomes an error
-with an explanation. `wire` has the endpoints and signatures.
+`QiniuClient` has a method for each call. An endpoint is a host with a signature scheme (`wire`).
+`QiniuTransport` signs a call and tries the endpoints in turn, until an answer refuses neither the
+host nor the scheme. A refusal becomes an error with an explanation.
 """
 
 from __future__ import annotations

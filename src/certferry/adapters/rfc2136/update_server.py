@@ -293,7 +293,7 @@ class UpdateServer:
         return answer
 
     def _answer(self, message: dns.message.Message, about: str) -> dns.message.Message:
-        """Sign and send a message, and return the answer, whose signature the caller verifies.
+        """Sign and send a message, and return the answer with the signature not yet verified.
 
         If no answer comes, the message is sent once more: updates may be repeated (RFC 2136 §5.6).
         """

@@ -61,7 +61,9 @@ def shown_id(given: object) -> str | None:
 
 
 class CdnRecord(Struct, frozen=True, rename="pascal"):
-    """A domain with its settings, as listed. The objects are sent back, and may hold a key."""
+    """A domain with its settings, as listed. A change of settings sends `https` and
+    `force_redirect` back to Tencent Cloud; both may hold a private key.
+    """
 
     domain: Host
     status: Word | None = None
