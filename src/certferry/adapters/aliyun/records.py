@@ -149,9 +149,9 @@ class StoredOrder(Struct, frozen=True, rename="pascal"):
 
     @property
     def stored(self) -> StoredCertificate:
-        """The certificate as a value of `adapters.cdn`. If the list has only the day of the end, the
-        day counts only beside a fingerprint: without a fingerprint, `adapters.cdn.copies` compares
-        ends to the second.
+        """The certificate as a value of `adapters.cdn`. If the list has only the day of the end,
+        the day counts only beside a fingerprint: without a fingerprint, `adapters.cdn.copies`
+        compares ends to the second.
         """
         sha2 = self.sha2 if _SHA256.fullmatch(self.sha2 or "") else None
         serial = self.serial_no if _SERIAL.fullmatch(self.serial_no or "") else None

@@ -203,8 +203,8 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
     pare_domain: Any = None
 
     def __post_init__(self) -> None:
-        """Drop values that do not match `_FORMS`, and mask possible keys in the description, because
-        a domain's record is stored in the state.
+        """Drop values that do not match `_FORMS`, and mask possible keys in the description,
+        because a domain's record is stored in the state.
         """
         for name, form in _FORMS.items():
             value = getattr(self, name)
