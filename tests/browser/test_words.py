@@ -54,6 +54,19 @@ def test_certificate_is_downloaded_and_fingerprint_copied(opened: NewPage) -> No
     assert 64 == len(page.evaluate("navigator.clipboard.readText()"))
 
 
+def test_proposed_configuration_is_copied(opened: NewPage) -> None:
+    """The button on the page of domains copies the tables that are shown."""
+    page = opened("/discover")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+
+    page.get_by_role("button", name="copy", exact=True).click()
+    page.get_by_role("button", name="copied").wait_for()
+
+    tables = page.evaluate("navigator.clipboard.readText()")
+    assert tables.startswith("[[certificates]]")
+    assert tables.strip() == page.inner_text("main pre").strip()
+
+
 def test_address_leads_to_the_served_certificate(opened: NewPage) -> None:
     """The table of addresses links to the description of the certificate, with the chain."""
     page = opened("/certificates/img")

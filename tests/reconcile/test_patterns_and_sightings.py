@@ -32,12 +32,13 @@ from certferry.core.desired.declaration import delivered
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
 from certferry.core.planning.plan import Action, Deploy, Weight
 from certferry.core.planning.planner import Claims
-from certferry.core.planning.report import LineageReport, Outcome, SyncReport
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.ports.target import Scope
 from certferry.present import documents, plan_text, report_text, status_text
 from certferry.present.language import Voice
 from certferry.reconcile.observe import observe
 from certferry.reconcile.run import WaitLimit
+from certferry.text import Text
 from certferry.values import replace
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.cli.values import text_of
@@ -301,6 +302,20 @@ def test_what_the_run_was_not_for_stays() -> None:
 
     assert before == after(before, None)
     assert before == after_run(before, with_delivered({"img": Sighted()}, []))
+
+
+def test_upload_by_the_last_pass_counts() -> None:
+    """A run that stops waiting does not observe again after a deployment, and the copy is at the
+    target: no "must be uploaded by" follows.
+    """
+    waiting = Sighting("img", "qiniu", "a.example.com", served=False, since=NOW)
+    another = Sighting("img", "tencent", "b.example.com", served=False, since=NOW)
+    step = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("deployed"), "qiniu", "a.example.com")
+    report = LineageReport("img", "bb" * 32, (step,))
+
+    stored = after_run((), with_delivered({"img": Sighted((waiting, another))}, [report]))
+
+    assert (replace(waiting, is_uploaded=True), another) == stored
 
 
 def test_what_could_not_be_read_stays_and_what_is_gone_goes() -> None:

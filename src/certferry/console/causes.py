@@ -209,7 +209,9 @@ def _card(
     steps: tuple[Step, ...] = ()
     if problem.hint is not None:
         steps = tuple(steps_of(voice.say(problem.hint), stored, run))
-    has_fix = any(step.fix is not None for step in steps)
+    fixes = [step.fix for step in steps if step.fix is not None]
+    # A link to a page is no fix if a run ends the cause.
+    has_fix = any(fix.acts for fix in fixes) if run is not None else bool(fixes)
     lineages = cause.lineages
     is_shared = len(lineages) > 1
     deadline, event = _deadline_of(cause, ends, stored.at)

@@ -416,6 +416,20 @@ def test_copy_that_the_target_has_already() -> None:
     assert [] != judged(recorded(made, places=[replace(uploaded, is_uploaded=False)]), imported)
 
 
+def test_upload_that_a_domain_without_https_waits_for() -> None:
+    """An outage is an error, and no part of the cause of domains that still serve a certificate."""
+    made = version(34.5 * DAY, timedelta(days=45), saved=10 * DAY)
+    dark = replace(place(served=False, fingerprint=None), serves_nothing=True)
+    light = replace(dark, domain="other.example.com", serves_nothing=False)
+    imported = replace(IMG, least_life=30 * DAY)
+
+    found = concerns_of([imported], recorded(made, places=[dark, light]), NOW)
+
+    severities = {each.subject.domain: each.problem.severity for each in found}
+    assert {dark.domain: Severity.ERROR, light.domain: Severity.WARNING} == severities
+    assert 2 == len(causes_of(found))
+
+
 def test_replaced_certificate_of_another_tool_is_forgotten() -> None:
     """Its end goes; the moment since which the place was not served stays."""
     first = replace(seen_of(), since=NOW - DAY)

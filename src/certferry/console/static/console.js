@@ -207,7 +207,7 @@
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button[data-copied]");
     if (!button) return;
-    const source = button.parentElement.querySelector("code, pre, textarea");
+    const source = button.closest(".command, div").querySelector("code, pre, textarea");
     if (!source) return;
     try {
       await navigator.clipboard.writeText(source.value ?? source.textContent);

@@ -261,9 +261,11 @@ def key_of(concern: Concern) -> Key:
     while isinstance(earlier := message.values.get("earlier"), Text):
         message = earlier
     is_of_account = problem.code in OF_ACCOUNTS and bool(about.target)
+    # An outage is no part of a cause of domains that still serve a certificate.
+    is_dark = concern.serves_nothing and problem.code in _CHAIN
     words = None if is_of_account else _shared_words(message, (about.lineage, about.domain))
     target = "" if problem.code in _OF_STATE else about.target
-    return (problem.code, target, about.host, about.channel, words)
+    return (problem.code, target, about.host, about.channel, words, is_dark)
 
 
 def _shared_words(message: Text, own: Collection[str]) -> Hashable:

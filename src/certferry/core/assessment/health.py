@@ -432,7 +432,7 @@ def _of_place(
     upload, and about the end of the certificate now at the place.
     """
     newest, where = versions[0], Subject(place.lineage, place.target, place.domain)
-    hint = _what_holds_it_up(place.lineage)
+    hint, dark = _what_holds_it_up(place.lineage), place.serves_nothing
     is_missing = place.fingerprint != newest.fingerprint and not place.is_uploaded
     if expected.least_life and is_missing:
         deadline = newest.certificate.not_after - expected.least_life
@@ -444,8 +444,9 @@ def _of_place(
         left, whole = deadline - now, deadline - newest.saved_at
         severity = _by_shares(left, whole, UPLOAD_WARNING, UPLOAD_CRITICAL)
         if severity is not Severity.OK:
+            severity = Severity.ERROR if dark else severity
             late = Problem(UPLOAD_DEADLINE, message, hint, severity, since=place.since)
-            yield Concern(late, where, deadline)
+            yield Concern(late, where, deadline, dark)
     had = next((v.certificate for v in versions[1:] if v.fingerprint == place.fingerprint), None)
     end, life = place.other_until, (had or newest.certificate).lifetime
     end = had.not_after if had and not end else end

@@ -177,8 +177,8 @@ def _joined(before: Sighting, now: Sighting) -> Sighting:
 def with_delivered(
     seen: Mapping[str, Sighted], reports: Iterable[LineageReport]
 ) -> dict[str, Sighted]:
-    """Return what the run has `seen`, with the deliveries of the last pass: a run does not observe
-    receivers again after a delivery.
+    """Return what the run has `seen`, with the deployments of the last pass, after which the run
+    did not observe again: a receiver has the certificate, and a target holds a copy.
     """
     return {
         report.lineage: _with_delivered(seen[report.lineage], report)
@@ -188,17 +188,21 @@ def with_delivered(
 
 
 def _with_delivered(last: Sighted, report: LineageReport) -> Sighted:
-    if not last.receivers:
-        return last
-    delivered = {
+    deployed = {
         (report.lineage, step.target, step.domain)
         for step in report.having(Outcome.DONE)
         if step.action is Action.DEPLOY
-    }.intersection(last.receivers)
-    places = (
-        replace(sighting, served=True, fingerprint=report.fingerprint)
-        if sighting.place in delivered
-        else sighting
-        for sighting in last.places
-    )
+    }
+    if not deployed:
+        return last
+    delivered = deployed.intersection(last.receivers)
+    targets = {target for _, target, _ in deployed}
+    places = list[Sighting]()
+    for sighting in last.places:
+        if sighting.place in delivered:
+            places.append(replace(sighting, served=True, fingerprint=report.fingerprint))
+        elif sighting.target in targets and not sighting.served:
+            places.append(replace(sighting, is_uploaded=True))
+        else:
+            places.append(sighting)
     return replace(last, places=tuple(places))
