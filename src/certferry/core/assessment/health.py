@@ -496,9 +496,11 @@ def _warning(
 
 def _left_by_runs(notice: Notice, code: str, *, serves_nothing: bool = False) -> Concern:
     """Return trouble left by a run; usually as a warning, because the next run may end the trouble.
-    `UNTIL_CORRECTED`, and trouble at a place that serves nothing, are errors.
+    `UNTIL_CORRECTED`, trouble at a place that serves nothing, and errors of a watched host, which
+    no run ends, are errors.
     """
-    is_error = serves_nothing or code in UNTIL_CORRECTED
+    is_of_host = bool(notice.subject.watch) and notice.problem.is_error
+    is_error = serves_nothing or is_of_host or code in UNTIL_CORRECTED
     severity = Severity.ERROR if is_error else Severity.WARNING
     left = replace(notice.problem, code=code, severity=severity, since=notice.since)
     return Concern(left, notice.subject, notice.deadline, serves_nothing)
