@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -31,6 +32,9 @@ from certferry.errors import (
 )
 from certferry.text import Text
 from certferry.values import replace
+
+if TYPE_CHECKING:
+    from certferry.core.assessment.watching import Watching
 
 WARNING_SHARE, CRITICAL_SHARE = 6, 12
 """A certificate's end is a warning with 1/`WARNING_SHARE` of the lifetime left, and critical with
@@ -97,6 +101,8 @@ class Recorded(Struct, frozen=True):
     undeclared: tuple[Undeclared, ...] = ()  #: Stored certificates that the file lacks.
     #: Lineages with files of another client, if the files are on another host.
     sources_elsewhere: frozenset[str] = frozenset()
+    #: The watched hosts (`[[watch]]`); `None` if none are watched.
+    watching: Watching | None = None
     #: When this host's last run began, if no run of the host has ever ended.
     begun_at: datetime | None = None
 

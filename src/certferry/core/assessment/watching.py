@@ -90,9 +90,7 @@ def _notice(troubles: Sequence[tuple[WatchedHost, Problem]]) -> Notice:
     worst, problem = min(troubles, key=_worst_first)
     since = min(look.since for look, _ in troubles)
     deadline = worst.not_after if problem.code in _OF_ENDS else None
-    return Notice(
-        Topic.TROUBLE, subject_of(worst), since, replace(problem, since=since), deadline
-    )
+    return Notice(Topic.TROUBLE, subject_of(worst), since, replace(problem, since=since), deadline)
 
 
 _OF_ENDS = frozenset({EdgeProblemCode.EXPIRED.value, EdgeProblemCode.ENDS_SOON.value})

@@ -182,7 +182,9 @@ _HINTS: Mapping[str, Text] = {
         "browsers trust no staging or private CA; for an intended private CA, set `ca_bundle` under"
         " [[watch]] to its root"
     ),
-    EdgeProblemCode.NO_TLS: Text("write the port of TLS after the name, as in img.example.com:8443"),
+    EdgeProblemCode.NO_TLS: Text(
+        "write the port of TLS after the name, as in img.example.com:8443"
+    ),
 }
 """The hints that differ from those of `certferry watch`, by the problem's code."""
 
