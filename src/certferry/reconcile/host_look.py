@@ -38,7 +38,7 @@ class Asked:
     host: Host  #: The host.
     watch: str  #: The name of the `[[watch]]`.
     expiring: timedelta  #: The time left below which a certificate is trouble.
-    #: Completes handshakes, with the roots of the `[[watch]]`; an error if the roots cannot be read.
+    #: Completes handshakes, with the roots of the `[[watch]]`; an error if the roots are unusable.
     probe: Probe | ConfigError
 
 

@@ -119,10 +119,14 @@ class Recorded(Struct, frozen=True):
     @property
     def troubles_of_runs(self) -> tuple[Notice, ...]:
         """The troubles that concern no certificate (of runs, hosts, the heartbeat and the metrics),
-        except those of channels that refuse messages.
+        except those of channels that refuse messages, and of watched hosts.
         """
         of_runs = (notice for notice in self.troubles.values() if not notice.subject.lineage)
-        return tuple(notice for notice in of_runs if notice.problem.code != REFUSED)
+        return tuple(
+            notice
+            for notice in of_runs
+            if notice.problem.code != REFUSED and not notice.subject.watch
+        )
 
 
 class Concern(Struct, frozen=True):

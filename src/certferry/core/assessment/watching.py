@@ -19,7 +19,7 @@ from certferry.errors import Problem
 from certferry.values import replace
 
 LASTING = timedelta(hours=6)
-"""A warning is trouble only if a later look, so long after the first, still finds a problem. While a
+"""A warning is trouble only if a look, so long after the first, still finds a problem. While a
 certificate is replaced, addresses differ for minutes or hours, as they should.
 """
 
@@ -61,7 +61,7 @@ def subject_of(look: WatchedHost) -> Subject:
 def that_count(
     looks: Iterable[WatchedHost], by: str, declared: Collection[Host], now: datetime
 ) -> tuple[WatchedHost, ...]:
-    """Return the looks that count. `declared` are the hosts that `by`, this certferry host, watches.
+    """Return the looks that count. `declared` are the hosts watched by `by`, this certferry host.
     Looks of this host at other hosts, and old looks of other certferry hosts, count no more.
     """
     return tuple(
