@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from certferry import errors
 from certferry.config.model import Settings
@@ -38,6 +39,8 @@ from certferry.wiring.state import may_be_there
 from certferry.wiring.workspace import Workspace
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def hosts_of(settings: Settings) -> tuple[Host, ...]:
@@ -180,7 +183,7 @@ def _ended(workspace: Workspace, begun: _Look | None, ending: threading.Event, r
     look.store()
 
 
-def _result(work: Callable[[], object], run: Run) -> object:
+def _result(work: Callable[[], T], run: Run) -> T:
     """Return the result of `work`, done in a thread. Raises the errors of `work`, and `Interrupted`
     at once if the run is stopped, also while a host is silent.
     """

@@ -11,6 +11,8 @@ from certferry.core.network import Host
 from certferry.core.observed.watched_hosts import FORGOTTEN_AFTER, WatchedHost, continued
 from certferry.errors import Problem, Severity
 
+_SEVERITY = columns.Column(from_value=lambda value: columns.read_as(Severity, value))
+
 _LOOKS = Table(
     "watched_host",
     WatchedHost,
@@ -28,7 +30,7 @@ _LOOKS = Table(
     is_silent=columns.FLAG,
     message=columns.TEXT,
     hint=columns.TEXT,
-    severity=columns.Column(from_value=lambda value: columns.read_as(Severity, value)),
+    severity=_SEVERITY,
 )
 
 
@@ -68,9 +70,8 @@ def _looks(reader: Reader) -> tuple[WatchedHost, ...]:
 def _problem_of(row: Row) -> Mapping[str, object]:
     if row["code"] is None:
         return {"problem": None}
-    message, hint, severity = (
-        _LOOKS.by_name[name].read(row[name]) for name in ("message", "hint", "severity")
-    )
+    message, hint = columns.TEXT.read(row["message"]), columns.TEXT.read(row["hint"])
+    severity = _SEVERITY.read(row["severity"])
     return {"problem": Problem(columns.PLAIN.read(row["code"]), message, hint, severity)}
 
 
