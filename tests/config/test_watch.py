@@ -22,8 +22,7 @@ MISTAKES = (
     "5: [[watch]] hosts: 'no host' is not a domain name",
     "6: [[watch]] hosts: www.example.com is already listed",
     "7: [[watch]] hosts: 'api.example.com:99999' has no port between",
-    "8: [[watch]] hosts: '2001:db8::1' is not a host",
-    "8: [[watch]] hosts: '2001:db8::1' is not a host",
+    "8: [[watch]] hosts: '[2001:db8::1' is not a host",
     "9: [[watch]] hosts: must be a string",
     "11: [[watch]] expiring: must be a number of days from 0",
     "12: [[watch]] ca_bundle: there is no file",
@@ -76,7 +75,7 @@ hosts = [
     "no host",
     "www.example.com:443",
     "api.example.com:99999",
-    "2001:db8::1",
+    "[2001:db8::1",
     7,
 ]
 expiring = -1

@@ -167,6 +167,12 @@ class RunNotifications:
         if notified.problem is not None:
             self.notify_unremembered(error)
 
+    def notify_of_looks(self) -> None:
+        """Notify of the trouble that the last looks at watched hosts and public logs found or saw
+        ended. Errors are left to the next run.
+        """
+        self._notify(lambda state: with_current_looks(self.settings, state))
+
     def notify_unremembered(self, error: errors.CertferryError) -> None:
         """Notify of trouble that cannot be stored in the state. A stamp file limits the messages to
         one a day.

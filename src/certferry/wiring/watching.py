@@ -201,9 +201,11 @@ def _say_failure(error: errors.CertferryError) -> None:
     _log.warning(Text("the watched hosts were not looked at: {problem}", problem=problem))
 
 
-def look_now(settings: Settings, state: StateStore, run: Run) -> None:
-    """Look at all watched hosts, and store the results. Raises `StateError` and `Interrupted`."""
-    look = _Look(settings, state, threading.Event(), run)
+def look_now(settings: Settings, state: StateStore, run: Run, ending: threading.Event) -> None:
+    """Look at all watched hosts, and store the results. Raises `StateError`, and `Interrupted` once
+    `ending` is set.
+    """
+    look = _Look(settings, state, ending, run)
     look.look()
     look.store()
 
