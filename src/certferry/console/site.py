@@ -338,6 +338,7 @@ def render(
             path=path,
             here=here,
             wrong_file=site.unread,
+            is_watching=visitor is not None and bool(site.workspace().settings.watches),
             in_progress=site.running.latest if visitor and status < _FAILURE else tuple,
             most_running=SHOWN_RUNS,
             **{"trouble": site.troubles if visitor else 0, **view},
