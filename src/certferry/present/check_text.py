@@ -233,7 +233,7 @@ _HELP = {
     ),
     "certferry_domain_served": "Whether the domain had its certificate at the last look.",
     "certferry_domain_served_info": "Which certificate the domain was last seen to have.",
-    "certferry_watched_valid": "Whether the watched host was in order at the last look.",
+    "certferry_watched_in_order": "Whether the watched host was in order at the last look.",
     "certferry_watched_not_after_timestamp_seconds": (
         "When the first certificate at the watched host ends."
     ),
