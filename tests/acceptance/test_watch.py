@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 
 
 class Shop:
-    """A server of somebody else's client: a name, an address, and the certificate there."""
+    """A server that another client serves: a name, an address, and the certificate there."""
 
     def __init__(self, name: str, authority: Authority) -> None:
         self.name = name

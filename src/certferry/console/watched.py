@@ -77,9 +77,9 @@ def _of_look(look: WatchedHost, voice: Voice) -> Row:
     problem = look.problem
     level, word = Severity.OK.value, Text("in order")
     if problem is not None:
-        is_told = is_trouble(look)
-        level = problem.severity.value if is_told else Severity.NOTICE.value
-        word = Text("needs attention") if is_told else Text("differs at the moment")
+        counts = is_trouble(look)
+        level = problem.severity.value if counts else Severity.NOTICE.value
+        word = Text("needs attention") if counts else Text("differs at the moment")
     sentences: list[Text | None] = []
     if problem is not None:
         since = Text("since {moment}: {problem}", moment=look.since, problem=problem.message)

@@ -51,9 +51,9 @@ class Looks:
             except Interrupted:
                 return
             except CertferryError as error:
-                problem = error.message
-                message = Text("the watched hosts were not looked at: {problem}", problem=problem)
-                _log.warning(message)
+                _log.warning(
+                    Text("the watched hosts were not looked at: {problem}", problem=error.message)
+                )
             except Exception:  # noqa: BLE001 - the next look must come
                 _log.exception(Text("unexpected error"))
 

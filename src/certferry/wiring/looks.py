@@ -16,25 +16,25 @@ from certferry.reconcile.run import Run
 from certferry.wiring.transparency import look_at_logs, with_current_alarms
 
 if TYPE_CHECKING:
-    from certferry.wiring.workspace import Workspace
+    from certferry.wiring.watching import Shared
 
 
 @contextmanager
-def looking_around(workspace: Workspace, run: Run, *, is_whole: bool) -> Iterator[None]:
+def looking_around(shared: Shared, run: Run, *, is_whole: bool) -> Iterator[None]:
     """Look at watched hosts beside the work in the `with` block, and at public logs after the
     block, if the settings say so and the run is for all certificates. A failed look fails no run.
     """
-    settings = workspace.settings
-    with _looking_at_hosts(workspace, run) if is_whole and settings.watches else nullcontext():
+    settings = shared.settings
+    with _looking_at_hosts(shared, run) if is_whole and settings.watches else nullcontext():
         yield
-    look_at_logs(settings, workspace.state, run, is_whole=is_whole)
+    look_at_logs(settings, shared.state, run, is_whole=is_whole)
 
 
 @contextmanager
-def _looking_at_hosts(workspace: Workspace, run: Run) -> Iterator[None]:
+def _looking_at_hosts(shared: Shared, run: Run) -> Iterator[None]:
     from certferry.wiring.watching import looking_beside
 
-    with looking_beside(workspace, run):
+    with looking_beside(shared, run):
         yield
 
 

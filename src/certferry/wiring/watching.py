@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from certferry import errors
 from certferry.config.model import Settings
@@ -36,11 +36,22 @@ from certferry.values import replace
 from certferry.wiring.clock import clock_of
 from certferry.wiring.network import probe_for
 from certferry.wiring.state import may_be_there
-from certferry.wiring.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class Shared(Protocol):
+    """The settings and the state that runs share, as a `Workspace` has them."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+
+    @property
+    def state(self) -> StateStore:
+        """The state, opened at first use. Raises `ConfigError` and `StateError`."""
 
 
 def hosts_of(settings: Settings) -> tuple[Host, ...]:
@@ -141,16 +152,16 @@ def _asked(settings: Settings, pause: Pause, now: Clock) -> dict[Host, Asked]:
 
 
 @contextmanager
-def looking_beside(workspace: Workspace, run: Run) -> Iterator[None]:
+def looking_beside(shared: Shared, run: Run) -> Iterator[None]:
     """Look at the watched hosts beside the work in the `with` block, and store the results after
     the block. If the block raises, nothing is stored. A failure, or the stop of the run, ends the
     look and not the run.
     """
-    ending, settings = threading.Event(), workspace.settings
+    ending, settings = threading.Event(), shared.settings
     beside = None
     # Without a state, the accounts come first: wrong settings must not make an empty state.
     if may_be_there(settings.state):
-        beside = in_thread(partial(_begun_beside, workspace, ending, run), "watch")
+        beside = in_thread(partial(_begun_beside, shared, ending, run), "watch")
     try:
         yield
     except BaseException:
@@ -159,26 +170,26 @@ def looking_beside(workspace: Workspace, run: Run) -> Iterator[None]:
     with suppress(errors.Interrupted):
         try:
             begun = None if beside is None else _result(beside.result, run)
-            _result(partial(_ended, workspace, begun, ending, run), run)
+            _result(partial(_ended, shared, begun, ending, run), run)
         except errors.CertferryError as error:
             _say_failure(error)
 
 
-def _begun_beside(workspace: Workspace, ending: threading.Event, run: Run) -> _Look | None:
+def _begun_beside(shared: Shared, ending: threading.Event, run: Run) -> _Look | None:
     """Look at the hosts that are certainly no edges of declared certificates. Return the look, or
     `None` if the state cannot be used; the run itself reports that.
     """
     try:
-        look = _Look(workspace.settings, workspace.state, ending, run)
-        may_become_ours = _may_become_ours(workspace.settings, workspace.state)
+        look = _Look(shared.settings, shared.state, ending, run)
+        may_become_ours = _may_become_ours(shared.settings, shared.state)
         look.look(lambda host: not may_become_ours(host))
     except (errors.StateError, errors.ConfigError):
         return None
     return look
 
 
-def _ended(workspace: Workspace, begun: _Look | None, ending: threading.Event, run: Run) -> None:
-    look = begun or _Look(workspace.settings, workspace.state, ending, run)
+def _ended(shared: Shared, begun: _Look | None, ending: threading.Event, run: Run) -> None:
+    look = begun or _Look(shared.settings, shared.state, ending, run)
     look.look()
     look.store()
 
