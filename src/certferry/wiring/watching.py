@@ -74,6 +74,14 @@ def owned_by(settings: Settings, sightings: Sequence[Sighting]) -> dict[Host, st
     return {host: edges[host] for host in hosts_of(settings) if host in edges}
 
 
+def owned_in(settings: Settings, state: StateStore) -> dict[Host, str]:
+    """Return the hosts of `owned_by` by the stored sightings. The sightings of many domains are
+    read only if a watched host may be one of the domains. Raises `StateError`.
+    """
+    may_be_sighted = any(host.port == settings.verify.port for host in hosts_of(settings))
+    return owned_by(settings, state.sightings() if may_be_sighted else ())
+
+
 def _may_become_ours(settings: Settings, state: StateStore) -> Callable[[Host], bool]:
     """Return a function that says whether a run may find a host to be an edge of a declared
     certificate: the certificate covers the host's name. Raises `StateError`.
@@ -117,7 +125,7 @@ class _Look:
         """Look at the hosts that `wants` says, except edges of declared certificates and hosts
         looked at before. Raises `StateError` and `Interrupted`.
         """
-        owned = owned_by(self.settings, self.state.sightings())
+        owned = owned_in(self.settings, self.state)
         hosts = [host for host in self._asked if host not in owned and wants(host)]
         asked = [self._asked[host] for host in hosts if host not in self._tried]
         self._tried |= {each.host for each in asked}
@@ -125,7 +133,7 @@ class _Look:
 
     def store(self) -> None:
         """Store the results. Raises `StateError`."""
-        owned = owned_by(self.settings, self.state.sightings())
+        owned = owned_in(self.settings, self.state)
         declared = set(hosts_of(self.settings)) - owned.keys()
         looks = [look for look in self._looks if look.host in declared]
         self.state.save_looks(looks, declared, self._clock())
@@ -225,7 +233,7 @@ def shown(settings: Settings, state: StateStore) -> watching.Watching:
     """Return the watched hosts of the file, with the last looks of this host. Raises
     `StateError`.
     """
-    owned = owned_by(settings, state.sightings())
+    owned = owned_in(settings, state)
     return watching.shown(state.watched_hosts(), state.host, hosts_of(settings), owned)
 
 
@@ -233,6 +241,6 @@ def with_current_hosts(settings: Settings, state: StateStore) -> Callable[[Notic
     """Return a function that replaces the notices about watched hosts by the present ones. Raises
     `StateError`.
     """
-    hosts = set(hosts_of(settings)) - owned_by(settings, state.sightings()).keys()
+    hosts = set(hosts_of(settings)) - owned_in(settings, state).keys()
     looks = watching.that_count(state.watched_hosts(), state.host, hosts, state.now())
     return lambda before: watching.with_watched(before, looks)
