@@ -181,6 +181,8 @@ def looking_beside(shared: Shared, run: Run) -> Iterator[None]:
             _result(partial(_ended, shared, begun, ending, run), run)
         except errors.CertferryError as error:
             _say_failure(error)
+        except Exception:  # noqa: BLE001 - a bug in a look must not fail the run of certificates
+            _log.exception(Text("unexpected error"))
 
 
 def _begun_beside(shared: Shared, ending: threading.Event, run: Run) -> _Look | None:
