@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from certferry.adapters.probe.tls import TlsProbe
 from certferry.core.network import Host
 from certferry.reconcile.host_look import LONGEST, Asked, HostLook
-from certferry_sandbox.authority import Authority
+from certferry_sandbox.authority import Authority, Issued
 from certferry_sandbox.edges import Edges
 
 LIVING, SILENT = 200, 100
@@ -42,13 +42,13 @@ def main() -> int:
         ["*.example.com"], now() - timedelta(days=1), now() + timedelta(days=60)
     )
 
-    def serving(_: str, __: datetime) -> object:
+    def serving(_: str, __: datetime) -> Issued:
         time.sleep(LATENCY)
         return certificate
 
     addresses = {f"127.0.1.{number}": timedelta(0) for number in range(1, LIVING + 1)}
     with ExitStack() as world:
-        edges = world.enter_context(Edges(serving, addresses, clock=now))  # type: ignore[arg-type]
+        edges = world.enter_context(Edges(serving, addresses, clock=now))
         living = [
             Host(f"h{number}.example.com", edges.port, address)
             for number, address in enumerate(addresses)
