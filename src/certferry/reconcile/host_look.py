@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core.assessment.watching import in_turn
@@ -57,43 +57,40 @@ class HostLook:
     longest: timedelta = LONGEST
     #: How many hosts are asked at once.
     at_once: int = AT_ONCE
-    #: When the look began.
-    _began: datetime | None = field(default=None, init=False)
 
     def look(self, asked: Sequence[Asked]) -> tuple[WatchedHost, ...]:
         """Look at hosts, and return the results. Hosts for which the time is too short are left
-        out. May be called again; the time counts from the first call. Raises `Interrupted`.
+        out. Raises `Interrupted`.
         """
-        if self._began is None:
-            self._began = self.now()
+        until = self.now() + self.longest
         by_host = {each.host: each for each in asked}
         turns = [by_host[host] for host in in_turn(by_host, self.before)]
-        seen = self._each(turns)
+        seen = self._each(turns, until)
         once_more = [by_host[host] for host, look in seen.items() if self._is_news(look)]
-        return tuple({**seen, **self._each(once_more)}.values())
+        return tuple({**seen, **self._each(once_more, until)}.values())
 
     def _is_news(self, look: WatchedHost) -> bool:
         """Return whether a host is silent that was not silent in the look before."""
         before = self.before.get(look.host)
         return look.is_silent and (before is None or not before.is_silent)
 
-    def _each(self, asked: Sequence[Asked]) -> dict[Host, WatchedHost]:
+    def _each(self, asked: Sequence[Asked], until: datetime) -> dict[Host, WatchedHost]:
         if not asked:
             return {}
         pool = ThreadPoolExecutor(min(self.at_once, len(asked)), thread_name_prefix="watch")
         try:
-            looks = list(pool.map(self._one, asked))
+            looks = list(pool.map(lambda each: self._one(each, until), asked))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         pool.shutdown()
         return {look.host: look for look in looks if look is not None}
 
-    def _one(self, asked: Asked) -> WatchedHost | None:
-        """Look at one host; return `None` if the time is over."""
+    def _one(self, asked: Asked, until: datetime) -> WatchedHost | None:
+        """Look at one host; return `None` after `until`."""
         self.pause(0)
         now, host = self.now(), asked.host
-        if self._began is not None and now - self._began >= self.longest:
+        if now >= until:
             return None
         if isinstance(asked.probe, ConfigError):
             unasked = in_short(HostObservation(host, ()), asked.watch, self.by, now)
