@@ -268,6 +268,7 @@ def render(
     - `link("/path")`, `here(place=…)`, `asset("name")`
     - `visitor`, `language`, `languages`, `path`
     - `wrong_file`: see `Site.unread`
+    - `is_watching`: whether the file has a `[[watch]]`, so the navigation names the page
     - `in_progress()`: the runs in progress; none without a visitor, and on a page that reports a
       failure, because the state may have failed; `most_running`: how many of them to show
     - `trouble`: the number of causes of trouble, for the title

@@ -27,7 +27,7 @@ MOST_DRAWN = 4
 """The most watched hosts in the picture of lives."""
 
 _HEADINGS = (
-    *(Text("Host"), Text("State"), Text("Expires"), Text("Issuer"), Text("Addresses")),
+    *(Text("Host"), Text("State"), Text("Expires"), Text("Issuer"), Text("Addresses in order")),
     *(Text("Last check"), Text("Problem")),
 )
 _LAST = datetime.max.replace(tzinfo=UTC)
