@@ -94,7 +94,7 @@ def test_rows_that_cannot_be_read(synced: Host, name: str) -> None:
         assert 0 == synced.run("console", "user", "add", role, "--role", role).code
     assert 0 == synced.run("console", "token", "add", "ci", "--role", "viewer").code
     with closing(sqlite3.connect(synced.state)) as database, database:
-        notice = ("run", *[""] * 6, "2026-01-01T00:00:00Z", "code", "", None, None)
+        notice = ("run", *[""] * 7, "2026-01-01T00:00:00Z", "code", "", None, None)
         marks = ", ".join("?" * len(notice))
         database.execute(f"INSERT INTO notice VALUES ({marks})", notice)  # noqa: S608 - the same
         for table, change in ROWS.items():

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.cli.exits import Exit
-from certferry.cli.watch import Watch, host_of, hosts_meant
+from certferry.cli.watch import Watch, hosts_meant
+from certferry.config.watch import host_of
 from certferry.core.certificates.chain import EdgeProblemCode, Presented
 from certferry.core.network import Host
 from certferry.core.observed.observation import Served

@@ -123,7 +123,9 @@ class _Problem:
 @pytest.fixture
 def frame(tmp_path: Path) -> str:
     """The HTML of a page below a prefix."""
-    workspace = SimpleNamespace(settings=SimpleNamespace(path=None), state=MemoryState())
+    workspace = SimpleNamespace(
+        settings=SimpleNamespace(path=None, watches=()), state=MemoryState()
+    )
     site = Site(lambda: workspace, Began(), "/x")  # type: ignore[arg-type,return-value]  # only these
     app: Starlette = pages_of(site)
     app.router.routes.insert(0, Route("/certificates/{name}", page))

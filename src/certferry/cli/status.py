@@ -61,7 +61,7 @@ def show_status(
     """
     from certferry.core.assessment.causes import shared
     from certferry.core.assessment.status import most_needed_first
-    from certferry.present import documents, news_text, status_text
+    from certferry.present import documents, news_text, status_text, watch_text
     from certferry.present.progress import log_statuses
 
     statuses, recorded, channels = summary.statuses, summary.recorded, summary.channels
@@ -83,7 +83,8 @@ def show_status(
             *news_text.remarks(channels, voice),
         ]
         console.print_table(status_text.table(ordered, now, voice), below)
-        console.print_wrapped([line(), *status_text.of_runs(recorded, voice)])
+        watched = watch_text.lines(recorded, causes, voice, lists_all=lists_all)
+        console.print_wrapped([*watched, line(), *status_text.of_runs(recorded, voice)])
     return exits.of_statuses(statuses, recorded)
 
 

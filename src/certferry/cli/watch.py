@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from certferry.cli.exits import Exit, UsageMistake, of_looks
 from certferry.cli.options import CommandContext, json_option, note, number_option
 from certferry.cli.selection import settings_or_defaults
 from certferry.config.mistakes import config_error, joined, mistake_at
-from certferry.core.certificates.names import is_address, is_wildcard, normalise
+from certferry.config.watch import host_of
 from certferry.core.discovery.watched import HostObservation, changes, judged
 from certferry.core.network import Host
 from certferry.errors import ConfigError, system_words
@@ -37,12 +36,7 @@ _EVERY = f"Seconds between two checks of --follow. Default: {EVERY}."
 MANY = 16
 """With this many hosts or more, a message first says how many are checked."""
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _COMMENT = re.compile(r"(?:^|\s)#.*")
-_HOST = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([^:]*))?|(.*)", re.DOTALL)
-"""Matches an address in brackets or a name, with or without a port. The last group takes all other
-text, such as an IPv6 address without brackets.
-"""
 _HOW = Text("write one host per line, for example img.example.com, img.example.com:8443 or a URL")
 
 
@@ -202,34 +196,3 @@ def _lines(file: str) -> Iterator[tuple[int, str]]:
         raise ConfigError(Text("{path} {problem}", path=file, problem=problem)) from error
     except UnicodeDecodeError:
         raise ConfigError(Text("{path} is not UTF-8 text", path=file), hint=_HOW) from None
-
-
-def host_of(text: str, port: int) -> Host:
-    """Return the host that a name, an address or a URL means; `port` is the default port. Raise
-    `ConfigError` for other text and for a wildcard.
-    """
-    authority = re.split(r"[/?#]", _SCHEME.sub("", text.strip(), count=1))[0]
-    match = _HOST.fullmatch(authority.rpartition("@")[2])
-    bracketed, name, own_port, other = match.groups() if match else (None,) * 4
-    host, quoted = bracketed or name or other or "", repr(text)
-    if own_port is not None:
-        if not re.fullmatch(r"[0-9]{1,5}", own_port) or not 1 <= int(own_port) <= 65535:  # noqa: PLR2004 - RFC 9293: ports have 16 bits
-            message = Text("{host} has no port between 1 and 65535", host=quoted)
-            raise ConfigError(message, hint=Text("write the host like img.example.com:8443"))
-        port = int(own_port)
-    if is_address(host):
-        return Host(str(ipaddress.ip_address(host)), port)
-    if ":" in host:
-        hint = Text("write an IPv6 address in brackets: [2001:db8::1] or [2001:db8::1]:8443")
-        raise ConfigError(Text("{host} is not a host", host=quoted), hint=hint)
-    try:
-        domain = normalise(host)
-    except ConfigError as error:
-        hint = Text("write a host like img.example.com, img.example.com:8443, or a URL")
-        raise ConfigError(error.message.filled(name=quoted), hint=hint) from None
-    if is_wildcard(domain):
-        example = Text(
-            "name one of these hosts, for example {host}", host=domain.replace("*", "www", 1)
-        )
-        raise ConfigError(Text("{name} stands for many hosts", name=domain), hint=example)
-    return Host(domain, port)

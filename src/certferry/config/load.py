@@ -367,9 +367,20 @@ def as_far_as_read(
             root.table("console"), paths, [desired.lineage for desired in certificates]
         ),
         transparency=transparency,
+        watches=_watches(root, paths),
     )
     root.done()
     return settings, collected
+
+
+def _watches(root: TomlTable, paths: Paths) -> tuple[model.Watch, ...]:
+    """Read every `[[watch]]`. Without any, import nothing."""
+    listed = list(root.tables("watch"))
+    if not listed:
+        return ()
+    from certferry.config.watch import read_watches
+
+    return read_watches(listed, paths)
 
 
 def _with_keys(

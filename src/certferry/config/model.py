@@ -19,6 +19,7 @@ from certferry.core.assessment.notices import Topic
 from certferry.core.assessment.transparency import ExpectedCertificate
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired import certificate as desired
+from certferry.core.network import Host
 from certferry.ports.adapter import Variable
 
 
@@ -185,6 +186,19 @@ class TransparencySettings(Struct, frozen=True):
     expected: tuple[ExpectedCertificate, ...] = ()
 
 
+class Watch(Struct, frozen=True):
+    """A `[[watch]]`: hosts that runs look at, whichever client renews their certificates."""
+
+    #: The name for operators.
+    name: str
+    #: The hosts. No host stands in two tables.
+    hosts: tuple[Host, ...]
+    #: The time left below which a certificate is trouble.
+    expiring: timedelta
+    #: The roots to trust; `None`: those of `[verify]`.
+    ca_bundle: Path | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class AccountTable:
     """An account's table in the file. The table may hold secrets, so `values` is never printed."""
@@ -332,6 +346,8 @@ class Settings:
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
     #: The look at public logs, `[ct]`.
     transparency: TransparencySettings = field(default_factory=TransparencySettings)
+    #: The watched hosts, `[[watch]]`.
+    watches: tuple[Watch, ...] = ()
 
 
 class UsualAccount(Struct, frozen=True):

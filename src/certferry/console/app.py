@@ -28,6 +28,7 @@ from certferry.console import (
     overview,
     plan,
     runs,
+    watched,
 )
 from certferry.console.guard import AccessGuard
 from certferry.console.refusals import PageRefused, refusal
@@ -63,6 +64,7 @@ ROUTES: Sequence[BaseRoute] = (
     *overview.ROUTES,
     *causes.ROUTES,
     *certificates.ROUTES,
+    *watched.ROUTES,
     *plan.ROUTES,
     *runs.ROUTES,
     *api.ROUTES,

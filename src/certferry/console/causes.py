@@ -285,11 +285,15 @@ def _subject(cause: Cause) -> Text | None:
     about = cause.subject
     if about.lineage:
         return concern_subject(Concern(cause.problem, about))
+    if cause.watched:
+        return Text("{names}", names=first_of(cause.watched, MOST_NAMED))
     name = about.channel or about.target or about.host
     return verbatim(name) if name else None
 
 
 def _page(about: Subject, settings: Settings) -> str:
+    if about.watch:
+        return "/watched"
     if about.lineage:
         return page_of_certificate(about.lineage)
     if about.channel:
@@ -307,6 +311,8 @@ def _reach(cause: Cause) -> Text | None:
         counted.append(certificate_count(certificates))
     if domains > 1:
         counted.append(Text("{count} domains", count=domains))
+    if len(cause.watched) > 1:
+        counted.append(Text("{count} watched hosts", count=len(cause.watched)))
     return Text("{counted}", counted=counted) if counted else None
 
 
@@ -325,6 +331,8 @@ def _usual_fix(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot) -> F
     cause, a test message, or a page about the subject. Return `None` if there is none of these.
     """
     about = cause.subject
+    if about.watch:
+        return Fix(Text("Watched hosts"), "/watched")
     if run is not None:
         return _sync(run)
     if about.channel in stored.settings.channels:

@@ -27,6 +27,7 @@ from certferry.console.runs import RunRow, row_of
 from certferry.console.site import render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
 from certferry.console.surveying import Unmanaged
+from certferry.console.watched import drawn_in
 from certferry.core.assessment.agenda import Agenda, Coming, Day, Milestone, OverallVerdict
 from certferry.core.certificates.certificate import first_of
 from certferry.core.observed.records import LastRun
@@ -183,7 +184,7 @@ def view_of(
         days=tuple(shown_day(day) for day in agenda.days),
         after=shown_day(agenda.after),
         listed=listed,
-        picture=picture_of(listed.lives, stored.at, stored.deployed),
+        picture=picture_of(listed.lives, stored.at, stored.deployed, drawn_in(stored, state)),
         next_run=next_run,
         last_runs=[
             (host, ended.get(host), row_of(newest[host]) if host in newest else None)

@@ -7,13 +7,16 @@ Positions and widths on the scale are percentages of the scale's width.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from certferry.core.assessment.agenda import Life
+from certferry.core.assessment.watching import is_trouble
 from certferry.core.certificates.lineage import Version
+from certferry.core.observed.watched_hosts import WatchedHost
+from certferry.errors import Severity
 from certferry.values import replace
 
 PAST, FUTURE = timedelta(days=120), timedelta(days=200)
@@ -73,6 +76,19 @@ class Bar(Struct, frozen=True):
     is_unseen: bool = False
 
 
+class WatchedBar(Struct, frozen=True):
+    """The bar of the certificate that a watched host presents."""
+
+    #: The facts behind the bar.
+    look: WatchedHost
+    #: The certificate, from issue to expiry.
+    used: Stretch
+    #: The part of `used` before now.
+    passed: Stretch
+    #: The severity of the trouble; `OK` without trouble.
+    severity: Severity
+
+
 class Picture(Struct, frozen=True):
     """The bars of certificates, in the order of the given lives."""
 
@@ -82,25 +98,34 @@ class Picture(Struct, frozen=True):
     ticks: tuple[Tick, ...]
     #: The position of the current time.
     now: float
+    #: The bars of watched hosts, below the others.
+    watched: tuple[WatchedBar, ...] = ()
 
 
 def picture_of(
-    lives: Sequence[Life], now: datetime, deployed: Collection[str] = ()
+    lives: Sequence[Life],
+    now: datetime,
+    deployed: Collection[str] = (),
+    watched: Sequence[WatchedHost] = (),
 ) -> Picture | None:
     """Return the picture of the lives that have a certificate; `None` if there are none.
     `deployed` are the lineages with domains, of which a run should know the certificate in use.
+    `watched` are the looks at watched hosts to draw below.
     """
     drawn = [life for life in lives if life.until is not None]
     if not drawn:
         return None
     ours = [version.certificate for life in drawn for version in _versions(life)]
+    ends = [look.not_after for look in watched if look.not_after is not None]
+    begins = [look.not_before for look in watched if look.not_before is not None]
     scale = _Scale(
-        max(now - PAST, min([now, *(one.not_before for one in ours)])),
+        max(now - PAST, min([now, *begins, *(one.not_before for one in ours)])),
         min(
             now + FUTURE,
             max(
                 [
                     now + _DAY,
+                    *ends,
                     *(one.not_after for one in ours),
                     *(life.until or now for life in drawn),
                 ]
@@ -114,7 +139,8 @@ def picture_of(
         )
         for life in drawn
     )
-    return Picture(bars, tuple(_ticks(scale)), scale.at(now))
+    below = tuple(_watched_bars(watched, scale, now))
+    return Picture(bars, tuple(_ticks(scale)), scale.at(now), below)
 
 
 def _versions(life: Life) -> Iterator[Version]:
@@ -157,6 +183,21 @@ def _bar(life: Life, scale: _Scale, now: datetime) -> Bar:
         renewal=scale.mark(life.renew_at),
         upload=scale.mark(life.upload_until),
     )
+
+
+def _watched_bars(
+    looks: Iterable[WatchedHost], scale: _Scale, now: datetime
+) -> Iterator[WatchedBar]:
+    """Yield a bar for each look that found a certificate."""
+    for look in looks:
+        end = look.not_after
+        if end is None:
+            continue
+        begin = scale.begin if look.not_before is None else look.not_before
+        passed = scale.span(begin, min(max(now, begin), end))
+        is_troubled = look.problem is not None and is_trouble(look)
+        severity = look.problem.severity if look.problem and is_troubled else Severity.OK
+        yield WatchedBar(look, scale.span(begin, end), passed, severity)
 
 
 def _ticks(scale: _Scale) -> Iterator[Tick]:

@@ -23,6 +23,7 @@ from certferry.console.discover import surveys_of
 from certferry.console.listening import ServedCertificate, listening
 from certferry.console.server import HttpServer
 from certferry.console.site import Site, Starter
+from certferry.console.watching import Looks
 from certferry.core.observed.stored_runs import RunKind, RunSource
 from certferry.core.schedule import MISSED, last_scheduled, moments_of
 from certferry.errors import CertferryError
@@ -160,6 +161,7 @@ class Process:
             lambda: self.workspace, self._runner, console.prefix, console.is_https, has_schedule
         )
         self._surveys = surveys_of(self.site)
+        self._looks = Looks(lambda: self.workspace, lambda: bool(self.site.running.latest()), now)
         self._systemd = Systemd(environ)
 
     def stop(self) -> None:
@@ -178,6 +180,7 @@ class Process:
         works: list[Callable[[], None]] = [
             self._keep_certificate,
             partial(self._surveys.keep, self._ending),
+            partial(self._looks.keep, self._ending),
         ]
         if self._has_schedule:
             schedule = Schedule(lambda: self.workspace, self._runner)

@@ -268,6 +268,7 @@ def render(
     - `link("/path")`, `here(place=…)`, `asset("name")`
     - `visitor`, `language`, `languages`, `path`
     - `wrong_file`: see `Site.unread`
+    - `is_watching`: whether the file has a `[[watch]]`, so the navigation names the page
     - `in_progress()`: the runs in progress; none without a visitor, and on a page that reports a
       failure, because the state may have failed; `most_running`: how many of them to show
     - `trouble`: the number of causes of trouble, for the title
@@ -338,6 +339,7 @@ def render(
             path=path,
             here=here,
             wrong_file=site.unread,
+            is_watching=visitor is not None and bool(site.workspace().settings.watches),
             in_progress=site.running.latest if visitor and status < _FAILURE else tuple,
             most_running=SHOWN_RUNS,
             **{"trouble": site.troubles if visitor else 0, **view},

@@ -36,6 +36,7 @@ from certferry.errors import Reported, StateError, StateForeign
 from certferry.ports.access_store import AccessStore
 from certferry.ports.log_store import LogStore
 from certferry.ports.run_store import RunStore
+from certferry.ports.watch_store import WatchStore
 
 T = TypeVar("T")
 
@@ -520,6 +521,7 @@ class StateStore(
     DeclarationStore,
     HostStore,
     LogStore,
+    WatchStore,
     RunStore,
     AccessStore,
     Protocol,

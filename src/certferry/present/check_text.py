@@ -233,6 +233,10 @@ _HELP = {
     ),
     "certferry_domain_served": "Whether the domain had its certificate at the last look.",
     "certferry_domain_served_info": "Which certificate the domain was last seen to have.",
+    "certferry_watched_in_order": "Whether the watched host was in order at the last look.",
+    "certferry_watched_not_after_timestamp_seconds": (
+        "When the first certificate at the watched host ends."
+    ),
     "certferry_last_run_timestamp_seconds": "When the last run ended.",
     "certferry_last_success_timestamp_seconds": "When the last run ended in which nothing failed.",
     "certferry_causes": "The causes of trouble, by code and severity.",
@@ -259,6 +263,7 @@ def metrics(
     families: list[_Samples] = [
         *_of_certificates(expected, recorded),
         *_of_domains(names, recorded),
+        *_of_watched(recorded),
         *map(_moment, of_runs),
         _of_causes(causes),
         [({"action": action, "outcome": end}, n) for (action, end), n in sorted(steps.items())],
@@ -316,6 +321,17 @@ def _of_domains(names: Collection[str], recorded: health.Recorded) -> tuple[_Sam
         if sighting.fingerprint is not None:
             info.append(({**labels, "fingerprint_sha256": sighting.fingerprint}, 1))
     return served, info
+
+
+def _of_watched(recorded: health.Recorded) -> tuple[_Samples, _Samples]:
+    valid: _Samples = []
+    end: _Samples = []
+    for look in recorded.watching.looks if recorded.watching is not None else ():
+        labels = {"domain": str(look.host), "watch": look.watch}
+        valid.append((labels, int(look.problem is None)))
+        if look.not_after is not None:
+            end.append((labels, _at(look.not_after)))
+    return valid, end
 
 
 def _moment(moment: datetime | None) -> _Samples:

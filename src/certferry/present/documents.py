@@ -25,7 +25,6 @@ from certferry.core.observed.stored_runs import RunEvent, RunReport, StoredRun
 from certferry.core.planning import plan as planned
 from certferry.core.planning import report as reported
 from certferry.core.planning.digest import digest_of_plans
-from certferry.core.planning.report import Undeclared
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
 from certferry.errors import Problem, Severity, TargetStuck
@@ -226,6 +225,7 @@ def of_cause(cause: Cause) -> Document:
         "deadline": moment(cause.deadline),
         "certificates": list(cause.lineages),
         "places": [{"target": target, "domain": domain} for target, domain in cause.places],
+        **({"watched": list(cause.watched)} if cause.watched else {}),
     }
 
 
@@ -245,7 +245,7 @@ def problem_or_none(problem: Problem | None) -> Document | None:
     return None if problem is None else of_problem(problem)
 
 
-def of_undeclared(undeclared: Undeclared) -> Document:
+def of_undeclared(undeclared: reported.Undeclared) -> Document:
     """Return a certificate that the configuration file no longer declares."""
     return {
         "name": undeclared.lineage,
@@ -256,9 +256,7 @@ def of_undeclared(undeclared: Undeclared) -> Document:
 
 
 def of_plans(plans: Sequence[planned.Plan]) -> Document:
-    """Return the document of `plan`. `changes` counts the steps that change something
-    (`Plan.pending`).
-    """
+    """Return the document of `plan`. `changes` counts the steps in `Plan.pending`."""
     return {
         "changes": sum(len(plan.pending) for plan in plans),
         "digest": digest_of_plans(plans),
@@ -407,6 +405,8 @@ def of_statuses(
     causes: Iterable[Cause] = (),
 ) -> Document:
     """Return the document of `status --json`. See `are_in_order` for the meaning of `ok`."""
+    from certferry.present import watch_text
+
     last = recorded.last_run
     return {
         "ok": are_in_order(statuses, recorded),
@@ -423,6 +423,7 @@ def of_statuses(
         ],
         "undeclared": [of_undeclared(certificate) for certificate in recorded.undeclared],
         "causes": [of_cause(cause) for cause in causes],
+        **watch_text.document(recorded),
         "certificates": [_lineage_status(status) for status in statuses],
         **({"channels": of_channels(channels)} if channels else {}),
     }

@@ -137,7 +137,7 @@ def subject_of(subject: noticed.Subject) -> Text:
         place = of_lineage(subject.lineage, subject.target, subject.domain)
         return on_host(place, subject.host)
     if subject.domain:
-        return verbatim(subject.domain)  # a domain whose certificates public logs show
+        return verbatim(subject.domain)  # of public logs, or a watched host
     return Text("host {host}", host=subject.host) if subject.host else Text("the whole run")
 
 
@@ -156,7 +156,7 @@ def _lines(group: Sequence[Notification], services: Mapping[str, Text]) -> Itera
     if is_again:
         yield Text("since {moment}", moment=begun.since)
     deadlines = [notice.deadline for notice in notices if notice.deadline is not None]
-    if deadlines and topic is noticed.Topic.TROUBLE:
+    if deadlines and topic is noticed.Topic.TROUBLE and not notices[0].subject.watch:
         of_one = Text("the old certificate is valid until {moment}", moment=min(deadlines))
         of_several = Text("the first deadline is {moment}", moment=min(deadlines))
         yield of_several if len(notices) > 1 else of_one

@@ -114,29 +114,29 @@ def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voic
 
 
 def concern_subject(concern: Concern) -> Text:
-    """Name a concern's subject: a certificate, perhaps with target and domain, a channel, a host,
-    or else certferry itself.
-    """
+    """Name a concern's subject: a place of a certificate, a channel, a host, or else certferry."""
     about = concern.subject
     if about.lineage:
         return on_host(of_lineage(about.lineage, about.target, about.domain), about.host)
-    return verbatim(about.channel or about.host or "certferry")
+    host = about.domain if about.watch else about.host
+    return verbatim(about.channel or host or "certferry")
 
 
 def concern_in_words(concern: Concern) -> Text:
     """Return the subject of a concern and the problem's message, in one sentence."""
-    message = concern.problem.message
-    return Text("{subject}: {message}", subject=concern_subject(concern), message=message)
+    subject, message = concern_subject(concern), concern.problem.message
+    return Text("{subject}: {message}", subject=subject, message=message)
 
 
 def cause_in_words(cause: Cause) -> Text:
     """Return the subject of a cause and the message of its first concern, in one sentence. The
-    subject is a certificate, a channel, an account, a host, or else certferry itself.
+    subject is a certificate, watched hosts, a channel, an account, a host, or certferry itself.
     """
     first, about = cause.concerns[0], cause.subject
     if about.lineage:
         return concern_in_words(first)
-    subject = about.channel or about.target or about.host or "certferry"
+    hosts = first_of(cause.watched, MOST_NAMED)
+    subject = hosts or about.channel or about.target or about.host or "certferry"
     return Text("{subject}: {message}", subject=subject, message=first.problem.message)
 
 

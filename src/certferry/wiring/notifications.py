@@ -31,9 +31,9 @@ from certferry.reconcile.run import Change, Run, host_in_notices, others_of
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.clock import now
+from certferry.wiring.looks import with_current_looks
 from certferry.wiring.recorded import change_notices
 from certferry.wiring.state import may_be_there
-from certferry.wiring.transparency import with_current_alarms
 
 if TYPE_CHECKING:
     from certferry.adapters.files.stamp import Stamp
@@ -130,14 +130,14 @@ class RunNotifications:
         names = [*self.settings.channels, *self.settings.monitoring.names]
 
         others, moment = others_of(state), state.now()
-        host, with_logs = host_in_notices(state), with_current_alarms(self.settings, state)
+        host, with_looks = host_in_notices(state), with_current_looks(self.settings, state)
 
         def change(before: notices.Notices) -> notices.Notices:
             current = notices.without_channels(before, names, host)
             after = notices.noticed(
                 report, current, moment, versions=versions, declared=declared, host=host
             )
-            return with_logs(with_away(after, others, moment))
+            return with_looks(with_away(after, others, moment))
 
         return change
 
@@ -166,6 +166,12 @@ class RunNotifications:
         )
         if notified.problem is not None:
             self.notify_unremembered(error)
+
+    def notify_of_looks(self) -> None:
+        """Notify of the trouble that the last looks at watched hosts and public logs found or saw
+        ended. Errors are left to the next run.
+        """
+        self._notify(lambda state: with_current_looks(self.settings, state))
 
     def notify_unremembered(self, error: errors.CertferryError) -> None:
         """Notify of trouble that cannot be stored in the state. A stamp file limits the messages to

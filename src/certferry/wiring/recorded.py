@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from certferry.adapters.state.columns import UNREADABLE
 from certferry.config.model import AccountTable, Settings
@@ -36,7 +36,10 @@ from certferry.reconcile.run import Change
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.adapters import installed
-from certferry.wiring.transparency import with_current_alarms
+from certferry.wiring.looks import with_current_looks
+
+if TYPE_CHECKING:
+    from certferry.core.assessment.watching import Watching
 
 T = TypeVar("T")
 
@@ -227,14 +230,26 @@ def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorde
     )
     notices = tuple(records.notices)
     with suppress(StateError):  # the key is missing: `problem` says so, and the notices stay
-        notices = with_current_alarms(settings, state, records.versions)(notices)
+        notices = with_current_looks(settings, state, records.versions)(notices)
     return replace(
         records,
         notices=notices,
+        watching=_watching(settings, state),
         problem=problem,
         undeclared=undeclared(settings, state, moment),
         sources_elsewhere=elsewhere,
     )
+
+
+def _watching(settings: Settings, state: StateStore) -> Watching | None:
+    """Return the watched hosts; `None` if the file watches none, or if only some certificates were
+    chosen.
+    """
+    if not settings.watches or settings.certificates != settings.declared:
+        return None
+    from certferry.wiring.watching import shown
+
+    return shown(settings, state)
 
 
 def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:

@@ -32,11 +32,11 @@ from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.accounts import forget_refusals
 from certferry.wiring.authorities import finish_revocations, rehearsal_issuer, rehearsing
+from certferry.wiring.looks import looking_around
 from certferry.wiring.notifications import salvaged
 from certferry.wiring.recorded import lost_state, undeclared, with_undeclared
 from certferry.wiring.run_row import RunOptions, RunWriter, with_hint
 from certferry.wiring.selection import must_be_renewed_here, must_declare, select, the_one_meant
-from certferry.wiring.transparency import look_at_logs
 from certferry.wiring.workspace import Workspace, who_runs
 
 ENDING = timedelta(seconds=9)
@@ -138,13 +138,13 @@ class RunInProgress:
         if options.source is stored_runs.RunSource.HOOK:
             return self._engine().sync(settings.certificates, options.wait_limit)
         must_declare(settings)
-        if options.source is stored_runs.RunSource.SCHEDULE:
-            retrying = ScheduledRun(self._engine, self.run.pause, options.wait_limit)
-            report = retrying.sync(settings.certificates, renew=self._renews)
-        else:
-            engine = self._engine(confirmed)
-            report = engine.sync(settings.certificates, options.wait_limit, renew=self._renews)
-        look_at_logs(settings, self.workspace.state, self.run, is_whole=options.is_whole)
+        with looking_around(self.workspace, self.run, is_whole=options.is_whole):
+            if options.source is stored_runs.RunSource.SCHEDULE:
+                retrying = ScheduledRun(self._engine, self.run.pause, options.wait_limit)
+                report = retrying.sync(settings.certificates, renew=self._renews)
+            else:
+                engine = self._engine(confirmed)
+                report = engine.sync(settings.certificates, options.wait_limit, renew=self._renews)
         return with_undeclared(report, settings, self.workspace.state)
 
     @property

@@ -18,6 +18,7 @@ from certferry.core.observed.stored_runs import (
     RunState,
     StoredRun,
 )
+from certferry.core.observed.watched_hosts import WatchedHost
 from certferry.core.planning.limits import Allowance, Hold, Limits, PlannedOrder
 from certferry.errors import Problem
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
@@ -29,6 +30,21 @@ from tests.adapters.state.child_program import NOW
 WATCHED = WatchedDomain("example.com", NOW, "17", NOW, NOW, NOW, NOW, Text("{one}", one="一"), 3)
 FOUND = FoundCertificate("example.com", LoggedCertificate("17", ("shop.example.com",)), NOW)
 LIMITS = Limits(*[Allowance(1, timedelta(days=1))] * 4)
+
+LOOK = WatchedHost(
+    "www.example.com",
+    443,
+    "web-1",
+    "shop",
+    NOW,
+    NOW,
+    Problem("ends_soon", Text("the certificate ends at {end}", end=NOW), Text("renew")),
+    addresses=2,
+    fingerprint="ab" * 32,
+    issuer="Harbour CA",
+    not_before=NOW,
+    not_after=NOW,
+)
 
 
 def store_everything(store: StateStore) -> None:
@@ -61,6 +77,7 @@ def store_everything(store: StateStore) -> None:
     channel_state = ChannelState((SentNotice(*notice.key, NOW, NOW),), (NOW,))
     store.update_channel("ops", lambda *_: (channel_state, None))
     store.save_look(None, WATCHED, [FOUND])
+    store.save_looks([replace(LOOK, by=store.host)], {LOOK.host}, NOW)
     store.update_account_note("qiniu", "way", lambda _: "https")
     store.save_run(NOW, succeeded=True)
     store.append_history(HistoryEntry(NOW, "img", "issued", "root", {"fingerprint": "ab"}))

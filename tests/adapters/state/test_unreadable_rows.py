@@ -58,6 +58,9 @@ PARSED = {
     "told": ["at", "since", "topic"],
     "upload": ["in_use_until", "uploaded_at"],
     "watched_domain": ["again_at", "baseline_at", "looked_at", "problem", "since", "tried_at"],
+    "watched_host": [
+        *("hint", "looked_at", "message", "not_after", "not_before", "severity", "since"),
+    ],
 }
 """The columns with moments, names, words and sentences, except columns under a proof."""
 

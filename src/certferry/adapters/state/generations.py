@@ -97,6 +97,7 @@ MAY_BE_LOST = frozenset(
         "sighting",
         "told",
         "watched_domain",
+        "watched_host",
     ]
 )
 """Tables that may lose changes. The loss costs a few requests, a line of history, or a repeated

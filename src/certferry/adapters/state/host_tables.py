@@ -35,7 +35,9 @@ _WITH_LAST_RUNS = (
     " FROM host LEFT JOIN last_run ON last_run.host = host.name ORDER BY host.name"
 )
 _DECLARES = "SELECT host, COUNT(*) AS declares FROM host_declaration GROUP BY host"
-_OF_A_HOST = "rollout sighting account_note last_run begun_run host_declaration notice told run"
+_OF_A_HOST = (
+    "rollout sighting account_note last_run begun_run host_declaration notice told run watched_host"
+)
 """Tables with rows that belong to one host. These rows are deleted with the host."""
 
 

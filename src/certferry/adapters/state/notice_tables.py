@@ -21,7 +21,7 @@ from certferry.ports.state import Edit
 
 T = TypeVar("T")
 
-_SUBJECT = ("topic", "lineage", "target", "domain", "channel", "host", "logged")
+_SUBJECT = ("topic", "lineage", "target", "domain", "channel", "host", "logged", "watch")
 _IN_ORDER = f"ORDER BY {', '.join(_SUBJECT)}"
 _TOPIC = columns.Column(from_value=lambda value: columns.read_as(notice_rules.Topic, value))
 

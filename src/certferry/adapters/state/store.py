@@ -25,6 +25,7 @@ from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.structure import differences
 from certferry.adapters.state.unreadable import unreadable_rows
 from certferry.adapters.state.version_tables import VersionTables
+from certferry.adapters.state.watch_tables import WatchTables
 from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
@@ -44,6 +45,7 @@ class SqlState(
     DeclarationTables,
     HostTables,
     LogTables,
+    WatchTables,
     RunTables,
     AccessTables,
 ):

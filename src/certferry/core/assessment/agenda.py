@@ -8,12 +8,13 @@ Concerns come from `health.checkup`, as in `certferry check`. Moments of renewal
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct
 
+from certferry.core.assessment.causes import key_of
 from certferry.core.assessment.health import (
     RUN_WITHIN,
     Checkup,
@@ -166,7 +167,7 @@ class OverallVerdict(Struct, frozen=True):
     troubled: int
     #: The number of certificates missing at a place, without a concern (`Life.is_pending`).
     pending: int
-    #: The number of concerns about no declared certificate, such as a run, a channel or a host.
+    #: The number of causes that touch no declared certificate, such as a run, a channel or a host.
     others: int
     #: The first renewal; without a renewal, the first other milestone.
     next: Coming | None = None
@@ -318,9 +319,17 @@ def _verdict(judged: Checkup, lives: Sequence[Life], coming: Sequence[Coming]) -
         certificates=judged.certificates,
         troubled=sum(bool(life.concerns) for life in lives),
         pending=sum(life.is_pending for life in lives),
-        others=sum(concern.subject.lineage not in declared for concern in judged.concerns),
+        others=len(_causes_of_others(judged, declared)),
         next=next(renewals, None) or next(iter(coming), None),
     )
+
+
+def _causes_of_others(judged: Checkup, declared: Collection[str]) -> set[tuple[object, ...]]:
+    """Return the keys of the causes that touch no declared certificate: several watched hosts may
+    share a cause.
+    """
+    others = (concern for concern in judged.concerns if concern.subject.lineage not in declared)
+    return {key_of(concern) for concern in others}
 
 
 def _days(coming: Sequence[Coming], now: datetime) -> Iterator[Day]:

@@ -117,6 +117,11 @@ class Cause(Struct, frozen=True):
         return tuple(dict.fromkeys(places))
 
     @property
+    def watched(self) -> tuple[str, ...]:
+        """The watched hosts (`[[watch]]`) touched by the cause."""
+        return tuple(about.domain for about in self._subjects if about.watch)
+
+    @property
     def _subjects(self) -> Iterator[Subject]:
         return (concern.subject for concern in _first_to_end(self.everything))
 
@@ -265,7 +270,7 @@ def key_of(concern: Concern) -> Key:
     is_dark = concern.serves_nothing and problem.code in _CHAIN
     words = None if is_of_account else _shared_words(message, (about.lineage, about.domain))
     target = "" if problem.code in _OF_STATE else about.target
-    return (problem.code, target, about.host, about.channel, words, is_dark)
+    return (problem.code, target, about.host, about.channel, about.watch, words, is_dark)
 
 
 def _shared_words(message: Text, own: Collection[str]) -> Hashable:

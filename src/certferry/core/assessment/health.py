@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -31,6 +32,9 @@ from certferry.errors import (
 )
 from certferry.text import Text
 from certferry.values import replace
+
+if TYPE_CHECKING:
+    from certferry.core.assessment.watching import Watching
 
 WARNING_SHARE, CRITICAL_SHARE = 6, 12
 """A certificate's end is a warning with 1/`WARNING_SHARE` of the lifetime left, and critical with
@@ -97,6 +101,8 @@ class Recorded(Struct, frozen=True):
     undeclared: tuple[Undeclared, ...] = ()  #: Stored certificates that the file lacks.
     #: Lineages with files of another client, if the files are on another host.
     sources_elsewhere: frozenset[str] = frozenset()
+    #: The watched hosts (`[[watch]]`); `None` if none are watched.
+    watching: Watching | None = None
     #: When this host's last run began, if no run of the host has ever ended.
     begun_at: datetime | None = None
 
@@ -113,10 +119,14 @@ class Recorded(Struct, frozen=True):
     @property
     def troubles_of_runs(self) -> tuple[Notice, ...]:
         """The troubles that concern no certificate (of runs, hosts, the heartbeat and the metrics),
-        except those of channels that refuse messages.
+        except those of channels that refuse messages, and of watched hosts.
         """
         of_runs = (notice for notice in self.troubles.values() if not notice.subject.lineage)
-        return tuple(notice for notice in of_runs if notice.problem.code != REFUSED)
+        return tuple(
+            notice
+            for notice in of_runs
+            if notice.problem.code != REFUSED and not notice.subject.watch
+        )
 
 
 class Concern(Struct, frozen=True):
@@ -497,9 +507,11 @@ def _warning(
 
 def _left_by_runs(notice: Notice, code: str, *, serves_nothing: bool = False) -> Concern:
     """Return trouble left by a run; usually as a warning, because the next run may end the trouble.
-    `UNTIL_CORRECTED`, and trouble at a place that serves nothing, are errors.
+    `UNTIL_CORRECTED`, trouble at a place that serves nothing, and errors of a watched host, which
+    no run ends, are errors.
     """
-    is_error = serves_nothing or code in UNTIL_CORRECTED
+    is_of_host = bool(notice.subject.watch) and notice.problem.is_error
+    is_error = serves_nothing or is_of_host or code in UNTIL_CORRECTED
     severity = Severity.ERROR if is_error else Severity.WARNING
     left = replace(notice.problem, code=code, severity=severity, since=notice.since)
     return Concern(left, notice.subject, notice.deadline, serves_nothing)

@@ -57,6 +57,9 @@ class Subject(Struct, frozen=True, order=True):
     #: The identity of a certificate in public logs (`core.observed.public_logs`). `domain` is then
     #: the registered domain.
     logged: str = ""
+    #: The name of the `[[watch]]`, if the subject is a watched host. `domain` is then the host,
+    #: with the port if it is not 443.
+    watch: str = ""
 
 
 OF_ALL = Subject()

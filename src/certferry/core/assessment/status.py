@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -494,12 +494,14 @@ def _failure(
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
-def are_in_order(statuses: Iterable[LineageStatus], recorded: Recorded) -> bool:
-    """Return whether something is declared, no status has the severity of an error, and the state
-    is usable.
+def are_in_order(statuses: Sequence[LineageStatus], recorded: Recorded) -> bool:
+    """Return whether something is declared, no status and no watched host has the severity of an
+    error, and the state is usable.
     """
     severities = [status.severity for status in statuses]
-    return recorded.problem is None and bool(severities) and Severity.ERROR not in severities
+    if recorded.watching is not None:
+        severities += (look.problem.severity for look in recorded.watching.looks if look.problem)
+    return recorded.problem is None and bool(statuses) and Severity.ERROR not in severities
 
 
 def most_needed_first(statuses: Iterable[LineageStatus]) -> list[LineageStatus]:

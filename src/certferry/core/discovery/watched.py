@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -11,8 +11,10 @@ from msgspec import Struct
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.network import Host
 from certferry.core.observed.observation import Served
+from certferry.core.observed.watched_hosts import WatchedHost
 from certferry.errors import Problem, Severity
 from certferry.text import Text
+from certferry.values import replace
 
 SOON = timedelta(days=7)
 """If addresses serve different certificates, and a certificate other than the newest ends within
@@ -85,6 +87,106 @@ def judged(
         *_chains(groups),
     )
     return HostObservation(host, tuple(served), problems)
+
+
+def in_short(look: HostObservation, watch: str, by: str, at: datetime) -> WatchedHost:
+    """Return the result of a look for the state. `watch` is the name of the `[[watch]]`, `by` the
+    certferry host that looked, and `at` the moment of the look.
+    """
+    counted = within_reach(look.served)
+    first = min(
+        (address for address in counted if address.fingerprint is not None),
+        key=lambda address: address.not_after or _NEVER,
+        default=None,
+    )
+    leaf = first.chain[0] if first is not None and first.chain else None
+    worst, *others = [*problems_of(look), None]
+    return WatchedHost(
+        look.host.name,
+        look.host.port,
+        by,
+        watch,
+        looked_at=at,
+        since=at,
+        problem=worst,
+        more=len(others[:-1]),
+        addresses=sum(bool(address.address) for address in counted),
+        valid=sum(address.valid for address in counted),
+        fingerprint=None if first is None else first.fingerprint,
+        issuer="" if leaf is None else leaf.issuer,
+        not_before=None if leaf is None else leaf.not_before,
+        not_after=None if first is None else first.not_after,
+        is_silent=any(address.silent for address in counted),
+    )
+
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def problems_of(look: HostObservation) -> tuple[Problem, ...]:
+    """Return all problems of a look, the worst first: those of addresses `within_reach`, then those
+    found by comparing the addresses. Addresses with the same problem share an entry.
+
+    The sentences name moments in place of the time left, so they stay true until the next look.
+    """
+    counted = within_reach(look.served)
+    by_code = defaultdict[str, list[Served]](list)
+    first: dict[str, Problem] = {}
+    for address in counted:
+        if address.problem is not None and not address.valid:
+            by_code[address.problem.code].append(address)
+            first.setdefault(address.problem.code, address.problem)
+    found = [_shared(first[code], group, len(counted)) for code, group in by_code.items()]
+    by_address = {address.address: address for address in look.served}
+    for one in look.problems:
+        addresses = [by_address[name] for name in one.addresses if name in by_address]
+        found.append(_lasting(one.problem, addresses))
+    return tuple(sorted(found, key=lambda problem: -problem.severity.rank))
+
+
+def _shared(problem: Problem, group: Sequence[Served], count: int) -> Problem:
+    """Return the problem that `group`, some of `count` addresses, have in common."""
+    problem = _lasting(problem, group)
+    if len(group) == count:
+        return problem
+    some = Text("{count} of {all} addresses: {problem}")
+    message = some.filled(count=len(group), all=count, problem=problem.message)
+    return replace(problem, message=message)
+
+
+def _lasting(problem: Problem, addresses: Iterable[Served]) -> Problem:
+    """Return a problem of some addresses for the state: with the first end of a certificate in
+    place of the time left or gone by, and with a hint about hosts of `[[watch]]`.
+    """
+    problem = replace(problem, code=str(problem.code), hint=_HINTS.get(problem.code, problem.hint))
+    ends = [address.not_after for address in addresses if address.not_after is not None]
+    if not ends or problem.code not in {EdgeProblemCode.EXPIRED, EdgeProblemCode.ENDS_SOON}:
+        return problem
+    before, end = problem.message, min(ends)
+    message = Text("the certificate ends at {end}", end=end)
+    if problem.code == EdgeProblemCode.EXPIRED:
+        message = Text("the certificate expired at {end}", end=end)
+    elif "{all}" in before.template:
+        message = Text("{count} of {all} addresses serve a certificate that ends at {end}")
+        message = message.filled(count=before.values["count"], all=before.values["all"], end=end)
+    return replace(problem, message=message)
+
+
+_BY_THE_CLIENT = Text(
+    "have the client that made the certificate renew it, and load the new certificate at the host"
+)
+_HINTS: Mapping[str, Text] = {
+    EdgeProblemCode.EXPIRED: _BY_THE_CLIENT,
+    EdgeProblemCode.ENDS_SOON: _BY_THE_CLIENT,
+    EdgeProblemCode.UNTRUSTED_ISSUER: Text(
+        "browsers trust no staging or private CA; for an intended private CA, set `ca_bundle` under"
+        " [[watch]] to its root"
+    ),
+    EdgeProblemCode.NO_TLS: Text(
+        "write the port of TLS after the name, as in img.example.com:8443"
+    ),
+}
+"""The hints that differ from those of `certferry watch`, by the problem's code."""
 
 
 def _ending(

@@ -46,6 +46,7 @@ from certferry_sandbox.testing.contracts.state_issuance import (
     make_order,
 )
 from certferry_sandbox.testing.contracts.state_logs import LogsContract
+from certferry_sandbox.testing.contracts.state_watch import WatchContract
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 RACERS = 8
@@ -464,6 +465,7 @@ class StateStoreContract(
     RememberedContract,
     AccountNotesContract,
     LogsContract,
+    WatchContract,
     NoticesContract,
     SightingsContract,
     HistoryContract,

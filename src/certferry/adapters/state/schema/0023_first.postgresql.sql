@@ -322,12 +322,13 @@ CREATE TABLE notice (
     channel TEXT COLLATE "C" NOT NULL,
     host TEXT COLLATE "C" NOT NULL,
     logged TEXT COLLATE "C" NOT NULL,
+    watch TEXT COLLATE "C" NOT NULL,
     since TEXT COLLATE "C" NOT NULL,
     code TEXT COLLATE "C" NOT NULL,
     message TEXT COLLATE "C" NOT NULL,
     hint TEXT COLLATE "C",
     deadline TEXT COLLATE "C",
-    PRIMARY KEY (topic, lineage, target, domain, channel, host, logged)
+    PRIMARY KEY (topic, lineage, target, domain, channel, host, logged, watch)
 );
 
 -- A notice that was sent, or is about to be sent, to the channel `name`, and when. A run stores the row
@@ -341,10 +342,11 @@ CREATE TABLE told (
     channel TEXT COLLATE "C" NOT NULL,
     host TEXT COLLATE "C" NOT NULL,
     logged TEXT COLLATE "C" NOT NULL,
+    watch TEXT COLLATE "C" NOT NULL,
     since TEXT COLLATE "C" NOT NULL,
     at TEXT COLLATE "C" NOT NULL,
     code TEXT COLLATE "C" NOT NULL,
-    PRIMARY KEY (name, topic, lineage, target, domain, channel, host, logged)
+    PRIMARY KEY (name, topic, lineage, target, domain, channel, host, logged, watch)
 );
 
 -- A channel: when its last messages were sent (a list), until when its service asked to wait, and why the
@@ -406,6 +408,32 @@ CREATE TABLE found_certificate (
     other_names BIGINT NOT NULL,
     is_cut BOOLEAN NOT NULL,
     PRIMARY KEY (domain, identity)
+);
+
+-- The last look of the certferry host `host` at a host of [[watch]]. `since` is since when the watched host
+-- has had a problem, or has had none; the worst problem is in `code`, `message`, `hint` and `severity`, and
+-- `more` counts the others. `fingerprint` and the columns after it are facts of the presented certificate that
+-- ends first.
+CREATE TABLE watched_host (
+    name TEXT COLLATE "C" NOT NULL,
+    port BIGINT NOT NULL,
+    host TEXT COLLATE "C" NOT NULL,
+    watch TEXT COLLATE "C" NOT NULL,
+    looked_at TEXT COLLATE "C" NOT NULL,
+    since TEXT COLLATE "C" NOT NULL,
+    code TEXT COLLATE "C",
+    message TEXT COLLATE "C",
+    hint TEXT COLLATE "C",
+    severity TEXT COLLATE "C",
+    more BIGINT NOT NULL,
+    addresses BIGINT NOT NULL,
+    valid BIGINT NOT NULL,
+    is_silent BOOLEAN NOT NULL,
+    fingerprint TEXT COLLATE "C",
+    issuer TEXT COLLATE "C" NOT NULL,
+    not_before TEXT COLLATE "C",
+    not_after TEXT COLLATE "C",
+    PRIMARY KEY (name, port, host)
 );
 
 -- --- Runs. move.py copies tables in the order of their names: a table's name follows the name of the table referred to.

@@ -313,12 +313,13 @@ CREATE TABLE notice (
     channel TEXT NOT NULL,
     host TEXT NOT NULL,
     logged TEXT NOT NULL,
+    watch TEXT NOT NULL,
     since TEXT NOT NULL,
     code TEXT NOT NULL,
     message TEXT NOT NULL,
     hint TEXT,
     deadline TEXT,
-    PRIMARY KEY (topic, lineage, target, domain, channel, host, logged)
+    PRIMARY KEY (topic, lineage, target, domain, channel, host, logged, watch)
 );
 
 -- A notice that was sent, or is about to be sent, to the channel `name`, and when. A run stores the row
@@ -332,10 +333,11 @@ CREATE TABLE told (
     channel TEXT NOT NULL,
     host TEXT NOT NULL,
     logged TEXT NOT NULL,
+    watch TEXT NOT NULL,
     since TEXT NOT NULL,
     at TEXT NOT NULL,
     code TEXT NOT NULL,
-    PRIMARY KEY (name, topic, lineage, target, domain, channel, host, logged)
+    PRIMARY KEY (name, topic, lineage, target, domain, channel, host, logged, watch)
 );
 
 -- A channel: when its last messages were sent (a list), until when its service asked to wait, and why the
@@ -397,6 +399,32 @@ CREATE TABLE found_certificate (
     other_names INTEGER NOT NULL,
     is_cut BOOLEAN NOT NULL,
     PRIMARY KEY (domain, identity)
+);
+
+-- The last look of the certferry host `host` at a host of [[watch]]. `since` is since when the watched host
+-- has had a problem, or has had none; the worst problem is in `code`, `message`, `hint` and `severity`, and
+-- `more` counts the others. `fingerprint` and the columns after it are facts of the presented certificate that
+-- ends first.
+CREATE TABLE watched_host (
+    name TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    host TEXT NOT NULL,
+    watch TEXT NOT NULL,
+    looked_at TEXT NOT NULL,
+    since TEXT NOT NULL,
+    code TEXT,
+    message TEXT,
+    hint TEXT,
+    severity TEXT,
+    more INTEGER NOT NULL,
+    addresses INTEGER NOT NULL,
+    valid INTEGER NOT NULL,
+    is_silent BOOLEAN NOT NULL,
+    fingerprint TEXT,
+    issuer TEXT NOT NULL,
+    not_before TEXT,
+    not_after TEXT,
+    PRIMARY KEY (name, port, host)
 );
 
 -- --- Runs. move.py copies tables in the order of their names: a table's name follows the name of the table referred to.
