@@ -359,6 +359,14 @@ class TargetAccessDenied(DeployError):
     """
 
 
+class HostKeyUnknown(TargetAccessDenied):
+    """A server offered a public key that the operator has not named."""
+
+
+class HostKeyChanged(TargetAccessDenied):
+    """A server offered another public key than the known key."""
+
+
 class TargetRejected(DeployError):
     """The target refused the certificate or the domain."""
 

@@ -103,10 +103,12 @@ class CertificateReader(Struct, frozen=True):
     options_of: Callable[[str], ReadOptions | None]
     #: This host's name in the state.
     host: str
+    #: The labels of the accounts that are servers, which take files into directories.
+    servers: Collection[str] = ()
     #: The lineage of the certificate deployed to a domain, by account and domain.
     named: dict[tuple[str, str], str] = field(default_factory=dict)
-    #: The place in the configuration file of each directory, by ("files", path), and of each
-    #: command, by (lineage, name): no other deployment may use these.
+    #: The place in the configuration file of each directory, by ("files" or account, path), and of
+    #: each command, by (lineage, name): no other deployment may use these.
     taken: dict[tuple[str, str], Place] = field(default_factory=dict)
     #: Every host named in a deployment.
     hosts: set[str] = field(default_factory=set)
@@ -219,6 +221,8 @@ class CertificateReader(Struct, frozen=True):
                 deployment = replace(deployment, on_failure=_on_failure(table))
             table.done()
             return deployment if is_here else None
+        if target in self.servers:
+            return self._to_server(table, target, certificate)
         if "hosts" in table and target:
             problem = Text(
                 'only for "files" and "command": any host deploys to {target}',
@@ -243,6 +247,23 @@ class CertificateReader(Struct, frozen=True):
             # `to` is missing or wrong, so the keys may be meant for `files` or `command`.
             for settings in SETTINGS.values():
                 table.allow(*settings)
+        table.done()
+        return deployment
+
+    def _to_server(
+        self, table: TomlTable, target: str, certificate: DesiredCertificate
+    ) -> DesiredDeployment:
+        if "hosts" in table:
+            problem = Text(
+                'only for "files" and "command": any host deploys to {target}', target=target
+            )
+            table.report("hosts", problem)
+            table.allow("hosts")
+        files = self._files(table, on_server=target)
+        problem = Text("line {line} already uses {name}; choose another directory")
+        self._must_be_free(table, "directory", (target, files.directory), problem)
+        deployment = delivered(files, read_serves(table, certificate.names))
+        deployment = replace(deployment, on_failure=_on_failure(table))
         table.done()
         return deployment
 
@@ -306,7 +327,10 @@ class CertificateReader(Struct, frozen=True):
             problem = problem.filled(name=name[1], line=first.line)
             table.report(key if key in table else "command", problem)
 
-    def _files(self, table: TomlTable) -> desired.FileDelivery:
+    def _files(self, table: TomlTable, on_server: str = "") -> desired.FileDelivery:
+        """Read a directory with its files' rights and programs: of this host, or of the server with
+        the account `on_server`.
+        """
         if "directory" not in table:
             table.report("directory", Text("missing: the directory for the four PEM files"))
         for key in ("timeout", "test"):
@@ -314,17 +338,20 @@ class CertificateReader(Struct, frozen=True):
                 table.report(key, Text("only together with `reload`"))
         if "on_failure" in table and "serves" not in table:
             table.report("on_failure", Text("only together with `serves`"))
-        reload = table.take("reload", self._arguments, None)
-        test = table.take("test", self._arguments, None)
+        arguments = _arguments_on_server if on_server else self._arguments
+        directory = _directory_on_server if on_server else self._directory
+        reload = table.take("reload", arguments, None)
+        test = table.take("test", arguments, None)
         timeout = table.take("timeout", values.seconds, RELOAD_TIMEOUT)
         return desired.FileDelivery(
-            directory=table.take("directory", self._directory, ""),
+            directory=table.take("directory", directory, ""),
             owner=table.take("owner", values.word, None),
             group=table.take("group", values.word, None),
             mode=table.take("mode", _mode, desired.MODE),
             key_mode=table.take("key_mode", _key_mode, desired.KEY_MODE),
-            reload=self._program(reload, timeout) if reload else None,
-            test=self._program(test, timeout) if test else None,
+            reload=self._program(reload, timeout, on_server) if reload else None,
+            test=self._program(test, timeout, on_server) if test else None,
+            account=on_server,
         )
 
     def _command(self, table: TomlTable) -> desired.CommandDelivery:
@@ -335,8 +362,11 @@ class CertificateReader(Struct, frozen=True):
         name = table.take("name", values.word, PurePath(arguments[0]).name)
         return desired.CommandDelivery(name, self._program(arguments, timeout))
 
-    def _program(self, arguments: tuple[str, ...], timeout: timedelta) -> desired.Program:
-        return desired.Program(arguments, str(self.paths.directory), timeout)
+    def _program(
+        self, arguments: tuple[str, ...], timeout: timedelta, on_server: str = ""
+    ) -> desired.Program:
+        directory = "" if on_server else str(self.paths.directory)
+        return desired.Program(arguments, directory, timeout)
 
     def _directory(self, value: object) -> str:
         return os.path.normpath(self.paths.resolve(values.word(value)))
@@ -345,11 +375,34 @@ class CertificateReader(Struct, frozen=True):
         """Read a command: a list of arguments, or a string that is split as a shell splits it. If
         the program's name has a slash, the name becomes an absolute path.
         """
-        words = _listed(value) if isinstance(value, list) else _split(value)
-        program = values.word(words[0])
+        program, *others = _words(value)
         if "/" in program:
             program = str(self.paths.resolve(program))
-        return (program, *words[1:])
+        return (program, *others)
+
+
+def _words(value: object) -> tuple[str, ...]:
+    """Read a command: a list of arguments, or a string that is split as a shell splits it."""
+    words = _listed(value) if isinstance(value, list) else _split(value)
+    return (values.word(words[0]), *words[1:])
+
+
+def _arguments_on_server(value: object) -> tuple[str, ...]:
+    program, *others = _words(value)
+    if "/" in program and not program.startswith("/"):
+        problem = Text("runs on the server: write a name, or the full path there")
+        raise ConfigError(problem)
+    return (program, *others)
+
+
+def _directory_on_server(value: object) -> str:
+    directory = values.word(value)
+    if not directory.startswith("/"):
+        raise ConfigError(Text("is on the server: write the full path, for example /etc/nginx/tls"))
+    directory = os.path.normpath(directory).replace("//", "/")
+    if directory == "/":
+        raise ConfigError(Text("must be a directory for the certificate's files alone"))
+    return directory
 
 
 def _lineage(value: object) -> str:

@@ -50,6 +50,8 @@ class FileDelivery(Struct, frozen=True):
     #: The program that makes a server read the new files.
     reload: Program | None = None
     test: Program | None = None  #: The program that must succeed before `reload`.
+    #: The account of the server with the directory; empty for a directory of this host.
+    account: str = ""
 
 
 class CommandDelivery(Struct, frozen=True):
@@ -203,7 +205,7 @@ class DesiredDeployment(Struct, frozen=True):
     others leave the domain out (`core.planning.planner.Claims`).
     """
 
-    #: The account's name in the configuration; for a receiver, the kind.
+    #: The account's name in the configuration; for a receiver of this host, the kind.
     target: str
     #: The named domains; `None` for all domains covered by the certificate. For a receiver, the
     #: receiver's name (`delivered`).
@@ -220,6 +222,13 @@ class DesiredDeployment(Struct, frozen=True):
     globs: tuple[str, ...] = ()
     #: Patterns for domains to leave out.
     exclude: tuple[str, ...] = ()
+
+    @property
+    def is_on_this_host(self) -> bool:
+        """Whether the deployment is a receiver of this host. Any host deploys to an account."""
+        return isinstance(self.delivery, CommandDelivery) or (
+            isinstance(self.delivery, FileDelivery) and not self.delivery.account
+        )
 
     @property
     def has_patterns(self) -> bool:
