@@ -62,10 +62,10 @@ class Sshd:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         program = program_path("sshd")
+        log = ["-E", str(self.folder / "log")]
         self._process = subprocess.Popen(
-            [*self._wrapped_in, program, "-D", "-e", "-f", str(self.folder / "sshd_config")],
+            [*self._wrapped_in, program, "-D", *log, "-f", str(self.folder / "sshd_config")],
             stdin=subprocess.DEVNULL,
-            stderr=(self.folder / "log").open("a"),
             start_new_session=True,
         )
         deadline = time.monotonic() + 20
