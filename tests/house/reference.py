@@ -28,6 +28,7 @@ from certferry.config.bind import (
 )
 from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, Reported, RunEnded
+from certferry.ports.adapter import PrivateKey
 from certferry.present.language import voice_in
 from certferry.text import Text
 from certferry.wiring.adapters import (

@@ -1,5 +1,6 @@
 """The port to a receiver, which takes a certificate whole: a directory of files, a command; and the
-port to a server with such directories."""
+port to a server with such directories.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import stat
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from certferry.adapters.files.directory import NAMES
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DeployError, Interrupted
 from certferry.ports.receiver import Receiver
+from certferry.text import Text
 from certferry.values import replace
 from tests.adapters.receivers.bench import LINEAGE, directory, holds, issue, mode, program
 from tests.adapters.ssh.bench import account, remote, to
@@ -75,7 +77,7 @@ def test_files_that_another_program_changed(receiver: Receiver, ssl: Path) -> No
 
     assert drift is not None
     assert ReasonCode.DELIVERY_DRIFTED is drift.reason.code
-    changes = [(change.setting, change.observed) for change in drift.changes]
+    changes = [(change.setting, change.before) for change in drift.changes]
     assert [("chain.pem", "missing"), ("privkey.pem", "0640"), ("cert.pem", "changed")] == changes
     receiver.deliver(LINEAGE, bundle)
     assert holds(ssl, bundle)
@@ -138,7 +140,7 @@ def test_program_that_leaves_a_server_in_the_background(sshd: Sshd, ssl: Path) -
 
     remote(sshd, replace(to(ssl), reload=reload)).deliver(LINEAGE, bundle)
 
-    assert time.monotonic() - start < 25  # noqa: PLR2004 - less than the program's 30 seconds
+    assert time.monotonic() - start < 25
     assert holds(ssl, bundle)
 
 
@@ -156,7 +158,7 @@ def test_rights_of_the_files(sshd: Sshd, ssl: Path) -> None:
     assert remote(sshd, delivery).observe(None).drift is None
     drift = remote(sshd, replace(delivery, owner="root")).observe(None).drift
     assert drift is not None
-    assert drift.changes[0].observed == "0640 nobody:65534"
+    assert drift.changes[0].before == "0640 nobody:65534"
 
 
 def test_no_key_in_arguments_environment_or_files(
@@ -209,8 +211,8 @@ def test_stopped_run(sshd: Sshd, ssl: Path) -> None:
     bundle, started = issue(), time.monotonic()
 
     def pause(_: float) -> None:
-        if time.monotonic() - started > 0.5:  # noqa: PLR2004 - within the delivery
-            raise Interrupted
+        if time.monotonic() - started > 0.5:
+            raise Interrupted(Text("stopped"))
 
     stopped = account(sshd, pause=pause).receiver(
         replace(to(ssl), reload=reload), withheld=(), hidden=()
@@ -239,7 +241,7 @@ def test_configuration_of_ssh_counts(
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     bundle = issue()
-    usual = {"host": "shop", "port": None, "key": None, "host_key": None}
+    usual: dict[str, Any] = {"host": "shop", "port": None, "key": None, "host_key": None}
 
     remote(sshd, to(ssl), **usual).deliver(LINEAGE, bundle)
 

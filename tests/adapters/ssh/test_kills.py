@@ -97,7 +97,8 @@ def delivery_of(way: str, ssl: Path, tmp_path: Path) -> FileDelivery:
 @long
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize(
-    "way", ["plain", pytest.param("tested", marks=thorough), pytest.param("refused", marks=thorough)]
+    "way",
+    ["plain", pytest.param("tested", marks=thorough), pytest.param("refused", marks=thorough)],
 )
 def test_session_that_is_killed_anywhere(
     killer: Killer, ssl: Path, tmp_path: Path, way: str
@@ -193,18 +194,20 @@ def test_connection_that_is_cut_anywhere(sshd: Sshd, ssl: Path) -> None:
         if not cutter.was_cut:
             break
         cut += 1
-        assert error is None or (error.code, bool(error.hint)) == ("target_unavailable", True), error
+        assert error is None or (error.code, bool(error.hint)) == ("target_unavailable", True), (
+            error
+        )
         receiver.deliver(LINEAGE, new)
         assert holds(ssl, new), after
         old, new = new, issue()
-    assert cut >= 50  # noqa: PLR2004 - a delivery has more than 20 000 bytes
+    assert cut >= 50
 
 
 @long
 @thorough
 @pytest.mark.timeout(3000)
 def test_process_that_is_killed_anywhere(sshd: Sshd, ssl: Path) -> None:
-    """certferry dies by SIGKILL after each of some moments; `ssh` and its key end with it."""
+    """Certferry dies by SIGKILL after each of some moments; `ssh` and its key end with it."""
     receiver = remote(sshd, to(ssl))
     old, new = issue(), issue()
     receiver.deliver(LINEAGE, old)

@@ -23,10 +23,6 @@ from certferry.text import Text, verbatim
 _Refusal = tuple[re.Pattern[str], type[DeployError], Text, Text]
 
 
-def _refusal(pattern: str, kind: type[DeployError], problem: str, hint: str) -> _Refusal:
-    return re.compile(pattern, re.IGNORECASE | re.MULTILINE), kind, Text(problem), Text(hint)
-
-
 UNKNOWN_KEY = re.compile(
     r"No \S+ host key is known for|Host key verification failed", re.IGNORECASE
 )
@@ -47,7 +43,8 @@ WORDS: tuple[_Refusal, ...] = (
     ),
     (
         re.compile(
-            r"sudo: (?:command )?not found|command not found: sudo|Unknown command:? sudo", re.I
+            r"sudo: (?:command )?not found|command not found: sudo|Unknown command:? sudo",
+            re.IGNORECASE,
         ),
         TargetRejected,
         Text("{host}: the program `sudo` is missing there"),
@@ -58,7 +55,7 @@ WORDS: tuple[_Refusal, ...] = (
     (
         re.compile(
             r"not in the sudoers|not allowed to (?:execute|run)|may not run sudo|^sudo: ",
-            re.M | re.I,
+            re.MULTILINE | re.IGNORECASE,
         ),
         TargetAccessDenied,
         Text("{host}: `sudo` refuses the user: {words}"),
@@ -68,19 +65,21 @@ WORDS: tuple[_Refusal, ...] = (
         ),
     ),
     (
-        re.compile(r"Load key .*: (?:incorrect passphrase|.*passphrase)", re.I),
+        re.compile(r"Load key .*: (?:incorrect passphrase|.*passphrase)", re.IGNORECASE),
         TargetAccessDenied,
         Text("{host}: the private key needs a passphrase, which `ssh` cannot ask for"),
         Text("use a key without a passphrase, or load the key into an agent, and remove `key`"),
     ),
     (
-        re.compile(r"Load key .*: (?:invalid format|error in libcrypto|unsupported)", re.I),
+        re.compile(
+            r"Load key .*: (?:invalid format|error in libcrypto|unsupported)", re.IGNORECASE
+        ),
         TargetAccessDenied,
         Text("{host}: `ssh` cannot read the private key"),
         Text("`key` must lead to a whole private key, such as a file made by ssh-keygen"),
     ),
     (
-        re.compile(r"Permission denied \(|Too many authentication failures", re.I),
+        re.compile(r"Permission denied \(|Too many authentication failures", re.IGNORECASE),
         TargetAccessDenied,
         Text("{host}: the server refused the key of this user"),
         Text(
@@ -89,13 +88,13 @@ WORDS: tuple[_Refusal, ...] = (
         ),
     ),
     (
-        re.compile(r"Could not resolve hostname|Name or service not known", re.I),
+        re.compile(r"Could not resolve hostname|Name or service not known", re.IGNORECASE),
         TargetUnavailable,
         Text("{host} has no address"),
         Text("correct `host`, or check the DNS of this machine"),
     ),
     (
-        re.compile(r"Connection refused", re.I),
+        re.compile(r"Connection refused", re.IGNORECASE),
         TargetUnavailable,
         Text("{host} refuses connections by SSH"),
         Text("start sshd there, or correct `host` and `port`; the next run tries again"),
@@ -103,8 +102,9 @@ WORDS: tuple[_Refusal, ...] = (
     (
         re.compile(
             r"timed out|No route to host|Network is unreachable|Connection reset|Connection closed"
-            r"|Broken pipe|kex_exchange_identification|banner exchange|lost connection|not responding",
-            re.I,
+            r"|Broken pipe|kex_exchange_identification|banner exchange|lost connection"
+            r"|not responding",
+            re.IGNORECASE,
         ),
         TargetUnavailable,
         Text("{host} cannot be reached by SSH: {words}"),
@@ -114,14 +114,15 @@ WORDS: tuple[_Refusal, ...] = (
     ),
     (
         re.compile(
-            r"Bad configuration option|terminating, \d+ bad configuration|Bad owner or perm", re.I
+            r"Bad configuration option|terminating, \d+ bad configuration|Bad owner or perm",
+            re.IGNORECASE,
         ),
         TargetRejected,
         Text("`ssh` refuses its configuration: {words}"),
         Text("correct ~/.ssh/config or /etc/ssh/ssh_config of this machine"),
     ),
     (
-        re.compile(r"This account is (?:currently )?not available|nologin", re.I),
+        re.compile(r"This account is (?:currently )?not available|nologin", re.IGNORECASE),
         TargetAccessDenied,
         Text("{host}: the user has no shell there"),
         Text("give the user a shell there: the delivery runs `sh`"),
@@ -238,10 +239,8 @@ def _last_line(words: str) -> str:
 
 
 def _rejected(
-    problem: str, hint: str, kind: type[DeployError] = TargetRejected
+    message: Text, advice: Text, kind: type[DeployError] = TargetRejected
 ) -> Callable[[str, str, str], DeployError]:
-    message, advice = Text(problem), Text(hint)
-
     def make(host: str, directory: str, rest: str) -> DeployError:
         facts = {"host": host, "directory": directory, "what": quoted(rest)}
         return kind(message.filled(**facts), hint=advice.filled(**facts), retry=kind.default_retry)
@@ -249,7 +248,7 @@ def _rejected(
     return make
 
 
-def _stranger(host: str, directory: str, rest: str) -> DeployError:
+def _stranger(host: str, _directory: str, rest: str) -> DeployError:
     owner, _, path = rest.partition(" ")
     message = Text("{host}: {path} belongs to {owner}, who could change the files")
     hint = Text(
@@ -291,55 +290,57 @@ def _other(host: str, directory: str, rest: str) -> DeployError:
 _KINDS: Mapping[str, Callable[[str, str, str], DeployError]] = MappingProxyType(
     {
         "link": _rejected(
-            "{host}: {directory} is a symbolic link to {what}",
-            "write the directory to which the link leads as `directory`",
+            Text("{host}: {directory} is a symbolic link to {what}"),
+            Text("write the directory to which the link leads as `directory`"),
         ),
         "missing": _rejected(
-            "{host}: there is no directory {what}", "create the directory, or correct `directory`"
+            Text("{host}: there is no directory {what}"),
+            Text("create the directory, or correct `directory`"),
         ),
         "no-directory": _rejected(
-            "{host}: {directory} is not a directory", "correct `directory`, or move the file away"
+            Text("{host}: {directory} is not a directory"),
+            Text("correct `directory`, or move the file away"),
         ),
         "rights": _rejected(
-            "{host}: the user may not read and write in {what}",
-            "give the user the right there, or write `sudo = true`",
+            Text("{host}: the user may not read and write in {what}"),
+            Text("give the user the right there, or write `sudo = true`"),
             TargetAccessDenied,
         ),
         "read-only": _rejected(
-            "{host}: {what} is on a read-only file system",
-            "mount the file system for writing, or correct `directory`",
+            Text("{host}: {what} is on a read-only file system"),
+            Text("mount the file system for writing, or correct `directory`"),
         ),
         "exposed": _rejected(
-            "{host}: other users can write to {what}", "run there: chmod go-w {what}"
+            Text("{host}: other users can write to {what}"), Text("run there: chmod go-w {what}")
         ),
         "stranger": _stranger,
         "owner": _owner,
         "full": _full,
         "cut": _cut,
         "file-link": _rejected(
-            "{host}: {directory}/{what} is a symbolic link",
-            "certferry writes files of its own; choose another directory",
+            Text("{host}: {directory}/{what} is a symbolic link"),
+            Text("certferry writes files of its own; choose another directory"),
         ),
         "file-directory": _rejected(
-            "{host}: {directory}/{what} is a directory, not a file",
-            "move the directory away, or correct `directory`",
+            Text("{host}: {directory}/{what} is a directory, not a file"),
+            Text("move the directory away, or correct `directory`"),
         ),
         "program": _rejected(
-            "{host}: the program {what} cannot be found or run there",
-            "write the program's full path: a session by SSH may search fewer directories",
+            Text("{host}: the program {what} cannot be found or run there"),
+            Text("write the program's full path: a session by SSH may search fewer directories"),
         ),
         "tool": _rejected(
-            "{host}: the program {what} is missing there",
-            "install the program there: certferry compares the files by SHA-256",
+            Text("{host}: the program {what} is missing there"),
+            Text("install the program there: certferry compares the files by SHA-256"),
         ),
         "changed": _rejected(
-            "{host}: {directory}/{what} is no longer as certferry wrote it a moment ago",
-            "another program writes to the same files; keep only one of the two",
+            Text("{host}: {directory}/{what} is no longer as certferry wrote it a moment ago"),
+            Text("another program writes to the same files; keep only one of the two"),
             DeployError,
         ),
         "busy": _rejected(
-            "{host}: another delivery to {directory} is still going on",
-            "the next run tries again",
+            Text("{host}: another delivery to {directory} is still going on"),
+            Text("the next run tries again"),
             TargetBusy,
         ),
         "other": _other,
