@@ -90,10 +90,10 @@ def test_key_that_the_server_does_not_know(sshd: Sshd, ssl: Path, tmp_path: Path
 def test_key_with_a_passphrase(sshd: Sshd, ssl: Path, tmp_path: Path) -> None:
     make_key(tmp_path / "locked", "secret words")
 
-    error = refusal(sshd, ssl, key=Secret((tmp_path / "locked").read_text()))
+    with pytest.raises(ConfigError) as wrong:
+        remote(sshd, to(ssl), key=Secret((tmp_path / "locked").read_text()))
 
-    assert "target_access_denied" == error.code
-    assert "passphrase" in str(error.hint)
+    assert "passphrase" in str(wrong.value.message)
 
 
 def test_host_that_is_away(sshd: Sshd, ssl: Path) -> None:

@@ -115,7 +115,7 @@ class FilesReceiver:
         """
         try:
             with pem.opened(self._directory, self._owners()) as place:
-                found = FoundDelivery(
+                contents = FoundDelivery(
                     {name: self._found(place, name) for name in pem.NAMES},
                     frozenset(name for name in pem.NAMES if swap.is_on_the_way(place, name)),
                     swap.read(place, FULLCHAIN),
@@ -123,7 +123,7 @@ class FilesReceiver:
                 )
         except FileNotFoundError:
             return None, None, None
-        return found.receipt, *found.compared(self.delivery)
+        return contents.receipt, *contents.compared(self.delivery)
 
     def _found(self, place: pem.OpenDirectory, name: str) -> FoundCopy | None:
         file, wanted = place.observe(name), self._access(name)

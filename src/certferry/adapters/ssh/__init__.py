@@ -13,6 +13,6 @@ with the folders and the receipt of `adapters.files`.
 - `server.py`: the settings of an account, and the account (`connect`)
 - `receiver.py`: a directory on the server, as a receiver of certificates
 - `remote.py`: the script with its variables, and the script's answers
-- `session.py`: one run of `ssh`
+- `session.py`: a run of `ssh`
 - `refusals.py`: errors for the words of `ssh`, of `sudo` and of the script
 """

@@ -21,6 +21,8 @@ largest=1048576
 under_way='' owner_name=''
 # A broken connection does not end a delivery half-way.
 trap '' PIPE HUP
+# A limit on the size of files is an error in words, in place of a signal.
+if (trap '' XFSZ) 2>/dev/null; then trap '' XFSZ; fi
 
 say() { printf '%s %s\n' "$mark" "$*" 2>/dev/null; }
 
@@ -294,6 +296,7 @@ run() {
     (
         exec 9<&-
         trap - PIPE HUP
+        if (trap - XFSZ) 2>/dev/null; then trap - XFSZ; fi
         umask "$mask"
         cd -- "$start" || exit 126
         if timeout -k 2 1 true 2>/dev/null; then "$1" exec timeout -k 2 "$limit"; else "$1" exec; fi

@@ -60,13 +60,13 @@ class RemoteDirectory:
             answers = self.ask(remote.look_at(self.delivery), _LOOK_WITHIN, self.delivery.directory)
         except DeployError as problem:
             return unusable(self.delivery, problem)
-        found = FoundDelivery(
+        contents = FoundDelivery(
             {name: self._found(name, answers.files.get(name)) for name in pem.NAMES},
             frozenset(answers.moving),
             answers.texts.get(FULLCHAIN),
             Receipt.decode(answers.texts.get(RECEIPT)),
         )
-        return observed_domain(self.delivery, found.receipt, *found.compared(self.delivery))
+        return observed_domain(self.delivery, contents.receipt, *contents.compared(self.delivery))
 
     def deliver(self, lineage: str, bundle: CertificateBundle, *, again: bool = False) -> None:
         """Write the differing files, run `test` and `reload` there, and write the receipt. Do
@@ -117,9 +117,9 @@ def _error(
     program: Program, answers: Answers, name: str, hidden: Collection[Secret]
 ) -> DeployError | None:
     """Log the output of a program, and return the error of a failed program."""
-    said, code = answers.said.get(name, b""), answers.codes[name]
-    cut = max(len(said) - programs.MOST_OUTPUT, 0)
-    lines = programs.readable_lines(said[cut:], hidden, is_cut=cut > 0)
+    output, code = answers.output.get(name, b""), answers.codes[name]
+    cut = max(len(output) - programs.MOST_OUTPUT, 0)
+    lines = programs.readable_lines(output[cut:], hidden, is_cut=cut > 0)
     programs.log_lines(program.arguments[0], lines, cut)
     if code == 0:
         return None

@@ -65,12 +65,6 @@ WORDS: tuple[_Refusal, ...] = (
         ),
     ),
     (
-        re.compile(r"Load key .*: (?:incorrect passphrase|.*passphrase)", re.IGNORECASE),
-        TargetAccessDenied,
-        Text("{host}: the private key needs a passphrase, which `ssh` cannot ask for"),
-        Text("use a key without a passphrase, or load the key into an agent, and remove `key`"),
-    ),
-    (
         re.compile(
             r"Load key .*: (?:invalid format|error in libcrypto|unsupported)", re.IGNORECASE
         ),
@@ -242,20 +236,28 @@ def _rejected(
     message: Text, advice: Text, kind: type[DeployError] = TargetRejected
 ) -> Callable[[str, str, str], DeployError]:
     def make(host: str, directory: str, rest: str) -> DeployError:
-        facts = {"host": host, "directory": directory, "what": quoted(rest)}
+        facts = {"host": host, "directory": directory, "what": _place(rest, directory)}
         return kind(message.filled(**facts), hint=advice.filled(**facts), retry=kind.default_retry)
 
     return make
 
 
-def _stranger(host: str, _directory: str, rest: str) -> DeployError:
+def _place(words: str, directory: str) -> str:
+    """Return the words of the script for a sentence. The operator wrote `directory`, so neither the
+    directory nor a directory above is a secret.
+    """
+    is_above = words == directory or directory.startswith(f"{words.rstrip('/')}/")
+    return words if is_above else quoted(words)
+
+
+def _stranger(host: str, directory: str, rest: str) -> DeployError:
     owner, _, path = rest.partition(" ")
     message = Text("{host}: {path} belongs to {owner}, who could change the files")
     hint = Text(
         'if the files should belong to {owner}, write owner = "{owner}" beside `directory`;'
         " otherwise choose a directory of the user or of root"
     )
-    facts = {"host": host, "owner": quoted(owner), "path": quoted(path)}
+    facts = {"host": host, "owner": quoted(owner), "path": _place(path, directory)}
     return TargetRejected(message.filled(**facts), hint=hint.filled(**facts))
 
 

@@ -145,7 +145,7 @@ class Answers:
     #: The content of the full chain and of the receipt, by name.
     texts: dict[str, bytes] = field(default_factory=dict)
     #: The output of each program, by the program's name in the script.
-    said: dict[str, bytes] = field(default_factory=dict)
+    output: dict[str, bytes] = field(default_factory=dict)
     #: The exit code of each program, by the program's name in the script.
     codes: dict[str, int] = field(default_factory=dict)
     #: The last answer, a word of `LAST`; empty if the script did not end.
@@ -173,24 +173,24 @@ def read_answers(mark: str, out: bytes) -> Answers:
     count.
     """
     answers, prefix = Answers(), f"{mark} ".encode()
-    running, said = "", list[bytes]()
+    running, lines = "", list[bytes]()
     for line in out.split(b"\n"):
         if not line.startswith(prefix):
-            said.append(line)
+            lines.append(line)
             continue
         word, _, rest = line.removeprefix(prefix).decode(errors="replace").partition(" ")
         answers.seen.append(word)
         if word == "begin":
-            running, said = rest, []
+            running, lines = rest, []
         elif word == "end":
             name, _, code = rest.partition(" ")
-            answers.said[name] = b"\n".join(said)
+            answers.output[name] = b"\n".join(lines)
             answers.codes[name] = int(code) if code.isdecimal() else _NO_CODE
             running = ""
         else:
             _read_answer(answers, word, rest)
     if running:
-        answers.said[running] = b"\n".join(said)
+        answers.output[running] = b"\n".join(lines)
     return answers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import threading
 from collections.abc import Collection
@@ -77,13 +78,37 @@ def _login(settings: Settings) -> session.Login:
             Text("`key` does not lead to a private key"),
             hint=Text('write the path as a reference: key = "file:/etc/certferry/web.key"'),
         )
-    known = None if settings.host_key is None else _known_host(settings.host_key)
-    return session.Login(settings.host, settings.port, settings.user, key, known)
+    if key is not None and _has_passphrase(key.reveal()):
+        raise ConfigError(
+            Text("the private key of `key` needs a passphrase, which `ssh` cannot ask for"),
+            hint=Text(
+                "use a key without a passphrase, or load the key into an agent, and remove `key`"
+            ),
+        )
+    host_key = None if settings.host_key is None else _known_host(settings.host_key)
+    return session.Login(settings.host, settings.port, settings.user, key, host_key)
 
 
-def _known_host(written: str) -> str:
+def _has_passphrase(pem: str) -> bool:
+    """Return whether a private key is encrypted: by the header of PEM, or by the name of the cipher
+    in OpenSSH's format (PROTOCOL.key of OpenSSH: a magic word, then the name).
+    """
+    if "ENCRYPTED" in pem:
+        return True
+    body = "".join(line for line in pem.splitlines() if "-----" not in line)
+    try:
+        data = base64.b64decode(body)
+    except ValueError:
+        return False
+    return data.startswith(_MAGIC) and not data.startswith(_MAGIC + _NO_CIPHER)
+
+
+_MAGIC, _NO_CIPHER = b"openssh-key-v1\0", b"\0\0\0\4none"
+
+
+def _known_host(host_key: str) -> str:
     """Return a line of `known_hosts` that knows the key for any name of the host."""
-    parts = _KNOWN.fullmatch(written.strip())
+    parts = _KNOWN.fullmatch(host_key.strip())
     if parts is None:
         raise ConfigError(
             Text("`host_key` is no public key"),

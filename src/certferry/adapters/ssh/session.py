@@ -1,4 +1,4 @@
-"""One run of the program `ssh`: the arguments, the private key, and the exchange of bytes."""
+"""A run of the program `ssh`: the arguments, the private key, and the exchange of bytes."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ def exchange(
 
 
 def _program() -> str:
-    found = shutil.which("ssh")
-    if found is None:
+    program = shutil.which("ssh")
+    if program is None:
         message = Text("the program {program} cannot be found or run", program="ssh")
         hint = Text("install OpenSSH's client: on Debian and Ubuntu, `apt install openssh-client`")
         raise TargetRejected(message, hint=hint)
-    return found
+    return program
 
 
 def _pairs(options: Sequence[str]) -> list[str]:
@@ -204,12 +204,12 @@ class _Exchange:
 
     def _write(self, pipe: IO[bytes]) -> None:
         try:
-            written = os.write(pipe.fileno(), self._left[:_CHUNK])
+            count = os.write(pipe.fileno(), self._left[:_CHUNK])
         except BlockingIOError:
             return
         except BrokenPipeError:
-            written = len(self._left)  # the server needs no more
-        self._left = self._left[written:]
+            count = len(self._left)  # the server needs no more
+        self._left = self._left[count:]
         if not self._left:
             self._close(pipe)
 

@@ -44,21 +44,17 @@ class FileDelivery(Struct, frozen=True):
     directory: str  #: The path of the directory.
     owner: str | None = None  #: The declared owner of the files, if any.
     group: str | None = None  #: The declared group of the files, if any.
-    #: The mode of all files except the key.
-    mode: int = MODE
+    mode: int = MODE  #: The mode of all files except the key.
     key_mode: int = KEY_MODE  #: The mode of the key's file.
-    #: The program that makes a server read the new files.
-    reload: Program | None = None
+    reload: Program | None = None  #: The program that makes a server read the new files.
     test: Program | None = None  #: The program that must succeed before `reload`.
-    #: The account of the server with the directory; empty for a directory of this host.
-    account: str = ""
+    account: str = ""  #: The account of the server with the directory; empty: this host.
 
 
 class CommandDelivery(Struct, frozen=True):
     """A delivery to a program."""
 
-    #: The program's name in reports.
-    label: str
+    label: str  #: The program's name in reports.
     program: Program  #: The program to run.
 
 
@@ -226,9 +222,7 @@ class DesiredDeployment(Struct, frozen=True):
     @property
     def is_on_this_host(self) -> bool:
         """Whether the deployment is a receiver of this host. Any host deploys to an account."""
-        return isinstance(self.delivery, CommandDelivery) or (
-            isinstance(self.delivery, FileDelivery) and not self.delivery.account
-        )
+        return self.delivery is not None and self.target == self.kind
 
     @property
     def has_patterns(self) -> bool:
