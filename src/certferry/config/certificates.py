@@ -224,12 +224,7 @@ class CertificateReader(Struct, frozen=True):
         if target in self.servers:
             return self._to_server(table, target, certificate)
         if "hosts" in table and target:
-            problem = Text(
-                'only for "files" and "command": any host deploys to {target}',
-                target=target,
-            )
-            table.report("hosts", problem)
-            table.allow("hosts")
+            self._report_hosts(table, target)
         kind, https = self._options(table, target)
         domains, globs, exclude = _domains(table, certificate.names)
         deployment = DesiredDeployment(
@@ -250,15 +245,17 @@ class CertificateReader(Struct, frozen=True):
         table.done()
         return deployment
 
+    @staticmethod
+    def _report_hosts(table: TomlTable, target: str) -> None:
+        problem = Text('only for "files" and "command": any host deploys to {target}')
+        table.report("hosts", problem.filled(target=target))
+        table.allow("hosts")
+
     def _to_server(
         self, table: TomlTable, target: str, certificate: DesiredCertificate
     ) -> DesiredDeployment:
         if "hosts" in table:
-            problem = Text(
-                'only for "files" and "command": any host deploys to {target}', target=target
-            )
-            table.report("hosts", problem)
-            table.allow("hosts")
+            self._report_hosts(table, target)
         files = self._files(table, on_server=target)
         problem = Text("line {line} already uses {name}; choose another directory")
         self._must_be_free(table, "directory", (target, files.directory), problem)
@@ -390,8 +387,7 @@ def _words(value: object) -> tuple[str, ...]:
 def _arguments_on_server(value: object) -> tuple[str, ...]:
     program, *others = _words(value)
     if "/" in program and not program.startswith("/"):
-        problem = Text("runs on the server: write a name, or the full path there")
-        raise ConfigError(problem)
+        raise ConfigError(Text("runs on the server: write a name, or the full path there"))
     return (program, *others)
 
 

@@ -67,6 +67,7 @@ def test_host_that_changes_between_files_and_ssh(receiver: Receiver, ssl: Path) 
 
 
 def test_files_that_another_program_changed(receiver: Receiver, ssl: Path) -> None:
+    """The look names each difference, and a delivery mends the files."""
     bundle = issue()
     receiver.deliver(LINEAGE, bundle)
     (ssl / "cert.pem").write_text("changed")
@@ -127,6 +128,7 @@ def test_failed_reload_is_repeated(sshd: Sshd, ssl: Path, tmp_path: Path) -> Non
 
 
 def test_program_that_takes_too_long(sshd: Sshd, ssl: Path) -> None:
+    """The program is ended on the server."""
     reload = program(Path("/"), "sleep", "60", timeout=1)
 
     with pytest.raises(DeployError, match="still running after"):

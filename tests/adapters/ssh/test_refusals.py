@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from certferry import errors
+from certferry.adapters.ssh import session
 from certferry.adapters.ssh.refusals import Server
 from certferry.adapters.ssh.server import Settings, connect
 from certferry.core.observed.observation import DomainState
@@ -78,6 +79,7 @@ def test_changed_host_key(sshd: Sshd, ssl: Path, tmp_path: Path) -> None:
 
 
 def test_key_that_the_server_does_not_know(sshd: Sshd, ssl: Path, tmp_path: Path) -> None:
+    """The hint has the command to try."""
     make_key(tmp_path / "stranger")
 
     error = refusal(sshd, ssl, key=Secret((tmp_path / "stranger").read_text()))
@@ -88,6 +90,7 @@ def test_key_that_the_server_does_not_know(sshd: Sshd, ssl: Path, tmp_path: Path
 
 
 def test_key_with_a_passphrase(sshd: Sshd, ssl: Path, tmp_path: Path) -> None:
+    """Such a key is found before a connection."""
     make_key(tmp_path / "locked", "secret words")
 
     with pytest.raises(ConfigError) as wrong:
@@ -107,26 +110,17 @@ def test_host_that_is_away(sshd: Sshd, ssl: Path) -> None:
 
 def test_host_without_an_answer(sshd: Sshd, ssl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that accepts connections and says nothing fails after the time limit."""
-    monkeypatch.setattr("certferry.adapters.ssh.session.CONNECT_WITHIN", 1)
+    options = ["ConnectTimeout=1", *session.OPTIONS]  # the first value counts
+    monkeypatch.setattr(session, "OPTIONS", options)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        options = (*_options(), "ConnectTimeout=1")
-        monkeypatch.setattr("certferry.adapters.ssh.session._OPTIONS", options)
-
-        error = refusal(sshd, ssl, port=port)
+        error = refusal(sshd, ssl, port=silent.getsockname()[1])
 
     assert "target_unavailable" == error.code
     assert "127.0.0.1 cannot be reached by SSH" in str(error.message)
 
 
-def _options() -> tuple[str, ...]:
-    from certferry.adapters.ssh import session
-
-    kept = (option for option in session._OPTIONS if not option.startswith("ConnectTimeout"))  # noqa: SLF001
-    return tuple(kept)
-
-
 def test_host_without_an_address(sshd: Sshd, ssl: Path) -> None:
+    """The error says that DNS has no address."""
     error = refusal(sshd, ssl, host="no-such-host.invalid")
 
     assert "target_unavailable" == error.code
@@ -230,6 +224,7 @@ def test_user_without_rights(forced: Callable[[str], Sshd], ssl: Path) -> None:
 
 @needs("sudo")
 def test_sudo_that_asks_for_a_password(forced: Callable[[str], Sshd], ssl: Path) -> None:
+    """The hint has the line for sudoers."""
     program_path("sudo")
     error = refusal(forced(_as_nobody()), ssl, sudo=True)
 
@@ -279,6 +274,7 @@ def test_shell_with_a_banner(forced: Callable[[str], Sshd], ssl: Path) -> None:
 
 
 def test_user_without_a_shell(forced: Callable[[str], Sshd], ssl: Path) -> None:
+    """The words of nologin on the output lead to a sentence as well."""
     server = forced('echo "This account is currently not available."; exit 1')
 
     error = refusal(server, ssl)
@@ -331,6 +327,7 @@ def test_words_of_ssh(words: str, code: str) -> None:
 
 
 def test_settings_hide_the_key(sshd: Sshd) -> None:
+    """Settings print without the key."""
     assert shutil.which("ssh")
     assert "PRIVATE KEY" not in repr(settings(sshd))
     assert shlex.split(Server("w", None, 2222).command) == ["ssh", "-p", "2222", "w"]

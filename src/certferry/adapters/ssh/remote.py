@@ -210,11 +210,12 @@ def _read_answer(answers: Answers, word: str, rest: str) -> None:
 
 
 _RIGHTS = "rwxrwxrwx"
+_PARTS = 7  # words of an answer about a file
 
 
 def _read_file(answers: Answers, rest: str) -> None:
     parts = rest.split(" ")
-    if len(parts) != 7 or parts[0] not in (*pem.NAMES, RECEIPT):  # noqa: PLR2004
+    if len(parts) != _PARTS or parts[0] not in (*pem.NAMES, RECEIPT):
         return
     name, digest, rights, uid, gid, owner, group = parts
     bits = rights[1:10]

@@ -25,7 +25,7 @@ from certferry.text import Text
 CONNECT_WITHIN = 20
 """Seconds for a connection, up to the end of the key exchange (ssh_config(5), ConnectTimeout)."""
 
-_OPTIONS = (
+OPTIONS = (
     "BatchMode=yes",
     "StrictHostKeyChecking=yes",
     "UpdateHostKeys=no",
@@ -103,7 +103,7 @@ def exchange(
         arguments = [_program(), "-T", *_pairs(options)]
         arguments += held.enter_context(_identity(login.key))
         arguments += held.enter_context(_known_hosts(login.known_host))
-        arguments += _pairs(_OPTIONS)
+        arguments += _pairs(OPTIONS)
         if login.port is not None:
             arguments += ["-p", str(login.port)]
         if login.user is not None:
@@ -329,6 +329,6 @@ def offered_key(
         )
     for line in spoken.err.splitlines():
         words = line.split()
-        if words[:1] == [word] and len(words) == 3 and words[2] != "NONE":  # noqa: PLR2004
+        if words[:1] == [word] and words[2:] and words[2] != "NONE":
             return words[1], words[2]
     return None

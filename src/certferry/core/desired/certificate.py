@@ -87,8 +87,7 @@ class OnFailure(StrEnum):
 class Authority(Struct, frozen=True):
     """A certificate authority."""
 
-    #: The operator's name for the CA.
-    name: str
+    name: str  #: The operator's name for the CA.
     #: The URL of the ACME directory.
     directory: str
 
@@ -126,8 +125,7 @@ class ExternalAccount:
     Raises `ConfigError` if the HMAC key is not base64url.
     """
 
-    #: The key identifier.
-    kid: str
+    kid: str  #: The key identifier.
     #: The HMAC key in base64url.
     hmac_key: Secret
 
