@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import os.path
 import re
-import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -20,6 +19,7 @@ from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, nearest
 from certferry.config.model import AcmeSettings, CaSettings, ReadOptions
+from certferry.config.programs import arguments_on_server, directory_on_server, words_of
 from certferry.config.serves import read_serves
 from certferry.config.tables import RESERVED, key_type
 from certferry.config.values import Read, TomlTable
@@ -54,7 +54,6 @@ _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
 _COMMON = frozenset({"to", "domains", "exclude", "retire", "drift", "on_failure"})
 """The keys that a deployment to any account may have. The account's adapter may declare more."""
 
-_OPERATORS = frozenset({"&&", "||", "|", "&", ";", ">", ">>", "<", "2>", "2>&1", "&>"})
 _MODE = re.compile(r"0?[0-7]{3}")
 _OWNER_READS, _OTHERS, _OTHERS_WRITE, _RUN_OR_SPECIAL = 0o400, 0o007, 0o002, ~0o666
 
@@ -335,8 +334,8 @@ class CertificateReader(Struct, frozen=True):
                 table.report(key, Text("only together with `reload`"))
         if "on_failure" in table and "serves" not in table:
             table.report("on_failure", Text("only together with `serves`"))
-        arguments = _arguments_on_server if on_server else self._arguments
-        directory = _directory_on_server if on_server else self._directory
+        arguments = arguments_on_server if on_server else self._arguments
+        directory = directory_on_server if on_server else self._directory
         reload = table.take("reload", arguments, None)
         test = table.take("test", arguments, None)
         timeout = table.take("timeout", values.seconds, RELOAD_TIMEOUT)
@@ -372,33 +371,10 @@ class CertificateReader(Struct, frozen=True):
         """Read a command: a list of arguments, or a string that is split as a shell splits it. If
         the program's name has a slash, the name becomes an absolute path.
         """
-        program, *others = _words(value)
+        program, *others = words_of(value)
         if "/" in program:
             program = str(self.paths.resolve(program))
         return (program, *others)
-
-
-def _words(value: object) -> tuple[str, ...]:
-    """Read a command: a list of arguments, or a string that is split as a shell splits it."""
-    words = _listed(value) if isinstance(value, list) else _split(value)
-    return (values.word(words[0]), *words[1:])
-
-
-def _arguments_on_server(value: object) -> tuple[str, ...]:
-    program, *others = _words(value)
-    if "/" in program and not program.startswith("/"):
-        raise ConfigError(Text("runs on the server: write a name, or the full path there"))
-    return (program, *others)
-
-
-def _directory_on_server(value: object) -> str:
-    directory = values.word(value)
-    if not directory.startswith("/"):
-        raise ConfigError(Text("is on the server: write the full path, for example /etc/nginx/tls"))
-    directory = os.path.normpath(directory).replace("//", "/")
-    if directory == "/":
-        raise ConfigError(Text("must be a directory for the certificate's files alone"))
-    return directory
 
 
 def _lineage(value: object) -> str:
@@ -471,36 +447,6 @@ def _on_failure(table: TomlTable) -> desired.OnFailure:
 def _one_of(members: type[E]) -> Read[E]:
     reader = values.one_of([member.value for member in members])
     return lambda value: members(reader(value))
-
-
-def _listed(value: list[object]) -> list[str]:
-    if not value:
-        raise ConfigError(Text("is an empty list"))
-    words = [values.string(item) for item in value]
-    if any("\0" in word for word in words):
-        raise ConfigError(Text("contains a character that cannot be printed"))
-    return words
-
-
-def _split(value: object) -> list[str]:
-    if not isinstance(value, str):
-        raise values.wrong_type(Text("a string or a list"), value)
-    try:
-        words = shlex.split(values.word(value))
-    except ValueError as exc:
-        raise ConfigError(Text("cannot be read: {problem}", problem=str(exc).lower())) from None
-    if not words:
-        raise ConfigError(Text("is empty"))
-    operator = next((part for part in words if part in _OPERATORS or part.endswith(";")), None)
-    if operator is not None:
-        raise ConfigError(
-            Text(
-                '{operator} has no meaning without a shell; write ["sh", "-c", "…"], or the path'
-                " of a script",
-                operator=operator,
-            )
-        )
-    return words
 
 
 def _mode(value: object) -> int:
