@@ -187,7 +187,8 @@ def test_no_key_in_arguments_environment_or_files(
                         except OSError:
                             continue
                         seen.extend(f"{process}/{what}" for n in needles if n in content)
-            for path in Path(ssl.parent).rglob("*"):
+            paths = [Path(top, name) for top, _, names in os.walk(ssl.parent) for name in names]
+            for path in paths:  # os.walk passes over folders that are removed meanwhile
                 try:
                     facts = path.lstat()
                     if stat.S_ISREG(facts.st_mode) and facts.st_mode & 0o077:
