@@ -15,7 +15,7 @@ from tests.acceptance.nginx import Nginx
 from tests.support.ports import free_port
 from tests.support.programs import needs
 from tests.support.sshd import Sshd
-from tests.support.tiers import thorough
+from tests.support.tiers import long, thorough
 
 pytestmark = [needs("nginx"), needs("sshd")]
 
@@ -79,6 +79,7 @@ def server(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Iterato
     server.sshd.stop()
 
 
+@long
 def test_server_serves_what_was_delivered(server: Server) -> None:
     """A delivery ends with the proof; a second run writes nothing; a renewal is served as well."""
     code, steps, detail = server.sync()

@@ -52,7 +52,7 @@ yes_option = click.option("--yes", is_flag=True, help="Write without asking.")
 @click.option("--each", is_flag=True, help="One certificate for each DOMAIN.")
 @click.option("--dns", metavar="ACCOUNT", help="The account that writes the challenge records.")
 @click.option("--to", metavar="ACCOUNT", help="The account that serves the certificate.")
-@click.option("--directory", metavar="DIR", help="The directory on a server of type ssh.")
+@click.option("--directory", metavar="DIR", help="The directory on a server reached by SSH.")
 @click.option("--reload", metavar="COMMAND", help="The command there that reloads the server.")
 @yes_option
 @click.pass_obj
