@@ -26,6 +26,8 @@ CertferryError                something went wrong
 │   └── PropagationTimeout    some authoritative server failed to show the value in time
 ├── DeployError               a target cannot take or serve the certificate
 │   ├── TargetAccessDenied    the target refused the credentials
+│   │   ├── HostKeyUnknown    a server offered a public key that is not known
+│   │   └── HostKeyChanged    a server offered another public key than the known key
 │   ├── TargetRejected        the target refused the certificate or the domain
 │   │   ├── AllExcluded       the file excludes every domain of a deployment
 │   │   └── CopyGone          the copy to bind has gone from the target
@@ -357,6 +359,14 @@ class TargetAccessDenied(DeployError):
     """The target refused the credentials. Only an operator can mend them, so retries are
     useless.
     """
+
+
+class HostKeyUnknown(TargetAccessDenied):
+    """A server offered a public key that the operator has not named."""
+
+
+class HostKeyChanged(TargetAccessDenied):
+    """A server offered another public key than the known key."""
 
 
 class TargetRejected(DeployError):

@@ -49,6 +49,7 @@ NAMES = {
         "NAME",
         "Pebble",
         "SQLite",
+        "SSH",
         "TLS",
         "TXT",
         "bash",

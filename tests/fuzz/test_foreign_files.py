@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.adapters.files.receipt import Receipt
 from certferry.adapters.files.source import PemFileSource
-from certferry.adapters.receivers.files import Receipt
 from certferry.adapters.schedule.cron import own_entries, with_entry, without_entry
 from certferry.config.env_files import environment_with
 from certferry.config.load import load

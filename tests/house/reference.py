@@ -28,11 +28,13 @@ from certferry.config.bind import (
 )
 from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, Reported, RunEnded
+from certferry.ports.adapter import PrivateKey
 from certferry.present.language import voice_in
 from certferry.text import Text
 from certferry.wiring.adapters import (
     CHANNELS,
     DNS_PROVIDERS,
+    SERVERS,
     TARGETS,
     BrokenAdapter,
     Described,
@@ -56,9 +58,10 @@ Say = Callable[[Text], str]
 Words = dict[str, Any]
 """The sentences of a page in a language, beside the adapters' own (`pages.toml`)."""
 
-FAMILIES = {DNS_PROVIDERS: "dns", TARGETS: "targets", CHANNELS: "channels"}
+FAMILIES = {DNS_PROVIDERS: "dns", TARGETS: "targets", SERVERS: "servers", CHANNELS: "channels"}
 TYPES = {
     Secret: "secret",
+    PrivateKey: "private_key",
     Secret | str: "secret_or_string",
     str: "string",
     bool: "boolean",

@@ -36,7 +36,7 @@ from certferry.reconcile.by_hand import carry_over
 from certferry.reconcile.run import held_lease
 from certferry.text import Text
 from certferry.wiring import recorded
-from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
+from certferry.wiring.adapters import DNS_PROVIDERS, SERVERS, TARGETS, installed
 from certferry.wiring.selection import lineages_meant, must_be_known, the_one_meant
 from certferry.wiring.settings import ADAPTERS, checked, load_checked
 from certferry.wiring.workspace import who_runs
@@ -52,6 +52,8 @@ yes_option = click.option("--yes", is_flag=True, help="Write without asking.")
 @click.option("--each", is_flag=True, help="One certificate for each DOMAIN.")
 @click.option("--dns", metavar="ACCOUNT", help="The account that writes the challenge records.")
 @click.option("--to", metavar="ACCOUNT", help="The account that serves the certificate.")
+@click.option("--directory", metavar="DIR", help="The directory on a server reached by SSH.")
+@click.option("--reload", metavar="COMMAND", help="The command there that reloads the server.")
 @yes_option
 @click.pass_obj
 def add(
@@ -59,6 +61,8 @@ def add(
     domains: tuple[str, ...],
     dns: str | None,
     to: str | None,
+    directory: str | None,
+    reload: str | None,
     *,
     each: bool,
     yes: bool,
@@ -74,9 +78,21 @@ def add(
         return say(context, Text("All of them are already declared. Nothing was changed."))
     accounts, adapters = settings.accounts.values(), installed()
     proving, serving = adapters.labels(DNS_PROVIDERS, accounts), adapters.labels(TARGETS, accounts)
+    servers = adapters.labels(SERVERS, accounts)
+    if reload is not None and directory is None:
+        raise UsageMistake(Text("--reload needs --directory"))
+    if directory is not None:
+        serving = servers
+    elif to in servers or (servers and not serving):
+        raise ConfigError(
+            Text("{name} is a server, which takes files into a directory", name=to or servers[0]),
+            hint=Text("name the directory there with --directory, for example /etc/nginx/tls"),
+        )
     proven = propose.Choice("--dns", proving, dns, _NO_DNS)
     served = propose.Choice("--to", serving, to, _NO_TARGET)
-    certificates = propose.additions(settings, domains, proven, served, each=each)
+    certificates = propose.additions(
+        settings, domains, proven, served, each=each, directory=directory or "", reload=reload or ""
+    )
     for covered in propose.covered_already(settings, domains):
         warn(context, covered)
     document = read_document(settings.path or Path(NAME))

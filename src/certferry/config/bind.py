@@ -46,7 +46,7 @@ from certferry.config.values import Read, TomlTable
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.redaction import Secret, names_a_secret
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Adapter, Variable
+from certferry.ports.adapter import Adapter, PrivateKey, Variable
 from certferry.text import Text
 
 
@@ -63,7 +63,7 @@ _READERS: Mapping[object, Read[Any]] = MappingProxyType(
 )
 FURTHER = Mapping[str, Secret | str]
 """The type of the field that takes all keys without a field of their own."""
-_KNOWN = (Secret, Secret | str, timedelta, tuple[str, ...], Path, FURTHER, *_READERS)
+_KNOWN = (Secret, PrivateKey, Secret | str, timedelta, tuple[str, ...], Path, FURTHER, *_READERS)
 _AS_JSON = (bool, int, float, timedelta)
 """Types whose values look alike in TOML and JSON, so an answer can be read as JSON."""
 
@@ -192,6 +192,9 @@ def _reader(setting: _Setting, table: TomlTable, resolve: Resolve) -> Read[Any]:
     if setting.type is Secret:
         refer = secret_reference(table)
         return lambda value: as_a_key(resolve(refer(value)))
+    if setting.type is PrivateKey:
+        refer = secret_reference(table)
+        return lambda value: PrivateKey(resolve(refer(value)))
     if setting.type == Secret | str:
         return lambda value: _secret_or_plain(value, resolve)
     if setting.type is Path:

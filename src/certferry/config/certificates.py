@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import os.path
 import re
-import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -20,6 +19,7 @@ from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, nearest
 from certferry.config.model import AcmeSettings, CaSettings, ReadOptions
+from certferry.config.programs import arguments_on_server, directory_on_server, words_of
 from certferry.config.serves import read_serves
 from certferry.config.tables import RESERVED, key_type
 from certferry.config.values import Read, TomlTable
@@ -54,7 +54,6 @@ _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
 _COMMON = frozenset({"to", "domains", "exclude", "retire", "drift", "on_failure"})
 """The keys that a deployment to any account may have. The account's adapter may declare more."""
 
-_OPERATORS = frozenset({"&&", "||", "|", "&", ";", ">", ">>", "<", "2>", "2>&1", "&>"})
 _MODE = re.compile(r"0?[0-7]{3}")
 _OWNER_READS, _OTHERS, _OTHERS_WRITE, _RUN_OR_SPECIAL = 0o400, 0o007, 0o002, ~0o666
 
@@ -103,10 +102,12 @@ class CertificateReader(Struct, frozen=True):
     options_of: Callable[[str], ReadOptions | None]
     #: This host's name in the state.
     host: str
+    #: The labels of the accounts that are servers, which take files into directories.
+    servers: Collection[str] = ()
     #: The lineage of the certificate deployed to a domain, by account and domain.
     named: dict[tuple[str, str], str] = field(default_factory=dict)
-    #: The place in the configuration file of each directory, by ("files", path), and of each
-    #: command, by (lineage, name): no other deployment may use these.
+    #: The place in the configuration file of each directory, by ("files" or account, path), and of
+    #: each command, by (lineage, name): no other deployment may use these.
     taken: dict[tuple[str, str], Place] = field(default_factory=dict)
     #: Every host named in a deployment.
     hosts: set[str] = field(default_factory=set)
@@ -219,13 +220,10 @@ class CertificateReader(Struct, frozen=True):
                 deployment = replace(deployment, on_failure=_on_failure(table))
             table.done()
             return deployment if is_here else None
+        if target in self.servers:
+            return self._to_server(table, target, certificate)
         if "hosts" in table and target:
-            problem = Text(
-                'only for "files" and "command": any host deploys to {target}',
-                target=target,
-            )
-            table.report("hosts", problem)
-            table.allow("hosts")
+            self._report_hosts(table, target)
         kind, https = self._options(table, target)
         domains, globs, exclude = _domains(table, certificate.names)
         deployment = DesiredDeployment(
@@ -243,6 +241,25 @@ class CertificateReader(Struct, frozen=True):
             # `to` is missing or wrong, so the keys may be meant for `files` or `command`.
             for settings in SETTINGS.values():
                 table.allow(*settings)
+        table.done()
+        return deployment
+
+    @staticmethod
+    def _report_hosts(table: TomlTable, target: str) -> None:
+        problem = Text('only for "files" and "command": any host deploys to {target}')
+        table.report("hosts", problem.filled(target=target))
+        table.allow("hosts")
+
+    def _to_server(
+        self, table: TomlTable, target: str, certificate: DesiredCertificate
+    ) -> DesiredDeployment:
+        if "hosts" in table:
+            self._report_hosts(table, target)
+        files = self._files(table, on_server=target)
+        problem = Text("line {line} already uses {name}; choose another directory")
+        self._must_be_free(table, "directory", (target, files.directory), problem)
+        deployment = delivered(files, read_serves(table, certificate.names))
+        deployment = replace(deployment, on_failure=_on_failure(table))
         table.done()
         return deployment
 
@@ -306,7 +323,10 @@ class CertificateReader(Struct, frozen=True):
             problem = problem.filled(name=name[1], line=first.line)
             table.report(key if key in table else "command", problem)
 
-    def _files(self, table: TomlTable) -> desired.FileDelivery:
+    def _files(self, table: TomlTable, on_server: str = "") -> desired.FileDelivery:
+        """Read a directory with its files' rights and programs: of this host, or of the server with
+        the account `on_server`.
+        """
         if "directory" not in table:
             table.report("directory", Text("missing: the directory for the four PEM files"))
         for key in ("timeout", "test"):
@@ -314,17 +334,20 @@ class CertificateReader(Struct, frozen=True):
                 table.report(key, Text("only together with `reload`"))
         if "on_failure" in table and "serves" not in table:
             table.report("on_failure", Text("only together with `serves`"))
-        reload = table.take("reload", self._arguments, None)
-        test = table.take("test", self._arguments, None)
+        arguments = arguments_on_server if on_server else self._arguments
+        directory = directory_on_server if on_server else self._directory
+        reload = table.take("reload", arguments, None)
+        test = table.take("test", arguments, None)
         timeout = table.take("timeout", values.seconds, RELOAD_TIMEOUT)
         return desired.FileDelivery(
-            directory=table.take("directory", self._directory, ""),
+            directory=table.take("directory", directory, ""),
             owner=table.take("owner", values.word, None),
             group=table.take("group", values.word, None),
             mode=table.take("mode", _mode, desired.MODE),
             key_mode=table.take("key_mode", _key_mode, desired.KEY_MODE),
-            reload=self._program(reload, timeout) if reload else None,
-            test=self._program(test, timeout) if test else None,
+            reload=self._program(reload, timeout, on_server) if reload else None,
+            test=self._program(test, timeout, on_server) if test else None,
+            account=on_server,
         )
 
     def _command(self, table: TomlTable) -> desired.CommandDelivery:
@@ -335,8 +358,11 @@ class CertificateReader(Struct, frozen=True):
         name = table.take("name", values.word, PurePath(arguments[0]).name)
         return desired.CommandDelivery(name, self._program(arguments, timeout))
 
-    def _program(self, arguments: tuple[str, ...], timeout: timedelta) -> desired.Program:
-        return desired.Program(arguments, str(self.paths.directory), timeout)
+    def _program(
+        self, arguments: tuple[str, ...], timeout: timedelta, on_server: str = ""
+    ) -> desired.Program:
+        directory = "" if on_server else str(self.paths.directory)
+        return desired.Program(arguments, directory, timeout)
 
     def _directory(self, value: object) -> str:
         return os.path.normpath(self.paths.resolve(values.word(value)))
@@ -345,11 +371,10 @@ class CertificateReader(Struct, frozen=True):
         """Read a command: a list of arguments, or a string that is split as a shell splits it. If
         the program's name has a slash, the name becomes an absolute path.
         """
-        words = _listed(value) if isinstance(value, list) else _split(value)
-        program = values.word(words[0])
+        program, *others = words_of(value)
         if "/" in program:
             program = str(self.paths.resolve(program))
-        return (program, *words[1:])
+        return (program, *others)
 
 
 def _lineage(value: object) -> str:
@@ -422,36 +447,6 @@ def _on_failure(table: TomlTable) -> desired.OnFailure:
 def _one_of(members: type[E]) -> Read[E]:
     reader = values.one_of([member.value for member in members])
     return lambda value: members(reader(value))
-
-
-def _listed(value: list[object]) -> list[str]:
-    if not value:
-        raise ConfigError(Text("is an empty list"))
-    words = [values.string(item) for item in value]
-    if any("\0" in word for word in words):
-        raise ConfigError(Text("contains a character that cannot be printed"))
-    return words
-
-
-def _split(value: object) -> list[str]:
-    if not isinstance(value, str):
-        raise values.wrong_type(Text("a string or a list"), value)
-    try:
-        words = shlex.split(values.word(value))
-    except ValueError as exc:
-        raise ConfigError(Text("cannot be read: {problem}", problem=str(exc).lower())) from None
-    if not words:
-        raise ConfigError(Text("is empty"))
-    operator = next((part for part in words if part in _OPERATORS or part.endswith(";")), None)
-    if operator is not None:
-        raise ConfigError(
-            Text(
-                '{operator} has no meaning without a shell; write ["sh", "-c", "…"], or the path'
-                " of a script",
-                operator=operator,
-            )
-        )
-    return words
 
 
 def _mode(value: object) -> int:

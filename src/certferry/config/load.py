@@ -27,7 +27,13 @@ from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.core.redaction import names_a_secret
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted, must_be_trusted
-from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP, Variable
+from certferry.ports.adapter import (
+    DNS_GROUP,
+    NOTIFY_GROUP,
+    SERVER_GROUP,
+    TARGET_GROUP,
+    Variable,
+)
 from certferry.text import Text
 from certferry.values import replace
 
@@ -334,7 +340,8 @@ def as_far_as_read(
     def options_of(label: str) -> model.ReadOptions | None:
         return adapters.options_of(accounts[label].type if label in accounts else label)
 
-    reader = CertificateReader(accounts, acme, paths, options_of, state.host)
+    servers = {label for label, account in accounts.items() if adapters.takes_files(account.type)}
+    reader = CertificateReader(accounts, acme, paths, options_of, state.host, servers)
     certificates, places = reader.read(root)
     settings = Settings(
         path=document.path,
@@ -423,11 +430,15 @@ def _references(
     return list(filter(None, references))
 
 
+_PUBLIC_KEYS = {"host_key"}
+"""Keys of an account's table that hold a public key."""
+
+
 def is_a_secrets_key(key: str) -> bool:
     """Return whether a key of an account's table holds a secret, judging by the key's name alone.
     `id` counts as a secret, because an id is one half of a token.
     """
-    return key == "id" or names_a_secret(key)
+    return key == "id" or (names_a_secret(key) and key not in _PUBLIC_KEYS)
 
 
 def _hint(document: Document, mistakes: Sequence[Mistake], env_files: Sequence[EnvFile]) -> Text:
@@ -557,9 +568,9 @@ def _named_by(declared: Collection[DesiredCertificate]) -> Mapping[str, set[str]
     """Return the labels of the accounts that certificates use, by the group of the adapter's entry
     point.
     """
+    deployed = {deployment.target for desired in declared for deployment in desired.deployments}
     return {
         DNS_GROUP: {account for desired in declared for account in desired.dns_accounts},
-        TARGET_GROUP: {
-            deployment.target for desired in declared for deployment in desired.deployments
-        },
+        TARGET_GROUP: deployed,
+        SERVER_GROUP: deployed,
     }

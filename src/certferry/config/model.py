@@ -400,6 +400,11 @@ class Adapters:
     def options_of(self, type_: str) -> ReadOptions | None:
         """Return the reader of a target's deployment options; `None` if the type is unknown."""
 
+    def takes_files(self, type_: str) -> bool:
+        """Return whether accounts of a type are servers that take files into directories."""
+        del type_
+        return False
+
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """Raise `ConfigError` for mistakes in an account's table, as judged by the adapter of the
         account's type in the `group` of entry points.

@@ -448,10 +448,18 @@ class Choice:
 
 
 def additions(
-    settings: Settings, domains: Sequence[str], dns: Choice, to: Choice, *, each: bool
+    settings: Settings,
+    domains: Sequence[str],
+    dns: Choice,
+    to: Choice,
+    *,
+    each: bool,
+    directory: str = "",
+    reload: str = "",
 ) -> tuple[ProposedCertificate, ...]:
     """Return the certificates to declare: one certificate for all domains, or with `each` one for
-    each domain. Raises `ConfigError`, such as for a domain that is declared already.
+    each domain. `directory` and `reload` are those of a server. Raises `ConfigError`, such as for a
+    domain that is declared already.
     """
     names = tuple(dict.fromkeys(map(normalise, domains)))
     for name in names:
@@ -468,7 +476,8 @@ def additions(
         )
         raise ConfigError(problem, hint=hint)
     served = to.account(settings)
-    deployments = (ProposedDeployment(served),) if served else ()
+    deployment = ProposedDeployment(served, directory=directory, reload=reload)
+    deployments = (deployment,) if served else ()
     groups = [(name,) for name in names] if each else [names]
     for group in groups:
         _must_not_overlap(group)

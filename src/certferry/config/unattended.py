@@ -84,7 +84,9 @@ def directories_filled(settings: Settings) -> list[Path]:
     """
     deliveries = (delivery for _, delivery in _deliveries(settings))
     wanted = [
-        Path(delivery.directory) for delivery in deliveries if isinstance(delivery, FileDelivery)
+        Path(delivery.directory)
+        for delivery in deliveries
+        if isinstance(delivery, FileDelivery) and not delivery.account
     ]
     if settings.monitoring.metrics is not None:
         wanted.append(settings.monitoring.metrics.parent)
@@ -148,6 +150,9 @@ def _programs(settings: Settings) -> Iterator[tuple[At, str]]:
     for mistake, delivery in _deliveries(settings):
         if isinstance(delivery, CommandDelivery):
             yield partial(mistake, "command"), delivery.program.arguments[0]
+            continue
+        if delivery.account:
+            yield partial(mistake, "to"), "ssh"
             continue
         for key, program in (("test", delivery.test), ("reload", delivery.reload)):
             if program is not None:

@@ -46,6 +46,7 @@ _AUTHORITIES = (verbatim("CA"), Text("Directory URL"), Text("Account URL"))
 _USES = {
     adapters.DNS_PROVIDERS: Text("DNS validation"),
     adapters.TARGETS: Text("deployment"),
+    adapters.SERVERS: Text("deployment"),
 }
 _PLACES = {
     "file": Text("from a file"),

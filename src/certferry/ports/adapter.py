@@ -11,6 +11,7 @@ and operators write the entry point's name as `type`. The group says which port 
 - `certferry.dns`: a `ports.dns.DnsProvider`
 - `certferry.targets`: a `ports.target.DeployTarget`
 - `certferry.notify`: a `ports.notifier.Notifier`
+- `certferry.servers`: a `ports.receiver.FileServer`
 
 A target may define five more names:
 
@@ -60,10 +61,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NewType, Protocol
 
 from msgspec import Struct
 
+from certferry.core.redaction import Secret
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import AccountMemory
 from certferry.text import Quoted, Text
@@ -149,9 +151,13 @@ OpenHttp = Callable[[float], Http]
 """A function that opens connections to one service. The number is the requests per second."""
 
 
+PrivateKey = NewType("PrivateKey", Secret)
+"""The type of a setting that is a private key in PEM: a secret of several lines."""
+
 DNS_GROUP = "certferry.dns"
 TARGET_GROUP = "certferry.targets"
 NOTIFY_GROUP = "certferry.notify"
+SERVER_GROUP = "certferry.servers"
 
 
 class Variable(Struct, frozen=True):

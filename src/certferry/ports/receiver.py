@@ -1,13 +1,18 @@
-"""The port to a receiver, which takes a certificate whole: a directory of files, a command."""
+"""The port to a receiver, which takes a certificate whole: a directory of files, a command; and the
+port to a server with such directories.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Collection
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import FileDelivery
 from certferry.core.observed.observation import ObservedDomain
+from certferry.core.redaction import Secret
 
 
 class Delivered(Struct, frozen=True):
@@ -21,6 +26,7 @@ class Delivered(Struct, frozen=True):
     program_digest: str | None = None
 
 
+@runtime_checkable
 class Receiver(Protocol):
     """Takes one certificate after the other; each new certificate replaces the last.
 
@@ -44,4 +50,17 @@ class Receiver(Protocol):
         complete. If the new certificate is already in place, an implementation carries out only the
         missing steps; with `again`, also every step that makes a server read the certificate.
         Raises `DeployError`; the next observation then reports the missing steps.
+        """
+
+
+class FileServer(Protocol):
+    """An account of a server that takes files into directories."""
+
+    def receiver(
+        self, delivery: FileDelivery, *, withheld: Collection[str], hidden: Collection[Secret]
+    ) -> Receiver:
+        """Return the receiver of a directory on the server. Sends nothing.
+
+        Programs that the receiver starts here lack the environment variables `withheld`, and
+        `hidden` is masked in the words of programs.
         """

@@ -29,6 +29,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Examined
 from certferry.ports.objects import ObjectStore
 from certferry.ports.progress import Pause
+from certferry.ports.receiver import FileServer
 from certferry.ports.state import AccountMemory, Edit, StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget, LimitedTarget
@@ -140,10 +141,12 @@ class VendorAccounts:
     #: The adapters by type.
     table: adapters.AdapterTable = field(default_factory=adapters.installed)
 
-    def meant(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
-        """Connect the accounts used by certificates. Return two mappings by label, the DNS
-        providers and the targets. An account with a broken adapter gets a port whose calls all
-        fail. Raises one `ConfigError` for all mistakes.
+    def meant(
+        self,
+    ) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget], dict[str, FileServer]]:
+        """Connect the accounts used by certificates. Return three mappings by label, the DNS
+        providers, the targets and the servers. An account with a broken adapter gets a port whose
+        calls all fail. Raises one `ConfigError` for all mistakes.
         """
         certificates, errors = self.settings.certificates, list[ConfigError]()
         served = [
@@ -152,12 +155,19 @@ class VendorAccounts:
             for deployment in desired.deployments
             if deployment.delivery is None
         ]
+        servers = [
+            deployment.target
+            for desired in certificates
+            for deployment in desired.deployments
+            if deployment.delivery is not None and not deployment.is_on_this_host
+        ]
         proven = [account for desired in certificates for account in desired.dns_accounts]
         dns: dict[str, DnsProvider] = self._all(proven, adapters.DNS_PROVIDERS, errors)
         targets: dict[str, DeployTarget] = self._all(served, adapters.TARGETS, errors)
+        files: dict[str, FileServer] = self._all(servers, adapters.SERVERS, errors)
         if errors:
             raise joined(errors)
-        return dns, targets
+        return dns, targets, files
 
     def _all(
         self, labels: Sequence[str], family: adapters.Family, errors: list[ConfigError]

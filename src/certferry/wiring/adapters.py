@@ -35,6 +35,7 @@ from certferry.ports import adapter as adapters
 from certferry.ports.adapter import NoAnswer, is_ctrl_c
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
+from certferry.ports.receiver import FileServer
 from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.run import in_thread
@@ -255,7 +256,7 @@ _Raised = type[errors.CertferryError]
 
 
 class Family(Struct, frozen=True):
-    """A kind of adapter: DNS providers, targets or channels."""
+    """A kind of adapter: DNS providers, targets, servers or channels."""
 
     #: The group of the entry points.
     group: str
@@ -326,9 +327,16 @@ TARGETS = Family(
     errors.DeployError,
     errors.TargetUnavailable,
 )
+SERVERS = Family(
+    adapters.SERVER_GROUP,
+    Text("server"),
+    (FileServer,),
+    errors.DeployError,
+    errors.TargetUnavailable,
+)
 CHANNELS = Family(adapters.NOTIFY_GROUP, Text("channel of notifications"))
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {family.group: family for family in (DNS_PROVIDERS, TARGETS)}
+    {family.group: family for family in (DNS_PROVIDERS, TARGETS, SERVERS)}
 )
 
 
@@ -354,7 +362,7 @@ class AdapterTable:
         return described(self._chosen(family, name), family.role)
 
     def of_type(self, name: str) -> list[Described]:
-        """Import the adapters called `name`: the DNS provider, the target, or both. Raises
+        """Import the adapters called `name`: the DNS provider, the target, the server. Raises
         `BrokenAdapter`.
         """
         families = [family for family in FAMILIES.values() if self.is_known(family, name)]
@@ -396,7 +404,7 @@ class AdapterTable:
         return [
             account.place.mistake(
                 "type",
-                Text("{type} is neither a DNS provider nor a target; {advice}").filled(
+                Text("{type} is neither a DNS provider nor a target nor a server; {advice}").filled(
                     type=account.type, advice=type_instead_of(account.type, list(types))
                 ),
             )

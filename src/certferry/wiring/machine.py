@@ -19,7 +19,7 @@ from certferry.core.desired.certificate import Delivery, FileDelivery
 from certferry.file_trust import PACKAGE_USER, user_name
 from certferry.migration.home import OldClient, OldHome
 from certferry.ports.progress import Pause
-from certferry.ports.receiver import Receiver
+from certferry.ports.receiver import FileServer, Receiver
 from certferry.ports.scheduler import Scheduler
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter, Family, installed
 from certferry.wiring.clock import now
@@ -27,12 +27,18 @@ from certferry.wiring.clock import now
 __all__ = ["PemFileSource", "write_bundle"]
 
 
-def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiver:
-    """Return the receiver for a delivery."""
+def receiver_for(
+    settings: Settings, pause: Pause, servers: Mapping[str, FileServer], delivery: Delivery
+) -> Receiver:
+    """Return the receiver for a delivery. `servers` are the accounts of servers, by label."""
     from certferry.adapters.receivers import command, files
 
     workspace = _workspace(settings)
     connect: Callable[..., Receiver] = partial(command.CommandReceiver, workspace=workspace)
+    if isinstance(delivery, FileDelivery) and delivery.account:
+        return servers[delivery.account].receiver(
+            delivery, withheld=settings.secrets.withheld(), hidden=settings.secrets.known()
+        )
     if isinstance(delivery, FileDelivery):
         connect = files.FilesReceiver
     return connect(

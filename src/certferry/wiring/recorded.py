@@ -326,6 +326,7 @@ def _files_of(
         delivery = deployment.delivery
         if (
             isinstance(delivery, FileDelivery)
+            and deployment.is_on_this_host
             and (desired.lineage, delivery.directory) in delivered
         ):
             for name in (FULLCHAIN, PRIVKEY):

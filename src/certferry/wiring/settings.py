@@ -110,6 +110,9 @@ class InstalledAdapters(model.Adapters):
         except adapters.BrokenAdapter:
             return None  # connecting the account reports the broken adapter
 
+    def takes_files(self, type_: str) -> bool:
+        return self._table().is_known(adapters.SERVERS, type_)
+
     def check(self, account: model.AccountTable, group: str, resolve: Resolve) -> None:
         if group == NOTIFY_GROUP:
             from certferry.wiring.channels import check_one

@@ -102,7 +102,7 @@ class Workspace:
         `declares`, also store the file's declarations in a shared state.
         """
         # The accounts come first, so wrong settings stop the run before an empty state is made.
-        dns, targets = self.accounts(run).meant()
+        dns, targets, servers = self.accounts(run).meant()
         settings, state, source = self.settings, self.state, PemFileSource()
         now = clock_of(run, state)
         meant = {desired.lineage for desired in settings.certificates}
@@ -113,7 +113,7 @@ class Workspace:
             source=source,
             dns=dns,
             targets=targets,
-            receiver=partial(receiver_for, settings, run.pause),
+            receiver=partial(receiver_for, settings, run.pause, servers),
             probe=probe_for(settings.verify, run.pause, now),
             state=state,
             now=now,

@@ -91,10 +91,10 @@ def run_to_end(
             if not ended:
                 _end(process, output)
             lines = output.rest(hidden)
-            _log_lines(program.arguments[0], lines, output.left_out)
+            log_lines(program.arguments[0], lines, output.left_out)
     if not ended:
-        raise _too_slow(program)
-    return Ended(process.returncode, _last_words(lines))
+        raise too_slow(program)
+    return Ended(process.returncode, last_words(lines))
 
 
 @contextlib.contextmanager
@@ -137,7 +137,7 @@ def _follow(
 ) -> bool:
     """Wait for the program to end; return whether the program ended in time."""
     deadline = time.monotonic() + timeout.total_seconds()
-    while not _has_ended(process):
+    while not has_ended(process):
         left = deadline - time.monotonic()
         if left <= 0:
             return False
@@ -151,14 +151,20 @@ def _end(process: subprocess.Popen[bytes], output: Output) -> None:
     try:
         _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + GRACE.total_seconds()
-        while not _has_ended(process) and time.monotonic() < deadline:
+        while not has_ended(process) and time.monotonic() < deadline:
             output.read(_TICK)
     finally:
         # Kill the group in any case: the program may have ended and left children behind.
         _signal(process, signal.SIGKILL)
 
 
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with its group, and wait for the process. For a process without a cleanup."""
+    _signal(process, signal.SIGKILL)
+    process.wait()
+
+
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
     """Return whether the program has ended. The process is not reaped, so the number of the process
     group stays taken.
     """
@@ -170,7 +176,7 @@ def _signal(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
         os.killpg(process.pid, how)
 
 
-def _log_lines(name: str, lines: list[str], left_out: int) -> None:
+def log_lines(name: str, lines: list[str], left_out: int) -> None:
     """Log the lines, marked by the attribute `program`: the log file takes lines with this
     attribute at any level.
     """
@@ -183,11 +189,13 @@ def _log_lines(name: str, lines: list[str], left_out: int) -> None:
         _log.info("%s: %s", name, line, extra={"program": name})
 
 
-def _last_words(lines: list[str]) -> Quoted:
+def last_words(lines: list[str]) -> Quoted:
+    """Return the end of a program's output, for an error."""
     return Quoted(" ".join(" ".join(lines).split())[-_MOST_WORDS:])
 
 
-def _too_slow(program: Program) -> DeployError:
+def too_slow(program: Program) -> DeployError:
+    """Return the error for a program that was stopped after the time-out."""
     return DeployError(
         Text(
             "the program {program} was still running after {time} and was stopped",
@@ -258,14 +266,21 @@ class Output:
         """
         for _ in range(_MOST_CHUNKS):
             self.read(0)
-        kept = self._kept.decode(errors="surrogateescape")
-        if self.left_out:
-            # The beginning of the first line is lost. The rest of the line may be part of a secret,
-            # which masking would miss.
-            kept = "".join(kept.splitlines(keepends=True)[1:])
-        # Mask before cutting into lines, because masking may miss a part of a secret.
-        lines = redacted(kept, hidden).splitlines()
-        return [_without_controls(line) for line in lines if line.strip()]
+        return readable_lines(self._kept, hidden, is_cut=self.left_out > 0)
+
+
+def readable_lines(output: bytes, hidden: Collection[Secret], *, is_cut: bool) -> list[str]:
+    """Return the lines of a program's output with secrets masked. `is_cut`: the beginning of the
+    output is missing.
+    """
+    kept = output.decode(errors="surrogateescape")
+    if is_cut:
+        # The beginning of the first line is lost. The rest of the line may be part of a secret,
+        # which masking would miss.
+        kept = "".join(kept.splitlines(keepends=True)[1:])
+    # Mask before cutting into lines, because masking may miss a part of a secret.
+    lines = redacted(kept, hidden).splitlines()
+    return [_without_controls(line) for line in lines if line.strip()]
 
 
 def _without_controls(line: str) -> str:

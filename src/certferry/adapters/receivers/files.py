@@ -11,26 +11,28 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
-from msgspec import Struct
-from msgspec.structs import asdict
-
 from certferry.adapters.files import directory as pem
 from certferry.adapters.files import swap
+from certferry.adapters.files.receipt import (
+    RECEIPT,
+    FoundCopy,
+    FoundDelivery,
+    Receipt,
+    as_before,
+    observed_domain,
+    unusable,
+)
 from certferry.adapters.programs import run as programs
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, CertificateBundle
-from certferry.core.desired.certificate import FileDelivery, Kind, Program
-from certferry.core.observed.observation import Change, DomainState, ObservedDomain, ReceiverDrift
-from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.desired.certificate import FileDelivery, Program
+from certferry.core.observed.observation import ObservedDomain, ReceiverDrift
 from certferry.core.redaction import Secret
 from certferry.errors import DeployError
 from certferry.file_trust import checked_path
@@ -73,18 +75,13 @@ class FilesReceiver:
 
         `delivered`, from the state, is ignored: the files and the receipt tell more.
         """
-        observed = partial(ObservedDomain, self.delivery.directory, Kind.FILES)
         try:
             with self._translating_errors(pem.RIGHTS):
                 self._must_be_usable()
                 receipt, leaf, drift = self._observed()
         except DeployError as problem:
-            return observed(DomainState.UNAVAILABLE, None, problem=problem)
-        fullchain = None
-        # If the receipt is for another leaf, its digest is not the digest of this fullchain.
-        if receipt is not None and receipt.fingerprint == leaf:
-            fullchain = receipt.digests.get(FULLCHAIN)
-        return observed(DomainState.READY, leaf, drift=drift, fullchain_digest=fullchain)
+            return unusable(self.delivery, problem)
+        return observed_domain(self.delivery, receipt, leaf, drift)
 
     def deliver(self, lineage: str, bundle: CertificateBundle, *, again: bool = False) -> None:
         """Write the differing files, read all four back, run `reload`, and write the receipt. Do
@@ -118,54 +115,23 @@ class FilesReceiver:
         """
         try:
             with pem.opened(self._directory, self._owners()) as place:
-                receipt = Receipt.decode(place.read(RECEIPT))
-                return receipt, *self._compare(place, receipt)
+                contents = FoundDelivery(
+                    {name: self._found(place, name) for name in pem.NAMES},
+                    frozenset(name for name in pem.NAMES if swap.is_on_the_way(place, name)),
+                    swap.read(place, FULLCHAIN),
+                    Receipt.decode(place.read(RECEIPT)),
+                )
         except FileNotFoundError:
             return None, None, None
+        return contents.receipt, *contents.compared(self.delivery)
 
-    def _compare(
-        self, place: pem.OpenDirectory, receipt: Receipt | None
-    ) -> tuple[str | None, ReceiverDrift | None]:
-        leaf = _leaf(swap.read(place, FULLCHAIN))
-        if receipt is None:
-            return leaf, None if leaf is None else self._unfinished(place)
-        held = leaf or receipt.fingerprint
-        changes = tuple(self._changes(place, receipt.digests))
-        if changes:
-            sentence = Text("another program changed the delivered files")
-            return held, ReceiverDrift(Reason(ReasonCode.DELIVERY_DRIFTED, sentence), changes)
-        reload = self.delivery.reload
-        if reload is not None and receipt.reload != reload.digest:
-            return held, self._unfinished(place) if receipt.reload is None else _edited()
-        return held, None
-
-    def _changes(
-        self, place: pem.OpenDirectory, digests: Mapping[str, str] | None = None
-    ) -> Iterator[Change]:
-        """Yield the differences from the delivery: missing files, other contents, other rights.
-
-        Contents are compared only if `digests` are given.
-        """
-        for name in pem.NAMES:
-            file = place.observe(name)
-            if swap.is_on_the_way(place, name):
-                continue
-            if file is None:
-                yield Change(name, "missing", "delivered")
-            elif digests is not None and file.digest != digests.get(name):
-                yield Change(name, "changed", "delivered")
-            elif not self._access(name).allows(file.access):
-                yield Change(name, file.access.in_words, self._access(name).in_words)
-
-    def _unfinished(self, place: pem.OpenDirectory) -> ReceiverDrift:
-        changes, sentence = (
-            [*self._changes(place)],
-            Text("the certificate has not been fully delivered yet"),
-        )
-        if self.delivery.reload is not None:
-            changes.append(Change("reload", "not run", "run"))
-            sentence = Text("`reload` has not yet succeeded with the certificate")
-        return ReceiverDrift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence), tuple(changes))
+    def _found(self, place: pem.OpenDirectory, name: str) -> FoundCopy | None:
+        file, wanted = place.observe(name), self._access(name)
+        if file is None:
+            return None
+        is_allowed = wanted.allows(file.access)
+        words = None if is_allowed else (file.access.in_words, wanted.in_words)
+        return FoundCopy(file.digest, words)
 
     def _is_there(self, place: pem.OpenDirectory, name: str, content: bytes) -> bool:
         file = place.observe(name)
@@ -223,12 +189,7 @@ class FilesReceiver:
         place.sweep()
         differing = [name for name in pem.NAMES if not self._is_there(place, name, wanted[name])]
         changing = {name: wanted[name] for name in differing}
-        reload = self.delivery.reload
-        receipt = Receipt(
-            fingerprint=bundle.certificate.fingerprint,
-            digests={name: pem.digest(content) for name, content in wanted.items()},
-            reload=None if reload is None else reload.digest,
-        )
+        receipt = Receipt.of(bundle, self.delivery.reload)
         if not (changing or again) and receipt == Receipt.decode(place.read(RECEIPT)):
             return {}
         drafts: dict[str, str] = {}
@@ -275,8 +236,7 @@ class FilesReceiver:
             with self._translating_errors(_NEXT_RUN):
                 swap.put_back(place, (*pem.NAMES, RECEIPT))
                 swap.forget(place)
-            message = Text("{problem}; the files are as before", problem=error.message)
-            raise DeployError(message, hint=error.hint, retry=error.retry) from error
+            raise as_before(error) from error
 
     def _run(self, program: Program, lineage: str, bundle: CertificateBundle) -> None:
         programs.run(
@@ -292,48 +252,3 @@ def _discard(place: pem.OpenDirectory, drafted: str) -> None:
     """Remove an unused draft, if possible. The next delivery removes any draft still there."""
     with suppress(OSError):
         place.remove(drafted)
-
-
-def _edited() -> ReceiverDrift:
-    sentence = Text("`reload` was edited after its last run")
-    reason = Reason(ReasonCode.PROGRAM_EDITED, sentence)
-    return ReceiverDrift(reason, (Change("reload", "edited", "run"),))
-
-
-def _leaf(fullchain: bytes | None) -> str | None:
-    """Return the fingerprint of the first certificate in PEM; `None` if it is missing or
-    unreadable.
-    """
-    try:
-        leaf = x509.load_pem_x509_certificate(fullchain or b"")
-    except ValueError:
-        return None
-    return leaf.fingerprint(SHA256()).hex()
-
-
-RECEIPT = ".certferry"
-"""The name of the receipt's file."""
-
-
-class Receipt(Struct, frozen=True):
-    """Proof of a completed delivery, stored beside the files."""
-
-    #: The leaf's fingerprint.
-    fingerprint: str
-    #: The SHA-256 of each file, by name.
-    digests: Mapping[str, str]
-    #: The digest of the program `reload`; `None` without a program.
-    reload: str | None = None
-
-    def encode(self) -> bytes:
-        """Return the receipt as the content of the file."""
-        return json.dumps(asdict(self), indent=1).encode() + b"\n"
-
-    @classmethod
-    def decode(cls, data: bytes | None) -> Receipt | None:
-        """Return the receipt; `None` if missing or corrupt, so the delivery is made again."""
-        try:
-            fields = json.loads(data or b"")
-            return cls(str(fields["fingerprint"]), dict(fields["digests"]), fields["reload"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return None

@@ -44,19 +44,17 @@ class FileDelivery(Struct, frozen=True):
     directory: str  #: The path of the directory.
     owner: str | None = None  #: The declared owner of the files, if any.
     group: str | None = None  #: The declared group of the files, if any.
-    #: The mode of all files except the key.
-    mode: int = MODE
+    mode: int = MODE  #: The mode of all files except the key.
     key_mode: int = KEY_MODE  #: The mode of the key's file.
-    #: The program that makes a server read the new files.
-    reload: Program | None = None
+    reload: Program | None = None  #: The program that makes a server read the new files.
     test: Program | None = None  #: The program that must succeed before `reload`.
+    account: str = ""  #: The account of the server with the directory; empty: this host.
 
 
 class CommandDelivery(Struct, frozen=True):
     """A delivery to a program."""
 
-    #: The program's name in reports.
-    label: str
+    label: str  #: The program's name in reports.
     program: Program  #: The program to run.
 
 
@@ -89,8 +87,7 @@ class OnFailure(StrEnum):
 class Authority(Struct, frozen=True):
     """A certificate authority."""
 
-    #: The operator's name for the CA.
-    name: str
+    name: str  #: The operator's name for the CA.
     #: The URL of the ACME directory.
     directory: str
 
@@ -128,8 +125,7 @@ class ExternalAccount:
     Raises `ConfigError` if the HMAC key is not base64url.
     """
 
-    #: The key identifier.
-    kid: str
+    kid: str  #: The key identifier.
     #: The HMAC key in base64url.
     hmac_key: Secret
 
@@ -203,7 +199,7 @@ class DesiredDeployment(Struct, frozen=True):
     others leave the domain out (`core.planning.planner.Claims`).
     """
 
-    #: The account's name in the configuration; for a receiver, the kind.
+    #: The account's name in the configuration; for a receiver of this host, the kind.
     target: str
     #: The named domains; `None` for all domains covered by the certificate. For a receiver, the
     #: receiver's name (`delivered`).
@@ -220,6 +216,11 @@ class DesiredDeployment(Struct, frozen=True):
     globs: tuple[str, ...] = ()
     #: Patterns for domains to leave out.
     exclude: tuple[str, ...] = ()
+
+    @property
+    def is_on_this_host(self) -> bool:
+        """Whether the deployment is a receiver of this host. Any host deploys to an account."""
+        return self.delivery is not None and self.target == self.kind
 
     @property
     def has_patterns(self) -> bool:

@@ -51,7 +51,9 @@ def _common(desired: DesiredCertificate) -> DesiredCertificate:
         desired,
         names=() if desired.files else (*desired.names[:1], *sorted(desired.names[1:])),
         deployments=tuple(
-            _in_order(deployment) for deployment in desired.deployments if not deployment.delivery
+            _in_order(deployment)
+            for deployment in desired.deployments
+            if not deployment.is_on_this_host
         ),
         files=desired.files and PemFiles("", ""),
         offered=None,
@@ -77,6 +79,8 @@ def _in_order(deployment: DesiredDeployment) -> DesiredDeployment:
 def _as_json(value: object) -> object:
     if isinstance(value, tuple):
         return [_as_json(item) for item in value]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, Struct):
         return {name: _as_json(setting) for name, setting in _chosen(value)}
     return value
@@ -88,7 +92,9 @@ def delivered(delivery: Delivery, serves: tuple[Host, ...] = ()) -> DesiredDeplo
         kind, name = Kind.FILES, delivery.directory
     else:
         kind, name = Kind.COMMAND, delivery.label
-    deployment = DesiredDeployment(kind.value, (name,), kind, delivery=delivery, serves=serves)
+    account = delivery.account if isinstance(delivery, FileDelivery) else ""
+    target = account or kind.value
+    deployment = DesiredDeployment(target, (name,), kind, delivery=delivery, serves=serves)
     return replace(deployment, retire=Retirement.NEVER)
 
 
@@ -108,7 +114,9 @@ def only_receivers(desired: DesiredCertificate) -> DesiredCertificate:
     A run with an outdated declaration uses the result: the run orders nothing, and only delivers
     the version in force to this host's receivers.
     """
-    deployments = tuple(deployment for deployment in desired.deployments if deployment.delivery)
+    deployments = tuple(
+        deployment for deployment in desired.deployments if deployment.is_on_this_host
+    )
     return replace(desired, files=None, deployments=deployments)
 
 

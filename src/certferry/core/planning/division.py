@@ -93,7 +93,7 @@ def _whole_rollout(
     versions, records = remembered.versions, remembered.rollouts
     if not versions or remembered.withdrawals or remembered.ordered:
         return ()
-    deployed = {wanted.target for wanted in desired.deployments if wanted.delivery is None}
+    deployed = {wanted.target for wanted in desired.deployments if not wanted.is_on_this_host}
     named = {(place.target, name) for place in desired.deployments for name in place.domains or ()}
     places = {(row.target, row.domain) for row in records}
     is_whole = named <= places and deployed == {target for target, _ in places}
