@@ -270,8 +270,8 @@ def test_words_for_people(site: Site) -> None:
 
     rows = [line.split() for line in site.run("status").out.splitlines()]
     fingerprint_of = site.held[:12]
-    assert [ssl, "verified", fingerprint_of] in rows
-    assert ["push", "verified", fingerprint_of] in rows
+    assert [ssl, "delivered", fingerprint_of] in rows
+    assert ["push", "delivered", fingerprint_of] in rows
     document = json.loads(site.run("status", "--json").out)
     kinds = [domain["kind"] for domain in document["certificates"][0]["domains"]]
     assert ["files", "command"] == kinds

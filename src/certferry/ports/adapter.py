@@ -55,7 +55,6 @@ The meaning of a field of `Settings` or `DeploySettings` stands beside the type,
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +62,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NewType, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from certferry.core.redaction import Secret
@@ -85,7 +85,8 @@ class Answer:
 def json_object(raw: bytes) -> dict[str, Any] | None:
     """Read a body as a JSON object; return `None` for any other content."""
     try:
-        content = json.loads(raw)
+        # Half a surrogate pair is refused here: no later step could encode such a text.
+        content = msgspec.json.decode(raw)
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

@@ -75,5 +75,5 @@ def _asked(client: TencentClient) -> Iterator[Text]:
         "6.3", guess, all(item.get("EncryptAlgorithm") for item in stored) if stored else None
     )
     guess = Text("certferry knows the state of every domain")
-    is_sure = all(domain.get("Status") in KNOWN_STATES for domain in domains)
+    is_sure = all(str(domain.get("Status")) in KNOWN_STATES for domain in domains)
     yield judged("6.4", guess, is_sure if domains else None)

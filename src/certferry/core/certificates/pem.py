@@ -42,6 +42,7 @@ _OBJECT_IDENTIFIER = re.compile(r"\d+(?:\.\d+)+")
 
 _UNREADABLE = (
     ValueError,
+    KeyError,  # the oldest allowed cryptography, for a name of an unknown ASN.1 type
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
