@@ -1,4 +1,6 @@
-"""A real sshd on loopback, as the user of the tests, with keys made at run time."""
+"""A real sshd on loopback, as the user of the tests, with keys made at run time. Sessions have an
+empty home, so the user's own files for shells do not run.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,7 @@ PermitRootLogin yes
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 MaxStartups 100
+SetEnv HOME={folder}
 {more}
 """
 

@@ -52,7 +52,8 @@ class Killer:
             path.write_text(COUNTED.format(folder=self.folder, name=name))
             path.chmod(0o755)
         self.kill_at(-1)
-        self.sshd = Sshd(folder, f"SetEnv PATH={self.folder}:/usr/bin:/bin")
+        wrapped = f'PATH={self.folder}:/usr/bin:/bin exec sh -c "$SSH_ORIGINAL_COMMAND"'
+        self.sshd = Sshd(folder, f"ForceCommand {wrapped}")
         self.sshd.start()
 
     def kill_at(self, position: int) -> None:

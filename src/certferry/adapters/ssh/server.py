@@ -33,6 +33,7 @@ _KNOWN = re.compile(
     r"(?P<type>(?:ssh|ecdsa|sk)-[\w@.-]+)\s+(?P<key>AAAA[A-Za-z0-9+/]+={0,3})(?:\s.*)?"
 )
 _LARGEST_PORT = 65535
+_FAILED = 255  # the exit code of `ssh` after an error of its own (ssh(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,8 @@ class Account:
         if spoken.timed_out:
             return server.timed_out()
         after = None
-        if answers.seen:
+        is_silent = spoken.code == _FAILED and not spoken.err.strip()
+        if answers.seen or is_silent:
             after = Text("{host}: the connection broke during the delivery", host=server.host)
         return server.refused(spoken.err, after=after)
 
