@@ -57,7 +57,9 @@ def test_unused_account_of_an_unknown_type(
     (message,) = refusal(tmp_path, table + USED)
 
     assert message.startswith(f"certferry.toml:{line}: [accounts.")
-    assert message.endswith(f"is neither a DNS provider nor a target; did you mean {suggested}?")
+    assert message.endswith(
+        f"is neither a DNS provider nor a target nor a server; did you mean {suggested}?"
+    )
 
 
 def test_unused_account_whose_type_is_a_number(tmp_path: Path) -> None:
@@ -74,8 +76,8 @@ def test_unused_account_among_other_mistakes(tmp_path: Path) -> None:
 
     assert first.startswith("certferry.toml:2: [acme] emial: unknown key")
     assert second.startswith(
-        "certferry.toml:5: [accounts.spare] type: zzz is neither a DNS provider nor a target; known"
-        " are acme-dns, alidns, aliyun, cloudflare,"
+        "certferry.toml:5: [accounts.spare] type: zzz is neither a DNS provider nor a target nor a"
+        " server; known are acme-dns, alidns, aliyun, cloudflare,"
     )
 
 

@@ -25,12 +25,9 @@ class Sighting(Struct, frozen=True):
 
     lineage: str  #: The lineage's name.
     target: str  #: The account's name; for a receiver, the kind.
-    #: The domain's name; empty if other lineages serve all domains at the target.
-    domain: str
-    #: Whether all answering addresses, or the receiver, had the certificate.
-    served: bool
-    #: Since when `served` has this value.
-    since: datetime
+    domain: str  #: The domain's name; empty if other lineages serve all domains at the target.
+    served: bool  #: Whether all answering addresses, or the receiver, had the certificate.
+    since: datetime  #: Since when `served` has this value.
     #: The certificate of ours that most addresses present, or that the receiver has. If there is
     #: none, the certificate of the sighting before.
     fingerprint: str | None = None

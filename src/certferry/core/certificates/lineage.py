@@ -198,9 +198,7 @@ def prefixes(lineage: str) -> tuple[str, ...]:
 
 
 def owners(lineage: str) -> frozenset[str]:
-    """Return the parts of a lineage's labels that stand for the lineage (see `owner_of`). Two
-    lineages may have such a part in common.
-    """
+    """Return the owners in labels of a lineage (`owner_of`). Two lineages may share an owner."""
     return frozenset((_slug(lineage), _tag(lineage)))
 
 
