@@ -359,6 +359,12 @@ class TargetAccessDenied(DeployError):
     """
 
 
+class TargetRightMissing(TargetAccessDenied):
+    """The target knows the credentials, which lack a right. The hint says how to give the right."""
+
+    code = TargetAccessDenied.code
+
+
 class TargetRejected(DeployError):
     """The target refused the certificate or the domain."""
 
