@@ -369,6 +369,12 @@ class HostKeyChanged(TargetAccessDenied):
     """A server offered another public key than the known key."""
 
 
+class TargetRightMissing(TargetAccessDenied):
+    """The target knows the credentials, which lack a right. The hint says how to give the right."""
+
+    code = TargetAccessDenied.code
+
+
 class TargetRejected(DeployError):
     """The target refused the certificate or the domain."""
 

@@ -123,15 +123,21 @@ def test_key_without_rights_for_certificates(
 
 
 def test_key_with_dns_alone(world: World, cloud: AliyunService, tmp_path: Path, name: str) -> None:
-    """The deployment is refused with the policy to paste; nothing is ordered or written."""
+    """The deployment is refused with the policy to paste; nothing is ordered or written. `doctor`
+    reports the missing right once, because the key is good.
+    """
     world.add_aliyun_domain(name)
     user = as_user(world, cloud, *DNS_ALONE)
     host = Host(world, tmp_path, tables(name))
 
     ended = host.run("sync", **user)
+    doctor = host.run("doctor", "--json", **user)
 
     assert 0 != ended.code
     assert "cdn:SetCdnDomainSSLCertificate" in ended.err + ended.out
+    findings = [f for f in doctor.document["findings"] if f["subject"] == "aliyun"]
+    assert ["call_refused"] == [finding["code"] for finding in findings]
+    assert "cdn:SetCdnDomainSSLCertificate" in findings[0]["fix"]
     assert [] == cloud.writes()
 
 

@@ -78,16 +78,23 @@ def test_one_certificate_for_both_products(
 def test_key_with_dns_alone(
     world: World, tencent: TencentCloudService, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """The plan shows the policy to paste, and nothing is issued."""
+    """The plan shows the policy to paste, and nothing is issued. `doctor` reports the missing right
+    once, because the key is good.
+    """
     base = new_name()
     tencent.add_key("AKIDdns", "dns", services=frozenset({"dnspod"}))
     machine = Host(world, tmp_path, tables(base))
 
-    run = machine.run("-q", "sync", Tencent_SecretId="AKIDdns", Tencent_SecretKey="dns")
+    keys = {"Tencent_SecretId": "AKIDdns", "Tencent_SecretKey": "dns"}
+    run = machine.run("-q", "sync", **keys)
+    doctor = machine.run("doctor", "--json", **keys)
 
     assert 1 == run.code
     assert '"cdn:ModifyDomainConfig"' in run.complaint.hint
     assert 0 == run.left.orders
+    findings = [f for f in doctor.document["findings"] if f["subject"] == "tencentcloud"]
+    assert ["call_refused"] == [finding["code"] for finding in findings]
+    assert '"cdn:ModifyDomainConfig"' in findings[0]["fix"]
 
 
 def test_setting_that_edgeone_has_no_call_for(

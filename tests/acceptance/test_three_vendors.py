@@ -5,6 +5,7 @@ and EdgeOne.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +14,14 @@ import pytest
 
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host
+from tests.acceptance.requests_made import challenges
 from tests.support import forks
-from tests.support.tiers import long, sampled
+from tests.support.tiers import long, sampled, thorough
 
 RUNNER = Path(__file__).with_name("killed.py")
 PLACES = ("qiniu", "cdn", "dcdn", "tencent", "eo")
+SHARES = 4
+"""The tests among which the thorough tier divides the positions of a kill."""
 
 
 @pytest.fixture
@@ -85,13 +89,36 @@ def test_one_certificate_at_five_places(
     assert [1, 1, 1] == copies(vendors, fingerprint)
 
 
+def asked(world: World) -> list[int]:
+    """Count the issued certificates, the uploads at each vendor, and the bindings at each place."""
+    aliyun, tencent = world.aliyun, world.tencentcloud
+    assert aliyun is not None
+    assert tencent is not None
+    actions = [call.action for call in tencent.writes()]
+    return [
+        world.pebble.log.count("Issued certificate serial "),
+        len(world.qiniu.requests("POST /sslcert")),
+        len(aliyun.calls("UploadUserCertificate")),
+        actions.count("UploadCertificate"),
+        len(world.qiniu.requests("PUT /domain/*/sslize")),
+        len(aliyun.calls("SetCdnDomainSSLCertificate")),
+        len(aliyun.calls("SetDcdnDomainSSLCertificate")),
+        actions.count("UpdateDomainConfig") + actions.count("ModifyDomainConfig"),
+        actions.count("ModifyHostsCertificate"),
+    ]
+
+
 @long
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "share", [0, *(pytest.param(each, marks=thorough) for each in range(1, SHARES))]
+)
 def test_killed_after_every_request(
-    vendors: World, tmp_path: Path, new_name: Callable[[], str]
+    vendors: World, tmp_path: Path, new_name: Callable[[], str], share: int
 ) -> None:
-    """The next run finishes the job at all places with one copy at each vendor, whatever the moment
-    of the kill. The gate tries three moments.
+    """The next run finishes the job at all places, whatever the moment of the kill: one certificate
+    issued, one upload at each vendor, one binding at each place, and no challenge record left. The
+    gate tries three moments, the thorough tier all of them in four shares.
     """
 
     def killed_after(requests: int) -> tuple[str, Host, list[str]]:
@@ -101,11 +128,14 @@ def test_killed_after_every_request(
         host, log = host_of(vendors, base, folder), folder / "requests.log"
         command = [sys.executable, str(RUNNER), str(requests), str(log)]
         environ = {**os.environ, **vendors.environment}
-        forks.run([*command, "--config", str(host.config), "sync"], env=environ)
+        ended = forks.run([*command, "--config", str(host.config), "sync"], env=environ)
+        assert ended.returncode == (-signal.SIGKILL if requests else 0), (requests, ended)
         return base, host, log.read_text().splitlines()
 
     _, _, calm = killed_after(0)
-    for position in sampled(range(1, len(calm) + 1), 3):
+    left = challenges(vendors)
+    for position in sampled(range(1 + share, len(calm) + 1, SHARES), 3):
+        before = asked(vendors)
         base, host, _ = killed_after(position)
         finished = host.run("sync")
         written = writes(vendors)
@@ -115,3 +145,6 @@ def test_killed_after_every_request(
         assert written == writes(vendors), position
         [fingerprint] = host.fingerprints(base)
         assert [1, 1, 1] == copies(vendors, fingerprint), position
+        made = [now - then for now, then in zip(asked(vendors), before, strict=True)]
+        assert [1] * len(made) == made, (position, calm[position - 1])
+        assert left == challenges(vendors), position

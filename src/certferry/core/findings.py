@@ -88,6 +88,7 @@ _OF_THE_WHOLE = frozenset({Code.CLOCK_OFF, Code.KEYS_REFUSED, Code.UNREACHABLE})
 
 _CODES: tuple[tuple[type[errors.CertferryError], Code], ...] = (
     (errors.ClockWrong, Code.CLOCK_OFF),
+    (errors.TargetRightMissing, Code.CALL_REFUSED),  # before the class above
     (errors.TargetAccessDenied, Code.KEYS_REFUSED),
     (errors.DnsAccessDenied, Code.KEYS_REFUSED),
     (errors.TargetUnavailable, Code.UNREACHABLE),

@@ -366,15 +366,19 @@ def examine_lineage(desired: DesiredCertificate, ports: Ports) -> Iterator[Probl
     if observed.current is not None:
         yield from judge_version(desired, observed.current, ports.now())
     for target in observed.targets:
-        yield from _at_target(target)
+        yield from _at_target(target, ports)
         yield from _stuck(observed, target, ports)
         is_place = not any(domain.kind.is_receiver for domain in target.domains)
         if observed.current is not None and is_place and target.failure is None:
             yield from judge_at_target(desired, observed.current, target)
 
 
-def _at_target(target: ObservedTarget) -> Iterator[Problem]:
-    if target.failure is not None:
+def _at_target(target: ObservedTarget, ports: Ports) -> Iterator[Problem]:
+    # The examination of the account reports a missing right, once for all certificates.
+    is_reported = isinstance(target.failure, errors.TargetRightMissing) and isinstance(
+        ports.targets.get(target.label), Examined
+    )
+    if target.failure is not None and not is_reported:
         yield of_refusal(target.label, target.failure)
     for error in target.unread:
         yield error.problem(target.label, Severity.WARNING, Code.TARGET_UNREAD)

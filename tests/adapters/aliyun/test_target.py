@@ -15,9 +15,11 @@ from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.discovery.proposal import Service
 from certferry.core.observed.observation import DomainState, ObservedTarget, Scope
+from certferry.core.redaction import Secret
 from certferry.errors import (
     CopyGone,
     DeployError,
+    Severity,
     TargetAccessDenied,
     TargetBusy,
     TargetInUse,
@@ -205,7 +207,7 @@ def test_product_closed_to_the_key_leaves_the_other(cloud: AliyunCloud) -> None:
     assert [WWW] == [domain.domain for domain in found.domains]
     [unread] = found.unread
     assert isinstance(unread, TargetAccessDenied)
-    assert 'kind = "cdn"' in str(unread.hint)
+    assert 'set kind = "cdn" for this deployment to leave DCDN out' in str(unread.hint)
     assert () == cdn_alone.unread
 
 
@@ -218,6 +220,21 @@ def test_examination_names_each_missing_right(cloud: AliyunCloud) -> None:
 
     assert ["call_refused", "call_refused", "ways"] == [f.code for f in findings]
     assert [] == cloud.service.writes()
+
+
+def test_key_without_any_right(cloud: AliyunCloud) -> None:
+    """The examination has one finding with the policy, because the key is good; a key that the
+    service does not know is raised.
+    """
+    cloud.service.add_domain(WWW)
+
+    [finding] = cloud.ram_target("alidns:*").examine("aliyun")
+
+    assert ("call_refused", Severity.ERROR) == (finding.code, finding.severity)
+    assert "no right for CDN, DCDN, CAS" in str(finding.message)
+    assert "cdn:SetCdnDomainSSLCertificate" in str(finding.hint)
+    with pytest.raises(TargetAccessDenied):
+        cloud.target(access_key_secret=Secret("another")).examine("aliyun")
 
 
 def test_survey_finds_domains_and_certificates(cloud: AliyunCloud) -> None:

@@ -126,7 +126,7 @@ class Domains:
         now: Callable[[], datetime],
     ) -> None:
         self.product = product
-        self.called = str(product.called)
+        self.called, self.kind = str(product.called), product.kind
         self._client = client
         self._settler = settler
         self._now = now

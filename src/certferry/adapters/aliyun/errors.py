@@ -268,7 +268,8 @@ def explain_refusal(what: Text, reply: RpcReply, answer: Answer, now: datetime) 
             return AliyunFailure.refused(refusal, _KEYS_REFUSED[family], denied, is_common=True)
         if family in _NO_RIGHT_AT_PRODUCTS:
             sentence = Text("the AccessKey lacks the right for {what} ({answer})")
-            return AliyunFailure.refused(refusal, GRANT, denied, sentence)
+            missing = errors.TargetRightMissing
+            return AliyunFailure.refused(refusal, GRANT, missing, sentence)
         if family in _WRONG_CLOCK:
             return AliyunFailure.mistimed(refusal)
         if family in _TOO_MANY:

@@ -37,7 +37,7 @@ from certferry.adapters.cdn.target import PartsTarget, must_cover
 from certferry.core.certificates.certificate import CertificateBundle, short
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed import observation
-from certferry.errors import CopyGone, DeployError, Problem, TargetAccessDenied, TargetInUse
+from certferry.errors import CopyGone, DeployError, Problem, TargetInUse, TargetRightMissing
 from certferry.ports.adapter import Context
 from certferry.ports.examination import AccountReport
 from certferry.ports.target import DeployTarget, Scope
@@ -86,7 +86,6 @@ _WORDING = Wording(
     CALLED,
     AliyunFailure,
     Text('set kind = "cdn" or "dcdn", or remove `kind`'),
-    Text('set kind = "cdn" or "dcdn" for this deployment to leave the other product out'),
     _no_such_domain,
     store="CAS",
     # Without the store, certferry sends certificate and key with each binding.
@@ -148,7 +147,7 @@ class Aliyun(PartsTarget[Domains]):
         if unlisted is None:
             target = self._copies.added_to(target, scope, pairs)
         else:
-            is_hidden = not isinstance(unlisted, TargetAccessDenied)
+            is_hidden = not isinstance(unlisted, TargetRightMissing)
             target = replace(target, unread=(unlisted,), remotes_hidden=is_hidden)
         return observed.added_to(target, stored)
 
@@ -168,14 +167,14 @@ class Aliyun(PartsTarget[Domains]):
         except AliyunFailure as failure:
             if failure.is_common:
                 raise
-            if not failure.is_denied:
+            if not failure.lacks_right:
                 return {}, failure.error
             sentence = Text(
                 "{problem}; certferry sends certificate and key with each binding instead, and the"
                 " store of certificates stays empty"
             )
             words = {"problem": failure.error.message}
-            return {}, rejected(sentence, GRANT, TargetAccessDenied, **words)
+            return {}, rejected(sentence, GRANT, TargetRightMissing, **words)
 
     @translating_errors()
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
@@ -185,7 +184,7 @@ class Aliyun(PartsTarget[Domains]):
         try:
             return self._copies.upload(lineage, bundle)
         except AliyunFailure as failure:
-            if failure.is_common or not failure.is_denied:
+            if not failure.lacks_right:
                 raise
         return self._pairs.keep(lineage, bundle)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from certferry.adapters.http.exchange import Contact
-from certferry.errors import DeployError, TargetAccessDenied, TargetRejected
+from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetRightMissing
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -55,6 +55,11 @@ class CallFailure(Exception):
     def is_denied(self) -> bool:
         """Whether the keys lack the right to make the call."""
         return isinstance(self.error, TargetAccessDenied)
+
+    @property
+    def lacks_right(self) -> bool:
+        """Whether the service knows the keys, which lack the right to make the call."""
+        return isinstance(self.error, TargetRightMissing)
 
     @property
     def is_outage(self) -> bool:

@@ -17,7 +17,7 @@ from msgspec import Struct, field
 
 from certferry.adapters.cdn.caches import LIST_AGE, Clock, TtlCache
 from certferry.adapters.cdn.copies import StoredCertificate
-from certferry.adapters.cdn.failure import CallFailure, rejected, unless_refused, with_hint
+from certferry.adapters.cdn.failure import CallFailure, attempt, rejected, with_hint
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.observed.observation import (
@@ -82,6 +82,10 @@ class Part(Protocol):
     def called(self) -> str:
         """The product's name for people."""
 
+    @property
+    def kind(self) -> Kind:
+        """The `kind` of a deployment to this product alone."""
+
     def listed(self, names: Collection[str] | None) -> Entries:
         """Return at least the domains that certificates with these names may serve; every domain
         for `None`.
@@ -145,8 +149,6 @@ class Wording(Struct, frozen=True):
     failure: type[CallFailure]
     #: How to name a supported kind of domains.
     kinds: Text
-    #: How to leave the other parts out of a deployment.
-    one_part: Text
     #: Returns the error for a domain that no part lists, if `kind` leaves no part out.
     no_such_domain: Callable[[str], DeployError]
     #: The name of the store of certificates.
@@ -213,14 +215,24 @@ class ObservedParts:
         self.left_out = [entry for entry in wanted if entry.is_off]
 
     def _list(self, parts: Sequence[Part]) -> None:
-        failures = list[CallFailure]()
+        failures, readable = dict[str, CallFailure](), list[Kind]()
         for part in parts:
-            listing = partial(part.listed, self._scope.names)
-            listed = unless_refused(listing, self._wording.failure, failures)
-            self._places.add(part, listed or {})
-        if failures and (len(failures) == len(parts) or not self._has_wanted()):
-            raise failures[0]
-        self.unread += (with_hint(failure.error, self._wording.one_part) for failure in failures)
+            listed = attempt(partial(part.listed, self._scope.names), self._wording.failure)
+            if not isinstance(listed, CallFailure):
+                readable.append(part.kind)
+                self._places.add(part, listed)
+            elif listed.is_common:
+                raise listed
+            else:
+                failures[part.called] = listed
+        if failures and (not readable or not self._has_wanted()):
+            raise next(iter(failures.values()))
+        for called, failure in failures.items():
+            hint = Text('set kind = "{kind}" for this deployment to leave {product} out')
+            alone = hint.filled(kind=readable[0].value, product=called)
+            # With several readable parts, `kind` would leave out a readable part too.
+            is_alone = len(readable) == 1
+            self.unread.append(with_hint(failure.error, alone) if is_alone else failure.error)
 
     def _has_wanted(self) -> bool:
         """Return whether every named domain is listed, and a search would find a domain."""

@@ -8,7 +8,7 @@ from typing import TypeVar
 from certferry.adapters.cdn.copies import Certificates
 from certferry.adapters.cdn.failure import CallFailure, F, attempt
 from certferry.adapters.cdn.parts import Wording
-from certferry.core.findings import Code, info, of_refusal
+from certferry.core.findings import Code, error, info, of_refusal
 from certferry.errors import Problem, Severity
 from certferry.text import Text
 
@@ -16,13 +16,14 @@ K = TypeVar("K", bound=str)
 
 
 def failures_of(calls: Mapping[K, Callable[[], object]], kind: type[F]) -> dict[K, F]:
-    """Make each call, and return the failures by the call's name. Raises the first failure if every
-    call fails.
+    """Make each call, and return the failures by the call's name. If every call fails, raises the
+    first failure that has another reason than a missing right.
     """
     results = {name: attempt(call, kind) for name, call in calls.items()}
     failures = {name: result for name, result in results.items() if isinstance(result, kind)}
-    if len(failures) == len(calls):
-        raise next(iter(failures.values()))
+    others = (failure for failure in failures.values() if not failure.lacks_right)
+    if len(failures) == len(calls) and (other := next(others, None)) is not None:
+        raise other
     return failures
 
 
@@ -43,8 +44,12 @@ def findings_of(
     certificates: Certificates,
 ) -> Iterator[Problem]:
     """Yield a finding for each failed call, one for the accepted calls among `names`, and the
-    number of certificates. A missing right for an optional call is a warning.
+    number of certificates. A missing right for an optional call is a warning. Keys without any
+    right are one finding.
     """
+    if len(failures) == len(names):
+        yield _without_rights(account, failures, wording)
+        return
     for name, failure in failures.items():
         severity = Severity.WARNING if name in wording.optional else Severity.ERROR
         yield finding_of(account, failure, severity)
@@ -54,3 +59,15 @@ def findings_of(
         counted = Text("certificates in the account's store: {count}")
         count = len(certificates.all())
         yield info(Code.CERTIFICATES_KEPT, account, counted.filled(count=count))
+
+
+def _without_rights(account: str, failures: Mapping[str, CallFailure], wording: Wording) -> Problem:
+    """Return the finding on keys that have no right for any of the calls."""
+    first = next(iter(failures.values())).error
+    sentence = Text(
+        "{service} accepts the keys, and the keys have no right for {ways}: {problem}",
+        service=wording.service,
+        ways=list(failures),
+        problem=first.message,
+    )
+    return error(Code.CALL_REFUSED, account, sentence, first.hint)

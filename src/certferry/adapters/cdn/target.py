@@ -128,7 +128,7 @@ class PartsTarget(CopiesTarget, Generic[P]):
         for part in self._parts.values():
             listed = attempt(partial(part.listed, copy.names), self._wording.failure)
             if not isinstance(listed, Mapping):
-                if not listed.is_denied or listed.is_common:
+                if not listed.lacks_right:
                     raise listed
                 continue
             if user := next((name for name, entry in listed.items() if uses(part, entry)), None):

@@ -192,7 +192,7 @@ _DOMAINS = Listing(_LIST, "Domains", "TotalNumber", PAGE)
 class CdnDomains:
     """A `Part`. Methods raise `TencentFailure`, and `DeployError` about a domain."""
 
-    called = "CDN"
+    called, kind = "CDN", Kind.CDN
 
     def __init__(self, client: TencentClient, settler: Settler, clock: Clock) -> None:
         self._client = client

@@ -179,7 +179,7 @@ def kind_of(algorithm: str) -> str | None:
 class EdgeHosts:
     """A `Part`. Methods raise `TencentFailure`, and `DeployError` about a host."""
 
-    called = "EdgeOne"
+    called, kind = "EdgeOne", EO
 
     def __init__(
         self, client: TencentClient, settler: Settler, clock: Clock, stored_kind: KindOf

@@ -386,7 +386,7 @@ def explain_refusal(refusal: Refusal) -> TencentFailure:
         return TencentFailure.refused(refusal, advice, denied, is_common=True)
     if any(family in _NO_RIGHT for family in families):
         sentence = Text("the key's user lacks the right for {what} ({answer})")
-        return TencentFailure.refused(refusal, GRANT, denied, sentence)
+        return TencentFailure.refused(refusal, GRANT, errors.TargetRightMissing, sentence)
     if "AuthFailure.SignatureExpire" in families:
         return TencentFailure.mistimed(refusal)
     if "AuthFailure" in families:

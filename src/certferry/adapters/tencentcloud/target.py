@@ -103,7 +103,6 @@ _WORDING = Wording(
     CALLED,
     TencentFailure,
     Text('set kind = "cdn" or "eo", or remove `kind`'),
-    Text('set kind = "cdn" or "eo" for this deployment to leave the other product out'),
     no_such_domain,
     store="SSL",
     # An account may have all domains at one of the two products.
