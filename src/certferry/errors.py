@@ -27,7 +27,8 @@ CertferryError                something went wrong
 ├── DeployError               a target cannot take or serve the certificate
 │   ├── TargetAccessDenied    the target refused the credentials
 │   │   ├── HostKeyUnknown    a server offered a public key that is not known
-│   │   └── HostKeyChanged    a server offered another public key than the known key
+│   │   ├── HostKeyChanged    a server offered another public key than the known key
+│   │   └── TargetRightMissing  the credentials are known and lack a right
 │   ├── TargetRejected        the target refused the certificate or the domain
 │   │   ├── AllExcluded       the file excludes every domain of a deployment
 │   │   └── CopyGone          the copy to bind has gone from the target

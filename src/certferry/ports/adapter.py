@@ -55,6 +55,7 @@ The meaning of a field of `Settings` or `DeploySettings` stands beside the type,
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +63,6 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NewType, Protocol
 
-import msgspec
 from msgspec import Struct
 
 from certferry.core.redaction import Secret
@@ -85,8 +85,7 @@ class Answer:
 def json_object(raw: bytes) -> dict[str, Any] | None:
     """Read a body as a JSON object; return `None` for any other content."""
     try:
-        # Half a surrogate pair is refused here: no later step could encode such a text.
-        content = msgspec.json.decode(raw)
+        content = json.loads(raw)
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

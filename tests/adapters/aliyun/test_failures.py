@@ -321,3 +321,13 @@ def test_forms_of_fields() -> None:
     assert "" == DomainItem("www.example.com", cname="not a name").target
     assert None is StoredOrder(1, sha2="f" * 63, serial_no="xyz").stored.serial
     assert None is StoredOrder(1).is_over_at
+
+
+def test_entry_with_half_a_character(cloud: AliyunCloud) -> None:
+    """An entry that is no text in UTF-8 is left out, and the list is read to the end."""
+    body = b'{"TotalCount": 1, "Domains": {"PageData": [{"DomainName": "\\ud800"}]}}'
+    cloud.service.cdn.faults.add(Fault.status(200, body), on="DescribeUserDomains")
+
+    observed = cloud.target().observe(LOOK)
+
+    assert WWW not in {domain.domain for domain in observed.domains}

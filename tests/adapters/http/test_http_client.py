@@ -27,7 +27,7 @@ from certferry.adapters.http.http_client import (
 )
 from certferry.adapters.http.journal import reported, shape
 from certferry.errors import DatabaseUnavailable, Interrupted
-from certferry.ports.adapter import Answer, json_object
+from certferry.ports.adapter import Answer
 from certferry.text import Text
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
@@ -589,15 +589,3 @@ def test_suspended_process_takes_another_turn() -> None:
     pacer.wait()
 
     assert [1, 1, 1] == shared.batches
-
-
-# --- Bodies
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b'{"a": "\xff"}', b'{"a": "\\ud800"}', b'{"a":' + b"[" * 99_999]
-)
-def test_body_that_is_no_json_object(body: bytes) -> None:
-    """Half a surrogate pair is no text, although Python's own reader takes it for a character."""
-    assert json_object(body) is None
-    assert {"a": "\N{GRINNING FACE}"} == json_object(b'{"a": "\\ud83d\\ude00"}')

@@ -24,7 +24,7 @@ from tests.adapters.receivers.bench import LINEAGE, holds, issue, program
 from tests.adapters.ssh.bench import remote, to
 from tests.support.programs import needs
 from tests.support.sshd import Sshd
-from tests.support.tiers import THOROUGH, long, sampled, thorough
+from tests.support.tiers import long, thorough
 
 pytestmark = needs("sshd")
 
@@ -96,11 +96,9 @@ def delivery_of(way: str, ssl: Path, tmp_path: Path) -> FileDelivery:
 
 
 @long
+@thorough
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize(
-    "way",
-    ["plain", pytest.param("tested", marks=thorough), pytest.param("refused", marks=thorough)],
-)
+@pytest.mark.parametrize("way", ["plain", "tested", "refused"])
 def test_session_that_is_killed_anywhere(
     killer: Killer, ssl: Path, tmp_path: Path, way: str
 ) -> None:
@@ -109,7 +107,7 @@ def test_session_that_is_killed_anywhere(
     receiver = remote(killer.sshd, delivery)
     old, new = issue(), issue()
     receiver.deliver(LINEAGE, old)
-    killed, positions = 0, range(200) if THOROUGH else sampled(range(3, 50), 4)
+    killed, positions = 0, range(200)
     for position in positions:
         if way == "refused":
             (tmp_path / "refuse").touch()
@@ -128,7 +126,7 @@ def test_session_that_is_killed_anywhere(
         receiver.deliver(LINEAGE, new)
         assert holds(ssl, new), (position, done)
         old, new = new, issue()
-    assert killed >= (40 if THOROUGH else 3)
+    assert killed >= 40
 
 
 class Cutter:

@@ -17,7 +17,7 @@ from certferry.adapters.ssh import session
 from certferry.adapters.ssh.refusals import Server
 from certferry.adapters.ssh.server import Settings, connect
 from certferry.core.observed.observation import DomainState
-from certferry.core.redaction import Secret
+from certferry.core.redaction import Secret, quoted
 from certferry.errors import ConfigError, DeployError
 from certferry.values import replace
 from certferry_sandbox.testing.context import connected_with
@@ -187,7 +187,7 @@ def test_directory_that_cannot_be_used(
 
     error = refusal(sshd, ssl)
 
-    facts = {"ssl": ssl, "real": ssl.parent / "real"}
+    facts = {"ssl": ssl, "real": quoted(str(ssl.parent / "real"))}
     assert f"127.0.0.1: {message.format(**facts)}" == str(error.message)
     assert str(error.hint).startswith(hint.format(**facts))
     with pytest.raises(DeployError) as refused:

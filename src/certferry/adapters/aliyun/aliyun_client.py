@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -238,4 +239,5 @@ def _entries(body: object, path: Sequence[str], what: Text) -> list[msgspec.Raw]
         return []
     if not isinstance(body, list):
         raise AliyunFailure.unreadable(what, f"{path[-1]} is not a list", maybe_done=False)
-    return [msgspec.Raw(msgspec.json.encode(entry)) for entry in body]
+    # In ASCII, because UTF-8 has no form for half a surrogate pair: that entry cannot be decoded.
+    return [msgspec.Raw(json.dumps(entry).encode()) for entry in body]
