@@ -189,7 +189,9 @@ class Account:
         after = None
         is_silent = spoken.code == _FAILED and not spoken.err.strip()
         if answers.seen or is_silent:
-            after = Text("{host}: the connection broke during the delivery", host=server.host)
+            after = Text(
+                "{host}: the connection or the shell there ended too early", host=server.host
+            )
         return server.refused(spoken.err, after=after)
 
     def _offered(self, withheld: Collection[str]) -> tuple[str, str] | None:
