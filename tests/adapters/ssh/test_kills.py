@@ -182,7 +182,7 @@ def test_connection_that_is_cut_anywhere(sshd: Sshd, ssl: Path) -> None:
     old, new = issue(), issue()
     receiver.deliver(LINEAGE, old)
     cut = 0
-    for after in range(0, 40_000, 400):
+    for after in range(0, 40_000, 180):
         cutter = Cutter(sshd.port, after)
         error: DeployError | None = None
         try:
@@ -201,7 +201,7 @@ def test_connection_that_is_cut_anywhere(sshd: Sshd, ssl: Path) -> None:
         receiver.deliver(LINEAGE, new)
         assert holds(ssl, new), after
         old, new = new, issue()
-    assert cut >= 50
+    assert cut >= 100  # noqa: PLR2004 - a delivery has about 19 000 bytes
 
 
 @long
