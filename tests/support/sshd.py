@@ -65,9 +65,16 @@ class Sshd:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         program = program_path("sshd")
-        log = ["-E", str(self.folder / "log")]
+        file = str(self.folder / "sshd_config")
+        # From OpenSSH 9.8 on, sshd turns a source away after connections that were cut.
+        lenient = ["-o", "PerSourcePenalties=no"]
+        if subprocess.run(
+            [program, "-t", *lenient, "-f", file], capture_output=True, check=False
+        ).returncode:
+            lenient = []
+        log = [*lenient, "-E", str(self.folder / "log")]
         self._process = subprocess.Popen(
-            [*self._wrapped_in, program, "-D", *log, "-f", str(self.folder / "sshd_config")],
+            [*self._wrapped_in, program, "-D", *log, "-f", file],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )

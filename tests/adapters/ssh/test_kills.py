@@ -85,7 +85,7 @@ def must_be_whole(ssl: Path, bundles: tuple[CertificateBundle, CertificateBundle
     present = {name: (ssl / name).read_bytes() for name in NAMES}
     assert present in [contents(bundle) for bundle in bundles]
     for path in ssl.rglob("*privkey.pem*"):
-        assert not path.stat().st_mode & 0o077
+        assert path.is_symlink() or not path.stat().st_mode & 0o077
 
 
 def delivery_of(way: str, ssl: Path, tmp_path: Path) -> FileDelivery:
@@ -180,7 +180,7 @@ def test_connection_that_is_cut_anywhere(sshd: Sshd, ssl: Path) -> None:
     old, new = issue(), issue()
     receiver.deliver(LINEAGE, old)
     cut = 0
-    for after in range(0, 40_000, 400):
+    for after in range(0, 40_000, 180):
         cutter = Cutter(sshd.port, after)
         error: DeployError | None = None
         try:
@@ -199,7 +199,7 @@ def test_connection_that_is_cut_anywhere(sshd: Sshd, ssl: Path) -> None:
         receiver.deliver(LINEAGE, new)
         assert holds(ssl, new), after
         old, new = new, issue()
-    assert cut >= 50
+    assert cut >= 100
 
 
 @long

@@ -95,7 +95,8 @@ WORDS: tuple[_Refusal, ...] = (
     ),
     (
         re.compile(
-            r"timed out|No route to host|Network is unreachable|Connection reset|Connection closed"
+            r"timed out|No route to host|Network is unreachable|Connection reset"
+            r"|Connection (?:to \S+ )?closed"
             r"|Broken pipe|kex_exchange_identification|banner exchange|lost connection"
             r"|not responding",
             re.IGNORECASE,

@@ -166,7 +166,7 @@ class Account:
         if answers.last:
             return answers
         error = self._error(server, spoken, answers, withheld)
-        if isinstance(error, TargetUnavailable) and not answers.seen:
+        if isinstance(error, TargetUnavailable) and not (answers.seen or _is_killed(spoken)):
             with self._guard:
                 self._away = error
         raise error
@@ -187,10 +187,16 @@ class Account:
         if spoken.timed_out:
             return server.timed_out()
         after = None
-        is_silent = spoken.code == _FAILED and not spoken.err.strip()
-        if answers.seen or is_silent:
-            after = Text("{host}: the connection broke during the delivery", host=server.host)
+        if answers.seen or _is_killed(spoken):
+            after = Text(
+                "{host}: the connection or the shell there ended too early", host=server.host
+            )
         return server.refused(spoken.err, after=after)
 
     def _offered(self, withheld: Collection[str]) -> tuple[str, str] | None:
         return session.offered_key(self.login, self.context.pause, withheld)
+
+
+def _is_killed(spoken: session.Spoken) -> bool:
+    """Return whether a signal ended the remote command: `ssh` then fails without a word."""
+    return spoken.code == _FAILED and not spoken.err.strip()
