@@ -288,8 +288,8 @@ def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
     """
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        # Raised at once, the interrupt would end this hook itself, so another thread raises
-        # it. This thread is the main thread: Python runs signal handlers in no other.
+        # Another thread sends the signal, because an interrupt raised here would end this hook.
+        # This thread is the main thread: Python runs signal handlers in no other.
         main_thread = threading.get_ident()
         threading.Thread(target=_interrupt_again, args=(main_thread,), daemon=True).start()
     else:  # Python's own hook would print the exception, which may quote keys.

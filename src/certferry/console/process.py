@@ -26,7 +26,7 @@ from certferry.console.site import Site, Starter
 from certferry.console.watching import Looks
 from certferry.core.observed.stored_runs import RunKind, RunSource
 from certferry.core.schedule import MISSED, last_scheduled, moments_of
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, Interrupted
 from certferry.ports.progress import Progress
 from certferry.reconcile.run import Run, in_thread
 from certferry.text import Text
@@ -35,8 +35,8 @@ from certferry.wiring.runner import Runner
 from certferry.wiring.workspace import Workspace, who_runs
 
 TICK = timedelta(seconds=5)
-"""The time between two checks whether a scheduled run should begin. Also the longest time after
-which `Process.run` reports to systemd that it works.
+"""The time between two checks whether a scheduled run, a survey or a look should begin. Also the
+longest time after which `Process.run` reports to systemd that it works.
 """
 LOADS = timedelta(minutes=1)
 """The time between two loads of the certificate that the console serves: a renewal may have
@@ -164,6 +164,22 @@ class Process:
         self._looks = Looks(lambda: self.workspace, lambda: bool(self.site.running.latest()), now)
         self._systemd = Systemd(environ)
 
+    def _repeat(
+        self, step: Callable[[], object], *, failed: Callable[[CertferryError], None]
+    ) -> None:
+        """Call `step` every `TICK` until the process ends. `failed` gets each of certferry's
+        errors; other errors are logged.
+        """
+        while not self._ending.wait(TICK.total_seconds()):
+            try:
+                step()
+            except Interrupted:
+                return
+            except CertferryError as error:
+                failed(error)
+            except Exception:  # noqa: BLE001 - the next step must come
+                _log.exception(Text("unexpected error"))
+
     def stop(self) -> None:
         """Ask `run` to end the process cleanly. Safe to call from a signal's handler."""
         self._orders.put(_Order.STOP)
@@ -179,8 +195,13 @@ class Process:
         server.start()
         works: list[Callable[[], None]] = [
             self._keep_certificate,
-            partial(self._surveys.keep, self._ending),
-            partial(self._looks.keep, self._ending),
+            # The pages report that the state is unavailable.
+            partial(self._repeat, self._surveys.begin_if_due, failed=lambda _: None),
+            partial(
+                self._repeat,
+                partial(self._looks.look_if_due, self._ending),
+                failed=self._looks.log_failure,
+            ),
         ]
         if self._has_schedule:
             schedule = Schedule(lambda: self.workspace, self._runner)

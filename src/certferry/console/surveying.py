@@ -4,8 +4,6 @@ that no certificate covers, although no operator has opened Discover.
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,18 +13,12 @@ from msgspec import Struct
 from certferry.console.observing import Found
 from certferry.core.discovery.inventory import DiscoveredDomain, Discovery
 from certferry.core.discovery.proposal import Proposal
-from certferry.errors import CertferryError, Problem
-from certferry.text import Text
-
-TICK = timedelta(seconds=5)
-"""The time between two checks whether a survey is due."""
+from certferry.errors import Problem
 
 APART = timedelta(hours=3)
 """The least time between two surveys that the process makes by itself. A survey reads every account
 and asks every edge, as Discover does.
 """
-
-_log = logging.getLogger(__name__)
 
 
 class SurveyedAccounts(Struct, frozen=True):
@@ -87,18 +79,6 @@ class Surveys:
     #: When the last survey began here.
     _begun_at: datetime | None = field(default=None, init=False)
 
-    def keep(self, ending: threading.Event) -> None:
-        """Begin each survey that is due until the process ends. Errors are logged and do not stop
-        the surveys.
-        """
-        while not ending.wait(TICK.total_seconds()):
-            try:
-                self.begin_if_due()
-            except CertferryError:  # the pages report that the state is unavailable
-                continue
-            except Exception:  # noqa: BLE001 - the next survey must come
-                _log.exception(Text("unexpected error"))
-
     def forget(self) -> None:
         """Begin the next survey without waiting for `APART`, because the settings have changed."""
         self._begun_at = None
@@ -109,8 +89,7 @@ class Surveys:
         `last_run`.
         """
         now, survey = self.now(), self.latest()
-        # If `_begun_at` is ahead, the clock was set back, and it is ignored.
-        is_early = self._begun_at is not None and timedelta(0) <= now - self._begun_at < APART
+        is_early = is_within(APART, self._begun_at, now)
         if is_early or survey.is_being_observed or self.is_running():
             return False
         last_run = self.last_run()
@@ -119,3 +98,10 @@ class Surveys:
         self._begun_at = now
         self.begin()
         return True
+
+
+def is_within(time: timedelta, moment: datetime | None, now: datetime) -> bool:
+    """Return whether less than `time` has passed since a moment. A moment ahead does not count,
+    because the clock was set back; nor does `None`.
+    """
+    return moment is not None and timedelta(0) <= now - moment < time

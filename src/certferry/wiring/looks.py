@@ -4,13 +4,14 @@ the notices about both. Without `[[watch]]`, nothing about watched hosts is impo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from certferry.config.model import Settings
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.notices import Notices
-from certferry.core.certificates.lineage import Versions
+from certferry.core.assessment.sightings import Sighting
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import Run
 from certferry.wiring.transparency import look_at_logs, with_current_alarms
@@ -39,19 +40,26 @@ def _looking_at_hosts(shared: Shared, run: Run) -> Iterator[None]:
 
 
 def with_current_looks(
-    settings: Settings, state: StateStore, stored: Mapping[str, Versions] | None = None
+    settings: Settings, state: StateStore, records: Recorded | None = None
 ) -> Callable[[Notices], Notices]:
     """Return a function that replaces the notices about public logs and about watched hosts by the
-    present ones. `stored` as for `watched_domains`. Raises `StateError`.
+    present ones. `records`, if given, spare a second reading of versions and sightings. Raises
+    `StateError`.
     """
-    with_logs = with_current_alarms(settings, state, stored)
-    with_hosts = _with_current_hosts(settings, state)
+    versions, sightings = None, None
+    if records is not None:
+        versions, sightings = records.versions, records.sightings
+    with_logs = with_current_alarms(settings, state, versions)
+    with_hosts = _with_current_hosts(settings, state, sightings)
     return lambda before: with_hosts(with_logs(before))
 
 
-def _with_current_hosts(settings: Settings, state: StateStore) -> Callable[[Notices], Notices]:
-    if settings.watches or state.is_shared:
+def _with_current_hosts(
+    settings: Settings, state: StateStore, sightings: Sequence[Sighting] | None
+) -> Callable[[Notices], Notices]:
+    # Other hosts of a shared state may watch, although this host does not.
+    if settings.watches or (state.is_shared and state.watched_hosts()):
         from certferry.wiring.watching import with_current_hosts
 
-        return with_current_hosts(settings, state)
+        return with_current_hosts(settings, state, sightings)
     return lambda before: tuple(notice for notice in before if not notice.subject.watch)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from certferry.adapters.state.columns import UNREADABLE
 from certferry.config.model import AccountTable, Settings
 from certferry.core.assessment.health import Expected, Recorded
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certificate
 from certferry.core.certificates.lineage import Versions
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
@@ -230,18 +231,20 @@ def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorde
     )
     notices = tuple(records.notices)
     with suppress(StateError):  # the key is missing: `problem` says so, and the notices stay
-        notices = with_current_looks(settings, state, records.versions)(notices)
+        notices = with_current_looks(settings, state, records)(notices)
     return replace(
         records,
         notices=notices,
-        watching=_watching(settings, state),
+        watching=_watching(settings, state, records.sightings),
         problem=problem,
         undeclared=undeclared(settings, state, moment),
         sources_elsewhere=elsewhere,
     )
 
 
-def _watching(settings: Settings, state: StateStore) -> Watching | None:
+def _watching(
+    settings: Settings, state: StateStore, sightings: Sequence[Sighting]
+) -> Watching | None:
     """Return the watched hosts; `None` if the file watches none, or if only some certificates were
     chosen.
     """
@@ -249,7 +252,7 @@ def _watching(settings: Settings, state: StateStore) -> Watching | None:
         return None
     from certferry.wiring.watching import shown
 
-    return shown(settings, state)
+    return shown(settings, state, sightings)
 
 
 def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:

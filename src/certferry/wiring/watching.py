@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -74,12 +75,16 @@ def owned_by(settings: Settings, sightings: Sequence[Sighting]) -> dict[Host, st
     return {host: edges[host] for host in hosts_of(settings) if host in edges}
 
 
-def owned_in(settings: Settings, state: StateStore) -> dict[Host, str]:
-    """Return the hosts of `owned_by` by the stored sightings. The sightings of many domains are
-    read only if a watched host may be one of the domains. Raises `StateError`.
+def owned_in(
+    settings: Settings, state: StateStore, sightings: Sequence[Sighting] | None = None
+) -> dict[Host, str]:
+    """Return the hosts of `owned_by` by the stored sightings; `None`: read the sightings, but only
+    if a watched host may be one of the many domains. Raises `StateError`.
     """
-    may_be_sighted = any(host.port == settings.verify.port for host in hosts_of(settings))
-    return owned_by(settings, state.sightings() if may_be_sighted else ())
+    if sightings is None:
+        may_be_sighted = any(host.port == settings.verify.port for host in hosts_of(settings))
+        sightings = state.sightings() if may_be_sighted else ()
+    return owned_by(settings, sightings)
 
 
 def _may_become_ours(settings: Settings, state: StateStore) -> Callable[[Host], bool]:
@@ -177,10 +182,10 @@ def looking_beside(shared: Shared, run: Run) -> Iterator[None]:
         raise
     with suppress(errors.Interrupted):
         try:
-            begun = None if beside is None else _result(beside.result, run)
-            _result(partial(_ended, shared, begun, ending, run), run)
+            begun = None if beside is None else _result(beside, run)
+            _result(in_thread(partial(_ended, shared, begun, ending, run), "watch"), run)
         except errors.CertferryError as error:
-            _say_failure(error)
+            log_failed_look(error)
         except Exception:  # noqa: BLE001 - a bug in a look must not fail the run of certificates
             _log.exception(Text("unexpected error"))
 
@@ -204,12 +209,11 @@ def _ended(shared: Shared, begun: _Look | None, ending: threading.Event, run: Ru
     look.store()
 
 
-def _result(work: Callable[[], T], run: Run) -> T:
-    """Return the result of `work`, done in a thread. Raises the errors of `work`, and `Interrupted`
-    at once if the run is stopped, also while a host is silent.
+def _result(future: Future[T], run: Run) -> T:
+    """Return the result of work in a thread. Raises the errors of the work, and `Interrupted` at
+    once if the run is stopped, also while a host is silent.
     """
     woken = threading.Event()
-    future = in_thread(work, "watch")
     future.add_done_callback(lambda _: woken.set())
     with run.waking(woken.set):
         woken.wait()
@@ -217,7 +221,8 @@ def _result(work: Callable[[], T], run: Run) -> T:
     return future.result()
 
 
-def _say_failure(error: errors.CertferryError) -> None:
+def log_failed_look(error: errors.CertferryError) -> None:
+    """Log why the watched hosts were not looked at."""
     problem = error.message
     _log.warning(Text("the watched hosts were not looked at: {problem}", problem=problem))
 
@@ -231,18 +236,22 @@ def look_now(settings: Settings, state: StateStore, run: Run, ending: threading.
     look.store()
 
 
-def shown(settings: Settings, state: StateStore) -> watching.Watching:
-    """Return the watched hosts of the file, with the last looks of this host. Raises
-    `StateError`.
+def shown(
+    settings: Settings, state: StateStore, sightings: Sequence[Sighting] | None = None
+) -> watching.Watching:
+    """Return the watched hosts of the file, with the last looks of this host. `sightings` as for
+    `owned_in`. Raises `StateError`.
     """
-    owned = owned_in(settings, state)
+    owned = owned_in(settings, state, sightings)
     return watching.shown(state.watched_hosts(), state.host, hosts_of(settings), owned)
 
 
-def with_current_hosts(settings: Settings, state: StateStore) -> Callable[[Notices], Notices]:
-    """Return a function that replaces the notices about watched hosts by the present ones. Raises
-    `StateError`.
+def with_current_hosts(
+    settings: Settings, state: StateStore, sightings: Sequence[Sighting] | None = None
+) -> Callable[[Notices], Notices]:
+    """Return a function that replaces the notices about watched hosts by the present ones.
+    `sightings` as for `owned_in`. Raises `StateError`.
     """
-    hosts = set(hosts_of(settings)) - owned_in(settings, state).keys()
+    hosts = set(hosts_of(settings)) - owned_in(settings, state, sightings).keys()
     looks = watching.that_count(state.watched_hosts(), state.host, hosts, state.now())
     return lambda before: watching.with_watched(before, looks)

@@ -313,7 +313,7 @@ def test_missing_client(
         ("ssh: connect to host w port 22: No route to host", "target_unavailable"),
         ("ssh: connect to host w port 22: Connection timed out", "target_unavailable"),
         ("Connection closed by UNKNOWN port 65535", "target_unavailable"),
-        ("/root/.ssh/config: line 3: Bad configuration option: hots", "target_rejected"),
+        ("/etc/ssh/ssh_config: line 3: Bad configuration option: hots", "target_rejected"),
         ("", "deploy"),
         ("words that no table has", "deploy"),
     ],

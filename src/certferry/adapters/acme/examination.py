@@ -133,7 +133,9 @@ class NamesLook:
         """
         methods = (DNS_01, dns_persist.METHOD) if by_records else (DNS_01,)
         value = limiting_value(self.applicant, methods)
-        for domain in domains if value is not None else ():
+        if value is None:
+            return
+        for domain in domains:
             with suppress(DnsError):
                 if not names_an_account(self._in_force(domain)[1]):
                     message = Text(

@@ -31,15 +31,14 @@ CHANGED_KEY = re.compile(
 )
 REVOKED_KEY = re.compile(r"REVOKED HOST KEY|host key .* (?:is )?revoked", re.IGNORECASE)
 
+_WITHOUT_A_PASSWORD = Text("allow the command without a password in /etc/sudoers.d there: {rule}")
+
 WORDS: tuple[_Refusal, ...] = (
     (
         re.compile(r"^sudo: .*password is required|^sudo: no tty present", re.MULTILINE),
         TargetAccessDenied,
         Text("{host}: `sudo` asks for a password"),
-        Text(
-            "allow the command without a password in /etc/sudoers.d there: {rule}",
-            rule="{user} ALL=(root) NOPASSWD: /bin/sh",
-        ),
+        _WITHOUT_A_PASSWORD,
     ),
     (
         re.compile(
@@ -59,10 +58,7 @@ WORDS: tuple[_Refusal, ...] = (
         ),
         TargetAccessDenied,
         Text("{host}: `sudo` refuses the user: {words}"),
-        Text(
-            "allow the command without a password in /etc/sudoers.d there: {rule}",
-            rule="{user} ALL=(root) NOPASSWD: /bin/sh",
-        ),
+        _WITHOUT_A_PASSWORD,
     ),
     (
         re.compile(
@@ -153,18 +149,18 @@ class Server:
         connection that broke during the work.
         """
         shown = quoted(_last_line(words))
+        facts = {
+            "host": self.host,
+            "words": shown,
+            "command": self.command,
+            "rule": f"{self._user or 'USER'} ALL=(root) NOPASSWD: /bin/sh",
+        }
         for pattern, kind, problem, hint in WORDS:
             if pattern.search(words):
-                facts = {"host": self.host, "words": shown, "command": self.command}
-                hint_words = hint
-                if "{rule}" in hint.template:
-                    rule = f"{self._user or 'USER'} ALL=(root) NOPASSWD: /bin/sh"
-                    hint_words = hint.filled(rule=rule)
-                elif "{command}" in hint.template:
-                    hint_words = hint.filled(command=self.command)
-                is_lost = after is not None and kind is TargetUnavailable
-                message = after if is_lost and after is not None else problem.filled(**facts)
-                return kind(message, hint=hint_words, retry=kind.default_retry)
+                message = problem.filled(**facts)
+                if after is not None and kind is TargetUnavailable:
+                    message = after
+                return kind(message, hint=hint.filled(**facts), retry=kind.default_retry)
         if after is not None:
             return TargetUnavailable(after, hint=_LATER)
         message = Text("{host}: `ssh` failed: {words}", host=self.host, words=shown)
@@ -182,11 +178,10 @@ class Server:
         )
         if offered is None:
             return HostKeyUnknown(message, hint=hint.filled(command=self._scan))
-        kind, key = offered
         hint = Text(
             "compare the key with the server's (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub there),"
             " then write {line}",
-            line=verbatim(f'host_key = "{kind} {key}"'),
+            line=_line_of(offered),
         )
         return HostKeyUnknown(message, hint=hint)
 
@@ -199,11 +194,10 @@ class Server:
         )
         hint = Text("nothing was sent; if the server is right, replace the known key")
         if offered is not None:
-            kind, key = offered
             hint = Text(
                 "nothing was sent; if the server is right (ssh-keygen -lf"
                 " /etc/ssh/ssh_host_*_key.pub there), write {line}",
-                line=verbatim(f'host_key = "{kind} {key}"'),
+                line=_line_of(offered),
             )
         return HostKeyChanged(message, hint=hint)
 
@@ -226,6 +220,12 @@ class Server:
 
 _LATER = Text("the next run looks at every file again, and continues from there")
 _UNTOUCHED = Text("the earlier files are unchanged; make room there, and the next run tries again")
+
+
+def _line_of(offered: tuple[str, str]) -> Text:
+    """Return the setting with an offered key: the type and the public key."""
+    kind, key = offered
+    return verbatim(f'host_key = "{kind} {key}"')
 
 
 def _last_line(words: str) -> str:

@@ -129,7 +129,7 @@ class Account:
     login: session.Login
     #: The services of the run.
     context: Context
-    #: The error of a server that could not be reached by this run, which asks once.
+    #: Why the server could not be reached. A run asks such a server only once.
     _away: DeployError | None = field(default=None, init=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
 

@@ -256,8 +256,8 @@ def _identity(key: Secret | None) -> Iterator[list[str]]:
 
     The key is in an anonymous file without a name (memfd_create(2)), which ends with this process.
     `ssh` closes inherited descriptors, and so opens the file through this process's entry in /proc,
-    which only the same user and root can open. Raises `TargetRejected` on a system without such
-    files, such as macOS.
+    which only the same user and root can open. Raises `TargetRejected` on systems without
+    anonymous files, such as macOS.
     """
     if key is None:
         yield []

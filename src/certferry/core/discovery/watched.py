@@ -138,9 +138,9 @@ def problems_of(look: HostObservation) -> tuple[Problem, ...]:
             first.setdefault(address.problem.code, address.problem)
     found = [_shared(first[code], group, len(counted)) for code, group in by_code.items()]
     by_address = {address.address: address for address in look.served}
-    for one in look.problems:
-        addresses = [by_address[name] for name in one.addresses if name in by_address]
-        found.append(_lasting(one.problem, addresses))
+    for compared in look.problems:
+        addresses = [by_address[name] for name in compared.addresses if name in by_address]
+        found.append(_lasting(compared.problem, addresses))
     return tuple(sorted(found, key=lambda problem: -problem.severity.rank))
 
 
