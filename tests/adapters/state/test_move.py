@@ -357,7 +357,7 @@ def test_every_sealed_column_is_moved(path: Path, key_file: Path) -> None:
 
 
 @long
-@pytest.mark.timeout(900)  # the thorough tier kills at some hundred statements
+@pytest.mark.timeout(2400)  # the thorough tier kills at some hundred statements
 @pytest.mark.parametrize(
     "way",
     [
